@@ -11,11 +11,11 @@ from PIL import Image
 
 from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.errors import ConfigError, DataSetError
+from napari_melanoma.data.collections import find_source
 from napari_melanoma.data.dataset import DatasetEntry, Sample, iter_entries, read_dataset
 from napari_melanoma.data.dataset_import import import_source
 from napari_melanoma.data.dataset_report import describe_dataset, format_markdown
 from napari_melanoma.data.merging import MergeOptions, MergeReport, merge_datasets
-from napari_melanoma.data.source_catalog import find_source
 from napari_melanoma.data.splits import SplitOptions, choose_splits, split_dataset
 from napari_melanoma.data.table_schema import check_value, find_column
 from napari_melanoma.io.results import read_table, write_mask, write_table

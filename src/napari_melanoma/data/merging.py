@@ -19,6 +19,7 @@ from napari_melanoma.core.files import discard, move, normalize_name, sweep_once
 from napari_melanoma.core.formatting import format_names
 from napari_melanoma.core.paths import free_name, ids_to_file_names, real_path
 from napari_melanoma.core.provenance import collect_provenance
+from napari_melanoma.data.collections import list_sources
 from napari_melanoma.data.dataset import (
     DatasetEntry,
     PackedRow,
@@ -37,7 +38,6 @@ from napari_melanoma.data.dataset import (
 )
 from napari_melanoma.data.duplicates import Duplicate, find_duplicates
 from napari_melanoma.data.harmonize import Harmonizer
-from napari_melanoma.data.source_catalog import list_sources
 from napari_melanoma.data.splits import held_back_rank
 from napari_melanoma.data.table_schema import FILE_COLUMNS, find_column
 from napari_melanoma.data.taxonomy import UNKNOWN, load_taxonomy

@@ -20,9 +20,8 @@ from napari_melanoma.core.paths import free_name, safe_name
 from napari_melanoma.data.dataset import CLASSES_FILE
 from napari_melanoma.data.mask_areas import MaskObject, Size
 from napari_melanoma.data.mask_values import NO_PHOTOGRAPH, ImageNames, find_stated_split
-from napari_melanoma.data.source_catalog import SourceRecord, SourceSpec
 from napari_melanoma.data.source_files import SourceFile, SourceTree
-from napari_melanoma.data.source_records import TABLES, pair_records, read_image_rows
+from napari_melanoma.data.source_records import TABLES, SourceRecord, SourceSpec, pair_records, read_image_rows
 from napari_melanoma.imaging.masks import trace_contours
 from napari_melanoma.io.discovery import SUFFIXES
 from napari_melanoma.io.formats import MAX_PIXELS

@@ -14,9 +14,8 @@ from napari_melanoma.core.parsing import parse_json
 from napari_melanoma.core.paths import free_name, safe_name
 from napari_melanoma.data.exports import TEST, DataExportSpec, ExportedData, ExportedImage
 from napari_melanoma.data.formats._annotations import JSON_NAME
-from napari_melanoma.data.source_catalog import SourceRecord, SourceSpec
 from napari_melanoma.data.source_files import SourceFile, SourceTree
-from napari_melanoma.data.source_records import TABLES, read_image_rows
+from napari_melanoma.data.source_records import TABLES, SourceRecord, SourceSpec, read_image_rows
 from napari_melanoma.data.splits import FOLD
 from napari_melanoma.io.results import write_labels
 

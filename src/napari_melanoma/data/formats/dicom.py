@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from napari_melanoma.data.dicom_headers import list_header_values, read_dicom_header
-from napari_melanoma.data.source_catalog import SourceRecord, SourceSpec
 from napari_melanoma.data.source_files import SourceTree
+from napari_melanoma.data.source_records import SourceRecord, SourceSpec, list_header_values, read_dicom_header
 from napari_melanoma.privacy.pseudonyms import pseudonym
 
 SOURCE = SourceSpec(

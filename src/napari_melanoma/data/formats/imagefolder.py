@@ -16,9 +16,8 @@ import numpy as np
 from napari_melanoma.core.formatting import format_names
 from napari_melanoma.core.paths import free_name, safe_name
 from napari_melanoma.data.exports import TEST, DataExportSpec, ExportedData, ExportedImage, write_lines
-from napari_melanoma.data.source_catalog import SourceRecord, SourceSpec
 from napari_melanoma.data.source_files import SourceFile, SourceTree
-from napari_melanoma.data.source_records import pair_records
+from napari_melanoma.data.source_records import SourceRecord, SourceSpec, pair_records
 from napari_melanoma.io.results import write_labels
 from napari_melanoma.io.tables import decode_table, iterate_rows, parse_table_text
 

@@ -18,9 +18,8 @@ from napari_melanoma.data.formats import coco, geojson, label_studio, labelme
 from napari_melanoma.data.formats._annotations import JSON_NAME
 from napari_melanoma.data.formats.nnunet import DESCRIPTION, SPLITS_FILE, add_nnunet_folds
 from napari_melanoma.data.mask_values import ARRAY_SUFFIX
-from napari_melanoma.data.source_catalog import SourceRecord, SourceSpec
 from napari_melanoma.data.source_files import SourceFile, SourceTree
-from napari_melanoma.data.source_records import TABLES, pair_records, read_image_rows
+from napari_melanoma.data.source_records import TABLES, SourceRecord, SourceSpec, pair_records, read_image_rows
 from napari_melanoma.io.formats import TRUTH_SUFFIX
 from napari_melanoma.io.results import write_labels
 

@@ -17,9 +17,8 @@ from napari_melanoma.core.formatting import format_names
 from napari_melanoma.core.parsing import parse_json, read_object_or_empty, shorten
 from napari_melanoma.data.exports import TEST, DataExportSpec, ExportedData, ExportedImage
 from napari_melanoma.data.mask_values import NNUNET_IMAGE, ClassValues, read_mask_values
-from napari_melanoma.data.source_catalog import SourceRecord, SourceSpec
 from napari_melanoma.data.source_files import SourceTree
-from napari_melanoma.data.source_records import TABLES, pair_records, read_image_rows
+from napari_melanoma.data.source_records import TABLES, SourceRecord, SourceSpec, pair_records, read_image_rows
 from napari_melanoma.data.splits import FOLD, assign_folds
 from napari_melanoma.io.results import write_labels, write_rgb
 

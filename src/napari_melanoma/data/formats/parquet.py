@@ -19,8 +19,8 @@ from napari_melanoma.core.paths import free_name, safe_name
 from napari_melanoma.data.dataset import IMAGE_SUFFIXES
 from napari_melanoma.data.exports import DataExportSpec, ExportedData, ExportedImage
 from napari_melanoma.data.formats.imagefolder import MASK_COLUMNS, find_split, find_split_folder, read_values
-from napari_melanoma.data.source_catalog import SourceRecord, SourceSpec
 from napari_melanoma.data.source_files import SourceFile, SourceTree
+from napari_melanoma.data.source_records import SourceRecord, SourceSpec
 from napari_melanoma.io.formats import HEAD_BYTES, identify_format
 from napari_melanoma.io.results import encode_png
 from napari_melanoma.io.tables import PYARROW_MISSING

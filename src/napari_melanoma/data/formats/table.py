@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from napari_melanoma.data.source_catalog import SourceRecord, SourceSpec
 from napari_melanoma.data.source_files import SourceTree
-from napari_melanoma.data.source_records import pair_records, read_image_rows
+from napari_melanoma.data.source_records import SourceRecord, SourceSpec, pair_records, read_image_rows
 
 SOURCE = SourceSpec(
     name="table",
