@@ -523,10 +523,12 @@ def _make_step(group: list[tuple[str, ColumnMeaning]], source: str) -> _ParsingS
 
     @lru_cache(maxsize=PARSER_CACHE_SIZE)
     def parse(texts: tuple[str, ...]) -> HarmonizedCells:
-        cells = ((name, text, meaning) for (name, meaning), text in zip(group, texts, strict=True) if text)
-        return parse_cells(
-            (TableCell(name, append_unit(text, meaning.unit), meaning) for name, text, meaning in cells), source
-        )
+        cells = [
+            TableCell(name, append_unit(text, meaning.unit) if meaning.unit else text, meaning)
+            for (name, meaning), text in zip(group, texts, strict=True)
+            if text
+        ]
+        return parse_cells(cells, source)
 
     return _ParsingStep(tuple(name for name, _ in group), parse)
 
