@@ -252,19 +252,15 @@ def _iter_files(folder: Path) -> Iterator[SourceFile]:
 
 
 def _expand_file(parent: Path, prefix: str, name: str) -> Iterator[SourceFile]:
-    """Yield a file, or the members of an archive."""
-    if name.lower().endswith(".zip"):
-        yield from _iter_members(Path(parent, name), f"{prefix}{name[:-4]}/")
-    else:
-        yield SourceFile(compose_name(f"{prefix}{name}"), str(Path(parent, name)))
-
-
-def _iter_members(path: Path, prefix: str) -> Iterator[SourceFile]:
-    """List the members of an archive; archives inside it are listed as files."""
+    """Yield a file, or the members of an archive; archives inside it are files."""
+    path = Path(parent, name)
+    if not name.lower().endswith(".zip"):
+        yield SourceFile(compose_name(f"{prefix}{name}"), str(path))
+        return
     archive = ZipArchive(path)
     for member in archive.list_members():
-        if all(_is_included(part) for part in member.split("/")):
-            yield SourceFile(compose_name(prefix + member), member, archive)
+        if all(map(_is_included, member.split("/"))):
+            yield SourceFile(compose_name(f"{prefix}{name[:-4]}/{member}"), member, archive)
 
 
 def _is_included(name: str) -> bool:
