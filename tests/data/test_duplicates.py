@@ -292,16 +292,6 @@ def test_all_close_pairs_are_found_once(tile: int, monkeypatch: pytest.MonkeyPat
     assert sorted(ordered.tolist()) == expected[expected[:, 0] < expected[:, 1]].tolist()
 
 
-def test_images_of_one_part_are_not_compared(monkeypatch: pytest.MonkeyPatch) -> None:
-    pictures = thumbnails([skin(seed) for seed in range(6)])
-    part, compared = np.array([0, 0, 0, 1, 0, 2]), []
-    monkeypatch.setattr(
-        duplicates, "find_close_pairs", lambda codes, others, **_: compared.append((len(codes), len(others))) or ()
-    )
-    assert find_similar_pairs(pictures, part) == []
-    assert compared == [(4, 2), (1, 1), (1, 0)] * len(duplicates.VIEWS)
-
-
 def test_groups_of_the_same_pictures_are_joined(samples: list[Sample]) -> None:
     pairs = [Duplicate(samples[3], samples[0], 1.0), Duplicate(samples[1], samples[3], 1.0)]
     assert merge_groups(samples, pairs) == ["set/0", "set/0", "set/2", "set/0"]
