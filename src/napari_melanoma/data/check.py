@@ -186,10 +186,11 @@ class TableChecker:
             )
             yield "patient_id", f"{message} in one way, or {SPLIT_RISK}"
         if incomplete := [group for group, parts in self._leaks.splits.items() if "" in parts and len(parts) == 2]:
-            yield (
-                "split",
-                f"missing in some rows {_describe_groups(incomplete)}: data split assigns them the split of the others",
-            )
+            listed = ", ".join(incomplete[:MAX_LISTED_GROUPS])
+            listed = f"such as {listed}" if len(incomplete) > MAX_LISTED_GROUPS else listed
+            several = f"{len(incomplete)} patients, lesions or pictures " if len(incomplete) > 1 else ""
+            of_groups = f"missing in some rows of {several}{listed}"
+            yield "split", f"{of_groups}: data split assigns them the split of the others"
         yield from (finding for finding in _list_unmapped(report) if finding[0] != "review")
         for column, texts in self._set_aside.items():
             yield column, f"stored as given in {_describe_row_count(texts.total())}: {list_counts(texts)}"
@@ -363,13 +364,6 @@ def _normalize_patient(patient: str) -> str:
     """Return what ids such as 007, 7 and 7.0, or P1 and p 1, have in common."""
     text = re.sub(r"\s", "", patient).casefold()
     return re.sub(r"(?<![\d.])0+(?=\d)", "", re.sub(r"^(\d+)\.0+$", r"\1", text))
-
-
-def _describe_groups(groups: Sequence[str]) -> str:
-    """Return the number of groups and the names of a few."""
-    many = len(groups) > MAX_LISTED_GROUPS
-    listed = f"such as {', '.join(groups[:MAX_LISTED_GROUPS])}" if many else ", ".join(groups)
-    return f"of {len(groups)} patients, lesions or pictures {listed}" if len(groups) > 1 else f"of {listed}"
 
 
 def _describe_row_count(count: int) -> str:

@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from itertools import chain, pairwise, product, starmap
+from itertools import pairwise, product
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -161,8 +161,12 @@ def find_close_pairs(
     for band in range(codes.shape[1]):
         buckets, other_buckets = _group_by_byte(codes[:, band]), _group_by_byte(others[:, band])
         run.check()
-        both = ((one, other) for one, other in zip(buckets, other_buckets, strict=True) if len(one) and len(other))
-        for rows, columns in chain.from_iterable(starmap(_split_into_tiles, both)):
+        tiles = (
+            (rows[row : row + _TILE], columns[column : column + _TILE])
+            for rows, columns in zip(buckets, other_buckets, strict=True)
+            for row, column in product(range(0, len(rows), _TILE), range(0, len(columns), _TILE))
+        )
+        for rows, columns in tiles:
             if is_ordered and rows[0] >= columns[-1]:
                 continue
             run.check()
@@ -193,13 +197,6 @@ def _group_by_byte(values: NDArray[np.uint8]) -> list[NDArray[np.intp]]:
     order = np.argsort(values, kind="stable")
     bounds = np.searchsorted(values[order], np.arange(257)).tolist()
     return [order[start:end] for start, end in pairwise(bounds)]  # np.split takes 20 times as long
-
-
-def _split_into_tiles(
-    rows: NDArray[np.intp], columns: NDArray[np.intp]
-) -> Iterator[tuple[NDArray[np.intp], NDArray[np.intp]]]:
-    for row, column in product(range(0, len(rows), _TILE), range(0, len(columns), _TILE)):
-        yield rows[row : row + _TILE], columns[column : column + _TILE]
 
 
 def find_similar_pairs(
