@@ -22,7 +22,7 @@ from napari_melanoma.core.errors import InputError
 from napari_melanoma.core.files import compose_name, is_same_folder
 from napari_melanoma.core.formatting import format_count, format_names
 from napari_melanoma.data.table_mapping import TableMapping
-from napari_melanoma.io.tables import decode_table
+from napari_melanoma.io.tables import decode_table, iterate_rows, parse_table_text
 
 MAX_LISTED = 6  # names that a message lists
 
@@ -211,6 +211,14 @@ class SourceTree:
             return gzip.decompress(data) if file.suffix == ".gz" else data
         except (OSError, EOFError, zlib.error, zipfile.BadZipFile) as error:
             raise InputError(f"{file.name} in {self.folder} cannot be read: {error}. Download it again.") from error
+
+    def iterate_rows(self, file: SourceFile) -> Iterator[dict[str, str]]:
+        """Read a table row by row, with the user's mapping applied."""
+        if file.archive is None:
+            rows = iterate_rows(Path(file.path))
+        else:
+            rows = parse_table_text(decode_table(self.read_content(file)), file.name)
+        yield from map(self.mapping.apply, rows)
 
     def describe_contents(self) -> str:
         """Describe the content for a message: a few folders and files, or "no files"."""

@@ -37,7 +37,6 @@ from napari_melanoma.data.table_mapping import (
 from napari_melanoma.data.table_schema import FILE_COLUMNS
 from napari_melanoma.io.dicom import DETECTOR_SCALE, DicomHeader, read_header
 from napari_melanoma.io.discovery import SUFFIXES, identify_without_suffix, note_without_suffix
-from napari_melanoma.io.tables import decode_table, iterate_rows, parse_table_text
 from napari_melanoma.privacy.pseudonyms import pseudonym
 
 RowsByImage = dict[str, PackedRow]  # image id, after the folders if they are kept, to the row about the image
@@ -70,6 +69,11 @@ class SourceSpec:
     folders: str = ""
     public: bool = True
     lacks: str = ""
+
+
+def describe_own_files(name: str, title: str, url: str, layout: str, reference: str = "") -> SourceSpec:
+    """Describe files of a user, in the format of a program."""
+    return SourceSpec(name, title, "that of its images", url, "", reference, layout, public=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,11 +168,7 @@ def read_table_rows(tree: SourceTree, names: str) -> Iterator[dict[str, str]]:
     Yields column name to text without surrounding white space, "" if a cell is empty.
     """
     for file in tree.find_tables(names):
-        if file.archive is None:
-            rows = iterate_rows(Path(file.path))
-        else:
-            rows = parse_table_text(decode_table(tree.read_content(file)), file.name)
-        yield from map(tree.mapping.apply, rows)
+        yield from tree.iterate_rows(file)
 
 
 def read_image_rows(tree: SourceTree, names: str, source: str = "", *, keep_folders: bool = False) -> RowsByImage:
