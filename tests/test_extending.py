@@ -23,10 +23,10 @@ from napari_melanoma.core import plugins
 from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.errors import BundleError, ConfigError
 from napari_melanoma.core.geometry import PixelSize
+from napari_melanoma.data.collections import SOURCES, find_source
 from napari_melanoma.data.dataset_import import import_source
 from napari_melanoma.data.exports import DATA_EXPORTS, DataExportOptions, export_dataset
 from napari_melanoma.data.harmonize import harmonize_rows
-from napari_melanoma.data.source_catalog import SOURCES, find_source
 from napari_melanoma.data.source_files import SourceTree
 from napari_melanoma.figures.page import render_report
 from napari_melanoma.io.results import read_table, write_mask, write_rgb, write_table

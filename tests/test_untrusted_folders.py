@@ -15,9 +15,9 @@ from napari_melanoma.case.store import parse_case
 from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.errors import BundleError, InputError
 from napari_melanoma.core.paths import UnsafePath
+from napari_melanoma.data.collections import find_source
 from napari_melanoma.data.corrections import Correction, Corrections
 from napari_melanoma.data.dataset_import import SourceImportOptions, import_source
-from napari_melanoma.data.source_catalog import find_source
 from napari_melanoma.io.results import read_table
 from napari_melanoma.models.bundle import BundleConfig, BundleInfo
 from napari_melanoma.models.installed_bundles import install_bundle

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from napari_melanoma.data.clinical_collections import classify_spread, extract_columns, strip_table_name
+from napari_melanoma.data.collections import find_source
 from napari_melanoma.data.harmonize import harmonize_rows
-from napari_melanoma.data.source_catalog import find_source
 from napari_melanoma.data.table_schema import check_value, find_column
 
 UUID = "0A1B2C3D-0000-4000-8000-00000000AB0"

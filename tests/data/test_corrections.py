@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 import subprocess
 import sys
 import time
 from collections import Counter
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +22,7 @@ from napari_melanoma.core.paths import corrections_folder
 from napari_melanoma.core.provenance import array_fingerprint
 from napari_melanoma.data import corrections as module
 from napari_melanoma.data import corrections as split_choice
-from napari_melanoma.data.corrections import COLUMNS, Correction, Corrections
+from napari_melanoma.data.corrections import COLUMNS, LABELS, Correction, Corrections, DiagnosisLabel, read_diagnoses
 from napari_melanoma.data.dataset import read_dataset, select_for_split, select_trainable
 from napari_melanoma.data.dataset_table import SharedTable, TableFile, TableLayout, TableRecord
 from napari_melanoma.io.photographs import read_photograph
@@ -548,3 +549,10 @@ def test_a_photograph_without_colors_is_refused() -> None:
 def test_the_default_folder_is_the_users(user_folders: Path) -> None:
     assert user_folders in corrections_folder().parents
     assert Corrections().folder == corrections_folder()
+
+
+def test_a_diagnosis_entered_in_the_table_counts_instead_of_other_labels() -> None:
+    label = DiagnosisLabel("melanoma", "A. Reader", "2026-01-01T00:00:00Z")
+    row = {"diagnosis": "nevus", "reviewer": "B. Reader", "reviewed_at": "later", LABELS: json.dumps([asdict(label)])}
+    assert read_diagnoses({**row, "diagnosis": "melanoma"}) == [label]
+    assert read_diagnoses(row) == [DiagnosisLabel("nevus", "B. Reader", "later")]

@@ -125,13 +125,6 @@ def _samples(count: int) -> list[Sample]:
     ]
 
 
-def test_hold_out_keeps_groups_whole_and_the_share() -> None:
-    kept, aside = hold_out(_samples(900), 0.2, seed=0)
-    assert not {s.group for s in kept} & {s.group for s in aside}
-    assert len(kept) + len(aside) == 900
-    assert abs(len(aside) / 900 - 0.2) < 0.02
-
-
 def test_hold_out_follows_the_seed_and_the_strata() -> None:
     first, second, other = (hold_out(_samples(900), 0.2, seed)[1] for seed in (0, 0, 1))
     assert first == second != other

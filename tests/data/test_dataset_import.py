@@ -12,9 +12,9 @@ from PIL import Image
 
 from napari_melanoma.core.context import Cancelled, Progress, RunContext
 from napari_melanoma.core.errors import DataSetError
+from napari_melanoma.data.collections import find_source
 from napari_melanoma.data.dataset import read_dataset
 from napari_melanoma.data.dataset_import import SourceImportOptions, SourceImportReport, import_source
-from napari_melanoma.data.source_catalog import find_source
 from napari_melanoma.data.source_files import ZipArchive
 from napari_melanoma.data.table_mapping import TableMapping
 from napari_melanoma.io.results import read_mask, read_table

@@ -12,10 +12,10 @@ from pydicom.dataset import FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian
 
 from napari_melanoma.core.context import RunContext
+from napari_melanoma.data.collections import find_source
 from napari_melanoma.data.dataset import read_dataset
 from napari_melanoma.data.dataset_import import SourceImportOptions, import_source
 from napari_melanoma.data.mask_import import MaskImportOptions, import_masks
-from napari_melanoma.data.source_catalog import find_source
 from napari_melanoma.evaluation.masks import read_pair
 from napari_melanoma.io.photographs import accepting_damaged, read_photograph
 from napari_melanoma.io.results import read_table, write_mask

@@ -522,6 +522,7 @@ def test_which_rows_are_about_one_image(one: tuple[str, str], other: tuple[str, 
 UNITED = {
     "what is open is filled in": ([{"age": "50"}, {"sex": "male"}], {"age": "50", "sex": "male"}, []),
     "unknown is open": ([{"sex": "unknown"}, {"sex": "male"}], {"sex": "male"}, []),
+    "unknown is no contradiction": ([{"sex": "male"}, {"sex": "unknown"}], {"sex": "male"}, []),
     "the more exact word counts": (
         [{"site": "torso"}, {"site": "anterior torso", "sub_site": "chest"}],
         {"site": "anterior torso", "sub_site": "chest"},

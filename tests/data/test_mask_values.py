@@ -13,12 +13,12 @@ from PIL import Image
 from napari_melanoma.api.inputs import to_mask
 from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.errors import DataSetError, InputError, UnreadableImage
+from napari_melanoma.data.collections import find_source
 from napari_melanoma.data.dataset import read_dataset, select_for_split
 from napari_melanoma.data.dataset_import import SourceImportOptions, import_source
 from napari_melanoma.data.formats.nnunet import read_nnunet_labels
 from napari_melanoma.data.mask_import import MaskImportOptions, import_masks
 from napari_melanoma.data.mask_values import parse_values, read_lesion_mask
-from napari_melanoma.data.source_catalog import find_source
 from napari_melanoma.io.photographs import read_photograph
 from napari_melanoma.io.results import read_labels, read_mask, read_table
 

@@ -12,11 +12,11 @@ from PIL import Image
 from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.errors import DataSetError, UnreadableImage
 from napari_melanoma.data.check import check_data
+from napari_melanoma.data.collections import find_source
 from napari_melanoma.data.dataset import read_dataset
 from napari_melanoma.data.dataset_import import SourceImportOptions, SourceImportReport, import_source
 from napari_melanoma.data.mask_import import MaskImportOptions, MaskImportReport, import_masks
 from napari_melanoma.data.mask_values import read_lesion_mask
-from napari_melanoma.data.source_catalog import find_source
 from napari_melanoma.io.results import read_mask, read_table, write_mask
 from napari_melanoma.io.tables import iterate_rows
 

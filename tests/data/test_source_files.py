@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from napari_melanoma.core.errors import DataSetError, InputError
-from napari_melanoma.data.source_catalog import find_source
+from napari_melanoma.data.collections import find_source
 from napari_melanoma.data.source_files import close_archives
 
 PICTURE = b"picture"

@@ -18,11 +18,11 @@ from pydicom.dataset import FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian
 
 from napari_melanoma.core.errors import DataSetError, InputError
-from napari_melanoma.data.collections import parse_one_hot
+from napari_melanoma.data.collections import find_source, guess_source, list_sources, parse_one_hot
 from napari_melanoma.data.dataset import MODALITY_WORDS
 from napari_melanoma.data.harmonize import harmonize_rows
-from napari_melanoma.data.source_catalog import SourceRecord, describe_access, find_source, guess_source, list_sources
-from napari_melanoma.data.table_mapping import TableMapping, strip_image_suffix
+from napari_melanoma.data.source_records import SourceRecord, describe_access
+from napari_melanoma.data.table_mapping import strip_image_suffix
 from napari_melanoma.privacy.pseudonyms import pseudonym
 
 PICTURE = b"picture"
@@ -714,16 +714,6 @@ def test_files_that_are_left_out_are_noted(tmp_path: Path) -> None:
     ]
 
 
-def test_a_table_alone_gives_rows_without_images(tmp_path: Path) -> None:
-    (tmp_path / "ISIC_2019_Training_Metadata.csv").write_text("image,age_approx\nISIC_0000002,50\nISIC_0000001,\n")
-    found = find_source("isic2019").read_folder(tmp_path)
-    assert [(record.image_id, record.image) for record in found.importable] == [
-        ("ISIC_0000001", None),
-        ("ISIC_0000002", None),
-    ]
-    assert found.importable[1].values == {"modality": "dermoscopic", "age_approx": "50", "split": "train"}
-
-
 def test_where_images_are_there_rows_without_one_are_left(tmp_path: Path) -> None:
     (tmp_path / "table.csv").write_text("image_id,age\na,50\nb,40\n")
     (tmp_path / "a.jpg").write_bytes(b"picture")
@@ -803,15 +793,6 @@ def test_a_case_may_have_several_biopsies(tmp_path: Path) -> None:
         "case_7-2": {"case_id": "7", "diagnosis": "melanoma", "lesion_id": "7"},
     }
     assert found.notes == [("case_id", "1 row names no case: left out")]
-
-
-def test_a_mapping_is_followed(tmp_path: Path) -> None:
-    (tmp_path / "klinik.csv").write_bytes("Datei;Befund;Raum\nx.jpg;böse;4\n".encode("cp1252"))
-    mapping = TableMapping(
-        columns={"Datei": "image_id", "Befund": "diagnosis", "Raum": ""}, words={"diagnosis": {"böse": "melanoma"}}
-    )
-    (record,) = find_source("table").read_folder(tmp_path / "klinik.csv", mapping).importable
-    assert (record.image_id, record.values) == ("x", {"diagnosis": "melanoma"})
 
 
 def test_a_text_is_a_table_only_where_it_is_named(tmp_path: Path) -> None:

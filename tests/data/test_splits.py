@@ -166,11 +166,6 @@ def test_one_of_three_groups_is_the_test_set() -> None:
     assert [len(split_trainable(samples(n), rules, 0).test) for n in range(1, 6)] == [0, 0, 1, 1, 1]
 
 
-def test_the_order_of_the_table_has_no_effect() -> None:
-    found = samples(40)
-    assert groups(split_trainable(found, Rules(), 0).test) == groups(split_trainable(found[::-1], Rules(), 0).test)
-
-
 def test_a_fraction_of_zero_gives_an_empty_test_set() -> None:
     assert split_trainable(samples(50), Rules(test_fraction=0.0), 0).test == []
 

@@ -4,7 +4,7 @@ import pytest
 
 from napari_melanoma.core.errors import InputError
 from napari_melanoma.data import taxonomy as module
-from napari_melanoma.data.source_catalog import list_sources
+from napari_melanoma.data.collections import list_sources
 from napari_melanoma.data.table_mapping import (
     BodySite,
     Diagnosis,

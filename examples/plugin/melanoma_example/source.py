@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from napari_melanoma.data.source_catalog import SourceRecord, SourceSpec
 from napari_melanoma.data.source_files import SourceTree
+from napari_melanoma.data.source_records import SourceRecord, SourceSpec
 
 SPEC = SourceSpec(
     name="med_node",

@@ -123,8 +123,8 @@ def import_dataset(
     --------
     >>> nm.import_dataset("nnunet", "Dataset501_Lesion", "dataset", table="patients.csv")  # doctest: +SKIP
     """
+    from napari_melanoma.data.collections import find_source
     from napari_melanoma.data.dataset_import import import_source
-    from napari_melanoma.data.source_catalog import find_source
 
     options |= {"no_patients": no_patients, "annotator": annotator}
     chosen, out = _parse_import_options(options, table, table_map, values), to_path(folder, "the data set")

@@ -134,7 +134,7 @@ app = typer.Typer(help="Import, merge, split and check data sets.", no_args_is_h
 
 def sources(current: CommandSession) -> None:
     """List the public data sets that can be imported."""
-    from napari_melanoma.data.source_catalog import SOURCES
+    from napari_melanoma.data.collections import SOURCES
 
     specs = [source.spec for source in SOURCES.members.values()]
     for spec in specs:
@@ -164,8 +164,8 @@ def import_(
     mask_values: MaskValues = None,
 ) -> None:
     """Import a public set."""
+    from napari_melanoma.data.collections import find_source
     from napari_melanoma.data.dataset_import import SourceImportOptions, import_source
-    from napari_melanoma.data.source_catalog import find_source
 
     current.after_stop = "What was imported is kept: run the same command again to continue."
     data_source = find_source(source)
@@ -397,8 +397,8 @@ def harmonize(
     ] = None,
 ) -> None:
     """Harmonize a table."""
+    from napari_melanoma.data.collections import find_source
     from napari_melanoma.data.harmonize import HarmonizeOptions, harmonize_table
-    from napari_melanoma.data.source_catalog import find_source
     from napari_melanoma.data.table_mapping import TableMapping, read_mapping
 
     current.after_stop = "Nothing was written."

@@ -34,7 +34,7 @@ FAMILIES = {
     "losses": "napari_melanoma.training.losses:LOSSES",
     "schedules": "napari_melanoma.training.schedules:SCHEDULES",
     "augmentations": "napari_melanoma.training.augmentation_config:AUGMENTATIONS",
-    "data_sources": "napari_melanoma.data.source_catalog:SOURCES",
+    "data_sources": "napari_melanoma.data.collections:SOURCES",
     "data_exports": "napari_melanoma.data.exports:DATA_EXPORTS",
     "metrics": "napari_melanoma.metrics.mask_metrics:METRICS",
     "report_sections": "napari_melanoma.reports.report_sections:REPORT_SECTIONS",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
 
@@ -15,7 +15,7 @@ from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.errors import DataSetError, UnreadableImage
 from napari_melanoma.core.formatting import format_names
 from napari_melanoma.core.provenance import array_fingerprint
-from napari_melanoma.data.corrections import HISTORY_FILE, ChangeLog, read_diagnoses
+from napari_melanoma.data.corrections import HISTORY_FILE, LABELS, ChangeLog, read_diagnoses
 from napari_melanoma.data.dataset import (
     DatasetEntry,
     Sample,
@@ -77,22 +77,26 @@ class DataCheck:
     """
 
     rows: int
-    images: int
-    masks: int
-    usable: int
-    groups: int
-    reviews: dict[str, int]
-    splits: dict[str, int]
-    diagnoses: dict[str, int]
-    shorter_side_px: tuple[int, ...]
-    longer_side_px: tuple[int, ...]
-    lesion_percent: tuple[float, ...]
-    faults: list[Finding]
-    notes: list[Finding]
+    images: int = 0
+    masks: int = 0
+    usable: int = 0
+    groups: int = 0
+    reviews: dict[str, int] = field(default_factory=dict)
+    splits: dict[str, int] = field(default_factory=dict)
+    diagnoses: dict[str, int] = field(default_factory=dict)
+    shorter_side_px: tuple[int, ...] = ()
+    longer_side_px: tuple[int, ...] = ()
+    lesion_percent: tuple[float, ...] = ()
+    faults: list[Finding] = field(default_factory=list)
+    notes: list[Finding] = field(default_factory=list)
 
 
 class TableChecker:
-    """Check the rows of a table one by one, so that a large table need not be in memory."""
+    """Check the rows of a table one by one, so that a large table need not be in memory.
+
+    ``splits`` and ``diagnoses`` count rows, the most frequent first; ``groups`` are the patients, lesions or pictures
+    that must stay in one split.
+    """
 
     def __init__(self) -> None:
         self._harmonizer = Harmonizer()
@@ -102,44 +106,25 @@ class TableChecker:
         self._diagnoses: Counter[str] = Counter()
         self._set_aside: dict[str, Counter[str]] = defaultdict(Counter)
         self._leaks = LeakChecker()
-        self._named_patients = 0
-        self._patients: dict[str, set[str]] = defaultdict(set)  # ids by what they have in common if written alike
+        self._patients: Counter[str] = Counter()
         self._without_patient: list[str] = []
         self._unreadable_labels: list[Finding] = []
 
-    @property
-    def splits(self) -> dict[str, int]:
-        """Number of rows of each split, the most frequent first."""
-        return dict(self._splits.most_common())
-
-    @property
-    def diagnoses(self) -> dict[str, int]:
-        """Number of rows of each harmonized diagnosis, the most frequent first."""
-        return dict(self._diagnoses.most_common())
-
-    @property
-    def report(self) -> HarmonizeReport:
-        """Report on the harmonization of the rows checked so far."""
-        return self._harmonizer.make_report()
-
-    @property
-    def groups(self) -> int:
-        """Number of patients, lesions or pictures that must stay in one split."""
-        return len(self._leaks.splits)
-
-    def check_row(self, row: Mapping[str, str]) -> dict[str, str]:
-        """Check a row, and return it harmonized, without its columns ``<column>_as_given``."""
-        harmonized = self._harmonizer.harmonize_row(
-            {column: text for column, text in row.items() if not self._count_set_aside(column, text)}
-        )
+    def check_row(self, row: Mapping[str, str]) -> None:
+        set_aside = [column for column in row if column.endswith(AS_GIVEN_SUFFIX)]
+        for column in set_aside:  # not understood by an earlier import: a note, not a fault
+            if row[column]:
+                self._set_aside[column][row[column]] += 1
+        others = {column: text for column, text in row.items() if column not in set_aside} if set_aside else row
+        harmonized = self._harmonizer.harmonize_row(others)
         self._leaks.add_row(row, harmonized)
         try:
-            read_diagnoses(row)
+            if row.get(LABELS):
+                read_diagnoses(row)
         except DataSetError as error:
             self._unreadable_labels.append((row.get("image_id", ""), str(error)))
         if patient := harmonized.get("patient_id"):
-            self._named_patients += 1
-            self._patients[_normalize_patient(patient)].add(patient)
+            self._patients[patient] += 1
         else:
             self._without_patient.append(harmonized.get("image_id") or str(self._splits.total() + 1))
         split = harmonized.get("split", NO_VALUE)
@@ -150,18 +135,23 @@ class TableChecker:
                 self._split_of[harmonized["image_id"]] = split
             if original := harmonized.get("near_duplicate_of"):
                 self._duplicate_of[harmonized["image_id"]] = original
-        return harmonized
 
-    def _count_set_aside(self, column: str, text: str) -> bool:
-        """Count a value in a column ``<column>_as_given``, and return whether the column is one of these.
+    def summarize(self, faults: Iterable[Finding] = (), *, has_optional_columns: bool = False) -> DataCheck:
+        """Return the counts, faults and notes of the rows.
 
-        An earlier import did not understand such a value; it is a note, not a fault.
+        ``faults``: those of the files; ``has_optional_columns``: this program wrote columns that may be empty.
         """
-        if text and column.endswith(AS_GIVEN_SUFFIX):
-            self._set_aside[column][text] += 1
-        return column.endswith(AS_GIVEN_SUFFIX)
+        report = self._harmonizer.make_report()
+        return DataCheck(
+            rows=report.rows,
+            groups=len(self._leaks.splits),
+            splits=dict(self._splits.most_common()),
+            diagnoses=dict(self._diagnoses.most_common()),
+            faults=[*faults, *self._list_faults(report)],
+            notes=list(self._list_notes(report, has_optional_columns)),
+        )
 
-    def faults(self) -> Iterator[Finding]:
+    def _list_faults(self, report: HarmonizeReport) -> Iterator[Finding]:
         """Yield what must be corrected."""
         yield from self._leaks.describe_leaks()
         yield from self._unreadable_labels
@@ -169,41 +159,39 @@ class TableChecker:
             splits = [self._split_of[name] for name in (image, original) if name in self._split_of]
             if len({*splits}) > 1:
                 yield image, f"shows the same as {original}, but is in another split ({' and '.join(splits)})"
-        report = self.report
         if report.duplicates:
             yield "image_id", f"each row needs its own id; found several times: {list_counts(report.duplicates)}"
         for column, values in report.impossible.items():
             rows = _describe_row_count(sum(values.values()))
             yield column, f"impossible in {rows}: {report.list_cells('impossible', column)}"
-        yield from (finding for finding in self._unmapped_findings() if finding[0] == "review")
+        yield from (finding for finding in _list_unmapped(report) if finding[0] == "review")
 
-    def _unmapped_findings(self) -> Iterator[Finding]:
-        report = self.report
-        for column, words in report.unmapped.items():
-            cells = f"{report.list_cells('unmapped', column)}{describe_expected(column)}"
-            yield column, f"not understood in {_describe_row_count(sum(words.values()))}: {cells}"
-
-    def notes(self, *, has_optional_columns: bool = False) -> Iterator[Finding]:
-        """Yield what should be reviewed; ``has_optional_columns``: this program wrote columns that may be empty."""
-        findings = self._leaks.detector.describe_findings()
+    def _list_notes(self, report: HarmonizeReport, has_optional_columns: bool) -> Iterator[Finding]:
+        """Yield what should be reviewed."""
+        findings = self._leaks.describe_findings()
         yield from ((about, message) for about, message, leaks in findings if not leaks)
-        if (unnamed := self._without_patient) and self._named_patients:
-            total = len(unnamed) + self._named_patients
-            message = f"{len(unnamed)} of {total} rows name no patient ({format_names(unnamed)})"
-            yield "patient_id", f"{message}: {SPLIT_RISK}; fill it in, or leave these rows out of training"
-        if similar := [sorted(ids) for ids in self._patients.values() if len(ids) > 1]:
+        if (unnamed := self._without_patient) and self._patients:
+            message = f"{len(unnamed)} of {len(unnamed) + self._patients.total()} rows name no patient"
+            yield (
+                "patient_id",
+                f"{message} ({format_names(unnamed)}): {SPLIT_RISK}; fill it in, or leave these rows out of training",
+            )
+        alike: dict[str, list[str]] = defaultdict(list)
+        for patient in sorted(self._patients):
+            alike[_normalize_patient(patient)].append(patient)
+        if similar := [ids for ids in alike.values() if len(ids) > 1]:
             shown = format_names([" and ".join(ids) for ids in similar], MAX_LISTED_GROUPS)
             message = (
                 f"may be one patient each, as only capitals, zeros or spaces differ: {shown}. Write the id of a patient"
             )
             yield "patient_id", f"{message} in one way, or {SPLIT_RISK}"
-        report = self.report
         if incomplete := [group for group, parts in self._leaks.splits.items() if "" in parts and len(parts) == 2]:
-            yield (
-                "split",
-                f"missing in some rows {_describe_groups(incomplete)}: data split assigns them the split of the others",
-            )
-        yield from (finding for finding in self._unmapped_findings() if finding[0] != "review")
+            listed = ", ".join(incomplete[:MAX_LISTED_GROUPS])
+            listed = f"such as {listed}" if len(incomplete) > MAX_LISTED_GROUPS else listed
+            several = f"{len(incomplete)} patients, lesions or pictures " if len(incomplete) > 1 else ""
+            of_groups = f"missing in some rows of {several}{listed}"
+            yield "split", f"{of_groups}: data split assigns them the split of the others"
+        yield from (finding for finding in _list_unmapped(report) if finding[0] != "review")
         for column, texts in self._set_aside.items():
             yield column, f"stored as given in {_describe_row_count(texts.total())}: {list_counts(texts)}"
         for message, count in report.disagreements.items():
@@ -212,37 +200,42 @@ class TableChecker:
             yield "columns", f"no row has a value in {', '.join(report.empty)}"
 
 
+def _list_unmapped(report: HarmonizeReport) -> Iterator[Finding]:
+    for column, words in report.unmapped.items():
+        cells = f"{report.list_cells('unmapped', column)}{describe_expected(column)}"
+        yield column, f"not understood in {_describe_row_count(sum(words.values()))}: {cells}"
+
+
 def check_data(folder: Path, *, run: RunContext) -> DataCheck:
     """Check a data set folder with all its files, or a table alone."""
     table = TableChecker()
     if folder.is_file():
-        return _check_table(folder, table, run)
+        for row in track_rows(iter_table_rows(folder), run, "Reading rows"):
+            table.check_row(row)
+        return table.summarize()
     samples, faults, without_image = _read_entries(folder, table, run)
     checks = [_check_image(sample) for sample in run.track(samples, "Reading images and masks")]
     faults += [(check.sample.image_id, check.fault) for check in checks if check.fault]
     leaking, similar = _find_similar_images(checks, run)
-    faults += [*table.faults(), *_find_identical_images(checks), *leaking]
+    written_here = any((folder / name).is_file() for name in (HISTORY_FILE, ORIGIN_FILE))
+    of_table = table.summarize(faults, has_optional_columns=written_here)
     shapes = [check.shape for check in checks if check.shape]
     missing = []
     if without_image:
         count = f"{len(without_image)} row{'s have' if len(without_image) > 1 else ' has'}"
         missing = [("path", f"{count} no image: {format_names(without_image, MAX_LISTED_IDS)}")]
-    rows = table.report.rows
-    return DataCheck(
-        rows=rows,
-        images=rows - len(without_image),
+    return replace(
+        of_table,
+        images=of_table.rows - len(without_image),
         masks=sum(sample.mask is not None for sample in samples),
         usable=len(select_trainable(samples)),
-        groups=table.groups,
         reviews=dict(Counter(sample.review or NO_REVIEW for sample in samples).most_common()),
-        splits=table.splits,
-        diagnoses=table.diagnoses,
         shorter_side_px=tuple(int(side) for side in min_median_max([min(shape) for shape in shapes])),
         longer_side_px=tuple(int(side) for side in min_median_max([max(shape) for shape in shapes])),
         lesion_percent=min_median_max(
             [100 * check.lesion_fraction for check in checks if check.lesion_fraction is not None]
         ),
-        faults=faults,
+        faults=[*of_table.faults, *_find_identical_images(checks), *leaking],
         notes=[
             *_note_label_images(checks, read_class_names(folder)),
             *note_inverted([one.sample.image_id for one in checks if one.covers_border and one.lesion_fraction != 1]),
@@ -250,29 +243,8 @@ def check_data(folder: Path, *, run: RunContext) -> DataCheck:
             *similar,
             *_note_unlisted_files(folder, samples),
             *missing,
-            *table.notes(has_optional_columns=any((folder / name).is_file() for name in (HISTORY_FILE, ORIGIN_FILE))),
+            *of_table.notes,
         ],
-    )
-
-
-def _check_table(path: Path, table: TableChecker, run: RunContext) -> DataCheck:
-    """Check a table without its images."""
-    for row in track_rows(iter_table_rows(path), run, "Reading rows"):
-        table.check_row(row)
-    return DataCheck(
-        rows=table.report.rows,
-        images=0,
-        masks=0,
-        usable=0,
-        groups=table.groups,
-        reviews={},
-        splits=table.splits,
-        diagnoses=table.diagnoses,
-        shorter_side_px=(),
-        longer_side_px=(),
-        lesion_percent=(),
-        faults=list(table.faults()),
-        notes=list(table.notes()),
     )
 
 
@@ -392,13 +364,6 @@ def _normalize_patient(patient: str) -> str:
     """Return what ids such as 007, 7 and 7.0, or P1 and p 1, have in common."""
     text = re.sub(r"\s", "", patient).casefold()
     return re.sub(r"(?<![\d.])0+(?=\d)", "", re.sub(r"^(\d+)\.0+$", r"\1", text))
-
-
-def _describe_groups(groups: Sequence[str]) -> str:
-    """Return the number of groups and the names of a few."""
-    many = len(groups) > MAX_LISTED_GROUPS
-    listed = f"such as {', '.join(groups[:MAX_LISTED_GROUPS])}" if many else ", ".join(groups)
-    return f"of {len(groups)} patients, lesions or pictures {listed}" if len(groups) > 1 else f"of {listed}"
 
 
 def _describe_row_count(count: int) -> str:

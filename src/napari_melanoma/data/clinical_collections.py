@@ -17,8 +17,8 @@ import re
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 
-from napari_melanoma.data.source_catalog import DataSource, SourceRecord, SourceSpec
 from napari_melanoma.data.source_files import SourceFile, SourceTree
+from napari_melanoma.data.source_records import DataSource, SourceRecord, SourceSpec
 from napari_melanoma.data.table_mapping import parse_number
 from napari_melanoma.io.tables import decode_table, parse_table_text
 

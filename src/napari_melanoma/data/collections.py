@@ -1,6 +1,8 @@
-"""The public collections of photographs, read as downloaded: a table of declarations, and one reader.
+"""What can be imported: the public collections of photographs, a table of declarations with one reader, and all others.
 
-Collections of slides are in ``data.clinical_collections``, formats of other programs in ``data.formats``.
+Those are the collections of slides (``data.clinical_collections``), formats of other programs (``data.formats``) and
+plug-ins. A set is read as downloaded, unpacked or not, in its own columns and words; ``data.dataset_import`` harmonizes
+it.
 """
 
 from __future__ import annotations
@@ -11,12 +13,18 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 from napari_melanoma.core.csv_files import CsvReader
+from napari_melanoma.core.errors import InputError
 from napari_melanoma.core.paths import free_name
+from napari_melanoma.core.plugins import module_family
+from napari_melanoma.data import formats
+from napari_melanoma.data.clinical_collections import SLIDE_COLLECTIONS
 from napari_melanoma.data.dataset import PackedRow, unpack_row
-from napari_melanoma.data.source_catalog import DataSource, SourceRecord, SourceSpec
 from napari_melanoma.data.source_files import SourceFile, SourceTree
 from napari_melanoma.data.source_records import (
+    DataSource,
     RowsByImage,
+    SourceRecord,
+    SourceSpec,
     join_records,
     pair_records,
     read_image_rows,
@@ -622,3 +630,33 @@ train/metadata.csv, test/metadata.csv with the columns image_id, age_at_baseline
         _find_itobos,
     ),
 )
+
+SOURCES = module_family(
+    "data_sources",
+    formats.__name__,
+    SourceSpec,
+    "find",
+    DataSource,
+    "SOURCE",
+    list_others=lambda: COLLECTIONS + SLIDE_COLLECTIONS,
+)
+
+
+def list_sources() -> Mapping[str, DataSource]:
+    """List the sets that can be imported by name, in alphabetical order, then those of plug-ins."""
+    return SOURCES.members
+
+
+def guess_source(folder: str) -> str | None:
+    """Guess a set from the name of a folder, or from its name in a paper; None if no set matches."""
+    name, specs = folder.strip().lower(), [source.spec for source in list_sources().values()]
+    return next((spec.name for spec in specs if spec.folders and re.match(rf"({spec.folders})(?![^\W_])", name)), None)
+
+
+def find_source(name: str) -> DataSource:
+    """Return a set by its name."""
+    known = list_sources()
+    if name not in known:
+        reason = SOURCES.explain_unknown(name) or f"known: {', '.join(known)}"
+        raise InputError(f"there is no source named '{name}' ({reason}).")
+    return known[name]

@@ -143,7 +143,7 @@ class Corrections:
                 if draft.has_applied(change):
                     if expected not in (None, change):
                         return None
-                    table = _revert_change(draft.table, change, draft.find_row(change.row))
+                    table = draft.revert_change(change)
                     self._table.save(table)
                     self._log.record_undo(change)
                     self._delete_new_files(change, table)
@@ -230,14 +230,10 @@ class Corrections:
             try:
                 yield draft
             finally:
-                self._commit(draft)
-
-    def _commit(self, draft: _TableDraft) -> None:
-        """Write changes: the history first, so that every change can be undone, then the table."""
-        if draft.changes:
-            with remove_on_error(draft.new_files):
-                self._log.append(draft.changes)
-                self._table.save(draft.table)
+                if draft.changes:
+                    with remove_on_error(draft.new_files):  # the history first, so that every change can be undone
+                        self._log.append(draft.changes)
+                        self._table.save(draft.table)
 
     def _delete_new_files(self, change: CorrectionChange, table: TableFile) -> None:
         """Delete the files that a reverted change added: a photograph must not be kept without consent."""
@@ -289,6 +285,14 @@ class _TableDraft:
             self.ids.add(change.image_id.lower())
             self.by_id[change.image_id] = self.by_digest[change.after["image_sha256"]] = change.position
 
+    def revert_change(self, change: CorrectionChange) -> TableFile:
+        number = self.find_row(change.row)
+        if number is None:
+            return self.table.insert_row(change.position, change.before or {})
+        if change.before is None:
+            return self.table.remove_row(number)
+        return self.table.update_row(number, change.reverted_cells(self.table.row(number)))
+
     def has_applied(self, change: CorrectionChange) -> bool:
         """Return whether the table shows that a change was applied and not overwritten."""
         number = self.find_row(change.row)
@@ -339,14 +343,6 @@ class CorrectionChange:
             for column in self.changed_columns
             if row.get(column, "") == after.get(column, "")
         }
-
-
-def _revert_change(table: TableFile, change: CorrectionChange, number: int | None) -> TableFile:
-    if number is None:
-        return table.insert_row(change.position, change.before or {})
-    if change.before is None:
-        return table.remove_row(number)
-    return table.update_row(number, change.reverted_cells(table.row(number)))
 
 
 # Columns of the harmonized table that a correction may contain in addition to its own.

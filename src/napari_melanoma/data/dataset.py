@@ -431,6 +431,11 @@ def write_dataset_table(path: Path, rows: Sequence[Mapping[str, str]]) -> None:
     columns = [name for name in COLUMN_NAMES if name in SHARED_COLUMNS or name in present] + [
         name for name in present if name not in COLUMN_NAMES
     ]
+    write_rows(path, columns, rows)
+
+
+def write_rows(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, str]]) -> None:
+    """Write a table atomically; text that is not valid Unicode is escaped."""
     with (
         atomic_file(path) as temporary,
         temporary.open("w", encoding="utf-8", errors="backslashreplace", newline="") as file,

@@ -67,9 +67,8 @@ from napari_melanoma.data.mask_values import (
     note_turned,
     resolve_class_values,
 )
-from napari_melanoma.data.source_catalog import DataSource, SourceContents, SourceRecord, SourceSpec
 from napari_melanoma.data.source_files import close_archives
-from napari_melanoma.data.source_records import join_table
+from napari_melanoma.data.source_records import DataSource, SourceContents, SourceRecord, SourceSpec, join_table
 from napari_melanoma.data.splits import NAME_TABLE, check_patients_named, find_leaks
 from napari_melanoma.data.table_mapping import TableMapping
 from napari_melanoma.io.photographs import (

@@ -112,7 +112,10 @@ def read_report_rows(folders: Sequence[Path], *, run: RunContext) -> tuple[list[
         for entry in iter_entries(folder):
             run.check()
             if isinstance(entry, DatasetEntry):
-                rows.append(_make_row(entry, harmonizer.harmonize_row(entry.row), folder.name))
+                values = {name: text for name, text in harmonizer.harmonize_row(entry.row).items() if text}
+                group = f"{folder.name}/{get_group_id({**entry.row, **values})}"
+                source = values.get("source") or folder.name
+                rows.append(ReportRow(values, folder.name, source, group, entry.image, entry.mask is not None))
             else:
                 faults.append(str(entry))
     if not rows:
@@ -135,8 +138,10 @@ def describe_rows(
     """
     values = [row.values for row in rows]
     splits: dict[str, set[str]] = defaultdict(set)
+    by_split: dict[str, Counter[str]] = defaultdict(Counter)
     for row in rows:
         splits[row.group].add(row.values.get("split", ""))
+        by_split[row.values.get("split") or NO_SPLIT][row.values.get("diagnosis", UNKNOWN_LABEL)] += 1
     return DataSetReport(
         name=name,
         rows=len(rows),
@@ -154,7 +159,7 @@ def describe_rows(
         largest_group=max(Counter(row.group for row in rows).values()),
         counts={name: dict(Counter(row[name] for row in values if row.get(name)).most_common()) for name in COUNTED},
         missing={column: sum(column not in row for row in values) for column in DESCRIBED},
-        by_split=_count_by_split(values),
+        by_split={split: dict(counts.most_common()) for split, counts in sorted(by_split.items())},
         age=min_median_max([float(row["age"]) for row in values if row.get("age")]),
         megapixels=min_median_max([width * height / 1e6 for width, height in filter(None, sizes)]),
         in_two_splits=tuple(sorted(group for group, names in splits.items() if len(names - {""}) > 1)),
@@ -200,13 +205,6 @@ def format_markdown(report: DataSetReport) -> str:
     return "\n".join((*lines, ""))
 
 
-def _make_row(entry: DatasetEntry, values: dict[str, str], folder: str) -> ReportRow:
-    present = {name: value for name, value in values.items() if value}
-    source = present.get("source") or folder
-    group = f"{folder}/{get_group_id({**entry.row, **present})}"
-    return ReportRow(present, folder, source, group, entry.image, entry.mask is not None)
-
-
 def _format_cross_table(report: DataSetReport) -> list[str]:
     """Return the lines of a table of diagnoses by split; empty without splits."""
     splits = list(report.by_split)
@@ -215,14 +213,6 @@ def _format_cross_table(report: DataSetReport) -> list[str]:
     names = list(dict.fromkeys(name for counts in report.by_split.values() for name in counts))
     lines = ["", "## diagnosis by split", "", markdown_row(["diagnosis", *splits]), f"|---|{'---|' * len(splits)}"]
     return [*lines, *(markdown_row([n, *(str(report.by_split[s].get(n, 0)) for s in splits)]) for n in names)]
-
-
-def _count_by_split(rows: Sequence[Mapping[str, str]]) -> dict[str, dict[str, int]]:
-    """Count the diagnoses of each split."""
-    counts_by_split: dict[str, Counter[str]] = defaultdict(Counter)
-    for row in rows:
-        counts_by_split[row.get("split") or NO_SPLIT][row.get("diagnosis", UNKNOWN_LABEL)] += 1
-    return {split: dict(counts.most_common()) for split, counts in sorted(counts_by_split.items())}
 
 
 def min_median_max(values: Sequence[float]) -> tuple[float, ...]:

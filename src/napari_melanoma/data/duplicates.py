@@ -12,8 +12,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from functools import cache
-from itertools import chain, pairwise, product, starmap
+from itertools import pairwise, product
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -162,19 +161,23 @@ def find_close_pairs(
     for band in range(codes.shape[1]):
         buckets, other_buckets = _group_by_byte(codes[:, band]), _group_by_byte(others[:, band])
         run.check()
-        both = ((one, other) for one, other in zip(buckets, other_buckets, strict=True) if len(one) and len(other))
-        for rows, columns in chain.from_iterable(starmap(_split_into_tiles, both)):
+        tiles = (
+            (rows[row : row + _TILE], columns[column : column + _TILE])
+            for rows, columns in zip(buckets, other_buckets, strict=True)
+            for row, column in product(range(0, len(rows), _TILE), range(0, len(columns), _TILE))
+        )
+        for rows, columns in tiles:
             if is_ordered and rows[0] >= columns[-1]:
                 continue
             run.check()
             # The second half of the bits is compared if the first is close
-            near = _count_bits(halves[rows, None, 0] ^ other_halves[None, columns, 0]) <= radius
+            near = np.bitwise_count(halves[rows, None, 0] ^ other_halves[None, columns, 0]) <= radius
             if is_ordered:
                 near &= rows[:, None] < columns
             row, column = np.divmod(np.flatnonzero(near), len(columns))  # faster than nonzero in two dimensions
             first, second = rows[row], columns[column]
             differ = halves[first] ^ other_halves[second]
-            is_close = _count_bits(differ[:, 0]) + _count_bits(differ[:, 1]) <= radius
+            is_close = np.bitwise_count(differ[:, 0]) + np.bitwise_count(differ[:, 1]) <= radius
             if is_close.any():
                 first, second = first[is_close], second[is_close]
                 # Pairs with an equal earlier band were found there
@@ -194,13 +197,6 @@ def _group_by_byte(values: NDArray[np.uint8]) -> list[NDArray[np.intp]]:
     order = np.argsort(values, kind="stable")
     bounds = np.searchsorted(values[order], np.arange(257)).tolist()
     return [order[start:end] for start, end in pairwise(bounds)]  # np.split takes 20 times as long
-
-
-def _split_into_tiles(
-    rows: NDArray[np.intp], columns: NDArray[np.intp]
-) -> Iterator[tuple[NDArray[np.intp], NDArray[np.intp]]]:
-    for row, column in product(range(0, len(rows), _TILE), range(0, len(columns), _TILE)):
-        yield rows[row : row + _TILE], columns[column : column + _TILE]
 
 
 def find_similar_pairs(
@@ -260,19 +256,6 @@ def has_texture(thumbnails: NDArray[np.uint8]) -> NDArray[np.bool_]:
             (equal_along_rows + equal_along_columns) / 2 <= MAX_EQUAL_NEIGHBORS
         )
     return textured
-
-
-def _count_bits(words: NDArray[np.uint64]) -> NDArray[np.uint8]:
-    """Count the set bits; before version 2, numpy has no function for it."""
-    if hasattr(np, "bitwise_count"):
-        return np.bitwise_count(words)
-    parts = np.ascontiguousarray(words).view(np.uint16).reshape(*words.shape, 4)
-    return _bit_counts()[parts].sum(-1, dtype=np.uint8)
-
-
-@cache
-def _bit_counts() -> NDArray[np.uint8]:
-    return np.asarray([value.bit_count() for value in range(1 << 16)], np.uint8)
 
 
 def _normalize_patterns(thumbnails: NDArray[np.uint8]) -> NDArray[np.float16]:
@@ -373,8 +356,6 @@ class _ThumbnailCache:
 
     def open(self) -> None:
         """Open or create the file; one of another format is emptied. Delete thumbnails unused for ``KEEP_DAYS``."""
-        import sqlite3
-
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True)
             self._connection = sqlite3.connect(self._path, timeout=LOCK_TIMEOUT_S)
@@ -408,8 +389,6 @@ class _ThumbnailCache:
 
         Without parameter lists, several statements are run.
         """
-        import sqlite3
-
         if self._connection is None:
             return []
         rows: list[Any] = []

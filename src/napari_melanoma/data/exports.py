@@ -305,7 +305,10 @@ def export_dataset(
     classes = _name_classes(options.classes, values, names) if is_label_image else {LESION: (1,)}
     images = [replace(image, classes=classes, is_label_image=is_label_image) for image in images]
     data = ExportedData(real_path(dataset).name, real_path(out).name, images, classes, options, run, faults)
-    data.notes += _note_unnamed(classes, values) if is_label_image else []
+    unnamed = sorted(values - {0} - {value for of_class in classes.values() for value in of_class})
+    if unnamed and is_label_image:
+        note = f"the values {format_names(unnamed)} have no class, and are exported as background"
+        data.notes.append(("classes", note))
     with atomic_folder(out) as folder:
         format_.write(data, folder)
         failed = {name for name, _ in data.faults}
@@ -336,7 +339,16 @@ def _select_images(
         elif entry.image is None:
             left_out["rows without an image"] += 1
         else:
-            image = _make_image(entry, entry.image)
+            image = ExportedImage(
+                entry.image_id,
+                entry.image,
+                entry.mask,
+                {name: text for name, text in entry.row.items() if name not in FILE_COLUMNS},
+                (entry.row.get("split") or "").strip(),
+                get_group_id(entry.row),
+                classes={},
+                is_label_image=False,
+            )
             if (image.row.get("review") or "").strip().lower() == "rejected":
                 left_out["rejected images"] += 1
                 continue
@@ -349,12 +361,6 @@ def _select_images(
                 left_out["images without a mask"] += 1
                 continue
             yield image
-
-
-def _make_image(entry: DatasetEntry, path: Path) -> ExportedImage:
-    row = {name: text for name, text in entry.row.items() if name not in FILE_COLUMNS}
-    split = (row.get("split") or "").strip()
-    return ExportedImage(entry.image_id, path, entry.mask, row, split, get_group_id(entry.row), {}, False)
 
 
 def _find_values(images: Sequence[ExportedImage], run: RunContext) -> tuple[set[int], bool]:
@@ -402,11 +408,3 @@ def _name_classes(texts: Sequence[str], values: set[int], names: ClassValues) ->
         found = ", ".join(map(str, sorted(values)))
         raise DataSetError(f"no mask has the value {format_names(missing)}: found {found}. Correct the classes.")
     return classes
-
-
-def _note_unnamed(classes: ClassValues, values: set[int]) -> list[tuple[str, str]]:
-    """Note values of the masks that are in no class."""
-    unnamed = sorted(values - {0} - {value for of_class in classes.values() for value in of_class})
-    if not unnamed:
-        return []
-    return [("classes", f"the values {format_names(unnamed)} have no class, and are exported as background")]

@@ -9,7 +9,6 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
-from itertools import repeat
 from pathlib import Path
 from typing import NamedTuple
 
@@ -17,11 +16,10 @@ from pydantic import Field
 
 from napari_melanoma.core.config import Config
 from napari_melanoma.core.context import Progress, RunContext
-from napari_melanoma.core.csv_files import CsvWriter
 from napari_melanoma.core.errors import DataSetError, InputError
-from napari_melanoma.core.files import atomic_file
 from napari_melanoma.core.formatting import format_names
 from napari_melanoma.core.paths import real_path
+from napari_melanoma.data.dataset import PackedRow, write_rows
 from napari_melanoma.data.table_mapping import (
     NO_SITE,
     ColumnMeaning,
@@ -59,6 +57,7 @@ UNUSED_ROWS = {
     "review": "masks in another review state are not trained on",
 }
 ROWS_PER_REPORT = 2000  # rows between two progress reports
+FAULTS = ("unmapped", "impossible")  # of cells: not understood, or not possible
 Row = Mapping[str, str]  # column to text
 
 
@@ -368,86 +367,6 @@ def list_counts(counts: Mapping[str, int], max_listed: int = MAX_LISTED_WORDS) -
     return ", ".join(f"'{word}' ({count})" for word, count in ordered[:max_listed]) + more
 
 
-class HarmonizeTally:
-    """Count what the report describes while rows are harmonized.
-
-    ``columns`` maps each column of the table to our columns, none if it is not recognized.
-    """
-
-    def __init__(self) -> None:
-        self.rows = 0
-        self.columns: dict[str, tuple[str, ...]] = {}
-        self._columns_with_values: set[str] = set()
-        self._known: Counter[str] = Counter()
-        self._faults: dict[str, dict[str, Counter[str]]] = {
-            fault: defaultdict(Counter) for fault in ("unmapped", "impossible")
-        }
-        self._rows_of: dict[str, dict[str, list[str]]] = {fault: defaultdict(list) for fault in self._faults}
-        self._disagreements: Counter[str] = Counter()
-        self._renamed: dict[str, str] = {}
-        self._ids: set[str] = set()
-        self._repeated_ids: Counter[str] = Counter()
-
-    def add_row(
-        self, cells: Mapping[str, str], harmonized: Mapping[str, str], faults: Iterable[CellFault] = ()
-    ) -> None:
-        """Count the values and faults of a row; ``cells`` are those that are not empty."""
-        self.rows += 1
-        if len(self._columns_with_values) < len(self.columns):
-            self._columns_with_values.update(cells)
-        self._known.update(harmonized.keys())
-        image_id = harmonized.get("image_id", "")
-        if image_id in self._ids:
-            self._repeated_ids[image_id] += 1
-        elif image_id:
-            self._ids.add(image_id)
-        for kind, column, text in faults:
-            self._faults[kind][column][text] += 1
-            rows = self._rows_of[kind][column]
-            if len(rows) < MAX_LISTED_ROWS:
-                rows.append(image_id or str(self.rows))
-
-    def count_disagreements(self, disagreements: Iterable[str]) -> None:
-        """Count columns that contradict each other."""
-        self._disagreements.update(disagreements)
-
-    def add_renamed(self, given: str, changed: str) -> None:
-        """Record a changed id."""
-        self._renamed[given] = changed
-
-    def make_report(self) -> HarmonizeReport:
-        """Return the report so far."""
-        return HarmonizeReport(
-            rows=self.rows,
-            columns={
-                source_column: target_column for source_column, target_column in self.columns.items() if target_column
-            },
-            own=tuple(source_column for source_column, target_column in self.columns.items() if not target_column),
-            empty=tuple(
-                source_column
-                for source_column, target_column in self.columns.items()
-                if self._is_empty_column(source_column, target_column)
-            ),
-            known=dict(self._known),
-            unmapped={column: dict(words) for column, words in self._faults["unmapped"].items()},
-            impossible={column: dict(words) for column, words in self._faults["impossible"].items()},
-            rows_of={
-                kind: {column: tuple(rows) for column, rows in rows_by_column.items()}
-                for kind, rows_by_column in self._rows_of.items()
-            },
-            disagreements=dict(self._disagreements),
-            renamed=dict(self._renamed),
-            duplicates={image_id: 1 + repeats for image_id, repeats in self._repeated_ids.items()},
-        )
-
-    def _is_empty_column(self, source_column: str, target_column: tuple[str, ...]) -> bool:
-        """Whether a column has no value, or only words for unknown, in all rows."""
-        names = (source_column, *target_column, *(f"{column}{AS_GIVEN_SUFFIX}" for column in target_column))
-        return source_column not in self._columns_with_values or (
-            bool(target_column) and not any(column in self._known for column in names)
-        )
-
-
 @dataclass(frozen=True)
 class HarmonizedTable:
     """Harmonized rows in their order, and the report; empty cells are left out of a row."""
@@ -478,16 +397,21 @@ class _ColumnPlan(NamedTuple):
 
 
 class Harmonizer:
-    """Harmonize rows one by one, so that a large table need not be in memory."""
+    """Harmonize rows one by one, so that a large table need not be in memory, and count what the report describes."""
 
     def __init__(self, source: str = "") -> None:
         self.source = source
-        self._tally = HarmonizeTally()
         self._plans: dict[tuple[tuple[str, ...], str], _ColumnPlan] = {}
-
-    def make_report(self) -> HarmonizeReport:
-        """Return the report so far."""
-        return self._tally.make_report()
+        self._rows = 0
+        self._columns: dict[str, tuple[str, ...]] = {}  # of the table, with ours; none if it is not recognized
+        self._columns_with_values: set[str] = set()
+        self._known: Counter[str] = Counter()
+        self._faults: dict[str, dict[str, Counter[str]]] = {kind: defaultdict(Counter) for kind in FAULTS}
+        self._rows_of: dict[str, dict[str, list[str]]] = {kind: defaultdict(list) for kind in FAULTS}
+        self._disagreements: Counter[str] = Counter()
+        self._renamed: dict[str, str] = {}
+        self._ids: set[str] = set()
+        self._repeated_ids: Counter[str] = Counter()
 
     def harmonize_row(self, row: Row) -> dict[str, str]:
         """Return a row harmonized: our columns first, then the others; empty cells are left out."""
@@ -505,20 +429,59 @@ class Harmonizer:
                 if outcome.originals or outcome.disagreements or outcome.faults:
                     originals |= outcome.originals
                     faults += outcome.faults
-                    self._tally.count_disagreements(outcome.disagreements)
+                    self._disagreements.update(outcome.disagreements)
         if self.source:
             harmonized.setdefault("source", self.source)
         harmonized |= {column: cells[column] for column in unchanged if column in cells}
         harmonized |= originals
-        self._note_renamed([cells[column] for column in ids if column in cells], harmonized.get("image_id", ""))
-        self._tally.add_row(cells, harmonized, faults)
+        for text in [cells[column] for column in ids if column in cells]:
+            if escapes_folder(text) and harmonized.get("image_id", "") == strip_image_suffix(text) != text:
+                self._renamed[text] = harmonized["image_id"]
+        self._count(cells, harmonized, faults)
         return harmonized
 
-    def _note_renamed(self, texts: Iterable[str], image_id: str) -> None:
-        """Record an image id that was shortened to a file name because it named a path outside its folder."""
-        for text in texts:
-            if escapes_folder(text) and image_id == strip_image_suffix(text) != text:
-                self._tally.add_renamed(text, image_id)
+    def _count(self, cells: Row, harmonized: Row, faults: Iterable[CellFault]) -> None:
+        """Count the values and faults of a row; ``cells`` are those that are not empty."""
+        self._rows += 1
+        if len(self._columns_with_values) < len(self._columns):
+            self._columns_with_values.update(cells)
+        self._known.update(harmonized.keys())
+        image_id = harmonized.get("image_id", "")
+        if image_id in self._ids:
+            self._repeated_ids[image_id] += 1
+        elif image_id:
+            self._ids.add(image_id)
+        for kind, column, text in faults:
+            self._faults[kind][column][text] += 1
+            rows = self._rows_of[kind][column]
+            if len(rows) < MAX_LISTED_ROWS:
+                rows.append(image_id or str(self._rows))
+
+    def make_report(self) -> HarmonizeReport:
+        """Return the report so far."""
+        faults = {kind: {column: dict(words) for column, words in self._faults[kind].items()} for kind in FAULTS}
+        return HarmonizeReport(
+            rows=self._rows,
+            columns={name: ours for name, ours in self._columns.items() if ours},
+            own=tuple(name for name, ours in self._columns.items() if not ours),
+            empty=tuple(name for name, ours in self._columns.items() if self._is_empty_column(name, ours)),
+            known=dict(self._known),
+            **faults,
+            rows_of={
+                kind: {column: tuple(rows) for column, rows in of_kind.items()}
+                for kind, of_kind in self._rows_of.items()
+            },
+            disagreements=dict(self._disagreements),
+            renamed=dict(self._renamed),
+            duplicates={image_id: 1 + repeats for image_id, repeats in self._repeated_ids.items()},
+        )
+
+    def _is_empty_column(self, name: str, ours: tuple[str, ...]) -> bool:
+        """Whether a column has no value, or only words for unknown, in all rows."""
+        filled = (name, *ours, *(f"{column}{AS_GIVEN_SUFFIX}" for column in ours))
+        return name not in self._columns_with_values or (
+            bool(ours) and not any(column in self._known for column in filled)
+        )
 
     def list_unchanged_columns(self, row: Row) -> tuple[str, ...]:
         """Return the columns that keep their own names, in their order."""
@@ -529,32 +492,29 @@ class Harmonizer:
         key = (names, source)
         if key not in self._plans:
             meanings = {name: find_column_meanings(name, source) for name in names}
-            target_column = {name: tuple(meaning.column_name for meaning in meanings[name]) for name in names}
-            self._tally.columns.update(target_column)
+            ours = {name: tuple(meaning.column_name for meaning in meanings[name]) for name in names}
+            self._columns.update(ours)
             also_kept = {name for name in names if any(meaning.keeps_original for meaning in meanings[name])}
-            unchanged = [name for name in names if not target_column[name] or name in also_kept]
-            ids = [name for name in names if "image_id" in target_column[name]]
-            self._plans[key] = _ColumnPlan(tuple(unchanged), tuple(ids), tuple(_make_steps(meanings, source)))
+            unchanged = tuple(name for name in names if not ours[name] or name in also_kept)
+            ids = tuple(name for name in names if "image_id" in ours[name])
+            self._plans[key] = _ColumnPlan(unchanged, ids, _make_steps(meanings, source))
         return self._plans[key]
 
 
-def _make_steps(meanings: Mapping[str, tuple[ColumnMeaning, ...]], source: str) -> Iterable[_ParsingStep]:
+def _make_steps(meanings: Mapping[str, tuple[ColumnMeaning, ...]], source: str) -> tuple[_ParsingStep, ...]:
     """Return the parsing steps of a table with these column names and meanings, in the order of the schema."""
     pairs = [(name, meaning) for name, column_meanings in meanings.items() for meaning in column_meanings]
     order = {name: index for index, name in enumerate(COLUMN_NAMES)}
-    # Our own columns first: they contain the harmonized values, which must win when a table is harmonized again.
-    pairs.sort(
-        key=lambda pair: (
-            pair[1].rank > 0,
-            order.get(pair[1].column_name, len(order)),
-            pair[1].column_name,
-            pair[1].rank,
-        )
-    )
+
+    def rank(pair: tuple[str, ColumnMeaning]) -> tuple[object, ...]:
+        """Our own columns first: they contain the harmonized values, which must win if a table is harmonized again."""
+        ours = pair[1].column_name
+        return pair[1].rank > 0, order.get(ours, len(order)), ours, pair[1].rank
+
     groups: dict[str, list[tuple[str, ColumnMeaning]]] = {}
-    for name, meaning in pairs:
+    for name, meaning in sorted(pairs, key=rank):
         groups.setdefault(find_parser(meaning.column_name)[0], []).append((name, meaning))
-    return [_make_step(group, source) for group in groups.values()]
+    return tuple(_make_step(group, source) for group in groups.values())
 
 
 def _make_step(group: list[tuple[str, ColumnMeaning]], source: str) -> _ParsingStep:
@@ -563,10 +523,12 @@ def _make_step(group: list[tuple[str, ColumnMeaning]], source: str) -> _ParsingS
 
     @lru_cache(maxsize=PARSER_CACHE_SIZE)
     def parse(texts: tuple[str, ...]) -> HarmonizedCells:
-        cells = ((name, text, meaning) for (name, meaning), text in zip(group, texts, strict=True) if text)
-        return parse_cells(
-            (TableCell(name, append_unit(text, meaning.unit), meaning) for name, text, meaning in cells), source
-        )
+        cells = [
+            TableCell(name, append_unit(text, meaning.unit) if meaning.unit else text, meaning)
+            for (name, meaning), text in zip(group, texts, strict=True)
+            if text
+        ]
+        return parse_cells(cells, source)
 
     return _ParsingStep(tuple(name for name, _ in group), parse)
 
@@ -585,7 +547,8 @@ def harmonize_table(table: Path, out: Path, options: HarmonizeOptions, *, run: R
     if real_path(out) == real_path(table):
         raise InputError(f"{out} is the table itself: name another file, so that it stays as it is.")
     harmonizer = Harmonizer(options.source)
-    buffer = _RowBuffer()
+    rows: list[PackedRow] = []
+    columns: dict[str, None] = {}  # in the order in which they first occur
     folder_prefix = _relative_folder(real_path(out).parent, real_path(table).parent)
     for given in track_rows(iterate_rows(table), run, "Harmonizing rows"):
         row = options.mapping.apply(given)
@@ -593,12 +556,14 @@ def harmonize_table(table: Path, out: Path, options: HarmonizeOptions, *, run: R
         for column in FILE_COLUMNS if folder_prefix != "." else ():
             if harmonized.get(column) and not Path(harmonized[column]).is_absolute():
                 harmonized[column] = Path(os.path.normpath(Path(folder_prefix, harmonized[column]))).as_posix()
-        if not buffer.count:
-            buffer.add_columns((*COLUMN_NAMES, *harmonizer.list_unchanged_columns(row)))
-        buffer.add(harmonized)
-    if not buffer.count:
+        if not rows:
+            columns = dict.fromkeys((*COLUMN_NAMES, *harmonizer.list_unchanged_columns(row)))
+        if not harmonized.keys() <= columns.keys():
+            columns |= dict.fromkeys(harmonized)
+        rows.append(PackedRow(harmonized))
+    if not rows:
         raise DataSetError(f"{table} needs at least one row below its header; found none.")
-    buffer.write(out)
+    write_rows(out, list(columns), rows)
     return harmonizer.make_report()
 
 
@@ -617,51 +582,3 @@ def track_rows(rows: Iterable[dict[str, str]], run: RunContext, message: str) ->
         if count % ROWS_PER_REPORT == 0:
             run.check()
             run.report(Progress(count, None, message))
-
-
-class _CsvRecords(list[str]):
-    """A list that a CSV writer writes its lines to."""
-
-    write = list.append
-
-
-class _RowBuffer:
-    """Rows to be written, as text: this needs a tenth of the memory of dicts.
-
-    Columns are in the order in which they first occur.
-    """
-
-    def __init__(self) -> None:
-        self._positions: dict[str, int] = {}
-        self._records = _CsvRecords()
-        self._widths: list[int] = []
-        self._table = CsvWriter(self._records, line_end="")
-
-    @property
-    def count(self) -> int:
-        return len(self._records)
-
-    def add_columns(self, columns: Iterable[str]) -> None:
-        """Set the first columns."""
-        self._positions = {column: index for index, column in enumerate(dict.fromkeys(columns))}
-
-    def add(self, row: dict[str, str]) -> None:
-        positions = self._positions
-        if not row.keys() <= positions.keys():
-            for column in row:
-                positions.setdefault(column, len(positions))
-        self._table.write_row(map(row.get, positions, repeat("")))
-        self._widths.append(len(positions))
-
-    def write(self, path: Path) -> None:
-        """Write all rows; earlier rows get empty cells for columns added later."""
-        header = _CsvRecords()
-        CsvWriter(header, line_end="").write_row(self._positions)
-        width = len(self._positions)
-        with (
-            atomic_file(path) as temporary,
-            temporary.open("w", encoding="utf-8", errors="backslashreplace", newline="") as file,
-        ):
-            file.write(f"{header[0]}\n")
-            for record, columns in zip(self._records, self._widths, strict=True):
-                file.write(f"{record}{',' * (width - columns)}\n")

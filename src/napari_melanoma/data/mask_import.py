@@ -12,6 +12,7 @@ from pydantic import Field
 from napari_melanoma.core.context import Progress, RunContext
 from napari_melanoma.core.errors import DataSetError, InputError, describe_error
 from napari_melanoma.core.provenance import array_fingerprint
+from napari_melanoma.data.collections import find_source
 from napari_melanoma.data.corrections import CLINICAL, Correction, Corrections
 from napari_melanoma.data.dataset import TRAINING_REVIEWS, Review
 from napari_melanoma.data.dataset_import import (
@@ -26,7 +27,6 @@ from napari_melanoma.data.dataset_import import (
 from napari_melanoma.data.formats.masks import MaskFormat, detect_format
 from napari_melanoma.data.mask_areas import ImageFileArea
 from napari_melanoma.data.mask_values import LabelImageError, describe_label_images
-from napari_melanoma.data.source_catalog import find_source
 from napari_melanoma.data.splits import find_leaks
 from napari_melanoma.data.table_schema import AS_GIVEN_SUFFIX
 from napari_melanoma.io.formats import Modality

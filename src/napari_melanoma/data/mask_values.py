@@ -62,7 +62,9 @@ def read_lesion_mask(
     values = read_mask_values(path)
     _check_annotated(values, names or {}, lesion_values)
     if lesion_values == "keep":
-        return _convert_to_label_image(values, name)
+        if values.max(initial=0) > 255:
+            raise DataSetError(f"{name} has values up to {values.max()}: expected at most 255 classes")
+        return values.astype(np.uint8)
     if isinstance(lesion_values, tuple):
         return np.isin(values, resolve_class_values(lesion_values, names or {}))
     if lesion_values == "all" or CELLPOSE_MASKS.search(Path(name).stem):
@@ -232,12 +234,6 @@ def _check_annotated(values: NDArray, names: ClassValues, lesion_values: LesionV
             f"its mask has {format_count(count, 'pixel')} of the class '{IGNORE}' (value {ignored[0]}), which were not "
             f"annotated: expected a mask that is annotated completely. Complete it, or {advice}."
         )
-
-
-def _convert_to_label_image(values: NDArray, name: str) -> NDArray[np.uint8]:
-    if values.max(initial=0) > 255:
-        raise DataSetError(f"{name} has values up to {values.max()}: expected at most 255 classes")
-    return values.astype(np.uint8)
 
 
 def _find_only_class(names: ClassValues, values: NDArray) -> tuple[int, ...]:

@@ -22,7 +22,7 @@ from napari_melanoma.core.errors import InputError
 from napari_melanoma.core.files import compose_name, is_same_folder
 from napari_melanoma.core.formatting import format_count, format_names
 from napari_melanoma.data.table_mapping import TableMapping
-from napari_melanoma.io.tables import decode_table
+from napari_melanoma.io.tables import decode_table, iterate_rows, parse_table_text
 
 MAX_LISTED = 6  # names that a message lists
 
@@ -212,6 +212,14 @@ class SourceTree:
         except (OSError, EOFError, zlib.error, zipfile.BadZipFile) as error:
             raise InputError(f"{file.name} in {self.folder} cannot be read: {error}. Download it again.") from error
 
+    def iterate_rows(self, file: SourceFile) -> Iterator[dict[str, str]]:
+        """Read a table row by row, with the user's mapping applied."""
+        if file.archive is None:
+            rows = iterate_rows(Path(file.path))
+        else:
+            rows = parse_table_text(decode_table(self.read_content(file)), file.name)
+        yield from map(self.mapping.apply, rows)
+
     def describe_contents(self) -> str:
         """Describe the content for a message: a few folders and files, or "no files"."""
         names: dict[str, None] = {}
@@ -252,19 +260,15 @@ def _iter_files(folder: Path) -> Iterator[SourceFile]:
 
 
 def _expand_file(parent: Path, prefix: str, name: str) -> Iterator[SourceFile]:
-    """Yield a file, or the members of an archive."""
-    if name.lower().endswith(".zip"):
-        yield from _iter_members(Path(parent, name), f"{prefix}{name[:-4]}/")
-    else:
-        yield SourceFile(compose_name(f"{prefix}{name}"), str(Path(parent, name)))
-
-
-def _iter_members(path: Path, prefix: str) -> Iterator[SourceFile]:
-    """List the members of an archive; archives inside it are listed as files."""
+    """Yield a file, or the members of an archive; archives inside it are files."""
+    path = Path(parent, name)
+    if not name.lower().endswith(".zip"):
+        yield SourceFile(compose_name(f"{prefix}{name}"), str(path))
+        return
     archive = ZipArchive(path)
     for member in archive.list_members():
-        if all(_is_included(part) for part in member.split("/")):
-            yield SourceFile(compose_name(prefix + member), member, archive)
+        if all(map(_is_included, member.split("/"))):
+            yield SourceFile(compose_name(f"{prefix}{name[:-4]}/{member}"), member, archive)
 
 
 def _is_included(name: str) -> bool:

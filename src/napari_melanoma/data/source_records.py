@@ -1,20 +1,21 @@
-"""Build the records of a public set: read the rows of its tables, and pair images with masks and rows."""
+"""Sets that can be imported, and their records: rows of tables, paired with images, masks and DICOM headers."""
 
 from __future__ import annotations
 
 import re
 from collections import Counter, defaultdict
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
+from textwrap import indent
+from zipfile import BadZipFile
 
-from napari_melanoma.core.errors import InputError
+from napari_melanoma.core.errors import DataSetError, InputError, UnreadableImage
 from napari_melanoma.core.files import compose_name, normalize_name
 from napari_melanoma.core.formatting import format_count, format_names
 from napari_melanoma.core.paths import free_name, safe_name
-from napari_melanoma.data.dataset import PackedRow, unpack_row
-from napari_melanoma.data.dicom_headers import DICOM_SUFFIXES, list_header_values, read_dicom_header
+from napari_melanoma.data.dataset import IMAGE_SUFFIXES, PackedRow, unpack_row
 from napari_melanoma.data.harmonize import TEXT_SEPARATOR, describe_renamed
 from napari_melanoma.data.mask_areas import ImageFileArea, MaskObject
 from napari_melanoma.data.mask_values import (
@@ -25,8 +26,7 @@ from napari_melanoma.data.mask_values import (
     note_suffix,
     strip_mask_suffix,
 )
-from napari_melanoma.data.source_catalog import SourceRecord
-from napari_melanoma.data.source_files import SourceFile, SourceTree
+from napari_melanoma.data.source_files import SourceFile, SourceTree, close_archives
 from napari_melanoma.data.table_mapping import (
     TableMapping,
     escapes_folder,
@@ -35,8 +35,8 @@ from napari_melanoma.data.table_mapping import (
     translate_diagnosis,
 )
 from napari_melanoma.data.table_schema import FILE_COLUMNS
+from napari_melanoma.io.dicom import DETECTOR_SCALE, DicomHeader, read_header
 from napari_melanoma.io.discovery import SUFFIXES, identify_without_suffix, note_without_suffix
-from napari_melanoma.io.tables import decode_table, iterate_rows, parse_table_text
 from napari_melanoma.privacy.pseudonyms import pseudonym
 
 RowsByImage = dict[str, PackedRow]  # image id, after the folders if they are kept, to the row about the image
@@ -44,6 +44,122 @@ MAX_LISTED = 12  # columns that a note lists
 TABLES = r"(?:dataset|metadata|labels|patients|clinical)\.(?:csv|tsv|jsonl)"  # of a user's own images
 COLORS = 3  # files of a photograph whose red, green and blue are files
 CHANNEL = re.compile(r"(?P<case>.+)_(?P<channel>\d{4})", re.IGNORECASE)  # of a case of nnU-Net
+NO_MAPPING = TableMapping()
+
+
+@dataclass(frozen=True)
+class SourceSpec:
+    """Description of a set.
+
+    ``layout`` describes the expected files; ``images`` is the number of images in the complete set, 0 if not fixed;
+    ``ids`` is a pattern of ids that are unique to the set or its archive; ``folders`` is a pattern of folder names that
+    suggest the set; ``public`` is False for the user's own files; ``lacks`` is what an experiment may need and the set
+    does not have.
+    """
+
+    name: str
+    title: str
+    licence: str
+    url: str
+    modality: str
+    reference: str
+    layout: str
+    images: int = 0
+    ids: str = ""
+    folders: str = ""
+    public: bool = True
+    lacks: str = ""
+
+
+def describe_own_files(name: str, title: str, url: str, layout: str, reference: str = "") -> SourceSpec:
+    """Describe files of a user, in the format of a program."""
+    return SourceSpec(name, title, "that of its images", url, "", reference, layout, public=False)
+
+
+@dataclass(frozen=True, slots=True)
+class SourceRecord:
+    """One image or table row of a set: its files, and its values in the set's own columns and words.
+
+    ``channels``: the files of red, green and blue, if images of the set are several files; ``image`` is the first.
+    ``original``: the file that ``image_id`` is a pseudonym of, "" if it is none. ``objects``: annotated areas, which
+    are drawn as the mask.
+    """
+
+    image_id: str
+    image: SourceFile | None
+    mask: SourceFile | None = None
+    values: Mapping[str, str] = field(default_factory=dict)
+    channels: tuple[SourceFile, ...] = ()
+    original: str = ""
+    objects: tuple[MaskObject, ...] = ()
+
+    @property
+    def has_mask(self) -> bool:
+        return self.mask is not None or bool(self.objects)
+
+    @property
+    def is_converted(self) -> bool:
+        """Whether the image becomes a PNG: a DICOM file names its patient, and HEIC is no format of data sets."""
+        return self.image is not None and (bool(self.channels) or self.image.suffix not in IMAGE_SUFFIXES)
+
+
+@dataclass(frozen=True)
+class SourceContents:
+    """The content of a set's folder.
+
+    ``notes``: topics and messages; ``faults``: images or masks that cannot be used, and why; ``unread``: names of
+    tables that were not read.
+    """
+
+    records: list[SourceRecord]
+    notes: list[tuple[str, str]]
+    faults: list[tuple[str, str]]
+    unread: list[str]
+
+    @property
+    def importable(self) -> list[SourceRecord]:
+        """The records to import: those with an image; all rows if there is only a table."""
+        return [record for record in self.records if record.image is not None] or self.records
+
+
+@dataclass(frozen=True)
+class DataSource:
+    """A set that can be imported: its description, and the function that finds its records."""
+
+    spec: SourceSpec
+    find_records: Callable[[SourceTree], list[SourceRecord]]
+
+    def read_folder(
+        self, folder: Path, mapping: TableMapping = NO_MAPPING, masks: Path | None = None, table: Path | None = None
+    ) -> SourceContents:
+        """Read the images and table rows of the set from a folder; raises if there are none.
+
+        ``masks``: another folder or file with the masks; ``table``: a file that is joined later.
+        """
+        tree = SourceTree.scan(folder, mapping, masks, table)
+        try:
+            records = self.find_records(tree)
+        finally:
+            close_archives(tree.files)
+        if not records and masks is not None:
+            raise DataSetError(
+                f"{masks} has no mask in the format {self.spec.name} of a photograph in {folder}. Name the folder of "
+                "the photographs with --images, and another format with --format (png for image files)."
+            )
+        if not records:
+            raise DataSetError(
+                f"{folder} does not contain {self.spec.title}. Expected:\n{indent(self.spec.layout, '  ')}\n"
+                f"Found: {tree.describe_contents()}.\n{describe_access(self.spec)}"
+            )
+        return SourceContents(records, tree.notes, tree.faults, tree.unread)
+
+
+def describe_access(spec: SourceSpec) -> str:
+    """Describe where to get a set, its license, and what it does not have; or where a format is described."""
+    if not spec.public and spec.url.startswith("https:"):
+        return f"The format is described at {spec.url}"
+    lacks = f" It has no {spec.lacks}." if spec.lacks else ""
+    return f"Get {spec.title} from {spec.url} (license: {spec.licence}).{lacks}"
 
 
 def read_table_rows(tree: SourceTree, names: str) -> Iterator[dict[str, str]]:
@@ -52,11 +168,7 @@ def read_table_rows(tree: SourceTree, names: str) -> Iterator[dict[str, str]]:
     Yields column name to text without surrounding white space, "" if a cell is empty.
     """
     for file in tree.find_tables(names):
-        if file.archive is None:
-            rows = iterate_rows(Path(file.path))
-        else:
-            rows = parse_table_text(decode_table(tree.read_content(file)), file.name)
-        yield from map(tree.mapping.apply, rows)
+        yield from tree.iterate_rows(file)
 
 
 def read_image_rows(tree: SourceTree, names: str, source: str = "", *, keep_folders: bool = False) -> RowsByImage:
@@ -527,3 +639,41 @@ def _count_common_folders(files: Iterable[SourceFile]) -> int:
     return next(
         (depth for depth, names in enumerate(zip(*folders, strict=False)) if len({*names}) > 1), min(map(len, folders))
     )
+
+
+DICOM_SUFFIXES = (".dcm", ".dicom")
+MAGIC, MAGIC_OFFSET = b"DICM", 128  # by which a file without suffix is recognized as DICOM
+
+
+def read_dicom_header(file: SourceFile, tree: SourceTree) -> DicomHeader | None:
+    """Read the header of a DICOM file; None for other files, and for unreadable ones, which are noted."""
+    try:
+        with file.open() as opened:
+            opened.seek(MAGIC_OFFSET)
+            if opened.read(len(MAGIC)) != MAGIC and not file.suffix:
+                return None
+            opened.seek(0)
+            header = read_header(opened)
+    except (UnreadableImage, OSError, BadZipFile) as error:
+        tree.notes.append((file.name, str(error)))
+        return None
+    if header.has_detector_scale:
+        tree.notes.append((file.name, DETECTOR_SCALE))
+    return header
+
+
+def list_header_values(header: DicomHeader) -> dict[str, str]:
+    """Return the values of a header, under column names that are known to the harmonization."""
+    values = {
+        "patient_id": pseudonym(header.patient),
+        "lesion_id": pseudonym(header.lesion, "lesion"),
+        "modality": header.modality,
+        "age": "" if header.age is None else f"{header.age:.2f}".rstrip("0").rstrip("."),
+        "PatientSex": header.sex,
+        "Body Part Examined": header.body_part,
+        "laterality": header.laterality,
+        "ethnicity": header.ethnicity,
+    }
+    if header.pixel_size is not None:
+        values |= {"mpp_x": f"{header.pixel_size.x_um:g}", "mpp_y": f"{header.pixel_size.y_um:g}"}
+    return {name: text for name, text in values.items() if text}

@@ -358,52 +358,37 @@ def check_patients_named(
     """
     if 0 < with_patient < images:
         return [("patient_id", f"{images - with_patient} of {images} rows name no patient: {SPLIT_RISK}")]
-    if with_patient or not images:
+    if with_patient or not images or no_patients:
         return []
-    if no_patients:
-        return []
-    raise DataSetError(_describe_missing_patients(report, unread, how))
-
-
-def _describe_missing_patients(report: HarmonizeReport, unread: Sequence[str], how: str) -> str:
-    """Describe which column was expected, which columns were found, and what to do."""
-    columns = list(report.columns) + list(report.own)
-    listed = format_names(columns, 12)
-    if not listed:
+    confirm = "if nothing is known of the patients, confirm with --no-patients."
+    columns = format_names([*report.columns, *report.own], 12)
+    if not columns:
         found = f"{format_names(unread)} was not read" if unread else "found no table"
-        return (
+        raise DataSetError(
             f"expected a table with a column that names the patient of each image; {found}. Without patients "
-            f"{SPLIT_RISK}. {how[:1].upper()}{how[1:]}; if nothing is known of the patients, confirm with "
-            "--no-patients."
+            f"{SPLIT_RISK}. {how[:1].upper()}{how[1:]}; {confirm}"
         )
-    similar = next(
-        (
-            source_column
-            for source_column, target_column in report.unrecognized.items()
-            if target_column == "patient_id"
-        ),
-        "",
-    )
+    similar = next((name for name, ours in report.unrecognized.items() if ours == "patient_id"), "")
+    advice = "Add a column patient_id to the table, or map the column that names the patient with --map FILE.toml"
     if similar:
         mapping = f'{quote_toml_key(similar)} = "patient_id"'
-        advice = f'if "{similar}" names the patient, map it with --map FILE.toml (the line {mapping} below [columns])'
-    else:
-        advice = "add a column patient_id to the table, or map the column that names the patient with --map FILE.toml"
-    return (
-        f"expected a column that names the patient of each image, found {listed}. Without it "
-        f"{SPLIT_RISK}. {advice[:1].upper()}{advice[1:]}; if nothing is known of the patients, confirm with "
-        "--no-patients."
+        advice = f'If "{similar}" names the patient, map it with --map FILE.toml (the line {mapping} below [columns])'
+    raise DataSetError(
+        f"expected a column that names the patient of each image, found {columns}. Without it {SPLIT_RISK}. "
+        f"{advice}; {confirm}"
     )
 
 
-class PatientLeakDetector:
-    """Find patients who are probably in more than one split of a data set that does not name them.
+class LeakChecker:
+    """Find patients in several splits or folds of a data set, by the rows of its table: also those it does not name.
 
     In rows without a ``patient_id``, the patient may be in an unrecognized column with a similar name, or else in the
     common prefix of image names (``P012_a``, ``P012_b``).
     """
 
     def __init__(self) -> None:
+        self.splits: dict[str, set[str]] = defaultdict(set)  # of each group, "" for rows without one
+        self._folds: dict[str, set[str]] = defaultdict(set)
         self._split_of_image: dict[str, str] = {}
         # Column that may name patients, to patient, to splits
         self._columns: dict[str, dict[str, set[str]]] = defaultdict(lambda: defaultdict(set))
@@ -411,9 +396,13 @@ class PatientLeakDetector:
 
     def add_row(self, row: Mapping[str, str], harmonized: Mapping[str, str]) -> None:
         """Add a row of the table, and the same row harmonized."""
+        split = harmonized.get("split", "")
+        if "image_id" in harmonized:
+            group = get_group_id(harmonized)
+            self.splits[group].add(split)
+            self._folds[group].add(harmonized.get(FOLD, ""))
         if harmonized.get("patient_id"):
             return
-        split = harmonized.get("split", "")
         if image_id := harmonized.get("image_id"):
             self._split_of_image[image_id] = split
         for column, text in row.items():
@@ -424,56 +413,34 @@ class PatientLeakDetector:
             if text and self._may_name_patients[column]:
                 self._columns[column][text].add(split)
 
-    def describe_findings(self) -> Iterator[tuple[str, str, bool]]:
-        """Yield a column, a message, and whether patients are in several splits; if not, a later split may do that."""
-        for column, splits_by_patient in self._columns.items():
-            yield self._describe_finding(
-                column, f"the values of the column {column}", splits_by_patient, f'map it to patient_id ("{column}")'
-            )
-        prefixes = group_by_name(self._split_of_image)
-        if prefixes and not self._columns:
-            splits_by_prefix = {
-                prefix: {self._split_of_image[name] for name in names} for prefix, names in prefixes.items()
-            }
-            yield self._describe_finding(
-                "image_id", "image names with a common prefix", splits_by_prefix, "add a column patient_id"
-            )
-
-    @staticmethod
-    def _describe_finding(
-        column: str, evidence: str, splits_by_patient: Mapping[str, set[str]], advice: str
-    ) -> tuple[str, str, bool]:
-        suggestion = f"{evidence} suggest {len(splits_by_patient)} patients"
-        leaking = sorted(patient for patient, splits in splits_by_patient.items() if len(splits - {""}) > 1)
-        if not leaking:
-            return column, f"{suggestion}, but patient_id is empty: {advice} before you split", False
-        message = f"probable patient leak: {suggestion}, {len(leaking)} of them in several splits"
-        return column, f"{message} ({format_names(leaking)}); {advice} and split again", True
-
-
-class LeakChecker:
-    """Find patients in several splits or folds of a data set, by the rows of its table: also those it does not name."""
-
-    def __init__(self) -> None:
-        self.detector = PatientLeakDetector()
-        self.splits: dict[str, set[str]] = defaultdict(set)  # of each group, "" for rows without one
-        self._folds: dict[str, set[str]] = defaultdict(set)
-
-    def add_row(self, row: Mapping[str, str], harmonized: Mapping[str, str]) -> None:
-        """Add a row of the table, and the same row harmonized."""
-        self.detector.add_row(row, harmonized)
-        if "image_id" in harmonized:
-            group = get_group_id(harmonized)
-            self.splits[group].add(harmonized.get("split", ""))
-            self._folds[group].add(harmonized.get(FOLD, ""))
-
     def describe_leaks(self) -> Iterator[tuple[str, str]]:
         """Yield groups in several splits or folds, and columns or names that suggest this, with messages."""
         for kind, parts_by_group in (("split", self.splits), ("fold", self._folds)):
             for group, parts in parts_by_group.items():
                 if len(known := parts - {""}) > 1:
                     yield group, f"is in more than one {kind}: {', '.join(sorted(known))}"
-        yield from ((about, message) for about, message, leaks in self.detector.describe_findings() if leaks)
+        yield from ((about, message) for about, message, leaks in self.describe_findings() if leaks)
+
+    def describe_findings(self) -> Iterator[tuple[str, str, bool]]:
+        """Yield what may name patients that ``patient_id`` does not, a message, and whether they are in several splits.
+
+        If they are not, a later split may do that.
+        """
+        found = [
+            (column, f"the values of the column {column}", by_patient, f'map it to patient_id ("{column}")')
+            for column, by_patient in self._columns.items()
+        ]
+        if not found and (prefixes := group_by_name(self._split_of_image)):
+            by_prefix = {prefix: {self._split_of_image[name] for name in names} for prefix, names in prefixes.items()}
+            found = [("image_id", "image names with a common prefix", by_prefix, "add a column patient_id")]
+        for column, evidence, by_patient, advice in found:
+            suggestion = f"{evidence} suggest {len(by_patient)} patients"
+            leaking = sorted(patient for patient, splits in by_patient.items() if len(splits - {""}) > 1)
+            if leaking:
+                message = f"probable patient leak: {suggestion}, {len(leaking)} of them in several splits"
+                yield column, f"{message} ({format_names(leaking)}); {advice} and split again", True
+            else:
+                yield column, f"{suggestion}, but patient_id is empty: {advice} before you split", False
 
 
 def find_leaks(rows: Iterable[Mapping[str, str]]) -> list[tuple[str, str]]:
@@ -489,11 +456,11 @@ def find_patient_leaks(folder: Path, parts: Mapping[str, str]) -> list[str]:
 
     ``parts``: part of each image by its id; other rows of the table are not compared.
     """
-    detector = PatientLeakDetector()
+    checker = LeakChecker()
     for row in iter_table_rows(find_table(folder)):
         if part := parts.get(row["image_id"]):
-            detector.add_row(row, {**row, "split": part})
-    return [f"{folder.name}: {message}" for _, message, leaks in detector.describe_findings() if leaks]
+            checker.add_row(row, {**row, "split": part})
+    return [f"{folder.name}: {message}" for _, message, leaks in checker.describe_findings() if leaks]
 
 
 def group_by_name(names: Iterable[str]) -> dict[str, list[str]]:

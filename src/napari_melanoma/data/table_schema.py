@@ -89,6 +89,7 @@ FILE_COLUMNS = ("path", "mask_path")
 # Columns with the depth that each of several readers measured
 READER_COLUMN = re.compile(r"depth_mm_reader_[1-9]\d*")
 AS_GIVEN_SUFFIX = "_as_given"  # suffix of a column that keeps the original values that were not understood
+MAX_LISTED_WORDS = 12  # of a taxonomy, in a message
 _BY_NAME = {column.name: column for column in COLUMNS}
 
 
@@ -134,29 +135,18 @@ def check_value(column: Column, text: str) -> str:
     if column.kind == "number":
         return _check_number_text(column, value)
     words = load_taxonomy(column.taxonomy or "yes_no").words[:-1]  # the last word is ``unknown``
-    return "" if value in words else f"{column.title}: expected {_list_values(words)}; found '{value}'."
+    more = f" ... ({len(words)} words)" if len(words) > MAX_LISTED_WORDS else ""
+    expected = f"{', '.join(words[:MAX_LISTED_WORDS])}{more}"
+    return "" if value in words else f"{column.title}: expected {expected}; found '{value}'."
 
 
 def _check_number_text(column: Column, text: str) -> str:
-    expected = f"{column.title}: expected a number{_describe_range(column)}"
+    low, high = column.low, column.high
+    limits = "" if low is None or high is None else f" from {low:g} to {high:g}"
+    expected = f"{column.title}: expected a number{limits}{f' {column.unit}' if column.unit else ''}"
     try:
         value = float(text)
     except ValueError:
         return f"{expected}; found '{text}'."
-    low, high = column.low, column.high
     outside = value != value or (low is not None and value < low) or (high is not None and value > high)
     return f"{expected}; found {text}." if outside else ""
-
-
-def _describe_range(column: Column) -> str:
-    """Describe the allowed range and the unit of a column of numbers."""
-    unit = f" {column.unit}" if column.unit else ""
-    return (
-        f" from {column.low:g} to {column.high:g}{unit}" if column.low is not None and column.high is not None else unit
-    )
-
-
-def _list_values(words: tuple[str, ...], max_listed: int = 12) -> str:
-    """List the first words of a taxonomy."""
-    more = f" ... ({len(words)} words)" if len(words) > max_listed else ""
-    return ", ".join(words[:max_listed]) + more

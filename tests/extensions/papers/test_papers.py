@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from napari_melanoma.core.errors import ConfigError
-from napari_melanoma.data.source_catalog import list_sources
+from napari_melanoma.data.collections import list_sources
 from napari_melanoma.extensions.papers.papers import DrawnRange, RandomSearch, kinds, papers, read_paper
 from napari_melanoma.models.blocks.options import BiomarkerConfig
 

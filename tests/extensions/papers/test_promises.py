@@ -17,8 +17,8 @@ from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.errors import ConfigError, InputError, RunError
 from napari_melanoma.core.files import write_json
 from napari_melanoma.core.run_folder import RunFolder
+from napari_melanoma.data.collections import find_source
 from napari_melanoma.data.dataset_import import import_source
-from napari_melanoma.data.source_catalog import find_source
 from napari_melanoma.extensions.papers import image_features, paper_rows, tables
 from napari_melanoma.extensions.papers.papers import read_paper
 from napari_melanoma.extensions.papers.planning import (

@@ -20,9 +20,15 @@ from napari_melanoma.core.paths import free_name, safe_name
 from napari_melanoma.data.dataset import CLASSES_FILE
 from napari_melanoma.data.mask_areas import MaskObject, Size
 from napari_melanoma.data.mask_values import NO_PHOTOGRAPH, ImageNames, find_stated_split
-from napari_melanoma.data.source_catalog import SourceRecord, SourceSpec
 from napari_melanoma.data.source_files import SourceFile, SourceTree
-from napari_melanoma.data.source_records import TABLES, pair_records, read_image_rows
+from napari_melanoma.data.source_records import (
+    TABLES,
+    SourceRecord,
+    SourceSpec,
+    describe_own_files,
+    pair_records,
+    read_image_rows,
+)
 from napari_melanoma.imaging.masks import trace_contours
 from napari_melanoma.io.discovery import SUFFIXES
 from napari_melanoma.io.formats import MAX_PIXELS
@@ -110,16 +116,8 @@ class AnnotationFormat(NamedTuple):
 
 def describe_format(name: str, title: str, url: str, files: str) -> SourceSpec:
     """Return the description of a format of annotations."""
-    return SourceSpec(
-        name=name,
-        title=title,
-        licence="that of its images",
-        url=url,
-        modality="",
-        reference="",
-        layout=f"{files}\nthe images, in folders of any name\nmetadata.csv with patient_id ..., if known",
-        public=False,
-    )
+    layout = f"{files}\nthe images, in folders of any name\nmetadata.csv with patient_id ..., if known"
+    return describe_own_files(name, title, url, layout)
 
 
 def find_annotated(tree: SourceTree, format_: AnnotationFormat) -> list[SourceRecord]:

@@ -14,25 +14,21 @@ from napari_melanoma.core.parsing import parse_json
 from napari_melanoma.core.paths import free_name, safe_name
 from napari_melanoma.data.exports import TEST, DataExportSpec, ExportedData, ExportedImage
 from napari_melanoma.data.formats._annotations import JSON_NAME
-from napari_melanoma.data.source_catalog import SourceRecord, SourceSpec
 from napari_melanoma.data.source_files import SourceFile, SourceTree
-from napari_melanoma.data.source_records import TABLES, read_image_rows
+from napari_melanoma.data.source_records import TABLES, SourceRecord, describe_own_files, read_image_rows
 from napari_melanoma.data.splits import FOLD
 from napari_melanoma.io.results import write_labels
 
-SOURCE = SourceSpec(
+SOURCE = describe_own_files(
     name="decathlon",
     title="MONAI data list",
-    licence="that of its images",
     url="https://docs.monai.io/en/stable/data.html#decathlon-datalist",
-    modality="",
     reference="Antonelli et al. 2022, doi:10.1038/s41467-022-30695-9",
     layout="""\
 dataset.json with the lists training, validation and test of {"image": ..., "label": ...}; label is the file of a mask,
 or a class, and fold (from 0 on) is optional
 the files that it names, by paths from the folder of dataset.json or from the imported folder
 metadata.csv with patient_id ..., if known""",
-    public=False,
 )
 SPLITS = {"training": "", "validation": "val", "test": "test"}
 EXPORT = DataExportSpec("decathlon", "MONAI data list (dataset.json as in the Medical Segmentation Decathlon)")

@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-from napari_melanoma.data.dicom_headers import list_header_values, read_dicom_header
-from napari_melanoma.data.source_catalog import SourceRecord, SourceSpec
 from napari_melanoma.data.source_files import SourceTree
+from napari_melanoma.data.source_records import SourceRecord, describe_own_files, list_header_values, read_dicom_header
 from napari_melanoma.privacy.pseudonyms import pseudonym
 
-SOURCE = SourceSpec(
+SOURCE = describe_own_files(
     name="dicom",
     title="a folder of DICOM files",
-    licence="that of its images",
     url="your own archive",
-    modality="",
-    reference="",
     layout="DICOM files (*.dcm, *.dicom, or without a suffix) in folders of any name, or in zip files",
-    public=False,
 )
 SUFFIXES = (".dcm", ".dicom", "")
 AUXILIARY_IMAGES = ("label", "overview", "thumbnail")  # additional pictures of a slide scanner

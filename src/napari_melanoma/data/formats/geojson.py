@@ -10,8 +10,8 @@ from napari_melanoma.core.polygons import as_array, untangle_polygon
 from napari_melanoma.data.exports import DataExportSpec, ExportedData, ExportedImage
 from napari_melanoma.data.formats._annotations import AnnotationFormat, describe_format, find_annotated, find_text
 from napari_melanoma.data.mask_areas import MaskObject, PolygonArea
-from napari_melanoma.data.source_catalog import SourceRecord
 from napari_melanoma.data.source_files import SourceTree
+from napari_melanoma.data.source_records import SourceRecord
 from napari_melanoma.imaging.masks import trace_polygons
 from napari_melanoma.io.geojson import Annotation, read_features, write_geojson
 

@@ -6,7 +6,6 @@ import json
 import posixpath
 import re
 from collections import defaultdict
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,27 +15,21 @@ import numpy as np
 from napari_melanoma.core.formatting import format_names
 from napari_melanoma.core.paths import free_name, safe_name
 from napari_melanoma.data.exports import TEST, DataExportSpec, ExportedData, ExportedImage, write_lines
-from napari_melanoma.data.source_catalog import SourceRecord, SourceSpec
 from napari_melanoma.data.source_files import SourceFile, SourceTree
-from napari_melanoma.data.source_records import pair_records
+from napari_melanoma.data.source_records import SourceRecord, describe_own_files, pair_records
 from napari_melanoma.io.results import write_labels
-from napari_melanoma.io.tables import decode_table, iterate_rows, parse_table_text
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-SOURCE = SourceSpec(
+SOURCE = describe_own_files(
     name="imagefolder",
     title="Hugging Face imagefolder",
-    licence="that of its images",
     url="https://huggingface.co/docs/datasets/image_dataset",
-    modality="",
-    reference="",
     layout="""\
 train/, validation/ and test/, or images without splits
 metadata.jsonl or metadata.csv in each, with file_name, and mask_file_name (or label_, annotation_, segmentation_) if
 there are masks; or folders that are named for diagnoses""",
-    public=False,
 )
 TABLE = re.compile(r"metadata\.(?:csv|jsonl)", re.IGNORECASE)
 SPLITS = {"train": "train", "training": "train", "validation": "val", "valid": "val", "val": "val", "dev": "val"}
@@ -53,7 +46,9 @@ def find(tree: SourceTree) -> list[SourceRecord]:
     """Find the images by their metadata, else by their folders."""
     files = {file.name: file for file in tree.files}
     records, used, missing = [], set[str](), list[str]()
-    for folder, row in _iterate_rows(tree):
+    tables = [file for file in tree.files if TABLE.fullmatch(file.name.rpartition("/")[2])]
+    for file, row in ((table, row) for table in tables for row in tree.iterate_rows(table)):
+        folder = file.name.rpartition("/")[0]
         paths = {name.removesuffix("_file_name"): text for name, text in row.items() if name.endswith("_file_name")}
         mask_path = next((paths[name] for name in MASK_COLUMNS if paths.get(name)), "")
         image, mask = (_find_file(files, folder, path, missing) for path in (row.get("file_name", ""), mask_path))
@@ -79,19 +74,6 @@ def find(tree: SourceTree) -> list[SourceRecord]:
 def find_split(names: list[str]) -> str:
     """Return the split that one of the names states, such as a folder; "" if there is none."""
     return next((SPLITS[name.lower()] for name in names if name.lower() in SPLITS), "")
-
-
-def _iterate_rows(tree: SourceTree) -> Iterator[tuple[str, dict[str, str]]]:
-    """Yield the folder of a table, and each of its rows."""
-    for file in tree.files:
-        folder, _, name = file.name.rpartition("/")
-        if TABLE.fullmatch(name):
-            rows = (
-                iterate_rows(Path(file.path))
-                if file.archive is None
-                else parse_table_text(decode_table(tree.read_content(file)), file.name)
-            )
-            yield from ((folder, tree.mapping.apply(row)) for row in rows)
 
 
 def _find_file(files: dict[str, SourceFile], folder: str, path: str, missing: list[str]) -> SourceFile | None:

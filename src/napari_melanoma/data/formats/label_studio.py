@@ -31,8 +31,8 @@ from napari_melanoma.data.formats._annotations import (
     trace_rings,
 )
 from napari_melanoma.data.mask_areas import Area, MaskObject, PolygonArea, Size, resize_mask
-from napari_melanoma.data.source_catalog import SourceRecord
 from napari_melanoma.data.source_files import SourceTree
+from napari_melanoma.data.source_records import SourceRecord
 from napari_melanoma.io.discovery import SUFFIXES
 
 if TYPE_CHECKING:

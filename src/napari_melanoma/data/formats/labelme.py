@@ -26,8 +26,8 @@ from napari_melanoma.data.formats._annotations import (
     trace_rings,
 )
 from napari_melanoma.data.mask_areas import Area, MaskObject, PolygonArea, Size, resize_mask
-from napari_melanoma.data.source_catalog import SourceRecord
 from napari_melanoma.data.source_files import SourceTree
+from napari_melanoma.data.source_records import SourceRecord
 from napari_melanoma.imaging.masks import bounding_box
 from napari_melanoma.io.formats import DAMAGE_ERRORS
 

@@ -18,19 +18,15 @@ from napari_melanoma.data.formats import coco, geojson, label_studio, labelme
 from napari_melanoma.data.formats._annotations import JSON_NAME
 from napari_melanoma.data.formats.nnunet import DESCRIPTION, SPLITS_FILE, add_nnunet_folds
 from napari_melanoma.data.mask_values import ARRAY_SUFFIX
-from napari_melanoma.data.source_catalog import SourceRecord, SourceSpec
 from napari_melanoma.data.source_files import SourceFile, SourceTree
-from napari_melanoma.data.source_records import TABLES, pair_records, read_image_rows
+from napari_melanoma.data.source_records import TABLES, SourceRecord, describe_own_files, pair_records, read_image_rows
 from napari_melanoma.io.formats import TRUTH_SUFFIX
 from napari_melanoma.io.results import write_labels
 
-SOURCE = SourceSpec(
+SOURCE = describe_own_files(
     name="folder",
     title="a folder of images",
-    licence="that of its images",
     url="your own disk",
-    modality="",
-    reference="",
     layout="""\
 images (JPEG, PNG, TIFF, BMP, WebP, HEIC, DICOM) in folders of any name, or in zip files
 masks of the same name (PNG, TIFF, BMP, JPEG, WebP) in a folder with 'mask', 'segmentation' or 'ground truth' in its
@@ -39,7 +35,6 @@ name (or 'labels' next to 'images'), or next to the images as <image>_mask.png, 
 labelsTr/<image>.png, also with red, green and blue in three files
 a table metadata.csv, dataset.csv, labels.csv or patients.csv (or .tsv, .jsonl) with a column image_id, image,
 filename ... and, if known, patient_id; without a diagnosis in it, folders that are named for diagnoses""",
-    public=False,
 )
 EXPORT = DataExportSpec("masks", "images/ and masks/ (PNG or TIFF, with a suffix and a value if needed)")
 MaskFormat = Literal["png", "coco", "labelme", "label-studio", "geojson"]

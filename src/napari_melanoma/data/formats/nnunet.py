@@ -17,20 +17,17 @@ from napari_melanoma.core.formatting import format_names
 from napari_melanoma.core.parsing import parse_json, read_object_or_empty, shorten
 from napari_melanoma.data.exports import TEST, DataExportSpec, ExportedData, ExportedImage
 from napari_melanoma.data.mask_values import NNUNET_IMAGE, ClassValues, read_mask_values
-from napari_melanoma.data.source_catalog import SourceRecord, SourceSpec
 from napari_melanoma.data.source_files import SourceTree
-from napari_melanoma.data.source_records import TABLES, pair_records, read_image_rows
+from napari_melanoma.data.source_records import TABLES, SourceRecord, describe_own_files, pair_records, read_image_rows
 from napari_melanoma.data.splits import FOLD, assign_folds
 from napari_melanoma.io.results import write_labels, write_rgb
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
-SOURCE = SourceSpec(
+SOURCE = describe_own_files(
     name="nnunet",
     title="nnU-Net raw data set",
-    licence="that of its images",
     url="https://github.com/MIC-DKFZ/nnUNet/blob/master/documentation/dataset_format.md",
-    modality="",
     reference="Isensee et al. 2021, doi:10.1038/s41592-020-01008-z",
     layout="""\
 imagesTr/<case>_0000.png (or .tif, .bmp), in color, or red, green and blue in _0000, _0001 and _0002
@@ -39,7 +36,6 @@ dataset.json, with the names of classes and regions
 imagesTs and labelsTs, the test set, if there is one
 splits_final.json, from the folder nnUNet_preprocessed, if the folds are to be kept
 metadata.csv with patient_id ..., if known""",
-    public=False,
 )
 EXPORT = DataExportSpec(
     "nnunet", "nnU-Net v2 raw data set (imagesTr, labelsTr, dataset.json, splits_final.json)", names_classes=True

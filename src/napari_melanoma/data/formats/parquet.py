@@ -19,23 +19,19 @@ from napari_melanoma.core.paths import free_name, safe_name
 from napari_melanoma.data.dataset import IMAGE_SUFFIXES
 from napari_melanoma.data.exports import DataExportSpec, ExportedData, ExportedImage
 from napari_melanoma.data.formats.imagefolder import MASK_COLUMNS, find_split, find_split_folder, read_values
-from napari_melanoma.data.source_catalog import SourceRecord, SourceSpec
 from napari_melanoma.data.source_files import SourceFile, SourceTree
+from napari_melanoma.data.source_records import SourceRecord, describe_own_files
 from napari_melanoma.io.formats import HEAD_BYTES, identify_format
 from napari_melanoma.io.results import encode_png
 from napari_melanoma.io.tables import PYARROW_MISSING
 
-SOURCE = SourceSpec(
+SOURCE = describe_own_files(
     name="parquet",
     title="Hugging Face Parquet",
-    licence="that of its images",
     url="https://huggingface.co/docs/datasets/image_load#parquet",
-    modality="",
-    reference="",
     layout="""\
 data/train-00000-of-00001.parquet, data/test-... with a column of images (image, of bytes and path), and one of masks
 (mask, label, annotation or segmentation) if there are masks; all other columns are the table""",
-    public=False,
 )
 SUFFIXES = {"JPEG": ".jpg", "PNG": ".png", "TIFF": ".tif", "WebP": ".webp", "BMP": ".bmp"}
 EXPORT = DataExportSpec(

@@ -8,24 +8,19 @@ from dataclasses import replace
 
 from napari_melanoma.core.errors import InputError
 from napari_melanoma.core.paths import free_name
-from napari_melanoma.data.source_catalog import SourceRecord, SourceSpec
 from napari_melanoma.data.source_files import SourceFile, SourceTree
-from napari_melanoma.data.source_records import TABLES, read_image_rows
+from napari_melanoma.data.source_records import TABLES, SourceRecord, describe_own_files, read_image_rows
 from napari_melanoma.data.table_mapping import strip_image_suffix
 from napari_melanoma.io.tables import decode_table, parse_table_text
 
-SOURCE = SourceSpec(
+SOURCE = describe_own_files(
     name="qupath",
     title="measurement tables of QuPath",
-    licence="that of its images",
     url="https://qupath.readthedocs.io/en/stable/docs/tutorials/exporting_measurements.html",
-    modality="",
-    reference="",
     layout="""\
 tables of 'Measure > Export measurements' (.tsv, .csv or .txt) with the columns Image and Object type, ROI or
 Classification
 metadata.csv with the patients: image_id (the name of the slide without suffix), patient_id ..., if known""",
-    public=False,
 )
 IMAGE, CLASS_COLUMNS = "Image", ("Classification", "Class")
 KNOWN = ("Object type", "ROI", "Object ID", *CLASS_COLUMNS)

@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-from napari_melanoma.data.source_catalog import SourceRecord, SourceSpec
 from napari_melanoma.data.source_files import SourceTree
-from napari_melanoma.data.source_records import pair_records, read_image_rows
+from napari_melanoma.data.source_records import SourceRecord, describe_own_files, pair_records, read_image_rows
 
-SOURCE = SourceSpec(
+SOURCE = describe_own_files(
     name="table",
     title="a table of your own",
-    licence="that of its images",
     url="your own disk",
-    modality="",
-    reference="",
     layout="""\
 one or several tables of any name, *.csv, *.tsv or *.tab (or the path of one table), with a column that names images
 (image_id, filename ...); if it has another name, map it with --map FILE.toml
 optional: the images of those names in any folder, and masks as for 'folder'""",
-    public=False,
 )
 TABLES = r".+\.(?:csv|tsv|tab)"  # not .txt, which may be any text
 

@@ -92,7 +92,10 @@ class Taxonomy:
 def load_taxonomy(name: str) -> Taxonomy:
     if name not in list_taxonomies():
         raise InputError(f"there is no taxonomy named '{name}' (known: {', '.join(list_taxonomies())}).")
-    entries = {row["word"]: _make_word(row) for row in read_taxonomy_rows(TAXONOMY_FOLDER / f"{name}.csv")}
+    entries: dict[str, TaxonomyWord] = {}
+    for row in read_taxonomy_rows(TAXONOMY_FOLDER / f"{name}.csv"):
+        word, facts = row["word"], {column: text for column, text in row.items() if column not in OWN_COLUMNS}
+        entries[word] = TaxonomyWord(word, row["parent"], row["title"] or word[:1].upper() + word[1:], facts)
     entries[UNKNOWN] = TaxonomyWord(UNKNOWN, "", "Unknown", {})
     parents = next((load_taxonomy(above).entries for above, below in SUBTAXONOMIES.items() if below == name), entries)
     orphans = [entry.word for entry in entries.values() if entry.parent and entry.parent not in parents]
@@ -117,13 +120,6 @@ def read_taxonomy_rows(path: Path) -> list[dict[str, str]]:
     """Read the rows of a taxonomy table: column to text, "" if a cell is missing."""
     with path.open(encoding="utf-8-sig", newline="") as file:
         return [{key: (text or "").strip() for key, text in row.items()} for row in read_csv_dicts(file)]
-
-
-def _make_word(row: Mapping[str, str]) -> TaxonomyWord:
-    """Make an entry from a row; the default title is the capitalized word."""
-    word = row["word"]
-    facts = {column: text for column, text in row.items() if column not in OWN_COLUMNS}
-    return TaxonomyWord(word, row["parent"], row["title"] or word[:1].upper() + word[1:], facts)
 
 
 def _read_translations(name: str, entries: Mapping[str, TaxonomyWord]) -> dict[tuple[str, str], str]:

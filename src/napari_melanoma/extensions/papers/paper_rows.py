@@ -24,9 +24,9 @@ from napari_melanoma.core.files import atomic_folder, write_json
 from napari_melanoma.core.formatting import format_count, format_names
 from napari_melanoma.core.parsing import read_json
 from napari_melanoma.core.paths import id_to_file_name, ids_to_file_names
+from napari_melanoma.data.collections import guess_source
 from napari_melanoma.data.dataset import Key, Sample, read_datasets, select_trainable
 from napari_melanoma.data.partial_results import remove_partial_results
-from napari_melanoma.data.source_catalog import guess_source
 from napari_melanoma.data.splits import sample_by_name
 from napari_melanoma.evaluation.pipeline import describe_failure
 from napari_melanoma.extensions.papers.kinds import (

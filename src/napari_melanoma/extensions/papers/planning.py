@@ -16,8 +16,9 @@ from napari_melanoma.core.errors import ConfigError, InputError, MelanomaError, 
 from napari_melanoma.core.parsing import parse_error_reason, read_json, read_object_or_empty
 from napari_melanoma.core.paths import expand_user, real_path
 from napari_melanoma.core.run_folder import RunFolder
+from napari_melanoma.data.collections import guess_source, list_sources
 from napari_melanoma.data.dataset import TABLE_NAMES, check_dataset_names, read_dataset
-from napari_melanoma.data.source_catalog import describe_access, guess_source, list_sources
+from napari_melanoma.data.source_records import describe_access
 from napari_melanoma.extensions.papers.papers import BUDGETS, Budget, Paper, PhantomCohort, Row, read_paper
 from napari_melanoma.extensions.papers.split import PHANTOM, CrossValidatedRole, RoleData
 from napari_melanoma.models.bundle import CONFIG

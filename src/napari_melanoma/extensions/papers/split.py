@@ -19,6 +19,7 @@ from napari_melanoma.core.errors import DataSetError, InputError
 from napari_melanoma.core.files import atomic_folder
 from napari_melanoma.core.paths import allow_folders, real_path
 from napari_melanoma.core.prediction_config import UNKNOWN
+from napari_melanoma.data.collections import guess_source
 from napari_melanoma.data.dataset import (
     DatasetEntry,
     Key,
@@ -31,7 +32,6 @@ from napari_melanoma.data.dataset import (
 )
 from napari_melanoma.data.duplicates import find_duplicates
 from napari_melanoma.data.harmonize import harmonize_rows, list_counts
-from napari_melanoma.data.source_catalog import guess_source
 from napari_melanoma.data.splits import assign_folds, hold_out, sample_by_name
 from napari_melanoma.data.table_schema import SPLIT_WORDS
 from napari_melanoma.data.tabular_encoding import explain_ineligible
