@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,6 +13,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from napari_melanoma.core.geometry import PixelSize
+from napari_melanoma.imaging.color import ABCD_COLORS
 from napari_melanoma.imaging.measurements import MEASUREMENT_COLUMNS, MEASUREMENTS, measure_lesion
 
 MAY_BE_NAN = {"fractal_dimension", "color_difference"}
@@ -172,3 +175,12 @@ def test_rotating_the_lesion_changes_little(degrees: float) -> None:
         assert oblique[name] == pytest.approx(straight[name], rel=0.03), name
     for name in ("asymmetry_major", "asymmetry_minor"):
         assert oblique[name] == pytest.approx(straight[name], abs=0.01), name
+
+
+def test_the_documentation_lists_all_measurements_and_the_reference_colors(repository: Path) -> None:
+    text = (repository / "docs" / "reference" / "measurements-reference.md").read_text(encoding="utf-8")
+    # `max_diameter_px`, `_mm` names two columns.
+    explained = set(re.findall(r"`(\w+)`", re.sub(r"`(\w+)_px`, `_mm`", r"`\1_px`, `\1_mm`", text)))
+    assert set(MEASUREMENT_COLUMNS) <= explained
+    for cells in (ABCD_COLORS, (", ".join(map(str, color)) for color in ABCD_COLORS.values())):
+        assert "| " + " | ".join(cells) + " |" in text

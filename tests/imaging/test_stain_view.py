@@ -64,7 +64,7 @@ def test_brightness_contrast_and_gamma() -> None:
     st.fixed_dictionaries(
         {},
         optional={
-            name: st.one_of(st.floats(), st.text(max_size=5), st.none(), st.booleans(), st.lists(st.integers()))
+            name: st.one_of(st.floats(), st.text("ab", max_size=5), st.none(), st.booleans(), st.lists(st.integers()))
             for name in ("stain", "brightness", "contrast", "gamma", "other")
         },
     )

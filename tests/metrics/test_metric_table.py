@@ -7,7 +7,7 @@ import re
 import numpy as np
 import pytest
 
-from napari_melanoma.metrics.metric_table import METRIC_TABLE, OVERLAP_METRICS, PAPER_METRICS, Metric, metric_label
+from napari_melanoma.metrics.metric_table import METRIC_TABLE, OVERLAP_METRICS, PAPER_METRICS, metric_label
 from napari_melanoma.metrics.overlap import overlap_metrics
 
 
@@ -31,10 +31,11 @@ def test_lower_values_are_marked_where_they_are_better() -> None:
     assert marked.isdisjoint({"JA", "AUC", "depth_bias_mm", "out_of_distribution"})
 
 
-@pytest.mark.parametrize("metric", [*METRIC_TABLE.values(), *PAPER_METRICS.values()], ids=lambda metric: metric.key)
-def test_a_definition_does_not_refer_to_another_metric(metric: Metric) -> None:
+def test_no_definition_refers_to_another_metric() -> None:
     """Pages of comparisons define only the metrics that they show."""
-    assert not re.search(r"^the same\b|\b(?:at|in|of|share of) (?:that|these)\b", metric.definition)
+    refers = re.compile(r"^the same\b|\b(?:at|in|of|share of) (?:that|these)\b")
+    metrics = (*METRIC_TABLE.values(), *PAPER_METRICS.values())
+    assert [metric.key for metric in metrics if refers.search(metric.definition)] == []
 
 
 def test_metrics_of_masks_are_in_the_table() -> None:

@@ -1,4 +1,4 @@
-"""Overlap metrics compared with counts by hand."""
+"""Overlap metrics compared with counts by hand and with TorchMetrics."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from napari_melanoma.metrics.metric_table import OVERLAP_METRICS
-from napari_melanoma.metrics.overlap import choose_best_setting, jaccard_by_threshold, overlap_metrics
+from napari_melanoma.metrics.overlap import TJA_LIMIT, choose_best_setting, jaccard_by_threshold, overlap_metrics
 
 
 @dataclass(frozen=True)
@@ -104,3 +104,42 @@ CHOICES = [
 @pytest.mark.parametrize("choice", CHOICES, ids=lambda choice: choice.name)
 def test_another_setting_than_the_usual_one_needs_more_than_chance(choice: Choice) -> None:
     assert choose_best_setting(np.array(choice.curves), choice.usual) == choice.expected
+
+
+SHAPE = (9, 11)
+
+
+def pairs() -> list[tuple[np.ndarray, np.ndarray]]:
+    """Masks with any agreement with their references, which contain lesion and skin."""
+    random = np.random.default_rng(3)
+    found = []
+    for flipped in (0.0, 0.05, 0.1, 0.2, 0.3, 0.5, 0.9, 1.0):
+        for share in (0.2, 0.5, 0.8):
+            reference = random.random(SHAPE) < share
+            found.append((reference ^ (random.random(SHAPE) < flipped), reference))
+    return found
+
+
+@pytest.mark.slow
+def test_torchmetrics_agrees_for_each_image() -> None:
+    """All metrics of ISIC 2018, including the thresholded Jaccard."""
+    torch = pytest.importorskip("torch")
+    classification = pytest.importorskip("torchmetrics.functional.classification")
+    masks, references = (torch.tensor(np.stack(both)).int() for both in zip(*pairs(), strict=True))
+    given = {"multidim_average": "samplewise"}
+    jaccard = np.array(
+        [classification.binary_jaccard_index(*both).item() for both in zip(masks, references, strict=True)]
+    )
+    expected = {
+        "JA": jaccard,
+        "TJA": np.where(jaccard >= TJA_LIMIT, jaccard, 0.0),
+        "DI": classification.binary_f1_score(masks, references, **given).numpy(),
+        "AC": classification.binary_accuracy(masks, references, **given).numpy(),
+        "SE": classification.binary_recall(masks, references, **given).numpy(),
+        "SP": classification.binary_specificity(masks, references, **given).numpy(),
+    }
+    found = [overlap_metrics(mask, reference) for mask, reference in pairs()]
+    assert {name: np.array([item[name] for item in found]) for name in found[0]} == {
+        name: pytest.approx(values, abs=1e-6) for name, values in expected.items()
+    }
+    assert 0 < np.count_nonzero(expected["TJA"]) < len(found), "the threshold falls between them"

@@ -158,6 +158,28 @@ def tile_model() -> LoadModel:
     return made
 
 
+@pytest.fixture
+def analyze(
+    slide_path: Path, options: SlideOptions, tile_model: LoadModel, tmp_path: Path
+) -> Callable[..., SlideOutcome]:
+    """Analyze the slide, or another, into ``out``, or another folder; further keywords change the options."""
+    from napari_melanoma.slides.analysis import analyze_slide
+
+    def run_analysis(
+        slide: Path = slide_path,
+        folder: str | Path = "out",
+        with_model: TileModel | None = None,
+        run: RunContext | None = None,
+        force: bool = False,
+        **changes: Any,
+    ) -> SlideOutcome:
+        changed = options.model_copy(update=changes)
+        used = with_model or tile_model()
+        return analyze_slide(slide, tmp_path / folder, changed, run or RunContext(), load=lambda: used, force=force)
+
+    return run_analysis
+
+
 @pytest.fixture(scope="session")
 def finished(
     drawn_slide: Callable[..., Path],

@@ -18,22 +18,18 @@ from napari_melanoma.core.context import Cancelled, RunContext
 from napari_melanoma.core.errors import ConfigError, InputError, RunError, SaveError, ScaleMissing
 from napari_melanoma.core.run_folder import RunFolder
 from napari_melanoma.io.geojson import read_geojson
-from napari_melanoma.io.results import read_mask, read_table
+from napari_melanoma.io.results import read_mask, read_table, write_mask
 from napari_melanoma.io.slide_store import DONE, FAILED, NO_TISSUE, SlideResult
 from napari_melanoma.slides.analysis import SlideOutcome, analyze_slide
 from napari_melanoma.slides.lesion_files import read_lesions
+from napari_melanoma.slides.lesions import LesionConfig
 from napari_melanoma.slides.options import SlideOptions
 from napari_melanoma.slides.results import read_lesion_maps
 from napari_melanoma.slides.tile_models import TileModel
 
 LoadModel = Callable[..., TileModel]
 Draw = Callable[..., Path]
-
-
-def analysed(
-    path: Path, folder: Path, options: SlideOptions, model: TileModel, run: RunContext | None = None, **how: Any
-) -> SlideOutcome:
-    return analyze_slide(path, folder, options, run or RunContext(), load=lambda: model, **how)
+Analyze = Callable[..., SlideOutcome]
 
 
 @pytest.fixture
@@ -80,10 +76,8 @@ def test_the_heatmap_is_aligned_with_the_tiles(finished: SlideOutcome) -> None:
     assert not read_mask(finished.folder / "tissue.png")[:, -64:].any()
 
 
-def test_dense_maps_are_stitched_and_measured_finely(
-    slide_path: Path, options: SlideOptions, tile_model: LoadModel, tmp_path: Path
-) -> None:
-    outcome = analysed(slide_path, tmp_path / "out", options, tile_model("dense"))
+def test_dense_maps_are_stitched_and_measured_finely(analyze: Analyze, tile_model: LoadModel) -> None:
+    outcome = analyze(with_model=tile_model("dense"))
     (lesion,) = outcome.content["lesions"]
     assert lesion["area_mm2"] == pytest.approx((128 * 0.5e-3) ** 2, rel=0.05)
     assert lesion["label"] == "tumour"  # it does not separate malignant from benign
@@ -104,7 +98,7 @@ def test_dense_maps_are_stitched_and_measured_finely(
 
 
 def test_the_same_pixels_as_pyramid_and_as_one_level_give_the_same_lesions(
-    drawn_slide: Callable[..., Path], options: SlideOptions, tile_model: LoadModel, tmp_path: Path
+    analyze: Analyze, drawn_slide: Callable[..., Path], tile_model: LoadModel, tmp_path: Path
 ) -> None:
     """The stored level of half the resolution was changed by its compression, as scanners do."""
     rgb = tifffile.imread(drawn_slide(tmp_path / "drawn.tif"))
@@ -117,21 +111,13 @@ def test_the_same_pixels_as_pyramid_and_as_one_level_give_the_same_lesions(
         tiff.write(rgb, subifds=1, **stored, **size)
         tiff.write(coarse, subfiletype=1, **stored)
     tifffile.imwrite(tmp_path / "level.tif", rgb, **stored, **size)
-    pyramid, level = (
-        analysed(tmp_path / f"{name}.tif", tmp_path / name, options, tile_model("dense"))
-        for name in ("pyramid", "level")
-    )
+    pyramid, level = (analyze(tmp_path / f"{name}.tif", name, tile_model("dense")) for name in ("pyramid", "level"))
     assert len(level.content["lesions"]) == 1
     assert pyramid.content["lesions"] == level.content["lesions"]
 
 
 def test_canceled_analysis_resumes_with_the_same_result(
-    slide_path: Path,
-    options: SlideOptions,
-    tile_model: LoadModel,
-    finished: SlideOutcome,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    analyze: Analyze, finished: SlideOutcome, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("napari_melanoma.slides.analysis.EVENT_INTERVAL_S", 0.0)
     whole = finished
@@ -139,10 +125,10 @@ def test_canceled_analysis_resumes_with_the_same_result(
         run = RunContext()
         run.report = lambda progress, run=run, share=share: (progress.fraction or 0) > share and run.cancel()
         with pytest.raises(Cancelled):
-            analysed(slide_path, tmp_path / "parts", options, tile_model(), run)
+            analyze(folder="parts", run=run)
     kinds = [event["kind"] for event in RunFolder(tmp_path / "parts").read_events()]
     assert kinds.count("cancelled") == 2
-    last = analysed(slide_path, tmp_path / "parts", options, tile_model())
+    last = analyze(folder="parts")
     started = [event for event in RunFolder(tmp_path / "parts").read_events() if event["kind"] == "started"]
     assert [event["resumed"] for event in started] == [False, True, True]
     assert 0 < started[1]["done"] < started[2]["done"] < 224
@@ -155,131 +141,102 @@ def test_canceled_analysis_resumes_with_the_same_result(
 
 
 def test_a_finished_slide_is_not_computed_again_but_its_lesions_are(
-    slide_path: Path, options: SlideOptions, tile_model: LoadModel, again: Path, monkeypatch: pytest.MonkeyPatch
+    analyze: Analyze, tile_model: LoadModel, again: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model = tile_model()
     monkeypatch.setattr(model, "predict", lambda tiles: pytest.fail("a tile was asked for again"))
-    large = options.model_copy(update={"lesions": options.lesions.model_copy(update={"min_area_mm2": 1.0})})
-    assert analysed(slide_path, again, large, model).content["lesions"] == []
+    assert analyze(with_model=model, lesions=LesionConfig(min_area_mm2=1.0)).content["lesions"] == []
 
 
 def test_another_slide_is_refused_in_the_folder(
-    drawn_slide: Draw, options: SlideOptions, tile_model: LoadModel, again: Path, tmp_path: Path
+    analyze: Analyze, drawn_slide: Draw, again: Path, tmp_path: Path
 ) -> None:
     other = drawn_slide(tmp_path / "other.tif", seed=1)
     with pytest.raises(RunError, match="holds results of another slide, 'section'"):
-        analysed(other, again, options, tile_model())
-    assert analysed(other, again, options, tile_model(), force=True).content["slide"] == "other"
+        analyze(other)
+    assert analyze(other, force=True).content["slide"] == "other"
 
 
-def test_corrected_tissue_is_honoured(
-    slide_path: Path, options: SlideOptions, tile_model: LoadModel, tmp_path: Path
-) -> None:
-    from napari_melanoma.io.results import write_mask
-
+def test_corrected_tissue_is_honoured(analyze: Analyze, tmp_path: Path) -> None:
     mask = np.zeros((128, 128), np.bool_)
     mask[:64] = True  # the upper half, in a coarser picture
     write_mask(tmp_path / "corrected.png", mask)
-    changed = options.model_copy(update={"tissue_mask": tmp_path / "corrected.png"})
-    outcome = analysed(slide_path, tmp_path / "out", changed, tile_model())
+    outcome = analyze(tissue_mask=tmp_path / "corrected.png")
     assert (SlideResult.open(outcome.folder).state[:8] == DONE).all()
     assert (SlideResult.open(outcome.folder).state[8:] == NO_TISSUE).all()
     with pytest.raises(RunError, match="tissue_mask was"):
-        analysed(slide_path, tmp_path / "out", options, tile_model())
+        analyze()
 
 
-def test_tissue_of_a_slide_of_another_shape_is_refused(
-    slide_path: Path, options: SlideOptions, tile_model: LoadModel, tmp_path: Path
-) -> None:
-    from napari_melanoma.io.results import write_mask
-
+def test_tissue_of_a_slide_of_another_shape_is_refused(analyze: Analyze, tmp_path: Path) -> None:
     write_mask(tmp_path / "other.png", np.ones((64, 400), np.bool_))
-    other = options.model_copy(update={"tissue_mask": tmp_path / "other.png"})
     with pytest.raises(InputError, match="proportions of 512 x 512 pixels, found 64 x 400"):
-        analysed(slide_path, tmp_path / "out", other, tile_model())
+        analyze(tissue_mask=tmp_path / "other.png")
 
 
-def test_a_part_of_the_slide(slide_path: Path, options: SlideOptions, tile_model: LoadModel, tmp_path: Path) -> None:
-    part = options.model_copy(update={"region": (96, 96, 128, 160)})
-    outcome = analysed(slide_path, tmp_path / "out", part, tile_model())
+def test_a_part_of_the_slide(analyze: Analyze) -> None:
+    outcome = analyze(region=(96, 96, 128, 160))
     assert outcome.content["tiles_total"] == 20
     (outline,) = read_geojson(outcome.folder / "lesions.geojson").annotations
     assert outline.polygons[0].box.slices == (slice(128, 224), slice(192, 256))
 
 
 @pytest.mark.slow
-def test_tissue_is_detected_by_default(
-    drawn_slide: Draw, options: SlideOptions, tile_model: LoadModel, tmp_path: Path
-) -> None:
+def test_tissue_is_detected_by_default(analyze: Analyze, drawn_slide: Draw, tmp_path: Path) -> None:
     path = drawn_slide(tmp_path / "coarse.tif", mpp=8.0)
-    found = options.model_copy(update={"tissue_mask": None, "tile_mpp": 8.0})
-    outcome = analysed(path, tmp_path / "out", found, tile_model())
+    outcome = analyze(path, tissue_mask=None, tile_mpp=8.0)
     assert outcome.content["tiles_total"] == pytest.approx(224, abs=16)
 
 
 @pytest.mark.slow
-def test_stain_normalization_changes_the_prediction(
-    slide_path: Path, options: SlideOptions, tile_model: LoadModel, finished: SlideOutcome, tmp_path: Path
-) -> None:
+def test_stain_normalization_changes_the_prediction(analyze: Analyze, finished: SlideOutcome) -> None:
     from napari_melanoma.imaging.stain import StainConfig
 
-    changed = options.model_copy(update={"stain": StainConfig(method="reinhard")})
-    other = analysed(slide_path, tmp_path / "other", changed, tile_model())
+    other = analyze(stain=StainConfig(method="reinhard"))
     found = [SlideResult.open(outcome.folder).probability[:, :14] for outcome in (finished, other)]
     assert np.abs(found[0] - found[1]).max() > 0.01
 
 
-def test_without_a_scale_it_is_refused_unless_one_is_given(
-    drawn_slide: Draw, options: SlideOptions, tile_model: LoadModel, tmp_path: Path
-) -> None:
+def test_without_a_scale_it_is_refused_unless_one_is_given(analyze: Analyze, drawn_slide: Draw, tmp_path: Path) -> None:
     path = drawn_slide(tmp_path / "unscaled.tif", mpp=None)
     with pytest.raises(ScaleMissing, match=r"unscaled\.tif has no pixel size.*--mpp"):
-        analysed(path, tmp_path / "out", options, tile_model())
-    given = options.model_copy(update={"mpp": 0.5})
-    content = analysed(path, tmp_path / "out", given, tile_model()).content
+        analyze(path)
+    content = analyze(path, mpp=0.5).content
     assert (content["mpp"], content["mpp_source"]) == ([0.5, 0.5], "given")
 
 
-def test_fluorescence_is_refused(
-    shared_data: Path, options: SlideOptions, tile_model: LoadModel, tmp_path: Path
-) -> None:
+def test_fluorescence_is_refused(analyze: Analyze, shared_data: Path) -> None:
     path = shared_data / "slides" / "small_vectra.qptiff"
     if not path.exists():
         pytest.skip("needs small_vectra.qptiff")
     with pytest.raises(InputError, match=r"brightfield stains .* shows fluorescence"):
-        analysed(path, tmp_path / "out", options, tile_model())
+        analyze(path)
 
 
-def test_a_blank_slide_is_refused(options: SlideOptions, tile_model: LoadModel, tmp_path: Path) -> None:
+def test_a_blank_slide_is_refused(analyze: Analyze, tmp_path: Path) -> None:
     white = np.full((512, 512, 3), 245, np.uint8)
     tifffile.imwrite(tmp_path / "blank.tif", white, tile=(128, 128), photometric="rgb", metadata=None)
-    blank = options.model_copy(update={"tissue_mask": None, "mpp": 0.5})
     with pytest.raises(InputError, match=r"no tissue was found on blank\.tif"):
-        analysed(tmp_path / "blank.tif", tmp_path / "out", blank, tile_model())
+        analyze(tmp_path / "blank.tif", tissue_mask=None, mpp=0.5)
     last = RunFolder(tmp_path / "out").read_events()[-1]
     assert (last["kind"], last["type"]) == ("failed", "InputError")
 
 
-def test_an_unknown_target_is_refused_before_work(
-    slide_path: Path, options: SlideOptions, tile_model: LoadModel, tmp_path: Path
-) -> None:
+def test_an_unknown_target_is_refused_before_work(analyze: Analyze, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="target is 'cat', but 'darkness' predicts benign, melanoma"):
-        analysed(slide_path, tmp_path / "out", options.model_copy(update={"target": "cat"}), tile_model())
+        analyze(target="cat")
     assert not (tmp_path / "out" / "result.zarr").exists()
 
 
 @pytest.mark.slow
-def test_tissue_is_found_around_a_corrupt_tile_which_is_reported(
-    slide_path: Path, options: SlideOptions, tile_model: LoadModel, tmp_path: Path
-) -> None:
-    found = options.model_copy(update={"tissue_mask": None})
-    sound = analysed(slide_path, tmp_path / "sound", found, tile_model())
+def test_tissue_is_found_around_a_corrupt_tile_which_is_reported(analyze: Analyze, slide_path: Path) -> None:
+    sound = analyze(folder="sound", tissue_mask=None)
     with tifffile.TiffFile(slide_path) as tiff:
         offset, count = tiff.pages[0].dataoffsets[5], tiff.pages[0].databytecounts[5]
     with slide_path.open("rb+") as file:
         file.seek(offset)
         file.write(b"\0" * count)
-    outcome = analysed(slide_path, tmp_path / "out", found, tile_model())
+    outcome = analyze(tissue_mask=None)
     assert outcome.content["tiles_failed"] == 16
     assert outcome.content["tiles_total"] == sound.content["tiles_total"] > 200
     assert "16 of " in outcome.content["warnings"][-1]
@@ -287,9 +244,7 @@ def test_tissue_is_found_around_a_corrupt_tile_which_is_reported(
     assert (SlideResult.open(outcome.folder).state == FAILED).sum() == 16
 
 
-def test_a_full_disk_keeps_finished_results(
-    slide_path: Path, options: SlideOptions, tile_model: LoadModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_full_disk_keeps_finished_results(analyze: Analyze, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from napari_melanoma.io.slide_store import SlideResultWriter
     from napari_melanoma.slides import engine
 
@@ -306,14 +261,14 @@ def test_a_full_disk_keeps_finished_results(
     with monkeypatch.context() as full:
         full.setattr(SlideResultWriter, "_write_chunks", full_after_a_while)
         with pytest.raises(SaveError, match="the disk is full"):
-            analysed(slide_path, tmp_path / "out", options, tile_model())
+            analyze()
     done = int((SlideResult.open(tmp_path / "out").state == DONE).sum())
     assert 0 < done < 224
-    assert analysed(slide_path, tmp_path / "out", options, tile_model()).content["tiles_done"] == 224
+    assert analyze().content["tiles_done"] == 224
 
 
 def test_an_interrupted_slide_can_be_resumed(
-    slide_path: Path, options: SlideOptions, tile_model: LoadModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    analyze: Analyze, slide_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from napari_melanoma.slides.engine import TileReader
 
@@ -331,17 +286,15 @@ def test_an_interrupted_slide_can_be_resumed(
     with monkeypatch.context() as removed:
         removed.setattr(TileReader, "_read_region", gone)
         with pytest.raises(InputError, match=r"section\.tif no longer exists: it was removed"):
-            analysed(slide_path, tmp_path / "out", options, tile_model())
+            analyze()
     kept.rename(slide_path)
-    assert analysed(slide_path, tmp_path / "out", options, tile_model()).content["tiles_done"] == 224
+    assert analyze().content["tiles_done"] == 224
 
 
-def test_folder_in_use_is_reported(
-    slide_path: Path, options: SlideOptions, tile_model: LoadModel, tmp_path: Path
-) -> None:
+def test_folder_in_use_is_reported(analyze: Analyze, tmp_path: Path) -> None:
     (tmp_path / "out").mkdir()
     with RunFolder(tmp_path / "out").locked(), pytest.raises(RunError, match="another process works in"):
-        analysed(slide_path, tmp_path / "out", options, tile_model())
+        analyze()
 
 
 def test_options_that_make_no_sense() -> None:

@@ -92,42 +92,40 @@ STRANGE = [
 ]  # fmt: skip
 
 
-ERRORS = [
-    *(("slides.analysis._analyze_tiles_of_slide", error) for error in STRANGE),
-    *(("slides.reading.opening._open_by_format", error) for error in STRANGE[:4]),
-]
-
-
 @pytest.mark.parametrize(
-    ("where", "error"), ERRORS, ids=lambda one: one if isinstance(one, str) else type(one).__name__
+    ("where", "errors"),
+    [("slides.analysis._analyze_tiles_of_slide", STRANGE), ("slides.reading.opening._open_by_format", STRANGE[:4])],
 )
 def test_any_exception_fails_only_its_slide(
     where: str,
-    error: Exception,
-    two: list[Path],
+    errors: list[Exception],
+    drawn_slide: Callable[..., Path],
     options: SlideOptions,
     tile_model: LoadModel,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    """Each slide fails by another one, and the last is analyzed."""
     monkeypatch.setattr("napari_melanoma.slides.analysis.load_model", lambda options: tile_model())
     place = f"napari_melanoma.{where}"
-    plain, calls = resolve_name(place), []
+    plain, left = resolve_name(place), list(errors)
 
-    def fail_once(*arguments: Any) -> Any:
-        calls.append(arguments)
-        if len(calls) == 1:
-            raise error
+    def fail(*arguments: Any) -> Any:
+        if left:
+            raise left.pop(0)
         return plain(*arguments)
 
-    monkeypatch.setattr(place, fail_once)
+    monkeypatch.setattr(place, fail)
+    slides = [drawn_slide(tmp_path / f"{number:02}.tif", side=320) for number in range(len(errors) + 1)]
     reported: list[SlideStatus] = []
-    summary = analyze_slides(two, tmp_path / "out", options, run=RunContext(), on_status=reported.append)
-    assert [status.status for status in reported] == ["failed", "done"]
-    assert [row["status"] for row in read_table(summary.table)] == ["failed", "done"]
-    message = read_table(summary.table)[0]["error"]
-    assert type(error).__name__ in message or "out of memory" in message
-    assert "opy" in message or "Close other programs" in message  # what to do
+    summary = analyze_slides(slides, tmp_path / "out", options, run=RunContext(), on_status=reported.append)
+    statuses = ["failed"] * len(errors) + ["done"]
+    rows = read_table(summary.table)
+    assert [status.status for status in reported] == statuses
+    assert [row["status"] for row in rows] == statuses
+    for error, row in zip(errors, rows, strict=False):
+        assert type(error).__name__ in row["error"] or "out of memory" in row["error"]
+        assert "opy" in row["error"] or "Close other programs" in row["error"]  # what to do
 
 
 @pytest.mark.parametrize("stop", [Cancelled, KeyboardInterrupt, SystemExit])

@@ -18,13 +18,14 @@ from napari_melanoma.io.slide_store import SlideResult
 from napari_melanoma.metrics.out_of_distribution import MahalanobisDetector
 from napari_melanoma.models.bundle import BundleInfo
 from napari_melanoma.slides import analysis as workflow
-from napari_melanoma.slides.analysis import SlideOutcome, analyze_slide
+from napari_melanoma.slides.analysis import SlideOutcome
 from napari_melanoma.slides.options import SlideOptions
 from napari_melanoma.slides.slide_table import SlideStatus
 from napari_melanoma.slides.tile_models import OutOfMemory, TileModel, TileNoveltyDetector, TorchPasses
 
 TEXTURES = 40  # of the shipped model of tiles
 LoadModel = Callable[..., TileModel]
+Analyze = Callable[..., SlideOutcome]
 FAULTS = {
     "GPU": lambda: torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB."),
     "computer": lambda: RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried to"),
@@ -74,10 +75,6 @@ def network_of(model: TileModel) -> nn.Module:
     return passes._network
 
 
-def analysed(path: Path, folder: Path, options: SlideOptions, model: TileModel) -> SlideOutcome:
-    return analyze_slide(path, folder, options, RunContext(), load=lambda: model)
-
-
 def notices(folder: Path) -> list[str]:
     """What a person was told."""
     events = [json.loads(line) for line in (folder / "events.jsonl").read_text().splitlines()]
@@ -86,11 +83,9 @@ def notices(folder: Path) -> list[str]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("fault", "kind"), [("GPU", "classification"), ("computer", "dense")])
-def test_smaller_passes_give_the_same_result(
-    fault: str, kind: str, slide_path: Path, options: SlideOptions, tile_model: LoadModel, tmp_path: Path
-) -> None:
+def test_smaller_passes_give_the_same_result(analyze: Analyze, fault: str, kind: str, tile_model: LoadModel) -> None:
     plain = tile_model(kind)
-    expected = analysed(slide_path, tmp_path / "expected", options, plain)
+    expected = analyze(folder="expected", with_model=plain)
     hungry = Hungry(network_of(plain), most=2**62, fault=FAULTS[fault])
     model = tile_model(kind, network=hungry)
     store = workflow._open_or_create_store
@@ -103,7 +98,7 @@ def test_smaller_passes_give_the_same_result(
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(workflow, "_open_or_create_store", then_memory_runs_out)
-        found = analysed(slide_path, tmp_path / "found", options, model)
+        found = analyze(folder="found", with_model=model)
     assert hungry.requested[:3] == [8, 4, 2]
     assert set(hungry.requested[2:]) == {2}  # the larger passes are not tried again
     text = [one for one in notices(found.folder) if "out of memory: continuing" in one]
@@ -121,7 +116,7 @@ def test_smaller_passes_give_the_same_result(
 
 @pytest.mark.slow
 def test_too_little_memory_for_one_tile_is_an_error_with_a_remedy(
-    slide_path: Path, options: SlideOptions, tile_model: LoadModel, tmp_path: Path
+    analyze: Analyze, slide_path: Path, options: SlideOptions, tile_model: LoadModel, tmp_path: Path
 ) -> None:
     hungry = Hungry(network_of(tile_model()), most=2**62, fault=FAULTS["computer"])
     model, seen = tile_model(network=hungry), list[SlideStatus]()
@@ -141,7 +136,7 @@ def test_too_little_memory_for_one_tile_is_an_error_with_a_remedy(
     assert seen[0].status == "failed"
     assert "too small for one tile of 'darkness'. Close other programs" in seen[0].error
     hungry.most = 2**62
-    assert analysed(slide_path, seen[0].folder, options, model).content["tiles_done"] == 224  # goes on from there
+    assert analyze(folder=seen[0].folder, with_model=model).content["tiles_done"] == 224  # goes on from there
 
 
 @pytest.mark.parametrize("fault", FAULTS)

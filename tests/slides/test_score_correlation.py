@@ -69,13 +69,6 @@ def test_a_relation_has_its_interval() -> None:
     assert found.count == 60
 
 
-def test_no_relation_has_zero_in_its_interval() -> None:
-    pairs = np.random.default_rng(1).random((50, 2)).tolist()
-    found = correlate(lesions(pairs))
-    assert found is not None
-    assert found.low < 0 < found.high
-
-
 def test_slides_are_drawn_as_a_whole() -> None:
     rng = np.random.default_rng(2)
     base = rng.random((6, 1, 2)) * (1, 1)

@@ -13,14 +13,14 @@ import tifffile
 import torch
 from torch import nn
 
-from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.errors import BundleError, ConfigError, InputError
 from napari_melanoma.core.prediction_config import ClassifierConfig, EncoderConfig, TileConfig
 from napari_melanoma.data.bags import Bag, read_attention
+from napari_melanoma.imaging.stain import StainConfig
 from napari_melanoma.io.slide_store import SlideResult
 from napari_melanoma.models.bundle import BundleConfig, BundleInfo, write_bundle
 from napari_melanoma.models.zoo import build_network
-from napari_melanoma.slides.analysis import SlideOutcome, analyze_slide
+from napari_melanoma.slides.analysis import SlideOutcome
 from napari_melanoma.slides.bag_models import BagModel
 from napari_melanoma.slides.model_loading import LoadOptions, load_slide_model, load_tile_model
 from napari_melanoma.slides.options import SlideOptions
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from napari_melanoma.slides.tile_models import TileModel
 
 LoadModel = Callable[..., "TileModel"]
+Analyze = Callable[..., SlideOutcome]
 LESION = (slice(4, 8), slice(6, 10))  # in tiles
 
 
@@ -77,15 +78,11 @@ def slide_model(tile_model: LoadModel, tmp_path: Path) -> Callable[..., TileMode
     return made
 
 
-def analysed(path: Path, folder: Path, options: SlideOptions, model: TileModel, **how: Any) -> SlideOutcome:
-    return analyze_slide(path, folder, options, RunContext(), load=lambda: model, **how)
-
-
 def test_the_slide_is_classified_with_attention_on_the_lesion(
-    slide_path: Path, options: SlideOptions, slide_model: Callable[..., TileModel], tmp_path: Path
+    analyze: Analyze, slide_model: Callable[..., TileModel], tmp_path: Path
 ) -> None:
     model = slide_model()
-    content = analysed(slide_path, tmp_path / "out", options, model).content
+    content = analyze(with_model=model).content
     result = SlideResult.open(tmp_path / "out")
     attention = read_attention(result)
     assert attention is not None
@@ -114,10 +111,8 @@ def test_order_and_chunks_of_tiles_do_not_change_the_prediction(tmp_path: Path) 
     assert whole.weights.sum() == pytest.approx(1, abs=1e-4)
 
 
-def test_the_heatmap_is_attention(
-    slide_path: Path, options: SlideOptions, slide_model: Callable[..., TileModel], tmp_path: Path
-) -> None:
-    analysed(slide_path, tmp_path / "out", options, slide_model())
+def test_the_heatmap_is_attention(analyze: Analyze, slide_model: Callable[..., TileModel], tmp_path: Path) -> None:
+    analyze(with_model=slide_model())
     with tifffile.TiffFile(tmp_path / "out" / "heatmap.ome.tif") as tiff:
         heat, text = np.squeeze(tiff.asarray()), tiff.ome_metadata or ""
     assert 'Name="attention"' in text
@@ -129,19 +124,19 @@ def test_the_heatmap_is_attention(
 
 
 def test_embeddings_that_are_there_are_used_again(
-    slide_path: Path,
+    analyze: Analyze,
     options: SlideOptions,
     tile_model: LoadModel,
     slide_model: Callable[..., TileModel],
     tmp_path: Path,
 ) -> None:
     folder = tmp_path / "out"
-    before = analysed(slide_path, folder, options, tile_model("embedding", network=colours())).content
+    before = analyze(with_model=tile_model("embedding", network=colours())).content
     assert before["probability"] is None
     bag = Bag.open(folder)
     assert len(bag) == 224
     reported = options.model_copy(update={"model": "dark-slides"})
-    content = analysed(slide_path, folder, reported, slide_model()).content
+    content = analyze(with_model=slide_model(), model="dark-slides").content
     events = [json.loads(line) for line in (folder / "events.jsonl").read_text().splitlines()]
     started = [event for event in events if event["kind"] == "started"]
     assert [event["done"] for event in started] == [0, 224]
@@ -152,12 +147,9 @@ def test_embeddings_that_are_there_are_used_again(
     assert "computed with" in describe_difference(folder, reported.model_copy(update={"model": "tile-demo"}))
 
 
-def test_a_stated_prevalence_counts(
-    slide_path: Path, options: SlideOptions, slide_model: Callable[..., TileModel], tmp_path: Path
-) -> None:
-    as_trained = analysed(slide_path, tmp_path / "out", options, slide_model()).content
-    rare = options.model_copy(update={"prevalence": 0.05})
-    content = analysed(slide_path, tmp_path / "out", rare, slide_model()).content  # the same tiles, not asked again
+def test_a_stated_prevalence_counts(analyze: Analyze, slide_model: Callable[..., TileModel]) -> None:
+    as_trained = analyze(with_model=slide_model()).content
+    content = analyze(with_model=slide_model(), prevalence=0.05).content  # the same tiles, not asked again
     odds = as_trained["probability"] / (1 - as_trained["probability"]) * 0.05 / 0.95
     assert content["probability"] == pytest.approx(odds / (1 + odds))
     assert content["calibration"]["probability"] == pytest.approx(as_trained["probability"])
@@ -171,15 +163,19 @@ def test_a_stated_prevalence_counts(
     [
         ({"tile_mpp": 1.0}, {}, InputError, "trained on tiles at 0.5 micrometers per pixel, but these would be at 1"),
         ({}, {"tile": TileConfig(mpp=0.25, side_px=32)}, InputError, "trained on tiles at 0.25"),
-        ({"stain": {"method": "macenko"}}, {}, ConfigError, "stain normalization 'none', but 'macenko' is requested"),
+        (
+            {"stain": StainConfig(method="macenko")},
+            {},
+            ConfigError,
+            "stain normalization 'none', but 'macenko' is requested",
+        ),
         ({"target": "keratosis"}, {}, ConfigError, "predicts naevus, melanoma"),
         ({"prevalence": 0.1}, {"classifier": ClassifierConfig()}, ConfigError, "does not state the prevalence"),
     ],
     ids=["tile scale", "bundle scale", "stain", "target", "prevalence"],
 )
 def test_inputs_that_differ_from_the_training_are_rejected(
-    slide_path: Path,
-    options: SlideOptions,
+    analyze: Analyze,
     slide_model: Callable[..., TileModel],
     tmp_path: Path,
     change: dict[str, Any],
@@ -187,17 +183,14 @@ def test_inputs_that_differ_from_the_training_are_rejected(
     error: type[Exception],
     message: str,
 ) -> None:
-    asked = SlideOptions.parse({**options.model_dump(), **change}, "test")
     with pytest.raises(error, match=message):
-        analysed(slide_path, tmp_path / "out", asked, slide_model(**bundle))
+        analyze(with_model=slide_model(**bundle), **change)
     assert not (tmp_path / "out" / "result.zarr").exists()
 
 
-def test_prevalence_has_no_effect_on_tile_models(
-    slide_path: Path, options: SlideOptions, tile_model: LoadModel, tmp_path: Path
-) -> None:
+def test_prevalence_has_no_effect_on_tile_models(analyze: Analyze) -> None:
     with pytest.raises(ConfigError, match="prevalence applies to whole slides, but 'darkness' predicts tiles"):
-        analysed(slide_path, tmp_path / "out", options.model_copy(update={"prevalence": 0.1}), tile_model())
+        analyze(prevalence=0.1)
 
 
 def test_a_bundle_includes_its_encoder(tile_bundle: BundleInfo, tmp_path: Path) -> None:

@@ -14,14 +14,13 @@ import tifffile
 import torch
 from torch import nn
 
-from napari_melanoma.core.context import RunContext
-from napari_melanoma.slides.analysis import NOVELTY_TILES, PRECISION_CHECK_TILES, analyze_slide
-from napari_melanoma.slides.options import SlideOptions
+from napari_melanoma.slides.analysis import NOVELTY_TILES, PRECISION_CHECK_TILES, SlideOutcome
 from napari_melanoma.slides.plan import AnalysisPlan
 from napari_melanoma.slides.tile_models import MAX_DIFFERENCE
 from napari_melanoma.slides.tiling import coarse_to_fine
 
 LoadModel = Callable[..., Any]
+Analyze = Callable[..., SlideOutcome]
 
 
 class Steep(nn.Module):
@@ -55,21 +54,19 @@ def test_sampled_tiles_are_spread_over_the_tissue() -> None:
 
 
 def test_inaccurate_half_precision_is_replaced_by_float32_with_a_notice(
-    half_black: Path, options: SlideOptions, tile_model: LoadModel, tmp_path: Path
+    analyze: Analyze, half_black: Path, tile_model: LoadModel
 ) -> None:
     model = tile_model(network=Steep().eval(), precision="bf16")
-    analyze_slide(half_black, tmp_path / "out", options, RunContext(), load=lambda: model)
-    content = json.loads((tmp_path / "out" / "result.json").read_text())
+    content = json.loads((analyze(half_black, with_model=model).folder / "result.json").read_text())
     assert content["precision"] == "fp32"
     assert content["precision_difference"] > MAX_DIFFERENCE
 
 
 @pytest.mark.parametrize(("requested", "least"), [("bf16", 0.0), ("fp32", None)])
 def test_the_result_states_precision_and_deviation(
-    slide_path: Path, options: SlideOptions, tile_model: LoadModel, tmp_path: Path, requested: str, least: float | None
+    analyze: Analyze, tile_model: LoadModel, requested: str, least: float | None
 ) -> None:
-    model = tile_model(precision=requested)
-    content = analyze_slide(slide_path, tmp_path / "out", options, RunContext(), load=lambda: model).content
+    content = analyze(with_model=tile_model(precision=requested)).content
     assert content["precision"] == requested
     found = content["precision_difference"]
     assert (found is None) if least is None else (least <= found <= MAX_DIFFERENCE)

@@ -15,13 +15,13 @@ from napari_melanoma.core.processes import ProcessStamp
 from napari_melanoma.core.run_folder import RunFolder, RunState
 from napari_melanoma.io.slide_store import DONE, SlideResult
 from napari_melanoma.reports.slide_export import read_exported_slide
-from napari_melanoma.slides.analysis import analyze_slide
+from napari_melanoma.slides.analysis import SlideOutcome
 from napari_melanoma.slides.background_runs import cancel_slide, launch_slide, read_slide_run_status
 from napari_melanoma.slides.options import SlideOptions
 from napari_melanoma.slides.result_folder import PREVIOUS, UNFINISHED, record_slide, recorded_slide
-from napari_melanoma.slides.tile_models import TileModel
 
-LoadModel = Callable[..., TileModel]
+Analyze = Callable[..., SlideOutcome]
+OTHER = {"overlap": 0.5}  # another analysis, which replaces the finished result
 SEEN = ("result.json", "lesions.geojson", "lesions.csv", "heatmap.ome.tif", "tissue.png")
 
 
@@ -46,47 +46,38 @@ def each_batch_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def finished(slide_path: Path, options: SlideOptions, tile_model: LoadModel, tmp_path: Path) -> Path:
-    return analyze_slide(slide_path, tmp_path / "out", options, RunContext(), load=tile_model).folder
-
-
-@pytest.fixture
-def other(options: SlideOptions) -> SlideOptions:
-    """Another way to analyze: what is there must be replaced for it."""
-    return options.model_copy(update={"overlap": 0.5})
+def finished(finished: SlideOutcome, tmp_path: Path) -> Path:
+    """A copy of the finished analysis."""
+    return shutil.copytree(finished.folder, tmp_path / "out")
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("share", [0, 0.01, 0.5])
-def test_a_cancelled_replacement_leaves_the_finished_result(
-    slide_path: Path, finished: Path, other: SlideOptions, tile_model: LoadModel, share: float
-) -> None:
+def test_a_cancelled_replacement_leaves_the_finished_result(analyze: Analyze, finished: Path, share: float) -> None:
     before = seen(finished)
     with pytest.raises(Cancelled):
-        analyze_slide(slide_path, finished, other, cancelled_at(share), load=tile_model, force=True)
+        analyze(run=cancelled_at(share), force=True, **OTHER)
     assert seen(finished) == before
     assert (SlideResult.open(finished).state == DONE).sum() == 224
     assert not (finished / PREVIOUS).exists()
 
 
 def test_a_replacement_that_fails_leaves_the_finished_result(
-    slide_path: Path, finished: Path, other: SlideOptions, tile_model: LoadModel, monkeypatch: pytest.MonkeyPatch
+    analyze: Analyze, finished: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = seen(finished)
     monkeypatch.setattr("napari_melanoma.slides.analysis._run_tiles", lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError):
-        analyze_slide(slide_path, finished, other, RunContext(), load=tile_model, force=True)
+        analyze(force=True, **OTHER)
     assert seen(finished) == before
 
 
-def test_a_cancelled_replacement_resumes_and_replaces_the_folder(
-    slide_path: Path, finished: Path, other: SlideOptions, tile_model: LoadModel
-) -> None:
+def test_a_cancelled_replacement_resumes_and_replaces_the_folder(analyze: Analyze, finished: Path) -> None:
     with pytest.raises(Cancelled):
-        analyze_slide(slide_path, finished, other, cancelled_at(0.3), load=tile_model, force=True)
+        analyze(run=cancelled_at(0.3), force=True, **OTHER)
     done = int((SlideResult.open(finished / UNFINISHED).state == DONE).sum())
     assert done > 0
-    outcome = analyze_slide(slide_path, finished, other, RunContext(), load=tile_model, force=True)
+    outcome = analyze(force=True, **OTHER)
     started = [event for event in RunFolder(finished).read_events() if event["kind"] == "started"]
     assert (started[-1]["done"], started[-1]["resumed"]) == (done, True)
     assert outcome.content["tiles_done"] > 224
@@ -94,18 +85,16 @@ def test_a_cancelled_replacement_resumes_and_replaces_the_folder(
     assert not (finished / UNFINISHED).exists()
 
 
-def test_a_killed_replacement_resumes(
-    slide_path: Path, finished: Path, other: SlideOptions, tile_model: LoadModel, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_killed_replacement_resumes(analyze: Analyze, finished: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What SIGKILL leaves: the result before is put by, and nothing brings it back."""
     with monkeypatch.context() as killed:
         killed.setattr("napari_melanoma.slides.analysis.restore_previous", lambda folder: False)
         with pytest.raises(Cancelled):
-            analyze_slide(slide_path, finished, other, cancelled_at(0.2), load=tile_model, force=True)
+            analyze(run=cancelled_at(0.2), force=True, **OTHER)
     assert (finished / PREVIOUS / "result.json").is_file()
     before = {name: (finished / PREVIOUS / name).read_bytes() for name in SEEN}
     with pytest.raises(Cancelled):
-        analyze_slide(slide_path, finished, other, cancelled_at(0.5), load=tile_model)
+        analyze(run=cancelled_at(0.5), **OTHER)
     assert seen(finished) == before
 
 
@@ -133,13 +122,11 @@ def test_an_analysis_that_has_not_begun_is_cancelled_at_once(
     assert read_slide_run_status(folder).state is RunState.cancelled
 
 
-def test_a_result_finds_its_slide_after_both_were_moved(
-    slide_path: Path, options: SlideOptions, tile_model: LoadModel, tmp_path: Path
-) -> None:
+def test_a_result_finds_its_slide_after_both_were_moved(analyze: Analyze, slide_path: Path, tmp_path: Path) -> None:
     study = tmp_path / "study"
     study.mkdir()
     slide = Path(shutil.copy(slide_path, study / slide_path.name))
-    folder = analyze_slide(slide, study / "results" / slide.stem, options, RunContext(), load=tile_model).folder
+    folder = analyze(slide, study / "results" / slide.stem).folder
     assert str(tmp_path) not in (folder / "slide.json").read_text(encoding="utf-8")
     assert read_exported_slide(folder).slide == slide
     moved = study.rename(tmp_path / "moved")

@@ -212,30 +212,42 @@ def test_every_entry_is_changed_by_a_test() -> None:
     assert {*CHANGES, *CASE_CHANGES} == {*BASIS}
 
 
+def change_entry(folder: Path, name: str) -> str:
+    """Change an entry; the text that states it."""
+    before = BASIS[name].format(load_synoptic(folder).signed_values[name])
+    CHANGES[name](folder)
+    after = BASIS[name].format(read_signature_basis(folder, read_depth(folder), "A").values()[name])
+    assert before != after
+    return f"Changed after signature: {BASIS[name].label}: {before} when signed, now {after}."
+
+
 @pytest.mark.parametrize("name", CHANGES)
-def test_a_change_after_the_signature_is_in_every_output(signed: Path, name: str, tmp_path: Path) -> None:
+def test_a_change_after_the_signature_is_stated(signed: Path, name: str) -> None:
     report, changes = read_synoptic(signed)
     assert changes == (), "nothing has changed yet"
-    before = BASIS[name].format(report.signed_values[name])
-    CHANGES[name](signed)
-    after = BASIS[name].format(read_signature_basis(signed, read_depth(signed), "A").values()[name])
-    expected = f"Changed after signature: {BASIS[name].label}: {before} when signed, now {after}."
-    assert before != after
+    expected = change_entry(signed, name)
     assert expected in read_synoptic(signed)[1]
     assert load_synoptic(signed) == report, "what was signed stays"
 
+
+def test_changes_after_the_signature_are_in_every_output(signed: Path, tmp_path: Path) -> None:
+    for name in CHANGES:
+        change_entry(signed, name)
+    stated = read_synoptic(signed)[1]
+    assert len(stated) == len(CHANGES) - 3  # later changes of margins and mitoses replace earlier ones
     files = {"synoptic": "synoptic.json", "synoptic.csv": "synoptic.csv", "fhir": "synoptic.fhir.json"}
     written = export_results([signed], tmp_path / "out", [*files, "depth", "report", "dicom-sr"], run=RunContext())
     assert not [one.error for one in written if one.error]
     out = tmp_path / "out" / "section"
-    for file in files.values():
-        assert expected in (out / file).read_text(encoding="utf-8"), file
+    outputs = {file: (out / file).read_text(encoding="utf-8") for file in (*files.values(), "report.html")}
     with (out / "readings.csv").open(encoding="utf-8", newline="") as table:
-        assert expected in next(csv.DictReader(table))["changed_after_signature"]
-    assert escape(expected) in (out / "report.html").read_text(encoding="utf-8")
+        outputs["readings.csv"] = next(csv.DictReader(table))["changed_after_signature"]
     texts = [one.value for one in pydicom.dcmread(out / "measurements.dcm").iterall() if one.keyword == "TextValue"]
-    assert expected in texts
-    assert expected in str(collect_report([signed], run=RunContext()).report)
+    outputs["measurements.dcm"] = "\n".join(texts)
+    outputs["report of a case"] = str(collect_report([signed], run=RunContext()).report)
+    for expected in stated:
+        for name, text in outputs.items():
+            assert (escape(expected) if name == "report.html" else expected) in text, name
 
 
 @pytest.mark.parametrize(

@@ -71,12 +71,6 @@ def test_inputs_of_the_phantom_law_change_the_risk(model: Classifier, patches: t
     assert reported(model, without, depth_mm="1.5", age="85", sex="male", site="palms/soles").probability > usual + 0.1
 
 
-def test_empty_patient_data_give_a_prediction(model: Classifier, patches: tuple[CohortPatch, CohortPatch]) -> None:
-    answer = predict_risk([PatchImage(patches[0].rgb, "patch")], make_patch_case({}), model, RiskOptions(model=NAME))
-    assert 0 < answer.probability < 1
-    assert answer.depth.mm is not None
-
-
 def test_both_back_ends_predict_the_same(patches: tuple[CohortPatch, CohortPatch]) -> None:
     pictures = [PatchImage(patch.rgb, "patch") for patch in patches]
     case, lesion = make_patch_case({**FORM, "depth_mm": "1.5"}), LesionInput(patches[0].rgb, row=FORM)

@@ -60,9 +60,9 @@ def environment(tmp_path: Path) -> dict[str, str]:
 def slides(tmp_path: Path) -> list[Path]:
     """Three slides of pink noise, of which the first one takes longest."""
     files = []
-    for number, side in enumerate((4096, 512, 512)):
-        noise = np.random.default_rng(number).normal(0, 12, (side, side, 3))
-        rgb = np.clip(np.array((205, 120, 180)) + noise, 0, 255).astype(np.uint8)
+    for number, repeats in enumerate((4, 1, 1)):
+        noise = np.random.default_rng(number).normal(0, 12, (512, 512, 3))
+        rgb = np.tile(np.clip(np.array((205, 120, 180)) + noise, 0, 255).astype(np.uint8), (repeats, repeats, 1))
         files.append(tmp_path / f"s{number}.tif")
         how: dict[str, Any] = {"tile": (128, 128), "photometric": "rgb", "metadata": None}
         tifffile.imwrite(files[-1], rgb, **how, resolution=(2e4, 2e4), resolutionunit="CENTIMETER")
@@ -102,14 +102,7 @@ def test_a_task_of_an_array_is_queued_again_before_its_time_limit_and_resumes(
 ) -> None:
     (tmp_path / "slides.txt").write_text("".join(f"{slide}\n" for slide in slides))
     out, log = tmp_path / "out", tmp_path / "task.log"
-    words = [
-        "bash",
-        str(EXAMPLES / "slides-array.sh"),
-        str(tmp_path / "slides.txt"),
-        str(out),
-        "--config",
-        str(options),
-    ]
+    words = ["bash", *map(str, (EXAMPLES / "slides-array.sh", tmp_path / "slides.txt", out, "--config", options))]
     task = {**environment, "SLURM_JOB_ID": "17", "SLURM_ARRAY_TASK_ID": "1"}
     with log.open("w") as file:
         first = subprocess.Popen(words, env=task, stdout=file, stderr=file, cwd=tmp_path)

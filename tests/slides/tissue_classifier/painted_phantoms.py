@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -44,16 +45,22 @@ class Phantom:
 
 def draw_phantom(path: Path, seed: int = 3, side: int = 1536) -> Phantom:
     """Write a slide of 1 micrometer per pixel with skin and a melanoma of 0.6 mm."""
+    rgb, truth = render_phantom(seed, side)
+    scale = {"resolution": (1e4 / MPP, 1e4 / MPP), "resolutionunit": "CENTIMETER"}
+    tifffile.imwrite(path, rgb, photometric="rgb", tile=(256, 256), metadata=None, **scale)  # type: ignore[arg-type]
+    return Phantom(path, truth)
+
+
+@cache
+def render_phantom(seed: int, side: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return pixels, and the share of each class in each cell."""
     lesions = SlideLesionOptions(malignant=1, benign=0, breslow_mm=BRESLOW_MM, width_mm=0.7)
     section = SectionOptions(width_mm=1.3, depth_mm=1.0, rotation_deg=0.0)
     plan = plan_slide(SlidePhantomConfig(seed=seed, size=(side, side), mpp=MPP, lesions=lesions, section=section))
-    rgb = render_region(plan, 0, Box(0, 0, side, side))
-    scale = {"resolution": (1e4 / MPP, 1e4 / MPP), "resolutionunit": "CENTIMETER"}
-    tifffile.imwrite(path, rgb, photometric="rgb", tile=(256, 256), metadata=None, **scale)  # type: ignore[arg-type]
-    parts = side * PARTS // CELL_PX
-    truth = render_truth(plan, CELL_PX / PARTS, Box(0, 0, parts, parts))
-    cells = side // CELL_PX
-    return Phantom(path, np.eye(len(CLASSES))[truth].reshape(cells, PARTS, cells, PARTS, -1).mean(axis=(1, 3)))
+    parts, cells = side * PARTS // CELL_PX, side // CELL_PX
+    truth = np.eye(len(CLASSES))[render_truth(plan, CELL_PX / PARTS, Box(0, 0, parts, parts))]
+    shares = truth.reshape(cells, PARTS, cells, PARTS, -1).mean(axis=(1, 3))
+    return render_region(plan, 0, Box(0, 0, side, side)), shares
 
 
 CHANNELS = ("DAPI", "Collagen", "Melanin")  # of the fluorescence phantom

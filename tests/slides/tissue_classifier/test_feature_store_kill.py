@@ -18,7 +18,7 @@ from napari_melanoma.slides.reading.opening import open_slide
 from napari_melanoma.slides.tissue_classifier.feature_sources import open_feature_source
 from napari_melanoma.slides.tissue_classifier.feature_store import SlideFeatures
 
-SIDE, ATTEMPTS = 3072, 3
+SIDE, ATTEMPTS = 2048, 2
 SCRIPT = """
 import sys
 from pathlib import Path
@@ -53,7 +53,7 @@ def test_killed_processes_lose_only_the_blocks_in_progress(tmp_path: Path, drawn
             for process in processes:
                 assert process.stdout is not None
                 assert process.stdout.readline() == "started\n"
-            time.sleep(choice.uniform(0.2, 1.5))
+            time.sleep(choice.uniform(0.1, 0.8))
             for process in processes:
                 process.kill()
                 process.communicate()
