@@ -1046,7 +1046,7 @@ def test_a_model_is_trained_from_a_recipe(data_set: Path, tmp_path: Path) -> Non
     history = run.history()
     assert history.index.tolist() == [1]
     assert "validation_jaccard" in history
-    assert "Writing the graphs for ONNX Runtime" in {report.message for report in reports}
+    assert "Preparing the model for fast predictions" in {report.message for report in reports}
     rgb = np.random.default_rng(0).integers(0, 256, (40, 40, 3), dtype=np.uint8)
     fast = [nm.segment(rgb, given).probability for given in (model, tmp_path / "run")]
     with using_backend("torch"):

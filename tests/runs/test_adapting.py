@@ -447,7 +447,7 @@ def test_a_stopped_command_continues(base: BundleInfo, tmp_path: Path, encoded: 
     data = write_dataset(tmp_path / "data", make_rows(40))
 
     def stop(progress: Progress) -> None:
-        if progress.message == "Computing embeddings" and progress.done == 15:
+        if progress.message == "Computing image features" and progress.done == 15:
             run.cancel()
 
     run = RunContext(stop)

@@ -131,14 +131,21 @@ class CanvasMouse:
         """Move the mouse to a position on the canvas while its button is held."""
         self._sends_move(QPoint(x, y), LEFT)
 
+    def moves_at_once(self, point):
+        """Move the mouse while its button is held, without waiting for what follows from it."""
+        self._sends(self.at(point), LEFT)
+
     def _sends_move(self, place, buttons):
+        QTest.qWait(MOVE_MS)
+        self._updates()
+        self._sends(place, buttons)
+        QTest.qWait(MOVE_MS)
+
+    def _sends(self, place, buttons):
         whole = QPointF(self.canvas.mapToGlobal(place))
         button, modifiers = Qt.MouseButton.NoButton, Qt.KeyboardModifier.NoModifier
         event = QMouseEvent(QEvent.Type.MouseMove, QPointF(place), whole, button, buttons, modifiers)
-        QTest.qWait(MOVE_MS)
-        self._updates()
         QApplication.sendEvent(self.canvas, event)
-        QTest.qWait(MOVE_MS)
 
     def clicks(self, point, button=LEFT, modifiers=Qt.KeyboardModifier.NoModifier):
         self.moves(point)

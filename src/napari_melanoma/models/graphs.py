@@ -39,7 +39,7 @@ MIN_EXTERNAL_BYTES = 256  # smaller weights are stored in the graph
 FOLDED_BYTES = 256  # the largest constant that is computed when a graph is written
 OPSET = 20
 ENCODER_FUNCTIONS = ("embed", "encode")  # functions of the encoder alone
-WRITING = "Writing the graphs for ONNX Runtime"
+WRITING = "Preparing the model for fast predictions"
 RETRY_S = 24 * 3600.0  # until a bundle whose graphs could not be written is tried again
 _requested: dict[str, BundleInfo] = {}  # bundles without graphs that this process has loaded, by fingerprint
 

@@ -305,8 +305,10 @@ def format_report_fields(reading: DepthReading, validity: Validity | None = None
     """Return label and text of each value of a reading; a dash if it is unknown."""
     thickness, recorded = format_headline(reading, validity), _format_recorded(reading, validity)
     by_model = {field: " (model, not confirmed)" for field, by in reading.all_authors().items() if by == "model"}
-    margins = {"lateral": reading.margins.lateral_mm, "deep": reading.margins.deep_mm}
-    margin_fields = {f"Margin, {name}": "–" if mm is None else f"{mm:.3g} mm" for name, mm in margins.items()}
+    margins = {"peripheral": reading.margins.lateral_mm, "deep": reading.margins.deep_mm}
+    margin_fields = {
+        f"Distance to {name} margin": "–" if mm is None else f"{mm:.3g} mm" for name, mm in margins.items()
+    }
     values = {
         "Breslow thickness and T category (AJCC 8)": "–"
         if thickness == NOT_MEASURED

@@ -387,7 +387,7 @@ def embed_photographs(
     model: Classifier | None = None
     embedded: dict[Key, EmbeddedPhotograph] = {}
     keys: dict[Key, str] = {}
-    for sample, mask in zip(run.track(found.samples, "Computing embeddings"), masks, strict=True):
+    for sample, mask in zip(run.track(found.samples, "Computing image features"), masks, strict=True):
         try:
             row = found.rows[sample.key]
             key = store.make_key(sample.image, mask, row)

@@ -263,7 +263,7 @@ BASIS: Mapping[str, BasisEntry] = {
             else "none"
         ),
     ),
-    "lateral_margin": BasisEntry("lateral margin", _read_margin("peripheral_distance_invasive"), _format_mm),
+    "lateral_margin": BasisEntry("peripheral margin", _read_margin("peripheral_distance_invasive"), _format_mm),
     "deep_margin": BasisEntry("deep margin", _read_margin("deep_distance_invasive"), _format_mm),
     "lesions": BasisEntry("lesions on the slide", _read_lesions, _format_lesions),
     "outlines": BasisEntry("classes and outlines of the lesions", _read_outlines, lambda value: f"version {value}"),

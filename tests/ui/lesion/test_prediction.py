@@ -18,9 +18,11 @@ from lesion_fixtures import FIXTURES
 from napari.layers import Layer
 from napari.utils.notifications import notification_manager
 from PIL import Image
-from qtpy.QtCore import Qt
+from qtpy.QtCore import QPoint, QRect, Qt
 from qtpy.QtGui import QPalette
-from qtpy.QtWidgets import QAbstractButton, QCheckBox, QComboBox, QLabel, QLineEdit, QSlider
+from qtpy.QtTest import QTest
+from qtpy.QtWidgets import QAbstractButton, QCheckBox, QComboBox, QLabel, QLineEdit, QScrollArea, QSlider, QWidget
+from steady import SETTLE_MS, list_moved_controls
 
 from conftest import PATIENCE_MS, photograph
 from napari_melanoma.classification.prediction import ClassPrediction
@@ -29,7 +31,7 @@ from napari_melanoma.core.provenance import array_fingerprint
 from napari_melanoma.io.results import read_table, write_mask
 from napari_melanoma.models.installed_bundles import find_bundle
 from napari_melanoma.ui.sections.measurements import MeasurementTable
-from napari_melanoma.ui.sections.prediction import PredictionPanel
+from napari_melanoma.ui.sections.prediction import CURRENT, OUTDATED, PredictionPanel
 from napari_melanoma.ui.session.photograph_predictions import read_saved_prediction
 from napari_melanoma.ui.shared_state import case_rows
 from napari_melanoma.ui.viewer.photographs import METADATA_KEY
@@ -218,8 +220,7 @@ def test_the_prediction_follows_the_mask_and_is_outdated_from_its_edit_on(person
         assert not section.details.isEnabled()
         digest = person.lesion.mask_digest
         person.qtbot.waitUntil(lambda: person.lesion.mask_digest != digest, timeout=PATIENCE_MS)
-        person.qtbot.waitUntil(lambda: "A new one is being computed" in text_of(person, "prediction_saved"))
-        assert text_of(person, "prediction_saved").startswith("Outdated:")
+        person.qtbot.waitUntil(lambda: text_of(person, "prediction_state") == OUTDATED)
         assert not section.details.isEnabled()
         assert section.verdict.palette().color(QPalette.ColorRole.WindowText).name() == person.dock.icons.palette.faint
     finally:
@@ -227,7 +228,7 @@ def test_the_prediction_follows_the_mask_and_is_outdated_from_its_edit_on(person
     person.waits()
     assert prediction_of(person) is not None
     person.qtbot.waitUntil(section.details.isEnabled, timeout=PATIENCE_MS)
-    assert text_of(person, "prediction_saved") == ""
+    assert text_of(person, "prediction_state") == CURRENT
     # It is outdated from an edit of the mask until the lesion follows, too.
     session, controller = person.dock.picker.session, person.dock.controller
     before, begun, goes_on = prediction_of(person), Event(), Event()
@@ -249,6 +250,50 @@ def test_the_prediction_follows_the_mask_and_is_outdated_from_its_edit_on(person
     person.waits()
     person.qtbot.waitUntil(section.details.isEnabled, timeout=PATIENCE_MS)
     assert prediction_of(person).probability != before.probability
+
+
+@pytest.mark.path
+def test_no_control_moves_while_a_photograph_is_analyzed_corrected_and_described(window, models):
+    person, dock = window, window.dock
+    person.opens()
+    place = next(iter(dock.list_places()))
+
+    def draws():
+        person.draws(person.layer("mask"), [(10, 10), (10, 100)], brush=20)
+        person.waits()
+
+    def find_tools():
+        return dock.hosted.sections["Mask"].frame, dock.save_bar, dock.hosted.sections["Corrections"].frame
+
+    states = {
+        "opened": lambda: None,
+        "analyzed": person.analyses,
+        "corrected": draws,
+        "reset": lambda: (person.clicks("revert"), person.waits()),
+        "the age": lambda: types(person, "54"),
+        "no age": lambda: types(person, ""),
+    }
+    moved = list_moved_controls(dock, states, person.waits, find_tools)
+    worker = psutil.Process(prediction_of(person).provenance["pid"])
+
+    def outdated():
+        worker.suspend()
+        person.finds(QSlider, "threshold_slider").setValue(95)
+        person.qtbot.waitUntil(lambda: text_of(person, "prediction_state") == OUTDATED, timeout=PATIENCE_MS)
+
+    try:
+        moved += list_moved_controls(dock, {"current": lambda: None, "outdated": outdated})
+    finally:
+        worker.resume()
+    person.waits()
+    assert not moved, moved
+    assert place == "Mask", "results below its tools change their height"
+    dock.window().resize(1366, 768)
+    QTest.qWait(SETTLE_MS)
+    page = dock.findChild(QScrollArea, "lesion_scroll").viewport()
+    for name in ("primary", "paint", "erase", "threshold_slider"):
+        tool = person.finds(QWidget, name)
+        assert page.rect().contains(QRect(tool.mapTo(page, QPoint()), tool.size())), name
 
 
 @pytest.mark.path

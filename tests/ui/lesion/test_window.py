@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
+from canvas_mouse import CanvasMouse
 from click_tool import use_tool
 from qtpy.QtCore import Qt
 from qtpy.QtTest import QTest
@@ -70,6 +73,26 @@ def test_analyze_segments_the_lesion_and_adds_layers(person):
     assert features["area_mm2"][0] == pytest.approx(person.mask.sum() * 0.02**2)
     assert "mole: analyzed in" in person.dock.status.text
     assert "with lesion-small on cpu (ONNX Runtime)." in person.dock.status.text
+
+
+@pytest.mark.path
+def test_a_quick_stroke_reaches_the_point_where_the_button_is_released(person):
+    person.opens()
+    person.analyses()
+    person.clicks("paint")
+    slide = SimpleNamespace(to_world=person.layer("mask").data_to_world)
+    mouse = CanvasMouse(SimpleNamespace(viewer=person.viewer, dock=SimpleNamespace(slide=slide)))
+    labels, before = person.layer("mask"), person.mask.copy()
+    mouse.presses((8, 20))
+    mouse.moves_at_once((8, 60))  # vispy drops it
+    mouse.releases((8, 130))
+    assert person.mask[8, 20:131].all()
+    labels.undo()
+    assert np.array_equal(person.mask, before), "one step"
+    person.clicks("erase")
+    mouse.presses((60, 80))
+    mouse.releases((60, 100))
+    assert not person.mask[60, 80:101].any()
 
 
 SHIFT = Qt.KeyboardModifier.ShiftModifier

@@ -198,8 +198,8 @@ def test_keys_act_on_the_photograph_on_the_canvas_alone(labeler, corrections, vi
     canvas.setUpdatesEnabled(True)
     labeler.waits()
     assert labeler.sees() == second
-    labeler.dock.status.begin("embedding", "Computing embeddings ...")
-    labeler.dock.status.progress("embedding", Progress(2, 20, "Computing embeddings 3 of 20"))
+    labeler.dock.status.begin("embedding", "Computing image features ...")
+    labeler.dock.status.progress("embedding", Progress(2, 20, "Computing image features 3 of 20"))
     assert f"2 keys were too early: {OPENING}" in labeler.dock.status.text  # until the next key
     labeler.dock.status.end("embedding")
     QTest.keyClick(window.windowHandle(), Qt.Key.Key_2)

@@ -63,10 +63,10 @@ def test_the_controls_of_the_mask(
     box, slider = controls.findChild(QDoubleSpinBox, "threshold"), controls.findChild(QSlider, "threshold_slider")
     assert (box.value(), slider.value()) == (threshold, round(100 * threshold))
     assert box.isEnabledTo(controls) is slider.isEnabledTo(controls) is (notice == "")
-    frame = controls.findChild(QAbstractButton, "revert").parentWidget()
-    assert frame.isVisibleTo(controls) is bool(notice)
-    assert frame.findChild(QLabel).text() == notice
-    assert controls.findChild(QAbstractButton, "revert").isVisibleTo(controls) is can_revert
+    qtbot.addWidget(state := controls.state)
+    state.resize(320, 60)
+    assert state.findChild(QLabel, "mask_state").text() == notice
+    assert state.findChild(QAbstractButton, "revert").isVisibleTo(state) is can_revert
     assert controls.findChild(QAbstractButton, "threshold_reset").isEnabled() is can_reset
 
 

@@ -265,7 +265,7 @@ def test_shown_prediction(shown: Shown, qtbot: QtBot, case: Case) -> None:
     assert ("Predict again" in shown.text("prediction_hint")) is (case.reason in (STOPPED, "No &lt;lesion&gt; found."))
     assert details.isEnabledTo(shown.section) is (case.is_current or bool(case.reason))
     if not case.reason and not case.is_current:
-        qtbot.waitUntil(lambda: shown.text("prediction_saved") == OUTDATED)
+        qtbot.waitUntil(lambda: shown.text("prediction_state") == OUTDATED)
 
 
 def test_a_model_can_be_trained_if_none_is_installed(shown: Shown) -> None:

@@ -241,9 +241,9 @@ class LesionControls(SectionDock):
         rows.addRow(top_label("classifier"), self.classifier)
         self._patient_section = section("Patient", "patient_section", None, self.settings, True)
         self._sections = sections = (
+            section("Mask", "mask_section", None, self.settings, True),  # first: results below do not move its tools
             self._patient_section,
             section("Prediction", "answer_section", None, self.settings, True),
-            section("Mask", "mask_section", None, self.settings, True),
             section("Region of interest", "roi_section", None, self.settings, True),
             section("Measurements", "measurements_section", None, self.settings, True),
         )

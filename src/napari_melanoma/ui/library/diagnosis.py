@@ -82,9 +82,7 @@ NOT_SHOWN = "Select a photograph in the list to label it."
 REJECTED = "{name} is marked as not valid (rejected). The diagnosis was not stored: accept its mask first, or undo."
 DISAGREE = "The readers disagree: it is left out of the fit until they agree, or a diagnosis is entered."
 NOT_VALID = "Its prediction is marked as not valid; a photograph that shows no skin is left out of the fit."
-STARTING = (
-    "Press the number of the diagnosis of the photograph in view. Predictions appear once embeddings are computed."
-)
+STARTING = "Press the number of the diagnosis of the photograph in view. Predictions appear once features are computed."
 FOLDERS = "review/labeled_folders"  # for which the section was expanded
 MAX_FOLDERS = 50
 

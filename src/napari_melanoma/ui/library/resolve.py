@@ -324,7 +324,7 @@ def describe_advice(state: LabelingState, curve: LearningCurve | None) -> str:
     total = len(state.labels.keys() - {*state.order})  # as counted above the list
     labels = f"{format_count(total, 'label')} of this folder"
     if waiting := sum(path in state.missing and path not in state.shipped for path in state.labels):
-        labels += f"; {waiting:,} without an embedding yet."
+        labels += f"; {waiting:,} without image features yet."
     elif counts.photographs == total:
         labels += f", {counts.positives} of {positive}."
     else:

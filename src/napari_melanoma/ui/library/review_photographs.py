@@ -545,8 +545,8 @@ class EmbeddingQueue(QObject):
             return
         path, files = next(iter(self._pending.items()))
         done = max(0, self._total - len(self._pending))
-        self._status.begin("embedding", "Computing embeddings ...")
-        progress = Progress(done, self._total, f"Computing embeddings {done + 1:,} of {self._total:,}")
+        self._status.begin("embedding", "Computing image features ...")
+        progress = Progress(done, self._total, f"Computing image features {done + 1:,} of {self._total:,}")
         self._status.progress("embedding", progress)
         self._request = self._client.request(worker.embed_photograph, *self._target, files)
         tasks.set_running(self, True)

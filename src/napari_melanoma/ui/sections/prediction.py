@@ -43,11 +43,12 @@ if TYPE_CHECKING:
 
 NOT_ANALYZED = "Analyze the photograph first. The prediction uses the segmented lesion."
 NO_MODEL_SELECTED = "Select a <i>classifier</i> to predict the diagnosis."
-OUTDATED = "Outdated: the inputs have changed since this prediction. A new one is being computed."
+CURRENT = "For the current mask and patient data."
+OUTDATED = "Outdated: a new prediction is being computed."  # as many lines as when it is current
 STOPPED = "Canceled. There is no prediction for this lesion."
 HEATMAP_STOPPED = "Canceled. There is no heatmap for this prediction."
 ROW_PX = 18
-OUTDATED_DELAY_MS = 200  # the note is not shown for faster updates, so that the layout does not jump
+OUTDATED_DELAY_MS = 200  # the text does not change for faster updates
 MAX_CLASSES = 7  # with a row of their own; the others share one row
 MIN_SHOWN_CHANGE = 0.005  # half of the last digit shown
 
@@ -164,7 +165,7 @@ class PredictionSection(PhotographSection):
             and (is_current or (is_of_model and outcome.key.model == session.classifier))
         ):
             panel.show_prediction(
-                outcome.prediction, is_pending=not is_current, outdated="" if is_current else OUTDATED
+                outcome.prediction, is_pending=not is_current, state=CURRENT if is_current else OUTDATED
             )
             return
         reason, saved = self._explain_missing(is_current=is_current), session.saved_prediction
@@ -260,6 +261,7 @@ class PredictionPanel(QWidget):
         self.hint.setToolTip("")
         self.hint.setTextInteractionFlags(Qt.TextInteractionFlag.TextBrowserInteraction)
         self.saved_notice = NoticeLabel("prediction_saved", "Saved prediction")
+        self.state = state_label("prediction_state", "Whether the prediction is up to date", quiet=True, lines=1)
         self.live = state_label("prediction_live", "Predictions while diagnoses are given", quiet=True)
         self.live.hide()
         self.warning = NoticeLabel("prediction_warning", "Warnings")
@@ -272,7 +274,9 @@ class PredictionPanel(QWidget):
         self.contributions_title = state_label("prediction_effects_title", "Effect of the patient data", quiet=True)
         self.contributions_title.setText("Effect of the patient data")
         self.contributions = BarChart(icons, "prediction_effects", "Effect of each field")
-        self.form_text = state_label("prediction_without_metadata_text", "Prediction without patient data", quiet=True)
+        self.form_text = state_label(
+            "prediction_without_metadata_text", "Prediction without patient data", quiet=True, lines=2
+        )
         self.nearest_title = state_label("nearest_title", "Most similar training cases", quiet=True)
         self.nearest_title.setText("Most similar training cases")
         self.nearest = NearestCasesTable()
@@ -299,16 +303,18 @@ class PredictionPanel(QWidget):
         inner.addWidget(self.validity)
         column.addWidget(self.hint)
         column.addWidget(self.saved_notice)
-        column.addWidget(self.live)
-        column.addWidget(self.details)
-        self._outdated = ""
+        for widget in (self.live, self.state, self.details):
+            column.addWidget(widget)
+        self._state = ""
         self._delay_timer = DebounceTimer(self, OUTDATED_DELAY_MS)
-        self._delay_timer.timeout.connect(self._show_outdated)
+        self._delay_timer.timeout.connect(self._on_state)
         self.show_message("")
 
     def show_message(self, message: str) -> None:
         """Show why there is no prediction."""
-        self._mark_outdated("")
+        self._show_state("")
+        self.state.hide()
+        self.saved_notice.set_text("")
         self.hint.setText(message)
         self.hint.setVisible(bool(message))
         self.details.hide()
@@ -320,10 +326,13 @@ class PredictionPanel(QWidget):
         self.hint.show()
         self.saved_notice.set_text(note)
 
-    def show_prediction(self, prediction: ClassPrediction, *, is_pending: bool, outdated: str = "") -> None:
-        """Show a prediction; ``outdated``: a note that the inputs have changed, shown after a delay."""
+    def show_prediction(self, prediction: ClassPrediction, *, is_pending: bool, state: str = "") -> None:
+        """Show a prediction; ``state``: whether it is up to date, shown after a delay while another is computed."""
         self.hint.hide()
-        self._mark_outdated(outdated)
+        self.saved_notice.set_text("")
+        is_first = prediction.validity.valid or is_pending  # that it is not valid is read first
+        self._show_state(state if is_first else "", is_delayed=is_pending)
+        self.state.setVisible(bool(state))
         self.details.setEnabled(not is_pending)
         self.validity.show_validity(prediction.validity, (prediction.model.fingerprint, prediction.probabilities))
         self.verdict.setText(
@@ -335,25 +344,22 @@ class PredictionPanel(QWidget):
         rows, end = contribution_bars(prediction)
         self.contributions_title.setVisible(bool(rows))
         self.contributions.show_rows(rows, -end, end)
-        show_text(self.form_text, describe_form_use(prediction))
+        self.form_text.setText(describe_form_use(prediction))
+        self.form_text.setVisible(bool(rows) or bool(describe_form_use(prediction)))
         self.nearest_title.setVisible(bool(prediction.neighbours))
         self.nearest.setVisible(bool(prediction.neighbours))
         self.nearest.show_cases(prediction.neighbours)
         self.details.show()
 
-    def _show_outdated(self) -> None:
-        self.saved_notice.set_text(self._outdated)
-
-    def _mark_outdated(self, outdated: str) -> None:
-        """Show a note that the prediction is outdated after a delay; empty removes it."""
-        if outdated and outdated == self._outdated:
-            return
-        self._outdated = outdated
-        self.saved_notice.set_text("")
-        if outdated:
+    def _show_state(self, state: str, *, is_delayed: bool = False) -> None:
+        if state != self._state:
+            self._state = state
             self._delay_timer.start()
-        else:
-            self._delay_timer.stop()
+            if not (is_delayed and self.state.text()):
+                self._delay_timer.flush()
+
+    def _on_state(self) -> None:
+        self.state.setText(self._state)
 
 
 class HeatmapControls(QWidget):

@@ -24,6 +24,7 @@ from napari_melanoma.ui.session.tissue import (
     write_detected_mask,
 )
 from napari_melanoma.ui.viewer import slide_layers
+from napari_melanoma.ui.viewer.layers import complete_brush_strokes
 from napari_melanoma.ui.widgets.dialogs import confirm
 from napari_melanoma.ui.widgets.editors import NoWheelComboBox
 from napari_melanoma.ui.widgets.job import run_job
@@ -205,4 +206,5 @@ def _create_layer(labels: NDArray[np.uint8]) -> Labels:
     colormap = DirectLabelColormap(color_dict={None: "transparent", 0: "transparent", 1: "#2f9e6e"})
     layer = Labels(labels, opacity=0.35, colormap=colormap)
     layer.selected_label, layer.brush_size = 1, max(10, max(labels.shape) // 60)
+    complete_brush_strokes(layer)
     return layer

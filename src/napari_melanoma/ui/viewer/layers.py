@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -53,6 +53,7 @@ def show_mask(viewer: Viewer, image: Image, mask: NDArray[np.uint8]) -> Labels:
     labels = Labels(mask, opacity=0.08, colormap=colors)
     labels.selected_label = 1
     labels.brush_size = max(3, round(min(mask.shape) / 40))
+    complete_brush_strokes(labels)
     insert_layer(viewer, image, "mask", labels)
     return labels
 
@@ -66,6 +67,33 @@ def write_mask(labels: Labels, where: tuple[NDArray[np.intp], ...], mask: NDArra
     if not labels.visible:
         labels.set_view_slice()  # napari cannot write into a layer that has never been visible
     labels.data_setitem(where, mask[where].astype(labels.data.dtype))
+
+
+def complete_brush_strokes(labels: Labels) -> None:
+    """Draw quick strokes of napari's brush and eraser to the point where the mouse button is released.
+
+    vispy drops moves within 10 ms of another event, and napari delays others: the release may arrive before the last.
+    """
+    labels.mouse_drag_callbacks.insert(0, _complete_stroke)  # before napari's brush, which ends the step of the undo
+
+
+def _complete_stroke(labels: Labels, event: Any) -> Iterator[None]:  # noqa: ANN401 - napari's event
+    import numpy as np
+
+    mode = str(labels.mode)
+    if mode not in ("paint", "erase") or event.button != 1:  # the left one
+        return
+    last = np.array(labels.world_to_data(event.position))
+    yield
+    while event.type == "mouse_move":
+        last = np.array(labels.world_to_data(event.position))
+        yield
+    end = np.array(labels.world_to_data(event.position))
+    steps = int(np.ceil(4 * np.abs(end - last).max() / labels.brush_size))  # as far apart as those of napari
+    if str(labels.mode) == mode:
+        label = labels.selected_label if mode == "paint" else labels.colormap.background_value
+        for point in np.linspace(last, end, steps + 1)[1:]:
+            labels.paint(point, label)
 
 
 def show_probability(viewer: Viewer, image: Image, probability: NDArray[np.float32]) -> None:
@@ -244,6 +272,7 @@ def get_scribbles_layer(viewer: Viewer, image: Image) -> Labels:
         colors = DirectLabelColormap(color_dict={None: "transparent", 0: "transparent", 1: BLUE, 2: ORANGE})
         layer = Labels(np.zeros(shape, np.uint8), opacity=0.85, colormap=colors)
         layer.brush_size = max(3, round(min(shape) / 100))
+        complete_brush_strokes(layer)
         return layer
 
     return _get_or_add_layer(viewer, image, "scribbles", create_layer)

@@ -39,7 +39,7 @@ FIND_TIP = "Propose all lesions of the photograph; a right-click removes a propo
 
 
 class PromptTool(QWidget):
-    """The buttons of the tool, and the hypotheses as thumbnails."""
+    """The buttons of the tool; ``pictures``: the hypotheses as thumbnails, for another place."""
 
     chosen = Signal(int)  # position of a hypothesis, from the smallest
 
@@ -51,15 +51,14 @@ class PromptTool(QWidget):
         self.new_button = tool_button("new_lesion", "Another lesion", NEW_TIP, "Another", checkable=True)
         self.find_button = tool_button("find_lesions", "Find all lesions", FIND_TIP, "Find all")
         self._group = QButtonGroup(self)
-        self._pictures = QWidget()
-        self._row = QHBoxLayout(self._pictures)
+        self.pictures = QWidget()
+        self._row = QHBoxLayout(self.pictures)
         self._row.setContentsMargins(0, 0, 0, 0)
-        self._pictures.hide()
+        self.pictures.hide()
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(4)
         layout.addWidget(row(QLabel("prompt"), self.button, self.new_button, self.find_button))
-        layout.addWidget(self._pictures)
         self._group.idClicked.connect(self.chosen)
 
     def show_hypotheses(self) -> None:
@@ -83,7 +82,7 @@ class PromptTool(QWidget):
             button.setChecked(index == chosen)
             self._group.addButton(button, index)
             self._row.addWidget(button)
-        self._pictures.setVisible(bool(pictures))
+        self.pictures.setVisible(bool(pictures))
 
     def step(self, by: int) -> None:
         """Choose the next or previous hypothesis."""

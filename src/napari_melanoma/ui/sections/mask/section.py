@@ -11,7 +11,6 @@ from qtpy.QtGui import QAction, QPixmap
 from qtpy.QtWidgets import (
     QCheckBox,
     QDoubleSpinBox,
-    QFrame,
     QHBoxLayout,
     QLabel,
     QMenu,
@@ -36,12 +35,14 @@ from napari_melanoma.ui.widgets.number_box import set_spin_box_value
 from napari_melanoma.ui.widgets.settings import DebounceTimer
 from napari_melanoma.ui.widgets.style import (
     ThemedIcons,
+    column,
     form_layout,
     more_button,
     named,
-    quiet_label,
     row,
     set_shown,
+    show_text,
+    state_label,
     tool_button,
 )
 from napari_melanoma.ui.widgets.thumbnails import to_qimage
@@ -54,6 +55,7 @@ if TYPE_CHECKING:
 CHOOSE_MESSAGE = "Click the lesion to select."
 CORRECTED = "Corrected manually."
 PROTECTED_NOTICE = "Threshold and refinement are disabled to protect your corrections."
+NOTICE_LINES = 3
 NOT_PREDICTED_NOTICE = (
     "The mask was not predicted by a model. Analyze the photograph to use the threshold and the refinement."
 )
@@ -85,7 +87,8 @@ class MaskSection(PhotographSection):
         self._canvas = PromptCanvasTool(session.viewer, self._on_prompt, self._switch_clicks_off)
         self._click_tool = LesionClickTool(session.viewer, self._on_chosen)
         self.column.setSpacing(5)
-        self.add(self._mask, self._clicks, self._corrections, self._labels)
+        notices = self._mask.state, self._clicks.pictures  # below the tools, which they do not move
+        self.add(self._mask, self._clicks, self._corrections, *notices, self._labels)
         keys: dict[str, Callable[[], object]] = {
             "lesion.next_mask": partial(self._clicks.step, 1),
             "lesion.previous_mask": partial(self._clicks.step, -1),
@@ -280,7 +283,11 @@ class RoiSection(PhotographSection):
 
 
 class MaskControls(QWidget):
-    """Controls of threshold and refinement: the contour follows at once, the mask after a pause."""
+    """Controls of threshold and refinement: the contour follows at once, the mask after a pause.
+
+    ``state``: why they are disabled, with the reset, and how many lesions were found; its place is kept while it is
+    empty.
+    """
 
     def __init__(self, session: PhotographSession) -> None:
         super().__init__()
@@ -302,13 +309,8 @@ class MaskControls(QWidget):
         self._largest.setToolTip("Keep one lesion: the largest, or the selected one. If off, keep all detected ones.")
         self._fill = named(QCheckBox("fill"), "fill_holes", "Fill holes", "Fill holes inside the border")
         self._smooth = named(QCheckBox("smooth"), "smooth", "Smooth border", "Smooth the probability first")
-        self._notice = self._make_corrected_notice()
+        self.state = self._make_state()
         layout = form_layout(self)
-        self._lesion_count_label = quiet_label()
-        self._lesion_count_label.setObjectName("several_lesions")
-        self._lesion_count_label.hide()
-        layout.addRow(self._notice)
-        layout.addRow(self._lesion_count_label)
         layout.addRow("threshold", row(self._slider, self._box, self._reset, stretch=0))
         layout.addRow(row(self._largest, self._fill, self._smooth))
         self.debounce = DebounceTimer(self)
@@ -352,28 +354,21 @@ class MaskControls(QWidget):
         self._reset.setEnabled(options.threshold is not None and not notice)
         self._notice_label.setText(notice)
         set_shown(self._revert_button, bool(notice) and is_predicted)
-        set_shown(self._notice, bool(notice))
         other_lesions = "" if lesion is None else describe_other_lesions(lesion.result, with_advice=True)
-        self._lesion_count_label.setText(other_lesions)
-        self._lesion_count_label.setVisible(bool(other_lesions))
+        show_text(self._lesion_count_label, other_lesions)
 
-    def _make_corrected_notice(self) -> QWidget:
-        notice = QFrame()
-        notice.setObjectName("notice")
-        self._notice_label = quiet_label()
+    def _make_state(self) -> QWidget:
+        self._notice_label = state_label("mask_state", "State of the mask", quiet=True, lines=NOTICE_LINES)
         self._revert_button = named(
-            QPushButton("Reset to predicted mask"),
+            QPushButton("Reset mask"),
             "revert",
             "Reset to predicted mask",
             "Replace your corrections by the predicted mask. Ctrl+Z restores them.",
         )
         self._revert_button.clicked.connect(self._revert)
-        layout = QVBoxLayout(notice)
-        layout.setContentsMargins(8, 4, 4, 4)
-        layout.addWidget(self._notice_label)
-        layout.addWidget(self._revert_button)
-        notice.hide()
-        return notice
+        self._revert_button.hide()
+        self._lesion_count_label = state_label("several_lesions", "Other lesions", quiet=True)
+        return column(row(self._notice_label, self._revert_button, stretch=0), self._lesion_count_label)
 
     def _on_slider(self, position: int) -> None:
         self._set_threshold(position / SLIDER_STEPS)

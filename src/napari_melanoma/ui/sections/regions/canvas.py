@@ -32,6 +32,7 @@ from napari_melanoma.ui.session.slide import SlideSession
 from napari_melanoma.ui.viewer import slide_layers
 from napari_melanoma.ui.viewer.annotation_layer import AnnotationLayer
 from napari_melanoma.ui.viewer.camera import cover_view, get_zoom
+from napari_melanoma.ui.viewer.layers import complete_brush_strokes
 from napari_melanoma.ui.viewer.pixel_tools import CLICK_HINT, OutlineClickTool, RegionWand
 from napari_melanoma.ui.viewer.shape_layers import HALF, complete_lasso_strokes, remove_tool_layer, to_rgba
 from napari_melanoma.ui.viewer.slide_layers import ViewerSlide
@@ -350,7 +351,9 @@ class RegionBrush(QObject):
         def create_layer() -> Labels:
             from napari.layers import Labels
 
-            return Labels(np.zeros(shape, np.uint8), opacity=0.45)
+            labels = Labels(np.zeros(shape, np.uint8), opacity=0.45)
+            complete_brush_strokes(labels)
+            return labels
 
         self._classes = list(classes)
         layer: Labels = slide_layers.get_or_add_layer(self._viewer, self._slide, "painting", create_layer, placement)
