@@ -112,7 +112,9 @@ def test_a_prediction_with_patient_data_of_the_user_or_of_a_case(person):
     rows = {row.name: row for row in panel_of(person).classes.rows}
     assert rows["Melanoma"].value == pytest.approx(before.probability)
     assert (rows["Melanoma"].interval, rows["Melanoma"].mark) == (before.interval, 0.2)
-    assert panel_of(person).nearest.topLevelItemCount() == 3
+    nearest = panel_of(person).nearest
+    assert nearest.topLevelItemCount() == 3
+    assert nearest.columnWidth(0) >= nearest.fontMetrics().horizontalAdvance(nearest.topLevelItem(0).text(0))
     assert text_of(person, "prediction_validity") == ""
     # Patient data change it; an impossible age is reported and counts as unknown.
     types(person, "80")

@@ -47,6 +47,8 @@ def test_scale_set_by_the_user_is_saved(person, launched, tmp_path):
     assert "unknown" in person.label_text("slide_warnings")
     assert not dock.analyze_button.isEnabled()
     assert "no scale" in dock.analyze_button.toolTip()
+    assert dock.blocker_label.text() == dock.analyze_button.toolTip()
+    assert not dock.blocker_label.isHidden()
     assert "px" in person.label_text("place")
 
     person.clicks("scale")

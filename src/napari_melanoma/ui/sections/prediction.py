@@ -6,7 +6,7 @@ import html
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from qtpy.QtCore import QSignalBlocker, QSize, Qt
+from qtpy.QtCore import QSignalBlocker, Qt
 from qtpy.QtWidgets import (
     QAbstractItemView,
     QCheckBox,
@@ -47,7 +47,6 @@ CURRENT = "For the current mask and patient data."
 OUTDATED = "Outdated: a new prediction is being computed."  # as many lines as when it is current
 STOPPED = "Canceled. There is no prediction for this lesion."
 HEATMAP_STOPPED = "Canceled. There is no heatmap for this prediction."
-ROW_PX = 18
 OUTDATED_DELAY_MS = 200  # the text does not change for faster updates
 MAX_CLASSES = 7  # with a row of their own; the others share one row
 MIN_SHOWN_CHANGE = 0.005  # half of the last digit shown
@@ -244,10 +243,10 @@ class NearestCasesTable(QTreeWidget):
             item = QTreeWidgetItem([class_title(case.diagnosis), case.image_id, f"{case.distance:.3g}"])
             item.setToolTip(1, case.image_id)
             item.setTextAlignment(2, Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
-            item.setSizeHint(0, QSize(0, ROW_PX))
             self.addTopLevelItem(item)
         self.setColumnHidden(1, not any(case.image_id for case in cases))
-        self.setFixedHeight(self.header().sizeHint().height() + ROW_PX * len(cases) + 2 * self.frameWidth())
+        rows = max(0, self.sizeHintForRow(0)) * len(cases)
+        self.setFixedHeight(self.header().sizeHint().height() + rows + 2 * self.frameWidth())
 
 
 class PredictionPanel(QWidget):

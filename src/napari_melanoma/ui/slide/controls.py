@@ -12,7 +12,7 @@ from qtpy.QtWidgets import QHBoxLayout, QLabel, QMenu, QPushButton, QSizePolicy,
 
 from napari_melanoma.reports.export_formats import FORMATS
 from napari_melanoma.ui.sections.choice import SectionChoice, SectionDock
-from napari_melanoma.ui.session.run_status import SlideRunPanel
+from napari_melanoma.ui.session.run_status import NO_SLIDE, RUNNING, SlideRunPanel
 from napari_melanoma.ui.session.slide import SlideSession
 from napari_melanoma.ui.slide.context import SlideContext
 from napari_melanoma.ui.slide.model_picker import SlideModelPicker
@@ -44,6 +44,7 @@ from napari_melanoma.ui.widgets.style import (
     scroll_area,
     section,
     section_title,
+    show_text,
     tool_button,
 )
 
@@ -123,6 +124,8 @@ class SlideControls(SectionDock):
         self.metadata_label = SlideMetadataLabel()
         self.model_picker = SlideModelPicker(self.icons)
         self.analyze_button = named(QPushButton("Analyze"), "primary", "Analyze")
+        self.blocker_label = named(quiet_label(), "analysis_blocker", "Why the slide cannot be analyzed")
+        self.blocker_label.setTextFormat(Qt.TextFormat.PlainText)
         self.analyze_view_button = tool_button("analyse_view", "Analyze the view", "", "view only")
         self.result_choice = ResultChoice()
         self.run_panel = SlideRunPanel()
@@ -224,8 +227,10 @@ class SlideControls(SectionDock):
     def update_analyze_buttons(self, blocker: str, has_results: bool) -> None:
         """Enable the buttons to analyze.
 
-        ``blocker``: why the slide cannot be analyzed, which disables them; empty if it can.
+        ``blocker``: why the slide cannot be analyzed, which disables them and is stated below them, except a run, which
+        has its own place; empty if it can.
         """
+        show_text(self.blocker_label, "" if blocker in (RUNNING, NO_SLIDE) else blocker)
         self.analyze_button.setEnabled(not blocker)
         self.analyze_button.setText("Analyze again" if has_results else "Analyze")
         action = "Detect tissue, predict each tile and detect lesions, in the background"
@@ -314,7 +319,9 @@ class SlideControls(SectionDock):
             section("Heatmap", "slide_heatmap_section", None, self.settings, True),
             section("Lesions", "slide_lesions_section", None, self.settings, True),
         )
-        buttons = column(row(self.analyze_button, self.analyze_view_button, stretch=0), self.result_choice)
+        buttons = column(
+            row(self.analyze_button, self.analyze_view_button, stretch=0), self.blocker_label, self.result_choice
+        )
         self.analyze_view_button.setSizePolicy(QSizePolicy.Policy.Fixed, QSizePolicy.Policy.Expanding)
         analysis = column(models, self.options_section, buttons, self.run_panel, spacing=ROWS_PX)
         self.analysis_section = section("Analysis", "slide_analysis_section", analysis, self.settings, True)
