@@ -130,7 +130,14 @@ def test_a_changed_reading_is_shown_and_makes_the_risk_outdated(reported: Path, 
     )
     write_depth(reported, SlideDepthReadings(readings=(reading,)))
     text = text_of(write_slide_report(tmp_path / "page.html", reported))
-    for words in ("1.80 mm, T2b", "present", "3.0 per mm²", "Clark level IV", "lateral 3 mm", "deep 2.5 mm"):
+    for words in (
+        "1.80 mm, T2b",
+        "present",
+        "3.0 per mm²",
+        "Clark level IV",
+        "peripheral margin 3 mm",
+        "deep margin 2.5 mm",
+    ):
         assert words in text
     assert "the thickness has changed since this prediction and is now 1.80 mm" in text
     assert "No reader has reviewed" not in text

@@ -10,7 +10,7 @@ from typing import Any
 
 from napari_melanoma.core.config import overlay_recipe_values
 from napari_melanoma.core.parsing import parse_toml
-from napari_melanoma.extensions.papers import RECIPES, SHARED, expand_rows
+from napari_melanoma.extensions.papers.recipe_rows import RECIPES, SHARED, expand_rows
 from napari_melanoma.runs.shipped_recipes import ListedPaper, ShippedRecipe, read_recipes
 
 
