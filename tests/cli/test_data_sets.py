@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from napari_melanoma.data import report_page as workflow
+from napari_melanoma.data import dataset_report_page as workflow
 from napari_melanoma.data.dataset_report import AucInterval, DomainShift
 from napari_melanoma.io.results import read_mask, read_table, write_mask, write_rgb, write_table
 

@@ -22,9 +22,10 @@ from napari_melanoma.core.paths import corrections_folder
 from napari_melanoma.core.provenance import array_fingerprint
 from napari_melanoma.data import corrections as module
 from napari_melanoma.data import corrections as split_choice
-from napari_melanoma.data.corrections import COLUMNS, LABELS, Correction, Corrections, DiagnosisLabel, read_diagnoses
+from napari_melanoma.data.corrections import COLUMNS, Correction, Corrections
 from napari_melanoma.data.dataset import read_dataset, select_for_split, select_trainable
 from napari_melanoma.data.dataset_table import SharedTable, TableFile, TableLayout, TableRecord
+from napari_melanoma.data.diagnosis_labels import LABELS, DiagnosisLabel, read_diagnoses
 from napari_melanoma.io.photographs import read_photograph
 from napari_melanoma.io.results import read_mask
 

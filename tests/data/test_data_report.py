@@ -11,7 +11,12 @@ from PIL import Image
 
 from napari_melanoma.core.context import Cancelled, RunContext
 from napari_melanoma.core.errors import DataSetError
-from napari_melanoma.data.report_page import DataReportOptions, DataSourcesReport, make_data_report, write_report
+from napari_melanoma.data.dataset_report_page import (
+    DataReportOptions,
+    DataSourcesReport,
+    make_data_report,
+    write_report,
+)
 from napari_melanoma.extensions.privacy_audit.audit import audit
 from napari_melanoma.io.results import write_table
 

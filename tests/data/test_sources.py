@@ -18,11 +18,11 @@ from pydicom.dataset import FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian
 
 from napari_melanoma.core.errors import DataSetError, InputError
+from napari_melanoma.data.cell_values import strip_image_suffix
 from napari_melanoma.data.collections import find_source, guess_source, list_sources, parse_one_hot
 from napari_melanoma.data.dataset import MODALITY_WORDS
 from napari_melanoma.data.harmonize import harmonize_rows
 from napari_melanoma.data.source_records import SourceRecord, describe_access
-from napari_melanoma.data.table_mapping import strip_image_suffix
 from napari_melanoma.privacy.pseudonyms import pseudonym
 
 PICTURE = b"picture"

@@ -4,16 +4,16 @@ import pytest
 
 from napari_melanoma.core.errors import InputError
 from napari_melanoma.data import taxonomy as module
-from napari_melanoma.data.collections import list_sources
-from napari_melanoma.data.table_mapping import (
+from napari_melanoma.data.cell_values import (
     BodySite,
     Diagnosis,
     expand_diagnosis,
     merge_body_sites,
     parse_body_site,
-    suggest_column,
     translate_diagnosis,
 )
+from napari_melanoma.data.collections import list_sources
+from napari_melanoma.data.table_mapping import suggest_column
 from napari_melanoma.data.table_schema import COLUMN_NAMES, COLUMNS, check_value, find_column, format_field_value
 from napari_melanoma.data.taxonomy import (
     TAXONOMY_FOLDER,

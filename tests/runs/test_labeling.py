@@ -14,7 +14,8 @@ from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.errors import BundleError, DataSetError
 from napari_melanoma.core.files import atomic_file
 from napari_melanoma.core.provenance import array_fingerprint
-from napari_melanoma.data.corrections import LABELS, Correction, Corrections, DiagnosisLabel
+from napari_melanoma.data.corrections import Correction, Corrections
+from napari_melanoma.data.diagnosis_labels import LABELS, DiagnosisLabel
 from napari_melanoma.io.photographs import read_photograph
 from napari_melanoma.models.installed_bundles import find_bundle
 from napari_melanoma.runs import labeling

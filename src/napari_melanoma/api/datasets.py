@@ -345,7 +345,7 @@ def import_masks(
 def _write_masks(masks: Mapping[str, ArrayLike], folder: Path) -> Path:
     """Write arrays as files of masks, by the names of their photographs; return the folder."""
     from napari_melanoma.core.files import normalize_name
-    from napari_melanoma.data.table_mapping import strip_image_suffix
+    from napari_melanoma.data.cell_values import strip_image_suffix
     from napari_melanoma.io.results import write_mask
 
     names: dict[str, str] = {}

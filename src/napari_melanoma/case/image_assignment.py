@@ -30,9 +30,10 @@ from napari_melanoma.core.errors import InputError, UnreadableImage
 from napari_melanoma.core.files import compose_name, open_regular
 from napari_melanoma.core.formatting import format_count
 from napari_melanoma.core.paths import OutsidePaths, PathResolver
+from napari_melanoma.data.cell_values import NO_SITE, BodySite, merge_body_sites, parse_body_site
 from napari_melanoma.data.formats.dicom import AUXILIARY_IMAGES
 from napari_melanoma.data.harmonize import Harmonizer, harmonize_rows
-from napari_melanoma.data.table_mapping import NO_SITE, BodySite, TableMapping, merge_body_sites, parse_body_site
+from napari_melanoma.data.table_mapping import TableMapping
 from napari_melanoma.data.table_schema import find_column
 from napari_melanoma.data.taxonomy import UNKNOWN, load_taxonomy
 from napari_melanoma.io.dicom import DicomHeader, read_header

@@ -331,7 +331,7 @@ def report(
     current: Annotated[CommandSession, "allow_outside", "accept_damaged"],
     datasets: DataSets,
     options: Annotated[
-        OptionValues, ConfigOptions("data.report_page:DataReportOptions", names={"duplicates": "--no-look"})
+        OptionValues, ConfigOptions("data.dataset_report_page:DataReportOptions", names={"duplicates": "--no-look"})
     ],
     out: Annotated[
         Path | None, typer.Option("--out", "-o", metavar="FOLDER", help="Folder of the page, or a Markdown file.")
@@ -361,7 +361,7 @@ def _write_text(current: CommandSession, datasets: list[Path], out: Path | None)
 
 def _write_page(current: CommandSession, datasets: list[Path], out: Path, values: OptionValues) -> None:
     from napari_melanoma.data.dataset import require_outside_datasets
-    from napari_melanoma.data.report_page import DataReportOptions, make_data_report, write_report
+    from napari_melanoma.data.dataset_report_page import DataReportOptions, make_data_report, write_report
 
     current.after_stop = "Nothing was written; the images that were read are cached."
     options = DataReportOptions.parse(values, "the command line")

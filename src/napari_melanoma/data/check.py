@@ -15,7 +15,7 @@ from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.errors import DataSetError, UnreadableImage
 from napari_melanoma.core.formatting import format_names
 from napari_melanoma.core.provenance import array_fingerprint
-from napari_melanoma.data.corrections import HISTORY_FILE, LABELS, ChangeLog, read_diagnoses
+from napari_melanoma.data.corrections import HISTORY_FILE, ChangeLog
 from napari_melanoma.data.dataset import (
     DatasetEntry,
     Sample,
@@ -27,6 +27,7 @@ from napari_melanoma.data.dataset import (
 from napari_melanoma.data.dataset_import import ORIGIN_FILE
 from napari_melanoma.data.dataset_report import min_median_max
 from napari_melanoma.data.dataset_table import iter_table_rows
+from napari_melanoma.data.diagnosis_labels import LABELS, read_diagnoses
 from napari_melanoma.data.duplicates import find_duplicates
 from napari_melanoma.data.harmonize import Harmonizer, HarmonizeReport, describe_expected, list_counts, track_rows
 from napari_melanoma.data.mask_values import covers_border, note_inverted

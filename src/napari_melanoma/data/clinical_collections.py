@@ -17,9 +17,9 @@ import re
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 
+from napari_melanoma.data.cell_values import parse_number
 from napari_melanoma.data.source_files import SourceFile, SourceTree
 from napari_melanoma.data.source_records import DataSource, SourceRecord, SourceSpec
-from napari_melanoma.data.table_mapping import parse_number
 from napari_melanoma.io.tables import decode_table, parse_table_text
 
 Rows = Sequence[Mapping[str, str]]

@@ -17,6 +17,7 @@ from napari_melanoma.core.errors import InputError
 from napari_melanoma.core.paths import free_name
 from napari_melanoma.core.plugins import module_family
 from napari_melanoma.data import formats
+from napari_melanoma.data.cell_values import parse_number
 from napari_melanoma.data.clinical_collections import SLIDE_COLLECTIONS
 from napari_melanoma.data.dataset import PackedRow, unpack_row
 from napari_melanoma.data.source_files import SourceFile, SourceTree
@@ -30,7 +31,6 @@ from napari_melanoma.data.source_records import (
     read_image_rows,
     read_table_rows,
 )
-from napari_melanoma.data.table_mapping import parse_number
 
 ISIC_ID = r"(ISIC_\d{7})(?:_downsampled)?"  # the ISIC archive assigns each id to one image permanently
 ISIC_URL = "https://challenge.isic-archive.com/data/#"

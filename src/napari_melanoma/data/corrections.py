@@ -23,6 +23,7 @@ from napari_melanoma.core.paths import PathResolver, UnsafePath, corrections_fol
 from napari_melanoma.core.provenance import array_fingerprint, utc_time
 from napari_melanoma.data.dataset import IMAGE_SUFFIXES, REVIEWS, Review, get_group_id
 from napari_melanoma.data.dataset_table import SharedTable, TableFile, TableIndex
+from napari_melanoma.data.diagnosis_labels import DiagnosisLabel
 from napari_melanoma.data.table_schema import AS_GIVEN_SUFFIX, TEST, TRAIN
 from napari_melanoma.io.photographs import read_photograph
 from napari_melanoma.io.results import read_mask, write_mask, write_rgb
@@ -33,7 +34,6 @@ COLUMNS = (
 )
 MIN_BATCH_SIZE = 20  # minimum number of photographs between two writes of the table
 HISTORY_FILE = "history.jsonl"
-LABELS = "diagnosis_labels"  # column with the diagnoses by reader, as JSON
 DRAWN = "random"
 # Column that names a file, and the folder of the data set that contains these files
 FILE_FOLDERS = {"path": "images", "mask_path": "masks", "prediction_path": "predictions"}
@@ -364,51 +364,6 @@ _CLINICAL = (
     *("licence", "attribution"),
 )
 CLINICAL = frozenset({*_CLINICAL, *(f"{name}{AS_GIVEN_SUFFIX}" for name in (*_CLINICAL, "modality"))})
-
-
-@dataclass(frozen=True)
-class DiagnosisLabel:
-    """The diagnosis of a photograph by one reader.
-
-    ``at``: time, ISO 8601 (UTC). ``drawn``: ``DRAWN`` for a photograph that was drawn at random to be labeled.
-    """
-
-    diagnosis: str
-    reader: str
-    at: str = field(default_factory=utc_time)
-    drawn: str = ""
-
-    def make_cells(self, row: Row) -> Row:
-        """Return the cells of a row with this label; it replaces an earlier one of the reader.
-
-        The diagnosis is that of all readers; empty if they disagree.
-        """
-        labels = [label for label in read_diagnoses(row) if label.reader != self.reader] + [self]
-        diagnoses = {label.diagnosis for label in labels}
-        stale = {f"diagnosis{AS_GIVEN_SUFFIX}", "diagnosis_detail"} & row.keys()
-        agreed = self.diagnosis if len(diagnoses) == 1 else ""
-        return {**dict.fromkeys(stale, ""), "diagnosis": agreed, LABELS: json.dumps([asdict(one) for one in labels])}
-
-
-def read_diagnoses(row: Mapping[str, str]) -> list[DiagnosisLabel]:
-    """Return the labels of a row; raise DataSetError if they cannot be read, so that they are not replaced.
-
-    A diagnosis that was entered in the row counts instead of the labels that differ from it, as one by the reviewer.
-    """
-    try:
-        labels = [DiagnosisLabel(**entry) for entry in parse_json(row.get(LABELS) or "[]", LABELS)]
-        if not all(isinstance(text, str) for label in labels for text in asdict(label).values()):
-            raise TypeError("expected text")
-    except (ValueError, TypeError) as error:  # edited by hand
-        raise DataSetError(
-            f"the labels of '{row.get('image_id', '')}' cannot be read (column {LABELS}: {error}), and are kept "
-            "unchanged. Correct or clear the cell in the table."
-        ) from error
-    diagnosis = row.get("diagnosis", "")
-    if not diagnosis or diagnosis in {label.diagnosis for label in labels}:
-        return labels
-    entered = DiagnosisLabel(diagnosis, row.get("reviewer", ""), row.get("reviewed_at", ""))
-    return [label for label in labels if label.diagnosis == diagnosis] + [entered]
 
 
 @dataclass(frozen=True, eq=False)

@@ -19,25 +19,22 @@ from napari_melanoma.core.context import Progress, RunContext
 from napari_melanoma.core.errors import DataSetError, InputError
 from napari_melanoma.core.formatting import format_names
 from napari_melanoma.core.paths import real_path
-from napari_melanoma.data.dataset import PackedRow, write_rows
-from napari_melanoma.data.table_mapping import (
+from napari_melanoma.data.cell_values import (
     NO_SITE,
-    ColumnMeaning,
     Diagnosis,
-    TableMapping,
     append_unit,
     escapes_folder,
     expand_diagnosis,
-    find_column_meanings,
     is_exact_diagnosis,
     merge_body_sites,
     parse_body_site,
     parse_cell,
     parse_number,
     strip_image_suffix,
-    suggest_column,
     translate_diagnosis,
 )
+from napari_melanoma.data.dataset import PackedRow, write_rows
+from napari_melanoma.data.table_mapping import ColumnMeaning, TableMapping, find_column_meanings, suggest_column
 from napari_melanoma.data.table_schema import AS_GIVEN_SUFFIX, COLUMN_NAMES, FILE_COLUMNS, find_column
 from napari_melanoma.data.taxonomy import UNKNOWN, load_taxonomy
 from napari_melanoma.io.tables import iterate_rows

@@ -15,6 +15,7 @@ from napari_melanoma.core.errors import DataSetError, InputError, UnreadableImag
 from napari_melanoma.core.files import compose_name, normalize_name
 from napari_melanoma.core.formatting import format_count, format_names
 from napari_melanoma.core.paths import free_name, safe_name
+from napari_melanoma.data.cell_values import escapes_folder, strip_image_suffix, translate_diagnosis
 from napari_melanoma.data.dataset import IMAGE_SUFFIXES, PackedRow, unpack_row
 from napari_melanoma.data.harmonize import TEXT_SEPARATOR, describe_renamed
 from napari_melanoma.data.mask_areas import ImageFileArea, MaskObject
@@ -27,13 +28,7 @@ from napari_melanoma.data.mask_values import (
     strip_mask_suffix,
 )
 from napari_melanoma.data.source_files import SourceFile, SourceTree, close_archives
-from napari_melanoma.data.table_mapping import (
-    TableMapping,
-    escapes_folder,
-    find_column_meanings,
-    strip_image_suffix,
-    translate_diagnosis,
-)
+from napari_melanoma.data.table_mapping import TableMapping, find_column_meanings
 from napari_melanoma.data.table_schema import FILE_COLUMNS
 from napari_melanoma.io.dicom import DETECTOR_SCALE, DicomHeader, read_header
 from napari_melanoma.io.discovery import SUFFIXES, identify_without_suffix, note_without_suffix

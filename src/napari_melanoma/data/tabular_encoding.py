@@ -26,9 +26,10 @@ from napari_melanoma.core.prediction_config import (
     TabularEncoding,
     WordColumn,
 )
+from napari_melanoma.data.cell_values import is_unknown_text
 from napari_melanoma.data.dataset_table import KEY_COLUMN, TableFile
 from napari_melanoma.data.harmonize import list_counts
-from napari_melanoma.data.table_mapping import is_unknown_text, possible_columns
+from napari_melanoma.data.table_mapping import possible_columns
 from napari_melanoma.data.table_schema import AS_GIVEN_SUFFIX, READER_COLUMN, find_column
 
 

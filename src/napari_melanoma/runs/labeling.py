@@ -28,8 +28,9 @@ from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.errors import DataSetError, SaveError
 from napari_melanoma.core.files import atomic_file
 from napari_melanoma.core.formatting import format_count, to_sentence
-from napari_melanoma.data.corrections import DRAWN, DiagnosisLabel, find_image_path, find_stored_file, read_diagnoses
+from napari_melanoma.data.corrections import DRAWN, find_image_path, find_stored_file
 from napari_melanoma.data.dataset import DatasetEntry, Key, Sample, make_sample
+from napari_melanoma.data.diagnosis_labels import DiagnosisLabel, read_diagnoses
 from napari_melanoma.data.harmonize import Harmonizer
 from napari_melanoma.imaging.postprocessing import RefinementConfig, make_mask
 from napari_melanoma.io.photographs import read_photograph

@@ -25,7 +25,6 @@ from napari_melanoma.io.slide_store import DONE, FAILED, STORE, WAITING, SlideRe
 from napari_melanoma.models import DEFAULT_TILE_MODEL
 from napari_melanoma.slides.engine import TileRate, TileReader
 from napari_melanoma.slides.lesion_files import sync_with_outlines
-from napari_melanoma.slides.maps import check_encoder, model_info, predict_slide
 from napari_melanoma.slides.options import SlideOptions, check_slide_validity
 from napari_melanoma.slides.outputs import SlideAnalysis, target_class, write_outputs
 from napari_melanoma.slides.patient_data import read_patient_data
@@ -49,6 +48,7 @@ from napari_melanoma.slides.result_folder import (
     restore_previous,
     resume_unfinished,
 )
+from napari_melanoma.slides.slide_prediction import check_encoder, model_info, predict_slide
 from napari_melanoma.slides.slide_table import TABLE, SlideStatus, SlideTable
 from napari_melanoma.slides.tile_models import TileModel
 

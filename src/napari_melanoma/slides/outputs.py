@@ -26,12 +26,13 @@ from napari_melanoma.slides.lesions import (
     find_lesions,
     lesions_table,
 )
-from napari_melanoma.slides.maps import SlideMaps, attention_map, stitched_maps, tile_maps
+from napari_melanoma.slides.maps import SlideMaps, stitched_maps, tile_maps
 from napari_melanoma.slides.options import SlideOptions
 from napari_melanoma.slides.plan import AnalysisPlan
 from napari_melanoma.slides.reading.slide import SlideInfo
 from napari_melanoma.slides.results import MIN_REGION_CELLS, default_target, measure_class_areas, outline_classes
 from napari_melanoma.slides.scores import SlideScoreConfig, score_slide
+from napari_melanoma.slides.slide_prediction import attention_map
 from napari_melanoma.slides.tile_models import TileModelInfo
 
 SCORE_METHODS: tuple[Literal["mean", "maximum", "top_k"], ...] = ("mean", "maximum", "top_k")

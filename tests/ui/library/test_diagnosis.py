@@ -18,7 +18,8 @@ from qtpy.QtWidgets import QAbstractButton, QApplication, QFileDialog, QInputDia
 from conftest import PATIENCE_MS, WINDOW_SIZE, wait_until_idle
 from napari_melanoma import worker
 from napari_melanoma.core.context import Progress
-from napari_melanoma.data.corrections import Correction, Corrections, DiagnosisLabel, read_diagnoses
+from napari_melanoma.data.corrections import Correction, Corrections
+from napari_melanoma.data.diagnosis_labels import DiagnosisLabel, read_diagnoses
 from napari_melanoma.io.photographs import read_photograph
 from napari_melanoma.ui.library import diagnosis
 from napari_melanoma.ui.library.resolve import INFORMATIVE

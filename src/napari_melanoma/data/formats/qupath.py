@@ -8,9 +8,9 @@ from dataclasses import replace
 
 from napari_melanoma.core.errors import InputError
 from napari_melanoma.core.paths import free_name
+from napari_melanoma.data.cell_values import strip_image_suffix
 from napari_melanoma.data.source_files import SourceFile, SourceTree
 from napari_melanoma.data.source_records import TABLES, SourceRecord, describe_own_files, read_image_rows
-from napari_melanoma.data.table_mapping import strip_image_suffix
 from napari_melanoma.io.tables import decode_table, parse_table_text
 
 SOURCE = describe_own_files(

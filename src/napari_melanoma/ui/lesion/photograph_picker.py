@@ -1,4 +1,4 @@
-"""The list of photographs in the viewer, with a description of the selected one, and the ruler that sets its scale."""
+"""The list of photographs in the viewer, with a description of the selected one, and of its type."""
 
 from __future__ import annotations
 
@@ -8,31 +8,26 @@ from typing import TYPE_CHECKING, get_args
 from weakref import WeakSet
 
 from qtpy.QtCore import Qt, Signal
-from qtpy.QtWidgets import QDoubleSpinBox, QFrame, QPushButton, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QFrame, QVBoxLayout, QWidget
 
-from napari_melanoma.core.errors import MelanomaError, ScaleMissing
-from napari_melanoma.core.geometry import PixelSize
 from napari_melanoma.core.validity import format_modality
 from napari_melanoma.io.formats import Modality
-from napari_melanoma.ui.viewer import layers, photographs
+from napari_melanoma.ui.lesion.scale_panel import RulerPanel
+from napari_melanoma.ui.viewer import photographs
 from napari_melanoma.ui.viewer.photographs import (
     describe_photograph,
-    format_pixel_size,
     get_own_units,
-    get_pixel_aspect,
 )
 from napari_melanoma.ui.viewer.shortcuts import format_key
 from napari_melanoma.ui.viewer.slide_layers import list_slides
 from napari_melanoma.ui.viewer.view_memory import fit_view, show_photograph
 from napari_melanoma.ui.widgets.editors import NoWheelComboBox
-from napari_melanoma.ui.widgets.settings import DockSettings
 from napari_melanoma.ui.widgets.signals import Connections
 from napari_melanoma.ui.widgets.style import ThemedIcons, WrappedLabel, named, quiet_label, row, tool_button
 
 if TYPE_CHECKING:
     from napari.layers import Image
     from napari.utils.events import Event
-    from napari.viewer import Viewer
 
     from napari_melanoma.lesion.analysis import LesionResult
     from napari_melanoma.ui.session.open_photograph import PhotographSessions
@@ -216,84 +211,6 @@ class PhotographPicker(QWidget):
 def _get_scale(image: Image) -> tuple[object, ...]:
     """Return the scale and units of a photograph, on which the measurements depend."""
     return (*image.scale[-2:], *get_own_units(image))
-
-
-class RulerPanel(QFrame):
-    """Sets the scale from a line over a known length, or clears it."""
-
-    message = Signal(str)
-    failed = Signal(object)  # Exception
-    drawn = Signal()  # a line
-
-    def __init__(self, viewer: Viewer, settings: DockSettings) -> None:
-        super().__init__()
-        self.setObjectName("notice")
-        self._viewer = viewer
-        self._settings = settings
-        self._image: Image | None = None
-        self._length = named(QDoubleSpinBox(), "ruler_length", "Length of the line", "True length of the line, in mm")
-        self._length.setRange(0.01, 1000)
-        self._length.setDecimals(2)
-        self._length.setSuffix(" mm")
-        self._length.setValue(settings.ruler_mm)
-        self._set_button = named(
-            QPushButton("Set scale"), "ruler_set", "Set scale", "Set the scale from the last line drawn"
-        )
-        self._clear_button = named(QPushButton("Clear"), "ruler_clear", "Clear scale", "Restore the scale of the file")
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(8, 4, 4, 4)
-        layout.addWidget(quiet_label("Draw a line over a known length, such as 10 mm of the ruler in the photograph."))
-        layout.addWidget(row(self._length, self._set_button, self._clear_button, stretch=0))
-        self._set_button.clicked.connect(self._on_set)
-        self._clear_button.clicked.connect(self._on_clear)
-        self.hide()
-
-    def start(self, image: Image) -> None:
-        """Activate the line tool."""
-        self._image = image
-        line = layers.get_ruler_layer(self._viewer, image)
-        line.visible = True
-        self._viewer.layers.selection.active = line
-        line.mode = "add_line"
-        line.events.data.connect(self._on_data)
-        self.show()
-
-    def stop(self) -> None:
-        """Deactivate the line tool; the line is kept."""
-        line = None if self._image is None else photographs.find_layer(self._viewer, self._image, "ruler")
-        if line is not None:
-            line.mode = "pan_zoom"
-            line.events.data.disconnect(self._on_data)
-        self._image = None
-        self.hide()
-
-    def _on_data(self, event: Event) -> None:
-        self.drawn.emit()
-
-    def _on_set(self) -> None:
-        image = self._image
-        line = None if image is None else photographs.find_layer(self._viewer, image, "ruler")
-        try:
-            if image is None or line is None or not line.data:
-                raise ScaleMissing("there is no line yet. Draw a line over a known length, then set the scale.")
-            start, *_, end = line.data[-1]
-            length_mm = self._length.value()
-            size = PixelSize.from_ruler(tuple(start[-2:]), tuple(end[-2:]), length_mm, get_pixel_aspect(image))
-        except MelanomaError as error:
-            self.failed.emit(error)
-            return
-        self._settings.ruler_mm = length_mm
-        photographs.set_pixel_size(self._viewer, image, size)
-        self.message.emit(f"{image.name}: {format_pixel_size(size)} per pixel, from a line of {length_mm:g} mm.")
-
-    def _on_clear(self) -> None:
-        image = self._image
-        if image is not None:
-            photographs.set_pixel_size(self._viewer, image, None)
-            line = photographs.find_layer(self._viewer, image, "ruler")
-            if line is not None:
-                line.data = []
-            self.message.emit(f"{image.name}: the scale from the ruler was cleared.")
 
 
 class ModalityNotice(QFrame):

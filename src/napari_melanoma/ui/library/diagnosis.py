@@ -342,7 +342,8 @@ class DiagnosisSection(CollapsibleSection):
 
     def label(self, number: int) -> None:
         """Store the diagnosis with a number for the photograph in view, and open the next one."""
-        from napari_melanoma.data.corrections import DRAWN, DiagnosisLabel
+        from napari_melanoma.data.corrections import DRAWN
+        from napari_melanoma.data.diagnosis_labels import DiagnosisLabel
 
         opener, changes, classes = self._parts.opener, self._parts.changes, self.class_list.classes
         session = None if opener.connected_dock is None else opener.connected_dock.picker.session
@@ -398,7 +399,7 @@ class DiagnosisSection(CollapsibleSection):
         return next((one for one in ordered if one in waiting), None)
 
     def _on_labeled(self, path: Path, reader: str, is_valid: bool, no_mask: str, stored: StoredLabel) -> None:
-        from napari_melanoma.data.corrections import read_diagnoses
+        from napari_melanoma.data.diagnosis_labels import read_diagnoses
 
         records, label = self._parts.records, read_diagnoses(stored.row)
         records.set_digest(path, stored.row["image_sha256"])

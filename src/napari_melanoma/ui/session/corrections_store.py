@@ -23,8 +23,9 @@ from napari_melanoma.ui.widgets.status_line import StatusLine
 from napari_melanoma.ui.widgets.style import ThemedIcons
 
 if TYPE_CHECKING:
-    from napari_melanoma.data.corrections import Correction, CorrectionChange, DiagnosisLabel
+    from napari_melanoma.data.corrections import Correction, CorrectionChange
     from napari_melanoma.data.dataset import Review
+    from napari_melanoma.data.diagnosis_labels import DiagnosisLabel
     from napari_melanoma.lesion.analysis import LesionResult
     from napari_melanoma.ui.session.analyzed_lesion import AnalyzedLesion
     from napari_melanoma.ui.session.lesion_updates import LesionController
