@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
+
 import numpy as np
 import pytest
 
@@ -17,6 +20,15 @@ def test_holes_do_not_count() -> None:
     polygon = Polygon(square(0, 0, 10), (square(1, 1, 2), square(5, 5, 3)))
     assert polygon.area == 100 - 4 - 9
     assert polygon.rings == (square(0, 0, 10), square(1, 1, 2), square(5, 5, 3))
+
+
+def test_copies_are_equal_and_read_only() -> None:
+    polygon = Polygon(square(0, 0, 10), (square(1, 1, 2),))
+    for copied in (copy.deepcopy(polygon), *(pickle.loads(pickle.dumps(polygon, version)) for version in range(6))):
+        assert (copied, hash(copied)) == (polygon, hash(polygon))
+        assert not any(ring.flags.writeable for ring in copied.arrays)
+    assert polygon != Polygon(square(0, 0, 10))
+    assert polygon != Polygon(square(0, 0, 10), (square(1, 1, 3),))
 
 
 def test_clockwise_on_a_screen_is_positive_and_far_from_the_origin_exact() -> None:

@@ -52,6 +52,20 @@ def test_annotations_survive_a_round_trip(
     assert read_geojson(path).omitted == ()
 
 
+@pytest.mark.parametrize("kind", ["Feature", "shape"])
+def test_a_geometry_among_the_properties_is_kept_as_it_was(tmp_path: Path, kind: str) -> None:
+    geometry = {"type": "Polygon", "coordinates": [[list(point) for point in (*SQUARE, SQUARE[0])]]}
+    inner = {"type": kind, "geometry": {"type": "Polygon", "coordinates": [[[0.5, 0], [9, 0], [9, 9], [0.5, 0]]]}}
+    feature = {"type": "Feature", "geometry": geometry, "properties": {"roi": inner}, "source": inner}
+    (tmp_path / "in.geojson").write_text(json.dumps(feature), encoding="utf-8")
+    (region,) = read_geojson(tmp_path / "in.geojson").annotations
+    assert region.properties["roi"] == inner
+    write_geojson(tmp_path / "out.geojson", [region])
+    (written,) = json.loads((tmp_path / "out.geojson").read_text(encoding="utf-8"))["features"]
+    assert (written["properties"]["roi"], written["source"]) == (inner, inner)
+    assert read_geojson(tmp_path / "out.geojson").annotations == (region,)
+
+
 @pytest.mark.parametrize("stored", ["Naevus", {"name": "Naevus"}, {"names": ["Naevus"], "color": [1, 2, 3]}])
 def test_a_class_is_written_in_the_spelling_that_is_shown(tmp_path: Path, stored: Any) -> None:
     geometry = {"type": "Polygon", "coordinates": [[list(point) for point in (*SQUARE, SQUARE[0])]]}

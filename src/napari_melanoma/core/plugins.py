@@ -185,7 +185,7 @@ def list_plugins() -> tuple[Plugin, ...]:
         for group in installed.groups
         if group.startswith(PREFIX)
         for entry in installed.select(group=group)
-        if entry.dist is not None
+        if entry.dist is not None and entry.dist.name
     ]
     found.sort(key=lambda plugin: (plugin.package != PACKAGE, plugin.package, plugin.family, plugin.name))
     return tuple(dict.fromkeys(found))

@@ -38,10 +38,15 @@ class Polygon:
             ring.flags.writeable = False
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, Polygon) and self.rings == other.rings
+        if not isinstance(other, Polygon) or len(self.arrays) != len(other.arrays):
+            return False
+        return self is other or all(map(np.array_equal, self.arrays, other.arrays))
 
     def __hash__(self) -> int:
         return hash(self.rings)
+
+    def __reduce__(self) -> tuple[type[Polygon], tuple[Vertices, tuple[Vertices, ...]]]:
+        return Polygon, (self.arrays[0], self.arrays[1:])
 
     def __repr__(self) -> str:
         return f"Polygon(outer={self.outer}, holes={self.holes})"

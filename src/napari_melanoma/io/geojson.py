@@ -320,7 +320,9 @@ def _parse(path: Path, *, areas_only: bool) -> Any:  # noqa: ANN401 - any JSON v
             values.pop("measurements", None)
             values.pop("nucleusGeometry", None)
         geometry = values.get("geometry")
-        if isinstance(geometry, dict) and isinstance(coordinates := geometry.get("coordinates"), list):
+        if not (isinstance(geometry, dict) and values.get("type") == "Feature"):
+            return
+        if isinstance(coordinates := geometry.get("coordinates"), list):
             if geometry.get("type") == "Polygon":
                 geometry["coordinates"] = _compact_rings(coordinates)
             elif geometry.get("type") == "MultiPolygon":
@@ -374,9 +376,9 @@ def _read_annotation(feature: dict[str, Any], polygons: tuple[Polygon, ...], whe
         _read_measurements(properties.get("measurements"), where),
         kind or _TYPE_IDS.get(identity, "annotation"),
         identity,
-        {key: value for key, value in properties.items() if key not in _PROPERTY_KEYS},
+        {key: _list_rings(value) for key, value in properties.items() if key not in _PROPERTY_KEYS},
         {key: value for key, value in feature["geometry"].items() if key not in _GEOMETRY_KEYS},
-        {key: value for key, value in feature.items() if key not in _FEATURE_KEYS},
+        {key: _list_rings(value) for key, value in feature.items() if key not in _FEATURE_KEYS},
     )
 
 
@@ -446,7 +448,7 @@ def _compact_ring(points: Any) -> Any:  # noqa: ANN401 - any JSON value
 
 
 def _list_rings(member: Any) -> Any:  # noqa: ANN401 - any JSON value
-    """Return a feature that was left out with its rings as lists again."""
+    """Return a value that is kept as it was read, with its rings as lists again."""
     if isinstance(member, np.ndarray):
         return [[_shorten_number(x), _shorten_number(y)] for x, y in member.tolist()]
     if isinstance(member, dict):

@@ -464,10 +464,12 @@ def _build_on_meta_device(info: BundleInfo) -> nn.Module:
         with torch.device("meta"):
             return _build_network(info.config)
     except (RuntimeError, ConfigError) as error:  # such as a tensor whose size in bytes overflows
-        if "meta" in str(error):  # networks that compute with values during construction cannot be built there
+        # Networks that compute with values during construction cannot be built there
+        if isinstance(error, RuntimeError) and "meta" in str(error):
             return _build_network(info.config)
+        reason = str(error).rstrip(".")
         raise BundleError(
-            f"bundle '{info.name}' cannot be built with its options: {error}. Download or copy the bundle again."
+            f"bundle '{info.name}' cannot be built with its options: {reason}. Download or copy the bundle again."
         ) from error
 
 

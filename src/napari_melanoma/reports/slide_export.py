@@ -26,7 +26,7 @@ from napari_melanoma.core.files import atomic_file, save_error, write_json
 from napari_melanoma.core.formatting import format_count
 from napari_melanoma.core.geometry import Box, MapPlacement, PixelSize
 from napari_melanoma.core.paths import UnsafePath, is_inside, real_path
-from napari_melanoma.core.polygons import as_array, to_shape
+from napari_melanoma.core.polygons import to_shape
 from napari_melanoma.io.dicom_slides import matrix_size, read_slide_headers
 from napari_melanoma.io.geojson import CANVAS, read_geojson, write_geojson
 from napari_melanoma.io.results import HEATMAP, OUTLINES, RESULT, read_origin, read_slide_result
@@ -212,7 +212,7 @@ def _draw_lesions(lesions: Sequence[SlideLesion], place: MapPlacement, shape: tu
     ``place``, ``shape``: of the map. Cells are halved down to a pixel of the slide and up to ``MASK_SIDE`` a side, or
     ``MAX_SIDE_PX`` while a lesion has no cell.
     """
-    corners = [place.to_map(as_array(ring)) for one in lesions for polygon in one.polygons for ring in polygon.rings]
+    corners = [place.to_map(ring) for one in lesions for polygon in one.polygons for ring in polygon.arrays]
     follow_cells = all(np.allclose(points, points.round(), atol=1e-6) for points in corners)
     rows, columns = shape
     while True:

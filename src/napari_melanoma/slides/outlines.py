@@ -76,7 +76,7 @@ def simplify_cell_polygon(polygon: Polygon, place: MapPlacement) -> Polygon:
     """Remove the steps between cells from a polygon of ``cell_polygons``."""
     import shapely
 
-    rings = [place.to_map(as_array(ring)) for ring in polygon.rings]
+    rings = [place.to_map(ring) for ring in polygon.arrays]
     shape = shapely.simplify(shapely.Polygon(rings[0], rings[1:]), SIMPLIFY_CELLS, preserve_topology=True)
     simplified = [as_ring(place.to_slide(shapely.get_coordinates(ring))) for ring in (shape.exterior, *shape.interiors)]
     return Polygon(simplified[0], tuple(simplified[1:]))
@@ -90,9 +90,7 @@ def rasterize_polygons(polygons: Iterable[Polygon], place: MapPlacement, window:
     """
     mask = np.zeros((window.height, window.width), bool)
     for polygon in polygons:
-        mask |= rasterize_rings(
-            [place.to_map(as_array(ring)) - (window.top, window.left) for ring in polygon.rings], mask.shape
-        )
+        mask |= rasterize_rings([place.to_map(ring) - (window.top, window.left) for ring in polygon.arrays], mask.shape)
     return mask
 
 

@@ -207,7 +207,7 @@ def snap_regions(regions: Regions, ids: Collection[str], distance: float, pixel_
     region is close.
     """
     others = [one for one in regions if one.id not in ids]
-    rings = [as_array(ring) * pixel_um for one in others for polygon in one.polygons for ring in polygon.rings]
+    rings = [ring * pixel_um for one in others for polygon in one.polygons for ring in polygon.arrays]
     drawn = [as_array(polygon.outer) * pixel_um for one in regions if one.id in ids for polygon in one.polygons]
     rings = _list_near_rings(rings, drawn, distance)
     if not rings:
@@ -220,7 +220,7 @@ def snap_regions(regions: Regions, ids: Collection[str], distance: float, pixel_
             part
             for polygon in region.polygons
             for part in untangle_polygon(
-                _from_rings([as_ring(neighbors.snap(as_array(ring) * scale) / scale) for ring in polygon.rings])
+                _from_rings([as_ring(neighbors.snap(ring * scale) / scale) for ring in polygon.arrays])
             )
         )
         return replace(region, polygons=polygons) if polygons else region
@@ -256,7 +256,7 @@ def place_copies(
     shift = np.array(center) - (outer.min(axis=0) + outer.max(axis=0)) / 2
 
     def place(polygon: Polygon) -> tuple[Polygon, ...]:
-        moved = _from_rings([as_ring(as_array(ring) * factor + shift) for ring in polygon.rings])
+        moved = _from_rings([as_ring(ring * factor + shift) for ring in polygon.arrays])
         return tuple(part for whole in untangle_polygon(moved) for part in clip_polygon(whole, size))
 
     placed = [(one, tuple(part for polygon in one.polygons for part in place(polygon))) for one in copied]
@@ -398,7 +398,7 @@ def _inverse(factors: PixelUm) -> PixelUm:
 
 
 def _count_vertices(polygons: Sequence[Polygon]) -> int:
-    return sum(len(ring) for polygon in polygons for ring in polygon.rings)
+    return sum(len(ring) for polygon in polygons for ring in polygon.arrays)
 
 
 def _from_rings(rings: Sequence[Ring]) -> Polygon:

@@ -16,7 +16,7 @@ from napari_melanoma.core.errors import InputError
 from napari_melanoma.core.files import back_up_if_changed, file_stamp
 from napari_melanoma.core.formatting import format_count
 from napari_melanoma.core.geometry import Box, MapPlacement
-from napari_melanoma.core.polygons import Polygon, as_array, as_ring, joint_box, untangle_polygon
+from napari_melanoma.core.polygons import Polygon, as_ring, joint_box, untangle_polygon
 from napari_melanoma.io.geojson import (
     CANVAS,
     SUFFIXES,
@@ -206,7 +206,7 @@ def _reshape(region: Annotation, drawn: Mapping[RingKey, NDArray[np.float64]]) -
     """
     polygons: list[Polygon] = []
     for part, polygon in enumerate(region.polygons):
-        keys = [(region.id, part, number) for number in range(len(polygon.rings))]
+        keys = [(region.id, part, number) for number in range(len(polygon.arrays))]
         if drawn.keys().isdisjoint(keys):
             polygons.append(polygon)
         else:
@@ -247,15 +247,15 @@ def region_outlines(
     precedence if there are too many.
     """
     tolerance = max(size) / OUTLINE_RESOLUTION
-    if first and sum(len(polygon.rings) for region in regions for polygon in region.polygons) > MAX_SHOWN_OUTLINES:
+    if first and sum(len(polygon.arrays) for region in regions for polygon in region.polygons) > MAX_SHOWN_OUTLINES:
         regions = sorted(regions, key=lambda region: region.id not in first)
     rings = [
         ((region.id, part, number), ring)
         for region in regions
         for part, polygon in enumerate(region.polygons)
-        for number, ring in enumerate(polygon.rings)
+        for number, ring in enumerate(polygon.arrays)
     ]
-    return tuple(RegionOutline(key, _simplify(as_array(ring), tolerance)) for key, ring in rings[:MAX_SHOWN_OUTLINES])
+    return tuple(RegionOutline(key, _simplify(ring, tolerance)) for key, ring in rings[:MAX_SHOWN_OUTLINES])
 
 
 def apply_shape_edits(

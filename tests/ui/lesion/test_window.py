@@ -19,6 +19,7 @@ from qtpy.QtWidgets import (
 from conftest import PATIENCE_MS
 from napari_melanoma import worker
 from napari_melanoma.ui import sample_data
+from napari_melanoma.ui.viewer import layers
 from napari_melanoma.ui.viewer.camera import find_canvas
 
 
@@ -93,6 +94,9 @@ def test_a_quick_stroke_reaches_the_point_where_the_button_is_released(person):
     mouse.presses((60, 80))
     mouse.releases((60, 100))
     assert not person.mask[60, 80:101].any()
+    labels.cursor = "circle_frozen"  # while Alt changes the size of the brush, napari draws nothing
+    with pytest.raises(StopIteration):
+        next(layers._complete_stroke(labels, SimpleNamespace(button=1)))
 
 
 SHIFT = Qt.KeyboardModifier.ShiftModifier

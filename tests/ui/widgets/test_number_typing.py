@@ -37,8 +37,10 @@ def session(home, nothing_left):
 
 
 @pytest.fixture
-def controls(session: Any) -> MaskControls:
-    return MaskControls(session)
+def controls(session: Any, qtbot: Any) -> MaskControls:
+    made = MaskControls(session)
+    qtbot.addWidget(made.state)  # the section places it below other tools
+    return made
 
 
 def threshold_of(session):

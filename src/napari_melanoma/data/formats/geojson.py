@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from napari_melanoma.core.polygons import as_array, untangle_polygon
+from napari_melanoma.core.polygons import untangle_polygon
 from napari_melanoma.data.exports import DataExportSpec, ExportedData, ExportedImage
 from napari_melanoma.data.formats._annotations import AnnotationFormat, describe_format, find_annotated, find_text
 from napari_melanoma.data.mask_areas import MaskObject, PolygonArea
@@ -50,7 +50,7 @@ def read_geojson_masks(content: Any, file: Path) -> Iterator[MaskObject | str]: 
             continue
         yield MaskObject(
             image=find_text(annotation.properties, "image", "file_name", "image_id") or file.stem,
-            area=PolygonArea([[as_array(ring) for ring in polygon.rings] for polygon in polygons]),
+            area=PolygonArea([list(polygon.arrays) for polygon in polygons]),
             label=annotation.class_name or find_text(annotation.properties, "label", "class") or annotation.name,
             diagnosis=find_text(annotation.properties, "diagnosis"),
         )

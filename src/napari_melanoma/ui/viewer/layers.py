@@ -81,7 +81,8 @@ def _complete_stroke(labels: Labels, event: Any) -> Iterator[None]:  # noqa: ANN
     import numpy as np
 
     mode = str(labels.mode)
-    if mode not in ("paint", "erase") or event.button != 1:  # the left one
+    is_resizing = labels.cursor == "circle_frozen" or labels._overlays["brush_stroke"].active  # napari draws nothing
+    if mode not in ("paint", "erase") or event.button != 1 or is_resizing:  # button 1 is the left one
         return
     last = np.array(labels.world_to_data(event.position))
     yield
@@ -92,8 +93,9 @@ def _complete_stroke(labels: Labels, event: Any) -> Iterator[None]:  # noqa: ANN
     steps = int(np.ceil(4 * np.abs(end - last).max() / labels.brush_size))  # as far apart as those of napari
     if str(labels.mode) == mode:
         label = labels.selected_label if mode == "paint" else labels.colormap.background_value
-        for point in np.linspace(last, end, steps + 1)[1:]:
-            labels.paint(point, label)
+        with labels.block_history():
+            for point in np.linspace(last, end, steps + 1)[1:]:
+                labels.paint(point, label)
 
 
 def show_probability(viewer: Viewer, image: Image, probability: NDArray[np.float32]) -> None:

@@ -296,7 +296,10 @@ class RegionCanvas(AnnotationLayer):
 def _list_fill_opacities(regions: Regions, outlines: Sequence[RegionOutline]) -> list[float]:
     """Return the opacity of each outline's fill: 0 for a polygon with holes, which napari would fill as well."""
     with_holes = {
-        (region.id, part) for region in regions for part, polygon in enumerate(region.polygons) if polygon.holes
+        (region.id, part)
+        for region in regions
+        for part, polygon in enumerate(region.polygons)
+        if len(polygon.arrays) > 1
     }
     return [0.0 if outline.ring_key[:2] in with_holes else FILL_OPACITY for outline in outlines]
 
