@@ -473,8 +473,10 @@ def test_a_saved_mask_that_was_corrected_is_shown_the_next_day(corrected, tmp_pa
     assert kept() == []
     saved = "Saved mask of 2026-11-27, corrected by hand."
     assert corrected.dock.status.text.startswith(saved)
-    notices = [label.text() for label in corrected.dock.findChildren(QLabel) if "disabled to protect" in label.text()]
-    assert notices == [f"{saved} Threshold and refinement are disabled to protect your corrections."]
+    notices = [
+        label.text() for label in corrected.dock.findChildren(QLabel) if "Threshold and refinement" in label.text()
+    ]
+    assert notices == [f"{saved} Threshold and refinement are off."]
     # The predicted mask is offered, and the saved one comes back with undo
     corrected.clicks("revert")
     corrected.waits()

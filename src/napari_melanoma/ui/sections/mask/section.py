@@ -54,11 +54,9 @@ if TYPE_CHECKING:
 
 CHOOSE_MESSAGE = "Click the lesion to select."
 CORRECTED = "Corrected manually."
-PROTECTED_NOTICE = "Threshold and refinement are disabled to protect your corrections."
-NOTICE_LINES = 3
-NOT_PREDICTED_NOTICE = (
-    "The mask was not predicted by a model. Analyze the photograph to use the threshold and the refinement."
-)
+PROTECTED_NOTICE = "Threshold and refinement are off."
+NOTICE_LINES = 2
+NOT_PREDICTED_NOTICE = "Not predicted by a model: analyze the photograph to use threshold and refinement."
 SLIDER_STEPS = 100
 THUMBNAIL_PX = 96
 FIELD_PX = 76  # Qt's default is wider and would push the thumbnail out of view
