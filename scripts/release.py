@@ -96,7 +96,8 @@ def main() -> int:
         ages = age_groups(estimate_ages(pooled, _read_ages(recipe)))
         config = config.model_copy(update={"classifier": config.classifier.model_copy(update={"ages": ages})})
     listed = _list_images(recipe, RunFolder(folder / "run"), folder / FILE_NAME)
-    config = config.model_copy(update={"provenance": config.provenance | training_images_statement(listed)})
+    provenance = {key: value for key, value in config.provenance.items() if key != "parent"}  # users do not have it
+    config = config.model_copy(update={"provenance": provenance | training_images_statement(listed)})
     shipped = SHIPPED_FOLDER / recipe.name / CARD
     written = (options.card or shipped).read_text(encoding="utf-8") if options.card or shipped.is_file() else ""
     released = write_bundle(
