@@ -9,12 +9,7 @@ from functools import lru_cache
 from typing import NamedTuple
 
 from napari_melanoma.data.table_schema import Column, check_value
-from napari_melanoma.data.taxonomy import (
-    UNKNOWN,
-    Taxonomy,
-    load_taxonomy,
-    normalize_wording,
-)
+from napari_melanoma.data.taxonomy import UNKNOWN, Taxonomy, load_taxonomy, normalize_wording
 
 IMAGE_NAME = re.compile(
     r"(?:.*[/\\])?(.+?)(?:\.(?:jpe?g|png|tiff?|bmp|webp|dcm|heic|"

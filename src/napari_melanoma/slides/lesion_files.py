@@ -42,10 +42,7 @@ from napari_melanoma.slides.lesions import (
     SlideLesion,
     lesions_table,
 )
-from napari_melanoma.slides.outlines import (
-    covered_cells,
-    rasterize_polygons,
-)
+from napari_melanoma.slides.outlines import covered_cells, rasterize_polygons
 
 LABEL_COLORS = {"malignant": (200, 0, 0), "benign": (0, 160, 0)}
 UNLABELED_COLOR = (220, 120, 0)  # for lesions with another class

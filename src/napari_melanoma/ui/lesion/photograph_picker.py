@@ -1,4 +1,4 @@
-"""The list of photographs in the viewer, with a description of the selected one, and of its type."""
+"""The list of photographs in the viewer, with a description of the selected one, and a notice on its type."""
 
 from __future__ import annotations
 
@@ -14,10 +14,7 @@ from napari_melanoma.core.validity import format_modality
 from napari_melanoma.io.formats import Modality
 from napari_melanoma.ui.lesion.scale_panel import RulerPanel
 from napari_melanoma.ui.viewer import photographs
-from napari_melanoma.ui.viewer.photographs import (
-    describe_photograph,
-    get_own_units,
-)
+from napari_melanoma.ui.viewer.photographs import describe_photograph, get_own_units
 from napari_melanoma.ui.viewer.shortcuts import format_key
 from napari_melanoma.ui.viewer.slide_layers import list_slides
 from napari_melanoma.ui.viewer.view_memory import fit_view, show_photograph

@@ -81,8 +81,9 @@ def _complete_stroke(labels: Labels, event: Any) -> Iterator[None]:  # noqa: ANN
     import numpy as np
 
     mode = str(labels.mode)
-    is_resizing = labels.cursor == "circle_frozen" or labels._overlays["brush_stroke"].active  # napari draws nothing
-    if mode not in ("paint", "erase") or event.button != 1 or is_resizing:  # button 1 is the left one
+    filled_stroke = labels._overlays.get("brush_stroke")  # not in every version of napari
+    is_busy = labels.cursor == "circle_frozen" or (filled_stroke is not None and filled_stroke.active)
+    if mode not in ("paint", "erase") or event.button != 1 or is_busy:  # not the left button; napari draws nothing
         return
     last = np.array(labels.world_to_data(event.position))
     yield
