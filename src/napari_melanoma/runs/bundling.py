@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -20,13 +20,20 @@ from napari_melanoma.core.errors import MelanomaError, TrainingDiverged
 from napari_melanoma.core.paths import expand_user
 from napari_melanoma.core.prediction_config import ClassifierConfig, DepthOutputConfig
 from napari_melanoma.core.provenance import collect_provenance
+from napari_melanoma.core.run_folder import RunFolder
 from napari_melanoma.data.dataset import Sample, read_datasets
 from napari_melanoma.data.splits import TrainingSplit
+from napari_melanoma.data.training_images import FILE_NAME
+from napari_melanoma.evaluation.model_card import draft_card
 from napari_melanoma.imaging.modality import are_recognizable, own_type_probability, recognize_modality
 from napari_melanoma.io.photographs import read_photograph
 from napari_melanoma.metrics.agreement import conformal_margin, depth_to_mm
 from napari_melanoma.metrics.calibration import Calibration, expected_calibration_error, fit_calibration, softmax
-from napari_melanoma.metrics.out_of_distribution import MahalanobisDetector, choose_distance_threshold
+from napari_melanoma.metrics.out_of_distribution import (
+    MIN_TRAINING_CASES,
+    MahalanobisDetector,
+    choose_distance_threshold,
+)
 from napari_melanoma.metrics.overlap import choose_best_setting, jaccard_by_threshold
 from napari_melanoma.metrics.roc_curves import choose_operating_point
 from napari_melanoma.models.blocks.options import BiomarkerConfig
@@ -36,12 +43,14 @@ from napari_melanoma.models.bundle import (
     BundleInfo,
     ReferenceCases,
     choose_training_cases,
+    make_texture_reference,
     name_plugin,
     number_groups,
+    write_bundle,
 )
 from napari_melanoma.models.installed_bundles import find_bundle, require_photograph_model
 from napari_melanoma.models.weights_files import START_WORDS
-from napari_melanoma.models.zoo import list_architectures
+from napari_melanoma.models.zoo import find_encoder, list_architectures
 from napari_melanoma.runs.resolved_settings import ResolvedSettings
 from napari_melanoma.runs.starting_weights import ParentModel, describe_start, find_normalization
 from napari_melanoma.training.data_preparation import PreparedData
@@ -49,10 +58,11 @@ from napari_melanoma.training.data_selection import predicted_mask_path
 from napari_melanoma.training.loader import ClassBatch
 from napari_melanoma.training.monitor import depth_metrics
 from napari_melanoma.training.recipe import ClassificationConfig, TrainRecipe
+from napari_melanoma.training.run_data import training_images_statement
 from napari_melanoma.training.whole_slides import PreparedBags
 
 if TYPE_CHECKING:
-    from torch import Tensor
+    from torch import Tensor, nn
     from torch.utils.data import DataLoader
 
     from napari_melanoma.training.tasks.classification import ClassificationTask
@@ -71,6 +81,29 @@ DIVERGED = (
     'Start again with a lower learning_rate or precision = "fp32". The checkpoints of the run are kept.'
 )
 PHANTOM_NOTE, PARTLY_PHANTOM_NOTE = "phantom-trained, demonstration", "partly phantom-trained"
+
+
+@dataclass(frozen=True)
+class TrainedModel:
+    """The content of a new bundle besides its network: configuration, reference cases and other files."""
+
+    config: BundleConfig
+    reference: ReferenceCases | None = None
+    extra_files: tuple[Path, ...] = ()
+
+    def with_image_list(self, folder: RunFolder) -> TrainedModel:
+        """Add the list of training and validation images to the files, and its summary to the provenance."""
+        file = folder.path / FILE_NAME
+        if not file.is_file():
+            return self
+        provenance = {**self.config.provenance, **training_images_statement(file)}
+        config = self.config.model_copy(update={"provenance": provenance})
+        return replace(self, config=config, extra_files=(*self.extra_files, file))
+
+    def write(self, path: Path, network: nn.Module) -> BundleInfo:
+        """Write the bundle with a draft of its model card."""
+        card = draft_card(self.config)
+        return write_bundle(path, self.config, network, card, reference=self.reference, extra_files=self.extra_files)
 
 
 def create_bundle_config(recipe: TrainRecipe, prepared: PreparedData, resolved: ResolvedSettings) -> BundleConfig:
@@ -430,3 +463,43 @@ def create_reference(
         embedded_labels=training.labels[chosen],
         embedded_ids=tuple(parts.training[index].image_id for index in chosen) if options.neighbours else (),
     )
+
+
+def add_textures(
+    model: TrainedModel, task: Task, training: Iterable, validation: Iterable, run: RunContext
+) -> TrainedModel:
+    """Add texture features of training tiles to the reference cases, and the out-of-distribution threshold.
+
+    ``training``, ``validation``: batches without augmentation, whose first element is uint8 images (batch, 3, row,
+    column). Returns the model unchanged if the network has no encoder, or there are too few tiles.
+    """
+    encoder = find_encoder(task.network)
+    if encoder is None:
+        return model
+    task.eval()
+    textures, validation_textures = (
+        _compute_textures(task, encoder, batches, run) for batches in (training, validation)
+    )
+    if len(textures) < MIN_TRAINING_CASES:
+        return model
+    stored = textures[choose_training_cases(np.zeros(len(textures), np.int64))].astype(np.float16)
+    limit = choose_distance_threshold(MahalanobisDetector.fit(stored).distance(validation_textures))
+    reference = model.reference
+    reference = (
+        replace(reference, textures=stored) if reference else make_texture_reference(stored, len(model.config.classes))
+    )
+    return replace(model, config=model.config.model_copy(update={"novelty_threshold": limit}), reference=reference)
+
+
+def _compute_textures(task: Task, encoder: nn.Module, batches: Iterable, run: RunContext) -> NDArray[np.float32]:
+    """Compute the texture features of each image, float32 (image, feature)."""
+    import torch
+
+    from napari_melanoma.models.blocks.timm_encoder import texture_features
+
+    textures = []
+    with torch.inference_mode():
+        for batch in run.track(batches, "Storing texture features"):
+            images = batch[0].to(task.device)
+            textures.append(texture_features(encoder(task.normalize(images)), images.shape[-1]).cpu().numpy())
+    return np.concatenate(textures)

@@ -5,8 +5,6 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
 import numpy as np
@@ -15,26 +13,15 @@ from numpy.typing import NDArray
 from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.run_folder import RunFolder
 from napari_melanoma.data.dataset import Sample
-from napari_melanoma.data.training_images import FILE_NAME
-from napari_melanoma.evaluation.model_card import draft_card
-from napari_melanoma.metrics.out_of_distribution import (
-    MIN_TRAINING_CASES,
-    MahalanobisDetector,
-    choose_distance_threshold,
-)
 from napari_melanoma.metrics.overlap import count_class_pairs, label_metrics
 from napari_melanoma.models.bundle import (
     BundleConfig,
-    BundleInfo,
-    ReferenceCases,
-    choose_training_cases,
-    make_texture_reference,
-    write_bundle,
 )
-from napari_melanoma.models.zoo import find_encoder
 from napari_melanoma.runs.bundling import (
     NetworkOutputs,
+    TrainedModel,
     adapt_normalization,
+    add_textures,
     calibrate_config,
     choose_threshold,
     compute_outputs,
@@ -53,7 +40,6 @@ from napari_melanoma.training.loader import (
     validation_loader,
 )
 from napari_melanoma.training.recipe import TrainRecipe
-from napari_melanoma.training.run_data import training_images_statement
 from napari_melanoma.training.whole_slides import BagBatch
 
 if TYPE_CHECKING:
@@ -67,29 +53,6 @@ if TYPE_CHECKING:
 
 VALIDATION_BATCH = 16  # images per forward pass of a trained network
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class TrainedModel:
-    """The content of a new bundle besides its network: configuration, reference cases and other files."""
-
-    config: BundleConfig
-    reference: ReferenceCases | None = None
-    extra_files: tuple[Path, ...] = ()
-
-    def with_image_list(self, folder: RunFolder) -> TrainedModel:
-        """Add the list of training and validation images to the files, and its summary to the provenance."""
-        file = folder.path / FILE_NAME
-        if not file.is_file():
-            return self
-        provenance = {**self.config.provenance, **training_images_statement(file)}
-        config = self.config.model_copy(update={"provenance": provenance})
-        return replace(self, config=config, extra_files=(*self.extra_files, file))
-
-    def write(self, path: Path, network: nn.Module) -> BundleInfo:
-        """Write the bundle with a draft of its model card."""
-        card = draft_card(self.config)
-        return write_bundle(path, self.config, network, card, reference=self.reference, extra_files=self.extra_files)
 
 
 class TaskSetup(Protocol):
@@ -312,43 +275,3 @@ def _compute_bag_outputs(task: BagTask, batches: Iterable[BagBatch], run: RunCon
             logits = task.network.classify(embeddings, *table)
             outputs.append((logits.cpu(), batch.shares.argmax(1), embeddings.cpu()))
     return NetworkOutputs(*(torch.cat(parts).numpy() for parts in zip(*outputs, strict=True)))
-
-
-def add_textures(
-    model: TrainedModel, task: Task, training: Iterable, validation: Iterable, run: RunContext
-) -> TrainedModel:
-    """Add texture features of training tiles to the reference cases, and the out-of-distribution threshold.
-
-    ``training``, ``validation``: batches without augmentation, whose first element is uint8 images (batch, 3, row,
-    column). Returns the model unchanged if the network has no encoder, or there are too few tiles.
-    """
-    encoder = find_encoder(task.network)
-    if encoder is None:
-        return model
-    task.eval()
-    textures, validation_textures = (
-        _compute_textures(task, encoder, batches, run) for batches in (training, validation)
-    )
-    if len(textures) < MIN_TRAINING_CASES:
-        return model
-    stored = textures[choose_training_cases(np.zeros(len(textures), np.int64))].astype(np.float16)
-    limit = choose_distance_threshold(MahalanobisDetector.fit(stored).distance(validation_textures))
-    reference = model.reference
-    reference = (
-        replace(reference, textures=stored) if reference else make_texture_reference(stored, len(model.config.classes))
-    )
-    return replace(model, config=model.config.model_copy(update={"novelty_threshold": limit}), reference=reference)
-
-
-def _compute_textures(task: Task, encoder: nn.Module, batches: Iterable, run: RunContext) -> NDArray[np.float32]:
-    """Compute the texture features of each image, float32 (image, feature)."""
-    import torch
-
-    from napari_melanoma.models.blocks.timm_encoder import texture_features
-
-    textures = []
-    with torch.inference_mode():
-        for batch in run.track(batches, "Storing texture features"):
-            images = batch[0].to(task.device)
-            textures.append(texture_features(encoder(task.normalize(images)), images.shape[-1]).cpu().numpy())
-    return np.concatenate(textures)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from html import escape
 from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import Qt
@@ -16,7 +15,7 @@ from napari_melanoma.ui.train.data_sets import DataPicker
 from napari_melanoma.ui.train.recipe import RecipeForm, RecipePicker
 from napari_melanoma.ui.train.run_list import RunList
 from napari_melanoma.ui.train.run_view import TrainingPage
-from napari_melanoma.ui.train.start import ALL, ENCODER, IMAGENET, StartPicker
+from napari_melanoma.ui.train.start import StartPicker
 from napari_melanoma.ui.viewer.docking import DockPlacement
 from napari_melanoma.ui.viewer.shortcuts import format_key
 from napari_melanoma.ui.widgets.file_drop import Welcome
@@ -37,7 +36,6 @@ if TYPE_CHECKING:
     from napari.viewer import Viewer
 
 START_KEY = format_key("train.start")
-UNKNOWN_CLASSES_HINT = "{} is not a class of '{}': its images would be left out. {}{}."
 NO_DATA = "(no data yet)"  # placeholder for data sets, so that a recipe can be shown when none is ticked
 
 
@@ -99,26 +97,11 @@ class TrainControls(QWidget):
         self.start_picker.start, self.start_picker.start_weights = recipe.model.start, recipe.model.start_weights
         self.recipe_form.set_values(recipe)
 
-    @property
-    def unknown_classes(self) -> tuple[str, ...]:
-        """Classes of the data that the starting model does not have; their images would be left out."""
-        bundle, picker = self.start_picker.bundle, self.start_picker
-        if bundle is None or bundle.config.classifier is None or picker.task != bundle.config.task:
-            return ()
-        model_classes = {name.lower() for name in bundle.config.classes}
-        data_classes = self.recipe_form.classification_form.available_classes if picker.start_weights == ALL else ()
-        return tuple(name for name in data_classes if name.lower() not in model_classes)
-
     def update_start_hint(self) -> None:
         """Suggest another starting model if images would be left out, because the selected one lacks their classes."""
-        unknown, bundle, link = self.unknown_classes, self.start_picker.bundle, self.icons.link
-        if unknown and bundle is not None:
-            imagenet = f", or from {link(IMAGENET, 'ImageNet')}" if self.start_picker.is_imagenet_available else ""
-            encoder = link(ENCODER, "Start from its encoder, with a new head")
-            self.start_hint.setText(
-                UNKNOWN_CLASSES_HINT.format(", ".join(map(escape, unknown)), escape(bundle.name), encoder, imagenet)
-            )
-        self.start_hint.setVisible(bool(unknown))
+        hint = self.start_picker.describe_unknown_classes(self.recipe_form.classification_form.available_classes)
+        self.start_hint.setText(hint)
+        self.start_hint.setVisible(bool(hint))
 
     def show_start_picker(self, visible: bool) -> None:
         """Show the choice of the starting model, or hide it for recipes that have none."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from html import escape
 from pathlib import Path
 from typing import cast
 
@@ -27,6 +29,7 @@ START_WEIGHTS_LABELS = {"whole model with its classes": ALL, "encoder with a new
 START_WEIGHTS_TIP = (
     "Whole model: continue with its classes. Encoder: keep the encoder and train a new head for any classes"
 )
+UNKNOWN_CLASSES_HINT = "{} is not a class of '{}': its images would be left out. {}{}."
 CHOOSE_FILE = "?"  # data of the item that opens a file dialog
 DOWNLOAD_HINT = "this model is downloaded from the Hugging Face hub when the run starts"
 FILE_HINT = "matching weights are used; the run reports the others"
@@ -107,6 +110,22 @@ class StartPicker(ModelPicker):
         """The starting model; None for other starts, or if it is missing."""
         is_model = self.start not in (IMAGENET, NOTHING) and not find_weights_file(self.start)
         return _find_bundle_or_none(self.start) if is_model else None
+
+    def describe_unknown_classes(self, available: Sequence[str]) -> str:
+        """Describe the classes that the whole model does not have, with links to starts that allow them.
+
+        ``available``: the classes of the data. Returns HTML, empty if no image would be left out.
+        """
+        bundle = self.bundle
+        if bundle is None or bundle.config.classifier is None or not self._is_continuable or self.start_weights != ALL:
+            return ""
+        model_classes = {name.lower() for name in bundle.config.classes}
+        unknown = [name for name in available if name.lower() not in model_classes]
+        if not unknown:
+            return ""
+        imagenet = f", or from {self.icons.link(IMAGENET, 'ImageNet')}" if self.is_imagenet_available else ""
+        encoder = self.icons.link(ENCODER, "Start from its encoder, with a new head")
+        return UNKNOWN_CLASSES_HINT.format(", ".join(map(escape, unknown)), escape(bundle.name), encoder, imagenet)
 
     @property
     def of_slides(self) -> bool:
