@@ -165,6 +165,22 @@ def test_a_prediction_with_patient_data_of_the_user_or_of_a_case(person):
     assert person.dock.findChild(PatientForm).row == {}
 
 
+def test_the_dock_may_be_refreshed_before_a_removed_photograph_is_no_longer_listed(person):
+    """As other docks do that are told of a removed layer first."""
+    analyzed(person)
+    listed, removed = [], person.viewer.layers.events.removed
+
+    def refresh(event):
+        listed.append(person.dock.picker.session is not None)
+        person.dock._refresh()
+
+    removed.connect(refresh, position="first")
+    person.viewer.layers.remove(person.viewer.layers["mole"])
+    removed.disconnect(refresh)
+    assert any(listed)
+    assert person.dock.welcome.isVisibleTo(person.dock)
+
+
 @pytest.mark.both_qts
 def test_results_are_hidden_with_their_photograph_and_while_a_slide_covers_it(person, tmp_path):
     analyzed(person)

@@ -94,9 +94,9 @@ class PhotographPicker(QWidget):
     @property
     def hidden_reason(self) -> str:
         """How the selected photograph is hidden; empty if it is in view, or if there is none."""
-        image = None if self.session is None else self.session.image
-        if image is None:
+        if self.session is None or not self.session.is_open:  # just removed, and not updated yet
             return ""
+        image = self.session.image
         if not image.visible:
             return "hidden"
         above = list(self._viewer.layers)[self._viewer.layers.index(image) :]
