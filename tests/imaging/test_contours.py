@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import colorsys
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -10,7 +12,7 @@ from hypothesis.extra.numpy import arrays
 from skimage.draw import polygon2mask
 from skimage.measure import find_contours, points_in_poly
 
-from napari_melanoma.imaging.masks import TOLERANCE_PX, YELLOW, draw_overlay, trace_contours
+from napari_melanoma.imaging.masks import TOLERANCE_PX, YELLOW, class_colors, draw_heatmap, draw_overlay, trace_contours
 
 
 def blob(shape: tuple[int, int], radius: float) -> np.ndarray:
@@ -95,3 +97,26 @@ def test_the_line_width_follows_the_image_size(shape: tuple[int, int], width_px:
 def test_an_image_without_lesion_has_no_overlay() -> None:
     rgb = np.random.default_rng(0).integers(0, 256, (20, 20, 3), dtype=np.uint8)
     np.testing.assert_array_equal(draw_overlay(rgb, np.zeros((20, 20), bool)), rgb)
+
+
+def test_a_heatmap_has_the_colors_of_magma_and_the_opacity_of_its_values() -> None:
+    """Where the value is 0, the photograph is unchanged."""
+    from matplotlib import colormaps
+
+    heat = np.linspace(0, 1, 9, dtype=np.float32)[None]
+    opacity = 0.6 * np.sqrt(heat)[..., None]
+    magma = 255 * colormaps["magma"](heat)[..., :3]
+    for value in (0, 200):
+        drawing = draw_heatmap(np.full((1, 9, 3), value, np.uint8), heat)
+        np.testing.assert_allclose(drawing, opacity * magma + (1 - opacity) * value, atol=1.5)
+        assert (drawing[0, 0] == value).all()
+
+
+@pytest.mark.parametrize("classes", [1, 2, 3, 12])
+def test_classes_have_evenly_spaced_hues_without_those_of_the_stain(classes: int) -> None:
+    colors = class_colors(classes)
+    assert colors.shape == (classes, 3)
+    assert np.ptp(colors[0].astype(int)) == 0
+    hues = np.array([colorsys.rgb_to_hsv(*(color / 255))[0] for color in colors[1:]])
+    expected = np.linspace(0.12, 0.68, max(1, classes - 1)) if classes > 2 else np.array([0.12])
+    np.testing.assert_allclose(hues, expected[: classes - 1], atol=0.01)

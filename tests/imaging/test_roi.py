@@ -124,6 +124,21 @@ def test_pixels_outside_the_photograph_are_black() -> None:
     np.testing.assert_array_equal(roi.image[..., 0] > 0, np.pad(np.ones((20, 40), bool), ((10, 10), (0, 0))))
 
 
+@pytest.mark.parametrize("axes", [(0, 1), (1, 0)])
+def test_each_pixel_of_the_roi_is_the_one_of_the_photograph(axes: tuple[int, int]) -> None:
+    """A lesion in the middle of a photograph that is smaller than the square along one side."""
+    random = np.random.default_rng(0)
+    rgb = random.integers(1, 256, (24, 60, 3), np.uint8).transpose(*axes, 2)
+    mask = np.zeros((24, 60), bool)
+    mask[2:22, 20:50] = True
+    roi = extract_roi(rgb, mask.transpose(axes), RoiConfig(side_px=30, background="keep"))
+    assert roi is not None
+    assert roi.box.height == roi.box.width == 30
+    inside = np.pad(rgb, [(100, 100), (100, 100), (0, 0)])
+    top, left = roi.box.top + 100, roi.box.left + 100
+    np.testing.assert_array_equal(roi.image, inside[top : top + 30, left : left + 30])
+
+
 @pytest.mark.parametrize("side", [8, 224, 300])
 def test_the_roi_has_the_requested_side_and_no_aliasing(side: int) -> None:
     rgb = np.zeros((1200, 1300, 3), np.uint8)

@@ -9,6 +9,7 @@ from napari_melanoma.core.prediction_config import ClassifierConfig
 from napari_melanoma.metrics.calibration import (
     calibrate_logits,
     calibration_error_by_chance,
+    class_log_odds,
     expected_calibration_error,
     fit_calibration,
     fit_temperature,
@@ -38,6 +39,14 @@ def test_softmax_sums_to_one_for_any_size() -> None:
 def test_a_sigmoid_equals_a_softmax_with_zero() -> None:
     """A network of one output is padded with a zero."""
     np.testing.assert_allclose(softmax([[0.0, 2.0]])[0, 1], 1 / (1 + np.exp(-2.0)))
+
+
+@pytest.mark.parametrize("classes", [2, 3, 8])
+def test_log_odds_are_those_of_the_probability(classes: int) -> None:
+    logits = np.random.default_rng(0).normal(size=(50, classes)) * 3
+    for index in range(classes):
+        probability = softmax(logits)[:, index]
+        np.testing.assert_allclose(class_log_odds(logits, index), np.log(probability / (1 - probability)))
 
 
 @pytest.mark.parametrize("classes", [2, 4])

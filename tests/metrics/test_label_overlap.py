@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from napari_melanoma.metrics.overlap import (
+    UNLABELED_PIXEL,
     count_class_pairs,
     dice_per_class,
     estimate_label_metrics,
@@ -23,6 +24,11 @@ def test_counts_by_hand() -> None:
     truth = [[0, 0, 1], [1, 2, 2]]
     found = [[0, 1, 1], [1, 2, 0]]
     assert count_class_pairs(found, truth, 3).tolist() == [[1, 1, 0], [0, 2, 0], [1, 0, 1]]
+
+
+def test_pixels_without_a_label_are_not_counted() -> None:
+    truth = np.array([[0, UNLABELED_PIXEL, 1], [UNLABELED_PIXEL, 2, 2]])
+    assert count_class_pairs([[0, 1, 1], [1, 2, 0]], truth, 3).tolist() == [[1, 0, 0], [0, 1, 0], [1, 0, 1]]
 
 
 def test_indices_by_hand() -> None:

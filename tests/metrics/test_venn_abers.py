@@ -21,7 +21,6 @@ def by_definition(scores: np.ndarray, labels: np.ndarray, requested: float) -> l
     return found
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(25))
 def test_equals_isotonic_regression_with_one_case_more(seed: int) -> None:
     """Few cases with ties, also of one class only; at their scores, between and beyond them."""
