@@ -227,20 +227,20 @@ def test_contract_of_losses(installed_plugin: Path) -> None:
         right, wrong = ((sign * 20 * (2 * target - 1)).requires_grad_() for sign in (1, -1))
         low, high = make(name)(right, target), make(name)(wrong, target)
         high.backward()
-        assert low.shape == ()
-        assert low < high
-        assert wrong.grad is not None
-        assert wrong.grad.isfinite().all()
+        assert low.shape == (), name
+        assert low < high, name
+        assert wrong.grad is not None, name
+        assert wrong.grad.isfinite().all(), name
 
 
 def test_contract_of_schedules(installed_plugin: Path) -> None:
-    for schedule in SCHEDULES.members.values():
+    for name, schedule in SCHEDULES.members.items():
         optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=1.0)
         stepped = schedule.build(optimizer, ScheduleSteps(12, 4, 2.0))
         for _ in range(11):
             optimizer.step()
             stepped.step()
-            assert 0 <= optimizer.param_groups[0]["lr"] <= 1
+            assert 0 <= optimizer.param_groups[0]["lr"] <= 1, name
 
 
 def test_contract_of_augmentations(installed_plugin: Path) -> None:
@@ -294,7 +294,7 @@ def test_contract_of_data_exports(installed_plugin: Path, tmp_path: Path) -> Non
         assert format_.spec.name == name
         assert format_.spec.title
         report = export_dataset(dataset, format_, tmp_path / name, DataExportOptions(), run=RunContext())
-        assert (report.images, report.masks, report.classes, report.faults) == (4, 4, {"lesion": (1,)}, [])
+        assert (report.images, report.masks, report.classes, report.faults) == (4, 4, {"lesion": (1,)}, []), name
         assert (tmp_path / name / "metadata.csv").exists() != format_.spec.has_table
     assert (tmp_path / "boxes/labels/b00.txt").read_text() == "0 0.375000 0.333333 0.500000 0.500000\n"
 

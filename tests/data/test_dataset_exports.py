@@ -301,7 +301,7 @@ def test_faults_are_listed_and_the_others_exported(tmp_path: Path) -> None:
 
 
 def test_what_cannot_be_exported_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"no format named 'voc' for data sets \(known: coco, decathlon"):
+    with pytest.raises(InputError, match=r"no format named 'voc' for data sets \(known: .*coco"):
         find_data_export("voc")
     make_dataset(tmp_path / "set", labels=True)
     with pytest.raises(InputError, match="expected a class with its values, such as tumor=1 or whole=1,2, found 'a'"):
