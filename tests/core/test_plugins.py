@@ -47,6 +47,20 @@ def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Install
     plugins.refresh()
 
 
+def test_a_package_with_damaged_entry_points_is_left_out(
+    install: Install, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Importlib reads those of all packages at once, so another one would end every command."""
+    install(LOSS.format(name="absolute"))
+    install("", package="damaged")
+    (tmp_path / "damaged/damaged-1.2.dist-info/entry_points.txt").write_text("[console_scripts]\nno value\n")
+    plugins.refresh()
+    assert [plugin.package for plugin in plugins.list_plugins() if plugin.package != plugins.PACKAGE] == [
+        "other-package"
+    ]
+    assert "The entry points of damaged cannot be read" in caplog.text
+
+
 def test_the_entry_points_of_the_project_are_installed(repository: Path) -> None:
     """If not, install the package again: ``make env``."""
     project = tomllib.loads((repository / "pyproject.toml").read_text(encoding="utf-8"))["project"]

@@ -25,6 +25,7 @@ from napari_melanoma.core.errors import ConfigError, PluginError
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from importlib.machinery import ModuleSpec
+    from importlib.metadata import EntryPoint, EntryPoints
 
 PACKAGE = "napari-melanoma"
 PREFIX = "napari_melanoma."  # of the groups of entry points
@@ -179,7 +180,10 @@ def list_plugins() -> tuple[Plugin, ...]:
     """List the objects of all plug-ins, sorted by package, without importing them."""
     from importlib.metadata import entry_points  # not above: it takes a tenth of the start of a command
 
-    installed = entry_points()
+    try:
+        installed: Any = entry_points()
+    except (OSError, TypeError, ValueError):  # the list of any installed package is damaged
+        installed = _list_readable_entry_points()
     found = [
         Plugin(group.removeprefix(PREFIX), entry.name, entry.value, entry.dist.name, entry.dist.version, entry.load)
         for group in installed.groups
@@ -189,6 +193,19 @@ def list_plugins() -> tuple[Plugin, ...]:
     ]
     found.sort(key=lambda plugin: (plugin.package != PACKAGE, plugin.package, plugin.family, plugin.name))
     return tuple(dict.fromkeys(found))
+
+
+def _list_readable_entry_points() -> EntryPoints:
+    """List the entry points of all packages but those whose list of them is damaged."""
+    from importlib.metadata import EntryPoints, distributions
+
+    readable: list[EntryPoint] = []
+    for package in distributions():
+        try:
+            readable += package.entry_points
+        except (OSError, TypeError, ValueError) as error:
+            log.warning("The entry points of %s cannot be read, so it is left out: %s", package.name, error)
+    return EntryPoints(readable)
 
 
 def list_packages() -> dict[str, list[Plugin]]:
