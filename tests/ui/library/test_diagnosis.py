@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from message_boxes import answering
 from PIL import Image as PillowImage
-from qtpy.QtCore import QEvent, QObject, QPoint, Qt
+from qtpy.QtCore import QEvent, QObject, QPoint, Qt, QTimer
 from qtpy.QtGui import QShortcut
 from qtpy.QtTest import QTest
 from qtpy.QtWidgets import QAbstractButton, QApplication, QFileDialog, QInputDialog, QLabel, QTabBar
@@ -21,7 +21,7 @@ from napari_melanoma.core.context import Progress
 from napari_melanoma.data.corrections import Correction, Corrections
 from napari_melanoma.data.diagnosis_labels import DiagnosisLabel, read_diagnoses
 from napari_melanoma.io.photographs import read_photograph
-from napari_melanoma.ui.library import diagnosis
+from napari_melanoma.ui.library import diagnosis, review_photographs
 from napari_melanoma.ui.library.resolve import INFORMATIVE
 from napari_melanoma.ui.library.review import ReviewDock
 from napari_melanoma.ui.library.review_photographs import OPENING, EmbeddingQueue, RatingQueue
@@ -213,6 +213,39 @@ def test_keys_act_on_the_photograph_on_the_canvas_alone(labeler, corrections, vi
     labeler.presses_key(NEVUS)
     assert len(corrections.rows()) == 2
     window.hide()
+
+
+@pytest.mark.parametrize("is_drawn", [True, False])
+def test_a_key_that_waits_while_the_gui_is_busy_acts_if_it_was_pressed_after_the_drawing(
+    labeler, corrections, monkeypatch, qtbot, is_drawn
+):
+    opener, press = labeler.dock.opener, number_key(labeler.dock, NEVUS).activated.emit
+    shows_window(labeler.viewer, qtbot)
+    labeler.waits()
+    first = labeler.sees()
+    select = review_photographs.show_photograph
+    pressed = []
+
+    def press_once():
+        if not pressed:
+            pressed.append(opener.is_opening)
+            QTimer.singleShot(0, press)
+
+    def select_slowly(viewer, image):
+        press_once()
+        select(viewer, image)
+
+    if is_drawn:  # a key is pressed while the Lesion dock follows
+        monkeypatch.setattr(review_photographs, "show_photograph", select_slowly)
+    else:  # a key was pressed before, but the event loop was busy until now
+        opener._drawing_timers[1].timeout.connect(press_once)
+    press()
+    labeler.waits()
+    assert pressed == [True]
+    assert len(corrections.rows()) == (2 if is_drawn else 1)
+    assert corrections.rows()[0]["image_id"] == first
+    assert (OPENING in labeler.dock.status.text) is not is_drawn
+    labeler.viewer.window._qt_window.hide()
 
 
 def test_digits_label_wherever_the_focus_is_while_the_dock_is_in_front(labeler, corrections, viewer, qtbot):

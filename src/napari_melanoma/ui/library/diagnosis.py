@@ -346,7 +346,7 @@ class DiagnosisSection(CollapsibleSection):
         from napari_melanoma.data.diagnosis_labels import DiagnosisLabel
 
         opener, changes, classes = self._parts.opener, self._parts.changes, self.class_list.classes
-        session = None if opener.connected_dock is None else opener.connected_dock.picker.session
+        session = opener.session
         listed = {image.path for image in self._images}
         if session is None or session.path is None or session.path not in listed or not opener.is_shown:
             if not changes.report_early_key():
