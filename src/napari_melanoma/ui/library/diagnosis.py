@@ -436,7 +436,12 @@ class DiagnosisSection(CollapsibleSection):
             self._skipped.add(previous)
         self._skipped.discard(path)
         self._mark_own_class()
-        if self.is_expanded and (following := self.find_next(path)) is not None:
+        self._prefetch_next()
+
+    def _prefetch_next(self) -> None:
+        """Read the photograph in advance that a label of the one in view will open."""
+        following = None if self._shown is None or not self.is_expanded else self.find_next(self._shown)
+        if following is not None:
             self._parts.opener.prefetch(following)
 
     def _mark_own_class(self) -> None:
@@ -520,6 +525,7 @@ class DiagnosisSection(CollapsibleSection):
             self._dock.list_view.select_path(self._undone)
         self._undone = None
         self._mark_own_class()
+        self._prefetch_next()  # by the new order
         self.embeddings.set_photographs(state.model, self._parts.store.folder, missing, len(self._images))
 
     def _on_failed(self, error: Exception) -> None:
