@@ -136,6 +136,10 @@ def test_number_keys_store_diagnoses_and_open_the_next_also_after_a_restart(
         assert (row["review"], row["mask_path"]) == ("unreviewed", "")
     # The list shows the progress.
     assert labeler.dock.count_label.text() == f"{COUNT - 2} to do, 2 labeled"
+    # Rows stay in place until they are listed again.
+    assert len(labeler.shown()) == COUNT
+    labeler.lists("to do")
+    assert len(labeler.shown()) == COUNT - 2
     assert not {first, second} & {*labeler.shown()}
     # A digit works while the dock has the focus, one that is no class does nothing
     labeler.presses_key(NEVUS, "review.class_keys")
@@ -354,15 +358,25 @@ def test_in_a_series_the_next_photograph_is_shown_before_any_analysis(labeler, c
 
 
 def test_rows_keep_their_order_while_labels_are_given_until_the_user_sorts_again(labeled, labeler):
-    labeler.lists("all")
     names = labeler.shown()
-    labeler.labels(2)
+    labeled = labeler.labels(2)
     assert labeler.shown() == names
     button = labeler.dock.findChild(QAbstractButton, "sort_again")
     assert button.isEnabled()
     button.click()
-    assert labeler.shown() != names
+    assert not {*labeled} & {*labeler.shown()}
     assert not button.isEnabled()
+    # Reviewed ones stay, too, and photographs whose labels are undone come back
+    names = labeler.shown()
+    labeler.presses("Alt+X")
+    assert labeler.shown() == names
+    assert labeler.dock.count_label.text().endswith("1 rejected")
+    for _ in range(2):
+        labeler.section.undo_button.click()
+        labeler.waits()
+    assert set(labeler.shown()) == {*names, labeled[1]}
+    labeler.reviews(labeler.dock.chosen[0])
+    assert set(labeler.shown()) == {*names, labeled[1]}
 
 
 def test_the_order_does_not_change_by_itself_once_a_photograph_is_open(
