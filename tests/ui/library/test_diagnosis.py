@@ -432,6 +432,46 @@ def test_undo_of_a_change_that_was_not_made_here_asks(labeled, labeler, correcti
     assert len(corrections.rows()) == count
 
 
+def test_undo_restores_the_row_that_was_stored_before_also_after_another_folder_was_opened(
+    labeler, corrections, photographs
+):
+    first, second = labeler.labels(2)
+    labeler.clicks_on(first)
+    labeler.presses_key(3)
+    before = corrections.rows()
+    labeler.clicks_on(second)
+    labeler.presses_key(3)
+    labeler.lists("all")
+    labeler.dock.sort_combo.setCurrentText("name")
+    labeler.dock.sort_combo.activated.emit(labeler.dock.sort_combo.currentIndex())
+    other = photographs.parent / "other"
+    other.mkdir()
+    PillowImage.fromarray(mole(110)).save(other / "other-00.png")
+    labeler.reviews(other)
+    with answering("") as asked:
+        shortcut(labeler.dock, "review.undo").activated.emit()
+        labeler.waits()
+        assert corrections.rows() == before
+        assert f"{second}: the last change was undone. Its diagnosis is nevus" in labeler.dock.status.text
+        shortcut(labeler.dock, "review.undo").activated.emit()
+        labeler.waits()
+    assert not asked
+    assert [row["diagnosis"] for row in corrections.rows()] == ["nevus", "nevus"]
+    assert labeler.dock.chosen[0] == other
+
+
+def test_undo_asks_if_the_photograph_was_labeled_elsewhere_since(labeler, corrections, photographs):
+    (name,) = labeler.labels(1)
+    rgb = read_photograph(photographs / f"{name}.png").rgb
+    corrections.label(Correction(name, rgb, None, "unreviewed"), DiagnosisLabel("melanoma", "Ben"))
+    rows = corrections.rows()
+    with answering("") as asked:
+        shortcut(labeler.dock, "review.undo").activated.emit()
+        labeler.waits()
+    assert len(asked) == 1
+    assert corrections.rows() == rows
+
+
 def test_undo_takes_a_label_back_and_opens_its_photograph(labeler, corrections):
     first, second = labeler.labels(2)
     (undo,) = [key for key in labeler.dock.findChildren(QShortcut) if key.objectName() == "review.undo"]

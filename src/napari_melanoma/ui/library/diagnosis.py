@@ -67,6 +67,7 @@ from napari_melanoma.ui.widgets.style import (
 from napari_melanoma.ui.worker_client import WorkerClient
 
 if TYPE_CHECKING:
+    from napari_melanoma.data.corrections import CorrectionChange
     from napari_melanoma.runs.labeling import LabelFit, Labeling, LabelingState, LearningCurve
 
 TITLE = "Diagnosis"
@@ -212,7 +213,6 @@ class DiagnosisSection(CollapsibleSection):
         self._skipped: set[Path] = set()
         self._undone: Path | None = None  # to which the list is scrolled once its new position is known
         self._given: set[Path] = set()  # labeled, but not in the order yet
-        self._digests: dict[str, str] = {}  # of rows, by image id
         self._shown: Path | None = None
         self.embeddings = EmbeddingQueue(parts.client, parts.rating, dock.status, self)
         self._outcome = ""  # of the last selection, shown until the next label
@@ -403,7 +403,7 @@ class DiagnosisSection(CollapsibleSection):
 
         records, label = self._parts.records, read_diagnoses(stored.row)
         records.set_digest(path, stored.row["image_sha256"])
-        self._parts.changes.add(stored.row["image_sha256"])
+        self._parts.changes.add(stored.row)
         own = next(one.diagnosis for one in label if one.reader == reader)
         by = f" by {reader}" if reader else ""
         parts = [f"{path.name}: {own} stored{by}{'' if stored.row.get('mask_path') else no_mask}."]
@@ -420,14 +420,20 @@ class DiagnosisSection(CollapsibleSection):
         """Offer the photographs whose diagnoses could not be stored again."""
         self._given.clear()
 
-    def _on_undone(self, image_id: str | None, index: CorrectionsIndex) -> None:
+    def _on_undone(self, change: CorrectionChange | None, index: CorrectionsIndex) -> None:
         """Open the photograph whose last change was undone, so that another diagnosis can be given."""
-        digest = self._digests.get(image_id or "", "")
-        path = next((one.path for one in self._images if self._parts.records.find_digest(one.path) == digest), None)
-        if self.is_expanded and digest and path is not None:
+        if change is None:
+            self._dock.status.show_briefly("Nothing to undo.")
+            return
+        digest = change.row.get("image_sha256", "")
+        found = (one.path for one in self._images if digest and self._parts.records.find_digest(one.path) == digest)
+        path = next(found, None)
+        diagnosis = index.rows.get(digest, {}).get("diagnosis", "")
+        text = f"{change.image_id if path is None else path.name}: the last change was undone."
+        self._dock.status.show_message(f"{text} Its diagnosis is {diagnosis}." if diagnosis else text)
+        if self.is_expanded and path is not None:
             self._given.discard(path)
             self._shown, self._undone = None, path
-            self._dock.status.show_message(f"{path.name}: the last change was undone.")
             self._parts.open_path(path)
 
     def _on_shown(self, path: Path) -> None:
@@ -494,7 +500,6 @@ class DiagnosisSection(CollapsibleSection):
         if inputs == self._fitted:
             return
         self._fitted = inputs
-        self._digests |= {row.get("image_id", ""): digest for digest, row in rows.items()}
         self._queue.stop("curve")
         work = partial(_update, self._labelings, (model, store.folder), photographs, rows, reader)
         self._queue.submit("fit", lambda: work)

@@ -259,7 +259,7 @@ class ReviewDock(LibraryDock):
             self.clear_name()
             self.list_view.select_path(None)
             self.opener.reset()
-            self.changes.reset()
+            self.changes.end_early()
         all_rated = ", all rated already" if len(listed.images) == len(listed.ratings) else ""
         self.status.show_message(f"{format_count(len(listed.images), 'photograph')}{all_rated}.")
         self.list_model.images = listed.images
@@ -354,7 +354,7 @@ class ReviewDock(LibraryDock):
             return
         row = self.list_model.find_index(path).row()
         self.records.set_digest(path, stored.image_digest)
-        self.changes.add(stored.image_digest)
+        self.changes.add(stored.row)
         self.corrections_store.set_stored(stored)
         total = stored.index.total
         train = f" {self.icons.link('train', 'Train on them')}." if total else ""

@@ -28,7 +28,7 @@ from napari_melanoma.ui.library.listing import create_image
 from napari_melanoma.ui.library.resolve import LibraryImage
 from napari_melanoma.ui.readers import LayerData
 from napari_melanoma.ui.sections.corrections import confirm_undo
-from napari_melanoma.ui.session.corrections_store import CorrectionsStore
+from napari_melanoma.ui.session.corrections_store import CorrectionsStore, is_change_of
 from napari_melanoma.ui.session.photograph import PhotographSession
 from napari_melanoma.ui.viewer import photographs
 from napari_melanoma.ui.viewer.camera import find_canvas, find_main_window
@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from napari.layers import Image
     from napari.viewer import Viewer
 
+    from napari_melanoma.data.corrections import CorrectionChange
     from napari_melanoma.runs.labeling import PhotographFiles
 
 OPENING = "the next photograph was not in view yet. Nothing was stored. Press the key again."
@@ -344,23 +345,18 @@ class ReviewChanges:
 
     def __init__(self, dock: LibraryDock, opener: ReviewOpener, store: CorrectionsStore) -> None:
         self._dock, self._opener, self._store = dock, opener, store
-        self._digests: set[str] = set()  # of photographs that were labeled, accepted or rejected here
+        self._rows: list[Mapping[str, str]] = []  # as they were stored here, also of folders that are not listed now
         self._early_keys = 0  # number of the last keys in a row
         self._early_text = ""
 
-    def add(self, image_digest: str) -> None:
-        """Record that the user has changed a photograph here, so that undo does not ask."""
-        self._digests.add(image_digest)
-
-    def reset(self) -> None:
-        """Remove all records, because other photographs are listed."""
-        self._digests.clear()
-        self._end_early()
+    def add(self, row: Mapping[str, str]) -> None:
+        """Record a row that was stored here, so that its undo does not ask."""
+        self._rows.append(row)
 
     def report_early_key(self) -> bool:
         """Report, until the next key, that a key was pressed before the photograph was in view; return whether so."""
         if not self._opener.is_opening:
-            self._end_early()
+            self.end_early()
             return False
         self._early_keys += 1
         count = self._early_keys
@@ -372,7 +368,8 @@ class ReviewChanges:
         self._early_text = text
         self._dock.status.show_error(text)
 
-    def _end_early(self) -> None:
+    def end_early(self) -> None:
+        """End the report of early keys: a key acts, or other photographs are listed."""
         self._dock.status.end_message(self._early_text)
         self._early_keys, self._early_text = 0, ""
 
@@ -384,11 +381,14 @@ class ReviewChanges:
             self._dock.status.show_message(message)
 
     def undo(self) -> None:
-        """Undo the last change of the corrections; ask first if it was not made here."""
-        dock = self._opener.connected_dock
-        session = dock.picker.session if dock is not None and self._opener.is_shown else None
-        confirm = partial(confirm_undo, self._dock, open_name="" if session is None else session.name, title="Review")
-        self._store.undo(None if session is None else session.source, confirm, self._digests)
+        """Undo the last change of the corrections; ask first if it is of another photograph, not stored here."""
+        session = self._opener.session if self._opener.is_shown else None
+        source, name = (None, "") if session is None else (session.source, session.name)
+
+        def is_own(change: CorrectionChange) -> bool:
+            return change.after in self._rows or (source is not None and is_change_of(source, change))
+
+        self._store.undo(is_own, partial(confirm_undo, self._dock, open_name=name, title="Review"))
 
 
 def find_version(path: Path) -> FileVersion | None:
