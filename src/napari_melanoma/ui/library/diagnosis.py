@@ -387,6 +387,7 @@ class DiagnosisSection(CollapsibleSection):
         following = self.find_next(path)
         if following is not None:
             self._parts.open_path(following, in_series=True)
+            self._prefetch_after(following)
 
     def find_next(self, path: Path) -> Path | None:
         """Return the photograph to label after another one; None if all are labeled."""
@@ -442,11 +443,11 @@ class DiagnosisSection(CollapsibleSection):
             self._skipped.add(previous)
         self._skipped.discard(path)
         self._mark_own_class()
-        self._prefetch_next()
+        self._prefetch_after(path)
 
-    def _prefetch_next(self) -> None:
-        """Read the photograph in advance that a label of the one in view will open."""
-        following = None if self._shown is None or not self.is_expanded else self.find_next(self._shown)
+    def _prefetch_after(self, path: Path | None) -> None:
+        """Read the photograph in advance that will be opened when this one is labeled."""
+        following = None if path is None or not self.is_expanded else self.find_next(path)
         if following is not None:
             self._parts.opener.prefetch(following)
 
@@ -530,7 +531,7 @@ class DiagnosisSection(CollapsibleSection):
             self._dock.list_view.select_path(self._undone)
         self._undone = None
         self._mark_own_class()
-        self._prefetch_next()  # by the new order
+        self._prefetch_after(self._shown)  # by the new order
         self.embeddings.set_photographs(state.model, self._parts.store.folder, missing, len(self._images))
 
     def _on_failed(self, error: Exception) -> None:

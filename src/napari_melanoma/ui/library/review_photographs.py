@@ -91,6 +91,7 @@ class ReviewOpener(LesionDockLink):
         self._latest.failed.connect(self._on_failed)
         self._prefetched: dict[Path, tuple[FileVersion | None, list[LayerData]]] = {}  # with the version of the file
         self._prefetching = LatestJobQueue(self)
+        self._last_prefetch = ""  # path
         self._prefetching.succeeded.connect(self._on_prefetched)  # errors are reported when it is opened
         self._analysis_timer = DebounceTimer(self, PAUSE_MS)
         self._analysis_timer.timeout.connect(self._analyze)
@@ -149,8 +150,8 @@ class ReviewOpener(LesionDockLink):
         """Review no photograph any more: others are listed. The one in view is closed when another is opened."""
         self._requested_path = None
         self._stop_timers()
-        for queue, key in ((self._latest, "open"), (self._prefetching, "prefetch")):
-            queue.stop(key)
+        self._latest.stop("open")
+        self._prefetching.cancel()
         self._prefetched.clear()
         self._set_state(Opening.NONE)
 
@@ -165,8 +166,10 @@ class ReviewOpener(LesionDockLink):
 
     def prefetch(self, path: Path) -> None:
         """Read a photograph that will probably be opened next."""
-        if path not in self._prefetched and self.find_image(path) is None:
-            self._prefetching.submit("prefetch", lambda: partial(_prefetch, path))
+        if path not in self._prefetched and not self._prefetching.has(str(path)) and self.find_image(path) is None:
+            self._prefetching.drop(self._last_prefetch)
+            self._last_prefetch = str(path)
+            self._prefetching.submit(self._last_prefetch, lambda: partial(_prefetch, path))
 
     def accept(self) -> None:
         """Store the photograph in view with its mask."""
@@ -246,6 +249,9 @@ class ReviewOpener(LesionDockLink):
 
     def _on_prefetched(self, result: tuple[Path, FileVersion | None, list[LayerData]]) -> None:
         path, version, layers = result
+        if path == self._requested_path and self._state is Opening.READING:
+            self._on_read((path, layers))  # it was opened meanwhile
+            return
         self._prefetched[path] = version, layers
         while len(self._prefetched) > MAX_PREFETCHED:
             del self._prefetched[next(iter(self._prefetched))]
@@ -253,7 +259,7 @@ class ReviewOpener(LesionDockLink):
     def _on_read(self, result: tuple[Path, list[LayerData]] | None) -> None:
         from napari.layers import Layer
 
-        if result is None or result[0] != self._requested_path:
+        if result is None or result[0] != self._requested_path or self._state is not Opening.READING:
             return
         path, layers = result
         if (open_image := self.find_image(path)) is not None:  # it was requested again while it was read
