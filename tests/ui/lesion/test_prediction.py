@@ -298,6 +298,8 @@ def test_no_control_moves_while_a_photograph_is_analyzed_corrected_and_described
         worker.suspend()
         person.finds(QSlider, "threshold_slider").setValue(95)
         person.qtbot.waitUntil(lambda: text_of(person, "prediction_state") == OUTDATED, timeout=PATIENCE_MS)
+        summary = f"Outdated. {text_of(person)}"
+        person.qtbot.waitUntil(lambda: text_of(person, "prediction_summary") == summary, timeout=PATIENCE_MS)
 
     try:
         moved += list_moved_controls(dock, {"current": lambda: None, "outdated": outdated})
@@ -312,6 +314,9 @@ def test_no_control_moves_while_a_photograph_is_analyzed_corrected_and_described
     for name in ("primary", "paint", "erase", "threshold_slider"):
         tool = person.finds(QWidget, name)
         assert page.rect().contains(QRect(tool.mapTo(page, QPoint()), tool.size())), name
+    summary = person.finds(QLabel, "prediction_summary")  # the section is below the fold
+    assert dock.rect().contains(QRect(summary.mapTo(dock, QPoint()), summary.size()))
+    assert text_of(person, "prediction_summary") == text_of(person) == summary.toolTip()
 
 
 @pytest.mark.path

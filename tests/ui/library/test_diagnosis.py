@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from message_boxes import answering
 from PIL import Image as PillowImage
-from qtpy.QtCore import QEvent, QObject, QPoint, Qt
+from qtpy.QtCore import QEvent, QObject, QPoint, Qt, QTimer
 from qtpy.QtGui import QShortcut
 from qtpy.QtTest import QTest
 from qtpy.QtWidgets import QAbstractButton, QApplication, QFileDialog, QInputDialog, QLabel, QTabBar
@@ -21,7 +21,7 @@ from napari_melanoma.core.context import Progress
 from napari_melanoma.data.corrections import Correction, Corrections
 from napari_melanoma.data.diagnosis_labels import DiagnosisLabel, read_diagnoses
 from napari_melanoma.io.photographs import read_photograph
-from napari_melanoma.ui.library import diagnosis
+from napari_melanoma.ui.library import diagnosis, review_photographs
 from napari_melanoma.ui.library.resolve import INFORMATIVE
 from napari_melanoma.ui.library.review import ReviewDock
 from napari_melanoma.ui.library.review_photographs import OPENING, EmbeddingQueue, RatingQueue
@@ -136,6 +136,10 @@ def test_number_keys_store_diagnoses_and_open_the_next_also_after_a_restart(
         assert (row["review"], row["mask_path"]) == ("unreviewed", "")
     # The list shows the progress.
     assert labeler.dock.count_label.text() == f"{COUNT - 2} to do, 2 labeled"
+    # Rows stay in place until they are listed again.
+    assert len(labeler.shown()) == COUNT
+    labeler.lists("to do")
+    assert len(labeler.shown()) == COUNT - 2
     assert not {first, second} & {*labeler.shown()}
     # A digit works while the dock has the focus, one that is no class does nothing
     labeler.presses_key(NEVUS, "review.class_keys")
@@ -213,6 +217,39 @@ def test_keys_act_on_the_photograph_on_the_canvas_alone(labeler, corrections, vi
     labeler.presses_key(NEVUS)
     assert len(corrections.rows()) == 2
     window.hide()
+
+
+@pytest.mark.parametrize("is_drawn", [True, False])
+def test_a_key_that_waits_while_the_gui_is_busy_acts_if_it_was_pressed_after_the_drawing(
+    labeler, corrections, monkeypatch, qtbot, is_drawn
+):
+    opener, press = labeler.dock.opener, number_key(labeler.dock, NEVUS).activated.emit
+    shows_window(labeler.viewer, qtbot)
+    labeler.waits()
+    first = labeler.sees()
+    select = review_photographs.show_photograph
+    pressed = []
+
+    def press_once():
+        if not pressed:
+            pressed.append(opener.is_opening)
+            QTimer.singleShot(0, press)
+
+    def select_slowly(viewer, image):
+        press_once()
+        select(viewer, image)
+
+    if is_drawn:  # a key is pressed while the Lesion dock follows
+        monkeypatch.setattr(review_photographs, "show_photograph", select_slowly)
+    else:  # a key was pressed before, but the event loop was busy until now
+        opener._drawing_timers[1].timeout.connect(press_once)
+    press()
+    labeler.waits()
+    assert pressed == [True]
+    assert len(corrections.rows()) == (2 if is_drawn else 1)
+    assert corrections.rows()[0]["image_id"] == first
+    assert (OPENING in labeler.dock.status.text) is not is_drawn
+    labeler.viewer.window._qt_window.hide()
 
 
 def test_digits_label_wherever_the_focus_is_while_the_dock_is_in_front(labeler, corrections, viewer, qtbot):
@@ -321,15 +358,25 @@ def test_in_a_series_the_next_photograph_is_shown_before_any_analysis(labeler, c
 
 
 def test_rows_keep_their_order_while_labels_are_given_until_the_user_sorts_again(labeled, labeler):
-    labeler.lists("all")
     names = labeler.shown()
-    labeler.labels(2)
+    labeled = labeler.labels(2)
     assert labeler.shown() == names
     button = labeler.dock.findChild(QAbstractButton, "sort_again")
     assert button.isEnabled()
     button.click()
-    assert labeler.shown() != names
+    assert not {*labeled} & {*labeler.shown()}
     assert not button.isEnabled()
+    # Reviewed ones stay, too, and photographs whose labels are undone come back
+    names = labeler.shown()
+    labeler.presses("Alt+X")
+    assert labeler.shown() == names
+    assert labeler.dock.count_label.text().endswith("1 rejected")
+    for _ in range(2):
+        labeler.section.undo_button.click()
+        labeler.waits()
+    assert set(labeler.shown()) == {*names, labeled[1]}
+    labeler.reviews(labeler.dock.chosen[0])
+    assert set(labeler.shown()) == {*names, labeled[1]}
 
 
 def test_the_order_does_not_change_by_itself_once_a_photograph_is_open(
@@ -383,6 +430,46 @@ def test_undo_of_a_change_that_was_not_made_here_asks(labeled, labeler, correcti
         labeler.waits()
     assert len(asked) == 1
     assert len(corrections.rows()) == count
+
+
+def test_undo_restores_the_row_that_was_stored_before_also_after_another_folder_was_opened(
+    labeler, corrections, photographs
+):
+    first, second = labeler.labels(2)
+    labeler.clicks_on(first)
+    labeler.presses_key(3)
+    before = corrections.rows()
+    labeler.clicks_on(second)
+    labeler.presses_key(3)
+    labeler.lists("all")
+    labeler.dock.sort_combo.setCurrentText("name")
+    labeler.dock.sort_combo.activated.emit(labeler.dock.sort_combo.currentIndex())
+    other = photographs.parent / "other"
+    other.mkdir()
+    PillowImage.fromarray(mole(110)).save(other / "other-00.png")
+    labeler.reviews(other)
+    with answering("") as asked:
+        shortcut(labeler.dock, "review.undo").activated.emit()
+        labeler.waits()
+        assert corrections.rows() == before
+        assert f"{second}: the last change was undone. Its diagnosis is nevus" in labeler.dock.status.text
+        shortcut(labeler.dock, "review.undo").activated.emit()
+        labeler.waits()
+    assert not asked
+    assert [row["diagnosis"] for row in corrections.rows()] == ["nevus", "nevus"]
+    assert labeler.dock.chosen[0] == other
+
+
+def test_undo_asks_if_the_photograph_was_labeled_elsewhere_since(labeler, corrections, photographs):
+    (name,) = labeler.labels(1)
+    rgb = read_photograph(photographs / f"{name}.png").rgb
+    corrections.label(Correction(name, rgb, None, "unreviewed"), DiagnosisLabel("melanoma", "Ben"))
+    rows = corrections.rows()
+    with answering("") as asked:
+        shortcut(labeler.dock, "review.undo").activated.emit()
+        labeler.waits()
+    assert len(asked) == 1
+    assert corrections.rows() == rows
 
 
 def test_undo_takes_a_label_back_and_opens_its_photograph(labeler, corrections):

@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 from napari.utils.notifications import notification_manager
 from PIL import Image as PillowImage
-from qtpy.QtCore import Qt
+from qtpy.QtCore import QEvent, Qt
 from qtpy.QtGui import QShortcut
-from qtpy.QtWidgets import QAbstractButton, QComboBox, QFileDialog, QLabel, QMessageBox
+from qtpy.QtWidgets import QAbstractButton, QApplication, QComboBox, QFileDialog, QLabel, QMessageBox
 
 from conftest import PATIENCE_MS, wait_until_idle
 from napari_melanoma.data.corrections import Corrections
@@ -171,7 +171,7 @@ def test_accept_stores_and_opens_the_next(three, corrections, viewer, qtbot, tmp
     (row,) = corrections.rows()
     assert (row["image_id"], row["review"]) == ("b-90", "accepted")
     assert three.sees() == "c-50"
-    assert three.shown() == ["c-50.png", "a-10.png"]
+    assert three.shown() == ["b-90.png", "c-50.png", "a-10.png"]  # nothing moves under the pointer
     # Ratings and states are known in the next session.
     requests, request = [], three.dock._client.request
     with monkeypatch.context() as patch:
@@ -189,6 +189,8 @@ def test_accept_stores_and_opens_the_next(three, corrections, viewer, qtbot, tmp
     three.presses("Alt+X")
     three.presses("Alt+A")
     assert [row["review"] for row in corrections.rows()] == ["accepted", "rejected", "accepted"]
+    assert len(three.shown()) == 3
+    three.dock.sort_button.click()
     assert three.shown() == []
     assert "All photographs are reviewed" in three.dock.status.text
     assert three.dock.findChild(QLabel, "counts").text() == "0 to do, 2 accepted, 1 rejected"
@@ -197,6 +199,18 @@ def test_accept_stores_and_opens_the_next(three, corrections, viewer, qtbot, tmp
     three.waits()
     assert three.shown() == ["a-10.png"]
     assert three.dock.findChild(QLabel, "counts").text() == "1 to do, 1 accepted, 1 rejected"
+
+
+def test_rows_do_not_move_under_the_pointer_while_photographs_are_rated(three):
+    view, names = three.dock.list_view, three.shown()
+    last = three.dock.list_model.rows[-1].path
+    view.setAttribute(Qt.WidgetAttribute.WA_UnderMouse)
+    three.dock.records.set_rating(last, replace(three.dock.records._ratings[last], score=0.99))
+    view.schedule_order()
+    three.waits()
+    assert three.shown() == names
+    QApplication.sendEvent(view, QEvent(QEvent.Type.Leave))
+    assert three.shown() == [names[2], *names[:2]]
 
 
 def test_rating_can_be_stopped_and_resumed(reviewer, tmp_path, qtbot):

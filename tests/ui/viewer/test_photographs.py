@@ -13,6 +13,7 @@ from qtpy.QtWidgets import QComboBox
 
 from napari_melanoma.ui.shared_state import case_rows
 from napari_melanoma.ui.viewer.patient_data import PatientData
+from napari_melanoma.ui.viewer.view_memory import show_only
 
 PATH = Path("mole.png").absolute()
 
@@ -47,6 +48,14 @@ def by_list(person):
     combo = person.finds(QComboBox, "photograph")
     combo.setCurrentIndex(combo.findText("large"))
     combo.activated.emit(combo.currentIndex())
+
+
+def test_layers_that_are_shown_already_are_not_shown_again(two):
+    changes = []
+    for layer in two.viewer.layers:
+        layer.events.visible.connect(lambda event: changes.append(event.source.name))
+    show_only(two.viewer, two.dock.picker.session.image)
+    assert changes == []
 
 
 def test_keys_and_view_follow_the_photograph(two):

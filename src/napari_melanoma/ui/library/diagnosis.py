@@ -67,6 +67,7 @@ from napari_melanoma.ui.widgets.style import (
 from napari_melanoma.ui.worker_client import WorkerClient
 
 if TYPE_CHECKING:
+    from napari_melanoma.data.corrections import CorrectionChange
     from napari_melanoma.runs.labeling import LabelFit, Labeling, LabelingState, LearningCurve
 
 TITLE = "Diagnosis"
@@ -212,7 +213,6 @@ class DiagnosisSection(CollapsibleSection):
         self._skipped: set[Path] = set()
         self._undone: Path | None = None  # to which the list is scrolled once its new position is known
         self._given: set[Path] = set()  # labeled, but not in the order yet
-        self._digests: dict[str, str] = {}  # of rows, by image id
         self._shown: Path | None = None
         self.embeddings = EmbeddingQueue(parts.client, parts.rating, dock.status, self)
         self._outcome = ""  # of the last selection, shown until the next label
@@ -346,7 +346,7 @@ class DiagnosisSection(CollapsibleSection):
         from napari_melanoma.data.diagnosis_labels import DiagnosisLabel
 
         opener, changes, classes = self._parts.opener, self._parts.changes, self.class_list.classes
-        session = None if opener.connected_dock is None else opener.connected_dock.picker.session
+        session = opener.session
         listed = {image.path for image in self._images}
         if session is None or session.path is None or session.path not in listed or not opener.is_shown:
             if not changes.report_early_key():
@@ -387,6 +387,7 @@ class DiagnosisSection(CollapsibleSection):
         following = self.find_next(path)
         if following is not None:
             self._parts.open_path(following, in_series=True)
+            self._prefetch_after(following)
 
     def find_next(self, path: Path) -> Path | None:
         """Return the photograph to label after another one; None if all are labeled."""
@@ -403,7 +404,7 @@ class DiagnosisSection(CollapsibleSection):
 
         records, label = self._parts.records, read_diagnoses(stored.row)
         records.set_digest(path, stored.row["image_sha256"])
-        self._parts.changes.add(stored.row["image_sha256"])
+        self._parts.changes.add(stored.row)
         own = next(one.diagnosis for one in label if one.reader == reader)
         by = f" by {reader}" if reader else ""
         parts = [f"{path.name}: {own} stored{by}{'' if stored.row.get('mask_path') else no_mask}."]
@@ -420,14 +421,20 @@ class DiagnosisSection(CollapsibleSection):
         """Offer the photographs whose diagnoses could not be stored again."""
         self._given.clear()
 
-    def _on_undone(self, image_id: str | None, index: CorrectionsIndex) -> None:
+    def _on_undone(self, change: CorrectionChange | None, index: CorrectionsIndex) -> None:
         """Open the photograph whose last change was undone, so that another diagnosis can be given."""
-        digest = self._digests.get(image_id or "", "")
-        path = next((one.path for one in self._images if self._parts.records.find_digest(one.path) == digest), None)
-        if self.is_expanded and digest and path is not None:
+        if change is None:
+            self._dock.status.show_briefly("Nothing to undo.")
+            return
+        digest = change.row.get("image_sha256", "")
+        found = (one.path for one in self._images if digest and self._parts.records.find_digest(one.path) == digest)
+        path = next(found, None)
+        diagnosis = index.rows.get(digest, {}).get("diagnosis", "")
+        text = f"{change.image_id if path is None else path.name}: the last change was undone."
+        self._dock.status.show_message(f"{text} Its diagnosis is {diagnosis}." if diagnosis else text)
+        if self.is_expanded and path is not None:
             self._given.discard(path)
             self._shown, self._undone = None, path
-            self._dock.status.show_message(f"{path.name}: the last change was undone.")
             self._parts.open_path(path)
 
     def _on_shown(self, path: Path) -> None:
@@ -436,7 +443,12 @@ class DiagnosisSection(CollapsibleSection):
             self._skipped.add(previous)
         self._skipped.discard(path)
         self._mark_own_class()
-        if self.is_expanded and (following := self.find_next(path)) is not None:
+        self._prefetch_after(path)
+
+    def _prefetch_after(self, path: Path | None) -> None:
+        """Read the photograph in advance that will be opened when this one is labeled."""
+        following = None if path is None or not self.is_expanded else self.find_next(path)
+        if following is not None:
             self._parts.opener.prefetch(following)
 
     def _mark_own_class(self) -> None:
@@ -489,7 +501,6 @@ class DiagnosisSection(CollapsibleSection):
         if inputs == self._fitted:
             return
         self._fitted = inputs
-        self._digests |= {row.get("image_id", ""): digest for digest, row in rows.items()}
         self._queue.stop("curve")
         work = partial(_update, self._labelings, (model, store.folder), photographs, rows, reader)
         self._queue.submit("fit", lambda: work)
@@ -520,6 +531,7 @@ class DiagnosisSection(CollapsibleSection):
             self._dock.list_view.select_path(self._undone)
         self._undone = None
         self._mark_own_class()
+        self._prefetch_after(self._shown)  # by the new order
         self.embeddings.set_photographs(state.model, self._parts.store.folder, missing, len(self._images))
 
     def _on_failed(self, error: Exception) -> None:

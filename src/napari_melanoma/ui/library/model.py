@@ -40,7 +40,8 @@ class LibraryModel(QAbstractListModel):
 
     Thumbnails and states of slides are read from files only when a row is painted. ``states``: cache of the
     ``WorkItem`` of each slide. ``records``: for a list of photographs to review, which determine their states.
-    Set ``images`` and ``query``, then call ``update_order``. While ``keeps_order``, states change no position.
+    Set ``images`` and ``query``, then call ``update_order``; after changes of states, call ``update_states``. While
+    ``keeps_order``, states neither change positions nor remove rows.
     """
 
     def __init__(
@@ -129,7 +130,17 @@ class LibraryModel(QAbstractListModel):
 
     def update_order(self) -> bool:
         """Filter and sort the rows again; return whether they have changed, in which case no row is selected."""
+        return self._set_rows(arrange(self.images, self.query, self.get_state))
+
+    def update_states(self) -> bool:
+        """As ``update_order``, but while the order is kept, listed images stay, also if the query excludes them now."""
         rows = arrange(self.images, self.query, self.get_state)
+        if self.keeps_order:
+            excluded = self._row_by_path.keys() - {image.path for image in rows}
+            rows += [image for image in self.images if image.path in excluded]
+        return self._set_rows(rows)
+
+    def _set_rows(self, rows: list[LibraryImage]) -> bool:
         if self._positions:
             rows.sort(key=lambda image: self._positions.get(image.path, len(self._positions)))
         if rows == self.rows:

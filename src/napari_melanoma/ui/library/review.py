@@ -178,7 +178,7 @@ class ReviewDock(LibraryDock):
         self.opener.changed.connect(self._show_actions)
         self.corrections_store.changed.connect(self._on_corrections)
         self.mask_import.chosen.connect(self._import_masks)
-        self.diagnosis.updated.connect(self.list_view.update_order)
+        self.diagnosis.updated.connect(self.list_view.update_states)
         for source in (self.rating, self.corrections_store, self.model):
             source.failed.connect(self._on_failed)
 
@@ -259,7 +259,7 @@ class ReviewDock(LibraryDock):
             self.clear_name()
             self.list_view.select_path(None)
             self.opener.reset()
-            self.changes.reset()
+            self.changes.end_early()
         all_rated = ", all rated already" if len(listed.images) == len(listed.ratings) else ""
         self.status.show_message(f"{format_count(len(listed.images), 'photograph')}{all_rated}.")
         self.list_model.images = listed.images
@@ -354,7 +354,7 @@ class ReviewDock(LibraryDock):
             return
         row = self.list_model.find_index(path).row()
         self.records.set_digest(path, stored.image_digest)
-        self.changes.add(stored.image_digest)
+        self.changes.add(stored.row)
         self.corrections_store.set_stored(stored)
         total = stored.index.total
         train = f" {self.icons.link('train', 'Train on them')}." if total else ""
@@ -368,17 +368,16 @@ class ReviewDock(LibraryDock):
     def _open_next(self, row: int) -> bool:
         """Open the next unreviewed photograph, starting again at the top; return whether there is one.
 
-        ``row``: of the photograph that was just reviewed, before it was stored.
+        ``row``: of the photograph that was just reviewed.
         """
-        is_removed = self.list_model.query.kind == TO_DO
-        image = find_next_to_do(self.list_model.rows, row if is_removed else row + 1, self.records.find_state)
+        image = find_next_to_do(self.list_model.rows, row + 1, self.records.find_state)
         if image is not None:
             self._open_image(image)
         return image is not None
 
     def _on_corrections(self) -> None:
         self.records.set_reviews(self._list_reviews())
-        self.list_view.update_order()
+        self.list_view.update_states()
         self.list_view.viewport().update()
 
     def _import_masks(self, masks: Path, photographs: Path, patients: Path | None) -> None:

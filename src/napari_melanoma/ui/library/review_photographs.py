@@ -7,7 +7,9 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from enum import Enum, auto
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -26,7 +28,7 @@ from napari_melanoma.ui.library.listing import create_image
 from napari_melanoma.ui.library.resolve import LibraryImage
 from napari_melanoma.ui.readers import LayerData
 from napari_melanoma.ui.sections.corrections import confirm_undo
-from napari_melanoma.ui.session.corrections_store import CorrectionsStore
+from napari_melanoma.ui.session.corrections_store import CorrectionsStore, is_change_of
 from napari_melanoma.ui.session.photograph import PhotographSession
 from napari_melanoma.ui.viewer import photographs
 from napari_melanoma.ui.viewer.camera import find_canvas, find_main_window
@@ -40,6 +42,7 @@ if TYPE_CHECKING:
     from napari.layers import Image
     from napari.viewer import Viewer
 
+    from napari_melanoma.data.corrections import CorrectionChange
     from napari_melanoma.runs.labeling import PhotographFiles
 
 OPENING = "the next photograph was not in view yet. Nothing was stored. Press the key again."
@@ -47,6 +50,17 @@ DRAWN_MS = 100  # after a photograph is drawn: earlier keys were pressed while t
 PAUSE_MS = 1200  # after a photograph of a series is drawn: a user who stays longer waits for its analysis
 FileVersion = tuple[float, int]  # modification time and size
 MAX_PREFETCHED = 4  # photographs that were read in advance
+
+
+class Opening(Enum):
+    """How far the photograph under review is opened."""
+
+    NONE = auto()  # there is none, or its file cannot be read
+    READING = auto()  # the file is being read; the previous photograph is still in view
+    DRAWING = auto()  # it is the visible layer, but keys that were pressed before it was drawn may still arrive
+    SELECTING = auto()  # it is being selected in the Lesion dock
+    SHOWN = auto()
+    REDRAWING = auto()  # as DRAWING, but it was selected before: it was hidden or shown, or another one was selected
 
 
 class ReviewOpener(LesionDockLink):
@@ -66,6 +80,7 @@ class ReviewOpener(LesionDockLink):
     def __init__(self, viewer: Viewer, dock: QWidget) -> None:
         super().__init__(viewer, dock)
         self._requested_path: Path | None = None  # the photograph under review
+        self._state = Opening.NONE  # of that photograph
         self._loading_path = Path()
         self._accepted: set[Path] = set()  # damaged photographs that the user chose to open
         self._opened: dict[str, Path] = {}  # photographs that were opened here, by identity
@@ -76,38 +91,38 @@ class ReviewOpener(LesionDockLink):
         self._latest.failed.connect(self._on_failed)
         self._prefetched: dict[Path, tuple[FileVersion | None, list[LayerData]]] = {}  # with the version of the file
         self._prefetching = LatestJobQueue(self)
+        self._last_prefetch = ""  # path
         self._prefetching.succeeded.connect(self._on_prefetched)  # errors are reported when it is opened
-        self._in_series = False
         self._analysis_timer = DebounceTimer(self, PAUSE_MS)
         self._analysis_timer.timeout.connect(self._analyze)
-        self._awaits_paint = self._is_drawn = self._is_selecting = self._must_select = False
-        self._painted_timer, self._drawn_timer = DebounceTimer(self, 0), DebounceTimer(self, DRAWN_MS)
-        self._painted_timer.timeout.connect(self._on_painted)
-        self._drawn_timer.timeout.connect(self._on_drawn)
+        # One after the other, from the paint event on: it is drawn, it is seen, and keys that have waited are delivered
+        self._drawing_timers = tuple(DebounceTimer(self, interval) for interval in (0, DRAWN_MS, 0))
+        for timer, following in pairwise(self._drawing_timers):
+            timer.timeout.connect(following.start)
+        self._drawing_timers[-1].timeout.connect(self._on_drawn)
+
+    @property
+    def session(self) -> PhotographSession | None:
+        """The photograph that is selected in the Lesion dock; None if there is none, or no dock."""
+        return None if self.connected_dock is None else self.connected_dock.picker.session
 
     @property
     def ready(self) -> bool:
-        """Whether the photograph under review is selected in the Lesion dock and has a mask that can be accepted."""
-        session = None if self.connected_dock is None else self.connected_dock.picker.session
-        return session is not None and self.is_shown and session.masked_lesion is not None
+        """Whether the photograph under review is shown, and has a mask that can be accepted."""
+        return self.is_shown and self.session is not None and self.session.masked_lesion is not None
 
     @property
     def is_shown(self) -> bool:
         """Whether the photograph under review is the one on the canvas, and selected in the Lesion dock."""
-        dock = self.connected_dock
-        return dock is not None and self._is_selected and self._is_drawn and not dock.picker.hidden_reason
+        dock, session = self.connected_dock, self.session
+        if self._state is not Opening.SHOWN or dock is None or session is None:
+            return False
+        return session.is_open and session.path == self._requested_path and not dock.picker.hidden_reason
 
     @property
     def is_opening(self) -> bool:
         """Whether the photograph under review is still being read or drawn."""
-        return not self.is_shown and (self._latest.busy or not self._is_drawn)
-
-    @property
-    def _is_selected(self) -> bool:
-        """Whether the photograph under review is selected in the Lesion dock."""
-        dock = self.connected_dock
-        session = None if dock is None or self._requested_path is None else dock.picker.session
-        return session is not None and session.is_open and session.path == self._requested_path
+        return self._state not in (Opening.NONE, Opening.SHOWN)
 
     def open(self, path: Path, *, in_series: bool = False) -> None:
         """Show a photograph; of several requests in a row, only the latest one is read.
@@ -115,8 +130,10 @@ class ReviewOpener(LesionDockLink):
         ``in_series``: after the previous one was labeled. It is analyzed only once the user pauses, since the layers
         of an analysis take several times as long as the photograph itself.
         """
-        self._requested_path, self._in_series = path, in_series
-        self._analysis_timer.stop()
+        self._requested_path = path
+        self._stop_timers()
+        self._analysis_timer.setInterval(PAUSE_MS if in_series else 0)
+        self._set_state(Opening.READING)
         self.open_lesion_dock()
         image = self.find_image(path)
         version, layers = self._prefetched.pop(path, (None, None))
@@ -131,19 +148,28 @@ class ReviewOpener(LesionDockLink):
 
     def reset(self) -> None:
         """Review no photograph any more: others are listed. The one in view is closed when another is opened."""
-        self._requested_path, self._in_series = None, False
-        self._must_select = False
-        for timer in (self._analysis_timer, self._painted_timer, self._drawn_timer):
-            timer.stop()
-        for queue, key in ((self._latest, "open"), (self._prefetching, "prefetch")):
-            queue.stop(key)
+        self._requested_path = None
+        self._stop_timers()
+        self._latest.stop("open")
+        self._prefetching.cancel()
         self._prefetched.clear()
-        self._await_drawing()
+        self._set_state(Opening.NONE)
+
+    def _stop_timers(self) -> None:
+        for timer in (self._analysis_timer, *self._drawing_timers):
+            timer.stop()
+
+    def _set_state(self, state: Opening) -> None:
+        self._state = state
+        tasks.set_running(self, state in (Opening.DRAWING, Opening.REDRAWING))
+        self.changed.emit()
 
     def prefetch(self, path: Path) -> None:
         """Read a photograph that will probably be opened next."""
-        if path not in self._prefetched and self.find_image(path) is None:
-            self._prefetching.submit("prefetch", lambda: partial(_prefetch, path))
+        if path not in self._prefetched and not self._prefetching.has(str(path)) and self.find_image(path) is None:
+            self._prefetching.drop(self._last_prefetch)
+            self._last_prefetch = str(path)
+            self._prefetching.submit(self._last_prefetch, lambda: partial(_prefetch, path))
 
     def accept(self) -> None:
         """Store the photograph in view with its mask."""
@@ -152,9 +178,8 @@ class ReviewOpener(LesionDockLink):
 
     def reject(self) -> None:
         """Store the photograph in view as rejected."""
-        session = None if self.connected_dock is None else self.connected_dock.picker.session
-        if self.connected_dock is not None and session is not None and self.is_shown:
-            self.connected_dock.corrections.reject(session)
+        if self.connected_dock is not None and self.session is not None and self.is_shown:
+            self.connected_dock.corrections.reject(self.session)
 
     def connect_lesion_dock(self, dock: LesionDock) -> None:
         """Connect the signals of a Lesion dock."""
@@ -162,75 +187,71 @@ class ReviewOpener(LesionDockLink):
         dock.controller.changed.connect(self._on_analyzed)
         dock.analysis_controller.changed.connect(self._analyze)
         dock.picker.changed.connect(self._on_picked)
-        dock.picker.visibility_changed.connect(self._await_drawing)
+        dock.picker.visibility_changed.connect(self._on_visibility)
 
     def eventFilter(self, watched: QObject, event: QEvent) -> bool:  # noqa: N802 - Qt's name
         """Notice that the canvas is drawn, or hidden."""
-        if self._awaits_paint and event.type() in (QEvent.Type.Paint, QEvent.Type.Hide):
-            self._awaits_paint = False
+        if event.type() in (QEvent.Type.Paint, QEvent.Type.Hide):
             watched.removeEventFilter(self)
-            self._painted_timer.start()  # the canvas is drawn after this filter
+            if self._state in (Opening.DRAWING, Opening.REDRAWING):
+                self._drawing_timers[0].start()
         return False
 
     def _on_picked(self) -> None:
         """Review the photograph that the user has selected in the Lesion dock."""
-        session = None if self.connected_dock is None else self.connected_dock.picker.session
-        is_own = self._is_selecting or self.is_opening
-        self._await_drawing()
+        is_own, session = self.is_opening, self.session
+        self._on_visibility()
         if session is not None and not is_own and session.path not in (None, self._requested_path):
             self.switched.emit(session.path)
 
-    def _await_drawing(self) -> None:
+    def _on_visibility(self) -> None:
+        """Take no action on the photograph under review until it is drawn again."""
+        if self._state in (Opening.SHOWN, Opening.REDRAWING):
+            self._await_drawing(Opening.REDRAWING)
+        elif self._state is Opening.DRAWING:
+            self._await_drawing(Opening.DRAWING)
+        else:
+            self.changed.emit()
+
+    def _show(self, image: Image) -> None:
+        show_only(self.viewer, image)
+        self._await_drawing(Opening.DRAWING)
+
+    def _await_drawing(self, state: Opening) -> None:
         """Take no action on the photograph under review until it is drawn, as the previous one is still in view."""
-        if self._is_selecting:
-            return
         window = find_main_window(self._dock)
         canvas = None if window is None else find_canvas(window)
-        for timer in (self._painted_timer, self._drawn_timer):
-            timer.stop()
         image = None if self._requested_path is None else self.find_image(self._requested_path)
-        self._awaits_paint = image is not None and image.visible and canvas is not None and canvas.isVisible()
-        self._is_drawn = False
-        tasks.set_running(self, self._awaits_paint)
-        if canvas is not None and self._awaits_paint:
+        for timer in self._drawing_timers:
+            timer.stop()
+        self._set_state(state)
+        if canvas is not None and canvas.isVisible() and image is not None and image.visible:
             canvas.installEventFilter(self)
             canvas.update()
-            self.changed.emit()
         else:
-            self._select()
             self._on_drawn()
 
-    def _on_painted(self) -> None:
-        self._drawn_timer.start()
-        self._select()
-
-    def _select(self) -> None:
-        """Select the photograph that was opened; the Lesion dock, which follows, takes longer than the drawing."""
-        image = None if self._requested_path is None else self.find_image(self._requested_path)
-        if image is None or not self._must_select:
-            return
-        self._is_selecting, self._must_select = True, False
-        show_photograph(self.viewer, image)
-        active = self.viewer.layers.selection.active
-        if active is None or photographs.get_identity(active) != photographs.get_identity(image):
-            self.viewer.layers.selection.active = image
-        self._is_selecting = False
-
     def _on_drawn(self) -> None:
-        self._is_drawn = True
-        tasks.set_running(self, False)
+        """Let the Lesion dock follow, which takes longer than the drawing; keys pressed meanwhile are handled after."""
+        image = None if self._requested_path is None else self.find_image(self._requested_path)
+        if image is not None and self._state is Opening.DRAWING:
+            self._set_state(Opening.SELECTING)
+            show_photograph(self.viewer, image)
+            active = self.viewer.layers.selection.active
+            if active is None or photographs.get_identity(active) != photographs.get_identity(image):
+                self.viewer.layers.selection.active = image
+        self._set_state(Opening.SHOWN)
         if self.is_shown and self._requested_path is not None:
             self.shown.emit(self._requested_path)
             others = [identity for identity, path in self._opened.items() if path != self._requested_path]
             self._closing.add(*(partial(self._close, identity) for identity in others))
-            if self._in_series:
-                self._analysis_timer.start()
-            else:
-                self._analyze()
-        self.changed.emit()
+            self._analysis_timer.start()
 
     def _on_prefetched(self, result: tuple[Path, FileVersion | None, list[LayerData]]) -> None:
         path, version, layers = result
+        if path == self._requested_path and self._state is Opening.READING:
+            self._on_read((path, layers))  # it was opened meanwhile
+            return
         self._prefetched[path] = version, layers
         while len(self._prefetched) > MAX_PREFETCHED:
             del self._prefetched[next(iter(self._prefetched))]
@@ -238,7 +259,7 @@ class ReviewOpener(LesionDockLink):
     def _on_read(self, result: tuple[Path, list[LayerData]] | None) -> None:
         from napari.layers import Layer
 
-        if result is None or result[0] != self._requested_path:
+        if result is None or result[0] != self._requested_path or self._state is not Opening.READING:
             return
         path, layers = result
         if (open_image := self.find_image(path)) is not None:  # it was requested again while it was read
@@ -247,7 +268,9 @@ class ReviewOpener(LesionDockLink):
         for data, attributes, kind in layers:
             photographs.insert_unselected(self.viewer, len(self.viewer.layers), Layer.create(data, attributes, kind))
         image = self.find_image(path)
-        if image is not None:
+        if image is None:
+            self._set_state(Opening.NONE)
+        else:
             photographs.identify_photographs(self.viewer)
             self._opened[str(photographs.get_identity(image))] = path
             self._show(image)
@@ -261,6 +284,7 @@ class ReviewOpener(LesionDockLink):
         path = self._loading_path
         if path != self._requested_path:
             return
+        self._set_state(Opening.NONE)
         if isinstance(error, DamagedImage):
             decline = partial(self.open_failed.emit, path, error)
             confirm_open_damaged(self._dock, path, error.damage, partial(self._open_damaged, path), decline)
@@ -271,11 +295,6 @@ class ReviewOpener(LesionDockLink):
         """Open a damaged photograph after the user has agreed."""
         self._accepted.add(path)
         self.open(path)
-
-    def _show(self, image: Image) -> None:
-        show_only(self.viewer, image)
-        self._must_select = True
-        self._await_drawing()
 
     def _close(self, identity: str) -> None:
         """Close a photograph, unless it has unsaved corrections, or the user has returned to it."""
@@ -311,7 +330,8 @@ class ReviewOpener(LesionDockLink):
             return
         session = dock.picker.session
         if session is not None and dock.predictions.is_loading(session):
-            self._analysis_timer.start()  # its saved mask may be shown instead
+            self._analysis_timer.setInterval(PAUSE_MS)  # its saved mask may be shown instead
+            self._analysis_timer.start()
         elif session is not None and session.lesion is None and session.identity not in self._analyzed:
             self._analyzed.add(session.identity)
             dock.analyze_button.click()
@@ -331,23 +351,18 @@ class ReviewChanges:
 
     def __init__(self, dock: LibraryDock, opener: ReviewOpener, store: CorrectionsStore) -> None:
         self._dock, self._opener, self._store = dock, opener, store
-        self._digests: set[str] = set()  # of photographs that were labeled, accepted or rejected here
+        self._rows: list[Mapping[str, str]] = []  # as they were stored here, also of folders that are not listed now
         self._early_keys = 0  # number of the last keys in a row
         self._early_text = ""
 
-    def add(self, image_digest: str) -> None:
-        """Record that the user has changed a photograph here, so that undo does not ask."""
-        self._digests.add(image_digest)
-
-    def reset(self) -> None:
-        """Remove all records, because other photographs are listed."""
-        self._digests.clear()
-        self._end_early()
+    def add(self, row: Mapping[str, str]) -> None:
+        """Record a row that was stored here, so that its undo does not ask."""
+        self._rows.append(row)
 
     def report_early_key(self) -> bool:
         """Report, until the next key, that a key was pressed before the photograph was in view; return whether so."""
         if not self._opener.is_opening:
-            self._end_early()
+            self.end_early()
             return False
         self._early_keys += 1
         count = self._early_keys
@@ -359,7 +374,8 @@ class ReviewChanges:
         self._early_text = text
         self._dock.status.show_error(text)
 
-    def _end_early(self) -> None:
+    def end_early(self) -> None:
+        """End the report of early keys: a key acts, or other photographs are listed."""
         self._dock.status.end_message(self._early_text)
         self._early_keys, self._early_text = 0, ""
 
@@ -371,11 +387,14 @@ class ReviewChanges:
             self._dock.status.show_message(message)
 
     def undo(self) -> None:
-        """Undo the last change of the corrections; ask first if it was not made here."""
-        dock = self._opener.connected_dock
-        session = dock.picker.session if dock is not None and self._opener.is_shown else None
-        confirm = partial(confirm_undo, self._dock, open_name="" if session is None else session.name, title="Review")
-        self._store.undo(None if session is None else session.source, confirm, self._digests)
+        """Undo the last change of the corrections; ask first if it is of another photograph, not stored here."""
+        session = self._opener.session if self._opener.is_shown else None
+        source, name = (None, "") if session is None else (session.source, session.name)
+
+        def is_own(change: CorrectionChange) -> bool:
+            return change.after in self._rows or (source is not None and is_change_of(source, change))
+
+        self._store.undo(is_own, partial(confirm_undo, self._dock, open_name=name, title="Review"))
 
 
 def find_version(path: Path) -> FileVersion | None:

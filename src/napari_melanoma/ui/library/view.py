@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Literal
 
-from qtpy.QtCore import QItemSelection, QItemSelectionModel, QModelIndex, QPoint, Qt, Signal
+from qtpy.QtCore import QEvent, QItemSelection, QItemSelectionModel, QModelIndex, QPoint, Qt, Signal
 from qtpy.QtGui import QContextMenuEvent, QKeyEvent
 from qtpy.QtWidgets import QAbstractItemView, QListView, QMenu
 
@@ -38,7 +38,8 @@ class LibraryView(QListView):
         self.path: Path | None = None  # of the image under review
         self._model, self._opening = model, opening
         self._order_timer = DebounceTimer(self, ORDER_MS)
-        self._order_timer.timeout.connect(self.update_order)
+        self._awaits_leaving = False  # of the pointer: states have changed
+        self._order_timer.timeout.connect(self.update_states)
         self.setModel(model)
         self.setItemDelegate(RowDelegate(icons, picture_px, self) if picture_px else TileDelegate(icons, self))
         self.setUniformItemSizes(True)
@@ -95,12 +96,31 @@ class LibraryView(QListView):
     def update_order(self) -> None:
         """Filter and sort the rows; selected images stay selected, and the current row keeps its position."""
         self._order_timer.stop()
+        self._awaits_leaving = False
+        self._update_rows(self._model.update_order)
+
+    def update_states(self) -> None:
+        """Filter and sort the rows after changes of states; unless the order is kept, not under the pointer."""
+        self._order_timer.stop()
+        self._awaits_leaving = self.underMouse() and not self._model.keeps_order
+        if self._awaits_leaving:
+            self.order_updated.emit()
+        else:
+            self._update_rows(self._model.update_states)
+
+    def leaveEvent(self, event: QEvent) -> None:  # noqa: N802 - Qt's name
+        """Sort the rows by the states that have changed under the pointer."""
+        super().leaveEvent(event)
+        if self._awaits_leaving:
+            self.update_states()
+
+    def _update_rows(self, update: Callable[[], bool]) -> None:
         top = self._find_top()
         selected: list[Path | None] = [image.path for image in self.selected_images]
         if self._opening == "selection":  # the image under review may not have been listed
             selected = [self.path]
         scroll = self.verticalScrollBar().value()
-        if self._model.update_order():
+        if update():
             self.select_paths(selected)
             self.doItemsLayout()
             new_top = self._find_top()

@@ -36,6 +36,7 @@ OWN: Mapping[type[ImageSection[Any]], Mapping[str, str]] = {
         "Measurements": "napari_melanoma.ui.sections.measurements:MeasurementsSection",
         "Patient": "napari_melanoma.ui.sections.patient:PatientSection",
         "Prediction": "napari_melanoma.ui.sections.prediction:PredictionSection",
+        "Prediction summary": "napari_melanoma.ui.sections.prediction:PredictionSummary",
         "Region of interest": "napari_melanoma.ui.sections.mask.section:RoiSection",
     },
 }

@@ -24,7 +24,7 @@ from qtpy.QtWidgets import (
 from napari_melanoma.core.formatting import format_time_ago
 from napari_melanoma.data.dataset import Review
 from napari_melanoma.ui.sections.base import PhotographSection
-from napari_melanoma.ui.session.corrections_store import DIAGNOSES
+from napari_melanoma.ui.session.corrections_store import DIAGNOSES, is_change_of
 from napari_melanoma.ui.viewer.shortcuts import format_key
 from napari_melanoma.ui.widgets.dialogs import choose_folder, confirm, create_question
 from napari_melanoma.ui.widgets.editors import NoWheelComboBox
@@ -79,7 +79,9 @@ class CorrectionsSection(PhotographSection):
         self._age_timer.timeout.connect(self._update_age)
         self._add_button.clicked.connect(self._on_add)
         self._reject_button.clicked.connect(lambda: corrections.reject(session))
-        self._undo_button.clicked.connect(lambda: corrections.store.undo(session.source, self._confirm_undo))
+        self._undo_button.clicked.connect(
+            lambda: corrections.store.undo(partial(is_change_of, session.source), self._confirm_undo)
+        )
         services, events = session.services, session.events
         for signal in (corrections.store.changed, session.shown, events.review, services.hidden.changed):
             self.follow(signal, self._update)

@@ -128,6 +128,50 @@ class PhotographHeatmapLayer:
             self._options.edit(**changes)
 
 
+def find_prediction(session: PhotographSession) -> tuple[ClassPrediction | None, bool]:
+    """Return the last prediction of a photograph by the selected classifier, and whether it is up to date."""
+    outcome = session.prediction
+    is_current = session.current_prediction is not None and not session.is_mask_changing
+    is_of_model = session.prediction_key is not None and session.prediction_key.model == session.classifier
+    if outcome is None or not (is_current or (is_of_model and outcome.key.model == session.classifier)):
+        return None, is_current
+    return outcome.prediction, is_current
+
+
+class PredictionSummary(PhotographSection):
+    """Shows the prediction in one line that does not scroll; its height is reserved."""
+
+    def __init__(self, session: PhotographSession) -> None:
+        super().__init__(session)
+        self._label = state_label("prediction_summary", "Prediction in one line", lines=1)
+        self.add(self._label)
+        self._delay_timer = DebounceTimer(self, OUTDATED_DELAY_MS)
+        self._delay_timer.timeout.connect(self._show_text)
+        events = session.events
+        for signal in (events.prediction, events.prediction_key, events.saved_prediction, events.classifier):
+            self.follow(signal, self._update)
+        for signal in (events.is_mask_edited, session.patient_changed, session.shown):
+            self.follow(signal, self._update)
+        self._update()
+
+    def _update(self) -> None:
+        prediction, is_current = find_prediction(self.session)
+        self._label.setEnabled(is_current)
+        if not self._delay_timer.isActive():
+            self._delay_timer.start()
+        if is_current or prediction is None:
+            self._delay_timer.flush()
+
+    def _show_text(self) -> None:
+        (prediction, is_current), saved = find_prediction(self.session), self.session.saved_prediction
+        if prediction is not None:
+            self._label.setText(f"{'' if is_current else 'Outdated. '}{format_verdict(prediction)}")
+        elif saved is not None:
+            self._label.setText(f"Saved. {format_verdict(saved.prediction)}")
+        else:
+            self._label.setText("No prediction.")
+
+
 class PredictionSection(PhotographSection):
     """Shows the prediction of a photograph, and the controls of its heatmap."""
 
@@ -155,17 +199,10 @@ class PredictionSection(PhotographSection):
 
     def _update(self) -> None:
         """Show the last prediction, also one that is outdated; else a saved one, and why there is none."""
-        session, panel, outcome = self.session, self._panel, self.session.prediction
-        is_current = session.current_prediction is not None and not session.is_mask_changing
-        is_of_model = session.prediction_key is not None and session.prediction_key.model == session.classifier
-        if (
-            outcome is not None
-            and outcome.prediction is not None
-            and (is_current or (is_of_model and outcome.key.model == session.classifier))
-        ):
-            panel.show_prediction(
-                outcome.prediction, is_pending=not is_current, state=CURRENT if is_current else OUTDATED
-            )
+        session, panel = self.session, self._panel
+        prediction, is_current = find_prediction(session)
+        if prediction is not None:
+            panel.show_prediction(prediction, is_pending=not is_current, state=CURRENT if is_current else OUTDATED)
             return
         reason, saved = self._explain_missing(is_current=is_current), session.saved_prediction
         if saved is None:

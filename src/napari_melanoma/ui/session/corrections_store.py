@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Set
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
@@ -89,6 +89,11 @@ class StoredCorrection:
     review: str
     index: CorrectionsIndex
 
+    @property
+    def row(self) -> Mapping[str, str]:
+        """The row of the photograph; empty if it was removed meanwhile."""
+        return self.index.rows.get(self.image_digest, {})
+
 
 @dataclass(frozen=True)
 class StoredLabel:
@@ -102,7 +107,7 @@ class CorrectionsStore(QObject):
     """Reads and writes the corrections folder of a dock in a thread."""
 
     changed = Signal()
-    undone = Signal(object, object)  # image_id of the undone change or None, CorrectionsIndex afterwards
+    undone = Signal(object, object)  # CorrectionChange that was undone or None, CorrectionsIndex afterwards
     failed = Signal(object)  # Exception
 
     def __init__(self, settings: ReviewSettings, parent: QObject) -> None:
@@ -149,26 +154,23 @@ class CorrectionsStore(QObject):
         work = partial(_label, folder, source, path, label)
         self._latest.submit(f"label {path} {label.reader}", lambda: work, callback)
 
-    def undo(
-        self,
-        source: LayerPhotographSource | None,
-        confirm: Callable[[CorrectionChange], bool],
-        own_digests: Set[str] = frozenset(),
-    ) -> None:
+    def undo(self, is_own: Callable[[CorrectionChange], bool], confirm: Callable[[CorrectionChange], bool]) -> None:
         """Undo the last change of the folder.
 
-        ``confirm`` asks first if it is neither one of the photograph in view (``source``) nor one of photographs with
-        these digests, which the user has just changed.
+        ``is_own``: called in a thread with the change, which is undone without a question if it returns True;
+        otherwise, ``confirm`` asks.
         """
         folder = self.folder
 
         def on_found(found: tuple[CorrectionChange | None, bool]) -> None:
-            change, is_own = found
-            if change is None or is_own or confirm(change):
-                work = partial(_undo, folder, expected=change)
+            change, is_own_change = found
+            if change is None:
+                self.undone.emit(None, self.index)
+            elif is_own_change or confirm(change):
+                work = partial(_undo, folder, change)
                 self._latest.submit("undo", lambda: work, self._on_undone)
 
-        find = partial(_find_last_change, folder, source, own_digests)
+        find = partial(_find_last_change, folder, is_own)
         self._latest.submit("last change", lambda: find, on_found)
 
     def set_stored(self, stored: StoredCorrection) -> None:
@@ -185,11 +187,11 @@ class CorrectionsStore(QObject):
     def _on_changed(self, folder: Path) -> None:
         self.refresh()
 
-    def _on_undone(self, undone: tuple[str | None, CorrectionsIndex]) -> None:
-        image_id, index = undone
+    def _on_undone(self, undone: tuple[CorrectionChange | None, CorrectionsIndex]) -> None:
+        change, index = undone
         self.set_index(index)
         corrections_changed().changed.emit(index.folder)
-        self.undone.emit(image_id, index)
+        self.undone.emit(change, index)
 
 
 def store_result(folder: Path, result: LesionResult, name: str, decision: ReviewDecision) -> StoredCorrection:
@@ -307,25 +309,25 @@ def _label(
     return StoredLabel(Corrections(folder).label(correction, label), read_index(folder))
 
 
-def _undo(
-    folder: Path, run: RunContext, expected: CorrectionChange | None = None
-) -> tuple[str | None, CorrectionsIndex]:
+def _undo(folder: Path, change: CorrectionChange, run: RunContext) -> tuple[CorrectionChange | None, CorrectionsIndex]:
     from napari_melanoma.data.corrections import Corrections
 
-    return Corrections(folder).undo(expected), read_index(folder)
+    is_undone = Corrections(folder).undo(change) is not None
+    return change if is_undone else None, read_index(folder)
 
 
 def _find_last_change(
-    folder: Path, source: LayerPhotographSource | None, own_digests: Set[str], run: RunContext
+    folder: Path, is_own: Callable[[CorrectionChange], bool], run: RunContext
 ) -> tuple[CorrectionChange | None, bool]:
-    """Find the last change of a folder, and whether it is one of this photograph, or of those with these digests."""
-    from napari_melanoma.core.provenance import array_fingerprint
     from napari_melanoma.data.corrections import Corrections
 
     change = Corrections(folder).find_last_change()
-    digest = "" if change is None else change.row.get("image_sha256", "")
-    is_own = digest in own_digests or (source is not None and digest == array_fingerprint(source.read().rgb))
-    return change, is_own
+    return change, change is not None and is_own(change)
+
+
+def is_change_of(source: LayerPhotographSource, change: CorrectionChange) -> bool:
+    """Return whether a change is one of a photograph, which is read; call this in a thread."""
+    return change.row.get("image_sha256", "") == source.read_with_digest()[1]
 
 
 class ReviewSettings(DockSettings):
@@ -472,10 +474,11 @@ class PhotographCorrections(QObject):
         folder_link = self._icons.link(index.folder.as_uri(), index.folder.name)
         return f"{folder_link}: {format_count(index.total, 'image')} with masks in total."
 
-    def _on_undone(self, image_id: str | None, index: CorrectionsIndex) -> None:
-        if image_id is None:
+    def _on_undone(self, change: CorrectionChange | None, index: CorrectionsIndex) -> None:
+        if change is None:
             self._status.show_briefly("Nothing to undo.")
             return
+        image_id = change.image_id
         for session in self._sessions:
             if _is_undone(session, image_id, index):
                 session.review = replace(session.review, folder=None, diagnosis=None, stored_digest="")
