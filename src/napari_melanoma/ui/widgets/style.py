@@ -54,16 +54,18 @@ QLabel:disabled {{ color: {faint}; }}
     background-color: transparent; }}
 *[legible="true"] QComboBox::drop-down:disabled, *[legible="true"] QComboBox::down-arrow:disabled {{
     image: none; background-color: transparent; }}
-*[suggested="true"] QComboBox:enabled, *[suggested="true"] QLineEdit:enabled {{ color: {faint}; font-style: italic; }}
+*[suggested="true"] QComboBox:enabled, *[suggested="true"] QLineEdit:enabled {{ color: {soft}; font-style: italic; }}
+QLineEdit, QPlainTextEdit, QComboBox {{ placeholder-text-color: {soft}; }}
 QToolButton {{ background-color: {button}; border: none; border-radius: 2px; padding: 3px; }}
 QToolButton:hover {{ background-color: {highlight}; }}
 QToolButton:checked {{ background-color: {primary}; color: white; }}
 QToolButton:disabled {{ background-color: {disabled}; }}
 QToolButton::menu-indicator {{ image: none; }}
 QPushButton:focus {{ border: 1px solid {link}; padding: 3px; }}
-QPushButton#primary:focus {{ border: 1px solid {link}; padding: 6px; }}
+QPushButton#primary:focus {{ border: 2px solid {text}; padding: 5px; }}
 QPushButton#sectionTitle:focus {{ border-bottom: 1px solid {link}; padding: 3px 0px 2px 0px; }}
 QToolButton:focus {{ border: 1px solid {link}; padding: 2px; }}
+QToolButton:checked:focus {{ border: 1px solid {text}; padding: 2px; }}
 QComboBox:focus {{ border: 1px solid {link}; padding: 2px 9px 2px 7px; }}
 QLineEdit:focus {{ border: 1px solid {link}; padding: 1px; }}
 QComboBox > QLineEdit:focus, QAbstractSpinBox > QLineEdit:focus {{ border: none; padding: 2px; }}
@@ -71,12 +73,12 @@ QAbstractSpinBox:focus {{ border: 1px solid {link}; padding: 0px 9px; }}
 QCheckBox::indicator:focus {{ border: 1px solid {link}; padding: 0px; }}
 QPlainTextEdit[readOnly="false"] {{ background-color: {button}; border-radius: 2px; padding: 2px; }}
 QPlainTextEdit[readOnly="false"]:focus {{ border: 1px solid {link}; padding: 1px; }}
-QFrame#notice {{ background-color: {disabled}; border-left: 3px solid {warning}; }}
+QFrame#notice {{ background-color: {disabled}; border-left: 3px solid {fault}; }}
 QFrame#welcome {{ border: 2px dashed {highlight}; border-radius: 6px; }}
 QFrame#welcome[over="true"] {{ border-color: {primary}; }}
 """
 # The same blue in both themes: napari's own is too pale for white text in the light theme.
-PRIMARY, PRIMARY_HOVER = "#2f6fb3", "#3d82cb"
+PRIMARY, PRIMARY_HOVER = "#2f6fb3", "#3576bd"
 ICON_PX = 72  # shown at a quarter of this size, so that it is sharp on every screen
 TALL = "Xµ·"  # some fonts lack characters, and those of others are taller
 NO_LIMIT_PX = 16_777_215  # Qt's QWIDGETSIZE_MAX
@@ -477,7 +479,6 @@ class Palette(NamedTuple):
     background: str = "#262930"
     raised: str = "#414851"
     highlight: str = "#6a7380"
-    warning: str = "#e3b617"
     fault: str = "#e3b617"
     link: str = "#6cb0f2"
 
@@ -523,20 +524,20 @@ class ThemedIcons(QObject):
         for button, icon in self._buttons:
             button.setIcon(theme_icon(icon, color))
         _set_arrows(self._sections, color)
-        colors = {"primary": PRIMARY, "hover": PRIMARY_HOVER, "warning": theme.warning, "highlight": theme.highlight}
+        colors = {"primary": PRIMARY, "hover": PRIMARY_HOVER, "highlight": theme.highlight}
         dark = theme.type == "dark"
         faint = "#9aa0a8" if dark else "#5c5f64"
+        soft = "#bcc0c6" if dark else "#46484c"  # in fields, which are paler or darker than the dock
         link = "#6cb0f2" if dark else "#1f5fa8"
-        painted = {
-            name: QColor(getattr(theme, name).as_hex()).name()
-            for name in ("text", "background", "highlight", "warning")
-        }
-        fault = painted["warning"] if dark else "#7a5200"  # the theme's yellow is not readable on its light gray
+        painted = {name: QColor(getattr(theme, name).as_hex()).name() for name in ("text", "background", "highlight")}
+        fault = (
+            QColor(theme.warning.as_hex()).name() if dark else "#7a5200"
+        )  # the theme's yellow is not readable on its light gray
         raised = QColor(theme.foreground.as_hex()).name()
         previous = self.palette
         self.palette = Palette(dark, faint=faint, fault=fault, raised=raised, link=link, **painted)
         texts = {"faint": faint, "fault": fault, "button": theme.primary, "disabled": theme.foreground, "link": link}
-        texts["text"] = theme.text
+        texts |= {"soft": soft, "text": theme.text}
         self._dock.setStyleSheet(STYLE.format(**colors, **texts))
         self._recolor_links(previous.link)
         self.changed.emit()
