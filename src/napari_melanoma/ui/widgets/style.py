@@ -5,6 +5,8 @@ from __future__ import annotations
 import html
 from bisect import bisect
 from collections.abc import Iterable
+from itertools import pairwise
+from operator import itemgetter
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from qtpy.compat import isalive
@@ -13,11 +15,17 @@ from qtpy.QtGui import QColor, QCursor, QFontMetrics, QIcon, QPainter, QPixmap, 
 from qtpy.QtSvg import QSvgRenderer
 from qtpy.QtWidgets import (
     QAbstractButton,
+    QAbstractItemView,
+    QAbstractScrollArea,
+    QAbstractSpinBox,
     QApplication,
+    QComboBox,
     QFormLayout,
     QFrame,
+    QGridLayout,
     QHBoxLayout,
     QLabel,
+    QLayout,
     QListWidget,
     QPushButton,
     QScrollArea,
@@ -93,6 +101,8 @@ def named(widget: AnyWidget, name: str, accessible_name: str, tip: str = "") -> 
     widget.setObjectName(name)
     widget.setAccessibleName(accessible_name)
     widget.setToolTip(tip or accessible_name)
+    if isinstance(widget, QAbstractItemView):
+        widget.setTabKeyNavigation(False)  # in a table, the tab key would go from cell to cell and never leave it
     return guard_wheel(widget)
 
 
@@ -259,13 +269,51 @@ class _ScrollArea(QScrollArea):
             self._find_anchor()
 
     def focusNextPrevChild(self, forward: bool) -> bool:  # noqa: N802 - Qt's name
-        """Move the focus; Qt scrolls to the new place also if the user has not pressed the tab key."""
+        """Move the focus to the next control below; Qt appends controls that are created later to the window's.
+
+        Qt scrolls to the new place also if the user has not pressed the tab key.
+        """
+        if self.widget() is not None:
+            for first, second in pairwise(_list_controls(self.widget())):
+                QWidget.setTabOrder(first, second)
         focused, bar = self.focusWidget(), self.verticalScrollBar()
         is_usable, position = focused is None or (focused.isEnabled() and focused.isVisible()), bar.value()
         is_moved = super().focusNextPrevChild(forward)
         if not is_usable:
             bar.setValue(position)
         return is_moved
+
+
+def _list_controls(widget: QWidget) -> list[QWidget]:
+    """Return what the tab key reaches in a widget, in the order of its layouts, as the eye sees it."""
+    found = [widget] if widget.focusPolicy() & Qt.FocusPolicy.TabFocus else []
+    if isinstance(widget, QScrollArea):
+        parts = [] if widget.widget() is None else [widget.widget()]
+    elif isinstance(widget, (QAbstractSpinBox, QComboBox, QAbstractScrollArea)):
+        parts = []  # Qt's own
+    else:
+        children = [child for child in widget.children() if isinstance(child, QWidget) and not child.isWindow()]
+        placed = [] if widget.layout() is None else _list_placed(widget.layout())
+        parts = [*placed, *(child for child in children if child not in placed)]
+    return found + [control for part in parts for control in _list_controls(part)]
+
+
+def _list_placed(layout: QLayout) -> list[QWidget]:
+    """Return the widgets of a layout and of those in it, from top to bottom."""
+    items = [layout.itemAt(index) for index in range(layout.count())]
+    if isinstance(layout, QGridLayout):
+        places = [layout.getItemPosition(index)[:2] for index in range(layout.count())]
+        items = [item for _, item in sorted(zip(places, items, strict=True), key=itemgetter(0))]
+    elif isinstance(layout, QFormLayout):
+        roles = (QFormLayout.ItemRole.SpanningRole, QFormLayout.ItemRole.LabelRole, QFormLayout.ItemRole.FieldRole)
+        items = [item for row in range(layout.rowCount()) for role in roles if (item := layout.itemAt(row, role))]
+    found = []
+    for item in items:
+        if item.widget() is not None:
+            found.append(item.widget())
+        elif item.layout() is not None:
+            found += _list_placed(item.layout())
+    return found
 
 
 def scroll_area(page: QWidget, name: str, height: int = 0) -> QScrollArea:
@@ -284,6 +332,7 @@ def scroll_area(page: QWidget, name: str, height: int = 0) -> QScrollArea:
         page = holder
     scroll.setWidgetResizable(True)
     scroll.setFrameShape(QFrame.Shape.NoFrame)
+    scroll.setFocusPolicy(Qt.FocusPolicy.ClickFocus)  # the focus would not be visible on it
     scroll.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
     scroll.setWidget(page)
     return scroll
