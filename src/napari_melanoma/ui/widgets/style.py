@@ -7,7 +7,7 @@ from bisect import bisect
 from collections.abc import Iterable
 from itertools import pairwise
 from operator import itemgetter
-from typing import TYPE_CHECKING, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, NamedTuple, TypeVar, cast
 
 from qtpy.compat import isalive
 from qtpy.QtCore import QEvent, QObject, QPoint, QSize, Qt, QTimer, Signal
@@ -273,9 +273,8 @@ class _ScrollArea(QScrollArea):
 
         Qt scrolls to the new place also if the user has not pressed the tab key.
         """
-        if self.widget() is not None:
-            for first, second in pairwise(_list_controls(self.widget())):
-                QWidget.setTabOrder(first, second)
+        for first, second in pairwise(_list_controls(self)):
+            QWidget.setTabOrder(first, second)
         focused, bar = self.focusWidget(), self.verticalScrollBar()
         is_usable, position = focused is None or (focused.isEnabled() and focused.isVisible()), bar.value()
         is_moved = super().focusNextPrevChild(forward)
@@ -288,12 +287,12 @@ def _list_controls(widget: QWidget) -> list[QWidget]:
     """Return what the tab key reaches in a widget, in the order of its layouts, as the eye sees it."""
     found = [widget] if widget.focusPolicy() & Qt.FocusPolicy.TabFocus else []
     if isinstance(widget, QScrollArea):
-        parts = [] if widget.widget() is None else [widget.widget()]
+        parts = [page] if (page := widget.widget()) is not None else []
     elif isinstance(widget, (QAbstractSpinBox, QComboBox, QAbstractScrollArea)):
         parts = []  # Qt's own
     else:
         children = [child for child in widget.children() if isinstance(child, QWidget) and not child.isWindow()]
-        placed = [] if widget.layout() is None else _list_placed(widget.layout())
+        placed = _list_placed(layout) if (layout := widget.layout()) is not None else []
         parts = [*placed, *(child for child in children if child not in placed)]
     return found + [control for part in parts for control in _list_controls(part)]
 
@@ -302,17 +301,17 @@ def _list_placed(layout: QLayout) -> list[QWidget]:
     """Return the widgets of a layout and of those in it, from top to bottom."""
     items = [layout.itemAt(index) for index in range(layout.count())]
     if isinstance(layout, QGridLayout):
-        places = [layout.getItemPosition(index)[:2] for index in range(layout.count())]
+        places = [cast("tuple[int, ...]", layout.getItemPosition(index)) for index in range(layout.count())]
         items = [item for _, item in sorted(zip(places, items, strict=True), key=itemgetter(0))]
     elif isinstance(layout, QFormLayout):
         roles = (QFormLayout.ItemRole.SpanningRole, QFormLayout.ItemRole.LabelRole, QFormLayout.ItemRole.FieldRole)
         items = [item for row in range(layout.rowCount()) for role in roles if (item := layout.itemAt(row, role))]
-    found = []
+    found: list[QWidget] = []
     for item in items:
-        if item.widget() is not None:
-            found.append(item.widget())
-        elif item.layout() is not None:
-            found += _list_placed(item.layout())
+        if item is not None and (widget := item.widget()) is not None:
+            found.append(widget)
+        elif item is not None and (inner := item.layout()) is not None:
+            found += _list_placed(inner)
     return found
 
 
