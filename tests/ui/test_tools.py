@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 from napari.layers import Image, Labels, Shapes
 from napari.utils import progress
-from qtpy.QtCore import Qt
+from qtpy.QtCore import QLocale, Qt
 
 import napari_melanoma as nm
 from napari_melanoma.models import inference
@@ -338,6 +338,22 @@ def test_segment_tissue_of_a_multiscale_image(opened, shown_viewer):
     np.testing.assert_allclose(first, corner(image, (300, 200)), atol=60)
     np.testing.assert_allclose(last, corner(image, (699, 899)), atol=60)
     assert " % of the image is tissue." in run.text
+
+
+@pytest.mark.both_qts
+@pytest.mark.parametrize("text", ["0.02", "0,02"])
+def test_the_smallest_area_of_tissue_is_typed_with_point_or_comma_in_german(shown_viewer, qtbot, text):
+    before = QLocale()
+    QLocale.setDefault(QLocale(QLocale.Language.German))
+    try:
+        _, gui = shown_viewer.window.add_plugin_dock_widget("napari-melanoma", "Segment tissue")
+        box = gui["min_area_mm2"].native
+        box.selectAll()
+        qtbot.keyClicks(box, text)
+        qtbot.keyClick(box, Qt.Key.Key_Return)
+        assert (gui["min_area_mm2"].value, box.text()) == (0.02, "0.02")
+    finally:
+        QLocale.setDefault(before)
 
 
 @pytest.mark.slow

@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure as Plot
 
 # The color-blind safe palette of Okabe and Ito, and two colors of Tol's; gray for unknown.
-COLORS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#000000", "#882255", "#999933", "#f0e442")
+COLORS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#000000", "#882255", "#990000", "#f0e442")
 GRAY = "#c9ccd0"
 WIDTH = 9.0  # inches
 MAX_WORDS = 9  # words of a column with their own color; others are combined

@@ -51,6 +51,7 @@ from napari_melanoma.ui.viewer.tool_runs import (
     run_tool,
     watch_runs,
 )
+from napari_melanoma.ui.widgets.number_box import CommaKey
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -121,6 +122,11 @@ def _init_heatmap(gui: FunctionGui) -> None:
 
     gui["target"].choices = list_classes
     gui["model"].changed.connect(gui["target"].reset_choices)
+    watch_runs(gui)
+
+
+def _init_tissue(gui: FunctionGui) -> None:
+    CommaKey(gui["min_area_mm2"].native)
     watch_runs(gui)
 
 
@@ -383,7 +389,7 @@ def measure(lesions: Labels, image: Image | None = None) -> Future[Any]:
 
 @magic_factory(
     call_button="Segment tissue",
-    widget_init=watch_runs,
+    widget_init=_init_tissue,
     min_area_mm2={"label": "minimum area (mm²)", "step": 0.01},
 )
 @_tool

@@ -7,13 +7,13 @@ from typing import Any
 from unittest.mock import Mock
 
 import pytest
-from qtpy.QtCore import Qt
+from qtpy.QtCore import QLocale, Qt
 from qtpy.QtWidgets import QDoubleSpinBox, QWidget
 
 from napari_melanoma.lesion.options import LesionOptions
 from napari_melanoma.ui.sections.mask.section import MaskControls
 from napari_melanoma.ui.session.open_photograph import PhotographOptions
-from napari_melanoma.ui.widgets.number_box import NumberBox
+from napari_melanoma.ui.widgets.number_box import DecimalBox, NumberBox
 from napari_melanoma.ui.widgets.settings import DockSettings
 
 
@@ -73,6 +73,35 @@ def test_a_box_of_a_form_keeps_its_text_while_the_same_number_is_set(qtbot):
         if box.value is not None:
             box.value = box.value
     assert box.text() == "1.50"
+
+
+@pytest.fixture(params=["English", "German", "French", "Arabic"])
+def language(request):
+    """The language of the system: with decimal points, commas, and digits of its own."""
+    before = QLocale()
+    QLocale.setDefault(QLocale(QLocale.Language[request.param]))
+    yield
+    QLocale.setDefault(before)
+
+
+@pytest.mark.both_qts
+@pytest.mark.parametrize("text", ["1.5", "1,5"])
+def test_a_decimal_point_or_comma_is_accepted_in_every_language_and_shown_as_a_point(language, qtbot, text):
+    box = DecimalBox()
+    box.setRange(0, 100)
+    box.setSuffix(" mm")
+    focused(qtbot, box, box)
+    qtbot.keyClicks(box, text)
+    qtbot.keyClick(box, Qt.Key.Key_Return)
+    assert (box.value(), box.text()) == (1.5, "1.50 mm")
+    box.lineEdit().setText(f"2{text} mm")  # pasted
+    box.interpretText()
+    assert (box.value(), box.text()) == (21.5, "21.50 mm")
+    number = focused(qtbot, made := NumberBox(is_integer=False), made)
+    qtbot.keyClicks(number, text)
+    assert (number.value, number.fault) == (1.5, "")
+    number.value = 2.5
+    assert number.text() == "2.5"
 
 
 @pytest.mark.both_qts

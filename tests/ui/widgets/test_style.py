@@ -11,7 +11,17 @@ from qtpy.compat import isalive
 from qtpy.QtCore import Qt
 from qtpy.QtGui import QCursor
 from qtpy.QtTest import QTest
-from qtpy.QtWidgets import QApplication, QLabel, QLineEdit, QPushButton, QToolButton, QVBoxLayout, QWidget
+from qtpy.QtWidgets import (
+    QApplication,
+    QLabel,
+    QLineEdit,
+    QPushButton,
+    QSpinBox,
+    QTableWidget,
+    QToolButton,
+    QVBoxLayout,
+    QWidget,
+)
 
 from napari_melanoma.ui.widgets.settings import DockSettings
 from napari_melanoma.ui.widgets.signals import Connections
@@ -20,6 +30,8 @@ from napari_melanoma.ui.widgets.style import (
     ThemedIcons,
     WrappedLabel,
     column,
+    fill_column,
+    named,
     scroll_area,
     section,
     set_shown,
@@ -205,3 +217,27 @@ def test_a_hidden_button_hands_the_focus_to_its_page(qtbot, home):
     assert QApplication.focusWidget() is page
     QTest.keyClick(page.windowHandle(), Qt.Key.Key_Space)
     assert pressed == []
+
+
+@pytest.mark.both_qts
+def test_the_tab_key_follows_the_layout_also_to_controls_that_are_added_later(qtbot):
+    page = QWidget()
+    holders = [column(), column()]
+    buttons = {name: named(QPushButton(name), name, name) for name in ("top", "middle", "bottom")}
+    fill_column(page, buttons["top"], holders[0], buttons["middle"], holders[1], buttons["bottom"])
+    area = scroll_area(page, "page")
+    qtbot.addWidget(area)
+    area.show()
+    late, table = named(QSpinBox(), "late", "Late"), named(QTableWidget(2, 2), "table", "Table")
+    for holder, widget in zip(holders, (late, table), strict=True):
+        holder.layout().addWidget(widget)
+        widget.show()
+    area.activateWindow()
+    qtbot.waitUntil(lambda: QApplication.activeWindow() is area)
+    buttons["top"].setFocus()
+    qtbot.waitUntil(buttons["top"].hasFocus)
+    names = []
+    for _ in range(5):
+        names.append(QApplication.focusWidget().objectName())
+        qtbot.keyClick(QApplication.focusWidget(), Qt.Key.Key_Tab)
+    assert names == ["top", "late", "middle", "table", "bottom"]

@@ -20,13 +20,15 @@ from qtpy.QtWidgets import (
     QPushButton,
     QSpinBox,
     QTextBrowser,
+    QWidget,
 )
 from stage import Stage
 
 from napari_melanoma.depth.synoptic import SynopticAnswer, SynopticReport
 from napari_melanoma.extensions.synoptic.ui.form import ReportForm
 from napari_melanoma.ui.widgets.model_picker import show_model_card
-from napari_melanoma.ui.widgets.style import WrappedLabel, named, quiet_label, tool_button
+from napari_melanoma.ui.widgets.style import PRIMARY, PRIMARY_HOVER, WrappedLabel, named, quiet_label, tool_button
+from napari_melanoma.ui.widgets.thumbnails import SELECTED_ALPHA
 
 READABLE = 4.5  # contrast of small letters, WCAG 2.1, success criterion 1.4.3
 VISIBLE = 3.0  # contrast of controls and of their focus, success criterion 1.4.11
@@ -112,6 +114,7 @@ def test_the_focus_is_visible_in_each_control_and_changes_no_size(theme, qtbot):
         pixels = ((x, y) for x in range(image.width()) for y in range(image.height()))
         return sum(image.pixelColor(x, y).rgb() == frame.rgb() for x, y in pixels)
 
+    del controls["primary"]  # it has a frame of its own, below
     for name, control in controls.items():
         other.setFocus()
         before, size = count_frame_pixels(control), control.sizeHint()
@@ -120,6 +123,66 @@ def test_the_focus_is_visible_in_each_control_and_changes_no_size(theme, qtbot):
         control.ensurePolished()
         assert control.sizeHint() == size, name
     stage.close()
+
+
+def grab_colors(widget, margin=6):
+    """Count the colors of a widget, without its border and arrow."""
+    image = widget.grab().toImage()
+    size = range(margin, image.width() - 40), range(margin, image.height() - margin)
+    return Counter(image.pixelColor(x, y).rgb() for x in size[0] for y in size[1])
+
+
+@pytest.mark.both_qts
+@pytest.mark.parametrize("theme", ["dark", "light"])
+def test_placeholders_and_suggested_values_are_readable(theme, qtbot):
+    stage = Stage(qtbot)
+    stage.viewer.theme = theme
+    line, area, combo, empty = QLineEdit(), QPlainTextEdit(), QComboBox(), QComboBox(editable=True)
+    for control in (line, area, combo, empty.lineEdit()):
+        control.setPlaceholderText("MWMWMW unknown")
+    suggested = QWidget()
+    suggested.setProperty("suggested", True)
+    value = QLineEdit("MWMWMW 0.8", suggested)
+    for control in (line, area, combo, empty, suggested):
+        stage.show(control)
+    stage.page.setStyleSheet(get_stylesheet(theme) + stage.page.styleSheet())  # as in napari's window
+    for control in (line, area, combo, empty, value):
+        qtbot.waitUntil(lambda control=control: control.isVisible() and control.width() > 60)
+        colors = grab_colors(control)
+        ground = QColor(colors.most_common(1)[0][0])
+        assert max(contrast(QColor(color), ground) for color in colors) >= READABLE, control
+    stage.close()
+
+
+@pytest.mark.parametrize("theme", ["dark", "light"])
+def test_the_focus_of_a_blue_button_is_visible_on_it(theme, qtbot):
+    stage = Stage(qtbot)
+    stage.viewer.theme = theme
+    for button in (CONTROLS["primary"](), tool_button("click", "Click", text="Click", checkable=True)):
+        stage.show(button)
+        if button.isCheckable():
+            button.setChecked(True)
+        stage.page.setStyleSheet(get_stylesheet(theme) + stage.page.styleSheet())  # as in napari's window
+        stage.scroll.activateWindow()
+        button.setFocus()
+        qtbot.waitUntil(button.hasFocus)
+        image = button.grab().toImage()
+        frame, inside = QColor(image.pixelColor(image.width() // 2, 0)), QColor(image.pixelColor(6, 6))
+        assert inside == QColor(PRIMARY)
+        assert contrast(frame, inside) >= VISIBLE
+        assert contrast(frame, QColor(stage.icons.palette.background)) >= VISIBLE
+    stage.close()
+
+
+def test_white_text_is_readable_on_blue_buttons_and_selected_rows():
+    white, faint = QColor("white"), QColor("white")
+    assert min(contrast(white, QColor(color)) for color in (PRIMARY, PRIMARY_HOVER)) >= READABLE
+    faint.setAlphaF(SELECTED_ALPHA)
+    mixed = [
+        round(a * SELECTED_ALPHA + b * (1 - SELECTED_ALPHA))
+        for a, b in zip(faint.getRgb(), QColor(PRIMARY).getRgb(), strict=True)
+    ]
+    assert contrast(QColor(*mixed[:3]), QColor(PRIMARY)) >= READABLE
 
 
 @pytest.mark.parametrize("theme", ["dark", "light"])

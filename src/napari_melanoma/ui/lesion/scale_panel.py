@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from qtpy.QtCore import Signal
-from qtpy.QtWidgets import QDoubleSpinBox, QFrame, QPushButton, QVBoxLayout
+from qtpy.QtWidgets import QFrame, QPushButton, QVBoxLayout
 
 from napari_melanoma.core.errors import MelanomaError, ScaleMissing
 from napari_melanoma.core.geometry import PixelSize
@@ -14,6 +14,7 @@ from napari_melanoma.ui.viewer.photographs import (
     format_pixel_size,
     get_pixel_aspect,
 )
+from napari_melanoma.ui.widgets.number_box import DecimalBox
 from napari_melanoma.ui.widgets.settings import DockSettings
 from napari_melanoma.ui.widgets.style import named, quiet_label, row
 
@@ -36,7 +37,7 @@ class RulerPanel(QFrame):
         self._viewer = viewer
         self._settings = settings
         self._image: Image | None = None
-        self._length = named(QDoubleSpinBox(), "ruler_length", "Length of the line", "True length of the line, in mm")
+        self._length = named(DecimalBox(), "ruler_length", "Length of the line", "True length of the line, in mm")
         self._length.setRange(0.01, 1000)
         self._length.setDecimals(2)
         self._length.setSuffix(" mm")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from qtpy.QtCore import QSignalBlocker, Qt
-from qtpy.QtWidgets import QCheckBox, QDoubleSpinBox, QLabel, QSizePolicy, QSlider
+from qtpy.QtWidgets import QCheckBox, QLabel, QSizePolicy, QSlider
 
 from napari_melanoma.core.formatting import format_class
 from napari_melanoma.ui.sections.base import SlideSection
@@ -19,7 +19,7 @@ from napari_melanoma.ui.viewer.photographs import METADATA_KEY
 from napari_melanoma.ui.viewer.tile_strip import TileStrip
 from napari_melanoma.ui.viewer.view_memory import center_view
 from napari_melanoma.ui.widgets.editors import NoWheelComboBox
-from napari_melanoma.ui.widgets.number_box import set_spin_box_value
+from napari_melanoma.ui.widgets.number_box import DecimalBox, set_spin_box_value
 from napari_melanoma.ui.widgets.settings import DebounceTimer
 from napari_melanoma.ui.widgets.style import WrappedLabel, column, named, quiet_label, reserve_space, row
 
@@ -153,7 +153,7 @@ class HeatmapSection(SlideSection):
         self._threshold = named(QSlider(Qt.Orientation.Horizontal), "slide_threshold", "Threshold", THRESHOLD_TIP)
         for slider in (self._opacity, self._threshold):
             slider.setRange(0, PERCENT)
-        self._threshold_box = named(QDoubleSpinBox(), "slide_threshold_number", "Threshold", THRESHOLD_TIP)
+        self._threshold_box = named(DecimalBox(), "slide_threshold_number", "Threshold", THRESHOLD_TIP)
         self._threshold_box.setRange(0, 1)
         self._threshold_box.setSingleStep(0.01)
         tip = "Hide the heatmap below the threshold"

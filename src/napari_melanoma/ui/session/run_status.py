@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 MAX_TILES = 5  # suspicious tiles to show
 # Of classes without a color of their own (Okabe and Ito, safe for color vision deficiency)
-OTHER_COLORS = ("#0072b2", "#009e73", "#f0e442", "#d55e00", "#cc79a7", "#56b4e9", "#e69f00", "#999999")
+OTHER_COLORS = ("#0072b2", "#009e73", "#f0e442", "#d55e00", "#cc79a7", "#56b4e9", "#e69f00", "#4d4d4d")
 MAX_SIDE_PX = 2048  # of a displayed heatmap; a larger one would block the window
 
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from qtpy.QtCore import Signal
-from qtpy.QtWidgets import QDoubleSpinBox, QFrame, QPushButton, QVBoxLayout
+from qtpy.QtWidgets import QFrame, QPushButton, QVBoxLayout
 
 from napari_melanoma.core.errors import MelanomaError, ScaleMissing
 from napari_melanoma.core.geometry import PixelSize
 from napari_melanoma.ui.viewer import slide_layers
 from napari_melanoma.ui.viewer.shape_layers import line_width
 from napari_melanoma.ui.viewer.slide_layers import ViewerSlide
+from napari_melanoma.ui.widgets.number_box import DecimalBox
 from napari_melanoma.ui.widgets.settings import DockSettings
 from napari_melanoma.ui.widgets.style import named, quiet_label, row
 
@@ -111,8 +112,8 @@ class SlideScalePanel(QFrame):
 
 def _create_number_box(
     name: str, accessible_name: str, limits: tuple[float, float], suffix: str, decimals: int
-) -> QDoubleSpinBox:
-    box = named(QDoubleSpinBox(), name, accessible_name)
+) -> DecimalBox:
+    box = named(DecimalBox(), name, accessible_name)
     box.setDecimals(decimals)
     box.setRange(*limits)
     box.setSuffix(suffix)

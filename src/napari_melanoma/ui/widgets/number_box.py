@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 from annotated_types import Ge, Gt, Le, Lt, MultipleOf
-from qtpy.QtCore import QSize, Signal
-from qtpy.QtGui import QFocusEvent, QValidator
+from qtpy.QtCore import QEvent, QLocale, QObject, QSize, Signal
+from qtpy.QtGui import QFocusEvent, QKeyEvent, QValidator
 from qtpy.QtWidgets import QAbstractSpinBox, QDoubleSpinBox, QSpinBox
 
 from napari_melanoma.ui.widgets.wheel import guard_wheel
@@ -140,6 +140,48 @@ def _step_leading_digit(value: float, direction: int) -> float:
     return float(f"{count}e{power}")
 
 
+class DecimalBox(QDoubleSpinBox):
+    """A spin box that accepts a decimal comma and shows a point in every language, as all texts and files do.
+
+    In a language with decimal commas, Qt would take ``1.5`` for 15.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        _show_points(self)
+
+    def validate(self, text: str, position: int) -> tuple[QValidator.State, str, int]:
+        """Replace a comma by a point while the number is typed."""
+        return cast("tuple[QValidator.State, str, int]", super().validate(text.replace(",", "."), position))
+
+    def valueFromText(self, text: str) -> float:  # noqa: N802 - Qt's name
+        """Return the number, also of a pasted text with a comma."""
+        return float(super().valueFromText(text.replace(",", ".")))
+
+
+class CommaKey(QObject):
+    """Lets the comma type a decimal point in a spin box of another package, such as that of a tool."""
+
+    def __init__(self, box: QDoubleSpinBox) -> None:
+        super().__init__(box)
+        _show_points(box)
+        box.installEventFilter(self)
+
+    def eventFilter(self, watched: QObject | None, event: QEvent | None) -> bool:  # noqa: N802 - Qt's name
+        """Return whether the event was a comma, which is typed as a point."""
+        if not (isinstance(event, QKeyEvent) and event.type() == QEvent.Type.KeyPress and event.text() == ","):
+            return False
+        assert isinstance(watched, QDoubleSpinBox)
+        watched.keyPressEvent(QKeyEvent(event.type(), event.key(), event.modifiers(), "."))
+        return True
+
+
+def _show_points(box: QDoubleSpinBox) -> None:
+    locale = QLocale(QLocale.Language.C)
+    locale.setNumberOptions(QLocale.NumberOption.OmitGroupSeparator | QLocale.NumberOption.RejectGroupSeparator)
+    box.setLocale(locale)
+
+
 class NumberBox(QAbstractSpinBox):
     """A spin box for Python numbers, without rounding to decimals and without a 32-bit limit."""
 
@@ -158,7 +200,7 @@ class NumberBox(QAbstractSpinBox):
     def value(self) -> Number | None:
         """The number; None if the text is not a number or is not allowed."""
         try:
-            value = int(self.text()) if self._is_integer else float(self.text())
+            value = int(self.text()) if self._is_integer else float(self.text().replace(",", "."))
         except ValueError:
             return None
         return value if self._bounds.contains(value) else None

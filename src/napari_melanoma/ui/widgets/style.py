@@ -5,7 +5,9 @@ from __future__ import annotations
 import html
 from bisect import bisect
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, NamedTuple, TypeVar
+from itertools import pairwise
+from operator import itemgetter
+from typing import TYPE_CHECKING, NamedTuple, TypeVar, cast
 
 from qtpy.compat import isalive
 from qtpy.QtCore import QEvent, QObject, QPoint, QSize, Qt, QTimer, Signal
@@ -13,11 +15,17 @@ from qtpy.QtGui import QColor, QCursor, QFontMetrics, QIcon, QPainter, QPixmap, 
 from qtpy.QtSvg import QSvgRenderer
 from qtpy.QtWidgets import (
     QAbstractButton,
+    QAbstractItemView,
+    QAbstractScrollArea,
+    QAbstractSpinBox,
     QApplication,
+    QComboBox,
     QFormLayout,
     QFrame,
+    QGridLayout,
     QHBoxLayout,
     QLabel,
+    QLayout,
     QListWidget,
     QPushButton,
     QScrollArea,
@@ -54,16 +62,18 @@ QLabel:disabled {{ color: {faint}; }}
     background-color: transparent; }}
 *[legible="true"] QComboBox::drop-down:disabled, *[legible="true"] QComboBox::down-arrow:disabled {{
     image: none; background-color: transparent; }}
-*[suggested="true"] QComboBox:enabled, *[suggested="true"] QLineEdit:enabled {{ color: {faint}; font-style: italic; }}
+*[suggested="true"] QComboBox:enabled, *[suggested="true"] QLineEdit:enabled {{ color: {soft}; font-style: italic; }}
+QLineEdit, QPlainTextEdit, QComboBox {{ placeholder-text-color: {soft}; }}
 QToolButton {{ background-color: {button}; border: none; border-radius: 2px; padding: 3px; }}
 QToolButton:hover {{ background-color: {highlight}; }}
 QToolButton:checked {{ background-color: {primary}; color: white; }}
 QToolButton:disabled {{ background-color: {disabled}; }}
 QToolButton::menu-indicator {{ image: none; }}
 QPushButton:focus {{ border: 1px solid {link}; padding: 3px; }}
-QPushButton#primary:focus {{ border: 1px solid {link}; padding: 6px; }}
+QPushButton#primary:focus {{ border: 2px solid {text}; padding: 5px; }}
 QPushButton#sectionTitle:focus {{ border-bottom: 1px solid {link}; padding: 3px 0px 2px 0px; }}
 QToolButton:focus {{ border: 1px solid {link}; padding: 2px; }}
+QToolButton:checked:focus {{ border: 1px solid {text}; padding: 2px; }}
 QComboBox:focus {{ border: 1px solid {link}; padding: 2px 9px 2px 7px; }}
 QLineEdit:focus {{ border: 1px solid {link}; padding: 1px; }}
 QComboBox > QLineEdit:focus, QAbstractSpinBox > QLineEdit:focus {{ border: none; padding: 2px; }}
@@ -71,12 +81,12 @@ QAbstractSpinBox:focus {{ border: 1px solid {link}; padding: 0px 9px; }}
 QCheckBox::indicator:focus {{ border: 1px solid {link}; padding: 0px; }}
 QPlainTextEdit[readOnly="false"] {{ background-color: {button}; border-radius: 2px; padding: 2px; }}
 QPlainTextEdit[readOnly="false"]:focus {{ border: 1px solid {link}; padding: 1px; }}
-QFrame#notice {{ background-color: {disabled}; border-left: 3px solid {warning}; }}
+QFrame#notice {{ background-color: {disabled}; border-left: 3px solid {fault}; }}
 QFrame#welcome {{ border: 2px dashed {highlight}; border-radius: 6px; }}
 QFrame#welcome[over="true"] {{ border-color: {primary}; }}
 """
 # The same blue in both themes: napari's own is too pale for white text in the light theme.
-PRIMARY, PRIMARY_HOVER = "#2f6fb3", "#3d82cb"
+PRIMARY, PRIMARY_HOVER = "#2f6fb3", "#3576bd"
 ICON_PX = 72  # shown at a quarter of this size, so that it is sharp on every screen
 TALL = "Xµ·"  # some fonts lack characters, and those of others are taller
 NO_LIMIT_PX = 16_777_215  # Qt's QWIDGETSIZE_MAX
@@ -91,6 +101,8 @@ def named(widget: AnyWidget, name: str, accessible_name: str, tip: str = "") -> 
     widget.setObjectName(name)
     widget.setAccessibleName(accessible_name)
     widget.setToolTip(tip or accessible_name)
+    if isinstance(widget, QAbstractItemView):
+        widget.setTabKeyNavigation(False)  # in a table, the tab key would go from cell to cell and never leave it
     return guard_wheel(widget)
 
 
@@ -257,13 +269,50 @@ class _ScrollArea(QScrollArea):
             self._find_anchor()
 
     def focusNextPrevChild(self, forward: bool) -> bool:  # noqa: N802 - Qt's name
-        """Move the focus; Qt scrolls to the new place also if the user has not pressed the tab key."""
+        """Move the focus to the next control below; Qt appends controls that are created later to the window's.
+
+        Qt scrolls to the new place also if the user has not pressed the tab key.
+        """
+        for first, second in pairwise(_list_controls(self)):
+            QWidget.setTabOrder(first, second)
         focused, bar = self.focusWidget(), self.verticalScrollBar()
         is_usable, position = focused is None or (focused.isEnabled() and focused.isVisible()), bar.value()
         is_moved = super().focusNextPrevChild(forward)
         if not is_usable:
             bar.setValue(position)
         return is_moved
+
+
+def _list_controls(widget: QWidget) -> list[QWidget]:
+    """Return what the tab key reaches in a widget, in the order of its layouts, as the eye sees it."""
+    found = [widget] if widget.focusPolicy() & Qt.FocusPolicy.TabFocus else []
+    if isinstance(widget, QScrollArea):
+        parts = [page] if (page := widget.widget()) is not None else []
+    elif isinstance(widget, (QAbstractSpinBox, QComboBox, QAbstractScrollArea)):
+        parts = []  # Qt's own
+    else:
+        children = [child for child in widget.children() if isinstance(child, QWidget) and not child.isWindow()]
+        placed = _list_placed(layout) if (layout := widget.layout()) is not None else []
+        parts = [*placed, *(child for child in children if child not in placed)]
+    return found + [control for part in parts for control in _list_controls(part)]
+
+
+def _list_placed(layout: QLayout) -> list[QWidget]:
+    """Return the widgets of a layout and of those in it, from top to bottom."""
+    items = [layout.itemAt(index) for index in range(layout.count())]
+    if isinstance(layout, QGridLayout):
+        places = [cast("tuple[int, ...]", layout.getItemPosition(index)) for index in range(layout.count())]
+        items = [item for _, item in sorted(zip(places, items, strict=True), key=itemgetter(0))]
+    elif isinstance(layout, QFormLayout):
+        roles = (QFormLayout.ItemRole.SpanningRole, QFormLayout.ItemRole.LabelRole, QFormLayout.ItemRole.FieldRole)
+        items = [item for row in range(layout.rowCount()) for role in roles if (item := layout.itemAt(row, role))]
+    found: list[QWidget] = []
+    for item in items:
+        if item is not None and (widget := item.widget()) is not None:
+            found.append(widget)
+        elif item is not None and (inner := item.layout()) is not None:
+            found += _list_placed(inner)
+    return found
 
 
 def scroll_area(page: QWidget, name: str, height: int = 0) -> QScrollArea:
@@ -282,6 +331,7 @@ def scroll_area(page: QWidget, name: str, height: int = 0) -> QScrollArea:
         page = holder
     scroll.setWidgetResizable(True)
     scroll.setFrameShape(QFrame.Shape.NoFrame)
+    scroll.setFocusPolicy(Qt.FocusPolicy.ClickFocus)  # the focus would not be visible on it
     scroll.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
     scroll.setWidget(page)
     return scroll
@@ -477,7 +527,6 @@ class Palette(NamedTuple):
     background: str = "#262930"
     raised: str = "#414851"
     highlight: str = "#6a7380"
-    warning: str = "#e3b617"
     fault: str = "#e3b617"
     link: str = "#6cb0f2"
 
@@ -523,20 +572,20 @@ class ThemedIcons(QObject):
         for button, icon in self._buttons:
             button.setIcon(theme_icon(icon, color))
         _set_arrows(self._sections, color)
-        colors = {"primary": PRIMARY, "hover": PRIMARY_HOVER, "warning": theme.warning, "highlight": theme.highlight}
+        colors = {"primary": PRIMARY, "hover": PRIMARY_HOVER, "highlight": theme.highlight}
         dark = theme.type == "dark"
         faint = "#9aa0a8" if dark else "#5c5f64"
+        soft = "#bcc0c6" if dark else "#46484c"  # in fields, which are paler or darker than the dock
         link = "#6cb0f2" if dark else "#1f5fa8"
-        painted = {
-            name: QColor(getattr(theme, name).as_hex()).name()
-            for name in ("text", "background", "highlight", "warning")
-        }
-        fault = painted["warning"] if dark else "#7a5200"  # the theme's yellow is not readable on its light gray
+        painted = {name: QColor(getattr(theme, name).as_hex()).name() for name in ("text", "background", "highlight")}
+        fault = (
+            QColor(theme.warning.as_hex()).name() if dark else "#7a5200"
+        )  # the theme's yellow is not readable on its light gray
         raised = QColor(theme.foreground.as_hex()).name()
         previous = self.palette
         self.palette = Palette(dark, faint=faint, fault=fault, raised=raised, link=link, **painted)
         texts = {"faint": faint, "fault": fault, "button": theme.primary, "disabled": theme.foreground, "link": link}
-        texts["text"] = theme.text
+        texts |= {"soft": soft, "text": theme.text}
         self._dock.setStyleSheet(STYLE.format(**colors, **texts))
         self._recolor_links(previous.link)
         self.changed.emit()

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 MARGIN_PX = 4
+SELECTED_ALPHA = 0.92  # of the white secondary text of a selected row
 CACHE_SIZE = 600
 MAX_QUEUED = 160  # more rows than are visible at once; rows that were scrolled past are not read
 BATCH_SIZE = 4
@@ -67,7 +68,8 @@ class ThumbnailDelegate(QStyledItemDelegate):
             painter.fillRect(option.rect, QColor(colors.raised))
         text = QColor("white") if selected else QColor(colors.text)
         faint = QColor(text)
-        faint.setAlphaF(0.75)  # napari's list is darker than its docks: a fixed gray would lack contrast
+        # napari's list is darker than its docks: a fixed gray would lack contrast
+        faint.setAlphaF(SELECTED_ALPHA if selected else 0.75)
         self.paint_row(painter, option.rect, index, RowStyle(text, faint, selected))
         painter.restore()
 

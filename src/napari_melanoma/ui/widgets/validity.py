@@ -88,7 +88,7 @@ class ValidityNotice(QWidget):
 
     def _on_colors(self) -> None:
         size = QSize(ICON_PX, ICON_PX)
-        self.icon.setPixmap(theme_icon("warning", self._icons.palette.warning).pixmap(size))
+        self.icon.setPixmap(theme_icon("warning", self._icons.palette.fault).pixmap(size))
 
     def _lay_out(self, numbers: tuple[QWidget, ...]) -> None:
         texts = QVBoxLayout()

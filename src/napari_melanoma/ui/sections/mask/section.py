@@ -10,7 +10,6 @@ from qtpy.QtCore import Qt, Signal
 from qtpy.QtGui import QAction, QPixmap
 from qtpy.QtWidgets import (
     QCheckBox,
-    QDoubleSpinBox,
     QHBoxLayout,
     QLabel,
     QMenu,
@@ -31,7 +30,7 @@ from napari_melanoma.ui.session.prompting import FIND_ALL, PendingPrompt
 from napari_melanoma.ui.viewer import layers, photographs
 from napari_melanoma.ui.viewer.shortcuts import CanvasKeys, format_key
 from napari_melanoma.ui.widgets.editors import NoWheelComboBox
-from napari_melanoma.ui.widgets.number_box import set_spin_box_value
+from napari_melanoma.ui.widgets.number_box import DecimalBox, set_spin_box_value
 from napari_melanoma.ui.widgets.settings import DebounceTimer
 from napari_melanoma.ui.widgets.style import (
     ThemedIcons,
@@ -202,9 +201,7 @@ class RoiSection(PhotographSection):
     def __init__(self, session: PhotographSession) -> None:
         super().__init__(session)
         self._options = session.services.options
-        self._margin = named(
-            QDoubleSpinBox(), "margin", "Margin", "Added on each side, in % of the lesion's longer side"
-        )
+        self._margin = named(DecimalBox(), "margin", "Margin", "Added on each side, in % of the lesion's longer side")
         self._margin.setRange(0, 200)
         self._margin.setDecimals(1)
         self._margin.setSuffix(" %")
@@ -294,11 +291,11 @@ class MaskControls(QWidget):
         tip = "Pixels with at least this probability are lesion. The contour is updated while you move the slider."
         self._slider = named(QSlider(Qt.Orientation.Horizontal), "threshold_slider", "Threshold", tip)
         self._slider.setRange(1, SLIDER_STEPS - 1)
-        self._box = named(QDoubleSpinBox(), "threshold", "Threshold value", tip)
+        self._box = named(DecimalBox(), "threshold", "Threshold value", tip)
         self._box.setRange(1 / SLIDER_STEPS, 1 - 1 / SLIDER_STEPS)
         self._box.setSingleStep(1 / SLIDER_STEPS)
         self._box.setDecimals(2)
-        self._box.setButtonSymbols(QDoubleSpinBox.ButtonSymbols.NoButtons)
+        self._box.setButtonSymbols(DecimalBox.ButtonSymbols.NoButtons)
         self._box.setFixedWidth(52)
         self._reset = tool_button(
             "threshold_reset", "Default threshold", "Reset to the model's default threshold", "reset"

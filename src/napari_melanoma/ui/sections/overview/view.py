@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 from qtpy.QtCore import QEvent, QObject, Qt
 from qtpy.QtWidgets import (
     QCheckBox,
-    QDoubleSpinBox,
     QHBoxLayout,
     QLabel,
     QLineEdit,
@@ -46,7 +45,7 @@ from napari_melanoma.ui.viewer.camera import (
 )
 from napari_melanoma.ui.viewer.shortcuts import format_key, is_delete_key
 from napari_melanoma.ui.viewer.view_memory import center_view
-from napari_melanoma.ui.widgets.number_box import set_spin_box_value
+from napari_melanoma.ui.widgets.number_box import DecimalBox, set_spin_box_value
 from napari_melanoma.ui.widgets.signals import follow
 from napari_melanoma.ui.widgets.status_line import describe_failure
 from napari_melanoma.ui.widgets.style import fill_column, fit_rows, named, quiet_label, row, tool_button
@@ -256,7 +255,7 @@ class RotationControls(QWidget):
         left = tool_button("rotate_left", "Rotate left", "Rotate the view by 90° to the left", "↺ 90°")
         right = tool_button("rotate_right", "Rotate right", "Rotate the view by 90° to the right", "↻ 90°")
         tip = "Degrees clockwise from the scanned orientation; saved and exported data are not rotated"
-        self._angle = named(QDoubleSpinBox(), "rotation_angle", "Angle of the view", tip)
+        self._angle = named(DecimalBox(), "rotation_angle", "Angle of the view", tip)
         self._angle.setRange(-180.0, 180.0)
         self._angle.setDecimals(0)
         self._angle.setSingleStep(5.0)

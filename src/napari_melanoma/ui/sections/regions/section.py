@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 
 from qtpy.QtCore import Qt
-from qtpy.QtWidgets import QCheckBox, QDoubleSpinBox, QLabel, QMenu, QPushButton, QToolButton, QWidget
+from qtpy.QtWidgets import QCheckBox, QLabel, QMenu, QPushButton, QToolButton, QWidget
 
 from napari_melanoma.core.formatting import format_count
 from napari_melanoma.io.results import OUTLINES
@@ -32,6 +32,7 @@ from napari_melanoma.ui.viewer.view_memory import zoom_to_polygons
 from napari_melanoma.ui.widgets.class_list import DEFAULT_COLOR, RegionClassList
 from napari_melanoma.ui.widgets.dialogs import OUTLINE_FILTERS, choose_file, choose_new_file
 from napari_melanoma.ui.widgets.editors import ReaderField
+from napari_melanoma.ui.widgets.number_box import DecimalBox
 from napari_melanoma.ui.widgets.settings import READER_SETTING
 from napari_melanoma.ui.widgets.style import WrappedLabel, enable, named, row, tool_button
 
@@ -131,13 +132,13 @@ class RegionsSection(SlideSection):
         self._services.icons.add(button, icon)
         return button
 
-    def _create_number(self, name: str, title: str, tip: str, least: float, most: float) -> QDoubleSpinBox:
-        box = named(QDoubleSpinBox(), f"region_{name}", title, tip)
+    def _create_number(self, name: str, title: str, tip: str, least: float, most: float) -> DecimalBox:
+        box = named(DecimalBox(), f"region_{name}", title, tip)
         box.setRange(least, most)
         box.setDecimals(1)
         return box
 
-    def _keep(self, box: QDoubleSpinBox, setting: str, default: float, suffix: str) -> None:
+    def _keep(self, box: DecimalBox, setting: str, default: float, suffix: str) -> None:
         """Keep the value of a box in the settings."""
         box.setSuffix(suffix)
         box.setValue(self._services.settings.get(setting, default))
