@@ -51,11 +51,8 @@ PEERS = {
     "fastslide": ("fastslide==0.8.1", "numpy>=2"),  # github.com/NKI-AI/fastslide
     "nnU-Net": ("nnunetv2==2.8.1",),  # github.com/MIC-DKFZ/nnUNet
     "micro-sam": ("micro-sam==1.8.14",),  # github.com/computational-cell-analytics/micro-sam
-    "Mussel": (
-        "mussel-pathology==1.5.0",
-        "torch",
-        "torchvision",
-    ),  # the fork of CLAM (github.com/mahmoodlab/CLAM) on the package index
+    # The fork of CLAM (github.com/mahmoodlab/CLAM) on the package index
+    "Mussel": ("mussel-pathology[torch-cpu]==1.5.0",),
 }
 NOT_COMPARED = {
     "MONAI Label": "its models for clicks are of volumes, and their weights are downloaded from a hub",
