@@ -381,13 +381,14 @@ def main() -> None:
     """Measure, and write the table after each task."""
     options = arguments()
     options.environments = options.environments.resolve()
+    out = options.out or options.environments / "peers.md"
     what = f"{platform.machine()}, {options.threads} threads, torch {version('torch')}, {options.rounds} rounds"
     title = f"`python benchmarks/peers.py {' '.join(sys.argv[1:])}`, {datetime.now(UTC):%Y-%m-%d}: {what}."
     rows = []
     for row in measure(options):
         rows.append(row)
         print(row.format(), flush=True)
-        options.out.write_text(format_table(rows, title), encoding="utf-8")
+        out.write_text(format_table(rows, title), encoding="utf-8")
 
 
 def arguments() -> argparse.Namespace:
@@ -398,7 +399,7 @@ def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", nargs="+", choices=PEERS, default=list(PEERS), help="programs to compare with")
     parser.add_argument("--environments", type=Path, default=environments, help="folder of the environments")
-    parser.add_argument("--out", type=Path, default=Path("peers.md"), help="file of the table")
+    parser.add_argument("--out", type=Path, help="file of the table; peers.md there by default")
     parser.add_argument("--photographs", type=Path, help="folder of photographs and masks for training")
     parser.add_argument("--minutes", type=float, default=10, help="of training")
     parser.add_argument("--rounds", type=int, default=3, help="of each comparison but training")

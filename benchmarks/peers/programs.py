@@ -141,13 +141,13 @@ def own_patches(slide: str) -> Found:
 
 
 def mussel_patches(slide: str) -> Found:
-    """Run its command ``tessellate``."""
+    """Run its command ``tessellate`` with the settings for small pieces of tissue."""
     import h5py
     from mussel.cli.tessellate import main
 
     def patch() -> int:
         sizes = [f"seg_config.patch_size={PATCH}", f"seg_config.mpp={MPP}"]
-        sys.argv = ["tessellate", f"slide_path={slide}", "output_h5_path=tiles.h5", *sizes]
+        sys.argv = ["tessellate", f"slide_path={slide}", "output_h5_path=tiles.h5", "seg_config=biopsy", *sizes]
         main()
         with h5py.File("tiles.h5") as file:
             return len(file["coords"])
