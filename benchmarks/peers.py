@@ -50,12 +50,12 @@ PEERS = {
     "napari-wsi": ("napari-wsi[openslide]==1.3.0", "openslide-bin==4.0.1.2"),  # github.com/AstraZeneca/napari-wsi
     "fastslide": ("fastslide==0.8.1", "numpy>=2"),  # github.com/NKI-AI/fastslide
     "nnU-Net": ("nnunetv2==2.8.1",),  # github.com/MIC-DKFZ/nnUNet
-    "micro-sam": ("micro-sam==1.8.14",),  # github.com/computational-cell-analytics/micro-sam
+    "micro-sam": ("micro-sam==1.8.14", "mobilesam-mirror==1.0.0"),  # github.com/computational-cell-analytics/micro-sam
     # The fork of CLAM (github.com/mahmoodlab/CLAM) on the package index
     "Mussel": ("mussel-pathology[torch-cpu]==1.5.0",),
 }
 NOT_COMPARED = {
-    "MONAI Label": "its models for clicks are of volumes, and their weights are downloaded from a hub",
+    "MONAI Label": "its models for clicks (volumes, nuclei, SAM 2) are downloaded from a hub",
     "CLAM itself": "not on the package index; its segmentation and patching are those of its fork Mussel",
 }
 TRAINED, TESTED, LONGER_SIDE = 200, 100, 256
@@ -135,7 +135,7 @@ class Bench:
                     try:
                         found[name].append(contenders[name]())
                     except UnavailableError as reason:
-                        if name not in PEERS:
+                        if name == OWN:
                             raise
                         failed[name] = str(reason)
         return {name: failed.get(name, found[name]) for name in contenders}
@@ -160,9 +160,10 @@ def _call(words: Sequence[object], variables: Mapping[str, str], limit_min: floa
     return done.stdout
 
 
-def named(program: str) -> str:
-    """Return a program with its version, as required."""
-    return f"{program} {PEERS[program][0].partition('==')[2]}"
+def named(contender: str) -> str:
+    """Return a program with its version, as required, and its variant."""
+    program = next(name for name in PEERS if contender.startswith(name))
+    return contender.replace(program, f"{program} {PEERS[program][0].partition('==')[2]}", 1)
 
 
 def failures(found: Mapping[str, list[Found] | str], task: str) -> Iterator[Row]:
@@ -261,11 +262,13 @@ def compare_clicks(bench: Bench, programs: Sequence[str]) -> Iterator[Row]:
     """Compare micro-sam: the seconds of clicks."""
     write_rgb(bench.folder / "photograph.png", photograph(600, 800))
     inputs: Found = {"image": str(bench.folder / "photograph.png"), "clicks": CLICKS}
-    peers = {name: partial(bench.run, name, "micro_sam_clicks", **inputs, architecture="vit_b") for name in programs}
+    (program,) = programs
+    peer = partial(bench.run, program, "micro_sam_clicks", **inputs)
+    peers = {f"{program} ViT-{kind}": partial(peer, architecture=f"vit_{kind.lower()}") for kind in ("B", "T")}
     found = bench.alternate({OWN: partial(bench.run, OWN, "own_clicks", **inputs), **peers})
     yield from failures(found, "a click")
-    how = "photograph of 600 x 800 pixels; time only: there ViT-B with random weights, since its own are downloaded"
-    for name in programs:
+    how = "photograph of 600 x 800 pixels; time only: random weights there, since its own are downloaded"
+    for name in peers:
         yield from compare_value(found, name, "first click on a photograph", "first", how)
         yield from compare_value(found, name, "each further click", "click", how, "ms")
         yield from compare_value(found, name, "clicks, peak memory", "memory", how, "MB")
@@ -382,6 +385,7 @@ def main() -> None:
     options = arguments()
     options.environments = options.environments.resolve()
     out = options.out or options.environments / "peers.md"
+    out.parent.mkdir(parents=True, exist_ok=True)
     what = f"{platform.machine()}, {options.threads} threads, torch {version('torch')}, {options.rounds} rounds"
     title = f"`python benchmarks/peers.py {' '.join(sys.argv[1:])}`, {datetime.now(UTC):%Y-%m-%d}: {what}."
     rows = []

@@ -26,7 +26,7 @@ CANVAS = (800, 1200)  # rows, columns of a jump
 ZOOMS = (0.02, 0.1, 0.3, 1.0)
 SIDE, MPP = 224, 0.5  # of a tile
 PATCH = 256  # of CLAM, the same scale
-NNUNET_EPOCHS = 20  # of the learning rate; their iterations fill the time
+NNUNET_EPOCHS = 10  # of the learning rate; their iterations fill the time
 Found = dict[str, Any]
 
 
