@@ -147,7 +147,7 @@ def torch_versions() -> list[str]:
 
 
 def _call(words: Sequence[object], variables: Mapping[str, str], limit_min: float, folder: Path | None = None) -> str:
-    """Run a command and return its output; raise ``UnavailableError`` with the last line if it fails."""
+    """Run a command and return its output; raise ``UnavailableError`` with its message if it fails."""
     command, how = [str(word) for word in words], {"capture_output": True, "text": True, "check": False}
     try:
         done = subprocess.run(command, env=variables, cwd=folder, timeout=60 * limit_min, **how)
@@ -155,7 +155,8 @@ def _call(words: Sequence[object], variables: Mapping[str, str], limit_min: floa
         raise UnavailableError(f"not finished within {limit_min:g} minutes") from None
     if done.returncode:
         print(done.stderr[-4000:], flush=True)
-        reason = (done.stderr.strip() or done.stdout.strip() or "no message").splitlines()[-1]
+        lines = (done.stderr.strip() or done.stdout.strip() or "no message").splitlines()
+        reason = next((line for line in reversed(lines) if "Error" in line), lines[-1])
         raise UnavailableError(f"exit code {done.returncode}: {reason[:200]}")
     return done.stdout
 

@@ -329,9 +329,9 @@ def nnunet_training(raw: str, images: str, minutes: float, threads: int) -> Foun
     trainer.network.eval()
     started = time.perf_counter()
     predictor = nnUNetPredictor(device=torch.device("cpu"), perform_everything_on_device=False, allow_tqdm=False)
-    managers = trainer.plans_manager, trainer.configuration_manager
+    managers, weights = (trainer.plans_manager, trainer.configuration_manager), [trainer.network.state_dict()]
     axes = trainer.inference_allowed_mirroring_axes
-    predictor.manual_initialization(trainer.network, *managers, None, about, "nnUNetTrainer", axes)
+    predictor.manual_initialization(trainer.network, *managers, weights, about, "nnUNetTrainer", axes)
     how = {"num_processes_preprocessing": 1, "num_processes_segmentation_export": 1}
     predictor.predict_from_files(images, str(here / "masks"), **how)
     predicted = time.perf_counter() - started
