@@ -291,6 +291,6 @@ def write_noise(path: Path, side: int, mpp: float) -> Path:
     with tifffile.TiffWriter(path, bigtiff=True) as tiff:
         for number, length in enumerate(sides):
             size = 1e4 / (mpp * 2**number)
-            more = {"subifds": len(sides) - 1} if number == 0 else {"subfiletype": 1}
-            tiff.write(tiles(length), shape=(length, length, 3), resolution=(size, size), **more, **how)
+            how["subfiletype"] = int(number > 0)  # levels are pages, which OpenSlide reads, too
+            tiff.write(tiles(length), shape=(length, length, 3), resolution=(size, size), **how)
     return path

@@ -1,7 +1,7 @@
-"""Tiles per second of ``slide`` compared with a plain forward loop and with TIAToolbox; alternating in one process.
+"""Tiles per second of ``slide`` compared with a plain forward loop; alternating in one process.
 
     taskset -c 0,1 python benchmarks/slide_throughput.py
-    python benchmarks/slide_throughput.py --peer-python PEERS/bin/python --architectures resnet18 --rounds 5
+    python benchmarks/slide_throughput.py --architectures resnet18 --rounds 5
     python benchmarks/slide_throughput.py --backends tile-demo resnet18 resnet50 --clock cpu
     python benchmarks/slide_throughput.py --memory 16384 131072
 
@@ -10,9 +10,7 @@ The slide is a JPEG pyramid of noise at 0.5 micrometers per pixel, all of it tis
 * ``slide``: the analysis as run by the command, from the file to ``result.json``; the model is already loaded;
 * ``loop``: the same network on the same tiles in RAM, normalized, in the same precision and layout; on a GPU with the
   copies to it;
-* ``usual``: the same with the network as of timm, in bfloat16 and channels_last, without folding;
-* ``tiatoolbox``: its ``PatchPredictor`` with the same weights on the same file, in a separate process
-  (``--peer-python``, with the extra ``peers`` installed), with imports and model already loaded.
+* ``usual``: the same with the network as of timm, in bfloat16 and channels_last, without folding.
 
 The exit code is 1 if a median ratio is below its limit (``--at-least``). ``--clock cpu`` counts processor time, for a
 machine with other work; it does not include waiting. ``--backends`` instead compares ONNX Runtime with torch: whole
@@ -27,7 +25,6 @@ import argparse
 import json
 import os
 import statistics
-import subprocess
 import sys
 import tempfile
 import threading
@@ -64,63 +61,8 @@ from napari_melanoma.slides.reading.opening import open_slide
 from napari_melanoma.slides.tile_models import TileModel, TileModelInfo, TorchPasses
 
 TILE, MPP = 224, 0.5
-AT_LEAST = {"resnet18": {"loop": 0.92, "tiatoolbox": 2.0}, "resnet50": {"loop": 0.90, "tiatoolbox": 4.0}}
+AT_LEAST = {"resnet18": {"loop": 0.92}, "resnet50": {"loop": 0.90}}
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-PEER = """
-import json, os, sys, time, warnings
-warnings.simplefilter("ignore")
-import torch, timm
-from tiatoolbox import logger
-from tiatoolbox.models.engine.patch_predictor import PatchPredictor
-from tiatoolbox.models.models_abc import ModelABC
-logger.setLevel("ERROR")
-requested = json.loads(sys.argv[1])
-
-class Network(ModelABC):
-    def __init__(self):
-        super().__init__()
-        self.network = timm.create_model(requested["architecture"], num_classes=2)
-        self.network.load_state_dict(torch.load(requested["weights"], weights_only=True))
-
-    def forward(self, images):
-        return self.network(images).softmax(1)
-
-    @staticmethod
-    def infer_batch(model, batch, *, device):
-        mean, std = (torch.tensor(requested[name]).view(1, 3, 1, 1) for name in ("mean", "std"))
-        images = batch.to(device).permute(0, 3, 1, 2).float() / 255
-        with torch.inference_mode():
-            found = model((images - mean) / std)
-        return found.cpu().numpy()
-
-    @staticmethod
-    def preproc(image):
-        return image
-
-    @staticmethod
-    def postproc(image):
-        return image
-
-def cpu():
-    return sum(os.times()[:4])
-
-how = {"batch_size": requested["batch_size"], "num_workers": requested["workers"], "device": "cpu", "verbose": False}
-predictor = PatchPredictor(Network().eval(), **how)
-for line in sys.stdin:
-    started, processor = time.perf_counter(), cpu()
-    out = predictor.run(
-        [requested["slide"]], patch_mode=False, patch_input_shape=(requested["tile"],) * 2,
-        stride_shape=(requested["tile"],) * 2,
-        input_resolutions=[{"units": "mpp", "resolution": requested["mpp"]}], save_dir=line.strip(), overwrite=True,
-        output_type="zarr", auto_get_mask=False, return_probabilities=True)
-    import zarr
-    path = next(iter(out.values())) if isinstance(out, dict) else out
-    group = zarr.open(str(path), mode="r")
-    tiles = int(group["coordinates"].shape[0])
-    took = {"wall": time.perf_counter() - started, "cpu": cpu() - processor}
-    sys.stdout.write(json.dumps({"tiles": tiles, **took}) + "\\n")
-    sys.stdout.flush()
-"""
 
 
 class Answering(nn.Module):
@@ -142,9 +84,6 @@ class Contest:
         torch.manual_seed(0)
         self.arguments, self.slide, self.folder = options, slide, folder
         network = Answering(timm.create_model(architecture, num_classes=2)).eval()
-        self.weights = folder / f"{architecture}.pt"
-        torch.save(network.network.state_dict(), self.weights)
-        self.architecture = architecture
         info = TileModelInfo(architecture, "classification", ("a", "b"), TILE, MPP, MEAN, STD, fingerprint="random")
         self.passes = TorchPasses(info, network, options.device)
         self.model = TileModel(info, self.passes, options.batch_size)
@@ -152,13 +91,11 @@ class Contest:
         self.usual = self.usual.to(options.device, memory_format=torch.channels_last)
         self.options = SlideOptions(tissue_mask=folder / "tissue.png", min_tissue=0, batch_size=options.batch_size)
         self.tiles = self._tiles_in_ram()
-        self.peer = self._start_peer() if options.peer_python else None
 
     def contenders(self) -> dict[str, Callable[[], tuple[int, float]]]:
         """Return the contenders by name, each returning tiles and seconds."""
         found = {"slide": self.run_slide, "loop": lambda: self.run_loop(self.passes._network)}
-        found["usual"] = lambda: self.run_loop(self.usual)
-        return {**found, "tiatoolbox": self.run_peer} if self.peer else found
+        return {**found, "usual": lambda: self.run_loop(self.usual)}
 
     def run_slide(self) -> tuple[int, float]:
         """Analyze the file, from opening it to the last result."""
@@ -173,20 +110,6 @@ class Contest:
                 found = network(batch.to(self.arguments.device, non_blocking=True))
             found.cpu()
         return sum(len(batch) for batch in self.tiles), seconds()
-
-    def run_peer(self) -> tuple[int, float]:
-        """Analyze the file in the other process."""
-        assert self.peer is not None
-        assert self.peer.stdin is not None
-        assert self.peer.stdout is not None
-        with tempfile.TemporaryDirectory(dir=self.folder) as out:
-            self.peer.stdin.write(f"{out}\n")
-            self.peer.stdin.flush()
-            line = self.peer.stdout.readline()
-        if not line:
-            raise SystemExit("TIAToolbox ended without a result; see its output above.")
-        found = json.loads(line)
-        return found["tiles"], found[self.arguments.clock]
 
     def _tiles_in_ram(self) -> list[torch.Tensor]:
         """All tiles as network inputs, in batches."""
@@ -212,13 +135,6 @@ class Contest:
                 batch = normalized.contiguous(memory_format=torch.channels_last)
                 batches.append(batch.pin_memory() if self.arguments.device == "cuda" else batch)
         return batches
-
-    def _start_peer(self) -> subprocess.Popen[str]:
-        """Start the other program, which loads in parallel."""
-        values = {"architecture": self.architecture, "weights": str(self.weights), "slide": str(self.slide)}
-        how = {"batch_size": self.options.batch_size, "workers": self.arguments.peer_workers, "tile": TILE, "mpp": MPP}
-        words = [str(self.arguments.peer_python), "-c", PEER, json.dumps({**values, **how, "mean": MEAN, "std": STD})]
-        return subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
     def _timed(self) -> Timed:
         """Measure with the selected clock."""
@@ -253,15 +169,11 @@ def compete(options: argparse.Namespace, slide: Path, folder: Path) -> bool:
         for number in range(options.rounds + 1):
             order = list(contenders) if number % 2 else list(reversed(contenders))
             for name in order:
-                if name == "tiatoolbox" and not 0 < number <= options.peer_rounds:
-                    continue
                 tiles, seconds = contenders[name]()
                 if number:  # the first round is a warm-up
                     speeds[name].append(tiles / seconds)
             if number:
                 print(architecture, {name: round(found[-1], 1) for name, found in speeds.items() if found}, flush=True)
-        if contest.peer:
-            contest.peer.kill()
         met &= _report(architecture, contest, speeds, options)
     return met
 
@@ -357,7 +269,7 @@ def measure_memory(options: argparse.Namespace, folder: Path) -> None:
 def _peak_of(options: argparse.Namespace, slide: Path, folder: Path) -> dict[str, float]:
     """Analyze a slide for a while, and monitor this process."""
     run, done = RunContext(), threading.Event()
-    options.loop_batches, options.peer_python = 1, None
+    options.loop_batches = 1
     contest = Contest(options, options.architectures[0], slide, folder)
     contest.run_loop(contest.passes._network)
     process, highest, tiles = psutil.Process(), [0], [0]
@@ -400,9 +312,6 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--batch-size", type=int, default=32)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--loop-batches", type=int, default=64, help="greatest number of batches in RAM")
-    parser.add_argument("--peer-python", type=Path, default=None, help="interpreter with the extra 'peers'")
-    parser.add_argument("--peer-rounds", type=int, default=1, help="rounds with the slower peer")
-    parser.add_argument("--peer-workers", type=int, default=0, help="reading processes of the peer")
     parser.add_argument("--clock", choices=["wall", "cpu"], default="wall")
     parser.add_argument(
         "--at-least", action=argparse.BooleanOptionalAction, default=True, help="fail if a ratio is below its limit"
