@@ -74,9 +74,7 @@ class Editor(QWidget):
     @property
     def control(self) -> QWidget:
         """The widget that gets the focus and the names of the field."""
-        first = self._row.itemAt(0).widget()
-        assert isinstance(first, QWidget)
-        return first
+        return next(child for child in self.children() if isinstance(child, QWidget))
 
     @property
     def controls(self) -> list[QWidget]:

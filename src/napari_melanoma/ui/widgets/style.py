@@ -6,8 +6,7 @@ import html
 from bisect import bisect
 from collections.abc import Iterable
 from itertools import pairwise
-from operator import itemgetter
-from typing import TYPE_CHECKING, NamedTuple, TypeVar, cast
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from qtpy.compat import isalive
 from qtpy.QtCore import QEvent, QObject, QPoint, QSize, Qt, QTimer, Signal
@@ -22,10 +21,8 @@ from qtpy.QtWidgets import (
     QComboBox,
     QFormLayout,
     QFrame,
-    QGridLayout,
     QHBoxLayout,
     QLabel,
-    QLayout,
     QListWidget,
     QPushButton,
     QScrollArea,
@@ -92,6 +89,7 @@ TALL = "Xµ·"  # some fonts lack characters, and those of others are taller
 NO_LIMIT_PX = 16_777_215  # Qt's QWIDGETSIZE_MAX
 READING = "Reading ..."
 REST_MS = 100  # without a change of its layout, after which content is at rest
+ROW_TOLERANCE_PX = 6  # between the middles of controls in one row
 HOVER_EVENTS = (QEvent.Type.HoverEnter, QEvent.Type.HoverMove, QEvent.Type.HoverLeave)
 HEIGHT_EVENTS = (QEvent.Type.FontChange, QEvent.Type.StyleChange, QEvent.Type.ContentsRectChange)
 
@@ -284,35 +282,28 @@ class _ScrollArea(QScrollArea):
 
 
 def _list_controls(widget: QWidget) -> list[QWidget]:
-    """Return what the tab key reaches in a widget, in the order of its layouts, as the eye sees it."""
+    """Return what the tab key reaches in a widget, by its place: from top to bottom, in a row from left to right.
+
+    Items of layouts are not asked: PySide6 keeps them after Qt has deleted them, and takes later objects for them.
+    """
     found = [widget] if widget.focusPolicy() & Qt.FocusPolicy.TabFocus else []
     if isinstance(widget, QScrollArea):
         parts = [page] if (page := widget.widget()) is not None else []
     elif isinstance(widget, (QAbstractSpinBox, QComboBox, QAbstractScrollArea)):
         parts = []  # Qt's own
     else:
-        children = [child for child in widget.children() if isinstance(child, QWidget) and not child.isWindow()]
-        placed = _list_placed(layout) if (layout := widget.layout()) is not None else []
-        parts = [*placed, *(child for child in children if child not in placed)]
-    return found + [control for part in parts for control in _list_controls(part)]
+        parts = [child for child in widget.children() if isinstance(child, QWidget) and not child.isWindow()]
+    rows: list[list[QWidget]] = []
+    for part in sorted(parts, key=_find_middle):
+        if not rows or _find_middle(part) > _find_middle(rows[-1][0]) + ROW_TOLERANCE_PX:
+            rows.append([])
+        rows[-1].append(part)
+    ordered = [part for row in rows for part in sorted(row, key=QWidget.x)]
+    return found + [control for part in ordered for control in _list_controls(part)]
 
 
-def _list_placed(layout: QLayout) -> list[QWidget]:
-    """Return the widgets of a layout and of those in it, from top to bottom."""
-    items = [layout.itemAt(index) for index in range(layout.count())]
-    if isinstance(layout, QGridLayout):
-        places = [cast("tuple[int, ...]", layout.getItemPosition(index)) for index in range(layout.count())]
-        items = [item for _, item in sorted(zip(places, items, strict=True), key=itemgetter(0))]
-    elif isinstance(layout, QFormLayout):
-        roles = (QFormLayout.ItemRole.SpanningRole, QFormLayout.ItemRole.LabelRole, QFormLayout.ItemRole.FieldRole)
-        items = [item for row in range(layout.rowCount()) for role in roles if (item := layout.itemAt(row, role))]
-    found: list[QWidget] = []
-    for item in items:
-        if item is not None and (widget := item.widget()) is not None:
-            found.append(widget)
-        elif item is not None and (inner := item.layout()) is not None:
-            found += _list_placed(inner)
-    return found
+def _find_middle(widget: QWidget) -> int:
+    return widget.geometry().center().y()
 
 
 def scroll_area(page: QWidget, name: str, height: int = 0) -> QScrollArea:
@@ -364,8 +355,7 @@ class KeptRoom(QFrame):
     @property
     def is_waiting(self) -> bool:
         """Whether the content is to come; the widgets of other images are hidden."""
-        items = (self.content.layout().itemAt(index) for index in range(self.content.layout().count()))
-        return all(item.widget().isHidden() for item in items)
+        return all(child.isHidden() for child in self.content.children() if isinstance(child, QWidget))
 
     def add_widget(self, widget: QWidget) -> None:
         """Add a widget at the end of the content."""
