@@ -43,6 +43,7 @@ def main() -> int:
     """Print a line of JSON for each slide."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--sides", type=int, nargs="+", default=[16384, 131072], help="of the slides, in pixels")
+    parser.add_argument("--slides", type=Path, nargs="+", default=[], help="files of square slides instead")
     parser.add_argument("--strokes", type=int, default=40)
     parser.add_argument("--views", type=int, default=20)
     parser.add_argument("--pause", type=float, default=1.0, help="seconds between strokes")
@@ -52,8 +53,10 @@ def main() -> int:
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as name:
         folder = Path(name)
         os.environ |= {variable: str(folder / variable) for variable in ("XDG_DATA_HOME", "XDG_CONFIG_HOME")}
-        for side in options.sides:
+        for side in options.sides if not options.slides else ():
             exceeded |= measure(write_noise(folder / f"noise-{side}.tif", side, MPP), side, options)
+        for path in options.slides:
+            exceeded |= measure(path, read_side(path), options)
     return int(exceeded)
 
 
@@ -63,7 +66,7 @@ def measure(path: Path, side: int, options: argparse.Namespace) -> bool:
     first, *others = list_views(side, options.views + 1)
     bench.look_at(first)
     bench.paint()  # the first class alone has no map
-    start = {"first": bench.time_stroke()}
+    start = {"first": [bench.time_stroke()]}
     before = bench.memory_mb()
     if side <= SMALL:
         bench.loop.set_paused(True)
@@ -75,15 +78,23 @@ def measure(path: Path, side: int, options: argparse.Namespace) -> bool:
     bench.rest(options.follow)
     report: dict[str, Any] = {"side": side, "strokes": len(seconds["known"]), "views": len(seconds["new"])}
     for name, times in (start | seconds).items():
-        values = np.atleast_1d(times)
-        if len(values):
-            report |= {f"{name}_p50_s": np.median(values), f"{name}_p95_s": np.quantile(values, 0.95)}
+        for column, clock in enumerate(("s", "processor_s") if times else ()):
+            values = np.array(times)[:, column]
+            report |= {f"{name}_p50_{clock}": np.median(values), f"{name}_p95_{clock}": np.quantile(values, 0.95)}
     report |= {"memory_start_mb": before, "memory_peak_mb": max(bench.memory), "memory_end_mb": bench.memory_mb()}
     report |= {"blocks": bench.loop.done, "of": bench.loop.total, "load": os.getloadavg()[0]}
     sys.stdout.write(json.dumps({key: round(float(value or 0), 2) for key, value in report.items()}) + "\n")
     sys.stdout.flush()
     bench.viewer.close()
     return any(report.get(f"{name}_p95_s", 0) > limit for name, limit in LIMITS_S.items())
+
+
+def read_side(path: Path) -> int:
+    """Return the side of a slide in pixels."""
+    from napari_melanoma.slides.reading.opening import open_slide
+
+    with open_slide(path) as slide:
+        return slide.info.levels[0].height
 
 
 def list_views(side: int, count: int) -> list[tuple[float, float]]:
@@ -161,8 +172,8 @@ class PaintBench:
         self.session.painted.apply(add_stroke(Stroke(f"{self.painted}", name, "brush", corners, RADIUS_PX)))
         self.painted += 1
 
-    def time_stroke(self, pause: float = 0.0) -> float:
-        """Paint a stroke; return the seconds until the map of the view is shown."""
+    def time_stroke(self, pause: float = 0.0) -> tuple[float, float]:
+        """Paint a stroke; return the seconds until the map of the view is shown, and those of the processor."""
         from qtpy.QtWidgets import QApplication
 
         from napari_melanoma.slides.tissue_classifier.cells import CellGrid, list_cells
@@ -171,12 +182,12 @@ class PaintBench:
         grid = CellGrid.plan(self.session.slide.info, 1.0)
         cells = grid.cells_in(self.loop.make_request().view)
         view = {tuple(block) for block in grid.blocks_of(list_cells(cells)).tolist()}
-        previous, began = self.loop.fit, time.perf_counter()
+        previous, began, processor = self.loop.fit, time.perf_counter(), time.process_time()
         self.paint()
         self.shown = set()
         wait(lambda: self.loop.fit not in (None, previous) and view <= self.shown)
         QApplication.processEvents()  # draws the map
-        return time.perf_counter() - began
+        return time.perf_counter() - began, time.process_time() - processor
 
     def rest(self, seconds: float) -> None:
         """Process Qt events for a while."""
