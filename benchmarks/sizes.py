@@ -197,7 +197,12 @@ def list_slide_runs(side: int, folder: Path) -> list[Row]:
     ]
     printed = run_script(here / "paint_latency.py", "--slides", path, "--strokes", 12, "--views", 10, "--follow", 5)
     figures = json.loads(printed.splitlines()[-1])
-    for name, what in (("first", "first map"), ("known", "stroke, features known"), ("new", "stroke, view not seen")):
+    for name, what in (
+        ("first", "first map"),
+        ("known", "stroke, features known"),
+        ("new", "stroke right after a jump"),
+        ("seen", "stroke 3 s after a jump"),
+    ):
         for share, kind in (("p50", "median"), ("p95", "95th percentile")):
             values = [figures.get(f"{name}_{share}_{clock}") for clock in ("s", "processor_s")]
             if values[0] is not None and not (name == "first" and share == "p95"):  # there is only one first map
