@@ -207,7 +207,8 @@ def list_slide_runs(side: int, folder: Path) -> list[Row]:
             values = [figures.get(f"{name}_{share}_{clock}") for clock in ("s", "processor_s")]
             if values[0] is not None and not (name == "first" and share == "p95"):  # there is only one first map
                 rows.append(Row(what if name == "first" else f"{what}, {kind}", *values))
-    print(f"painting: {figures['memory_start_mb']:.0f} MB, at most {figures['memory_peak_mb']:.0f} MB")
+    memory = [figures[f"memory_{when}_mb"] for when in ("start", "peak")]
+    sys.stderr.write(f"painting: {memory[0]:.0f} MB, at most {memory[1]:.0f} MB\n")
     return rows
 
 
