@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import pickle
 import re
 import time
@@ -9,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from napari_melanoma.core import parsing
 from napari_melanoma.core.config import Config, read_toml
 from napari_melanoma.core.errors import ConfigError, InputError, MalformedFile
 from napari_melanoma.core.parsing import (
@@ -31,7 +33,9 @@ BAD_JSON = [
     ("a number of 5,000 digits", b'{"a": ' + b"9" * 5000 + b"}", "more than 64 bits"),
     ("a number of 400 digits", b"[" + b"9" * 400 + b"]", "more than 64 bits"),
     ("2 to the power of 64", b"[18446744073709551616]", "more than 64 bits"),
+    ("a long number after long decimals", b"[0.%s, -%s]" % (b"1" * 30, b"9" * 30), "more than 64 bits"),
     ("a float beyond the largest", b"[1e999]", "too large"),
+    ("a float with many digits", b"[0.%se+999]" % (b"1" * 30), "too large"),
     ("a float beyond the largest at the end", b"-1e999", "too large"),
     ("a float beyond the largest in an object", b'{"a": 1.5E+999 }', "too large"),
     ("the same with leading zeros", b"[1e0999]", "too large"),
@@ -99,6 +103,18 @@ def test_json_that_breaks_parsers_is_one_error(tmp_path, content, words):
 @pytest.mark.parametrize(("content", "value"), [case[1:] for case in GOOD_JSON], ids=[case[0] for case in GOOD_JSON])
 def test_unusual_json_is_read(content, value):
     assert value is None or parse_json(content, "some.json") == value
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["[0.0012345678901234567]", '["12345678901234567890"]', '{"id": "a12345678901234567890"}', '{"id": "4e1234c-0"}'],
+)
+def test_decimals_and_identifiers_are_left_to_the_fast_parser(text, monkeypatch):
+    def refuse(digits):
+        raise AssertionError(f"{digits} was parsed by our own function, which takes 20 times as long")
+
+    monkeypatch.setattr(parsing, "_parse_float", refuse)
+    assert parse_json(text, "some.json") == json.loads(text)
 
 
 @pytest.mark.parametrize(("content", "words"), [case[1:] for case in BAD_TOML], ids=[case[0] for case in BAD_TOML])

@@ -24,10 +24,12 @@ MAX_JSON_BYTES = 256 * 1024**2
 MAX_TOML_BYTES = 256 * 1024  # for a recipe or options; tomllib takes up to a second for it
 MAX_DEPTH = 100  # nested levels; in QuPath's files each generation of child objects takes two
 LARGEST_INTEGER = 2**64
-# With each digit as a zero, so that literals find them. Hexadecimal identifiers contain parts such as 4e123, too.
-_DIGITS_AS_ZEROS = bytes.maketrans(b"123456789", b"0" * 9)
-_LONG_INTEGER = b"0" * 19
-_LONG_EXPONENTS = b"0e000", b"0e+000", b"0E000", b"0E+000"
+# With each digit as a zero and without plus, so that literals find them: each search of 90 MB takes 0.1 s. Hexadecimal
+# identifiers contain parts such as 4e123, too.
+_DIGITS_AS_ZEROS = bytes.maketrans(b"123456789E", b"0" * 9 + b"e")
+_LONG_INTEGER, _DIGITS = b"0" * 19, re.compile(rb"0*")
+_NOT_BEFORE_INTEGER = b'."abcdefABCDF'  # but before decimals, and in texts
+_LONG_EXPONENT = b"0e000"
 _REST_OF_EXPONENT = re.compile(rb"0*(?=[\s,\]}]|$)")
 _SUSPECT_TEXT = re.compile(r"\\u[dD][89a-fA-F]")
 _QUOTED = re.compile(r"\"[^\"\\\n]*(?:\\.[^\"\\\n]*)*\"|'[^'\n]*'")
@@ -150,16 +152,19 @@ def _decode(text: str | bytes, where: str) -> str:
 
 def _may_overflow(text: str) -> bool:
     """Whether a text contains what may be a number of more than 64 bits."""
-    zeros = text.encode("utf-8", "surrogatepass").translate(_DIGITS_AS_ZEROS)
-    if _LONG_INTEGER in zeros:
-        return True
-    for exponent in _LONG_EXPONENTS:
-        start = zeros.find(exponent)
-        while start >= 0:
-            end = start + len(exponent)
-            if _REST_OF_EXPONENT.match(zeros, end):
-                return True
-            start = zeros.find(exponent, end)
+    zeros = text.encode("utf-8", "surrogatepass").translate(_DIGITS_AS_ZEROS, b"+")
+    start = zeros.find(_LONG_INTEGER)
+    while start >= 0:
+        if not start or zeros[start - 1] not in _NOT_BEFORE_INTEGER:
+            return True
+        rest = _DIGITS.match(zeros, start)
+        start = zeros.find(_LONG_INTEGER, rest.end() if rest else len(zeros))
+    start = zeros.find(_LONG_EXPONENT)
+    while start >= 0:
+        end = start + len(_LONG_EXPONENT)
+        if _REST_OF_EXPONENT.match(zeros, end):
+            return True
+        start = zeros.find(_LONG_EXPONENT, end)
     return False
 
 

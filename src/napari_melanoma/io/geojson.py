@@ -243,8 +243,9 @@ def read_features(content: Any, path: Path, origin: Origin = CANVAS) -> GeoJsonC
     annotations: list[Annotation] = []
     omitted: list[tuple[str, str]] = []
     unread: list[Any] = []
+    file = str(path)
     for name, feature in _list_nested(to_canvas(_list_features(content, path), origin), "feature {}"):
-        where = f"{path}: {name}"
+        where = f"{file}: {name}"
         if isinstance(feature, dict) and "geometry" in feature and feature["geometry"] is None:  # valid in GeoJSON
             omitted.append((name, "no geometry"))
             unread.append(_without_children(feature))
@@ -367,7 +368,11 @@ def _read_annotation(feature: dict[str, Any], polygons: tuple[Polygon, ...], whe
         )
     class_name, color = read_classification(properties.get("classification"))
     identity = str(feature.get("id") or "")
-    kind = next((properties[key] for key in _TYPE_KEYS if isinstance(properties.get(key), str)), "")
+    kind = ""
+    for key in _TYPE_KEYS:
+        if isinstance(value := properties.get(key), str):
+            kind = value
+            break
     return Annotation(
         polygons,
         class_name,
@@ -376,10 +381,17 @@ def _read_annotation(feature: dict[str, Any], polygons: tuple[Polygon, ...], whe
         _read_measurements(properties.get("measurements"), where),
         kind or _TYPE_IDS.get(identity, "annotation"),
         identity,
-        {key: _list_rings(value) for key, value in properties.items() if key not in _PROPERTY_KEYS},
-        {key: value for key, value in feature["geometry"].items() if key not in _GEOMETRY_KEYS},
-        {key: _list_rings(value) for key, value in feature.items() if key not in _FEATURE_KEYS},
+        _list_others(properties, _PROPERTY_KEYS),
+        _list_others(feature["geometry"], _GEOMETRY_KEYS),
+        _list_others(feature, _FEATURE_KEYS),
     )
+
+
+def _list_others(members: dict[str, Any], known: set[str]) -> dict[str, Any]:
+    """Return the members that ``Annotation`` has no fields for, with their rings as lists."""
+    if members.keys() <= known:  # of nearly all features
+        return {}
+    return {key: _list_rings(value) for key, value in members.items() if key not in known}
 
 
 def _read_polygons(geometry: dict[str, Any], where: str) -> tuple[list[Polygon], list[tuple[str, dict[str, Any]]]]:

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from napari_melanoma.core.context import Cancelled, RunContext
 from napari_melanoma.core.geometry import Box
+from napari_melanoma.io.results import TISSUE, write_mask
 from napari_melanoma.slides.reading.opening import open_slide
 from napari_melanoma.slides.reading.slide import Slide
+from napari_melanoma.slides.tissue import tissue_of_overview
+from napari_melanoma.slides.tissue_classifier import feature_store
 from napari_melanoma.slides.tissue_classifier.cells import BLOCK_CELLS, MARGIN_CELLS, list_cells
-from napari_melanoma.slides.tissue_classifier.feature_store import BlockCache, SlideFeatures
+from napari_melanoma.slides.tissue_classifier.feature_store import BlockCache, SlideFeatures, TissueMask
 
 SIDE = 2304  # at 1 um per pixel: 4.5 blocks
 
@@ -100,6 +106,28 @@ def test_progress_counts_the_blocks_with_tissue(slide: Slide, tmp_path: Path) ->
     assert 0 < total <= np.prod(features.grid.blocks.shape)
     features.compute(features.tissue_blocks[:2], RunContext())
     assert features.progress == (2, total)
+
+
+def test_tissue_is_detected_once_for_all_sources_and_read_again_if_corrected(
+    slide: Slide, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, detected = tmp_path / "out", []
+
+    def detect(*arguments: Any) -> tuple[np.ndarray, tuple[str, ...]]:
+        detected.append(arguments)
+        time.sleep(0.05)  # in which the other thread requests it, too
+        return tissue_of_overview(*arguments)
+
+    monkeypatch.setattr(feature_store, "tissue_of_overview", detect)
+    tissue = TissueMask(slide, folder)
+    stores = [SlideFeatures.open(slide, MeanColor(name), folder, None, tissue) for name in "01"]
+    with ThreadPoolExecutor(2) as pool:
+        first, second = pool.map(lambda features: features.tissue_blocks, stores)
+    np.testing.assert_array_equal(first, second)
+    assert len(detected) == 1
+    write_mask(folder / TISSUE, np.zeros((64, 64), bool))
+    assert not len(SlideFeatures.open(slide, MeanColor("2"), folder, None, tissue).tissue_blocks)
+    assert len(detected) == 1
 
 
 def test_finished_blocks_are_kept_if_cancelled(slide: Slide, tmp_path: Path) -> None:

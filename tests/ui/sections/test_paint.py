@@ -135,6 +135,18 @@ def test_strokes_make_a_map_that_follows_them_and_are_restored(painting, slide_p
     person.until(lambda: "Melanoma" in shown_map(person))
 
 
+def test_features_of_the_view_are_computed_once_a_class_is_selected(painting):
+    person, loop = painting, opened(painting).loop
+    features = opened(person)._memory.features
+    assert not features._stores
+    opened(person).view.class_list.select_class(2)
+    person.waits()
+    (stored,) = features._stores.values()
+    assert len(stored.known_blocks) == np.prod(stored.grid.blocks.shape)  # all of the slide is in view
+    assert loop.fit is None
+    assert not shown_map(person)
+
+
 def test_tools_erase_and_another_layer_ends_the_tool(painting):
     person, dock = painting, painting.dock
     paints(person, PALE, 1, "polygon", end=(PALE[0] + 100, PALE[1] + 100))

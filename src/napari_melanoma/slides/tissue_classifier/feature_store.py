@@ -26,7 +26,7 @@ from pydantic import Field
 from napari_melanoma.core.channel_choice import ChannelChoice
 from napari_melanoma.core.config import Config
 from napari_melanoma.core.context import NULL_CONTEXT, Progress, RunContext, usable_cores
-from napari_melanoma.core.files import atomic_folder, remove_folder, temporary_prefix
+from napari_melanoma.core.files import FileStamp, atomic_folder, file_stamp, remove_folder, temporary_prefix
 from napari_melanoma.core.geometry import Box, MapPlacement, PixelSize
 from napari_melanoma.core.locks import hold_lock
 from napari_melanoma.io.formats import DAMAGE_ERRORS
@@ -120,6 +120,33 @@ class BlockCache:
         self._bytes -= 0 if values is None else values.nbytes
 
 
+class TissueMask:
+    """The tissue of a slide, which the stores of several sources share; safe to use from several threads.
+
+    It is that of the mask in the result folder, or detected, which takes seconds: once, also if several threads wait.
+    """
+
+    def __init__(self, slide: Slide, folder: Path) -> None:
+        self._slide, self._path = slide, folder / TISSUE
+        self._lock = Lock()
+        self._stamp: FileStamp | None = None
+        self._mask: NDArray[np.bool_] | None = None
+
+    def read(self) -> NDArray[np.bool_]:
+        """Return the mask, bool (row, column) of an overview; the file is read again if it has changed."""
+        with self._lock:
+            stamp = file_stamp(self._path)
+            if self._mask is None or stamp != self._stamp:
+                self._mask, self._stamp = self._read_or_detect(), stamp
+            return self._mask
+
+    def _read_or_detect(self) -> NDArray[np.bool_]:
+        if self._path.is_file():
+            return read_mask(self._path)
+        info = self._slide.info
+        return tissue_of_overview(info, read_overview(self._slide), TissueConfig(), info.pixel_size)[0]
+
+
 class SlideFeatures:
     """The features of the cells of an open slide; safe to use from several threads.
 
@@ -127,12 +154,18 @@ class SlideFeatures:
     """
 
     def __init__(
-        self, slide: Slide, source: FeatureSource, grid: CellGrid, folder: Path, cache: BlockCache | None = None
+        self,
+        slide: Slide,
+        source: FeatureSource,
+        grid: CellGrid,
+        folder: Path,
+        cache: BlockCache | None = None,
+        tissue: TissueMask | None = None,
     ) -> None:
         self.grid = grid
         self.source = source
         self.slide = slide
-        self._folder = folder
+        self._tissue = tissue or TissueMask(slide, folder)
         self._spec = _describe(slide, source, grid)
         name = re.sub(r"[^\w.+-]+", "-", source.name)  # Windows allows no colon, as in timm:NAME
         self._path = folder / FEATURES / f"{name}-{self._spec.key}.zarr"
@@ -145,18 +178,23 @@ class SlideFeatures:
 
     @classmethod
     def open(
-        cls, slide: Slide, source: FeatureSource, folder: Path | None = None, cache: BlockCache | None = None
+        cls,
+        slide: Slide,
+        source: FeatureSource,
+        folder: Path | None = None,
+        cache: BlockCache | None = None,
+        tissue: TissueMask | None = None,
     ) -> SlideFeatures:
         """Open the features of a slide, which is read as RGB; nothing is computed.
 
         ``folder``: the result folder of the slide; without it, features are stored until this object is closed.
-        ``cache``: of the blocks in memory, if stores share it.
+        ``cache``: of the blocks in memory, and ``tissue``: that of the slide, if stores share them.
 
         Raises ``ScaleMissing`` if the pixel size of the slide is unknown.
         """
         grid = CellGrid.plan(slide.info, source.mpp)
         if folder is not None:
-            return cls(slide, source, grid, folder, cache)
+            return cls(slide, source, grid, folder, cache, tissue)
         temporary = TemporaryDirectory(prefix=temporary_prefix(FEATURES), ignore_cleanup_errors=True)
         features = cls(slide, source, grid, Path(temporary.name), cache)
         features._temporary = temporary
@@ -185,17 +223,8 @@ class SlideFeatures:
 
     @cached_property
     def tissue_blocks(self) -> NDArray[np.int32]:
-        """The blocks that an analysis with default options predicts, int32 (block, 2): those with enough tissue.
-
-        Tissue is that of the mask in the result folder, or detected.
-        """
-        size = self.slide.info.levels[0]
-        path = self._folder / TISSUE
-        if path.is_file():
-            mask = read_mask(path)
-        else:
-            overview = read_overview(self.slide)
-            mask, _ = tissue_of_overview(self.slide.info, overview, TissueConfig(), self.slide.info.pixel_size)
+        """The blocks that an analysis with default options predicts, int32 (block, 2): those with enough tissue."""
+        size, mask = self.slide.info.levels[0], self._tissue.read()
         place = MapPlacement.from_thumbnail(mask.shape, (size.height, size.width), self.slide.info.pixel_size)
         share = tissue_share(self.grid.blocks.without_margin, mask, place)
         return np.argwhere(has_enough_tissue(share, MIN_TISSUE)).astype(np.int32)

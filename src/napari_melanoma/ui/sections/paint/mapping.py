@@ -30,7 +30,7 @@ from napari_melanoma.slides.tissue_classifier.classifier import (
     join_painted,
 )
 from napari_melanoma.slides.tissue_classifier.feature_sources import FeatureSource, open_feature_source
-from napari_melanoma.slides.tissue_classifier.feature_store import BlockCache, SlideFeatures
+from napari_melanoma.slides.tissue_classifier.feature_store import BlockCache, SlideFeatures, TissueMask
 from napari_melanoma.slides.tissue_classifier.fitting import (
     KINDS,
     CellClassifier,
@@ -86,6 +86,7 @@ class FeatureCache:
     def __init__(self) -> None:
         self._blocks = BlockCache()
         self._stores: dict[tuple[str, PixelSize | None, str], SlideFeatures] = {}
+        self._tissue: dict[tuple[str, PixelSize | None], TissueMask] = {}
         self._lock = Lock()
 
     def get(self, slide: PaintedSlide, source: str) -> SlideFeatures:
@@ -96,7 +97,8 @@ class FeatureCache:
             if key not in self._stores:
                 has_other_scale = slide.pixel_size != slide.slide.info.pixel_size
                 opened = open_slide(slide.slide.info.path, slide.pixel_size) if has_other_scale else slide.slide
-                self._stores[key] = SlideFeatures.open(opened, opened_source, slide.folder, self._blocks)
+                tissue = self._tissue.setdefault(key[:2], TissueMask(opened, slide.folder))
+                self._stores[key] = SlideFeatures.open(opened, opened_source, slide.folder, self._blocks, tissue)
             return self._stores[key]
 
     def release(self, identity: str) -> None:
@@ -104,6 +106,7 @@ class FeatureCache:
         with self._lock:
             for key in [key for key in self._stores if key[0] == identity]:
                 self._stores.pop(key).close()
+            self._tissue = {key: tissue for key, tissue in self._tissue.items() if key[0] != identity}
 
 
 class Choice(NamedTuple):

@@ -127,6 +127,7 @@ class PaintSection(SlideSection):
         self.view = PaintView(services.settings, services.icons, self.similar, self.suggestions)
         self.add(self.view)
         self._tool_name = ""  # empty if no tool is active
+        self._is_class_selected = False  # since the slide is displayed: a stroke in this view is likely to follow
         cell_px = CELL_UM / min(slide.pixel_um)
         self.map = ClassMap(CellGrid.plan(info, FEATURES_MPP))
         self._map_layer = ClassMapLayer(viewer, slide, self.map)
@@ -190,6 +191,7 @@ class PaintSection(SlideSection):
             self._style_map()
         else:
             self._memory.class_name = self.view.class_list.current.name
+            self._is_class_selected = False
             self._set_tool("")
             self._layer_queue.clear()
             self.similar.stop()
@@ -248,9 +250,14 @@ class PaintSection(SlideSection):
 
     def _on_similar(self) -> None:
         """Show either similar or suggested cells, so that none of them move."""
-        self.loop.set_needs(is_warm=bool(self._tool_name), is_whole=self.similar.is_active)
+        self._update_needs()
         if not self.similar.isHidden():
             self.suggestions.show_cells(())
+
+    def _update_needs(self) -> None:
+        """Compute the features of the view before its first stroke, while a class is chosen or a tool is active."""
+        is_warm = self._is_class_selected or bool(self._tool_name)
+        self.loop.set_needs(is_warm=is_warm, is_whole=self.similar.is_active)
 
     def _on_class_key(self, number: int) -> None:
         """Select a class, also before the brush is, unless a tool of another section is active."""
@@ -261,6 +268,9 @@ class PaintSection(SlideSection):
 
     def _on_class_selected(self) -> None:
         self.tool.set_color(self.view.class_list.current.color)
+        if self.session.displayed.value:
+            self._is_class_selected = True
+            self._update_needs()
         self._update_texts()
 
     def _on_drawn(self, drawn: DrawnPath) -> None:
