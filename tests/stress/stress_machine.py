@@ -72,8 +72,8 @@ class Faults:
     def add_exception(self, error: BaseException, kind: str = "traceback") -> None:
         frames = traceback.extract_tb(error.__traceback__)
         ours = [f for f in frames if "napari_melanoma" in f.filename]
-        if not ours and any(f.name == "dropEvent" for f in frames):
-            return  # napari opens dropped files itself, and raises what it shows to the user
+        if not ours and any(f.name in {"dropEvent", "_save_layers_dialog"} for f in frames):
+            return  # napari opens dropped files and saves layers itself, and raises what it shows to the user
         ours = ours or frames
         place = " < ".join(f"{Path(f.filename).name}:{f.name}" for f in reversed(ours[-2:]))
         text = "".join(traceback.format_exception(type(error), error, error.__traceback__))
