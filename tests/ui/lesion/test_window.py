@@ -76,6 +76,23 @@ def test_analyze_segments_the_lesion_and_adds_layers(person):
     assert "with lesion-small on cpu (ONNX Runtime)." in person.dock.status.text
 
 
+@pytest.mark.both_qts
+def test_the_view_stays_flat_where_there_is_no_volume(person):
+    """In napari's 3D view (Ctrl+Y on the canvas, as for *redo*), it cannot change flat shapes: contours would fail."""
+    person.opens()
+    dims = person.viewer.dims
+    dims.ndisplay = 3
+    assert dims.ndisplay == 2
+    assert (
+        person.viewer.window._qt_viewer.canvas.view.camera is person.viewer.window._qt_viewer.canvas.camera._2D_camera
+    )
+    person.analyses()
+    assert person.mask.any()
+    person.viewer.add_image(np.zeros((4, 20, 20)), name="volume")
+    dims.ndisplay = 3
+    assert dims.ndisplay == 3
+
+
 @pytest.mark.path
 def test_a_quick_stroke_reaches_the_point_where_the_button_is_released(person):
     person.opens()

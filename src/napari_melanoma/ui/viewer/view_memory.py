@@ -35,6 +35,7 @@ MAX_BOX_SHARE = 0.6  # largest share of the view that a box fills after zooming 
 VIEW_KEY = "napari_melanoma_view"  # metadata key of the image's first layer, with its view and state
 FIT_SHARE = 0.95  # share of the canvas that a fitted image fills, as in napari
 MOVED_PX = 0.01  # smaller movements on the screen are rounding errors
+FLAT = "Photographs and slides are shown in 2D. Ctrl+Shift+Z redoes what was undone."  # Ctrl+Y is napari's 3D view
 FIT_KEY = "Ctrl+0"  # napari's key for fitting all layers
 Picture = tuple["Layer", ...]  # the layers of a photograph or slide
 LayerData = tuple[Any, dict[str, Any], str]  # data, attributes and type of a layer, as napari's readers return
@@ -211,6 +212,7 @@ class ViewMemory(QObject):
         self.viewer, self._connections = viewer, connections
         connections.connect(viewer.layers.events.inserted, self._on_inserted)
         connections.connect(viewer.layers.events.removed, self._on_visible)
+        connections.connect(viewer.dims.events.ndisplay, self._on_ndisplay)
         for layer in viewer.layers:
             self._watch_layer(layer)
         shown = get_current_picture(viewer)
@@ -232,6 +234,15 @@ class ViewMemory(QObject):
 
     def _watch_layer(self, layer: Layer) -> None:
         self._connections.connect(layer.events.visible, self._on_visible)
+
+    def _on_ndisplay(self, event: Event) -> None:
+        """Stay in 2D without a volume: in 3D, napari cannot change flat shapes, and masks cannot be painted."""
+        viewer = self.viewer
+        if viewer.dims.ndisplay == 3 and list_pictures(viewer) and all(layer.ndim == 2 for layer in viewer.layers):
+            from napari.utils import notifications
+
+            viewer.dims.ndisplay = 2
+            notifications.show_info(FLAT)
 
     def _on_inserted(self, event: Event) -> None:
         """Show an image that was read from a file, unless it is another channel of an open slide.
