@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
+from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -108,6 +110,8 @@ def _explain_no_mask(labels: NDArray, meta: dict[str, Any]) -> str:
 
 
 def _read(path: Path, accept_damaged: bool | None) -> list[LayerData]:
+    if find_spec("xarray"):
+        import_module("xarray")  # half a second; napari imports it with the first layer, which would block the window
     if _is_slide(path):
         from napari_melanoma.slides.reading.layers import make_slide_layers
         from napari_melanoma.slides.reading.opening import open_slide
