@@ -21,6 +21,7 @@ import csv
 import json
 import os
 import platform
+import signal
 import subprocess
 import sys
 import tempfile
@@ -148,17 +149,20 @@ def torch_versions() -> list[str]:
 
 def _call(words: Sequence[object], variables: Mapping[str, str], limit_min: float, folder: Path | None = None) -> str:
     """Run a command and return its output; raise ``UnavailableError`` with its message if it fails."""
-    command, how = [str(word) for word in words], {"capture_output": True, "text": True, "check": False}
-    try:
-        done = subprocess.run(command, env=variables, cwd=folder, timeout=60 * limit_min, **how)
-    except subprocess.TimeoutExpired:
-        raise UnavailableError(f"not finished within {limit_min:g} minutes") from None
-    if done.returncode:
-        print(done.stderr[-4000:], flush=True)
-        lines = (done.stderr.strip() or done.stdout.strip() or "no message").splitlines()
+    command = [str(word) for word in words]
+    how: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    with subprocess.Popen(command, env=variables, cwd=folder, start_new_session=True, **how) as process:
+        try:
+            output, errors = process.communicate(timeout=60 * limit_min)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)  # its workers, too, which would slow down the next program
+            raise UnavailableError(f"not finished within {limit_min:g} minutes") from None
+    if process.returncode:
+        print(errors[-4000:], flush=True)
+        lines = (errors.strip() or output.strip() or "no message").splitlines()
         reason = next((line for line in reversed(lines) if "Error" in line), lines[-1])
-        raise UnavailableError(f"exit code {done.returncode}: {reason[:200]}")
-    return done.stdout
+        raise UnavailableError(f"exit code {process.returncode}: {reason[:200]}")
+    return str(output)
 
 
 def named(contender: str) -> str:
@@ -384,6 +388,8 @@ def measure(options: argparse.Namespace) -> Iterator[Row]:
 def main() -> None:
     """Measure, and write the table after each task."""
     options = arguments()
+    if hasattr(os, "sched_setaffinity"):  # also of threads that no variable limits
+        os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: options.threads])
     options.environments = options.environments.resolve()
     out = options.out or options.environments / "peers.md"
     out.parent.mkdir(parents=True, exist_ok=True)

@@ -158,6 +158,7 @@ def measure_slide(side: int, folder: Path) -> None:
     from napari_melanoma.slides.reading.opening import open_slide
 
     path = prepare_slide(side, folder)
+    np.asarray(make_slide_layers(open_slide(path))[0][0][-1])  # imports, and the file in memory, for both
     with timed("open, coarsest level"):
         slide = open_slide(path)
         levels = make_slide_layers(slide)[0][0]
@@ -217,7 +218,7 @@ def run_script(*command: object) -> str:
     with tempfile.TemporaryDirectory() as home:
         arguments = [sys.executable, *map(str, command)]
         done = subprocess.run(arguments, stdout=subprocess.PIPE, text=True, env=isolate(Path(home)), check=False)
-    if done.returncode not in (0, 1):
+    if done.returncode not in (0, 1) or not done.stdout:
         raise SystemExit(f"{' '.join(arguments)} ended with exit code {done.returncode}.")
     return done.stdout
 

@@ -27,6 +27,7 @@ ZOOMS = (0.02, 0.1, 0.3, 1.0)
 SIDE, MPP = 224, 0.5  # of a tile
 PATCH = 256  # of CLAM, the same scale
 NNUNET_EPOCHS = 10  # of the learning rate; their iterations fill the time
+NNUNET_TRIAL = 5  # iterations of an epoch, to measure them
 Found = dict[str, Any]
 
 
@@ -288,7 +289,7 @@ def _command(*words: str) -> None:
 
 
 def nnunet_training(raw: str, images: str, minutes: float, threads: int) -> Found:
-    """Plan, preprocess and train the configuration 2d on all images, and predict."""
+    """Plan, preprocess and train the configuration 2d on all images, in epochs that fill the time, and predict."""
     here = Path.cwd()
     places = {"nnUNet_preprocessed": str(here / "preprocessed"), "nnUNet_results": str(here / "results")}
     os.environ.update(places, nnUNet_raw=raw, nnUNet_def_n_proc=str(threads), nnUNet_n_proc_DA=str(threads))
@@ -298,21 +299,21 @@ def nnunet_training(raw: str, images: str, minutes: float, threads: int) -> Foun
     from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 
     class TimedTrainer(nnUNetTrainer):
-        """Divides the time into epochs; the learning rate decreases with them as it always does."""
+        """Measures its last epoch."""
 
-        def __init__(
-            self, plans: dict, configuration: str, fold: str, dataset_json: dict, device: torch.device
-        ) -> None:
-            super().__init__(plans, configuration, fold, dataset_json, device)
-            self.num_epochs, self.num_val_iterations_per_epoch = NNUNET_EPOCHS, 1
-            self.iterations = 0
+        def on_epoch_start(self) -> None:
+            super().on_epoch_start()
+            self.epoch_started = time.perf_counter()
 
-        def on_train_epoch_start(self) -> None:
-            super().on_train_epoch_start()
-            passed = time.perf_counter() - begun
-            left = 60 * minutes * (self.current_epoch + 1) / self.num_epochs - passed
-            self.num_iterations_per_epoch = max(1, int(left * self.iterations / passed))
-            self.iterations += self.num_iterations_per_epoch
+        def on_epoch_end(self) -> None:
+            self.epoch_s = time.perf_counter() - self.epoch_started
+            super().on_epoch_end()
+
+    def make_trainer(epochs: int, iterations: int) -> TimedTrainer:
+        trainer = TimedTrainer({**plans, "continue_training": False}, "2d", "all", about, torch.device("cpu"))
+        trainer.num_epochs, trainer.num_iterations_per_epoch = epochs, iterations
+        trainer.num_val_iterations_per_epoch = 1
+        return trainer
 
     started = time.perf_counter()
     extract_fingerprints([501], num_processes=threads)
@@ -321,7 +322,10 @@ def nnunet_training(raw: str, images: str, minutes: float, threads: int) -> Foun
     prepared = time.perf_counter() - started
     folder = next(here.glob("preprocessed/Dataset501_*"))
     plans, about = (json.loads((folder / name).read_text()) for name in ("nnUNetPlans.json", "dataset.json"))
-    trainer = TimedTrainer({**plans, "continue_training": False}, "2d", "all", about, torch.device("cpu"))
+    trial = make_trainer(2, NNUNET_TRIAL)  # not counted, as for this package
+    trial.run_training()
+    iterations = max(1, int(60 * minutes / NNUNET_EPOCHS / trial.epoch_s * NNUNET_TRIAL))
+    trainer = make_trainer(NNUNET_EPOCHS, iterations)
     begun = time.perf_counter()
     trainer.run_training()
     trained = time.perf_counter() - begun
@@ -337,7 +341,7 @@ def nnunet_training(raw: str, images: str, minutes: float, threads: int) -> Foun
     predicted = time.perf_counter() - started
     masks = {path.stem: str(path) for path in Path().glob("masks/*.png")}
     batch, patch = trainer.batch_size, trainer.configuration_manager.patch_size
-    amount = f"{trainer.iterations} iterations of {batch} patches of {patch[0]} x {patch[1]} pixels"
+    amount = f"{NNUNET_EPOCHS * iterations} iterations of {batch} patches of {patch[0]} x {patch[1]} pixels"
     return {
         "minutes": trained / 60,
         "prepared": prepared / 60,

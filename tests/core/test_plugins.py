@@ -58,7 +58,7 @@ def test_a_package_with_damaged_entry_points_is_left_out(
     assert [plugin.package for plugin in plugins.list_plugins() if plugin.package != plugins.PACKAGE] == [
         "other-package"
     ]
-    assert "The entry points of damaged cannot be read" in caplog.text
+    assert "damaged-1.2.dist-info cannot be read" in caplog.text
 
 
 def test_the_entry_points_of_the_project_are_installed(repository: Path) -> None:

@@ -204,7 +204,8 @@ def _list_readable_entry_points() -> EntryPoints:
         try:
             readable += package.entry_points
         except (OSError, TypeError, ValueError) as error:
-            log.warning("The entry points of %s cannot be read, so it is left out: %s", package.name, error)
+            place = getattr(package, "_path", "a package")  # its name may be missing, too
+            log.warning("The entry points in %s cannot be read, so it is left out: %s", place, error)
     return EntryPoints(readable)
 
 

@@ -412,7 +412,11 @@ def test_the_order_does_not_change_by_itself_once_a_photograph_is_open(
     window.hide()
 
 
-def test_the_list_follows_the_photograph_that_is_selected_in_the_lesion_dock(labeler):
+@pytest.mark.parametrize("is_visible", [False, True])
+def test_the_list_follows_the_photograph_that_is_selected_in_the_lesion_dock(labeler, viewer, qtbot, is_visible):
+    if is_visible:
+        shows_window(viewer, qtbot)
+        labeler.waits()
     first = labeler.sees()
     labeler.dock.opener._has_unsaved_work = lambda identity: True  # the first one stays open
     labeler.presses("Alt+PgDown")
@@ -420,6 +424,8 @@ def test_the_list_follows_the_photograph_that_is_selected_in_the_lesion_dock(lab
     labeler.lesion.picker.step(1)
     labeler.waits()
     assert first == labeler.sees() == labeler.dock.list_view.path.stem != second
+    assert labeler.dock.opener.is_shown
+    viewer.window._qt_window.hide()
 
 
 def test_undo_of_a_change_that_was_not_made_here_asks(labeled, labeler, corrections):
@@ -458,6 +464,17 @@ def test_undo_restores_the_row_that_was_stored_before_also_after_another_folder_
     assert not asked
     assert [row["diagnosis"] for row in corrections.rows()] == ["nevus", "nevus"]
     assert labeler.dock.chosen[0] == other
+
+
+def test_each_undo_counts_also_before_the_previous_one_is_done(labeler, corrections):
+    labeler.labels(3)
+    count = sum(bool(row["diagnosis"]) for row in corrections.rows())
+    with answering("") as asked:
+        shortcut(labeler.dock, "review.undo").activated.emit()
+        shortcut(labeler.dock, "review.undo").activated.emit()
+        labeler.waits()
+    assert not asked
+    assert sum(bool(row["diagnosis"]) for row in corrections.rows()) == count - 2
 
 
 def test_undo_asks_if_the_photograph_was_labeled_elsewhere_since(labeler, corrections, photographs):

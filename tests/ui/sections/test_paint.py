@@ -135,7 +135,7 @@ def test_strokes_make_a_map_that_follows_them_and_are_restored(painting, slide_p
     person.until(lambda: "Melanoma" in shown_map(person))
 
 
-def test_features_of_the_view_are_computed_once_a_class_is_selected(painting):
+def test_features_of_the_view_are_computed_once_a_class_is_selected(painting, tmp_path):
     person, loop = painting, opened(painting).loop
     features = opened(person)._memory.features
     assert not features._stores
@@ -145,6 +145,11 @@ def test_features_of_the_view_are_computed_once_a_class_is_selected(painting):
     assert len(stored.known_blocks) == np.prod(stored.grid.blocks.shape)  # all of the slide is in view
     assert loop.fit is None
     assert not shown_map(person)
+    # On the next slide nobody has selected a class yet: it is only shown as selected.
+    person.dock.opener.open([draw_slide(tmp_path / "other.tif", tint=9)])
+    person.until(lambda: is_open(person) and opened(person).loop is not loop)
+    person.waits()
+    assert len(features._stores) == 1
 
 
 def test_tools_erase_and_another_layer_ends_the_tool(painting):

@@ -199,7 +199,8 @@ class ReviewOpener(LesionDockLink):
 
     def _on_picked(self) -> None:
         """Review the photograph that the user has selected in the Lesion dock."""
-        is_own, session = self.is_opening, self.session
+        is_own = self.is_opening and self._state is not Opening.REDRAWING
+        session = self.session
         self._on_visibility()
         if session is not None and not is_own and session.path not in (None, self._requested_path):
             self.switched.emit(session.path)
@@ -249,7 +250,7 @@ class ReviewOpener(LesionDockLink):
 
     def _on_prefetched(self, result: tuple[Path, FileVersion | None, list[LayerData]]) -> None:
         path, version, layers = result
-        if path == self._requested_path and self._state is Opening.READING:
+        if path == self._requested_path and self._state is Opening.READING and version == find_version(path):
             self._on_read((path, layers))  # it was opened meanwhile
             return
         self._prefetched[path] = version, layers
@@ -282,7 +283,7 @@ class ReviewOpener(LesionDockLink):
 
     def _on_failed(self, error: Exception) -> None:
         path = self._loading_path
-        if path != self._requested_path:
+        if path != self._requested_path or self._state is not Opening.READING:  # it may have been read in advance
             return
         self._set_state(Opening.NONE)
         if isinstance(error, DamagedImage):

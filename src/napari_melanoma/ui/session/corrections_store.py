@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import count
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple
@@ -114,6 +115,7 @@ class CorrectionsStore(QObject):
         super().__init__(parent)
         self._settings = settings
         self.index = CorrectionsIndex(settings.corrections)
+        self._undo_numbers = count()
         self._latest = LatestJobQueue(self)
         self._latest.failed.connect(self.failed)
         corrections_changed().changed.connect(self._on_changed)
@@ -160,18 +162,26 @@ class CorrectionsStore(QObject):
         ``is_own``: called in a thread with the change, which is undone without a question if it returns True;
         otherwise, ``confirm`` asks.
         """
-        folder = self.folder
+        folder, key = self.folder, f"undo {next(self._undo_numbers)}"  # each one counts
 
-        def on_found(found: tuple[CorrectionChange | None, bool]) -> None:
-            change, is_own_change = found
+        def on_found(found: tuple[CorrectionChange | None, bool, CorrectionsIndex]) -> None:
+            change, is_undone, index = found
             if change is None:
-                self.undone.emit(None, self.index)
-            elif is_own_change or confirm(change):
-                work = partial(_undo, folder, change)
-                self._latest.submit("undo", lambda: work, self._on_undone)
+                self.undone.emit(None, index)
+            elif is_undone:
+                self._on_undone(change, index)
+            elif confirm(change):
+                work = partial(_undo, folder, lambda last: last == change)
+                self._latest.submit(f"{key} confirmed", lambda: work, on_confirmed)
 
-        find = partial(_find_last_change, folder, is_own)
-        self._latest.submit("last change", lambda: find, on_found)
+        def on_confirmed(found: tuple[CorrectionChange | None, bool, CorrectionsIndex]) -> None:
+            change, is_undone, index = found
+            if change is not None and is_undone:
+                self._on_undone(change, index)
+            else:
+                self.undo(is_own, confirm)  # another change was stored meanwhile
+
+        self._latest.submit(key, lambda: partial(_undo, folder, is_own), on_found)
 
     def set_stored(self, stored: StoredCorrection) -> None:
         """Update the index after storing, and notify all docks."""
@@ -187,8 +197,7 @@ class CorrectionsStore(QObject):
     def _on_changed(self, folder: Path) -> None:
         self.refresh()
 
-    def _on_undone(self, undone: tuple[CorrectionChange | None, CorrectionsIndex]) -> None:
-        change, index = undone
+    def _on_undone(self, change: CorrectionChange, index: CorrectionsIndex) -> None:
         self.set_index(index)
         corrections_changed().changed.emit(index.folder)
         self.undone.emit(change, index)
@@ -309,20 +318,16 @@ def _label(
     return StoredLabel(Corrections(folder).label(correction, label), read_index(folder))
 
 
-def _undo(folder: Path, change: CorrectionChange, run: RunContext) -> tuple[CorrectionChange | None, CorrectionsIndex]:
+def _undo(
+    folder: Path, is_expected: Callable[[CorrectionChange], bool], run: RunContext
+) -> tuple[CorrectionChange | None, bool, CorrectionsIndex]:
+    """Undo the last change if it is expected; returns the change, whether it was undone, and the index."""
     from napari_melanoma.data.corrections import Corrections
 
-    is_undone = Corrections(folder).undo(change) is not None
-    return change if is_undone else None, read_index(folder)
-
-
-def _find_last_change(
-    folder: Path, is_own: Callable[[CorrectionChange], bool], run: RunContext
-) -> tuple[CorrectionChange | None, bool]:
-    from napari_melanoma.data.corrections import Corrections
-
-    change = Corrections(folder).find_last_change()
-    return change, change is not None and is_own(change)
+    corrections = Corrections(folder)
+    change = corrections.find_last_change()
+    is_undone = change is not None and is_expected(change) and corrections.undo(change) is not None
+    return change, is_undone, read_index(folder)
 
 
 def is_change_of(source: LayerPhotographSource, change: CorrectionChange) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterable
 from typing import NamedTuple, cast
 
@@ -151,7 +152,9 @@ class DecimalBox(QDoubleSpinBox):
         _show_points(self)
 
     def validate(self, text: str, position: int) -> tuple[QValidator.State, str, int]:
-        """Replace a comma by a point while the number is typed."""
+        """Replace a comma by a point while the number is typed; refuse both in one number."""
+        if "," in text and "." in text:
+            return QValidator.State.Invalid, text, position
         return cast("tuple[QValidator.State, str, int]", super().validate(text.replace(",", "."), position))
 
     def valueFromText(self, text: str) -> float:  # noqa: N802 - Qt's name
@@ -182,6 +185,13 @@ def _show_points(box: QDoubleSpinBox) -> None:
     box.setLocale(locale)
 
 
+def _parse_decimal(text: str) -> float:
+    """Return a number with a decimal point or comma; raise ValueError for ``1,000``, which some mean as a thousand."""
+    if re.fullmatch(r"[+-]?[1-9]\d{0,2}(,\d{3})+", text.strip()):
+        raise ValueError(f"expected a decimal point, found {text!r}")
+    return float(text.replace(",", "."))
+
+
 class NumberBox(QAbstractSpinBox):
     """A spin box for Python numbers, without rounding to decimals and without a 32-bit limit."""
 
@@ -200,7 +210,7 @@ class NumberBox(QAbstractSpinBox):
     def value(self) -> Number | None:
         """The number; None if the text is not a number or is not allowed."""
         try:
-            value = int(self.text()) if self._is_integer else float(self.text().replace(",", "."))
+            value = int(self.text()) if self._is_integer else _parse_decimal(self.text())
         except ValueError:
             return None
         return value if self._bounds.contains(value) else None
@@ -244,6 +254,12 @@ class NumberBox(QAbstractSpinBox):
     def validate(self, text: str, position: int) -> tuple[QValidator.State, str, int]:
         """Accept any text; ``fault`` reports errors."""
         return QValidator.State.Acceptable, text, position
+
+    def focusOutEvent(self, event: QFocusEvent) -> None:  # noqa: N802 - Qt's name
+        """Show a typed comma as a point."""
+        super().focusOutEvent(event)
+        if "," in self.text() and (value := self.value) is not None:
+            self.value = value
 
     def focusInEvent(self, event: QFocusEvent) -> None:  # noqa: N802 - Qt's name
         """Select the number, so that typing replaces it."""

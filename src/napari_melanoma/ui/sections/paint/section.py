@@ -11,6 +11,7 @@ from typing import cast, get_args
 from uuid import uuid4
 
 from qtpy.compat import isalive
+from qtpy.QtCore import QSignalBlocker
 
 from napari_melanoma.core.errors import ScaleMissing
 from napari_melanoma.core.formatting import capitalize
@@ -127,7 +128,9 @@ class PaintSection(SlideSection):
         self.view = PaintView(services.settings, services.icons, self.similar, self.suggestions)
         self.add(self.view)
         self._tool_name = ""  # empty if no tool is active
-        self._is_class_selected = False  # since the slide is displayed: a stroke in this view is likely to follow
+        self._is_class_selected = (
+            False  # by the user, since the slide is displayed: a stroke in this view is likely to follow
+        )
         cell_px = CELL_UM / min(slide.pixel_um)
         self.map = ClassMap(CellGrid.plan(info, FEATURES_MPP))
         self._map_layer = ClassMapLayer(viewer, slide, self.map)
@@ -185,7 +188,9 @@ class PaintSection(SlideSection):
     def _on_displayed(self) -> None:
         """Continue where the sections of other slides have ended, or stop tool and search of a hidden slide."""
         if self.session.displayed.value:
-            self.view.class_list.select_named(self._memory.class_name)
+            with QSignalBlocker(self.view.class_list):  # not selected by the user
+                self.view.class_list.select_named(self._memory.class_name)
+            self.tool.set_color(self.view.class_list.current.color)
             self.similar.restore()
             self.loop.update()
             self._style_map()
