@@ -40,7 +40,6 @@ NOT_RUN = {
     "tests/training/bags trains on stored ones",
     "napari-melanoma slide section.svs --out results --model runs/slide-patients": "needs the model of the line before",
     "napari-melanoma phantom cohort ": "generates hundreds of patients; page_files makes a smaller one",
-    "scripts/": "compares two versions of the program for minutes",
     "python scripts/": "reads thousands of damaged files, or measures a model on real images",
     "napari-melanoma slide section.svs --out results --device cuda": "needs a GPU",
     r"NAPARI_MELANOMA_\w+=\w+ napari$": "opens a window",

@@ -165,7 +165,7 @@ def test_undo_keeps_diagnoses_that_are_not_stored_yet(
     stored.review = ReviewState(folder=tmp_path, image_id="stored")
     corrections.set_diagnosis(stored, "nevus")
     corrections.set_diagnosis(typed, "melanoma")
-    corrections.store.undone.emit(undone, index)
+    corrections.store.undone.emit(None if undone is None else Mock(image_id=undone), index)
     assert (stored.review.diagnosis, typed.review.diagnosis) == (left, "melanoma")
 
 

@@ -387,9 +387,13 @@ class PhotographOpener(QObject):
         from napari.layers import Layer
 
         layers, errors = result
-        for data, attributes, kind in layers:
-            added = self._viewer.add_layer(Layer.create(data, attributes, kind))
-            show_only(self._viewer, added)
+        for number, (data, attributes, kind) in enumerate(layers, 1):
+            layer = Layer.create(data, attributes, kind)
+            if number < len(layers) and is_photograph(layer):
+                layer.visible = False  # otherwise each one would get its sections, and all layers be arranged again
+                photographs.insert_unselected(self._viewer, len(self._viewer.layers), layer)
+            else:
+                show_only(self._viewer, self._viewer.add_layer(layer))
         self._count += len(layers)
         for error in errors:
             if isinstance(error, _DamagedPhotograph):
