@@ -52,6 +52,7 @@ def list_moved_controls(dock, states, waits=lambda: None, find_parts=None):
     dock.window().resize(*SIZE)
     dock.window().show()
     QCursor.setPos(0, 0)  # not on the dock, which keeps in place what is under the pointer
+    QTest.qWait(10 * SETTLE_MS)  # texts wrap again at the new width, which takes a busy machine a while
     for state, enter in states.items():
         enter()
         waits()
