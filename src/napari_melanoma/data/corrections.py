@@ -23,7 +23,7 @@ from napari_melanoma.core.paths import PathResolver, UnsafePath, corrections_fol
 from napari_melanoma.core.provenance import array_fingerprint, utc_time
 from napari_melanoma.data.dataset import IMAGE_SUFFIXES, REVIEWS, Review, get_group_id
 from napari_melanoma.data.dataset_table import SharedTable, TableFile, TableIndex
-from napari_melanoma.data.diagnosis_labels import DiagnosisLabel
+from napari_melanoma.data.diagnosis_labels import DiagnosisLabel, Row
 from napari_melanoma.data.table_schema import AS_GIVEN_SUFFIX, TEST, TRAIN
 from napari_melanoma.io.photographs import read_photograph
 from napari_melanoma.io.results import read_mask, write_mask, write_rgb
@@ -39,7 +39,6 @@ DRAWN = "random"
 FILE_FOLDERS = {"path": "images", "mask_path": "masks", "prediction_path": "predictions"}
 # Numbers of training patients before the first and between two test patients (the 4th, 9th, 14th ... patient)
 TRAIN_BEFORE_FIRST_TEST, TRAIN_BETWEEN_TEST = 3, 4
-Row = dict[str, str]  # column to text
 
 
 class Corrections:

@@ -368,11 +368,7 @@ def _read_annotation(feature: dict[str, Any], polygons: tuple[Polygon, ...], whe
         )
     class_name, color = read_classification(properties.get("classification"))
     identity = str(feature.get("id") or "")
-    kind = ""
-    for key in _TYPE_KEYS:
-        if isinstance(value := properties.get(key), str):
-            kind = value
-            break
+    kind = next((properties[key] for key in _TYPE_KEYS if isinstance(properties.get(key), str)), "")
     return Annotation(
         polygons,
         class_name,

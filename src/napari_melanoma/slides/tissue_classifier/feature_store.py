@@ -196,7 +196,7 @@ class SlideFeatures:
         if folder is not None:
             return cls(slide, source, grid, folder, cache, tissue)
         temporary = TemporaryDirectory(prefix=temporary_prefix(FEATURES), ignore_cleanup_errors=True)
-        features = cls(slide, source, grid, Path(temporary.name), cache)
+        features = cls(slide, source, grid, Path(temporary.name), cache, tissue)
         features._temporary = temporary
         return features
 

@@ -568,9 +568,8 @@ class ThemedIcons(QObject):
         soft = "#bcc0c6" if dark else "#46484c"  # in fields, which are paler or darker than the dock
         link = "#6cb0f2" if dark else "#1f5fa8"
         painted = {name: QColor(getattr(theme, name).as_hex()).name() for name in ("text", "background", "highlight")}
-        fault = (
-            QColor(theme.warning.as_hex()).name() if dark else "#7a5200"
-        )  # the theme's yellow is not readable on its light gray
+        # The theme's yellow is not readable on its light gray
+        fault = QColor(theme.warning.as_hex()).name() if dark else "#7a5200"
         raised = QColor(theme.foreground.as_hex()).name()
         previous = self.palette
         self.palette = Palette(dark, faint=faint, fault=fault, raised=raised, link=link, **painted)

@@ -128,9 +128,8 @@ class PaintSection(SlideSection):
         self.view = PaintView(services.settings, services.icons, self.similar, self.suggestions)
         self.add(self.view)
         self._tool_name = ""  # empty if no tool is active
-        self._is_class_selected = (
-            False  # by the user, since the slide is displayed: a stroke in this view is likely to follow
-        )
+        # By the user, since the slide is displayed: a stroke in this view is likely to follow
+        self._is_class_selected = False
         cell_px = CELL_UM / min(slide.pixel_um)
         self.map = ClassMap(CellGrid.plan(info, FEATURES_MPP))
         self._map_layer = ClassMapLayer(viewer, slide, self.map)
