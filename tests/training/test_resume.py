@@ -144,7 +144,7 @@ def test_a_run_that_was_stopped_early_is_not_continued(
 
     recipe = change(alone, epochs=9, patience=1, learning_rate=1e-9)  # no epoch is better than the first
     with monkeypatch.context() as patch, pytest.raises(SaveError):
-        patch.setattr("napari_melanoma.runs.task_setups.write_bundle", fail)
+        patch.setattr("napari_melanoma.runs.bundling.write_bundle", fail)
         train(recipe, tmp_path, resume=False, run=RunContext())
     resume(recipe, tmp_path)
     found = events(tmp_path)
