@@ -11,6 +11,7 @@ from PIL import Image
 
 from napari_melanoma.cli.output import create_report
 from napari_melanoma.core.context import Milestone, Progress
+from napari_melanoma.core.run_folder import RunFolder
 from napari_melanoma.evaluation.comparison import Advice, ComparedModel, Comparison
 from napari_melanoma.metrics import statistics
 from napari_melanoma.models.bundle import BundleConfig, BundleInfo
@@ -136,6 +137,18 @@ def test_a_run_needs_a_folder(run) -> None:
     result = run("train", "--config", "recipe.toml")
     assert result.exit_code == 2
     assert "--out RUN" in result.stderr
+
+
+@pytest.mark.usefixtures("blobs")
+def test_a_refused_recipe_of_a_run_names_the_version_that_wrote_it(run, tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path / "old")
+    folder.path.mkdir()
+    (folder.path / "config.toml").write_text(f"quick = true\n{RECIPE}")
+    folder.append_event("started", program="napari-melanoma", version="9.0")
+    result = run("train", "--config", "old/config.toml", "--out", "old", "--resume")
+    assert result.exit_code == 2
+    assert "quick" in result.stderr
+    assert "written by version 9.0" in " ".join(result.stderr.split())
 
 
 def test_a_log_has_a_line_for_each_epoch(capsys: pytest.CaptureFixture[str]) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from napari_melanoma import __version__
 from napari_melanoma.core.errors import BundleError, ConfigError
 from napari_melanoma.models import installed_bundles
 from napari_melanoma.models.bundle import BundleConfig, BundleInfo, load_network, read_bundle, write_bundle
@@ -75,11 +76,18 @@ def test_a_config_that_is_no_object_is_refused(copied: Path, text: str, fault: s
         read_bundle(copied)
 
 
-def test_unknown_key(copied: Path) -> None:
+@pytest.mark.parametrize(
+    ("version", "advice"),
+    [("9.0", f"written by version 9.0 of napari-melanoma; this is version {__version__}"), (__version__, "colour")],
+)
+def test_an_unknown_key_is_named_with_the_version_that_wrote_it(copied: Path, version: str, advice: str) -> None:
     values = json.loads((copied / "config.json").read_text())
+    values["provenance"] = {"program": "napari-melanoma", "version": version}
     (copied / "config.json").write_text(json.dumps({**values, "colour": "red"}))
-    with pytest.raises(ConfigError, match="unknown key 'colour'"):
+    with pytest.raises(ConfigError, match="unknown key 'colour'") as raised:
         read_bundle(copied)
+    assert advice in str(raised.value)
+    assert ("written by" in str(raised.value)) == (version != __version__)
 
 
 @pytest.mark.parametrize(

@@ -239,18 +239,23 @@ def _read_advice(out: Path) -> tuple[str, dict[str, Any]]:
 
 
 def _read_recipe(config: Path) -> TrainRecipe:
-    """Read the recipe; explain if the file is a part of one instead, such as a row of a paper."""
+    """Read the recipe; explain a part of one, such as a row of a paper, and that of a run of another version."""
     from napari_melanoma.core.config import read_toml
+    from napari_melanoma.core.provenance import describe_other_version
+    from napari_melanoma.core.run_folder import RunFolder
     from napari_melanoma.runs.shipped_recipes import RECIPES
     from napari_melanoma.training.recipe import TrainRecipe
 
     try:
         return read_toml(config, TrainRecipe)
-    except ConfigError:
+    except ConfigError as error:
         descriptions = (collection.describe_incomplete(config) for collection in RECIPES.members.values())
-        if not (description := next(filter(None, descriptions), "")):
-            raise
-        raise ConfigError(f"{config} is not a complete recipe; it is {description}") from None
+        if description := next(filter(None, descriptions), ""):
+            raise ConfigError(f"{config} is not a complete recipe; it is {description}") from None
+        starts = (event for event in RunFolder(config.parent).read_events() if event.get("kind") == "started")
+        if advice := describe_other_version(next(starts, {})):
+            raise ConfigError(f"{error} {advice}", error.faults) from None
+        raise
 
 
 def _report_check(current: CommandSession, name: str, recipe: TrainRecipe) -> None:

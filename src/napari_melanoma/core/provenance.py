@@ -43,6 +43,16 @@ def collect_provenance() -> dict[str, object]:
     }
 
 
+def describe_other_version(provenance: Mapping[str, object]) -> str:
+    """State that a file was written by another version than this one; "" if by this one, or if that is unknown."""
+    from napari_melanoma import __version__
+
+    version = provenance.get("version")
+    if provenance.get("program") != "napari-melanoma" or version == __version__:
+        return ""
+    return f"It was written by version {version} of napari-melanoma; this is version {__version__}."
+
+
 def record_backend(package: str) -> None:
     """Name a package that runs networks, ``"onnxruntime"`` or ``"torch"``, in the provenance from now on."""
     _backends.add(package)

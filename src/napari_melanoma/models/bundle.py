@@ -30,6 +30,7 @@ from napari_melanoma.core.prediction_config import (
     TissueClassifierConfig,
     TurnedViews,
 )
+from napari_melanoma.core.provenance import describe_other_version
 
 if TYPE_CHECKING:
     from torch import nn
@@ -364,7 +365,13 @@ def _parse_config(content: bytes, path: Path) -> BundleConfig:
         raise _unreadable_config(path, error) from error
     if not isinstance(values, dict):
         raise BundleError(f"{path} contains a {type(values).__name__}, expected an object with keys and values.")
-    return BundleConfig.parse(values, str(path))
+    try:
+        return BundleConfig.parse(values, str(path))
+    except ConfigError as error:
+        provenance = values.get("provenance")
+        if advice := describe_other_version(provenance if isinstance(provenance, dict) else {}):
+            raise ConfigError(f"{error} {advice}", error.faults) from None
+        raise
 
 
 def _unreadable_config(path: Path, error: Exception) -> BundleError:
