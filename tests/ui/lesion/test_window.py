@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from canvas_mouse import CanvasMouse
 from click_tool import use_tool
+from lesion_fixtures import gradient
 from qtpy.QtCore import Qt
 from qtpy.QtTest import QTest
 from qtpy.QtWidgets import (
@@ -162,3 +163,46 @@ def test_tab_chooses_masks_until_escape_switches_the_tool_off(window):
     window.clicks("click")
     canvas.setFocus()
     assert press(window, canvas, Qt.Key.Key_Tab) > middle
+
+
+class Keyboard:
+    """A user without a pointer: each key goes to the widget that has the keyboard focus."""
+
+    def __init__(self, person):
+        self.person = person
+        find_canvas(person.viewer.window._qt_window).setFocus()
+
+    def presses(self, key, modifier=Qt.KeyboardModifier.NoModifier):
+        QTest.keyClick(QApplication.focusWidget(), key, modifier)
+        self.person.waits()
+
+    def moves_to(self, name):
+        """Press Tab until a control has the focus."""
+        passed = []
+        for _ in range(200):
+            focused = QApplication.focusWidget()
+            if focused.objectName() == name:
+                assert not focused.visibleRegion().isEmpty(), f"{name} has the focus and is not in view"
+                return focused
+            passed.append(focused.objectName() or type(focused).__name__)
+            QTest.keyClick(focused, Qt.Key.Key_Tab)
+        raise AssertionError(f"Tab does not lead to {name}, but to {', '.join(dict.fromkeys(passed))}")
+
+
+def test_a_photograph_is_analyzed_corrected_saved_and_reported_with_keys_alone(window, tmp_path, monkeypatch):
+    reported = []
+    monkeypatch.setattr(window.dock.report_writer, "ask", lambda *arguments: reported.append(arguments))
+    window.dock.settings.folder = tmp_path
+    window.opens(rgb=gradient())
+    user = Keyboard(window)
+    user.presses(Qt.Key.Key_Return, Qt.KeyboardModifier.ControlModifier)
+    area = int(window.mask.sum())
+    user.moves_to("threshold")
+    user.presses(Qt.Key.Key_PageUp)
+    assert 0 < window.mask.sum() != area
+    user.moves_to("save")
+    user.presses(Qt.Key.Key_Space)
+    assert window.dock.picker.session.saved.folder == tmp_path / "mole"
+    user.moves_to("lesion_report")
+    user.presses(Qt.Key.Key_Space)
+    assert len(reported) == 1
