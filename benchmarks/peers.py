@@ -290,27 +290,32 @@ def compare_training(bench: Bench, programs: Sequence[str]) -> Iterator[Row]:
     tested = bench.folder / "tested"
     minutes, limit = options.minutes, 3 * options.minutes + 30
     own = partial(bench.run, OWN, "own_training", limit, data=str(data), images=str(tested), minutes=minutes)
+    starts = {"ImageNet weights here, random weights there, as is the default of each": "imagenet"}
+    starts |= {"random weights in both": "none"}
     inputs: Found = {"raw": str(raw), "images": str(raw / NNUNET_NAME / "imagesTs"), "minutes": minutes}
     peer = partial(bench.run, name, "nnunet_training", limit, **inputs, threads=options.threads)
-    found = {OWN: [own()]}
     try:
-        found[name] = [peer()]
+        there = peer()
     except UnavailableError as reason:
         yield Row(task, "", named(name), None, "", f"not compared: {reason}")
         return
-    here, there = found[OWN][0], found[name][0]
     truths = {path.stem: read_mask(data / "masks" / path.name) for path in sorted(tested.iterdir())}
-    dice = np.array(
-        [[overlap_metrics(each["masks"][key], truth)["DI"] for each in (here, there)] for key, truth in truths.items()]
-    )
-    estimates = bootstrap_means(np.column_stack([dice, dice[:, 0] - dice[:, 1]]))
-    how = f"{TRAINED} photographs, {len(truths)} tested; {here['minutes']:.1f} minutes here ({here['amount']} of the "
-    how += f"default recipe), {there['minutes']:.1f} there ({there['amount']}, plan 2d) after {there['prepared']:.1f} "
-    how += f"of preparation; difference {estimates[2]}; ratio: of what is missing to a Dice of 1"
-    ratio = (1 - estimates[1].mean) / (1 - estimates[0].mean)
-    yield Row(task, str(estimates[0]), f"{named(name)}: {estimates[1]}", ratio, "", how)
-    how = f"{len(truths)} photographs, test-time augmentation as is the default of each"
-    yield from compare_value(found, name, "prediction of the test part", "predicted", how)
+    for weights, start in starts.items():
+        here = own(start=start)
+        values = [
+            [overlap_metrics(each["masks"][key], truth)["DI"] for each in (here, there)]
+            for key, truth in truths.items()
+        ]
+        dice = np.array(values)
+        estimates = bootstrap_means(np.column_stack([dice, dice[:, 0] - dice[:, 1]]))
+        how = f"{weights}; {TRAINED} photographs, {len(truths)} tested; {here['minutes']:.1f} minutes here "
+        how += f"({here['amount']} of the default recipe, which keeps a tenth for validation), {there['minutes']:.1f} "
+        how += f"there ({there['amount']}, plan 2d) after {there['prepared']:.1f} of preparation; difference "
+        how += f"{estimates[2]}; ratio: of what is missing to a Dice of 1"
+        ratio = (1 - estimates[1].mean) / (1 - estimates[0].mean)
+        yield Row(task, str(estimates[0]), f"{named(name)}: {estimates[1]}", ratio, "", how)
+    how = f"{len(truths)} photographs, test-time augmentation as is the default of each, here with its start"
+    yield from compare_value({OWN: [here], name: [there]}, name, "prediction of the test part", "predicted", how)
 
 
 def write_photographs(source: Path, folder: Path) -> tuple[Path, Path]:

@@ -258,10 +258,11 @@ def _views(levels: Sequence[Any], zoom: float, jumps: int) -> Iterator[tuple[int
 # Training on the same photographs for the same time, and the masks of the test part
 
 
-def own_training(data: str, images: str, minutes: float) -> Found:
+def own_training(data: str, images: str, minutes: float, start: str) -> Found:
     """Train by the default recipe, whose epochs fill the time; two epochs are trained first to measure them."""
     recipe = Path("recipe.toml")
     lines = ["name = 'lesion'", "[data]", f"datasets = ['{data}']", "accept_leaks = true"]
+    lines += ["[model]", f"start = '{start}'"]
     recipe.write_text("\n".join(lines), encoding="utf-8")
     measured = _train(recipe, Path("measured"), 2)
     with Path("measured/metrics.csv").open(encoding="utf-8") as file:
