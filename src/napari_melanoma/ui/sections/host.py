@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Generic, TypeVar
 
-from qtpy.QtCore import QObject, Qt, Signal
+from qtpy.QtCore import QObject, Signal
 from qtpy.QtWidgets import QApplication, QLineEdit, QWidget
 
 from napari_melanoma.core.errors import PluginError
@@ -202,14 +202,11 @@ class SectionHost(QObject, Generic[Session]):
                 session.part(part)
             hosted.is_shown = True
         if hosted.widget is None and hosted.is_expanded:
-            is_made = session in hosted.widgets
-            if not is_made:
+            if session not in hosted.widgets:
                 widget = hosted.widgets[session] = problem_label(problem) if problem else create(session)
                 for line in widget.findChildren(QLineEdit):
                     line.setAcceptDrops(False)  # the dock opens files that are dropped on it
             _show_widget(hosted, hosted.widgets[session])
-            if not is_made:
-                _set_tab_order(hosted.frame, hosted.widgets[session])
 
     def _on_toggled(self, hosted: HostedSection[Session], expanded: bool) -> None:
         if expanded:
@@ -246,14 +243,3 @@ def _show_widget(hosted: HostedSection[Session], widget: QWidget | None) -> None
             hosted.frame.layout().addWidget(widget)
         widget.lower()  # findChild finds it by its name before those of other images
         widget.show()
-
-
-def _set_tab_order(place: QWidget, widget: QWidget) -> None:
-    """Let the tab key follow the eye: Qt appends the widgets of a section that is opened later to the window's."""
-    previous = widget.parentWidget().previousInFocusChain() or place
-    while previous.focusPolicy() == Qt.FocusPolicy.NoFocus and previous is not place:
-        previous = previous.previousInFocusChain() or place
-    for part in (widget, *widget.findChildren(QWidget)):
-        if part.focusPolicy() != Qt.FocusPolicy.NoFocus and part.window() is place.window():  # no popup of a combo
-            QWidget.setTabOrder(previous, part)
-            previous = part
