@@ -1,5 +1,7 @@
 """What is refused when a slide is opened, and the pixel size set by the user."""
 
+import sys
+
 import pytest
 
 from napari_melanoma.core.errors import InputError, UnreadableImage
@@ -26,6 +28,15 @@ def test_missing_files_and_folders_that_are_no_slide_are_named(tmp_path) -> None
         open_slide(tmp_path / "gone.svs")
     with pytest.raises(InputError, match="is not a slide folder"):
         open_slide(tmp_path)
+
+
+def test_a_missing_package_is_not_reported_as_damage_of_the_slide(write_svs, monkeypatch) -> None:
+    path = write_svs()
+    monkeypatch.setitem(sys.modules, "napari_melanoma.slides.reading.tiff", None)
+    monkeypatch.setitem(sys.modules, "napari_melanoma.slides.reading.openslide", None)
+    with pytest.raises(InputError, match="package of this program is missing") as raised:
+        open_slide(path)
+    assert "Copy it again" not in str(raised.value)
 
 
 def test_a_size_of_the_user_takes_precedence_and_is_recorded(write_svs) -> None:

@@ -37,6 +37,11 @@ def open_slide(path: Path, pixel_size: PixelSize | None = None) -> TiledSlide:
         return _open_by_format(path, pixel_size)
     except MelanomaError:
         raise
+    except ImportError as error:
+        raise InputError(
+            f"{path.name} cannot be opened: a package of this program is missing or damaged ({shorten(str(error))}). "
+            "Install napari-melanoma again."
+        ) from error
     except Exception as error:  # OpenSlide, libdicom, tifffile and zarr raise many kinds of errors for damaged files
         raise UnreadableImage(
             f"{path.name} cannot be opened as a slide ({type(error).__name__}: {shorten(str(error))}). It is "
