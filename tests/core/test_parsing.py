@@ -74,6 +74,7 @@ BAD_TOML = [
     ("a dotted key in quotes", b"x = {" + b".".join([b"'a.b'", b'"="'] * 10_000) + b" = 1}", "nested more than 100"),
     ("a dotted table", b"[" + b".".join([b"a"] * 20_000) + b"]", "nested more than 100 levels"),
     ("a number of 5,000 digits", b"a = " + b"9" * 5000, "more than 64 bits"),
+    ("a long number in groups", b"a = 1" + b"_000" * 7, "more than 64 bits"),
     ("a long hexadecimal number", b"a = 0x" + b"f" * 5000, "more than 64 bits"),
     ("a duplicate key", b"a = 1\na = 2", "not valid TOML"),
     ("bytes that are no UTF-8", b"a = '\xff'", "not text in UTF-8"),

@@ -107,8 +107,7 @@ def parse_toml(text: str | bytes, where: str) -> dict[str, Any]:
         _check_dots(text)
         content = tomllib.loads(text)
         _check_depth(content)
-        if _may_overflow(text) or "0x" in text or "0b" in text or "0o" in text:
-            _check_integers(content)
+        _check_integers(content)
     except RecursionError:
         raise _malformed(where, f"it is nested more than {MAX_DEPTH} levels deep") from None
     except ValueError as error:
