@@ -157,7 +157,7 @@ def find_close_pairs(
     ``others``, each pair once. Only hashes with an equal band are compared: this finds all pairs that differ in fewer
     bits than there are bands, and nearly all others within the radius.
     """
-    halves, other_halves = _split_bits(codes), _split_bits(others)
+    (low, high), (other_low, other_high) = _split_bits(codes), _split_bits(others)
     for band in range(codes.shape[1]):
         buckets, other_buckets = _group_by_byte(codes[:, band]), _group_by_byte(others[:, band])
         run.check()
@@ -170,26 +170,25 @@ def find_close_pairs(
             if is_ordered and rows[0] >= columns[-1]:
                 continue
             run.check()
-            # The second half of the bits is compared if the first is close
-            near = np.bitwise_count(halves[rows, None, 0] ^ other_halves[None, columns, 0]) <= radius
-            if is_ordered:
-                near &= rows[:, None] < columns
-            row, column = np.divmod(np.flatnonzero(near), len(columns))  # faster than nonzero in two dimensions
+            bits = np.bitwise_count(low[rows, None] ^ other_low[columns])
+            bits += np.bitwise_count(high[rows, None] ^ other_high[columns])
+            row, column = np.divmod(
+                np.flatnonzero(bits <= radius), len(columns)
+            )  # faster than nonzero in two dimensions
             first, second = rows[row], columns[column]
-            differ = halves[first] ^ other_halves[second]
-            is_close = np.bitwise_count(differ[:, 0]) + np.bitwise_count(differ[:, 1]) <= radius
-            if is_close.any():
-                first, second = first[is_close], second[is_close]
-                # Pairs with an equal earlier band were found there
-                is_repeated = (codes[first, :band] == others[second, :band]).any(1)
-                yield np.stack((first, second), axis=1)[~is_repeated]
+            # Pairs with an equal earlier band were found there
+            is_new = ~(codes[first, :band] == others[second, :band]).any(1)
+            if is_ordered:
+                is_new &= first < second
+            if is_new.any():
+                yield np.stack((first, second), axis=1)[is_new]
 
 
 def _split_bits(codes: NDArray[np.uint8]) -> NDArray[np.uint64]:
-    """Return hashes as two words each, uint64 (image, 2)."""
+    """Return hashes as two words, uint64 (2, image)."""
     words = np.zeros((len(codes), 16), np.uint8)
     words[:, : codes.shape[1]] = codes
-    return words.view(np.uint64)
+    return np.ascontiguousarray(words.view(np.uint64).T)
 
 
 def _group_by_byte(values: NDArray[np.uint8]) -> list[NDArray[np.intp]]:
