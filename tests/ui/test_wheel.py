@@ -138,6 +138,7 @@ def test_scrolling_over_a_slide_with_results_changes_nothing(analysed, shown_vie
     analysed.waits()
     assert analysed.rows() == rows
     assert analysed.session.lesions.is_saved
+    assert list_unnamed(dock) == []
 
     slider = analysed.finds(QSlider, "slide_opacity")
     QTest.mouseClick(slider, Qt.MouseButton.LeftButton, pos=slider.rect().center())

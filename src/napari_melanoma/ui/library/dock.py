@@ -30,7 +30,7 @@ from napari_melanoma.ui.widgets.job import BackgroundJob, JobFunction
 from napari_melanoma.ui.widgets.settings import DebounceTimer
 from napari_melanoma.ui.widgets.signals import Connections
 from napari_melanoma.ui.widgets.status_line import CANCELED, StatusLine, show_failure
-from napari_melanoma.ui.widgets.style import ThemedIcons, named, quiet_label, tool_button
+from napari_melanoma.ui.widgets.style import ThemedIcons, add_clear_button, named, quiet_label, tool_button
 
 if TYPE_CHECKING:
     from napari.viewer import Viewer
@@ -103,9 +103,7 @@ class LibraryDock(QWidget):
         self.folder_button = tool_button(folder_name, "Choose a folder", "Choose another folder", "folder ...")
         self.name_field = named(QLineEdit(), f"{self.name}_name", "Filter by name", "Part of the name")
         self.name_field.setPlaceholderText("part of the name")
-        self.name_field.setClearButtonEnabled(True)
-        for button in self.name_field.findChildren(QAbstractButton):
-            named(button, f"{self.name}_name_clear", "Clear the name")
+        add_clear_button(self.name_field)
         self.filter_combo = named(NoWheelComboBox(), filter_name, "Filter", "Show only images of a kind or status")
         self.filter_combo.addItems(self.filters)
         self.sort_combo = named(NoWheelComboBox(), f"{self.name}_sort", "Order", "Order of the images")

@@ -30,7 +30,7 @@ from qtpy.QtWidgets import (
 from napari_melanoma.ui.viewer.camera import find_canvas, find_main_window
 from napari_melanoma.ui.viewer.photographs import is_photograph
 from napari_melanoma.ui.viewer.view_memory import ViewMemory, get_current_picture
-from napari_melanoma.ui.widgets.style import named, quiet_label
+from napari_melanoma.ui.widgets.style import add_clear_button, named, quiet_label
 
 if TYPE_CHECKING:
     from napari.viewer import Viewer
@@ -373,7 +373,7 @@ class ShortcutHelp(QDialog):
         self.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
         self.search = named(QLineEdit(), "shortcut_search", "Search", "Search by key, dock or action")
         self.search.setPlaceholderText("Search")
-        self.search.setClearButtonEnabled(True)
+        add_clear_button(self.search)
         self.list = named(QTreeWidget(), "shortcut_list", "Keyboard shortcuts")
         self.list.setToolTip("")
         self.list.setHeaderHidden(True)

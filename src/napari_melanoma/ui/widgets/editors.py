@@ -28,7 +28,7 @@ from napari_melanoma.core.paths import expand_user
 from napari_melanoma.ui.widgets.dialogs import choose_file
 from napari_melanoma.ui.widgets.number_box import Bounds, NumberBox, format_number
 from napari_melanoma.ui.widgets.settings import DebounceTimer
-from napari_melanoma.ui.widgets.style import named, reserve_space, tool_button
+from napari_melanoma.ui.widgets.style import add_clear_button, named, reserve_space, tool_button
 from napari_melanoma.ui.widgets.wheel import guard_wheel
 
 TEXT_MARGIN_PX = 4  # of a combo box, on both sides together
@@ -522,7 +522,7 @@ class PathEditor(Editor):
         super().__init__()
         self._line = QLineEdit()
         self._line.setPlaceholderText("none")
-        self._line.setClearButtonEnabled(True)
+        add_clear_button(self._line)
         self._line.setMinimumWidth(MIN_WIDTH_PX)
         self._button = tool_button("browse", "Choose a file", "Choose a file", "...")
         self._line.textChanged.connect(self._on_text)

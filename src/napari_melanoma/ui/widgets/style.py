@@ -23,6 +23,7 @@ from qtpy.QtWidgets import (
     QFrame,
     QHBoxLayout,
     QLabel,
+    QLineEdit,
     QListWidget,
     QPushButton,
     QScrollArea,
@@ -102,6 +103,13 @@ def named(widget: AnyWidget, name: str, accessible_name: str, tip: str = "") -> 
     if isinstance(widget, QAbstractItemView):
         widget.setTabKeyNavigation(False)  # in a table, the tab key would go from cell to cell and never leave it
     return guard_wheel(widget)
+
+
+def add_clear_button(field: QLineEdit) -> None:
+    """Let a button in a text field clear it; Qt's has no name."""
+    field.setClearButtonEnabled(True)
+    for button in field.findChildren(QAbstractButton):
+        named(button, "clear", "Clear")
 
 
 def row(*widgets: QWidget, stretch: int = -1) -> QWidget:

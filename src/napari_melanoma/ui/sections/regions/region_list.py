@@ -14,7 +14,7 @@ from qtpy.QtWidgets import QAbstractItemView, QHeaderView, QLineEdit, QWidget
 from napari_melanoma.slides.regions import is_locked, region_date, region_reader
 from napari_melanoma.ui.widgets.class_list import DEFAULT_COLOR
 from napari_melanoma.ui.widgets.row_table import AnyIndex, Column, RowTable, RowTableModel
-from napari_melanoma.ui.widgets.style import fill_column, named, theme_icon
+from napari_melanoma.ui.widgets.style import add_clear_button, fill_column, named, theme_icon
 
 if TYPE_CHECKING:
     from qtpy.QtGui import QIcon
@@ -222,7 +222,7 @@ class RegionListView(QWidget):
         tip = "Show only regions whose name, class, reader or date contains this text"
         self.filter_field = named(QLineEdit(), "region_filter", "Filter the regions", tip)
         self.filter_field.setPlaceholderText("filter by name, class, reader or date")
-        self.filter_field.setClearButtonEnabled(True)
+        add_clear_button(self.filter_field)
         self.table = RegionTable()
         fill_column(self, self.filter_field, self.table)
         self._icons = icons
