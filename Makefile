@@ -120,6 +120,8 @@ docs: $(VENV)/.ready-to-test ## the documentation, into site/; a link to a page 
 
 screenshots: $(VENV)/.ready-to-run ## update the pictures of the docks in the documentation
 	$(VIRTUAL) $(BIN)/python scripts/screenshots.py
+	$(VIRTUAL) $(BIN)/python scripts/screenshots.py --theme light --only lesion
+	$(VIRTUAL) $(BIN)/python scripts/screenshots.py --theme light --only case
 
 clean: ## remove generated files and the environment
 	rm -rf $(VENV) build dist site htmlcov demo-output .coverage .coverage.* .pytest_cache .mypy_cache .ruff_cache \

@@ -1,7 +1,7 @@
 """Make the pictures of the documentation from the running program.
 
 Run ``python scripts/screenshots.py [--out docs/images] [--photograph FILE] [--theme dark] [--only train]`` with a
-display, or under ``scripts/with-display.sh``.
+display, or under ``scripts/with-display.sh``. The pictures in the light theme have names that end with ``-light``.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import logging
 import os
+import shutil
 import tempfile
 import time
 from collections.abc import Callable
@@ -120,7 +121,10 @@ def main() -> int:
         if arguments.only in (None, only):
             with tempfile.TemporaryDirectory() as folder:
                 isolate_user(Path(folder))
-                pictures(Path(folder), arguments.out, arguments.theme)
+                out = arguments.out if arguments.theme == "dark" else Path(folder) / "light"
+                pictures(Path(folder), out, arguments.theme)
+                for path in out.glob("*") if out != arguments.out else ():
+                    shutil.move(path, arguments.out / f"{path.stem}-light{path.suffix}")
     return 0
 
 
