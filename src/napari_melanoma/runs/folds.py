@@ -47,6 +47,7 @@ from napari_melanoma.data.tabular_encoding import join_encodings
 from napari_melanoma.data.training_images import FILE_NAME, TrainingImages
 from napari_melanoma.evaluation.any_task import evaluate_model
 from napari_melanoma.evaluation.classes import read_predictions
+from napari_melanoma.evaluation.comparison import read_estimates
 from napari_melanoma.evaluation.model_card import draft_card
 from napari_melanoma.evaluation.pipeline import (
     METRICS_FILE,
@@ -57,6 +58,7 @@ from napari_melanoma.evaluation.pipeline import (
 )
 from napari_melanoma.metrics.mask_metrics import find_metric
 from napari_melanoma.metrics.metric_table import METRIC_TABLE, metric_label
+from napari_melanoma.metrics.statistics import Estimate
 from napari_melanoma.models.bundle import (
     BundleInfo,
     ReferenceCases,
@@ -309,17 +311,17 @@ def _has_test_images(recipe: TrainRecipe, folder: RunFolder) -> bool:
     return any(sample.split == split and sample.key not in folds and sample.mask is not None for sample in samples)
 
 
-def _read_metrics(fold: RunFolder) -> dict[str, dict[str, float]]:
-    """Read the metrics of a fold, with the ends of their intervals."""
-    metrics: dict[str, dict[str, float]] = read_json(fold.evaluation / METRICS_FILE)["metrics"]["all"]
-    return metrics
+def _read_metrics(fold: RunFolder) -> dict[str, Estimate]:
+    """Read the metrics of a fold, without those that its images do not define."""
+    metrics = read_estimates(read_json(fold.evaluation / METRICS_FILE)["metrics"]["all"])
+    return {name: estimate for name, estimate in metrics.items() if np.isfinite(estimate.mean)}
 
 
 def summarize_folds(folders: Sequence[RunFolder]) -> dict[str, FoldEstimate]:
     """Return the mean of each metric over the evaluations of the folds, of metrics that all of them have."""
     stored = [_read_metrics(folder) for folder in folders]
     names = [name for name in stored[0] if all(name in metrics for metrics in stored)]
-    return {name: estimate_mean([float(metrics[name]["mean"]) for metrics in stored], name) for name in names}
+    return {name: estimate_mean([metrics[name].mean for metrics in stored], name) for name in names}
 
 
 def estimate_mean(values: Sequence[float], name: str = "") -> FoldEstimate:
@@ -354,7 +356,7 @@ def _describe_fold(recipe: TrainRecipe, fold: RunFolder) -> str:
     """Return the first metric of a fold."""
     metrics = _read_metrics(fold)
     shown = [name for name in ("AUC", "JA") if name in metrics]
-    return f"{metric_label(shown[0])} {metrics[shown[0]]['mean']:.3f}" if shown else "evaluated"
+    return f"{metric_label(shown[0])} {metrics[shown[0]].mean:.3f}" if shown else "evaluated"
 
 
 def _write_summary(result: FoldsResult, folders: Sequence[RunFolder]) -> None:
@@ -379,7 +381,7 @@ def _write_summary(result: FoldsResult, folders: Sequence[RunFolder]) -> None:
         (
             find_metric(name).directed_label if name in METRIC_TABLE else metric_label(name),
             "{} ({})".format(*_format(result.metrics[name])),
-            *(f"{one[name]['mean']:.3f} ({one[name]['low']:.3f} to {one[name]['high']:.3f})" for one in stored),
+            *(str(metrics[name]) for metrics in stored),
         )
         for name in shown
     ]
