@@ -182,7 +182,10 @@ def prepare_data(
         if recipe.classification is not None:
             prepared = replace(prepared, classes=read_run_classes(folder.path, rows))
         caches = (prepared.train, prepared.validation, prepared.replay, prepared.unlabelled)
-        store.prune([cache for cache in caches if cache is not None])
+        used = [path for cache in caches if cache is not None for path in cache.paths]
+        masks = [row.sample.mask for row in rows if row.sample.mask is not None]
+        used += [mask for mask in masks if mask.is_relative_to(store.folder) and mask.exists()]  # predicted ones
+        store.prune(used)
     return prepared
 
 

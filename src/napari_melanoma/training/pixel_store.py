@@ -119,12 +119,12 @@ class PixelStore:
         """
         return PixelCache(self.version("image", side), self.version(masks, side), side, tuple(pairs))
 
-    def prune(self, caches: Iterable[PixelCache]) -> None:
+    def prune(self, used: Iterable[Path]) -> None:
         """Delete files that no run has used for a month: they contain photographs of patients, and fill the disk.
 
-        ``caches``: those of the current run, which uses them now.
+        ``used``: those that the current run uses now.
         """
-        for path in {path for one in caches for path in one.paths}:
+        for path in set(used):
             os.utime(path)
         limit = time.time() - RETENTION_DAYS * 86400
         for path in self.folder.rglob("*"):
