@@ -157,6 +157,18 @@ def test_coco_is_read_by_pycocotools(tmp_path: Path, areas: str) -> None:
     assert len(coco.COCO(str(out / "annotations/instances_test.json")).getImgIds()) == 1
 
 
+def test_each_split_of_coco_has_a_file_in_the_folder(tmp_path: Path) -> None:
+    """Also one that is no file name, or that differs from another in case only."""
+    table = make_dataset(tmp_path / "set") / "dataset.csv"
+    splits = ["Fold", "fold", "/../../../fold"]
+    write_table(table, [{**row, "split": splits[number % 3]} for number, row in enumerate(iterate_rows(table))])
+    out, _ = export(tmp_path, "coco")
+    files = [*out.glob("annotations/*.json")]
+    assert len({path.name.casefold() for path in files}) == 3
+    assert sum(len(json.loads(path.read_text())["images"]) for path in files) == 5
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["out", "set"]
+
+
 @pytest.mark.parametrize("areas", ["polygons", "pixels"])
 def test_labelme_opens_its_files(tmp_path: Path, areas: str) -> None:
     out, _ = export(tmp_path, "labelme", areas=areas)
