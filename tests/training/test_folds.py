@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections import defaultdict
 from collections.abc import Callable
 from pathlib import Path
@@ -163,6 +164,37 @@ def test_folds_of_one_patient_have_no_interval(recipe: TrainRecipe, tmp_path: Pa
     workflow._write_summary(result, folds)
     page = (tmp_path / "folds.html").read_text()
     assert page.count("0.800 (no interval: one patient or lesion)") == 2
+
+
+@pytest.mark.parametrize(
+    "classification", [None, {}, {"view": {"region": "photograph"}}, {"masks": "predicted"}], ids=str
+)
+def test_the_ensemble_is_evaluated_on_the_data_sets_with_test_images(
+    recipe: TrainRecipe,
+    class_recipe: TrainRecipe,
+    draw_classes,
+    change,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    classification: dict[str, object] | None,
+) -> None:
+    """One of two data sets has a test split; only the reference masks of the data sets may be needed."""
+    folders = [draw_classes(tmp_path / name, "image", 8) for name in ("first", "second")]
+    change_rows(folders[1], lambda row: {**row, "split": "test" if row["image_id"] == "c003" else "train"})
+    if classification:
+        for folder in folders:
+            shutil.rmtree(folder / "masks")
+    recipe = on(recipe if classification is None else change(class_recipe, classification=classification), *folders)
+    write_folds(tmp_path / "folds.csv", [])
+    write_json(tmp_path / "bundle/config.json", {})
+    calls = []
+    monkeypatch.setattr(workflow, "read_bundle", lambda path: path)
+    monkeypatch.setattr(workflow, "evaluate_model", lambda *call, **_: calls.append(call))
+    workflow._make_ensemble(recipe, RunFolder(tmp_path), [], {}, RUN)
+    ((_, datasets, out, options),) = calls
+    assert (datasets, out) == ([folders[1]], tmp_path / "evaluation")
+    assert options["split"] == "test"
+    assert options.get("masks") == (recipe.classification and recipe.classification.masks)
 
 
 @pytest.mark.parametrize(

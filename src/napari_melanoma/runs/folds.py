@@ -185,14 +185,7 @@ def plan_folds(recipe: TrainRecipe, count: int, run: RunContext) -> list[tuple[S
     The folds in the tables of the data sets are used if all images have one. Test images of the tables, and other
     images of their patients, are in no fold.
     """
-    names = list(recipe.data.datasets)
-    samples = read_datasets([expand_user(name) for name in names])
-    config = recipe.classification
-    strata: dict[Key, str] = {} if config is None else read_strata(names, config)
-    if config is None:
-        usable = select_trainable(samples)
-    else:
-        usable = [sample for sample in classifiable_samples(samples, config) if sample.key in strata]
+    usable, strata = _read_usable(recipe)
     duplicates = [] if recipe.tile is not None else find_duplicates(usable, run)
     groups = merge_groups(usable, duplicates)
     outside = {TEST, recipe.data.test_split}
@@ -202,12 +195,21 @@ def plan_folds(recipe: TrainRecipe, count: int, run: RunContext) -> list[tuple[S
         raise DataSetError(
             "the data sets have no usable image outside of the test set. Add masks, or correct the splits."
         )
-    folds = _read_table_folds(names, chosen, count)
+    folds = _read_table_folds(recipe.data.datasets, chosen, count)
     if folds is None:
-        classes = [strata.get(sample.key, "") if config else sample.diagnosis or "" for sample, _ in chosen]
+        classes = [strata.get(sample.key, "") if strata else sample.diagnosis or "" for sample, _ in chosen]
         assigned = assign_folds([group for _, group in chosen], classes, count, recipe.seed)
         folds = [number + 1 for number in assigned]
     return [(sample, group, fold) for (sample, group), fold in zip(chosen, folds, strict=True)]
+
+
+def _read_usable(recipe: TrainRecipe) -> tuple[list[Sample], dict[Key, str]]:
+    """Read the images that a recipe can use; of a classification with the class of each, by key."""
+    samples = read_datasets([expand_user(name) for name in recipe.data.datasets])
+    if recipe.classification is None:
+        return select_trainable(samples), {}
+    strata = read_strata(recipe.data.datasets, recipe.classification)
+    return [sample for sample in classifiable_samples(samples, recipe.classification) if sample.key in strata], strata
 
 
 def _read_table_folds(names: Sequence[str], chosen: Sequence[tuple[Sample, str]], count: int) -> list[int] | None:
@@ -297,18 +299,19 @@ def _make_ensemble(
         except RunError as error:
             return None, (str(error),)
         notices += [f"predictions need torch: {reason}"] if reason else []
-    if not (folder.evaluation / METRICS_FILE).is_file() and _has_test_images(recipe, folder):
-        datasets = [expand_user(name) for name in recipe.data.datasets]
-        options = {"split": recipe.data.test_split}
+    if not (folder.evaluation / METRICS_FILE).is_file() and (datasets := _find_test_datasets(recipe, folder)):
+        config = recipe.classification
+        inputs = config.model_dump(include={"masks", "segmenter"}) if config else {}
+        options = {"split": recipe.data.test_split, **inputs}
         evaluate_model(ensemble, datasets, folder.evaluation, options, source="train", run=run)
     return ensemble, tuple(notices)
 
 
-def _has_test_images(recipe: TrainRecipe, folder: RunFolder) -> bool:
-    """Whether the tables have test images, which are in no fold."""
+def _find_test_datasets(recipe: TrainRecipe, folder: RunFolder) -> list[Path]:
+    """Return the data sets whose tables have test images, which are in no fold."""
     folds, split = read_folds(folder.path / FOLDS), recipe.data.test_split
-    samples = read_datasets([expand_user(name) for name in recipe.data.datasets])
-    return any(sample.split == split and sample.key not in folds and sample.mask is not None for sample in samples)
+    tested = {one.domain for one in _read_usable(recipe)[0] if one.split == split and one.key not in folds}
+    return [path for path in map(expand_user, recipe.data.datasets) if path.name in tested]
 
 
 def _read_metrics(fold: RunFolder) -> dict[str, Estimate]:
