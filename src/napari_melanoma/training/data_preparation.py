@@ -269,12 +269,11 @@ def _restore(rows: Sequence[DataRow], store: PixelStore, recipe: TrainRecipe, ru
     if views_only:
         missing = missing_views(rows, store, recipe)
     else:
-        kind, side = recipe.mask_kind, recipe.data.cache_size
         missing = [
             row
             for row in rows
             if row.part != "test"
-            and not (store.has("image", side, row.image_sha) and store.has(kind, side, row.mask_sha))
+            and (store.lacks("image", side, row.image_sha) or store.lacks(recipe.mask_kind, side, row.mask_sha))
         ]
     scan = scan_files([path for row in missing for path in sample_files(row.sample)], store.index, run)
     jobs: list[DecodeJob] = []
@@ -286,7 +285,7 @@ def _restore(rows: Sequence[DataRow], store: PixelStore, recipe: TrainRecipe, ru
         for job, sha in zip(decode_jobs(row.sample, scan.infos, recipe.mask_kind, keep=True), shas, strict=False):
             if job.info.sha == sha:
                 jobs.append(job)
-            elif views_only or not store.has(job.kind, side, sha):
+            elif views_only or store.lacks(job.kind, side, sha):
                 unusable.append(job.path)
     unusable += [] if views_only else decode_missing(store, jobs, side, run)
     if views_only and not unusable:

@@ -107,6 +107,10 @@ class PixelStore:
             return False
         return size == _file_bytes(_shape(kind, side))
 
+    def lacks(self, kind: PixelKind, side: int, sha: str) -> bool:
+        """Whether the properties or the pixels of a file with this SHA-256 are missing."""
+        return self.index.facts(kind, sha) is None or not self.has(kind, side, sha)
+
     def write(self, kind: str, side: int, sha: str, pixels: NDArray[np.uint8]) -> None:
         """Store the pixels of a file, (channel, row, column)."""
         with atomic_file(pixel_path(self.version(kind, side), sha)) as temporary:
