@@ -411,19 +411,6 @@ def read_run_classes(folder: Path, rows: Sequence[DataRow]) -> ClassData:
     return ClassData(tuple(content["names"]), encoding, domains, part("train"), part("validation"), part("unlabelled"))
 
 
-def read_test_set(
-    folder: Path, rows: Sequence[DataRow]
-) -> tuple[NDArray[np.intp], dict[tuple[str, str], dict[str, str]]]:
-    """Read the classes of a run's test images, as indices in the order of the rows, and their tabular values."""
-    content, values_of_rows = _read_classes_file(folder / CLASSES_FILE, rows)
-    test_rows = [row for row in rows if row.part == "test"]
-    labels = np.array([values_of_rows[id(row)][0] for row in test_rows], np.intp)
-    return labels, {
-        row.sample.key: dict(zip(content["fields"], map(str, values_of_rows[id(row)][1:]), strict=True))
-        for row in test_rows
-    }
-
-
 def read_part_table(
     folder: Path, rows: Sequence[DataRow], parts: Collection[str]
 ) -> tuple[tuple[str, ...], NDArray[np.intp], list[dict[str, str]]]:
