@@ -14,9 +14,7 @@ from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.run_folder import RunFolder
 from napari_melanoma.data.dataset import Sample
 from napari_melanoma.metrics.overlap import count_class_pairs, label_metrics
-from napari_melanoma.models.bundle import (
-    BundleConfig,
-)
+from napari_melanoma.models.bundle import BundleConfig
 from napari_melanoma.runs.bundling import (
     NetworkOutputs,
     TrainedModel,

@@ -414,7 +414,7 @@ class TrainingViews:
         partners = self._mixing.draw_partners(batch.keys, len(self._cache))
         if not len(partners):
             return batch
-        images, masks = (torch.from_numpy(pixels) for pixels in self._cache.read(partners))
+        images, masks = _tensors(self._cache.read(partners))
         labels = torch.from_numpy(self._part.labels[partners])
         return batch._replace(
             images=torch.cat([batch.images, images]),
@@ -429,7 +429,7 @@ class TrainingViews:
         indices = np.array(
             [derive_seed(self._seed, OTHER_DOMAIN_SEED, *key) % len(other) for key in batch.keys], np.int64
         )
-        images, masks = (torch.from_numpy(pixels) for pixels in other.read(indices))
+        images, masks = _tensors(other.read(indices))
         values = self._dropout.read_values(self._other_part, indices, batch.keys + np.array([0, OTHER_DOMAIN_KEY]))
         continuous, categories = table_inputs(values, self._encoding, len(indices))
         return batch._replace(
@@ -482,7 +482,7 @@ def make_class_batch(
     """
     import torch
 
-    images, masks = (torch.from_numpy(pixels) for pixels in cache.read(indices))
+    images, masks = _tensors(cache.read(indices))
     continuous, categories = table_inputs(values, encoding, len(indices))
     shares = torch.nn.functional.one_hot(torch.from_numpy(part.labels[indices]), classes).float()
     domains = torch.from_numpy(part.domains[indices])
