@@ -249,7 +249,7 @@ class BagSetup:
         assert options is not None
         batches = validation_loader(prepared, recipe, VALIDATION_BATCH)
         validation = _compute_bag_outputs(bag_task, batches, run, "Calibrating")
-        batches = training_slides_in_order(prepared, VALIDATION_BATCH)
+        batches = training_slides_in_order(prepared, recipe, VALIDATION_BATCH)
         training = _compute_bag_outputs(bag_task, batches, run, "Storing reference slides")
         reference = create_reference(validation, training, prepared.samples, options)
         calibrated = calibrate_config(config, options, validation, reference)
