@@ -11,7 +11,6 @@ import numpy as np
 
 from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.errors import DataSetError
-from napari_melanoma.evaluation.masks import EvaluationOptions
 from napari_melanoma.evaluation.pipeline import (
     ABOUT_IMAGE,
     ALL_IMAGES,
@@ -82,10 +81,10 @@ def evaluate_labels(
 class LabelTask(EvaluationTask[tuple["Labels", "Labels"], list["Labels"], Evaluation]):
     """Label images. The values of an image are its pixels of each pair of true and predicted class."""
 
-    options: SelectionOptions | EvaluationOptions
+    options: SelectionOptions
     compares_in_threads = True
 
-    def __init__(self, models: Sequence[LabelModel], options: SelectionOptions | EvaluationOptions) -> None:
+    def __init__(self, models: Sequence[LabelModel], options: SelectionOptions) -> None:
         super().__init__(models, options)
         self.models, self.classes = models, models[0].info.config.classes
         self.thresholds = [info.config.threshold for info in self.infos]
