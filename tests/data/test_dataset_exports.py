@@ -312,6 +312,24 @@ def test_faults_are_listed_and_the_others_exported(tmp_path: Path) -> None:
         shutil.rmtree(out)
 
 
+@pytest.mark.parametrize("format_", ["coco", "geojson", "imagefolder", "masks", "nnunet"])
+def test_ids_that_are_one_file_on_other_systems_are_several_files(tmp_path: Path, format_: str) -> None:
+    """Windows and macOS do not distinguish x0 from X0, and Windows allows no colon."""
+    table = make_dataset(tmp_path / "set") / "dataset.csv"
+    ids, rows = {"x1": "X0", "x2": "x:2"}, []
+    for row in iterate_rows(table):
+        name = row["image_id"]
+        files = {"path": f"images/{name}.png", "mask_path": f"masks/{name}.png"}
+        rows.append({**row, **files, "image_id": ids.get(name, name)})
+    write_table(table, rows)
+    out, report = export(tmp_path, format_)
+    assert not report.faults
+    assert "image ids" in dict(report.notes)
+    names = [str(path.relative_to(out)).casefold() for path in out.rglob("*") if path.is_file()]
+    assert len(names) == len({*names})
+    assert ":" not in "".join(names)
+
+
 def test_what_cannot_be_exported_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"no format named 'voc' for data sets \(known: .*coco"):
         find_data_export("voc")
