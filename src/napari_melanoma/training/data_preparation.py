@@ -241,25 +241,24 @@ def report_data(
     )
 
 
+def list_with_part(chosen: SelectedSamples) -> list[tuple[DataPart, Sample]]:
+    """List each image or slide with its part."""
+    samples_by_part: tuple[tuple[DataPart, Iterable[Sample]], ...] = (
+        ("train", chosen.parts.training),
+        ("validation", chosen.parts.validation),
+        ("test", chosen.parts.test),
+        ("replay", chosen.replay),
+        ("unlabelled", chosen.unlabelled),
+    )
+    return [(part, sample) for part, samples in samples_by_part for sample in samples]
+
+
 def _data_rows(selection: DataSelection) -> list[DataRow]:
     """List each image with its part and the checksums of its files."""
-    parts = selection.chosen.parts
-    samples_by_part: tuple[tuple[DataPart, Iterable[Sample]], ...] = (
-        ("train", parts.training),
-        ("validation", parts.validation),
-        ("test", parts.test),
-        ("replay", selection.chosen.replay),
-        ("unlabelled", selection.chosen.unlabelled),
-    )
+    infos = selection.infos
     return [
-        DataRow(
-            part,
-            sample,
-            selection.infos[sample.image].sha,
-            selection.infos[sample.mask].sha if sample.mask else "",
-        )
-        for part, samples in samples_by_part
-        for sample in samples
+        DataRow(part, sample, infos[sample.image].sha, infos[sample.mask].sha if sample.mask else "")
+        for part, sample in list_with_part(selection.chosen)
     ]
 
 
