@@ -79,6 +79,16 @@ def test_check_counts_images_measures_a_step_and_writes_nothing(run, tmp_path: P
 
 
 @pytest.mark.usefixtures("known_cost", "blobs")
+def test_the_result_of_a_check_lists_all_warnings(run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(workflow, "describe_start_overlap", lambda recipe, run: "The model was trained on two.")
+    result = run("train", "--config", "recipe.toml", "--check", "--json")
+    lines = [json.loads(line) for line in result.stdout.splitlines()]
+    said = [line["message"] for line in lines if line["event"] == "warning"]
+    assert lines[-1]["warnings"] == said
+    assert said[-1] == "The model was trained on two."
+
+
+@pytest.mark.usefixtures("known_cost", "blobs")
 def test_keys_of_the_recipe_are_changed(run) -> None:
     changed = ("--set", "epochs=30", "--set", "data.validation_fraction=0.45")
     last = json.loads(run("train", "--config", "recipe.toml", "--check", "--json", *changed).stdout.splitlines()[-1])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from napari_melanoma.core.channel_choice import ChannelChoice, default_names
+from napari_melanoma.core.channel_choice import ChannelChoice
 from napari_melanoma.core.errors import ConfigError, InputError
 
 CHANNELS = ("CD8 (Opal 540)", "DAPI", "CK", "CK 7", "Autofluorescence")
@@ -47,8 +47,3 @@ def test_channels_are_found_by_name_start_and_number() -> None:
 def test_a_missing_or_ambiguous_channel_is_an_error(name: str) -> None:
     with pytest.raises(InputError, match=rf"slide\.tif has no channel {name}\. Its channels: CD8 \(Opal 540\), DAPI"):
         ChannelChoice.from_text(f"DAPI,{name}").find(CHANNELS, "slide.tif")
-
-
-def test_nuclei_are_the_default_and_autofluorescence_is_not() -> None:
-    assert default_names(CHANNELS) == ("DAPI", "CD8 (Opal 540)", "CK")
-    assert default_names(("TRITC",)) == ("TRITC",)

@@ -61,6 +61,23 @@ def test_a_claim_whose_owner_is_unknown_is_of_another_owner(tmp_path: Path, monk
     assert one.owners() == {"me"}
 
 
+def test_a_released_claim_does_not_end_the_next_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another process claims the name in the moment in which it is released."""
+    one, other, third = (locks.Claims(tmp_path / "claims") for _ in range(3))
+    assert one.claim("name", "me")
+    held, claimed = one._locks["name"], []
+    release = held.release
+
+    def release_and_claim() -> None:
+        release()
+        claimed.append(other.claim("name", "you"))
+
+    monkeypatch.setattr(held, "release", release_and_claim)
+    one.release("name")
+    assert claimed == [True]
+    assert third.claim("name", "she") is None
+
+
 def test_a_folder_that_cannot_be_created_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(SaveError), hold_lock(tmp_path / "file" / ".lock"):

@@ -129,6 +129,16 @@ def test_partial_line_after_a_kill_is_removed(folder: RunFolder) -> None:
     assert command.exists()  # a dock may be writing it right now
 
 
+def test_an_event_after_a_partial_line_is_read(folder: RunFolder) -> None:
+    """A run that was killed as it wrote is launched again, by a process that does not own its folder."""
+    folder.append_event("started")
+    with folder.events.open("ab") as file:
+        file.write(b'{"kind": "st')
+    folder.append_event("launched")
+    assert kinds(folder) == ["started", "launched"]
+    assert folder.is_launching
+
+
 @pytest.mark.parametrize("content", [b"", b"half", b"\n", b"a\nb"])
 def test_a_second_repair_changes_nothing(folder: RunFolder, content: bytes) -> None:
     folder.events.write_bytes(content)

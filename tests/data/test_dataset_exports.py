@@ -157,6 +157,18 @@ def test_coco_is_read_by_pycocotools(tmp_path: Path, areas: str) -> None:
     assert len(coco.COCO(str(out / "annotations/instances_test.json")).getImgIds()) == 1
 
 
+def test_each_split_of_coco_has_a_file_in_the_folder(tmp_path: Path) -> None:
+    """Also one that is no file name, or that differs from another in case only."""
+    table = make_dataset(tmp_path / "set") / "dataset.csv"
+    splits = ["Fold", "fold", "/../../../fold"]
+    write_table(table, [{**row, "split": splits[number % 3]} for number, row in enumerate(iterate_rows(table))])
+    out, _ = export(tmp_path, "coco")
+    files = [*out.glob("annotations/*.json")]
+    assert len({path.name.casefold() for path in files}) == 3
+    assert sum(len(json.loads(path.read_text())["images"]) for path in files) == 5
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["out", "set"]
+
+
 @pytest.mark.parametrize("areas", ["polygons", "pixels"])
 def test_labelme_opens_its_files(tmp_path: Path, areas: str) -> None:
     out, _ = export(tmp_path, "labelme", areas=areas)
@@ -298,6 +310,24 @@ def test_faults_are_listed_and_the_others_exported(tmp_path: Path) -> None:
         assert "x0" not in "".join(path.name for path in out.rglob("*.csv"))
         assert report.images >= 3
         shutil.rmtree(out)
+
+
+@pytest.mark.parametrize("format_", ["coco", "geojson", "imagefolder", "masks", "nnunet"])
+def test_ids_that_are_one_file_on_other_systems_are_several_files(tmp_path: Path, format_: str) -> None:
+    """Windows and macOS do not distinguish x0 from X0, and Windows allows no colon."""
+    table = make_dataset(tmp_path / "set") / "dataset.csv"
+    ids, rows = {"x1": "X0", "x2": "x:2"}, []
+    for row in iterate_rows(table):
+        name = row["image_id"]
+        files = {"path": f"images/{name}.png", "mask_path": f"masks/{name}.png"}
+        rows.append({**row, **files, "image_id": ids.get(name, name)})
+    write_table(table, rows)
+    out, report = export(tmp_path, format_)
+    assert not report.faults
+    assert "image ids" in dict(report.notes)
+    names = [str(path.relative_to(out)).casefold() for path in out.rglob("*") if path.is_file()]
+    assert len(names) == len({*names})
+    assert ":" not in "".join(names)
 
 
 def test_what_cannot_be_exported_is_refused(tmp_path: Path) -> None:

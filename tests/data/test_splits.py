@@ -16,9 +16,11 @@ from PIL import Image
 
 from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.errors import ConfigError, DataSetError
+from napari_melanoma.data import splits as splits_module
 from napari_melanoma.data.check import check_data
 from napari_melanoma.data.corrections import Correction, Corrections, PatientSplits
 from napari_melanoma.data.dataset import Sample
+from napari_melanoma.data.duplicates import Duplicate
 from napari_melanoma.data.harmonize import HarmonizeReport
 from napari_melanoma.data.splits import (
     SplitOptions,
@@ -487,6 +489,20 @@ def test_a_table_without_images_is_split_too(tmp_path: Path) -> None:
     write_table(tmp_path / "dataset.csv", [*rows, rows[0]])
     with pytest.raises(DataSetError, match="repeats image_id i0"):
         split_dataset(tmp_path, SplitOptions(val=0.2), run=RunContext())
+
+
+def test_rows_added_during_a_split_are_kept(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The comparison of the pictures takes minutes, in which a window may store a correction."""
+    table = folder / "dataset.csv"
+
+    def add_row(samples: list[Sample], run: RunContext) -> list[Duplicate]:
+        write_table(table, [*read_table(table), {"image_id": "added", "path": "i0.png"}])
+        return []
+
+    monkeypatch.setattr(splits_module, "find_duplicates", add_row)
+    with pytest.raises(DataSetError, match=r"was changed while .* Split the data set again"):
+        split_dataset(folder, SplitOptions(), run=RunContext())
+    assert read_table(table)[-1]["image_id"] == "added"
 
 
 def test_a_patient_in_two_folds_is_a_fault(folder: Path) -> None:

@@ -120,6 +120,14 @@ def test_patients_of_published_data_are_recognized_everywhere(tmp_path: Path) ->
     assert find_trained_groups(others, found).tolist() == [True]
 
 
+def test_many_patients_are_looked_up_in_a_long_list() -> None:
+    samples = [Sample(f"x{n}", Path(), None, f"clinic/P{n}", "", "clinic") for n in range(20_000)]
+    numbers = np.arange(20_000, dtype=np.uint64)
+    started = time.perf_counter()
+    assert not find_trained_groups(samples, TrainingImages(groups={PUBLIC: numbers})).any()
+    assert time.perf_counter() - started < 3
+
+
 def test_two_lists_become_one(tmp_path: Path) -> None:
     first, second = ([photograph(tmp_path / f"{n}.png", n) for n in some] for some in ((0, 1, 2), (2, 3)))
     both = (

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -13,8 +13,10 @@ from typer.testing import CliRunner
 
 from napari_melanoma.cli import app
 from napari_melanoma.core.context import RunContext
-from napari_melanoma.core.errors import BundleError, ConfigError, InputError
+from napari_melanoma.core.errors import BundleError, ConfigError, InputError, UnreadableImage
 from napari_melanoma.core.prediction_config import TileConfig
+from napari_melanoma.data.dataset import Sample
+from napari_melanoma.evaluation import labels as labels_module
 from napari_melanoma.evaluation.comparing import compare_evaluation_folders
 from napari_melanoma.evaluation.labels import evaluate_labels
 from napari_melanoma.evaluation.pipeline import SelectionOptions
@@ -107,6 +109,24 @@ def test_figures_and_files(model: ByGray, data: Path, tmp_path: Path) -> None:
     assert float(rows[0]["DI"]) == 1
     assert "lowest for nest" in (out / "summary.html").read_text()
     assert (out / "figures" / "worst.png").is_file()
+
+
+def test_an_image_that_cannot_be_drawn_is_left_out(
+    model: ByGray, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After all images were measured, the evaluation must not fail for a picture; here of the worst image."""
+    real, read = labels_module.read_image_and_labels, []
+
+    def read_once(sample: Sample, classes: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+        read.append(sample.image_id)
+        if sample.image_id == "t5" and read.count("t5") > 1:
+            raise UnreadableImage("the drive was removed")
+        return real(sample, classes)
+
+    monkeypatch.setattr(labels_module, "read_image_and_labels", read_once)
+    found = evaluate_labels(model, [data], tmp_path / "out", SelectionOptions(), run=RunContext())
+    assert (found.images, read.count("t5")) == (6, 2)
+    assert (tmp_path / "out/figures/worst.png").is_file()
 
 
 def test_one_split(model: ByGray, data: Path, tmp_path: Path) -> None:

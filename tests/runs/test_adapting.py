@@ -604,6 +604,18 @@ def test_copies_of_a_picture_are_one_group(base: BundleInfo, tmp_path: Path, mon
     assert list(plan.left_out["a lesion with two diagnoses"]) == ["i000", "i002"]
 
 
+def test_rows_of_one_file_are_one_group(base: BundleInfo, tmp_path: Path) -> None:
+    rows = [row | {"path": f"images/{row['image_id']}.png"} for row in make_rows(40)]
+    data = write_dataset(tmp_path / "data", rows)
+    rows[12]["path"] = rows[0]["path"]
+    write_table(data, rows)
+    assert plan_adaptation(base, data, AdaptOptions(), run=RunContext()).groups == 19
+    rows[2]["path"] = rows[0]["path"]  # a nevus
+    write_table(data, rows)
+    plan = plan_adaptation(base, data, AdaptOptions(), run=RunContext())
+    assert list(plan.left_out["a lesion with two diagnoses"]) == ["i000", "i002", "i012"]
+
+
 def test_the_group_column(base: BundleInfo, tmp_path: Path) -> None:
     rows = [row | {"person": f"x{index // 4}"} for index, row in enumerate(make_rows(40))]
     data = write_dataset(tmp_path / "data", rows)

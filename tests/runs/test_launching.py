@@ -15,7 +15,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from napari_melanoma.core import packages
+from napari_melanoma.core import packages, paths
 from napari_melanoma.core.context import Cancelled, Progress, RunContext
 from napari_melanoma.core.errors import MissingPackage, RunError, SaveError
 from napari_melanoma.core.processes import ProcessStamp, end_process, is_run_alive, send_command_or_stop
@@ -192,6 +192,30 @@ def test_a_run_owned_by_another_machine_is_not_changed(tmp_path: Path) -> None:
     assert (folder.path / PROCESS_FILE).is_file()
     assert [event["kind"] for event in folder.read_events()] == ["paused"]
     assert not folder.is_owned
+
+
+@pytest.mark.parametrize("trusted", ["", "data", "replay", "target"])
+def test_files_outside_a_data_set_are_allowed_if_one_is_trusted(
+    trusted: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(paths, "_trusted", set())
+    if trusted:
+        paths.trust_folder(tmp_path / trusted)
+    allowed = []
+
+    def command(out: Path, **options: bool) -> list[str]:
+        allowed.append(options["allow_outside"])
+        return [sys.executable, "-c", ""]
+
+    monkeypatch.setattr(launching, "build_command", command)
+    data = {"datasets": [str(tmp_path / "data")]}
+    target = {"adaptation": {"method": "coral", "to": [str(tmp_path / "target")]}}
+    recipes = {
+        "replay": {"data": data | {"replay": [str(tmp_path / "replay")]}},
+        "target": {"task": "classification", "data": data, "classification": target},
+    }
+    launch(TrainRecipe.parse(recipes.get(trusted, {"data": data}), "the test"), tmp_path / "run")
+    assert allowed == [bool(trusted)]
 
 
 def test_the_command_of_a_run(tmp_path: Path) -> None:

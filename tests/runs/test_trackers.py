@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from napari_melanoma.core.context import Cancelled
-from napari_melanoma.core.errors import ConfigError, MissingPackage
+from napari_melanoma.core.errors import ConfigError, MissingPackage, SaveError
 from napari_melanoma.core.run_folder import RunFolder
 from napari_melanoma.runs import trackers
 from napari_melanoma.runs.trackers import TRACKERS_VARIABLE, choose_trackers, read_figures, track_run
@@ -304,6 +304,25 @@ def test_an_error_outside_the_trackers_is_reported(recipe: TrainRecipe, tmp_path
         folder.append_event("samples", epoch=0)  # without its folder
     (notice,) = [event["message"] for event in folder.read_events() if event["kind"] == "notice"]
     assert notice == "tracking by wandb stopped: 'folder'. The training continues without it."
+    assert slow.last.outcome == "failed"
+
+
+def test_trackers_are_closed_if_a_notice_cannot_be_written(
+    recipe: TrainRecipe, tmp_path: Path, slow: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a full disk, the error must not end the thread."""
+    real = RunFolder.append_event
+
+    def append_event(self: RunFolder, kind: str, **values: object) -> None:
+        if kind == "notice":
+            raise SaveError("the disk is full")
+        real(self, kind, **values)
+
+    monkeypatch.setattr(RunFolder, "append_event", append_event)
+    folder = RunFolder(tmp_path / "run")
+    write_run(folder, recipe)
+    with track_run(recipe.model_copy(update={"trackers": ("wandb",)}), folder):
+        folder.append_event("samples", epoch=0)  # without its folder
     assert slow.last.outcome == "failed"
 
 

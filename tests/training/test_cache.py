@@ -84,7 +84,7 @@ def fill_store(folder: Path, decoded: list[str]) -> Callable[..., Filled]:
                 if not bad & {sample.image, sample.mask}
             ]
             cache = store.cache(pairs, SIDE)
-            store.prune([cache])
+            store.prune(cache.paths)
         return Filled(cache, sorted(decoded), faults)
 
     return filled

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import os
 import re
 import shutil
 from collections import Counter
@@ -18,14 +19,16 @@ from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.errors import ConfigError, DataSetError
 from napari_melanoma.core.prediction_config import NO_PREPROCESSING
 from napari_melanoma.core.run_folder import RunFolder
+from napari_melanoma.data.dataset import read_dataset
 from napari_melanoma.data.harmonize import Harmonizer
 from napari_melanoma.imaging.preprocessing import crop_view
 from napari_melanoma.io.photographs import read_photograph
 from napari_melanoma.io.results import read_mask
 from napari_melanoma.lesion.segmentation import Segmenter
+from napari_melanoma.models.installed_bundles import find_bundle
 from napari_melanoma.runs.bundling import predict_masks
 from napari_melanoma.training.data_preparation import PreparedData, check_data, prepare_data
-from napari_melanoma.training.data_selection import read_strata
+from napari_melanoma.training.data_selection import predicted_mask_path, read_strata
 from napari_melanoma.training.loader import Rank, training_loader, validation_loader
 from napari_melanoma.training.recipe import TrainRecipe
 
@@ -310,3 +313,24 @@ def test_views_are_cropped_by_predicted_masks(
     view = crop_view(read_photograph(sample.image).rgb, mask, recipe.classification.view, 48, NO_PREPROCESSING)
     assert view is not None
     assert np.array_equal(prepared.train.read([0])[0][0], view.image.transpose(2, 0, 1))
+
+
+def test_predicted_masks_are_kept_as_long_as_they_are_used(
+    class_recipe: TrainRecipe, data: Path, tmp_path: Path, change: Change
+) -> None:
+    """They are read again for the evaluation, after the training."""
+    recipe = change(class_recipe, classification={"masks": "predicted"})
+    assert recipe.classification is not None
+    segmenter = find_bundle(recipe.classification.segmenter)
+    masks = [predicted_mask_path(sample, segmenter) for sample in read_dataset(data)]
+    masks[0].parent.mkdir(parents=True)
+    unused = masks[0].with_name("unused.png")
+    for path in (*masks, unused):
+        shutil.copy(data / "masks/b00.png", path)
+    os.utime(unused, (0, 0))
+    for resume in (False, True):
+        for path in masks:
+            os.utime(path, (0, 0))
+        prepare(recipe, tmp_path / "run", resume=resume)
+        assert all(path.is_file() for path in masks)
+        assert not unused.exists()

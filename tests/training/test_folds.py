@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections import defaultdict
 from collections.abc import Callable
 from pathlib import Path
@@ -14,14 +15,18 @@ from scipy import stats
 
 import napari_melanoma as nm
 from napari_melanoma.classification.classifier import Classifier, LesionInput
+from napari_melanoma.core.config import write_toml
 from napari_melanoma.core.context import Cancelled, Progress, RunContext
 from napari_melanoma.core.errors import DataSetError, RunError
+from napari_melanoma.core.files import write_json
 from napari_melanoma.core.run_folder import RunFolder
 from napari_melanoma.data.splits import SplitOptions, split_dataset
+from napari_melanoma.evaluation.pipeline import estimates_to_json
 from napari_melanoma.io.photographs import read_photograph
 from napari_melanoma.io.results import write_table
 from napari_melanoma.io.tables import iterate_rows
 from napari_melanoma.lesion.segmentation import Segmenter
+from napari_melanoma.metrics.statistics import Estimate
 from napari_melanoma.models.bundle import read_bundle
 from napari_melanoma.models.graphs import find_graphs
 from napari_melanoma.models.inference import using_backend
@@ -30,7 +35,7 @@ from napari_melanoma.runs.folds import estimate_mean, fold_recipe, plan_folds, t
 from napari_melanoma.runs.launching import read_run
 from napari_melanoma.training.data_selection import select_samples
 from napari_melanoma.training.recipe import TrainRecipe
-from napari_melanoma.training.run_data import read_data, read_folds, write_folds
+from napari_melanoma.training.run_data import read_data, read_folds, write_data, write_folds
 
 RUN = RunContext()
 
@@ -141,6 +146,55 @@ def test_the_interval_accounts_for_shared_training_images() -> None:
     assert found.mean == pytest.approx(np.mean(values))
     assert (found.high - found.low) / (plain.high - plain.low) == pytest.approx(np.sqrt((1 / 5 + 1 / 4) * 5))
     assert estimate_mean([0.99, 0.5], "JA").high == 1
+
+
+def test_folds_of_one_patient_have_no_interval(recipe: TrainRecipe, tmp_path: Path) -> None:
+    """In JSON, an undefined interval is null, and so is a metric that the images of a fold do not define."""
+    write_toml(tmp_path / workflow.RECIPE, recipe)
+    folds = [RunFolder(tmp_path / f"fold-{number}") for number in (1, 2)]
+    for fold, undefined in zip(folds, ("BF1", "SP"), strict=True):
+        fold.evaluation.mkdir(parents=True)
+        write_data(fold.data, [])
+        metrics = dict.fromkeys(("JA", "BF1", "SP"), Estimate(0.8, np.nan, np.nan, 2))
+        metrics[undefined] = Estimate(np.nan, np.nan, np.nan, 0)
+        write_json(fold.evaluation / "metrics.json", {"metrics": {"all": estimates_to_json(metrics)}})
+    found = workflow.summarize_folds(folds)
+    assert {name: one.mean for name, one in found.items()} == {"JA": 0.8}
+    result = workflow.FoldsResult(tmp_path, tuple(fold.path for fold in folds), found, None)
+    workflow._write_summary(result, folds)
+    page = (tmp_path / "folds.html").read_text()
+    assert page.count("0.800 (no interval: one patient or lesion)") == 2
+
+
+@pytest.mark.parametrize(
+    "classification", [None, {}, {"view": {"region": "photograph"}}, {"masks": "predicted"}], ids=str
+)
+def test_the_ensemble_is_evaluated_on_the_data_sets_with_test_images(
+    recipe: TrainRecipe,
+    class_recipe: TrainRecipe,
+    draw_classes,
+    change,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    classification: dict[str, object] | None,
+) -> None:
+    """One of two data sets has a test split; only the reference masks of the data sets may be needed."""
+    folders = [draw_classes(tmp_path / name, "image", 8) for name in ("first", "second")]
+    change_rows(folders[1], lambda row: {**row, "split": "test" if row["image_id"] == "c003" else "train"})
+    if classification:
+        for folder in folders:
+            shutil.rmtree(folder / "masks")
+    recipe = on(recipe if classification is None else change(class_recipe, classification=classification), *folders)
+    write_folds(tmp_path / "folds.csv", [])
+    write_json(tmp_path / "bundle/config.json", {})
+    calls = []
+    monkeypatch.setattr(workflow, "read_bundle", lambda path: path)
+    monkeypatch.setattr(workflow, "evaluate_model", lambda *call, **_: calls.append(call))
+    workflow._make_ensemble(recipe, RunFolder(tmp_path), [], {}, RUN)
+    ((_, datasets, out, options),) = calls
+    assert (datasets, out) == ([folders[1]], tmp_path / "evaluation")
+    assert options["split"] == "test"
+    assert options.get("masks") == (recipe.classification and recipe.classification.masks)
 
 
 @pytest.mark.parametrize(

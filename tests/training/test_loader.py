@@ -107,6 +107,19 @@ def test_replay_data_fills_its_share_of_each_batch(
         assert np.array_equal(images.numpy()[from_replay], expected)
 
 
+def test_a_run_on_the_processor_does_not_use_a_gpu(
+    recipe: TrainRecipe, prepared: PreparedData, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Pinned memory needs the GPU, which may be full, or the reason to train on the processor."""
+    import torch
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    for device, pinned in (("cpu", False), ("auto", True)):
+        of_device = recipe.model_copy(update={"device": device})
+        loaders = [load(prepared, of_device, 4) for load in (training_loader, validation_loader)]
+        assert [loader.pin_memory for loader in loaders] == [pinned, pinned]
+
+
 def test_batches_travel_to_another_process_without_their_pixels(prepared: PreparedData) -> None:
     import torch
 

@@ -21,7 +21,7 @@ from napari_melanoma.runs.bundling import create_bundle_config
 from napari_melanoma.runs.resolved_settings import ResolvedSettings
 from napari_melanoma.runs.starting_weights import ParentModel
 from napari_melanoma.training.data_preparation import PreparedData, check_data, prepare_data
-from napari_melanoma.training.pixel_store import user_store_folder
+from napari_melanoma.training.pixel_store import INDEX, user_store_folder
 from napari_melanoma.training.recipe import TrainRecipe
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("user_folders")]
@@ -126,6 +126,13 @@ def test_missing_pixels_of_a_resumed_run_are_decoded_again(of_data: TrainRecipe,
         path.unlink()
     for part, expected in zip(pixels(prepare(of_data, run_folder, resume=True)), began, strict=True):
         assert np.array_equal(part, expected)
+
+
+def test_a_lost_index_of_the_pixels_is_filled_again(of_data: TrainRecipe, run_folder: RunFolder) -> None:
+    """It has the share of the lesion in each mask, which sets the weights of the loss."""
+    began = prepare(of_data, run_folder)
+    (user_store_folder() / INDEX).unlink()
+    assert prepare(of_data, run_folder, resume=True).lesion_share == began.lesion_share > 0
 
 
 def test_files_that_are_lost_are_named(of_data: TrainRecipe, data: Path, run_folder: RunFolder) -> None:

@@ -264,7 +264,8 @@ def _report_check(current: CommandSession, name: str, recipe: TrainRecipe) -> No
     from napari_melanoma.training.batch_size import estimate_run
 
     report = check_recipe(recipe, current.run)
-    for warning in filter(None, (*report.warnings, describe_start_overlap(recipe, current.run))):
+    warnings = [*filter(None, (*report.warnings, describe_start_overlap(recipe, current.run)))]
+    for warning in warnings:
         current.report.emit("warning", f"Warning: {warning}", message=warning)
     counts = ", ".join(f"{count} {PART_TITLES[part]}" for part, count in report.counts.items())
     text, estimate = f"{name} can run. Images: {counts}.", None
@@ -275,7 +276,7 @@ def _report_check(current: CommandSession, name: str, recipe: TrainRecipe) -> No
             f"({estimate['precision']}) and {estimate['memory_mb']} MB of memory: at most about "
             f"{format_estimated_duration(estimate['seconds'])} for {recipe.epochs} epochs."
         )
-    current.finish(text, images=report.counts, warnings=list(report.warnings), estimate=estimate)
+    current.finish(text, images=report.counts, warnings=warnings, estimate=estimate)
 
 
 LIST_RUNS_HELP = format_help(

@@ -17,8 +17,6 @@ from napari_melanoma.core.formatting import format_names
 
 PARTS = 3  # red, green and blue
 SEPARATOR = ","  # of channels in text
-NUCLEAR = ("dapi", "hoechst", "draq5", "syto", "nuclei", "nuclear")  # stains of all nuclei, in lower case
-UNSPECIFIC = ("autofluorescence", "background")
 EXAMPLE = "DAPI,CD8,PanCK, or with limits DAPI=200:4000,CD8=150:2500,PanCK=100:3000"
 
 
@@ -98,22 +96,9 @@ class ChannelChoice(Config):
         return tuple(index for index in found if index is not None)
 
 
-def default_names(channels: Sequence[str]) -> tuple[str, ...]:
-    """Choose up to three channels of a slide: that of the nuclei first, and none that is unspecific if others are left.
-
-    ``channels``: names of all channels, in the order of the file.
-    """
-    order = sorted(channels, key=lambda name: (not _contains(name, NUCLEAR), _contains(name, UNSPECIFIC)))
-    return tuple(order[:PARTS])
-
-
 def _format_exactly(value: float) -> str:
     """Format a number as short as reading it again allows."""
     return f"{value:g}" if float(f"{value:g}") == value else repr(value)
-
-
-def _contains(name: str, words: Sequence[str]) -> bool:
-    return any(word in name.lower() for word in words)
 
 
 def _parse_channel(text: str) -> ChannelLimits:

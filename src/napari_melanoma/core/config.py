@@ -345,3 +345,11 @@ def overlay_values(values: Mapping[str, Any], updates: Mapping[str, Any]) -> dic
         both_tables = isinstance(value, Mapping) and isinstance(merged.get(key), Mapping)
         merged[key] = overlay_values(merged[key], value) if both_tables and key != "options" else value
     return merged
+
+
+def flatten_values(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Return nested values by their dotted keys, such as ``model.start``."""
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        flat |= flatten_values(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {prefix + key: value}
+    return flat

@@ -148,11 +148,18 @@ def exceeded_path_limit(path: Path, error: OSError) -> str:
 
 
 def append_lines(path: Path, lines: Iterable[str]) -> None:
-    """Append lines to a text file; if it ends with a truncated line, a line feed ends that first."""
-    with path.open("ab+") as file:
+    """Append lines to a text file, or nothing if not all can be written; a truncated last line is ended first."""
+    with path.open("ab+", buffering=0) as file:  # a buffer would write its rest once more when the file is closed
         size = file.seek(0, os.SEEK_END)
         is_truncated = size > 0 and (file.seek(size - 1), file.read(1))[1] != b"\n"
-        file.write(("\n" * is_truncated + "".join(f"{line}\n" for line in lines)).encode())
+        remaining = memoryview(("\n" * is_truncated + "".join(f"{line}\n" for line in lines)).encode())
+        try:
+            while remaining:
+                remaining = remaining[file.write(remaining) :]
+        except OSError:
+            with suppress(OSError):  # the first error matters more
+                file.truncate(size)
+            raise
 
 
 def move(source: Path, target: Path) -> None:

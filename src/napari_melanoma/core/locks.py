@@ -118,9 +118,9 @@ class Claims:
         if (lock := self._locks.pop(name, None)) is None:
             return
         self._path(name, "owner").unlink(missing_ok=True)
+        with suppress(OSError):  # Windows removes it on release
+            self._path(name, "lock").unlink(missing_ok=True)  # not after it, when another process may hold it
         lock.release()
-        with suppress(OSError):  # on Windows another process may have opened it
-            self._path(name, "lock").unlink(missing_ok=True)
 
     def close(self) -> None:
         """Release all names."""

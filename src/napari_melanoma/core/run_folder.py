@@ -8,7 +8,7 @@ import logging
 import math
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from enum import StrEnum
@@ -17,7 +17,14 @@ from typing import Any, Literal, cast, get_args
 
 from napari_melanoma.core.context import Cancelled, PartContext, RunContext
 from napari_melanoma.core.csv_files import CsvError, CsvReader, CsvWriter, read_csv_dicts
-from napari_melanoma.core.files import remove_leftovers, replace_non_finite, save_error, write_json, write_text
+from napari_melanoma.core.files import (
+    append_lines,
+    remove_leftovers,
+    replace_non_finite,
+    save_error,
+    write_json,
+    write_text,
+)
 from napari_melanoma.core.locks import heartbeat, hold_lock, is_locked
 from napari_melanoma.core.parsing import parse_json, read_json
 
@@ -110,7 +117,7 @@ class RunFolder:
     def append_event(self, kind: str, **values: object) -> None:
         """Append one event to ``events.jsonl``."""
         line = json.dumps(replace_non_finite({"time": round(time.time(), 3), "kind": kind, **values}))
-        _append(self.events, line + "\n")
+        _append(self.events, [line])
 
     def append_final_event(self, kind: str, **values: object) -> None:
         """Append the event that ends a run, in space that ``locked`` reserved, because the disk may be full."""
@@ -133,7 +140,7 @@ class RunFolder:
         if not path.exists() or path.stat().st_size == 0:
             writer.write_row(row)
         writer.write_row(f"{value:.6g}" for value in row.values())
-        _append(path, text.getvalue())
+        _append(path, text.getvalue().splitlines())
 
     def read_metrics(self) -> list[dict[str, float]]:
         """Read the complete rows of ``metrics.csv``."""
@@ -231,19 +238,9 @@ def _epoch(row: list[str]) -> float:
         return math.inf
 
 
-def _append(path: Path, text: str) -> None:
-    """Append complete lines, or nothing if not all of them can be written."""
+def _append(path: Path, lines: Iterable[str]) -> None:
     try:
-        with path.open("ab", buffering=0) as file:  # a buffer would write its rest once more when the file is closed
-            size = file.seek(0, os.SEEK_END)
-            remaining = memoryview(text.encode())
-            try:
-                while remaining:
-                    remaining = remaining[file.write(remaining) :]
-            except OSError:
-                with suppress(OSError):  # the first error matters more
-                    file.truncate(size)
-                raise
+        append_lines(path, lines)
     except OSError as error:
         raise save_error(path, error) from error
 

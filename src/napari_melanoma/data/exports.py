@@ -22,7 +22,7 @@ from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.errors import DataSetError, InputError, describe_error
 from napari_melanoma.core.files import atomic_folder, write_text
 from napari_melanoma.core.formatting import format_names
-from napari_melanoma.core.paths import real_path
+from napari_melanoma.core.paths import ids_to_file_names, real_path
 from napari_melanoma.core.plugins import module_family
 from napari_melanoma.data import formats
 from napari_melanoma.data.dataset import (
@@ -303,8 +303,14 @@ def export_dataset(
     names = read_class_names(dataset)
     is_label_image = has_classes or bool(options.classes or names)
     classes = _name_classes(options.classes, values, names) if is_label_image else {LESION: (1,)}
-    images = [replace(image, classes=classes, is_label_image=is_label_image) for image in images]
+    ids = ids_to_file_names(image.image_id for image in images)
+    images = [
+        replace(image, image_id=ids[image.image_id], classes=classes, is_label_image=is_label_image) for image in images
+    ]
     data = ExportedData(real_path(dataset).name, real_path(out).name, images, classes, options, run, faults)
+    if renamed := [f"{name} as {new}" for name, new in ids.items() if new != name]:
+        note = f"not all ids are file names on every system; exported: {format_names(renamed)}"
+        data.notes.append(("image ids", note))
     unnamed = sorted(values - {0} - {value for of_class in classes.values() for value in of_class})
     if unnamed and is_label_image:
         note = f"the values {format_names(unnamed)} have no class, and are exported as background"

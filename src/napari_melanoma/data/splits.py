@@ -29,7 +29,7 @@ from napari_melanoma.data.dataset import (
     raise_faults,
     select_trainable,
 )
-from napari_melanoma.data.dataset_table import TableFile, iter_table_rows
+from napari_melanoma.data.dataset_table import SharedTable, TableFile, iter_table_rows
 from napari_melanoma.data.duplicates import Duplicate, find_duplicates, merge_groups
 from napari_melanoma.data.harmonize import HarmonizeReport, quote_toml_key
 from napari_melanoma.data.table_mapping import find_column_meanings, suggest_column
@@ -552,11 +552,13 @@ def split_dataset(folder: Path, options: SplitOptions, *, run: RunContext) -> Sp
     Rows without an image are split too. Unless ``options.replace``, images with a split keep it, and the other images
     of their patient get the same; likewise for folds, if the table has the requested number of folds.
 
-    Raises ``DataSetError`` and writes nothing if a requested split would be empty, because all images have another one.
+    Raises ``DataSetError`` and writes nothing if a requested split would be empty, because all images have another one,
+    or if the table is changed meanwhile, as the comparison of the images may take minutes.
     """
     samples, with_image = _read_samples(folder)
     path = find_table(folder)
-    table = TableFile.read(path).with_columns(("split",))
+    stored = TableFile.read(path)
+    table = stored.with_columns(("split",))
     duplicates = [pair for pair in find_duplicates(with_image, run) if not pair.same_group] if options.look else []
     listed: list[Duplicate] = []
     by_id = {sample.image_id: sample for sample in samples}
@@ -573,7 +575,10 @@ def split_dataset(folder: Path, options: SplitOptions, *, run: RunContext) -> Sp
     if options.folds:
         folds = choose_folds(merged, splits, table.column(FOLD), options)
         table = table.with_columns((FOLD,)).update_column(FOLD, folds)
-    table.write(path)
+    with SharedTable(path, ()).lock():
+        if TableFile.read(path) != stored:
+            raise DataSetError(f"{path} was changed while the splits were chosen. Split the data set again.")
+        table.write(path)
     groups = Counter(
         split for _, split in {(sample.group, split) for sample, split in zip(merged, splits, strict=True)}
     )

@@ -255,10 +255,10 @@ def find_trained_groups(samples: Sequence[Sample], listed: TrainingImages) -> ND
     own = key_id(make=False)
     if own in listed.groups:
         keys[own] = None
-    trained = set()
-    for group in _list_named_groups(samples):
-        if any(np.isin(np.uint64(_hash_group(group, key)), listed.groups[name]) for name, key in keys.items()):
-            trained.add(group)
+    groups, trained = _list_named_groups(samples), set[str]()
+    for name, key in keys.items():
+        hashes = {*listed.groups[name].tolist()}
+        trained |= {group for group in groups if _hash_group(group, key) in hashes}
     return np.array([sample.group in trained for sample in samples], bool)
 
 

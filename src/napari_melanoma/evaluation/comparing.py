@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 from pydantic import Field
 
+from napari_melanoma.core.config import flatten_values
 from napari_melanoma.core.context import Cancelled, RunContext
 from napari_melanoma.core.errors import InputError
 from napari_melanoma.core.files import is_same_folder, write_json
@@ -536,7 +537,7 @@ def _lead(metric: str, models: Sequence[ModelMetrics]) -> str:
 
 def _list_option_differences(models: Sequence[EvaluatedModel], names: Sequence[str]) -> list[str]:
     """Return one warning that lists the options in which the evaluations differ; an empty list if there are none."""
-    flattened = [_flatten(model.options) for model in models]
+    flattened = [flatten_values(model.options) for model in models]
     words = {True: "yes", False: "no", None: "none"}
     parts = []
     for key in sorted({key for options in flattened for key in options} - {"difficulty"}):
@@ -550,14 +551,6 @@ def _list_option_differences(models: Sequence[EvaluatedModel], names: Sequence[s
         "These evaluations were made with different options, so differences are not due to the models alone: "
         f"{'; '.join(parts)}."
     ]
-
-
-def _flatten(options: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Flatten nested options; keys are joined by dots."""
-    flat: dict[str, Any] = {}
-    for key, value in options.items():
-        flat |= _flatten(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {prefix + key: value}
-    return flat
 
 
 # An old and a new model.

@@ -160,7 +160,7 @@ class Comparison:
             return cls(
                 old=_read_model(values["old"]),
                 new=_read_model(values["new"]),
-                difference=_read_estimates(values["difference"]),
+                difference=read_estimates(values["difference"]),
                 domains=tuple(_read_domain(item) for item in values["domains"]),
                 better=tuple(_read_image(item, folder) for item in values["better"]),
                 worse=tuple(_read_image(item, folder) for item in values["worse"]),
@@ -215,8 +215,8 @@ def table_rows(comparison: Comparison) -> list[tuple[str, ...]]:
     return rows
 
 
-def _read_estimates(values: Mapping[str, Mapping[str, Any]]) -> dict[str, Estimate]:
-    """Read estimates by metric."""
+def read_estimates(values: Mapping[str, Mapping[str, Any]]) -> dict[str, Estimate]:
+    """Read estimates by metric from the values of a JSON file."""
     return {
         name: Estimate(_read_number(item["mean"]), _read_number(item["low"]), _read_number(item["high"]), item["count"])
         for name, item in values.items()
@@ -229,11 +229,11 @@ def _read_number(value: float | None) -> float:
 
 
 def _read_model(values: Mapping[str, Any]) -> ComparedModel:
-    return ComparedModel(values["name"], values["fingerprint"], values["threshold"], _read_estimates(values["metrics"]))
+    return ComparedModel(values["name"], values["fingerprint"], values["threshold"], read_estimates(values["metrics"]))
 
 
 def _read_domain(values: Mapping[str, Any]) -> DomainChange:
-    estimates = {key: _read_estimates(values[key]) for key in ("old", "new", "difference")}
+    estimates = {key: read_estimates(values[key]) for key in ("old", "new", "difference")}
     return DomainChange(values["name"], values["replay"], values["patients"], **estimates)
 
 

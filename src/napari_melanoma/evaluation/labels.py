@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from itertools import product
 from pathlib import Path
@@ -9,9 +10,8 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
-from napari_melanoma.core.context import RunContext
+from napari_melanoma.core.context import Cancelled, RunContext
 from napari_melanoma.core.errors import DataSetError
-from napari_melanoma.evaluation.masks import EvaluationOptions
 from napari_melanoma.evaluation.pipeline import (
     ABOUT_IMAGE,
     ALL_IMAGES,
@@ -53,6 +53,7 @@ POOLED_NOTE = (
     "The pixels of all images are counted together, class by class; Dice and Jaccard without a class are means over "
     "classes"
 )
+log = logging.getLogger(__name__)
 
 
 class LabelModel(Protocol):
@@ -82,10 +83,10 @@ def evaluate_labels(
 class LabelTask(EvaluationTask[tuple["Labels", "Labels"], list["Labels"], Evaluation]):
     """Label images. The values of an image are its pixels of each pair of true and predicted class."""
 
-    options: SelectionOptions | EvaluationOptions
+    options: SelectionOptions
     compares_in_threads = True
 
-    def __init__(self, models: Sequence[LabelModel], options: SelectionOptions | EvaluationOptions) -> None:
+    def __init__(self, models: Sequence[LabelModel], options: SelectionOptions) -> None:
         super().__init__(models, options)
         self.models, self.classes = models, models[0].info.config.classes
         self.thresholds = [info.config.threshold for info in self.infos]
@@ -135,10 +136,18 @@ class LabelTask(EvaluationTask[tuple["Labels", "Labels"], list["Labels"], Evalua
         rows = []
         for sample in measured_rows(evaluation.table).sort_values("AC", kind="stable")["sample"][:WORST]:
             run.check()
-            rgb, truth = read_image_and_labels(sample, self.classes)
-            predicted = self.models[0].predict_labels(rgb)
+            try:
+                rgb, truth = read_image_and_labels(sample, self.classes)
+                predicted = self.models[0].predict_labels(rgb)
+            except Cancelled:
+                raise
+            except Exception:  # any error: the image has its metrics and is not drawn
+                log.debug("%s could not be drawn", sample.image, exc_info=True)
+                continue
             pictures = [rgb, *(overlay_labels(rgb, labels, len(self.classes)) for labels in (predicted, truth))]
             rows.append(np.concatenate([_thumbnail(picture) for picture in pictures], axis=1))
+        if not rows:
+            return {}
         path = folder / "worst.png"
         path.parent.mkdir(parents=True, exist_ok=True)
         write_rgb(path, np.concatenate(rows, axis=0))

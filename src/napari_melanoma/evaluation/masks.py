@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 from pydantic import Field
 
-from napari_melanoma.core.config import Config
 from napari_melanoma.core.context import Cancelled, RunContext
 from napari_melanoma.core.errors import DataSetError
 from napari_melanoma.data.dataset import TABLE_NAMES
@@ -29,6 +28,7 @@ from napari_melanoma.evaluation.pipeline import (
     Evaluation,
     EvaluationTask,
     PageContent,
+    SelectionOptions,
     Subgroup,
     combine_rare_values,
     divide_by_values,
@@ -72,20 +72,14 @@ KnownMetadata = Mapping[tuple[str, str], tuple[str, ...]]
 log = logging.getLogger(__name__)
 
 
-class EvaluationOptions(Config):
+class EvaluationOptions(SelectionOptions):
     """Which images are measured, and how masks are made."""
 
-    split: str | None = Field(None, description="use only images of this split, such as 'test'; by default all")
     threshold: float | None = Field(
         None, gt=0, lt=1, description="decision threshold of the lesion probability; by default that of the model"
     )
     refinement: RefinementConfig = RefinementConfig()
     flips: bool = Field(False, description="test-time augmentation: average over four flips")
-    include_seen: bool = Field(
-        False,
-        description="also measure images that a model was trained on, or other images of their patients; "
-        "all outputs are then marked, and there is no verdict",
-    )
     difficulty: bool = Field(
         True,
         description="measure what makes each image difficult (hair, low contrast ...), for subgroups by difficulty",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, dataclass, replace
@@ -20,14 +20,13 @@ from pydantic import Field
 
 from napari_melanoma.core.config import Config
 from napari_melanoma.core.context import Progress, RunContext
-from napari_melanoma.core.csv_files import CsvWriter
 from napari_melanoma.core.errors import DataSetError, MelanomaError
-from napari_melanoma.core.files import atomic_file, write_json
+from napari_melanoma.core.files import write_json
 from napari_melanoma.core.formatting import format_duration
 from napari_melanoma.core.geometry import Box
 from napari_melanoma.core.parsing import read_json
 from napari_melanoma.core.processes import lower_priority
-from napari_melanoma.data.dataset import assemble_folder, write_dataset_table
+from napari_melanoma.data.dataset import assemble_folder, write_dataset_table, write_rows
 from napari_melanoma.phantoms import random_stream
 from napari_melanoma.phantoms.slide.config import CLASS_OF, SlidePhantomConfig, TissueKind
 from napari_melanoma.phantoms.slide.pixels import label_pixels
@@ -408,12 +407,12 @@ def _write_tables(config: CohortConfig, patients: tuple[Patient, ...], with_slid
     ]
     write_dataset_table(folder / "dataset.csv", rows)
     truth_rows = [_truth_row(patient, truth) for patient, truth in zip(patients, truths, strict=True)]
-    _write_csv(folder / "truth.csv", truth_rows)
+    write_rows(folder / "truth.csv", list(truth_rows[0]), truth_rows)
     if with_slide:
         rows_by_name = {row["image_id"]: row for row in rows}
         columns = ("image_id", "patient_id", *_CLINICAL_COLUMNS)
         clinical = [{column: rows_by_name[patient.name][column] for column in columns} for patient in with_slide]
-        _write_csv(folder / "slides" / "patients.csv", clinical)
+        write_rows(folder / "slides" / "patients.csv", columns, clinical)
     write_json(
         folder / "cohort.json",
         {"format": FORMAT, "config": config.model_dump(mode="json"), **describe_cohort(config, patients)},
@@ -465,16 +464,6 @@ def _truth_row(patient: Patient, truth: Mapping[str, Any]) -> dict[str, str]:
         "necrosis_share": f"{patient.necrosis:g}",
         "necrosis_in_view_mm2": str(truth["necrosis_in_view_mm2"]),
     }
-
-
-def _write_csv(path: Path, rows: Iterable[dict[str, str]]) -> None:
-    """Write a table with the columns of the first row."""
-    rows = list(rows)
-    with (
-        atomic_file(path) as temporary,
-        temporary.open("w", encoding="utf-8", errors="backslashreplace", newline="") as file,
-    ):
-        CsvWriter(file).write_dicts(list(rows[0]), rows)
 
 
 # Patches

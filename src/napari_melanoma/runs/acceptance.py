@@ -40,7 +40,7 @@ from napari_melanoma.models.bundle import BundleInfo, read_bundle
 from napari_melanoma.models.installed_bundles import find_bundle, install_bundle, list_bundles
 from napari_melanoma.runs.resolved_settings import read_resolved
 from napari_melanoma.slides.bag_models import BagModel
-from napari_melanoma.training.data_preparation import read_part_table, read_test_set
+from napari_melanoma.training.data_preparation import read_part_table
 from napari_melanoma.training.recipe import DataConfig, TrainRecipe
 from napari_melanoma.training.run_data import read_data
 
@@ -248,8 +248,9 @@ def _read_run_model(folder: RunFolder) -> BundleInfo:
 def _read_labeled_test_images(folder: RunFolder, model: BundleInfo) -> LabeledImages:
     """Read the test images of a run, with the labels stored when it began."""
     rows = read_data(folder.data)
-    labels, patient_data = read_test_set(folder.path, rows)
+    _, labels, table = read_part_table(folder.path, rows, ("test",))
     samples = [row.sample for row in rows if row.part == "test"]
+    patient_data = {sample.key: cells for sample, cells in zip(samples, table, strict=True)}
     assert model.config.classifier is not None
     return LabeledImages(samples, patient_data, labels, model.config.classifier.positive, 0, model.config.classes)
 

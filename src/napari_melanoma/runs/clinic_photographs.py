@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import combinations, product
 from pathlib import Path
 from typing import NamedTuple
 
@@ -139,7 +140,7 @@ class ComparedPictures:
 
     def find_thumbnails(self, images: Sequence[Path], run: RunContext) -> NDArray[np.uint8]:
         """Return the thumbnails of photographs, uint8 (image, row=32, column=32)."""
-        new = [image for image in images if image not in self._thumbnails]
+        new = [image for image in dict.fromkeys(images) if image not in self._thumbnails]
         if new:
             every = [*self._thumbnails, *new]
             thumbnails = np.concatenate([*(t[None] for t in self._thumbnails.values()), load_hash_thumbnails(new, run)])
@@ -152,11 +153,14 @@ class ComparedPictures:
 
     def find_duplicates(self, samples: Sequence[Sample]) -> list[Duplicate]:
         """Return the pairs of photographs, whose thumbnails are known, that show the same picture."""
-        listed = {sample.image: sample for sample in samples}
-        return [
-            Duplicate(listed[first], listed[second], similarity)
+        listed: dict[Path, list[Sample]] = defaultdict(list)
+        for sample in samples:
+            listed[sample.image].append(sample)
+        same = [Duplicate(*pair, 1.0) for rows in listed.values() for pair in combinations(rows, 2)]
+        return same + [
+            Duplicate(*pair, similarity)
             for (first, second), similarity in self._pairs.items()
-            if first in listed and second in listed
+            for pair in product(listed.get(first, ()), listed.get(second, ()))
         ]
 
     def find_trained(self, found: LabeledPhotographs, pixels: NDArray[np.uint64] | None = None) -> NDArray[np.bool_]:

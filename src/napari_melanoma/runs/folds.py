@@ -47,6 +47,7 @@ from napari_melanoma.data.tabular_encoding import join_encodings
 from napari_melanoma.data.training_images import FILE_NAME, TrainingImages
 from napari_melanoma.evaluation.any_task import evaluate_model
 from napari_melanoma.evaluation.classes import read_predictions
+from napari_melanoma.evaluation.comparison import read_estimates
 from napari_melanoma.evaluation.model_card import draft_card
 from napari_melanoma.evaluation.pipeline import (
     METRICS_FILE,
@@ -57,6 +58,7 @@ from napari_melanoma.evaluation.pipeline import (
 )
 from napari_melanoma.metrics.mask_metrics import find_metric
 from napari_melanoma.metrics.metric_table import METRIC_TABLE, metric_label
+from napari_melanoma.metrics.statistics import Estimate
 from napari_melanoma.models.bundle import (
     BundleInfo,
     ReferenceCases,
@@ -183,14 +185,7 @@ def plan_folds(recipe: TrainRecipe, count: int, run: RunContext) -> list[tuple[S
     The folds in the tables of the data sets are used if all images have one. Test images of the tables, and other
     images of their patients, are in no fold.
     """
-    names = list(recipe.data.datasets)
-    samples = read_datasets([expand_user(name) for name in names])
-    config = recipe.classification
-    strata: dict[Key, str] = {} if config is None else read_strata(names, config)
-    if config is None:
-        usable = select_trainable(samples)
-    else:
-        usable = [sample for sample in classifiable_samples(samples, config) if sample.key in strata]
+    usable, strata = _read_usable(recipe)
     duplicates = [] if recipe.tile is not None else find_duplicates(usable, run)
     groups = merge_groups(usable, duplicates)
     outside = {TEST, recipe.data.test_split}
@@ -200,12 +195,21 @@ def plan_folds(recipe: TrainRecipe, count: int, run: RunContext) -> list[tuple[S
         raise DataSetError(
             "the data sets have no usable image outside of the test set. Add masks, or correct the splits."
         )
-    folds = _read_table_folds(names, chosen, count)
+    folds = _read_table_folds(recipe.data.datasets, chosen, count)
     if folds is None:
-        classes = [strata.get(sample.key, "") if config else sample.diagnosis or "" for sample, _ in chosen]
+        classes = [strata.get(sample.key, "") if strata else sample.diagnosis or "" for sample, _ in chosen]
         assigned = assign_folds([group for _, group in chosen], classes, count, recipe.seed)
         folds = [number + 1 for number in assigned]
     return [(sample, group, fold) for (sample, group), fold in zip(chosen, folds, strict=True)]
+
+
+def _read_usable(recipe: TrainRecipe) -> tuple[list[Sample], dict[Key, str]]:
+    """Read the images that a recipe can use; of a classification with the class of each, by key."""
+    samples = read_datasets([expand_user(name) for name in recipe.data.datasets])
+    if recipe.classification is None:
+        return select_trainable(samples), {}
+    strata = read_strata(recipe.data.datasets, recipe.classification)
+    return [sample for sample in classifiable_samples(samples, recipe.classification) if sample.key in strata], strata
 
 
 def _read_table_folds(names: Sequence[str], chosen: Sequence[tuple[Sample, str]], count: int) -> list[int] | None:
@@ -295,31 +299,32 @@ def _make_ensemble(
         except RunError as error:
             return None, (str(error),)
         notices += [f"predictions need torch: {reason}"] if reason else []
-    if not (folder.evaluation / METRICS_FILE).is_file() and _has_test_images(recipe, folder):
-        datasets = [expand_user(name) for name in recipe.data.datasets]
-        options = {"split": recipe.data.test_split}
+    if not (folder.evaluation / METRICS_FILE).is_file() and (datasets := _find_test_datasets(recipe, folder)):
+        config = recipe.classification
+        inputs = config.model_dump(include={"masks", "segmenter"}) if config else {}
+        options = {"split": recipe.data.test_split, **inputs}
         evaluate_model(ensemble, datasets, folder.evaluation, options, source="train", run=run)
     return ensemble, tuple(notices)
 
 
-def _has_test_images(recipe: TrainRecipe, folder: RunFolder) -> bool:
-    """Whether the tables have test images, which are in no fold."""
+def _find_test_datasets(recipe: TrainRecipe, folder: RunFolder) -> list[Path]:
+    """Return the data sets whose tables have test images, which are in no fold."""
     folds, split = read_folds(folder.path / FOLDS), recipe.data.test_split
-    samples = read_datasets([expand_user(name) for name in recipe.data.datasets])
-    return any(sample.split == split and sample.key not in folds and sample.mask is not None for sample in samples)
+    tested = {one.domain for one in _read_usable(recipe)[0] if one.split == split and one.key not in folds}
+    return [path for path in map(expand_user, recipe.data.datasets) if path.name in tested]
 
 
-def _read_metrics(fold: RunFolder) -> dict[str, dict[str, float]]:
-    """Read the metrics of a fold, with the ends of their intervals."""
-    metrics: dict[str, dict[str, float]] = read_json(fold.evaluation / METRICS_FILE)["metrics"]["all"]
-    return metrics
+def _read_metrics(fold: RunFolder) -> dict[str, Estimate]:
+    """Read the metrics of a fold, without those that its images do not define."""
+    metrics = read_estimates(read_json(fold.evaluation / METRICS_FILE)["metrics"]["all"])
+    return {name: estimate for name, estimate in metrics.items() if np.isfinite(estimate.mean)}
 
 
 def summarize_folds(folders: Sequence[RunFolder]) -> dict[str, FoldEstimate]:
     """Return the mean of each metric over the evaluations of the folds, of metrics that all of them have."""
     stored = [_read_metrics(folder) for folder in folders]
     names = [name for name in stored[0] if all(name in metrics for metrics in stored)]
-    return {name: estimate_mean([float(metrics[name]["mean"]) for metrics in stored], name) for name in names}
+    return {name: estimate_mean([metrics[name].mean for metrics in stored], name) for name in names}
 
 
 def estimate_mean(values: Sequence[float], name: str = "") -> FoldEstimate:
@@ -354,7 +359,7 @@ def _describe_fold(recipe: TrainRecipe, fold: RunFolder) -> str:
     """Return the first metric of a fold."""
     metrics = _read_metrics(fold)
     shown = [name for name in ("AUC", "JA") if name in metrics]
-    return f"{metric_label(shown[0])} {metrics[shown[0]]['mean']:.3f}" if shown else "evaluated"
+    return f"{metric_label(shown[0])} {metrics[shown[0]].mean:.3f}" if shown else "evaluated"
 
 
 def _write_summary(result: FoldsResult, folders: Sequence[RunFolder]) -> None:
@@ -379,7 +384,7 @@ def _write_summary(result: FoldsResult, folders: Sequence[RunFolder]) -> None:
         (
             find_metric(name).directed_label if name in METRIC_TABLE else metric_label(name),
             "{} ({})".format(*_format(result.metrics[name])),
-            *(f"{one[name]['mean']:.3f} ({one[name]['low']:.3f} to {one[name]['high']:.3f})" for one in stored),
+            *(str(metrics[name]) for metrics in stored),
         )
         for name in shown
     ]

@@ -13,7 +13,7 @@ from napari_melanoma.core.errors import ConfigError, InputError, RunError
 from napari_melanoma.core.files import remove_file, save_error
 from napari_melanoma.core.formatting import format_count
 from napari_melanoma.core.packages import require_training_packages
-from napari_melanoma.core.paths import expand_user, is_trusted
+from napari_melanoma.core.paths import is_trusted
 from napari_melanoma.core.processes import (
     OUTPUT_FILE,
     is_run_alive,
@@ -37,6 +37,7 @@ from napari_melanoma.core.run_folder import (
 from napari_melanoma.core.run_queue import enqueue
 from napari_melanoma.evaluation.comparison import Comparison, read_comparison
 from napari_melanoma.runs.acceptance import activated_name, is_discarded, replacement_name
+from napari_melanoma.training.data_selection import list_datasets
 from napari_melanoma.training.monitor import Monitor, monitor_for_recipe, monitor_from_values
 from napari_melanoma.training.recipe import TrainRecipe
 
@@ -83,7 +84,7 @@ def launch(recipe: TrainRecipe, out: Path, *, resume: bool = False) -> None:
     remove_file(out / PROCESS_FILE)  # stamp of the previous process
     folder.append_event("launched", resumed=resume)
     try:
-        outside = any(is_trusted(expand_user(name)) for name in (*recipe.data.datasets, *recipe.data.replay))
+        outside = any(map(is_trusted, list_datasets(recipe)))
         stamp = spawn_detached(build_command(out, resume=resume, allow_outside=outside), out / OUTPUT_FILE)
     except OSError as error:
         message = f"no process could be started: {error}"

@@ -14,9 +14,7 @@ from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.run_folder import RunFolder
 from napari_melanoma.data.dataset import Sample
 from napari_melanoma.metrics.overlap import count_class_pairs, label_metrics
-from napari_melanoma.models.bundle import (
-    BundleConfig,
-)
+from napari_melanoma.models.bundle import BundleConfig
 from napari_melanoma.runs.bundling import (
     NetworkOutputs,
     TrainedModel,
@@ -251,7 +249,7 @@ class BagSetup:
         assert options is not None
         batches = validation_loader(prepared, recipe, VALIDATION_BATCH)
         validation = _compute_bag_outputs(bag_task, batches, run, "Calibrating")
-        batches = training_slides_in_order(prepared, VALIDATION_BATCH)
+        batches = training_slides_in_order(prepared, recipe, VALIDATION_BATCH)
         training = _compute_bag_outputs(bag_task, batches, run, "Storing reference slides")
         reference = create_reference(validation, training, prepared.samples, options)
         calibrated = calibrate_config(config, options, validation, reference)

@@ -343,7 +343,7 @@ class _TrackerGroup:
         log.warning("tracking by %s failed", name, exc_info=error)
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         message = f"tracking by {name} stopped: {reason}. The training continues without it."
-        with suppress(OSError):
+        with suppress(SaveError):
             self._folder.append_event("notice", message=message)
 
 

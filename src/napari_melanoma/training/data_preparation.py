@@ -182,7 +182,10 @@ def prepare_data(
         if recipe.classification is not None:
             prepared = replace(prepared, classes=read_run_classes(folder.path, rows))
         caches = (prepared.train, prepared.validation, prepared.replay, prepared.unlabelled)
-        store.prune([cache for cache in caches if cache is not None])
+        used = [path for cache in caches if cache is not None for path in cache.paths]
+        masks = [row.sample.mask for row in rows if row.sample.mask is not None]
+        used += [mask for mask in masks if mask.is_relative_to(store.folder) and mask.exists()]  # predicted ones
+        store.prune(used)
     return prepared
 
 
@@ -238,25 +241,24 @@ def report_data(
     )
 
 
+def list_with_part(chosen: SelectedSamples) -> list[tuple[DataPart, Sample]]:
+    """List each image or slide with its part."""
+    samples_by_part: tuple[tuple[DataPart, Iterable[Sample]], ...] = (
+        ("train", chosen.parts.training),
+        ("validation", chosen.parts.validation),
+        ("test", chosen.parts.test),
+        ("replay", chosen.replay),
+        ("unlabelled", chosen.unlabelled),
+    )
+    return [(part, sample) for part, samples in samples_by_part for sample in samples]
+
+
 def _data_rows(selection: DataSelection) -> list[DataRow]:
     """List each image with its part and the checksums of its files."""
-    parts = selection.chosen.parts
-    samples_by_part: tuple[tuple[DataPart, Iterable[Sample]], ...] = (
-        ("train", parts.training),
-        ("validation", parts.validation),
-        ("test", parts.test),
-        ("replay", selection.chosen.replay),
-        ("unlabelled", selection.chosen.unlabelled),
-    )
+    infos = selection.infos
     return [
-        DataRow(
-            part,
-            sample,
-            selection.infos[sample.image].sha,
-            selection.infos[sample.mask].sha if sample.mask else "",
-        )
-        for part, samples in samples_by_part
-        for sample in samples
+        DataRow(part, sample, infos[sample.image].sha, infos[sample.mask].sha if sample.mask else "")
+        for part, sample in list_with_part(selection.chosen)
     ]
 
 
@@ -266,12 +268,11 @@ def _restore(rows: Sequence[DataRow], store: PixelStore, recipe: TrainRecipe, ru
     if views_only:
         missing = missing_views(rows, store, recipe)
     else:
-        kind, side = recipe.mask_kind, recipe.data.cache_size
         missing = [
             row
             for row in rows
             if row.part != "test"
-            and not (store.has("image", side, row.image_sha) and store.has(kind, side, row.mask_sha))
+            and (store.lacks("image", side, row.image_sha) or store.lacks(recipe.mask_kind, side, row.mask_sha))
         ]
     scan = scan_files([path for row in missing for path in sample_files(row.sample)], store.index, run)
     jobs: list[DecodeJob] = []
@@ -283,7 +284,7 @@ def _restore(rows: Sequence[DataRow], store: PixelStore, recipe: TrainRecipe, ru
         for job, sha in zip(decode_jobs(row.sample, scan.infos, recipe.mask_kind, keep=True), shas, strict=False):
             if job.info.sha == sha:
                 jobs.append(job)
-            elif views_only or not store.has(job.kind, side, sha):
+            elif views_only or store.lacks(job.kind, side, sha):
                 unusable.append(job.path)
     unusable += [] if views_only else decode_missing(store, jobs, side, run)
     if views_only and not unusable:
@@ -407,19 +408,6 @@ def read_run_classes(folder: Path, rows: Sequence[DataRow]) -> ClassData:
         )
 
     return ClassData(tuple(content["names"]), encoding, domains, part("train"), part("validation"), part("unlabelled"))
-
-
-def read_test_set(
-    folder: Path, rows: Sequence[DataRow]
-) -> tuple[NDArray[np.intp], dict[tuple[str, str], dict[str, str]]]:
-    """Read the classes of a run's test images, as indices in the order of the rows, and their tabular values."""
-    content, values_of_rows = _read_classes_file(folder / CLASSES_FILE, rows)
-    test_rows = [row for row in rows if row.part == "test"]
-    labels = np.array([values_of_rows[id(row)][0] for row in test_rows], np.intp)
-    return labels, {
-        row.sample.key: dict(zip(content["fields"], map(str, values_of_rows[id(row)][1:]), strict=True))
-        for row in test_rows
-    }
 
 
 def read_part_table(

@@ -276,11 +276,11 @@ def training_loader(
     classes = sampled_classes(prepared, recipe.data.balance_by)
     sampler = EpochSampler(classes, len(replay or ()), shares, recipe.seed, rank)
     if isinstance(prepared, PreparedBags):
-        return _loader(TrainingBags(prepared, recipe), sampler, recipe.workers)
+        return _loader(TrainingBags(prepared, recipe), sampler, recipe, recipe.workers)
     if prepared.classes is not None:
-        return _loader(TrainingViews(prepared, recipe), sampler, recipe.workers)
+        return _loader(TrainingViews(prepared, recipe), sampler, recipe, recipe.workers)
     partners = PartnerSampler(recipe.augmentation, recipe.seed, len(prepared.train), len(replay or ()))
-    return _loader(TrainingBatches(prepared.train.concatenate(replay), partners), sampler, recipe.workers)
+    return _loader(TrainingBatches(prepared.train.concatenate(replay), partners), sampler, recipe, recipe.workers)
 
 
 def validation_loader(
@@ -297,33 +297,30 @@ def validation_loader(
         batches = ValidationBags(prepared)
     elif prepared.classes is not None:
         batches = ValidationViews(prepared.validation, prepared.classes.validation, prepared, side)
-    return _loader(batches, SequentialBatches(len(prepared.validation), batch_size, rank), workers=0)
+    return _loader(batches, SequentialBatches(len(prepared.validation), batch_size, rank), recipe)
 
 
 def images_in_order(cache: PixelCache, recipe: TrainRecipe, batch_size: int) -> DataLoader:
     """Create a loader of unchanged images with their masks, resized to the input, in the order of the cache."""
-    return _loader(
-        ValidationBatches(cache, recipe.model.input_size),
-        SequentialBatches(len(cache), batch_size, SINGLE_PROCESS),
-        workers=0,
-    )
+    batches = ValidationBatches(cache, recipe.model.input_size)
+    return _loader(batches, SequentialBatches(len(cache), batch_size, SINGLE_PROCESS), recipe)
 
 
 def training_views_in_order(prepared: PreparedData, recipe: TrainRecipe, batch_size: int) -> DataLoader:
     """Create the loader of the unchanged training views, in the order of ``prepared.samples.training``."""
     assert prepared.classes is not None
     batches = ValidationViews(prepared.train, prepared.classes.train, prepared, recipe.model.input_size)
-    return _loader(batches, SequentialBatches(len(prepared.train), batch_size, SINGLE_PROCESS), workers=0)
+    return _loader(batches, SequentialBatches(len(prepared.train), batch_size, SINGLE_PROCESS), recipe)
 
 
-def training_slides_in_order(prepared: PreparedData, batch_size: int) -> DataLoader:
+def training_slides_in_order(prepared: PreparedData, recipe: TrainRecipe, batch_size: int) -> DataLoader:
     """Create the loader of the training slides with all of their tiles, in the order of ``prepared.samples.training``.
 
     The patient data are complete.
     """
     assert isinstance(prepared, PreparedBags)
     batches = ValidationBags(prepared, "train")
-    return _loader(batches, SequentialBatches(len(prepared.train), batch_size, SINGLE_PROCESS), workers=0)
+    return _loader(batches, SequentialBatches(len(prepared.train), batch_size, SINGLE_PROCESS), recipe)
 
 
 def unlabeled_batches(prepared: PreparedData, recipe: TrainRecipe, batch_size: int) -> Iterator[Tensor]:
@@ -344,7 +341,7 @@ def sampled_classes(prepared: PreparedData, by: str) -> list[str]:
     return [prepared.classes.names[label] for label in prepared.classes.train.labels]
 
 
-def _loader(batches: Any, sampler: Any, workers: int) -> DataLoader:  # noqa: ANN401 - torch expects its own classes
+def _loader(batches: Any, sampler: Any, recipe: TrainRecipe, workers: int = 0) -> DataLoader:  # noqa: ANN401 - torch
     """Create a loader whose sampler yields the keys or indices of whole batches, so that a batch is read at once."""
     import torch
     from torch.utils.data import DataLoader
@@ -357,7 +354,7 @@ def _loader(batches: Any, sampler: Any, workers: int) -> DataLoader:  # noqa: AN
         num_workers=workers,
         multiprocessing_context="spawn" if workers else None,
         persistent_workers=workers > 0,
-        pin_memory=torch.cuda.is_available(),
+        pin_memory=recipe.device != "cpu" and torch.cuda.is_available(),
     )
 
 
@@ -414,7 +411,7 @@ class TrainingViews:
         partners = self._mixing.draw_partners(batch.keys, len(self._cache))
         if not len(partners):
             return batch
-        images, masks = (torch.from_numpy(pixels) for pixels in self._cache.read(partners))
+        images, masks = _tensors(self._cache.read(partners))
         labels = torch.from_numpy(self._part.labels[partners])
         return batch._replace(
             images=torch.cat([batch.images, images]),
@@ -429,7 +426,7 @@ class TrainingViews:
         indices = np.array(
             [derive_seed(self._seed, OTHER_DOMAIN_SEED, *key) % len(other) for key in batch.keys], np.int64
         )
-        images, masks = (torch.from_numpy(pixels) for pixels in other.read(indices))
+        images, masks = _tensors(other.read(indices))
         values = self._dropout.read_values(self._other_part, indices, batch.keys + np.array([0, OTHER_DOMAIN_KEY]))
         continuous, categories = table_inputs(values, self._encoding, len(indices))
         return batch._replace(
@@ -482,7 +479,7 @@ def make_class_batch(
     """
     import torch
 
-    images, masks = (torch.from_numpy(pixels) for pixels in cache.read(indices))
+    images, masks = _tensors(cache.read(indices))
     continuous, categories = table_inputs(values, encoding, len(indices))
     shares = torch.nn.functional.one_hot(torch.from_numpy(part.labels[indices]), classes).float()
     domains = torch.from_numpy(part.domains[indices])

@@ -107,6 +107,10 @@ class PixelStore:
             return False
         return size == _file_bytes(_shape(kind, side))
 
+    def lacks(self, kind: PixelKind, side: int, sha: str) -> bool:
+        """Whether the properties or the pixels of a file with this SHA-256 are missing."""
+        return self.index.facts(kind, sha) is None or not self.has(kind, side, sha)
+
     def write(self, kind: str, side: int, sha: str, pixels: NDArray[np.uint8]) -> None:
         """Store the pixels of a file, (channel, row, column)."""
         with atomic_file(pixel_path(self.version(kind, side), sha)) as temporary:
@@ -119,12 +123,12 @@ class PixelStore:
         """
         return PixelCache(self.version("image", side), self.version(masks, side), side, tuple(pairs))
 
-    def prune(self, caches: Iterable[PixelCache]) -> None:
+    def prune(self, used: Iterable[Path]) -> None:
         """Delete files that no run has used for a month: they contain photographs of patients, and fill the disk.
 
-        ``caches``: those of the current run, which uses them now.
+        ``used``: those that the current run uses now.
         """
-        for path in {path for one in caches for path in one.paths}:
+        for path in set(used):
             os.utime(path)
         limit = time.time() - RETENTION_DAYS * 86400
         for path in self.folder.rglob("*"):

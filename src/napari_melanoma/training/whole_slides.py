@@ -36,6 +36,7 @@ from napari_melanoma.training.data_preparation import (
     FieldDropout,
     PreparedData,
     TrainingDataReport,
+    list_with_part,
     read_run_classes,
     report_data,
     table_inputs,
@@ -201,16 +202,9 @@ def check_bags(recipe: TrainRecipe, run: RunContext) -> TrainingDataReport:
 
 def _bag_rows(selection: BagSelection, run: RunContext) -> list[DataRow]:
     """List each slide with its part and the fingerprint of its embeddings."""
-    parts = selection.chosen.parts
-    samples_by_part: tuple[tuple[DataPart, Iterable[Sample]], ...] = (
-        ("train", parts.training),
-        ("validation", parts.validation),
-        ("test", parts.test),
-    )
-    samples = [(part, sample) for part, in_part in samples_by_part for sample in in_part]
     return [
         DataRow(part, sample, selection.bags[sample.image].fingerprint(), "")
-        for part, sample in run.track(samples, "Reading the slides")
+        for part, sample in run.track(list_with_part(selection.chosen), "Reading the slides")
     ]
 
 

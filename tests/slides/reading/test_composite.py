@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import tifffile
 
-from napari_melanoma.core.channel_choice import ChannelChoice, default_names
+from napari_melanoma.core.channel_choice import ChannelChoice
 from napari_melanoma.core.errors import InputError
 from napari_melanoma.core.geometry import Box
 from napari_melanoma.slides.reading.composite import CompositeSlide, complete_limits, is_readable, read_as_rgb
@@ -104,7 +104,8 @@ def test_real_slides(name: str, shared_data: Path) -> None:
     if not path.exists():
         pytest.skip(f"needs {name}")
     with open_slide(path) as opened:
-        choice = complete_limits(ChannelChoice.from_text(",".join(default_names(opened.info.channels))), [opened])
+        names = sorted(opened.info.channels, key=lambda name: "autofluorescence" in name.lower())
+        choice = complete_limits(ChannelChoice.from_text(",".join(names[:3])), [opened])
         slide = CompositeSlide(opened, choice)
         thumbnail = slide.thumbnail(256)
         mask, _ = tissue_of_overview(slide.info, read_overview(slide), TissueConfig(), slide.info.pixel_size)

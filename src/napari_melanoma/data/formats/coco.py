@@ -12,6 +12,7 @@ import numpy as np
 
 from napari_melanoma.core.errors import DataSetError
 from napari_melanoma.core.files import write_json
+from napari_melanoma.core.paths import ids_to_file_names
 from napari_melanoma.data.exports import DataExportSpec, ExportedData, ExportedImage, MaskArea
 from napari_melanoma.data.formats._annotations import (
     AnnotationFormat,
@@ -151,6 +152,7 @@ def write(data: ExportedData, folder: Path) -> None:
         for area in areas:
             area_id = sum(map(len, annotations.values())) + 1
             annotations[split].append({"id": area_id, "image_id": number, **area})
+    names = ids_to_file_names(images)
     for split, of_split in images.items():
         content = {
             "info": {"description": data.name},
@@ -158,7 +160,7 @@ def write(data: ExportedData, folder: Path) -> None:
             "annotations": annotations[split],
             "categories": [{"id": number, "name": name} for name, number in categories.items()],
         }
-        write_json(folder / "annotations" / f"instances_{split}.json", content)
+        write_json(folder / "annotations" / f"instances_{names[split]}.json", content)
 
 
 def _describe_area(area: MaskArea, areas: str) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from dataclasses import replace
 from itertools import product
 from typing import Any
 
+from napari_melanoma.core.config import flatten_values
 from napari_melanoma.extensions.papers.kinds import CALIBRATED, CHANCE
 from napari_melanoma.extensions.papers.paper_rows import PARTS, RowResult, images_in_part, list_parts
 from napari_melanoma.extensions.papers.papers import Claim, ClaimRows, Paper, Role
@@ -204,7 +205,7 @@ def _compare_grid(claim: Claim, results: Sequence[RowResult]) -> Iterator[str]:
     metric = claim.metrics[0]
     means: dict[str, dict[tuple[Any, ...], float]] = defaultdict(dict)
     for item in results:
-        values = _flatten(item.row.values["full"])
+        values = flatten_values(item.row.values["full"])
         if item.row.grid and not item.unlearned and metric in item.estimates and {*claim.best_values} <= {*values}:
             others = {name: value for name, value in values.items() if name not in claim.best_values}
             found = tuple(values[key] for key in claim.best_values)
@@ -217,14 +218,6 @@ def _compare_grid(claim: Claim, results: Sequence[RowResult]) -> Iterator[str]:
             f"Here it holds for {won} of {len(compared)} configurations of the grids, by the {metric} of one training "
             "each."
         )
-
-
-def _flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Return nested values of a recipe by their dotted keys, such as ``model.start``."""
-    flat: dict[str, Any] = {}
-    for key, value in values.items():
-        flat |= _flatten(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
-    return flat
 
 
 # Published figures, compared with each other.

@@ -20,7 +20,6 @@ from napari_melanoma.training.loader import ImageBatch
 from napari_melanoma.training.random_numbers import derive_seed
 from napari_melanoma.training.recipe import PromptsConfig, TrainRecipe
 from napari_melanoma.training.tasks.segmentation import SegmentationTask
-from napari_melanoma.training.tasks.task import RunningMeans
 
 # Separate these random numbers from other uses of the seed.
 PROMPT_SEED, TURN_SEED, COMPOSITE_SEED = 21, 22, 23
@@ -36,7 +35,6 @@ CHOSEN_BY_USER = 0.3  # share of corrections that start from the best hypothesis
 BOX_JITTER = 0.1  # share of the sides of a box
 STEP = 2  # errors are searched in every second row and column
 VALIDATION_CLICKS = 3
-MEASURES = ("validation_loss", "validation_jaccard", "validation_dice")
 
 
 class DrawnClick(NamedTuple):
@@ -259,10 +257,6 @@ class PromptedSegmentationTask(SegmentationTask):
             if turn < VALIDATION_CLICKS:
                 correct_all(users, best)
         self._validation.add(len(images), *torch.stack(values).mean(0))
-
-    def on_validation_epoch_start(self) -> None:
-        """Reset the means, which an interrupted validation leaves incomplete."""
-        self._validation = RunningMeans(*MEASURES)
 
 
 def correct_all(users: Sequence[SimulatedUser], logits: Tensor) -> None:

@@ -233,9 +233,9 @@ def launch_run(recipe: TrainRecipe, run: RunContext) -> Path:
     from napari_melanoma.runs import launching
     from napari_melanoma.ui.train.recipe_check import check_recipe_data
 
-    for name in filter(is_missing, [recipe.model.start]):
-        run.report(Progress(0, None, f"Downloading {name}"))
-        download_named(name)
+    if is_missing(recipe.model.start):
+        run.report(Progress(0, None, f"Downloading {recipe.model.start}"))
+        download_named(recipe.model.start)
     check_recipe_data(recipe, run)
     path = launching.create_run_folder(recipe.name)
     launching.launch(recipe, path)
