@@ -122,6 +122,10 @@ class LesionController(QObject):
     def _on_shown(self, session: OpenPhotograph) -> None:
         session.shown.emit()
         self.changed.emit(session)
+        if session.lesion is not None:
+            source, photograph = session.source, session.lesion.result.photograph
+            if (source.pixel_size, source.modality) != (photograph.pixel_size, photograph.modality):
+                self.remeasure(session)  # they were changed while the photograph was analyzed, or its mask was read
 
     def _on_removed(self, session: OpenPhotograph, removed_layers: dict[str, Layer]) -> None:
         """Remove the session of a photograph, and hide its remaining layers; unsaved corrections can be recovered."""
@@ -226,12 +230,8 @@ class LesionController(QObject):
 
     def _on_saved_shown(self, session: OpenPhotograph) -> None:
         lesion, labels = session.lesion, session.mask
-        if lesion is None or labels is None:
-            return
-        if not lesion.corrected:
+        if lesion is not None and labels is not None and not lesion.corrected:
             photographs.set_model_digest(labels, lesion.mask_digest)
-        if lesion.result.photograph.pixel_size != photographs.get_pixel_size(session.image):
-            self.remeasure(session)  # the scale was changed while the mask was read
 
     def _restore_mask(
         self,
