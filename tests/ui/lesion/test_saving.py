@@ -618,6 +618,14 @@ def test_corrections_of_a_photograph_opened_twice_are_kept(corrected):
     assert kept().count("recovery.json") == 1
 
 
+def test_a_stroke_that_has_not_settled_is_asked_for_and_kept(analyzed):
+    analyzed.draws(analyzed.layer("mask"), [(10, 100), (10, 140)])
+    assert [session.name for session in analyzed.dock.sessions.unsaved] == ["mole"]
+    save_unsaved(analyzed.dock.sessions)
+    analyzed.closes()
+    assert "recovery.json" in kept()
+
+
 def press(button):
     """Press a button of the question that is about to come."""
 

@@ -187,7 +187,7 @@ class CaseImages(LesionDockLink):
                 continue
             identity = str(photographs.get_identity(image))
             session = self.find_session(identity)
-            if session is None or session.lesion is None or not session.lesion.unsaved:
+            if session is None or not session.has_unsaved_corrections:
                 self._looked_up.discard(identity)
                 for layer in reversed(photographs.find_layers(self.viewer, image)):
                     self.viewer.layers.remove(layer)

@@ -20,7 +20,6 @@ from napari_melanoma import worker
 from napari_melanoma.core.context import Progress, RunContext
 from napari_melanoma.core.errors import BundleError, DamagedImage, WorkerTerminated
 from napari_melanoma.core.formatting import format_duration
-from napari_melanoma.core.provenance import array_fingerprint
 from napari_melanoma.lesion.uncertainty_ratings import Rating, UncertaintyMeasure
 from napari_melanoma.ui.lesion.dock import LesionDock, LesionDockLink, read_photograph_layers
 from napari_melanoma.ui.library.dock import LibraryDock
@@ -316,11 +315,9 @@ class ReviewOpener(LesionDockLink):
         session = self.find_session(identity)
         if session is None:
             return True
-        lesion, labels = session.lesion, session.mask
-        if lesion is None or labels is None:
+        if session.masked_lesion is None:
             return session.is_corrected
-        is_edited = array_fingerprint(labels.data != 0) != lesion.mask_digest
-        return lesion.unsaved or session.strokes is not None or is_edited
+        return session.has_unsaved_corrections or session.strokes is not None
 
     def _analyze(self) -> None:
         """Analyze the photograph in view once, when the Lesion dock is idle."""
