@@ -37,6 +37,7 @@ from napari_melanoma.core.provenance import utc_time
 from napari_melanoma.depth.readings import DepthReading, SlideDepthReadings, set_values, write_depth
 from napari_melanoma.depth.synoptic import SynopticAnswer, SynopticReport, set_finding
 from napari_melanoma.extensions.synoptic.ui import lesion_section
+from napari_melanoma.lesion.results import read_result
 from napari_melanoma.reports.slide import save_readings_to_case
 from napari_melanoma.slides.result_folder import record_slide, slide_folder
 from napari_melanoma.slides.synoptic_files import save_synoptic
@@ -346,6 +347,10 @@ def test_a_scale_is_kept_in_the_case_until_it_is_cleared_and_given_to_open_photo
     lesion_dock.analyze_button.click()
     five.waits()
     assert (len(five.case.find_image("I2").results), scale("I2")) == (1, (40.0, 40.0))
+    # Its type is stored with its result, too.
+    five.dock.images.connected_dock.picker.set_modality("macroscopic")
+    five.waits()
+    assert read_result(five.case.find_image("I2").current.path)["modality"] == "macroscopic"
 
 
 def test_of_several_opened_images_only_those_that_are_shown_are_analyzed(five):

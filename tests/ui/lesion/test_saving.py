@@ -256,6 +256,11 @@ def test_no_report_is_written_of_a_saved_result_that_was_changed(analyzed, tmp_p
     analyzed.waits()
     analyzed.clicks("lesion_report")
     assert len(requested) == 3
+    # The type of photograph is in the report, too.
+    analyzed.dock.picker.set_modality("macroscopic")
+    analyzed.waits()
+    analyzed.clicks("lesion_report")
+    assert len(requested) == 3
 
 
 def test_the_measurement_report_of_a_saved_dicom_photograph(person, tmp_path):

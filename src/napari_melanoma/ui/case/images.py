@@ -467,8 +467,8 @@ class CaseCorrectionSaver(QObject):
 def _result_state(lesion: AnalyzedLesion) -> ResultState:
     """Return the values that decide whether a result must be saved again."""
     result = lesion.result
-    size = result.photograph.pixel_size
-    return lesion.mask_digest, lesion.corrected, result.model.fingerprint, result.options.model_dump_json(), size
+    stated = result.photograph.pixel_size, result.photograph.modality
+    return lesion.mask_digest, lesion.corrected, result.model.fingerprint, result.options.model_dump_json(), stated
 
 
 def _find_image(case: Case | None, image_id: str) -> CaseImage | None:

@@ -53,11 +53,12 @@ def result_folder(folder: Path, name: str) -> Path:
 
 
 def result_version(result: LesionResult, mask_digest: str) -> tuple[object, ...]:
-    """Return what identifies a result: mask, options, scale, models, patient data and probabilities."""
+    """Return what identifies a result: mask, options, scale, type, models, patient data and probabilities."""
     prediction = result.class_prediction
     predicted = None if prediction is None else (prediction.model.fingerprint, prediction.probabilities)
     known = {name: value for name, value in result.patient_data.items() if value}
-    return mask_digest, result.options, result.model.fingerprint, result.photograph.pixel_size, predicted, known
+    stated = result.photograph.pixel_size, result.photograph.modality
+    return mask_digest, result.options, result.model.fingerprint, stated, predicted, known
 
 
 def describe_stored(folder: Path, image_digest: str) -> str:
