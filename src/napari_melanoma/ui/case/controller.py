@@ -17,6 +17,7 @@ from qtpy.QtWidgets import QMessageBox, QWidget
 from napari_melanoma.case.model import Case, set_correction, set_image, set_lesion, set_paths
 from napari_melanoma.case.store import CASE, CaseStore, locate_images
 from napari_melanoma.core.context import RunContext
+from napari_melanoma.core.files import is_same_folder
 from napari_melanoma.core.formatting import format_count
 from napari_melanoma.core.paths import expand_user
 from napari_melanoma.core.provenance import utc_time
@@ -193,7 +194,7 @@ class CaseController(QObject):
 
 def _open_case(current: CaseStore | None, folder: Path, run: RunContext) -> CaseStore:
     """Open a case; close it first if it is the current one, because only one window may have it open."""
-    if current is not None and current.folder == expand_user(folder).absolute():
+    if current is not None and is_same_folder(current.folder, expand_user(folder)):
         current.close()
     return CaseStore.open(folder)
 
