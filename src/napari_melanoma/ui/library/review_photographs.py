@@ -311,9 +311,9 @@ class ReviewOpener(LesionDockLink):
                 self.viewer.layers.remove(layer)
 
     def _has_unsaved_work(self, identity: str) -> bool:
-        """Return whether a photograph has unsaved corrections or strokes; True if that is unknown."""
-        session = self.find_session(identity)
-        if session is None:
+        """Return whether a photograph has unsaved corrections or strokes, or waits to be stored; True if unknown."""
+        session, dock = self.find_session(identity), self.connected_dock
+        if session is None or dock is None or dock.controller.is_storing(session):
             return True
         if session.masked_lesion is None:
             return session.is_corrected

@@ -329,6 +329,10 @@ class LesionController(QObject):
 
         self._latest.submit(f"{key} {session.identity}", prepare, on_saved)
 
+    def is_storing(self, session: OpenPhotograph) -> bool:
+        """Whether a photograph waits to be stored in the corrections; it is not, if it is closed before."""
+        return self._latest.is_pending(f"store {session.identity}")
+
     def set_unsaved(self, session: OpenPhotograph) -> None:
         """Keep corrections for recovery that are no longer stored elsewhere."""
         if session.lesion is not None:
