@@ -570,8 +570,6 @@ def prepare_replacement(
 
 def _find_changed_pixels(different: NDArray[np.bool_]) -> tuple[NDArray[np.intp], ...]:
     """Call ``numpy.nonzero`` for bands of rows: a single call would hold the GIL and block the window for 60 ms."""
-    import numpy as np
-
     bands = [np.nonzero(different[top : top + BAND_ROWS]) for top in range(0, different.shape[0], BAND_ROWS)]
     rows = [indices[0] + BAND_ROWS * index for index, indices in enumerate(bands)]
     return np.concatenate(rows), np.concatenate([indices[1] for indices in bands])

@@ -62,8 +62,6 @@ def save_recovery(
     ``mask``: bool (row, column), the current mask. ``scribbles``: uint8 (row, column), strokes that are not
     applied yet.
     """
-    import numpy as np
-
     probability = folder / f"probability-{result.model.fingerprint[:16]}.npy"
     if not probability.is_file():
         with atomic_file(probability) as temporary:
@@ -115,8 +113,6 @@ def _find_recovery(digest: str, folder: Path, photograph: Photograph) -> Recover
 
 def _read_recovery(digest: str, folder: Path, values: dict[str, Any], photograph: Photograph) -> RecoveredLesion | None:
     """Read a recovery folder; None if the image has another size."""
-    import numpy as np
-
     from napari_melanoma.lesion.analysis import ModelStamp, derive_result
 
     shape = tuple(values["shape"])
