@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from enum import Enum, auto
 from functools import partial
@@ -19,6 +18,7 @@ from qtpy.QtWidgets import QWidget
 from napari_melanoma import worker
 from napari_melanoma.core.context import Progress, RunContext
 from napari_melanoma.core.errors import BundleError, DamagedImage, WorkerTerminated
+from napari_melanoma.core.files import FileStamp, file_stamp
 from napari_melanoma.core.formatting import format_duration
 from napari_melanoma.lesion.uncertainty_ratings import Rating, UncertaintyMeasure
 from napari_melanoma.ui.lesion.dock import LesionDock, LesionDockLink, read_photograph_layers
@@ -47,7 +47,6 @@ if TYPE_CHECKING:
 OPENING = "the next photograph was not in view yet. Nothing was stored. Press the key again."
 DRAWN_MS = 100  # after a photograph is drawn: earlier keys were pressed while the previous one was in view
 PAUSE_MS = 1200  # after a photograph of a series is drawn: a user who stays longer waits for its analysis
-FileVersion = tuple[float, int]  # modification time and size
 MAX_PREFETCHED = 4  # photographs that were read in advance
 
 
@@ -88,7 +87,7 @@ class ReviewOpener(LesionDockLink):
         self._latest = LatestJobQueue(self)
         self._latest.succeeded.connect(self._on_read)
         self._latest.failed.connect(self._on_failed)
-        self._prefetched: dict[Path, tuple[FileVersion | None, list[LayerData]]] = {}  # with the version of the file
+        self._prefetched: dict[Path, tuple[FileStamp | None, list[LayerData]]] = {}  # with the version of the file
         self._prefetching = LatestJobQueue(self)
         self._last_prefetch = ""  # path
         self._prefetching.succeeded.connect(self._on_prefetched)  # errors are reported when it is opened
@@ -139,7 +138,7 @@ class ReviewOpener(LesionDockLink):
         if image is not None:
             self._latest.submit("open", lambda: None)  # replaces a pending request
             self._show(image)
-        elif layers is not None and version == find_version(path):
+        elif layers is not None and version == file_stamp(path):
             self._latest.submit("open", lambda: None)
             self._on_read((path, layers))
         else:
@@ -247,9 +246,9 @@ class ReviewOpener(LesionDockLink):
             self._closing.add(*(partial(self._close, identity) for identity in others))
             self._analysis_timer.start()
 
-    def _on_prefetched(self, result: tuple[Path, FileVersion | None, list[LayerData]]) -> None:
+    def _on_prefetched(self, result: tuple[Path, FileStamp | None, list[LayerData]]) -> None:
         path, version, layers = result
-        if path == self._requested_path and self._state is Opening.READING and version == find_version(path):
+        if path == self._requested_path and self._state is Opening.READING and version == file_stamp(path):
             self._on_read((path, layers))  # it was opened meanwhile
             return
         self._prefetched[path] = version, layers
@@ -395,17 +394,9 @@ class ReviewChanges:
         self._store.undo(is_own, partial(confirm_undo, self._dock, open_name=name, title="Review"))
 
 
-def find_version(path: Path) -> FileVersion | None:
-    """Return modification time and size of a file; None if it cannot be read."""
-    with suppress(OSError):
-        stat = path.stat()
-        return stat.st_mtime, stat.st_size
-    return None
-
-
-def _prefetch(path: Path, run: RunContext) -> tuple[Path, FileVersion | None, list[LayerData]]:
+def _prefetch(path: Path, run: RunContext) -> tuple[Path, FileStamp | None, list[LayerData]]:
     """Read a photograph as layers, and return its path and version with them; call this in a thread."""
-    version = find_version(path)
+    version = file_stamp(path)
     return path, version, read_photograph_layers(path, run)[1]
 
 
