@@ -245,9 +245,7 @@ class LesionController(QObject):
             strokes = layers.get_scribbles_layer(session.viewer, session.image)
             self.watcher.watch(strokes)
             layers.add_strokes(strokes, recovered.scribbles)
-        photograph = replace(recovered.result.photograph, pixel_size=photographs.get_pixel_size(session.image))
-        base = replace(recovered.result, photograph=photograph)
-        self.replace_mask(session, lambda lesion, mask: restore_mask(base, recovered), apply=apply)
+        self.replace_mask(session, lambda lesion, mask: restore_mask(recovered), apply=apply)
 
     def replace_mask(
         self,
