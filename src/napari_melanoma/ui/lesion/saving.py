@@ -27,7 +27,7 @@ from napari_melanoma.ui.widgets.dialogs import (
     exec_question,
 )
 from napari_melanoma.ui.widgets.settings import DockSettings
-from napari_melanoma.ui.widgets.style import named, quiet_label, row, set_shown, tool_button
+from napari_melanoma.ui.widgets.style import fill_column, named, quiet_label, row, set_shown, tool_button
 
 if TYPE_CHECKING:
     from napari_melanoma.lesion.analysis import LesionResult
@@ -170,9 +170,7 @@ class SaveBar(QWidget):
         self._folder_button = tool_button("save_folder", "Results folder", "Select the results folder", "folder ...")
         self.report_button = tool_button("lesion_report", "Report", "", "Report ...")
         self.dicom_button = tool_button("lesion_dicom_sr", "Measurement report (DICOM SR)", "", "DICOM ...")
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, 0)
-        layout.addWidget(row(self.button, self.report_button, self.dicom_button, self._folder_button, stretch=0))
+        fill_column(self, row(self.button, self.report_button, self.dicom_button, self._folder_button, stretch=0))
         self.report_button.clicked.connect(self._on_report)
         self.dicom_button.clicked.connect(self._on_dicom_report)
         self.button.clicked.connect(self.save)
