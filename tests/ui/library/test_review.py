@@ -225,6 +225,13 @@ def test_a_photograph_that_is_accepted_while_another_is_stored_is_stored_too(thr
     assert [row["image_id"] for row in corrections.rows()] == ["b-90", "c-50"]
 
 
+def test_the_window_stays_open_until_a_review_is_stored(three):
+    three.dock.corrections_store.refresh()
+    assert not three.dock.close_guard.may_close()
+    three.waits()
+    assert three.dock.close_guard.may_close()
+
+
 def test_rows_do_not_move_under_the_pointer_while_photographs_are_rated(three):
     view, names = three.dock.list_view, three.shown()
     last = three.dock.list_model.rows[-1].path

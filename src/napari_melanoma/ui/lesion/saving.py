@@ -9,7 +9,7 @@ from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from qtpy.QtCore import Signal
+from qtpy.QtCore import QObject, Signal
 from qtpy.QtWidgets import QAbstractButton, QFrame, QMessageBox, QPushButton, QVBoxLayout, QWidget
 
 from napari_melanoma.core.context import RunContext
@@ -20,7 +20,7 @@ from napari_melanoma.core.paths import is_device_name
 from napari_melanoma.ui.session.recovery import discard_unsaved, save_unsaved
 from napari_melanoma.ui.viewer.shortcuts import format_key
 from napari_melanoma.ui.widgets.dialogs import (
-    WindowGuard,
+    StoreGuard,
     choose_folder,
     confirm,
     create_question,
@@ -113,15 +113,17 @@ def write_dicom_report(path: Path, folder: Path, photograph: Path, reader: str, 
     return f"Written: {path}"
 
 
-class LesionCloseGuard(WindowGuard):
+class LesionCloseGuard(StoreGuard):
     """Asks for confirmation before the main window of a dock closes with unsaved corrections."""
 
-    def __init__(self, dock: QWidget, sessions: PhotographSessions) -> None:
-        super().__init__(dock)
+    def __init__(self, dock: QWidget, sessions: PhotographSessions, *stores: QObject) -> None:
+        super().__init__(dock, *stores)
         self._sessions = sessions
 
     def may_close(self) -> bool:
         """Ask the user if there are unsaved corrections; return False to keep the window open."""
+        if not super().may_close():
+            return False
         names = [session.name for session in self._sessions.unsaved]
         return not names or self._confirm_close(names)
 
