@@ -28,6 +28,8 @@ from napari_melanoma.phantoms.lesion import LesionPhantomConfig, lesion_phantom
 from napari_melanoma.reports.dicom_photograph_report import read_exported_photograph, write_photograph_report
 from napari_melanoma.reports.export_formats import NothingToExportError
 
+from .test_dicom_report import find_group
+
 highdicom = pytest.importorskip("highdicom")
 
 SEGMENTER = ModelStamp("lesion-small", "a" * 64, "cpu", 0.5)
@@ -79,13 +81,6 @@ def export(folder: Path, photograph: Path | None, reader: str = "") -> Any:
     path = folder.parent / "sr.dcm"
     write_photograph_report(path, read_exported_photograph(folder, photograph, reader))
     return highdicom.sr.srread(path)
-
-
-def find_group(document: Any, name: str) -> Any:
-    content = document.content
-    groups = [*content.get_planar_roi_measurement_groups(), *content.get_image_measurement_groups()]
-    (found,) = [group for group in groups if group.tracking_identifier == name]
-    return found
 
 
 def read_values(group: Any) -> dict[str, tuple[float, str]]:

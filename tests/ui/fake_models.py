@@ -29,6 +29,15 @@ def add_classifier(folder, name="melanoma-test", fields=("age", "sex"), weights=
     return bundle
 
 
+def make_models(home, monkeypatch):
+    """Return a folder of models with one classifier, which is the default."""
+    folder = home / "models"
+    monkeypatch.setattr("napari_melanoma.models.installed_bundles.user_models_folder", lambda: folder)
+    monkeypatch.setattr("napari_melanoma.models.installed_bundles.DEFAULT_CLASSIFIER", "melanoma-test")
+    add_classifier(folder)
+    return folder
+
+
 def add_risk(folder, name="risk-test", *, phantom=True):
     """Create a bundle that predicts metastasis; with ``phantom``, one trained on synthetic patients."""
     words = [{"name": "sex", "words": ["female", "male"]}, {"name": "site", "words": ["back", "head/neck"]}]

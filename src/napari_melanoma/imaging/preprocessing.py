@@ -31,8 +31,6 @@ def select_views(count: int) -> tuple[tuple[bool, tuple[int, ...]], ...]:
 
 def turn_back(maps: NDArray[Any], view: tuple[bool, tuple[int, ...]]) -> NDArray[Any]:
     """Return a map of one of the ``VIEWS``, (..., row, column), in the orientation of the image."""
-    import numpy as np
-
     transposed, axes = view
     flipped = np.flip(maps, axes)
     return flipped.swapaxes(-2, -1) if transposed else flipped
@@ -69,8 +67,6 @@ def prepare_network_input(rgb: NDArray[np.uint8], side: int, config: Preprocessi
 
 def _normalize_stain(square: NDArray[np.uint8], sample: NDArray[np.uint8], method: StainMethod) -> NDArray[np.uint8]:
     """Normalize the colors of a patch by its own tissue; a patch with too little tissue is unchanged."""
-    import numpy as np
-
     from napari_melanoma.imaging.stain import StainConfig, fit_stain, normalize_stain_exact
 
     try:

@@ -37,8 +37,11 @@ class FileKind(NamedTuple):
 
 def is_image_file(path: Path) -> bool:
     """Return whether a file is an image, by both its suffix and its first bytes, as either alone is unreliable."""
-    if not path.name.lower().endswith((*SUFFIXES, *SLIDE_SUFFIXES)):
-        return False
+    return path.name.lower().endswith((*SUFFIXES, *SLIDE_SUFFIXES)) and has_image_content(path)
+
+
+def has_image_content(path: Path) -> bool:
+    """Return whether a file is an image by its first bytes; False if it cannot be read."""
     try:
         with open_regular(path) as file:
             return identify_format(file.read(HEAD_BYTES)) is not None

@@ -220,8 +220,6 @@ class LesionResult:
         """The lesions in the mask, the largest first, each bool (row, column); specks are included only if clicked."""
         if self.measurements.get("parts", 0) < 2:
             return [self.mask] if self.mask.any() else []
-        import numpy as np
-
         pixels = () if self.prompt_record is None else tuple(filter(None, self.prompt_record.pixels))
         lesions = find_other_lesions(self.mask, np.zeros_like(self.mask), self.options.refinement, pixels)
         return separate_components(lesions) if lesions.any() else [self.mask]
@@ -244,8 +242,6 @@ class LesionResult:
     @cached_property
     def lesion_labels(self) -> NDArray[np.uint8]:
         """The number of the lesion at each pixel, uint8 (row, column), in the order of ``lesion_masks``; 0: none."""
-        import numpy as np
-
         labels = np.zeros(self.mask.shape, np.uint8)
         for number, mask in enumerate(self.lesion_masks[: np.iinfo(np.uint8).max], start=1):
             labels[mask] = number
@@ -399,8 +395,6 @@ def find_others(
     """
     if options.prompts is None:
         return find_other_lesions(above_threshold, mask, options.refinement)
-    import numpy as np
-
     return np.zeros_like(mask)
 
 

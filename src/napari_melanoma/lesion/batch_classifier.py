@@ -105,8 +105,6 @@ class BatchClassifier:
     def _load(self, bundle: BundleInfo) -> Classifier:
         """Return a model; it is loaded once."""
         if bundle.name not in self._models:
-            from napari_melanoma.classification.classifier import Classifier
-
             self._models[bundle.name] = Classifier.load(bundle)
         return self._models[bundle.name]
 

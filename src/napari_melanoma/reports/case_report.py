@@ -17,7 +17,7 @@ from napari_melanoma.case.results import PREDICTIONS_FILE, CasePredictions, coll
 from napari_melanoma.case.store import CASE, CaseStore
 from napari_melanoma.core.context import BATCH_ERRORS, RunContext
 from napari_melanoma.core.errors import ConfigError, InputError, MelanomaError, describe_error
-from napari_melanoma.core.formatting import format_count, format_names
+from napari_melanoma.core.formatting import format_count, format_names, to_sentence
 from napari_melanoma.core.paths import real_path
 from napari_melanoma.core.provenance import parse_time
 from napari_melanoma.core.validity import read_validity
@@ -41,7 +41,7 @@ from napari_melanoma.reports.disclosure import (
     remove_personal_data,
     show_patient_id,
 )
-from napari_melanoma.reports.formatting import round_number, to_sentence
+from napari_melanoma.reports.formatting import round_number
 from napari_melanoma.reports.lesion import (
     OUTDATED,
     case_photograph,

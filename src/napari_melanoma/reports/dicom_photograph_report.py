@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from napari_melanoma.classification.prediction import ClassPrediction
 from napari_melanoma.core.errors import InputError, UnreadableImage
-from napari_melanoma.core.formatting import format_class, format_count
+from napari_melanoma.core.formatting import format_class, format_count, to_sentence
 from napari_melanoma.core.geometry import Box
 from napari_melanoma.core.polygons import Polygon
 from napari_melanoma.core.provenance import array_fingerprint
@@ -44,7 +44,6 @@ from napari_melanoma.reports.dicom_groups import (
     write_document,
 )
 from napari_melanoma.reports.export_formats import NothingToExportError
-from napari_melanoma.reports.formatting import to_sentence
 
 if TYPE_CHECKING:
     from pydicom import Dataset

@@ -1,4 +1,4 @@
-"""Texts and bars that several sections of reports show: sentences, patient data, contributions."""
+"""Texts and bars that several sections of reports show: patient data, probabilities, contributions."""
 
 from __future__ import annotations
 
@@ -15,11 +15,6 @@ from napari_melanoma.reports.disclosure import OLDEST, hide_age
 def signed_bar(value: float) -> Bar:
     """Return a bar for a contribution between -1 and 1."""
     return Bar(f"{round(value, 2) + 0.0:+.2f}", max(-1.0, min(1.0, value)), signed=True)
-
-
-def to_sentence(text: str) -> str:
-    """Turn a note into a sentence, with a capital letter and a full stop."""
-    return f"{text[:1].upper()}{text[1:].rstrip('.')}."
 
 
 def format_known_data(data: Mapping[str, object], *, personal: bool = True) -> str:

@@ -15,7 +15,7 @@ from napari_melanoma.case.model import CaseImage
 from napari_melanoma.case.store import read_correction
 from napari_melanoma.classification.prediction import ClassPrediction
 from napari_melanoma.core.errors import InputError, MelanomaError
-from napari_melanoma.core.formatting import format_class, format_names
+from napari_melanoma.core.formatting import format_class, format_names, to_sentence
 from napari_melanoma.core.geometry import PixelSize
 from napari_melanoma.core.provenance import describe_device
 from napari_melanoma.core.validity import read_validity
@@ -47,7 +47,7 @@ from napari_melanoma.lesion.mask_record import (
 from napari_melanoma.lesion.results import read_result
 from napari_melanoma.reports.collector import Collector
 from napari_melanoma.reports.disclosure import hide_age, hide_training_image
-from napari_melanoma.reports.formatting import format_known_data, signed_bar, to_sentence
+from napari_melanoma.reports.formatting import format_known_data, signed_bar
 from napari_melanoma.reports.pictures import draw_photograph, make_figure
 
 OUTDATED = "Outdated: the inputs have changed since this result"

@@ -13,7 +13,7 @@ from napari_melanoma.case.model import FINDINGS as CASE_FINDINGS
 from napari_melanoma.case.model import Case, CaseImage, set_lesion_answers
 from napari_melanoma.core.errors import InputError, MelanomaError
 from napari_melanoma.core.files import write_json
-from napari_melanoma.core.formatting import format_class, format_count
+from napari_melanoma.core.formatting import format_class, format_count, to_sentence
 from napari_melanoma.core.geometry import PixelSize
 from napari_melanoma.core.parsing import read_object_or_empty
 from napari_melanoma.core.paths import real_path
@@ -58,7 +58,6 @@ from napari_melanoma.io.slide_store import STORE
 from napari_melanoma.lesion.results import read_result
 from napari_melanoma.reports.collector import ChangeRow, Collector, change_order
 from napari_melanoma.reports.disclosure import disclose_changes, disclose_readings, show_times
-from napari_melanoma.reports.formatting import to_sentence
 from napari_melanoma.reports.pictures import (
     MAX_LESIONS,
     Picture,

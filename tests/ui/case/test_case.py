@@ -27,15 +27,17 @@ from qtpy.QtWidgets import (
 )
 
 from conftest import wait_until_idle
-from napari_melanoma.case.model import CaseImage, CaseLesion, set_lesion, set_lesion_report
+from napari_melanoma.case.model import CaseImage, CaseLesion, set_image, set_lesion, set_lesion_report
 from napari_melanoma.case.store import CaseStore, read_correction
 from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.errors import SaveError
 from napari_melanoma.core.files import write_json
+from napari_melanoma.core.geometry import PixelSize
 from napari_melanoma.core.provenance import utc_time
 from napari_melanoma.depth.readings import DepthReading, SlideDepthReadings, set_values, write_depth
 from napari_melanoma.depth.synoptic import SynopticAnswer, SynopticReport, set_finding
 from napari_melanoma.extensions.synoptic.ui import lesion_section
+from napari_melanoma.lesion.results import read_result
 from napari_melanoma.reports.slide import save_readings_to_case
 from napari_melanoma.slides.result_folder import record_slide, slide_folder
 from napari_melanoma.slides.synoptic_files import save_synoptic
@@ -44,6 +46,7 @@ from napari_melanoma.ui.case.dock import CaseDock, _find_slide_results, collect_
 from napari_melanoma.ui.case.tree import row_of_item
 from napari_melanoma.ui.shared_state import reader_changed
 from napari_melanoma.ui.slide.run_manager import find_results_root
+from napari_melanoma.ui.viewer import photographs
 from napari_melanoma.ui.viewer.slide_layers import list_slides
 from napari_melanoma.ui.widgets.settings import DockSettings
 
@@ -317,6 +320,37 @@ def test_create_edit_correct_close_and_reopen(five, photos, viewer, tmp_path):
     assert (again.patient.age, again.patient.sex) == (54, "female")
     assert (again.find_lesion("L1").sub_site, again.find_image("I5").modality) == ("upper back", "tbp_tile")
     assert again.find_image("I1").correction.digest == case.find_image("I1").correction.digest
+
+
+def test_a_scale_is_kept_in_the_case_until_it_is_cleared_and_given_to_open_photographs(five, viewer):
+    def scale(name):
+        image = five.case.find_image(name)
+        return image.mpp_x, image.mpp_y
+
+    layers = {}
+    for name in ("I1", "I2"):
+        path = five.case.find_image(name).path
+        viewer.open(path, plugin="napari-melanoma")
+        layers[name] = viewer.layers[path.stem]
+        five.dock.controller.amend(set_image(five.case, name, mpp_x=40.0, mpp_y=40.0))
+    five.opens("I1")
+    assert (tuple(layers["I1"].scale), scale("I1")) == ((40.0, 40.0), (40.0, 40.0))
+    for size, expected in ((PixelSize(50.0, 50.0), (50.0, 50.0)), (None, (None, None))):
+        photographs.set_pixel_size(viewer, layers["I1"], size)
+        five.waits()
+        assert scale("I1") == expected
+    # One that was not opened from the case keeps it.
+    lesion_dock = five.dock.images.connected_dock
+    viewer.layers.selection.active = layers["I2"]
+    lesion_dock.picker.show_current()
+    five.waits()
+    lesion_dock.analyze_button.click()
+    five.waits()
+    assert (len(five.case.find_image("I2").results), scale("I2")) == (1, (40.0, 40.0))
+    # Its type is stored with its result, too.
+    five.dock.images.connected_dock.picker.set_modality("macroscopic")
+    five.waits()
+    assert read_result(five.case.find_image("I2").current.path)["modality"] == "macroscopic"
 
 
 def test_of_several_opened_images_only_those_that_are_shown_are_analyzed(five):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
-from fake_models import add_classifier
+from fake_models import add_classifier, make_models
 from PIL import Image as PillowImage
 from qtpy.QtWidgets import QCheckBox, QLabel, QLineEdit, QToolButton
 
@@ -17,15 +17,7 @@ from napari_melanoma.ui.widgets.patient_form import PatientForm
 
 from .test_case import NAMES, PATIENCE_MS, Pathologist, mole
 
-
-@pytest.fixture
-def models(home, monkeypatch):
-    """A folder of models, in which one is that says what a lesion may be; it is the usual one."""
-    folder = home / "models"
-    monkeypatch.setattr("napari_melanoma.models.installed_bundles.user_models_folder", lambda: folder)
-    monkeypatch.setattr("napari_melanoma.models.installed_bundles.DEFAULT_CLASSIFIER", "melanoma-test")
-    add_classifier(folder)
-    return folder
+models = pytest.fixture(make_models)
 
 
 @pytest.fixture

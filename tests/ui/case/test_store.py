@@ -135,6 +135,14 @@ def test_closing_an_unsavable_case_shows_a_message_box_which_keeps_the_window_wh
     desk.saver.discard_changes()
 
 
+def test_the_open_case_is_opened_again_by_another_name_of_its_folder(desk, tmp_path, qtbot):
+    other = tmp_path / "link"
+    other.symlink_to(tmp_path / "case", target_is_directory=True)
+    desk.open(other)
+    wait_until_idle(qtbot, desk)
+    assert (desk.read_only, desk.store.folder) == ("", other)
+
+
 def test_patient_data_are_removed_quietly_at_exit(monkeypatch):
     rows = CaseRows()
     rows.set_rows(1, "P", {Path("a.png"): {"age": "54"}})

@@ -72,6 +72,22 @@ def test_results_follow_options_scale_name_and_the_next_analysis(person):
     assert len(person.viewer.layers) == 10
 
 
+def test_a_scale_and_a_type_stated_during_an_analysis_apply_to_its_result(person, qtbot):
+    image = person.opens()
+    person.dock.model.model = "slow-1"
+    for size, modality in ((PixelSize(50.0, 50.0), "macroscopic"), (PixelSize(20.0, 20.0), "dermoscopic")):
+        person.clicks("primary")
+        until(qtbot, lambda: "Finding the lesion" in person.dock.status.text)
+        photographs.set_pixel_size(person.viewer, image, size)
+        person.dock.picker.set_modality(modality)
+        person.waits()
+        result = person.lesion.result
+        assert (result.photograph.pixel_size, result.photograph.modality) == (size, modality)
+        area = person.mask.sum() * (size.x_um / 1000) ** 2
+        assert result.measurements["area_mm2"] == pytest.approx(area)
+        assert person.layer("mask").features["area_mm2"].item() == pytest.approx(area)
+
+
 def test_an_image_without_lesion_is_reported_and_can_be_painted_and_integers_of_32_bits_are_refused(person):
     person.opens(rgb=np.full((60, 80, 3), 230, np.uint8))
     person.analyses()

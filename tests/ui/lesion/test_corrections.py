@@ -8,6 +8,7 @@ from lesion_fixtures import FIXTURES, TWO
 from lesion_fixtures import corrections as make_corrections
 from message_boxes import answering
 from napari._qt.qt_resources import get_stylesheet
+from qtpy.QtCore import QObject
 from qtpy.QtGui import QShortcut
 from qtpy.QtWidgets import (
     QAbstractButton,
@@ -21,15 +22,14 @@ from qtpy.QtWidgets import (
     QToolButton,
 )
 
-from conftest import photograph
+from conftest import photograph, wait_until_idle
 from napari_melanoma.core.provenance import array_fingerprint
 from napari_melanoma.data.corrections import Corrections
 from napari_melanoma.data.dataset import read_dataset
 from napari_melanoma.io.results import read_mask
 from napari_melanoma.ui.session import recovery
-from napari_melanoma.ui.session.corrections_store import (
-    ReviewSettings,
-)
+from napari_melanoma.ui.session.corrections_store import CorrectionsStore, ReviewDecision, ReviewSettings
+from napari_melanoma.ui.viewer.photographs import LayerPhotographSource
 
 viewer, stage, dock, person, window = map(pytest.fixture, FIXTURES)
 
@@ -112,6 +112,17 @@ def test_an_edited_mask_is_stored_as_corrected_with_the_predicted_mask(analyzed,
     (row,) = corrections.rows()
     assert np.array_equal(read_mask(corrections.folder / row["mask_path"]), stored)
     assert [session.name for session in analyzed.dock.sessions.unsaved] == ["mole"]
+
+
+def test_photographs_with_the_same_name_are_each_stored_as_rejected(corrections, qtbot):
+    owner, stored = QObject(), []
+    store = CorrectionsStore(ReviewSettings(), owner)
+    for shade in (10, 20, 30):
+        source = LayerPhotographSource(np.full((20, 30, 3), shade, np.uint8), "lesion1", None, None)
+        store.reject(source, ReviewDecision("rejected", "A. Meyer", None, None), stored.append)
+    wait_until_idle(qtbot, store)
+    assert len(stored) == 3
+    assert [row["review"] for row in corrections.rows()] == ["rejected"] * 3
 
 
 def test_a_diagnosis_is_stored_with_its_photograph(analyzed, corrections):

@@ -12,7 +12,7 @@ from types import SimpleNamespace
 import numpy as np
 import psutil
 import pytest
-from fake_models import add_classifier
+from fake_models import add_classifier, make_models
 from fake_slides import draw_slide
 from lesion_fixtures import FIXTURES
 from napari.layers import Layer
@@ -40,17 +40,7 @@ from napari_melanoma.ui.widgets.job import tasks
 from napari_melanoma.ui.widgets.patient_form import PatientForm
 
 viewer, stage, dock, person, window = map(pytest.fixture, FIXTURES)
-
-
-@pytest.fixture
-def models(home, monkeypatch):
-    """A folder of models with one classifier, which is the default."""
-    folder = home / "models"
-    monkeypatch.setattr("napari_melanoma.models.installed_bundles.user_models_folder", lambda: folder)
-    monkeypatch.setattr("napari_melanoma.models.installed_bundles.DEFAULT_CLASSIFIER", "melanoma-test")
-    add_classifier(folder)
-    return folder
-
+models = pytest.fixture(make_models)
 
 pytestmark = pytest.mark.usefixtures("models")
 

@@ -29,6 +29,7 @@ from conftest import PATIENCE_MS, photograph
 from napari_melanoma.core.errors import SaveError
 from napari_melanoma.io.results import read_mask, read_table
 from napari_melanoma.lesion import analysis
+from napari_melanoma.ui.lesion import saving
 from napari_melanoma.ui.lesion.saving import NOT_DICOM_TIP, SAVE_FIRST, result_folder
 from napari_melanoma.ui.session import photograph_predictions, recovery
 from napari_melanoma.ui.session.recovery import discard_unsaved, save_unsaved
@@ -253,6 +254,11 @@ def test_no_report_is_written_of_a_saved_result_that_was_changed(analyzed, tmp_p
     assert len(requested) == 2
     # After redo, the shown result is again the saved one.
     analyzed.layer("mask").redo()
+    analyzed.waits()
+    analyzed.clicks("lesion_report")
+    assert len(requested) == 3
+    # The type of photograph is in the report, too.
+    analyzed.dock.picker.set_modality("macroscopic")
     analyzed.waits()
     analyzed.clicks("lesion_report")
     assert len(requested) == 3
@@ -618,6 +624,14 @@ def test_corrections_of_a_photograph_opened_twice_are_kept(corrected):
     assert kept().count("recovery.json") == 1
 
 
+def test_a_stroke_that_has_not_settled_is_asked_for_and_kept(analyzed):
+    analyzed.draws(analyzed.layer("mask"), [(10, 100), (10, 140)])
+    assert [session.name for session in analyzed.dock.sessions.unsaved] == ["mole"]
+    save_unsaved(analyzed.dock.sessions)
+    analyzed.closes()
+    assert "recovery.json" in kept()
+
+
 def press(button):
     """Press a button of the question that is about to come."""
 
@@ -655,6 +669,24 @@ def test_closing_with_unsaved_corrections_shows_a_message_box(window, monkeypatc
         assert closes(button) is is_closed, button
         assert bool(kept()) is is_kept, button
     discard_unsaved(window.dock.sessions)
+
+
+def test_a_window_that_is_closed_while_a_result_is_saved_closes_afterwards(window, tmp_path, qtbot, monkeypatch):
+    may_save, save = threading.Event(), saving.save_result
+
+    def save_slowly(*arguments):
+        may_save.wait(PATIENCE_MS / 1000)
+        return save(*arguments)
+
+    monkeypatch.setattr(saving, "save_result", save_slowly)
+    window.dock.settings.folder = tmp_path
+    window.opens()
+    window.analyses()
+    window.clicks("save")
+    assert not window.main.close()
+    may_save.set()
+    qtbot.waitUntil(lambda: not window.main.isVisible(), timeout=PATIENCE_MS)
+    assert (tmp_path / "mole" / "result.json").is_file()
 
 
 @pytest.mark.path

@@ -22,6 +22,7 @@ from napari_melanoma.models.installed_bundles import find_bundle
 from napari_melanoma.ui.library import review, review_photographs
 from napari_melanoma.ui.library.review import ReviewDock
 from napari_melanoma.ui.library.review_photographs import list_photographs
+from napari_melanoma.ui.session import corrections_store
 from napari_melanoma.ui.session.corrections_store import ReviewSettings
 
 
@@ -199,6 +200,36 @@ def test_accept_stores_and_opens_the_next(three, corrections, viewer, qtbot, tmp
     three.waits()
     assert three.shown() == ["a-10.png"]
     assert three.dock.findChild(QLabel, "counts").text() == "1 to do, 1 accepted, 1 rejected"
+
+
+def test_a_photograph_that_is_accepted_while_another_is_stored_is_stored_too(three, corrections, qtbot, monkeypatch):
+    may_store, store_result = threading.Event(), corrections_store.store_result
+
+    def store_slowly(*arguments):
+        may_store.wait(PATIENCE_MS / 1000)
+        return store_result(*arguments)
+
+    def opens(name):
+        three.dock._open_image(three.dock.list_model.rows[three.shown().index(f"{name}.png")])
+        qtbot.waitUntil(lambda: three.dock.opener.is_shown and three.sees() == name, timeout=PATIENCE_MS)
+        wait_until_idle(qtbot, three.dock.opener)
+
+    monkeypatch.setattr(corrections_store, "store_result", store_slowly)
+    for name in ("b-90", "c-50"):
+        opens(name)
+        qtbot.waitUntil(lambda: three.dock.opener.ready, timeout=PATIENCE_MS)
+        three.lesion.corrections.add(three.lesion.picker.session)
+    opens("a-10")
+    may_store.set()
+    three.waits()
+    assert [row["image_id"] for row in corrections.rows()] == ["b-90", "c-50"]
+
+
+def test_the_window_stays_open_until_a_review_is_stored(three):
+    three.dock.corrections_store.refresh()
+    assert not three.dock.close_guard.may_close()
+    three.waits()
+    assert three.dock.close_guard.may_close()
 
 
 def test_rows_do_not_move_under_the_pointer_while_photographs_are_rated(three):

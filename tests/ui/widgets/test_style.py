@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import gc
 import weakref
 from functools import partial
 
 import pytest
 from napari.components import ViewerModel
+from napari.utils.events import EventEmitter
 from qtpy.compat import isalive
 from qtpy.QtCore import Qt
 from qtpy.QtGui import QCursor
@@ -199,6 +201,23 @@ def test_slots_are_not_called_after_the_end_and_a_deleted_sender_does_no_harm(qt
     if deleted != "sender":
         widgets["sender"].click()
     assert calls == []
+
+
+def test_slots_of_a_layer_that_is_gone_are_released():
+    class Watcher:
+        def on_event(self, event):
+            """Do nothing."""
+
+    watcher, emitter, connections = Watcher(), EventEmitter(type_name="paint"), Connections()
+    connections.connect(emitter, watcher.on_event)
+    connections.connect_first(emitter, watcher.on_event)
+    reference = weakref.ref(watcher)
+    del watcher
+    assert reference() is not None
+    del emitter
+    gc.collect()
+    assert reference() is None
+    connections.end()
 
 
 def test_a_hidden_button_hands_the_focus_to_its_page(qtbot, home):

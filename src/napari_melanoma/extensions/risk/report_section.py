@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from napari_melanoma.case.results import risk_to_json
 from napari_melanoma.core.errors import MelanomaError
+from napari_melanoma.core.formatting import to_sentence
 from napari_melanoma.core.geometry import Box, PixelSize
 from napari_melanoma.core.validity import read_validity
 from napari_melanoma.data.table_schema import field_title
@@ -22,7 +23,7 @@ from napari_melanoma.figures.page import Bar, Block, Cell, Figure, Gallery, Noti
 from napari_melanoma.io.results import RISK_FILE, read_risk_prediction
 from napari_melanoma.reports.collector import Collector
 from napari_melanoma.reports.disclosure import hide_reader
-from napari_melanoma.reports.formatting import format_known_data, format_value, parse_interval, signed_bar, to_sentence
+from napari_melanoma.reports.formatting import format_known_data, format_value, parse_interval, signed_bar
 from napari_melanoma.reports.pictures import PATCH_PX, draw_scale_bar, fit_picture, make_figure
 from napari_melanoma.reports.report_sections import ReportSection, SlidePart
 from napari_melanoma.slides.reading.opening import open_slide

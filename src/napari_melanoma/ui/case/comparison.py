@@ -430,8 +430,6 @@ class ComparisonLayers:
 
         uint8 (row, column, channel=4).
         """
-        import numpy as np
-
         opaque = self._pictures.covered.copy()
         opaque[:, : round(self._share * opaque.shape[1])] = False
         return np.dstack([self._drawn[1], np.where(opaque, 255, 0).astype(np.uint8)])

@@ -17,6 +17,7 @@ from qtpy.QtWidgets import QMessageBox, QWidget
 from napari_melanoma.case.model import Case, set_correction, set_image, set_lesion, set_paths
 from napari_melanoma.case.store import CASE, CaseStore, locate_images
 from napari_melanoma.core.context import RunContext
+from napari_melanoma.core.files import is_same_folder
 from napari_melanoma.core.formatting import format_count
 from napari_melanoma.core.paths import expand_user
 from napari_melanoma.core.provenance import utc_time
@@ -75,7 +76,7 @@ class CaseController(QObject):
 
     def create(self, folder: Path, case: Case | None = None) -> None:
         """Create a case, which replaces the current case."""
-        self._replace_store(lambda: partial(_create_case, folder, case))
+        self._replace_store(lambda: lambda run: CaseStore.create(folder, case))
 
     def close(self) -> None:
         """Save and close the case; a case that is being opened is closed, too."""
@@ -174,7 +175,7 @@ class CaseController(QObject):
         """
         store, self._pending_store = self._pending_store, None
         if store is not None and store is not self.store:
-            BackgroundJob(partial(_close_case, store)).start()
+            BackgroundJob(lambda run: store.close()).start()
 
     def _set_pending_store(self) -> None:
         if self._pending_store is not None:
@@ -184,7 +185,7 @@ class CaseController(QObject):
         """Set the open case; close the previous one in a thread, because closing removes leftover files."""
         previous, self.store, self._pending_store = self.store, store, None
         if previous is not None and previous is not store:
-            BackgroundJob(partial(_close_case, previous)).start()
+            BackgroundJob(lambda run: previous.close()).start()
         self.history = None if store is None else CaseHistory(store.case)
         self.saver.set_store(store)
         self.opened.emit()
@@ -193,17 +194,9 @@ class CaseController(QObject):
 
 def _open_case(current: CaseStore | None, folder: Path, run: RunContext) -> CaseStore:
     """Open a case; close it first if it is the current one, because only one window may have it open."""
-    if current is not None and current.folder == expand_user(folder).absolute():
+    if current is not None and is_same_folder(current.folder, expand_user(folder)):
         current.close()
     return CaseStore.open(folder)
-
-
-def _create_case(folder: Path, case: Case | None, run: RunContext) -> CaseStore:
-    return CaseStore.create(folder, case)
-
-
-def _close_case(store: CaseStore, run: RunContext) -> None:
-    store.close()
 
 
 class CaseStep(NamedTuple):

@@ -19,11 +19,11 @@ from qtpy.QtWidgets import (
 from superqt import QElidingLabel
 
 from napari_melanoma.case.model import FINDINGS, Case, CaseImage, CaseLesion, CaseRisk, number_lesions
-from napari_melanoma.core.formatting import format_count
+from napari_melanoma.core.formatting import format_count, to_sentence
 from napari_melanoma.data.body_sites import site_word
 from napari_melanoma.data.table_schema import field_title, find_column, format_field_value
 from napari_melanoma.depth.synoptic import SynopticReport
-from napari_melanoma.reports.formatting import format_known_data, format_risk, to_sentence
+from napari_melanoma.reports.formatting import format_known_data, format_risk
 from napari_melanoma.ui.body_map.widget import BodyMap, BodyMark
 from napari_melanoma.ui.case.comparison import ComparisonView
 from napari_melanoma.ui.case.controller import CaseSettings

@@ -81,6 +81,7 @@ class CaseImages(LesionDockLink):
         self._looked_up: set[str] = set()  # identities of photographs whose stored analysis was requested
         self._unanalyzed: set[str] = set()  # photographs without stored analysis; a failed one is not tried again
         self.restored: set[str] = set()  # photographs whose analysis was read from the case
+        self.scaled: set[str] = set()  # photographs that have the scale of the case
         self._image_reader = LatestJobQueue(self)
         self._image_reader.succeeded.connect(self._on_read)
         self._image_reader.failed.connect(self._on_failed)
@@ -186,7 +187,7 @@ class CaseImages(LesionDockLink):
                 continue
             identity = str(photographs.get_identity(image))
             session = self.find_session(identity)
-            if session is None or session.lesion is None or not session.lesion.unsaved:
+            if session is None or not session.has_unsaved_corrections:
                 self._looked_up.discard(identity)
                 for layer in reversed(photographs.find_layers(self.viewer, image)):
                     self.viewer.layers.remove(layer)
@@ -272,19 +273,20 @@ class CaseImages(LesionDockLink):
         layer = self.find_image(path)
         self._queue.remove(path)
         if layer is not None and image is not None:
-            if image.mpp_x and image.mpp_y:
-                photographs.set_pixel_size(self.viewer, layer, PixelSize(image.mpp_y, image.mpp_x))
             self._show_photograph(layer, path)
         self._open_next()
 
     def _show_photograph(self, layer: Image, path: Path) -> None:
         """Show a photograph with its stored analysis."""
-        identity = str(photographs.get_identity(layer))
+        identity, image = str(photographs.get_identity(layer)), self._find(path)
+        if image is not None and image.mpp_x and image.mpp_y and identity not in self.scaled:
+            self.scaled.add(identity)
+            if photographs.get_ruler_size(layer) is None:
+                photographs.set_pixel_size(self.viewer, layer, PixelSize(image.mpp_y, image.mpp_x))
         show_photograph(self.viewer, layer)
         active = self.viewer.layers.selection.active
         if active is None or photographs.get_identity(active) != identity:
             self.viewer.layers.selection.active = layer  # the Lesion dock follows the selection
-        image = self._find(path)
         session = self.find_session(identity)
         is_analyzed = session is not None and session.lesion is not None
         if image is not None and not is_analyzed and identity not in self._looked_up:
@@ -448,8 +450,14 @@ class CaseCorrectionSaver(QObject):
         digests = ("", new.correction.digest if new.correction else "")
         results = tuple(result for result in new.results if result.correction in digests)
         layer = self._images.find_image(current.path)
-        ruler_size = None if layer is None else layer.metadata.get(METADATA_KEY, {}).get("ruler")  # set by the user
-        scale = {} if ruler_size is None else {"mpp_x": ruler_size.x_um, "mpp_y": ruler_size.y_um}
+        size, scaled = None if layer is None else photographs.get_ruler_size(layer), self._images.scaled
+        scale: dict[str, float | None] = {}
+        if size is not None:
+            scaled.add(session.identity)
+            scale = {"mpp_x": size.x_um, "mpp_y": size.y_um}
+        elif layer is not None and session.identity in scaled:
+            scaled.discard(session.identity)
+            scale = {"mpp_x": None, "mpp_y": None}  # the user has cleared it
         self._controller.amend(
             set_correction(set_image(case, image_id, results=results, **scale), image_id, new.correction)
         )
@@ -459,8 +467,8 @@ class CaseCorrectionSaver(QObject):
 def _result_state(lesion: AnalyzedLesion) -> ResultState:
     """Return the values that decide whether a result must be saved again."""
     result = lesion.result
-    size = result.photograph.pixel_size
-    return lesion.mask_digest, lesion.corrected, result.model.fingerprint, result.options.model_dump_json(), size
+    stated = result.photograph.pixel_size, result.photograph.modality
+    return lesion.mask_digest, lesion.corrected, result.model.fingerprint, result.options.model_dump_json(), stated
 
 
 def _find_image(case: Case | None, image_id: str) -> CaseImage | None:

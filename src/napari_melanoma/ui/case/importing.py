@@ -18,6 +18,7 @@ from napari_melanoma.case.model import Case
 from napari_melanoma.case.store import CASE
 from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.errors import SaveError
+from napari_melanoma.core.files import is_same_folder
 from napari_melanoma.core.formatting import format_count
 from napari_melanoma.data.table_mapping import TableMapping
 from napari_melanoma.ui.case.controller import CaseController, CaseSettings
@@ -87,9 +88,9 @@ class CaseImporter(QObject):
         store, is_editable = self._controller.store, self._controller.is_editable
         case = next((path for path in paths if path.name == CASE or (path / CASE).is_file()), None)
         folder = case.parent if case is not None and case.name == CASE else case
-        is_own_folder = folder is not None and store is not None and is_editable and folder.absolute() == store.folder
-        if case is not None and not is_own_folder:
-            self._controller.open(case)
+        is_own = folder is not None and store is not None and is_editable and is_same_folder(folder, store.folder)
+        if folder is not None and not is_own:
+            self._controller.open(folder)
         elif store is not None and not is_editable:
             self.message.emit(f"Nothing was added: {self._controller.read_only}")
         else:

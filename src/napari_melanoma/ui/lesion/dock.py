@@ -299,7 +299,7 @@ class LesionDock(LesionControls):
             "Recent photographs", RecentPaths(self.settings, RECENT_PHOTOGRAPHS), self.opener.open
         )
         self.recent = RecentFiles(self.welcome, self.icons, (photograph_list,))
-        self.close_guard = LesionCloseGuard(self, self.sessions)
+        self.close_guard = LesionCloseGuard(self, self.sessions, self.controller, self.corrections)
         self.model.select_stored(self.settings.options.model)
         self.flips.setChecked(self.settings.options.flips)
         self._connect()

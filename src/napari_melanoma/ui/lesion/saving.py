@@ -9,7 +9,7 @@ from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from qtpy.QtCore import Signal
+from qtpy.QtCore import QObject, Signal
 from qtpy.QtWidgets import QAbstractButton, QFrame, QMessageBox, QPushButton, QVBoxLayout, QWidget
 
 from napari_melanoma.core.context import RunContext
@@ -20,14 +20,14 @@ from napari_melanoma.core.paths import is_device_name
 from napari_melanoma.ui.session.recovery import discard_unsaved, save_unsaved
 from napari_melanoma.ui.viewer.shortcuts import format_key
 from napari_melanoma.ui.widgets.dialogs import (
-    WindowGuard,
+    StoreGuard,
     choose_folder,
     confirm,
     create_question,
     exec_question,
 )
 from napari_melanoma.ui.widgets.settings import DockSettings
-from napari_melanoma.ui.widgets.style import named, quiet_label, row, set_shown, tool_button
+from napari_melanoma.ui.widgets.style import fill_column, named, quiet_label, row, set_shown, tool_button
 
 if TYPE_CHECKING:
     from napari_melanoma.lesion.analysis import LesionResult
@@ -53,11 +53,12 @@ def result_folder(folder: Path, name: str) -> Path:
 
 
 def result_version(result: LesionResult, mask_digest: str) -> tuple[object, ...]:
-    """Return what identifies a result: mask, options, scale, models, patient data and probabilities."""
+    """Return what identifies a result: mask, options, scale, type, models, patient data and probabilities."""
     prediction = result.class_prediction
     predicted = None if prediction is None else (prediction.model.fingerprint, prediction.probabilities)
     known = {name: value for name, value in result.patient_data.items() if value}
-    return mask_digest, result.options, result.model.fingerprint, result.photograph.pixel_size, predicted, known
+    stated = result.photograph.pixel_size, result.photograph.modality
+    return mask_digest, result.options, result.model.fingerprint, stated, predicted, known
 
 
 def describe_stored(folder: Path, image_digest: str) -> str:
@@ -112,15 +113,17 @@ def write_dicom_report(path: Path, folder: Path, photograph: Path, reader: str, 
     return f"Written: {path}"
 
 
-class LesionCloseGuard(WindowGuard):
+class LesionCloseGuard(StoreGuard):
     """Asks for confirmation before the main window of a dock closes with unsaved corrections."""
 
-    def __init__(self, dock: QWidget, sessions: PhotographSessions) -> None:
-        super().__init__(dock)
+    def __init__(self, dock: QWidget, sessions: PhotographSessions, *stores: QObject) -> None:
+        super().__init__(dock, *stores)
         self._sessions = sessions
 
     def may_close(self) -> bool:
         """Ask the user if there are unsaved corrections; return False to keep the window open."""
+        if not super().may_close():
+            return False
         names = [session.name for session in self._sessions.unsaved]
         return not names or self._confirm_close(names)
 
@@ -169,9 +172,7 @@ class SaveBar(QWidget):
         self._folder_button = tool_button("save_folder", "Results folder", "Select the results folder", "folder ...")
         self.report_button = tool_button("lesion_report", "Report", "", "Report ...")
         self.dicom_button = tool_button("lesion_dicom_sr", "Measurement report (DICOM SR)", "", "DICOM ...")
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, 0)
-        layout.addWidget(row(self.button, self.report_button, self.dicom_button, self._folder_button, stretch=0))
+        fill_column(self, row(self.button, self.report_button, self.dicom_button, self._folder_button, stretch=0))
         self.report_button.clicked.connect(self._on_report)
         self.dicom_button.clicked.connect(self._on_dicom_report)
         self.button.clicked.connect(self.save)

@@ -30,7 +30,7 @@ from napari_melanoma.ui.widgets.job import BackgroundJob, JobFunction
 from napari_melanoma.ui.widgets.settings import DebounceTimer
 from napari_melanoma.ui.widgets.signals import Connections
 from napari_melanoma.ui.widgets.status_line import CANCELED, StatusLine, show_failure
-from napari_melanoma.ui.widgets.style import ThemedIcons, add_clear_button, named, quiet_label, tool_button
+from napari_melanoma.ui.widgets.style import ThemedIcons, add_clear_button, enable, named, quiet_label, tool_button
 
 if TYPE_CHECKING:
     from napari.viewer import Viewer
@@ -244,7 +244,6 @@ class LibraryDock(QWidget):
 
 def show_button(button: QAbstractButton, state: Button) -> None:
     """Show the text of a button, whether it is enabled, and why not."""
-    button.setEnabled(not state.reason)
-    button.setToolTip(state.reason or state.tip)
+    enable(button, state.tip, state.reason)
     if state.text:
         button.setText(state.text)

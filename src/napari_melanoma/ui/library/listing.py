@@ -10,10 +10,9 @@ from typing import TYPE_CHECKING
 
 from napari_melanoma.core.context import REPORT_S, Progress, RunContext
 from napari_melanoma.core.errors import InputError, describe_error
-from napari_melanoma.core.files import FileStamp, file_stamp, open_regular
+from napari_melanoma.core.files import FileStamp, file_stamp
 from napari_melanoma.core.formatting import format_count, format_names
-from napari_melanoma.io.discovery import SLIDE_SUFFIXES, SUFFIXES, natural_key
-from napari_melanoma.io.formats import HEAD_BYTES, identify_format
+from napari_melanoma.io.discovery import SLIDE_SUFFIXES, SUFFIXES, has_image_content, natural_key
 from napari_melanoma.ui.library.resolve import LibraryImage, describe_selection
 
 if TYPE_CHECKING:
@@ -107,13 +106,7 @@ def _has_image_name(path: Path) -> bool:
 
 def _is_photograph(path: Path) -> bool:
     """Return whether a file that the user chose is a photograph, by its name or its content."""
-    if _has_image_name(path):
-        return True
-    try:
-        with open_regular(path) as file:
-            return identify_format(file.read(HEAD_BYTES)) is not None
-    except OSError:
-        return False
+    return _has_image_name(path) or has_image_content(path)
 
 
 def create_image(path: Path, is_slide: bool, state: str = "", case_id: str = "") -> LibraryImage:

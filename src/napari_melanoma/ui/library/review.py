@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from qtpy.QtCore import QTimer
+from qtpy.QtGui import QShowEvent
 from qtpy.QtWidgets import QPushButton, QSizePolicy, QVBoxLayout, QWidget
 
 from napari_melanoma.core.formatting import format_count, format_duration
@@ -49,6 +50,7 @@ from napari_melanoma.ui.session.corrections_store import CorrectionsStore, Store
 from napari_melanoma.ui.shared_state import corrections_changed
 from napari_melanoma.ui.viewer.docking import show_dock
 from napari_melanoma.ui.viewer.shortcuts import add_shortcut, format_key
+from napari_melanoma.ui.widgets.dialogs import StoreGuard
 from napari_melanoma.ui.widgets.job import tasks
 from napari_melanoma.ui.widgets.model_picker import ModelPicker
 from napari_melanoma.ui.widgets.status_line import describe_failure, remove_option_hints
@@ -87,6 +89,7 @@ class ReviewDock(LibraryDock):
         self.records = ReviewRecords()
         self._client = client or acquire_worker()
         self.corrections_store = CorrectionsStore(self.settings, self)
+        self.close_guard = StoreGuard(self, self.corrections_store)
         self.rating = RatingQueue(self._client, self)
         self._fingerprint = ""  # of the model of the ratings
         self.opener = ReviewOpener(napari_viewer, self)
@@ -181,6 +184,11 @@ class ReviewDock(LibraryDock):
         self.diagnosis.updated.connect(self.list_view.update_states)
         for source in (self.rating, self.corrections_store, self.model):
             source.failed.connect(self._on_failed)
+
+    def showEvent(self, event: QShowEvent) -> None:  # noqa: N802 - Qt's name
+        """Watch the window that contains the dock."""
+        super().showEvent(event)
+        self.close_guard.watch()
 
     def open(self, paths: Sequence[Path]) -> None:
         """List and rate photographs, and the photographs in folders."""

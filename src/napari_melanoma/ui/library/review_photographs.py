@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from enum import Enum, auto
 from functools import partial
@@ -19,8 +18,8 @@ from qtpy.QtWidgets import QWidget
 from napari_melanoma import worker
 from napari_melanoma.core.context import Progress, RunContext
 from napari_melanoma.core.errors import BundleError, DamagedImage, WorkerTerminated
+from napari_melanoma.core.files import FileStamp, file_stamp
 from napari_melanoma.core.formatting import format_duration
-from napari_melanoma.core.provenance import array_fingerprint
 from napari_melanoma.lesion.uncertainty_ratings import Rating, UncertaintyMeasure
 from napari_melanoma.ui.lesion.dock import LesionDock, LesionDockLink, read_photograph_layers
 from napari_melanoma.ui.library.dock import LibraryDock
@@ -48,7 +47,6 @@ if TYPE_CHECKING:
 OPENING = "the next photograph was not in view yet. Nothing was stored. Press the key again."
 DRAWN_MS = 100  # after a photograph is drawn: earlier keys were pressed while the previous one was in view
 PAUSE_MS = 1200  # after a photograph of a series is drawn: a user who stays longer waits for its analysis
-FileVersion = tuple[float, int]  # modification time and size
 MAX_PREFETCHED = 4  # photographs that were read in advance
 
 
@@ -89,7 +87,7 @@ class ReviewOpener(LesionDockLink):
         self._latest = LatestJobQueue(self)
         self._latest.succeeded.connect(self._on_read)
         self._latest.failed.connect(self._on_failed)
-        self._prefetched: dict[Path, tuple[FileVersion | None, list[LayerData]]] = {}  # with the version of the file
+        self._prefetched: dict[Path, tuple[FileStamp | None, list[LayerData]]] = {}  # with the version of the file
         self._prefetching = LatestJobQueue(self)
         self._last_prefetch = ""  # path
         self._prefetching.succeeded.connect(self._on_prefetched)  # errors are reported when it is opened
@@ -140,7 +138,7 @@ class ReviewOpener(LesionDockLink):
         if image is not None:
             self._latest.submit("open", lambda: None)  # replaces a pending request
             self._show(image)
-        elif layers is not None and version == find_version(path):
+        elif layers is not None and version == file_stamp(path):
             self._latest.submit("open", lambda: None)
             self._on_read((path, layers))
         else:
@@ -248,9 +246,9 @@ class ReviewOpener(LesionDockLink):
             self._closing.add(*(partial(self._close, identity) for identity in others))
             self._analysis_timer.start()
 
-    def _on_prefetched(self, result: tuple[Path, FileVersion | None, list[LayerData]]) -> None:
+    def _on_prefetched(self, result: tuple[Path, FileStamp | None, list[LayerData]]) -> None:
         path, version, layers = result
-        if path == self._requested_path and self._state is Opening.READING and version == find_version(path):
+        if path == self._requested_path and self._state is Opening.READING and version == file_stamp(path):
             self._on_read((path, layers))  # it was opened meanwhile
             return
         self._prefetched[path] = version, layers
@@ -312,15 +310,13 @@ class ReviewOpener(LesionDockLink):
                 self.viewer.layers.remove(layer)
 
     def _has_unsaved_work(self, identity: str) -> bool:
-        """Return whether a photograph has unsaved corrections or strokes; True if that is unknown."""
-        session = self.find_session(identity)
-        if session is None:
+        """Return whether a photograph has unsaved corrections or strokes, or waits to be stored; True if unknown."""
+        session, dock = self.find_session(identity), self.connected_dock
+        if session is None or dock is None or dock.controller.is_storing(session):
             return True
-        lesion, labels = session.lesion, session.mask
-        if lesion is None or labels is None:
+        if session.masked_lesion is None:
             return session.is_corrected
-        is_edited = array_fingerprint(labels.data != 0) != lesion.mask_digest
-        return lesion.unsaved or session.strokes is not None or is_edited
+        return session.has_unsaved_corrections or session.strokes is not None
 
     def _analyze(self) -> None:
         """Analyze the photograph in view once, when the Lesion dock is idle."""
@@ -398,17 +394,9 @@ class ReviewChanges:
         self._store.undo(is_own, partial(confirm_undo, self._dock, open_name=name, title="Review"))
 
 
-def find_version(path: Path) -> FileVersion | None:
-    """Return modification time and size of a file; None if it cannot be read."""
-    with suppress(OSError):
-        stat = path.stat()
-        return stat.st_mtime, stat.st_size
-    return None
-
-
-def _prefetch(path: Path, run: RunContext) -> tuple[Path, FileVersion | None, list[LayerData]]:
+def _prefetch(path: Path, run: RunContext) -> tuple[Path, FileStamp | None, list[LayerData]]:
     """Read a photograph as layers, and return its path and version with them; call this in a thread."""
-    version = find_version(path)
+    version = file_stamp(path)
     return path, version, read_photograph_layers(path, run)[1]
 
 

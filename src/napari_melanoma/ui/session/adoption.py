@@ -58,8 +58,6 @@ class LabelsSource(NamedTuple):
 
         Raises InputError if the layer has several planes, or no label.
         """
-        import numpy as np
-
         if any(length != 1 for length in self.data.shape[:-2]):
             size = " x ".join(map(str, self.data.shape))
             raise InputError(
@@ -80,8 +78,6 @@ def map_pixels(image: Layer, labels: Layer, *, is_same_size: bool) -> NDArray[np
     A layer of the photograph's size without scale and position is mapped pixel by pixel: other plugins often do not
     copy the scale of the image.
     """
-    import numpy as np
-
     units = labels.units[-2:]
     factors = [_convert_unit(own, other) for own, other in zip(image.units[-2:], units, strict=True)]
 
@@ -145,8 +141,6 @@ def read_mask(
     ``photograph``: the photograph if it was not analyzed, else None. Raises InputError if no label has a pixel of the
     photograph.
     """
-    import numpy as np
-
     from napari_melanoma.imaging.masks import resample_labels, separate_labels
 
     source_labels = source.read()
@@ -182,8 +176,6 @@ def _count_inside(labels: NDArray[np.integer], values: NDArray[np.integer], sour
 
     ``labels``: integers (row, column), of the layer's own size.
     """
-    import numpy as np
-
     positions = np.nonzero(np.isin(labels, values))
     pixels = np.linalg.solve(source.matrix[:, :2], np.array(positions) - source.matrix[:, 2:])
     inside = ((pixels >= -0.5) & (pixels < np.array(source.shape)[:, None] - 0.5)).all(axis=0)
@@ -192,8 +184,6 @@ def _count_inside(labels: NDArray[np.integer], values: NDArray[np.integer], sour
 
 def _make_first_result(adopted: AdoptedMask, source: LayerPhotographSource, options: LesionOptions) -> RecoveredLesion:
     """Make the result of a photograph that was not analyzed, without a model, to be restored with this mask."""
-    import numpy as np
-
     from napari_melanoma.lesion.analysis import NO_MODEL, derive_result
 
     photograph = source.read()

@@ -237,10 +237,10 @@ def result_for_mask(result: LesionResult, mask: NDArray[np.bool_]) -> LesionResu
     return replace(remeasure(result, mask, result.options), corrected=corrected)
 
 
-def restore_mask(base: LesionResult, recovered: RecoveredLesion) -> LesionUpdate:
-    """Return the update to the corrected mask of recovered corrections; ``base``: the predicted result."""
-    result = result_for_mask(base, recovered.mask)
-    result = replace(result, provenance={**base.provenance, **recovered.origin})
+def restore_mask(recovered: RecoveredLesion) -> LesionUpdate:
+    """Return the update to the corrected mask of recovered corrections."""
+    result = result_for_mask(recovered.result, recovered.mask)
+    result = replace(result, provenance={**recovered.result.provenance, **recovered.origin})
     return LesionUpdate(result, recovered.chosen, recovered.prompts[1])
 
 

@@ -142,7 +142,7 @@ class CorrectionsStore(QObject):
     ) -> None:
         """Store a photograph that was not analyzed as rejected."""
         folder = self.folder
-        self._latest.submit(f"reject {source.name}", lambda: partial(_reject, folder, source, decision), callback)
+        self._latest.submit(f"reject {id(source.data)}", lambda: partial(_reject, folder, source, decision), callback)
 
     def label(
         self,

@@ -122,6 +122,10 @@ class LesionController(QObject):
     def _on_shown(self, session: OpenPhotograph) -> None:
         session.shown.emit()
         self.changed.emit(session)
+        if session.lesion is not None:
+            source, photograph = session.source, session.lesion.result.photograph
+            if (source.pixel_size, source.modality) != (photograph.pixel_size, photograph.modality):
+                self.remeasure(session)  # they were changed while the photograph was analyzed, or its mask was read
 
     def _on_removed(self, session: OpenPhotograph, removed_layers: dict[str, Layer]) -> None:
         """Remove the session of a photograph, and hide its remaining layers; unsaved corrections can be recovered."""
@@ -226,12 +230,8 @@ class LesionController(QObject):
 
     def _on_saved_shown(self, session: OpenPhotograph) -> None:
         lesion, labels = session.lesion, session.mask
-        if lesion is None or labels is None:
-            return
-        if not lesion.corrected:
+        if lesion is not None and labels is not None and not lesion.corrected:
             photographs.set_model_digest(labels, lesion.mask_digest)
-        if lesion.result.photograph.pixel_size != photographs.get_pixel_size(session.image):
-            self.remeasure(session)  # the scale was changed while the mask was read
 
     def _restore_mask(
         self,
@@ -245,9 +245,7 @@ class LesionController(QObject):
             strokes = layers.get_scribbles_layer(session.viewer, session.image)
             self.watcher.watch(strokes)
             layers.add_strokes(strokes, recovered.scribbles)
-        photograph = replace(recovered.result.photograph, pixel_size=photographs.get_pixel_size(session.image))
-        base = replace(recovered.result, photograph=photograph)
-        self.replace_mask(session, lambda lesion, mask: restore_mask(base, recovered), apply=apply)
+        self.replace_mask(session, lambda lesion, mask: restore_mask(recovered), apply=apply)
 
     def replace_mask(
         self,
@@ -328,6 +326,10 @@ class LesionController(QObject):
             return None if lesion is None else make_work(lesion)
 
         self._latest.submit(f"{key} {session.identity}", prepare, on_saved)
+
+    def is_storing(self, session: OpenPhotograph) -> bool:
+        """Whether a photograph waits to be stored in the corrections; it is not, if it is closed before."""
+        return self._latest.is_pending(f"store {session.identity}")
 
     def set_unsaved(self, session: OpenPhotograph) -> None:
         """Keep corrections for recovery that are no longer stored elsewhere."""
@@ -566,8 +568,6 @@ def prepare_replacement(
 
 def _find_changed_pixels(different: NDArray[np.bool_]) -> tuple[NDArray[np.intp], ...]:
     """Call ``numpy.nonzero`` for bands of rows: a single call would hold the GIL and block the window for 60 ms."""
-    import numpy as np
-
     bands = [np.nonzero(different[top : top + BAND_ROWS]) for top in range(0, different.shape[0], BAND_ROWS)]
     rows = [indices[0] + BAND_ROWS * index for index, indices in enumerate(bands)]
     return np.concatenate(rows), np.concatenate([indices[1] for indices in bands])

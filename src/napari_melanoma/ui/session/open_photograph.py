@@ -334,6 +334,15 @@ class OpenPhotograph(ImageSession):
         )
 
     @property
+    def has_unsaved_corrections(self) -> bool:
+        """Whether corrections are not saved, also those of the mask layer that ``lesion`` does not follow yet."""
+        lesion, labels = self.lesion, self.mask
+        if lesion is None or labels is None:
+            return lesion is not None and lesion.unsaved
+        digest = array_fingerprint(labels.data != 0)
+        return lesion.unsaved if digest == lesion.mask_digest else digest not in lesion.model_digests
+
+    @property
     def strokes(self) -> NDArray[np.uint8] | None:
         """A copy of the strokes, uint8 (row, column); None if there are none."""
         layer = photographs.find_layer(self.viewer, self.image, "scribbles") if self.is_open else None
@@ -393,9 +402,7 @@ class PhotographSessions(Generic[Session]):
     @property
     def unsaved(self) -> list[Session]:
         """The sessions of open photographs with unsaved corrections."""
-        return [
-            session for session in self if session.lesion is not None and session.lesion.unsaved and session.is_open
-        ]
+        return [session for session in self if session.has_unsaved_corrections and session.is_open]
 
 
 class PhotographOptions:

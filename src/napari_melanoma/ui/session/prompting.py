@@ -279,7 +279,6 @@ def read_pixels(previous: PromptPixels | None, source: LayerPhotographSource) ->
 
 def make_preview(rgb: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """Return a smaller copy of a photograph, uint8 (row, column, channel), from which thumbnails are cropped."""
-    import numpy as np
     from PIL import Image
 
     image = Image.fromarray(rgb)
@@ -291,8 +290,6 @@ def prepare_prompt(
     pixels: PromptPixels, pending: tuple[PendingPrompt, ...], current: MaskToCorrect, run: RunContext
 ) -> PreparedPrompt:
     """Add the prompts of one lesion to the state; call this in a thread."""
-    import numpy as np
-
     run.check()
     shape = pixels.photograph.rgb.shape[:2]
     before = np.zeros(shape, bool) if current.mask is None else current.mask != 0
@@ -368,8 +365,6 @@ def read_response(
     ``number``: of the response. ``options``: of the photograph. For a photograph that was not analyzed, also return the
     result before the change with the mask after it.
     """
-    import numpy as np
-
     from napari_melanoma.lesion.analysis import derive_result, remeasure
     from napari_melanoma.lesion.prompting import PromptedMasks
 

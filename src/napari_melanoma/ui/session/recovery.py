@@ -62,8 +62,6 @@ def save_recovery(
     ``mask``: bool (row, column), the current mask. ``scribbles``: uint8 (row, column), strokes that are not
     applied yet.
     """
-    import numpy as np
-
     probability = folder / f"probability-{result.model.fingerprint[:16]}.npy"
     if not probability.is_file():
         with atomic_file(probability) as temporary:
@@ -115,8 +113,6 @@ def _find_recovery(digest: str, folder: Path, photograph: Photograph) -> Recover
 
 def _read_recovery(digest: str, folder: Path, values: dict[str, Any], photograph: Photograph) -> RecoveredLesion | None:
     """Read a recovery folder; None if the image has another size."""
-    import numpy as np
-
     from napari_melanoma.lesion.analysis import ModelStamp, derive_result
 
     shape = tuple(values["shape"])
@@ -187,7 +183,7 @@ def _is_running(owner: dict[str, float]) -> bool:
 def discard_unsaved(sessions: Iterable[OpenPhotograph]) -> None:
     """Discard unsaved corrections and their recovery folders."""
     for session in sessions:
-        if session.lesion is not None and session.lesion.unsaved:
+        if session.lesion is not None and session.has_unsaved_corrections:
             session.lesion = replace(session.lesion, unsaved=False)
             remove_recovery(recovery_folder(session.lesion.image_digest, session.identity))
 
@@ -196,7 +192,7 @@ def save_unsaved(sessions: Iterable[OpenPhotograph]) -> None:
     """Write unsaved corrections to recovery folders."""
     for session in sessions:
         lesion, labels = session.lesion, session.mask
-        if lesion is not None and lesion.unsaved and labels is not None:
+        if lesion is not None and labels is not None and session.has_unsaved_corrections:
             folder = recovery_folder(lesion.image_digest, session.identity)
             save_recovery(folder, lesion.result, labels.data != 0, lesion.chosen, session.strokes)
 
@@ -204,7 +200,7 @@ def save_unsaved(sessions: Iterable[OpenPhotograph]) -> None:
 def remove_saved_recoveries(sessions: Iterable[OpenPhotograph]) -> None:
     """Remove the recovery folders of photographs without unsaved corrections; called when the dock closes."""
     for session in sessions:
-        if session.lesion is not None and not session.lesion.unsaved:
+        if session.lesion is not None and not session.has_unsaved_corrections:
             remove_recovery(recovery_folder(session.lesion.image_digest, session.identity))
 
 

@@ -216,8 +216,6 @@ def _downsample_map(values: NDArray[np.float32], placement: MapPlacement) -> tup
     """Subsample a map if it is too large to display."""
     import numpy as np
 
-    from napari_melanoma.core.geometry import MapPlacement
-
     step = -(-max(values.shape) // MAX_SIDE_PX)
     if step == 1:
         return values.astype(np.float32), placement

@@ -58,7 +58,7 @@ def read_saved_mask(source: LayerPhotographSource, folder: Path, run: RunContext
         predicted, array_fingerprint(predicted.mask), digest, None, mask, None, saved_at, folder, origin
     )
     previous = predicted.mask.astype("uint8")
-    update = prepare_replacement(restore_mask(predicted, lesion), previous, None)
+    update = prepare_replacement(restore_mask(lesion), previous, None)
     return SavedMask(lesion, update, describe_saved_mask(values, saved_at))
 
 

@@ -17,6 +17,7 @@ from napari_melanoma.ui.viewer.photographs import (
     get_identity,
     get_own_units,
     get_role,
+    get_shape,
     insert_layer,
 )
 from napari_melanoma.ui.viewer.view_memory import list_pictures
@@ -242,8 +243,7 @@ def _get_or_add_layer(viewer: Viewer, image: Image, role: Role, create: Callable
 
 def line_width(image: Image) -> float:
     """Return a line width, in pixels, that is visible on the whole photograph without covering detail."""
-    rows, columns = (image.data[0] if image.multiscale else image.data).shape[:2]
-    return max(1.0, min(rows, columns) / 250)
+    return max(1.0, min(get_shape(image)) / 250)
 
 
 def show_result(viewer: Viewer, image: Image, result: LesionResult) -> None:
@@ -271,7 +271,7 @@ def get_scribbles_layer(viewer: Viewer, image: Image) -> Labels:
     from napari.utils.colormaps import DirectLabelColormap
 
     def create_layer() -> Labels:
-        shape = (image.data[0] if image.multiscale else image.data).shape[:2]
+        shape = get_shape(image)
         colors = DirectLabelColormap(color_dict={None: "transparent", 0: "transparent", 1: BLUE, 2: ORANGE})
         layer = Labels(np.zeros(shape, np.uint8), opacity=0.85, colormap=colors)
         layer.brush_size = max(3, round(min(shape) / 100))

@@ -100,8 +100,13 @@ def get_pixel_size(layer: Layer) -> PixelSize | None:
         return None
     size = PixelSize(y * float(layer.scale[-2]), x * float(layer.scale[-1]))
     # The size set by a ruler or stored in the file also has a source, if it is still that of the layer
-    stored = (_plugin_metadata(layer).get("ruler"), _plugin_metadata(layer).get("pixel_size"))
+    stored = (get_ruler_size(layer), _plugin_metadata(layer).get("pixel_size"))
     return next((known for known in stored if known is not None and known.is_close(size)), size)
+
+
+def get_ruler_size(layer: Layer) -> PixelSize | None:
+    """Return the pixel size that the user or a case has set; None if there is none."""
+    return _plugin_metadata(layer).get("ruler")
 
 
 def get_modality(image: Image) -> str | None:

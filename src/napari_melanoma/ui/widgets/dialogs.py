@@ -5,13 +5,14 @@ from __future__ import annotations
 import weakref
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import QEvent, QObject, Qt, Signal
 from qtpy.QtGui import QColor
 from qtpy.QtWidgets import QAbstractButton, QColorDialog, QFileDialog, QMainWindow, QMessageBox, QWidget
 
 from napari_melanoma.core.paths import expand_user
+from napari_melanoma.ui.widgets.job import tasks
 
 if TYPE_CHECKING:
     from napari_melanoma.io.geojson import Color
@@ -169,6 +170,34 @@ class WindowGuard(QObject):
         if is_rejected:
             event.ignore()
         return is_rejected
+
+
+class StoreGuard(WindowGuard):
+    """Closes the main window of a dock only once everything is stored; it stays open if that fails.
+
+    ``stores``: objects that store what users make, each with a signal ``failed``.
+    """
+
+    def __init__(self, dock: QWidget, *stores: Any) -> None:  # noqa: ANN401 - objects of Qt with a signal
+        super().__init__(dock)
+        self._stores, self._is_waiting = stores, False
+        tasks.idle.connect(self._on_idle)
+        for store in stores:
+            store.failed.connect(self._on_store_failed)
+
+    def may_close(self) -> bool:
+        """Return whether nothing is being stored; otherwise, close the window afterwards."""
+        self._is_waiting = not tasks.is_idle(*self._stores)
+        return not self._is_waiting
+
+    def _on_idle(self) -> None:
+        window = self.window
+        if self._is_waiting and window is not None and tasks.is_idle(*self._stores):
+            self._is_waiting = False
+            window.close()
+
+    def _on_store_failed(self, error: Exception) -> None:
+        self._is_waiting = False
 
 
 def _is_torn_down(window: QObject) -> bool:

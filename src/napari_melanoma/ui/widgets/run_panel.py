@@ -13,7 +13,7 @@ from qtpy.QtWidgets import QHBoxLayout, QProgressBar, QPushButton, QWidget
 
 from napari_melanoma.core.context import RunContext
 from napari_melanoma.ui.widgets.job import LatestJobQueue
-from napari_melanoma.ui.widgets.style import WrappedLabel, named
+from napari_melanoma.ui.widgets.style import WrappedLabel, enable, named
 
 if TYPE_CHECKING:
     from napari_melanoma.core.run_folder import RunCommand, RunStatus
@@ -188,25 +188,19 @@ class RunButtons(QWidget):
             reason = "The run has not started yet"
         self.pause.setText("Continue" if is_paused or pending == "run" else "Pause")
         tip = "Continue with the next batch" if is_paused else "Pause the run after this batch; it keeps its memory"
-        _set_button(self.pause, state in ("running", "paused") and not pending, tip, self.pending_text or reason)
+        can_pause = state in ("running", "paused") and not pending
+        enable(self.pause, tip, "" if can_pause else self.pending_text or reason)
         tip = f"End the run after this batch; {self._kept} are kept, and the run can be resumed"
         can_cancel = active and state != "cancelling" and pending != "cancel"
-        _set_button(
-            self.cancel, can_cancel, "Leave the queue" if state == "queued" else tip, CANCELING if active else reason
-        )
+        blocker = "" if can_cancel else CANCELING if active else reason
+        enable(self.cancel, "Leave the queue" if state == "queued" else tip, blocker)
         can_resume = self._status is not None and self._status.state.resumable
         reason = NO_RUN if not state else "The run has finished" if state == "finished" else "The run is active"
         reason = self.pending_text or self._resume_obstacle or reason
         can_resume = can_resume and not pending and not self._resume_obstacle
-        _set_button(self.resume, can_resume, f"Continue {self._resume_point}", reason)
+        enable(self.resume, f"Continue {self._resume_point}", "" if can_resume else reason)
         tip = "Hide this run; it continues in the background" if active else "Hide this run"
-        _set_button(self.detach, bool(state), tip, NO_RUN)
-
-
-def _set_button(button: QPushButton, enabled: bool, tip: str, reason: str) -> None:
-    """Enable or disable a button; the tooltip is its action, or the reason why it is disabled."""
-    button.setEnabled(enabled)
-    button.setToolTip(tip if enabled else reason)
+        enable(self.detach, tip, "" if state else NO_RUN)
 
 
 class RunPanel(QWidget):

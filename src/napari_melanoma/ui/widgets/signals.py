@@ -47,7 +47,7 @@ class Connections:
     """
 
     def __init__(self, owner: QObject | None = None) -> None:
-        self._ends: list[Callable[[], object]] = []
+        self._ends: dict[object, Callable[[], object]] = {}
         if owner is not None:
             owner.destroyed.connect(self.end)
 
@@ -73,12 +73,12 @@ class Connections:
 
     def at_end(self, function: Callable[[], object]) -> None:
         """Call a function at the end, too."""
-        self._ends.append(function)
+        self._ends[object()] = function
 
     def end(self) -> None:
         """Disconnect all slots; an error is logged, and does not keep the others connected."""
-        ends, self._ends = self._ends, []
-        for end in ends:
+        ends, self._ends = self._ends, {}
+        for end in ends.values():
             try:
                 end()
             except Exception:
@@ -89,10 +89,11 @@ class Connections:
         if not type(signal).__weakrefoffset__:  # of psygnal
             self.at_end(partial(signal.disconnect, slot))
             return
-        reference = weakref.ref(signal)  # the event of a layer keeps what is connected to it
+        key = object()  # the event of a layer keeps what is connected to it, and a dock sees thousands of layers
+        reference = weakref.ref(signal, lambda _: self._ends.pop(key, None))
 
         def disconnect() -> None:
             if (existing := reference()) is not None:
                 existing.disconnect(slot)
 
-        self.at_end(disconnect)
+        self._ends[key] = disconnect

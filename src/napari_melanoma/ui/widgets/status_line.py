@@ -9,7 +9,7 @@ from typing import Any
 
 from qtpy.compat import isalive
 from qtpy.QtCore import QEvent, QObject, Qt, QTimer, Signal
-from qtpy.QtWidgets import QApplication, QProgressBar, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QApplication, QProgressBar, QWidget
 
 from napari_melanoma.core.context import Progress
 from napari_melanoma.core.errors import MelanomaError, describe_error
@@ -18,6 +18,7 @@ from napari_melanoma.ui.widgets.job import BackgroundJob, JobFunction, run_job
 from napari_melanoma.ui.widgets.style import (
     ThemedIcons,
     WrappedLabel,
+    fill_column,
     named,
     quiet_label,
     reserve_space,
@@ -129,12 +130,8 @@ class StatusLine(QWidget):
         self._brief_timer.setSingleShot(True)
         self._brief_timer.setInterval(BRIEF_MS)
         self._brief_timer.timeout.connect(lambda: self.show_message(""))
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, 0)
-        layout.setSpacing(2)
-        layout.addWidget(self._label)
-        layout.addWidget(self._running)
-        layout.addWidget(named(quiet_label(NOTICE_OF_USE), "notice_of_use", "Research use only"))
+        notice = named(quiet_label(NOTICE_OF_USE), "notice_of_use", "Research use only")
+        fill_column(self, self._label, self._running, notice, spacing=2)
 
     @property
     def text(self) -> str:

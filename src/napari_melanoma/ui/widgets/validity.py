@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from qtpy.QtCore import QSize, Qt
 from qtpy.QtWidgets import QFrame, QHBoxLayout, QLabel, QToolButton, QVBoxLayout, QWidget
 
-from napari_melanoma.ui.widgets.style import ThemedIcons, WrappedLabel, named, theme_icon, tool_button
+from napari_melanoma.ui.widgets.style import ThemedIcons, WrappedLabel, fill_column, named, theme_icon, tool_button
 
 if TYPE_CHECKING:
     from napari_melanoma.core.validity import Validity
@@ -100,15 +100,8 @@ class ValidityNotice(QWidget):
         row.setContentsMargins(8, 4, 4, 4)
         row.addWidget(self.icon, 0, Qt.AlignmentFlag.AlignTop)
         row.addLayout(texts, 1)
-        below = QVBoxLayout(self.numbers)
-        whole = QVBoxLayout(self)
-        for layout in (below, whole):
-            layout.setContentsMargins(0, 0, 0, 0)
-            layout.setSpacing(4)
-        for part in numbers:
-            below.addWidget(part)
-        whole.addWidget(self.frame)
-        whole.addWidget(self.numbers)
+        fill_column(self.numbers, *numbers)
+        fill_column(self, self.frame, self.numbers)
 
 
 class NoticeLabel(QFrame):

@@ -11,6 +11,7 @@ from qtpy.QtWidgets import QPushButton
 
 from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.errors import MelanomaError
+from napari_melanoma.core.formatting import to_sentence
 from napari_melanoma.core.prediction_config import TabularEncoding
 from napari_melanoma.core.validity import read_validity
 from napari_melanoma.data.table_schema import field_title
@@ -19,7 +20,7 @@ from napari_melanoma.extensions.risk.ui.model_picker import RiskModelPicker
 from napari_melanoma.extensions.risk.ui.results import RISK_DOCUMENT, RiskDocument, RiskRequests
 from napari_melanoma.io.results import RISK_FILE
 from napari_melanoma.models.bundle import BundleInfo
-from napari_melanoma.reports.formatting import format_risk, to_sentence
+from napari_melanoma.reports.formatting import format_risk
 from napari_melanoma.slides.reading.slide import SlideInfo
 from napari_melanoma.ui.sections.base import SlideSection
 from napari_melanoma.ui.session.depth import DEPTH_DOCUMENT
