@@ -201,10 +201,11 @@ def _find_running_slides(root: Path, run: RunContext) -> list[tuple[Path, Path]]
     """Return the slides that are being analyzed, with the folders of their results."""
     from napari_melanoma.core.processes import is_run_alive
     from napari_melanoma.slides.background_runs import read_slide_run_status
+    from napari_melanoma.slides.result_folder import recorded_slide
 
     folders = [path.parent for pattern in RUN_FOLDER_PATTERNS for path in root.glob(f"{pattern}/process.json")]
-    statuses = [read_slide_run_status(folder) for folder in folders if is_run_alive(folder)]
-    return [(status.slide, status.path) for status in statuses if status.slide is not None and status.state.active]
+    running = [folder for folder in folders if is_run_alive(folder) and read_slide_run_status(folder).state.active]
+    return [(slide, folder) for folder in running if (slide := recorded_slide(folder)) is not None]
 
 
 def _launch_analysis(request: SlideAnalysisRequest, run: RunContext) -> LaunchResult:
