@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import logging
 import os
 import re
@@ -42,7 +44,7 @@ from napari_melanoma.core.run_folder import RunState
 from napari_melanoma.io.results import RESULT
 from napari_melanoma.slides.analysis import SharedTileModel, analyze_slide
 from napari_melanoma.slides.background_runs import read_slide_run_status
-from napari_melanoma.slides.options import CohortOptions, SlideOptions
+from napari_melanoma.slides.options import DIGEST_DIGITS, CohortOptions, SlideOptions
 from napari_melanoma.slides.result_folder import SlideFolderNames, record_slide
 from napari_melanoma.slides.slide_table import TABLE, Row, SlideStatus, SlideTable, status_to_row
 
@@ -297,7 +299,17 @@ class CohortSettings:
 def cohort_settings(options: SlideOptions) -> CohortSettings:
     """Return the settings that the results of a cohort depend on, as JSON values; files by their names."""
     results = options.model_dump(mode="json", include=set(POSTPROCESSING_KEYS))
+    if options.patient or options.metadata is not None:
+        results["patient_data"] = _hash_patient_data(options)
     return CohortSettings({**options.tile_settings, **_model_identity(options), **_option_file_names(options)}, results)
+
+
+def _hash_patient_data(options: SlideOptions) -> str:
+    digest = hashlib.sha256(json.dumps(options.patient, sort_keys=True).encode())
+    if options.metadata is not None:
+        with suppress(OSError):  # reported for each slide, if the model uses patient data
+            digest.update(options.metadata.read_bytes())
+    return digest.hexdigest()[:DIGEST_DIGITS]
 
 
 def _option_file_names(options: SlideOptions) -> dict[str, Any]:
