@@ -357,7 +357,7 @@ def _load_slides(paths: list[Path], run: RunContext) -> tuple[list[LayerData], l
             files += find_slides([path]) if path.is_dir() and not is_slide(path) else [path]
         except MelanomaError as error:
             errors.append(error)
-    for path in run.track(files, "Opening"):
+    for path in run.track(list(dict.fromkeys(files)), "Opening"):  # a folder may be passed with a file in it
         try:
             layers += read_slide_layers(path)
         except MelanomaError as error:
