@@ -146,6 +146,8 @@ def find_suggestions(
 
     features, classifier = stores.get(slide, fit.choice.source), fit.classifier
     values = features.read(cells)
+    known = np.isfinite(values).all(axis=1)  # the map may still be that of other features
+    cells, values = cells[known], values[known]
     run.check()
     probability = classifier.predict(values)
     painted = PaintedCells.of_slide(slide.strokes, features.grid).cells
