@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 METHODS: dict[TissueMethod, str] = {  # and how each distinguishes tissue from glass
     "auto": "Threshold above the noise of the glass",
     "otsu": "Otsu's threshold on the stain density",
-    "entropy": "Kapur's maximum-entropy threshold",
+    "entropy": "Otsu's threshold on the local entropy",
 }
 SAVE_MS = 1000  # after the last stroke
 FOUND = "{}: tissue detected."
