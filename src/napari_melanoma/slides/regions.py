@@ -439,11 +439,10 @@ def save_regions(
     ``known``: stamp of the file when it was last read or saved. ``unread``: other features of that file, which are
     kept. Returns the regions with the new stamp, and a note on the backup.
     """
-    from napari_melanoma.slides.result_folder import record_slide, recorded_slide
+    from napari_melanoma.slides.result_folder import record_new_slide
 
     path = folder / REGIONS
-    if recorded_slide(folder) is None:
-        record_slide(folder, slide, record_name=True)
+    record_new_slide(folder, slide)
     notes = back_up_if_changed(path, known)
     write_geojson(path, regions, unread, read_origin(folder))
     return StoredRegions(regions, notes, file_stamp(path), unread)

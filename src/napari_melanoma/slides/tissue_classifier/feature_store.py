@@ -38,7 +38,7 @@ from napari_melanoma.slides.reading.composite import read_as_rgb
 from napari_melanoma.slides.reading.detection import FolderSearch
 from napari_melanoma.slides.reading.opening import open_slide
 from napari_melanoma.slides.reading.slide import Slide
-from napari_melanoma.slides.result_folder import SlideFolderNames, list_folder_names, record_slide, recorded_slide
+from napari_melanoma.slides.result_folder import SlideFolderNames, list_folder_names, record_new_slide
 from napari_melanoma.slides.tiling import MIN_TISSUE, has_enough_tissue, tissue_share
 from napari_melanoma.slides.tissue import TissueConfig, read_overview, tissue_of_overview
 from napari_melanoma.slides.tissue_classifier.cells import BLOCK_CELLS, CellGrid
@@ -559,8 +559,7 @@ def compute_slide_features(slide: Path, folder: Path, source: FeatureSource, run
     """
     with open_slide(slide, read_notes(folder).pixel_size) as opened:
         features = SlideFeatures.open(read_as_rgb(opened, None, "Find similar"), source, folder)
-        if recorded_slide(folder) is None:
-            record_slide(folder, slide, record_name=True)
+        record_new_slide(folder, slide)
         done, blocks = count(1), features.tissue_blocks
         message = f"Computing features of {slide.name}"
         features.compute(blocks, run, lambda block: run.report(Progress(next(done), len(blocks), message)))
