@@ -42,7 +42,7 @@ from napari_melanoma.core.processes import send_command
 from napari_melanoma.core.provenance import utc_time
 from napari_melanoma.core.run_folder import RunState
 from napari_melanoma.io.results import RESULT
-from napari_melanoma.slides.analysis import SharedTileModel, analyze_slide
+from napari_melanoma.slides.analysis import POSTPROCESSING_OPTIONS, SharedTileModel, analyze_slide
 from napari_melanoma.slides.background_runs import read_slide_run_status
 from napari_melanoma.slides.options import DIGEST_DIGITS, CohortOptions, SlideOptions
 from napari_melanoma.slides.result_folder import SlideFolderNames, record_slide
@@ -277,7 +277,6 @@ def failed_row(job: CohortJob, error: str) -> Row:
     return status_to_row(SlideStatus(job.slide, job.folder, "failed", error=error))
 
 
-POSTPROCESSING_KEYS = ("lesions", "score", "target", "prevalence")  # applied to finished tiles
 MANIFEST, VERSION = "cohort.json", 1
 
 EntryState = Literal["waiting", "running", "done", "failed"]
@@ -298,7 +297,7 @@ class CohortSettings:
 
 def cohort_settings(options: SlideOptions) -> CohortSettings:
     """Return the settings that the results of a cohort depend on, as JSON values; files by their names."""
-    results = options.model_dump(mode="json", include=set(POSTPROCESSING_KEYS))
+    results = options.model_dump(mode="json", include={*POSTPROCESSING_OPTIONS})
     if options.patient or options.metadata is not None:
         results["patient_data"] = _hash_patient_data(options)
     return CohortSettings({**options.tile_settings, **_model_identity(options), **_option_file_names(options)}, results)
@@ -429,17 +428,13 @@ def _format_value(value: object) -> str:
 EntryCallback = Callable[[CohortEntry], None]
 
 
-def ignore_entry(entry: CohortEntry) -> None:
-    """Do nothing; the default callback."""
-
-
 @dataclass(frozen=True)
 class CohortRecords:
     """Manifest and table of a cohort, which are updated together; ``on_change`` is called with each changed entry."""
 
     manifest: CohortManifest
     table: SlideTable
-    on_change: EntryCallback = ignore_entry
+    on_change: EntryCallback
 
     def update(self, job: CohortJob, **values: Any) -> None:  # noqa: ANN401 - fields of an entry
         """Change the entry of a slide."""
@@ -499,7 +494,7 @@ def analyze_cohort(
     *,
     run: RunContext,
     force: bool = False,
-    on_change: EntryCallback = ignore_entry,
+    on_change: EntryCallback = lambda entry: None,
 ) -> CohortSummary:
     """Analyze slides on several processes or machines; finished slides are skipped, partial results are resumed.
 

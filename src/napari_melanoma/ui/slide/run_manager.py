@@ -232,14 +232,9 @@ def _launch_analysis(request: SlideAnalysisRequest, run: RunContext) -> LaunchRe
         back_up_corrected_lesions(location.folder)
     if options.tissue_mask is None:
         back_up_corrected_masks((location.slide_folder or location.folder, location.view_folder))
-    _save_fingerprint(location, request.info)
+    file = NotesFile(location.folder)  # the fingerprint identifies the slide from the start of the analysis
+    file.save(replace(file.read(), fingerprint=request.info.fingerprint))
     return request, "", launch_slide(request.info.path, location.out, options, force=request.force)
-
-
-def _save_fingerprint(location: SlideResultLocation, info: SlideInfo) -> None:
-    """Store the fingerprint of the slide in the notes, which identifies the slide from the start of the analysis."""
-    file = NotesFile(location.folder)
-    file.save(replace(file.read(), fingerprint=info.fingerprint))
 
 
 def _save_notes(location: SlideResultLocation) -> str:
