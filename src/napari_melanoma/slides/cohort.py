@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self, get_args
 import psutil
 
 from napari_melanoma import __version__
-from napari_melanoma.core.context import Cancelled, ParallelProgress, Progress, RunContext
+from napari_melanoma.core.context import Cancelled, ParallelProgress, Progress, RunContext, usable_cores
 from napari_melanoma.core.errors import (
     BundleError,
     ClusterError,
@@ -111,8 +111,6 @@ def start_cluster(processes: int, tries: int = 1) -> Iterator[Client]:
     _require_dask()
     import dask
     from distributed import Client, LocalCluster
-
-    from napari_melanoma.core.context import usable_cores
 
     _silence_dask()
     memory = max(MIN_MEMORY, psutil.virtual_memory().total // processes)

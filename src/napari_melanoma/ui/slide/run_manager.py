@@ -13,6 +13,7 @@ from qtpy.QtCore import QObject, Signal
 
 from napari_melanoma.core.collector import paused_collector
 from napari_melanoma.core.context import RunContext
+from napari_melanoma.core.processes import is_run_alive
 from napari_melanoma.slides.notes import NotesFile, SlideNotes
 from napari_melanoma.slides.reading.slide import SlideInfo
 from napari_melanoma.ui.session.location import SlideResultLocation
@@ -199,7 +200,6 @@ def _is_analyzed(folder: Path) -> bool:
 
 def _find_running_slides(root: Path, run: RunContext) -> list[tuple[Path, Path]]:
     """Return the slides that are being analyzed, with the folders of their results."""
-    from napari_melanoma.core.processes import is_run_alive
     from napari_melanoma.slides.background_runs import read_slide_run_status
     from napari_melanoma.slides.result_folder import recorded_slide
 
@@ -213,7 +213,6 @@ def _launch_analysis(request: SlideAnalysisRequest, run: RunContext) -> LaunchRe
 
     In that case, return the difference in words, else an empty text.
     """
-    from napari_melanoma.core.processes import is_run_alive
     from napari_melanoma.slides.background_runs import launch_slide, read_slide_run_status
     from napari_melanoma.slides.lesion_files import back_up_corrected_lesions
     from napari_melanoma.slides.results import describe_difference
