@@ -12,6 +12,7 @@ from napari_melanoma.core.errors import DataSetError
 from napari_melanoma.core.run_folder import RunFolder, RunFolderContext, RunPartContext
 from napari_melanoma.io.tables import iterate_rows
 from napari_melanoma.runs.slide_datasets import describe_pending, make_slide_dataset
+from napari_melanoma.slides.patient_data import read_patient_table
 from napari_melanoma.training.whole_slides import bag_samples, find_slide_files, is_slide_dataset
 
 HEADER = "slide,patient_id,age,sex,site,Breslow (mm),metastasis"
@@ -95,6 +96,12 @@ def test_a_table_that_does_not_fit(
     with pytest.raises(DataSetError, match=message):
         make_slide_dataset(slides, table, tmp_path / "out", run=RunContext())
     assert not (tmp_path / "out").exists()
+
+
+def test_only_the_ending_of_a_file_is_not_part_of_the_name(tmp_path: Path) -> None:
+    names = ("S21.1234", "S21.1235", "TCGA-1.39D7-6616", "a.ome.zarr", "C:\\scans\\S22.1.svs", "b.SVS", "c.d.tif")
+    table = write_table(tmp_path / "t.csv", tuple(f"{name},P" for name in names), "slide,patient_id")
+    assert list(read_patient_table(table)[0]) == [*names[:4], "S22.1", "b", "c.d"]
 
 
 def test_slides_without_patients_are_reported(slides: list[Path], tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from napari_melanoma.core.geometry import MapPlacement, PixelSize
 from napari_melanoma.core.polygons import Polygon
 from napari_melanoma.io.geojson import Annotation, write_geojson
 from napari_melanoma.slides.lesion_files import class_to_label, import_outlines, lesion_to_annotation, replace_lesions
-from napari_melanoma.slides.lesions import LesionConfig, LesionMaps, find_lesions
+from napari_melanoma.slides.lesions import WHOLE_MAP, LesionConfig, LesionMaps, find_lesions
 
 CONFIG = LesionConfig()
 
@@ -63,6 +63,15 @@ def test_imports_keep_unchanged_lesions_and_measure_others(maps: LesionMaps) -> 
     ]
     assert found[1].area_px == pytest.approx(1600, rel=0.01)
     assert found[2].area_mm2 == pytest.approx(900 * 0.25e-6, rel=0.01)
+
+
+def test_the_tissue_is_measured_once_for_all_lesions(maps: LesionMaps, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else the time for the cells of a slide as lesions is that of cells times pixels of the map."""
+    measured, weight = [], LesionMaps.weight
+    monkeypatch.setattr(LesionMaps, "weight", lambda own, part=WHOLE_MAP: measured.append(part) or weight(own, part))
+    fresh = [Annotation((square(10 * row, 10, 30),), "Tumor") for row in range(5)]
+    assert len(replace_lesions((), fresh, maps, CONFIG)) == 5
+    assert measured.count(WHOLE_MAP) == 1
 
 
 def test_a_changed_class_is_imported(maps: LesionMaps) -> None:

@@ -222,9 +222,21 @@ def test_regions_of_another_program_are_repaired_named_and_added_once(tmp_path):
     assert "omitted" in message
     assert "cut off" in message
     assert "1 already exists" in message
+    again = import_regions(path, SIZE, (*known, *found.regions))
+    assert (again.regions, again.notes[-1]) == ((), "3 already exist")
     with pytest.raises(InputError, match="none of its 1 regions lies on the slide"):
         write_geojson(path, [region(500, 500, 10)])
         import_regions(path, SIZE)
+
+
+def test_a_region_is_not_compared_with_all_others(tmp_path, monkeypatch):
+    """Else the cells of a slide cannot be imported again."""
+    known = tuple(region(row, column, 4) for row in range(0, 100, 10) for column in range(0, 100, 10))
+    write_geojson(tmp_path / "cells.geojson", [*known, region(5, 5, 4)])
+    compared, equal = [], Polygon.__eq__
+    monkeypatch.setattr(Polygon, "__eq__", lambda own, other: compared.append(own) or equal(own, other))
+    assert len(import_regions(tmp_path / "cells.geojson", SIZE, known).regions) == 1
+    assert len(compared) < 10 * len(known)
 
 
 def test_ids_are_unique_and_classes_change_by_id():

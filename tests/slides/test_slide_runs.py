@@ -19,10 +19,11 @@ from napari_melanoma.core.processes import ProcessStamp, send_command
 from napari_melanoma.core.run_folder import PROCESS_FILE, RunFolder, RunState
 from napari_melanoma.imaging.stain import StainConfig
 from napari_melanoma.io.results import read_table
-from napari_melanoma.slides import analysis, background_runs
+from napari_melanoma.slides import analysis, background_runs, result_folder
 from napari_melanoma.slides.analysis import analyze_slides
 from napari_melanoma.slides.background_runs import SlideRunStatus, launch_slide, read_slide_run_status
 from napari_melanoma.slides.options import SlideOptions
+from napari_melanoma.slides.result_folder import record_slide, recorded_slide
 from napari_melanoma.slides.slide_table import SlideStatus
 from napari_melanoma.slides.tile_models import TileModel
 
@@ -105,7 +106,7 @@ def test_an_analysis_is_followed_paused_and_cancelled(
     assert found.eta_s == pytest.approx(60, abs=5)
     assert found.fraction == found.done / 1000
     assert found.message == "section: 10 tiles/s"
-    assert (found.slide, found.options) == (slide_path, SlideOptions(mpp=0.5))
+    assert (recorded_slide(folder), found.options) == (slide_path, SlideOptions(mpp=0.5))
     send_command(folder, "pause")
     until(lambda: read_slide_run_status(folder).state is RunState.paused)
     assert read_slide_run_status(folder).message.startswith("Paused: ")
@@ -158,6 +159,15 @@ def test_a_finished_run_and_its_notices(tmp_path: Path) -> None:
     found = read_slide_run_status(tmp_path)
     assert (found.state, found.done, found.total) == (RunState.finished, 5, 10)
     assert found.notices == ("has its own license",)
+
+
+def test_the_state_is_read_without_the_slide(slide_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is read twice per second, and the slide may be on a slow drive."""
+    record_slide(tmp_path / "out", slide_path, record_name=True)
+    read: list[Path] = []
+    monkeypatch.setattr(result_folder, "slide_fingerprint", lambda path: read.append(path) or "")
+    read_slide_run_status(tmp_path / "out")
+    assert not read
 
 
 @pytest.mark.usefixtures("dark")

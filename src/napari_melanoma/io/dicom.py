@@ -151,7 +151,6 @@ def _rgb(dataset: Dataset) -> tuple[NDArray[np.uint8], str | None]:
 
 def _to_display_values(stored: NDArray, dataset: Dataset) -> NDArray[np.uint8]:
     """Convert stored gray values to displayed ones: the smallest and largest storable values become black and white."""
-    import numpy as np
     from pydicom.pixels import apply_modality_lut, apply_voi_lut
 
     bits = dataset.BitsStored

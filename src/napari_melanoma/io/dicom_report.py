@@ -203,7 +203,7 @@ def _items(item: Dataset) -> list[Dataset]:
 def _descend(item: Dataset, concept: Concept) -> Iterator[Dataset]:
     """Yield the containers of a concept below an item."""
     for child in _items(item):
-        if _is(child, concept):
+        if _equals(_code_of(child), concept):
             yield child
         elif child.get("ValueType") == "CONTAINER":
             yield from _descend(child, concept)
@@ -226,10 +226,6 @@ def _equals(code: Any, concept: Concept) -> bool:  # noqa: ANN401 - pydicom's Co
     from pydicom.sr.coding import Code
 
     return code is not None and code == Code(*concept)
-
-
-def _is(item: Dataset, concept: Concept) -> bool:
-    return _equals(_code_of(item), concept)
 
 
 def _meaning(code: Any) -> str:  # noqa: ANN401 - pydicom's Code

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from napari_melanoma.core.errors import UnreadableImage
 from napari_melanoma.core.files import open_regular
+from napari_melanoma.io import image_damage, jpeg_damage
 from napari_melanoma.io.color_conversion import apply_orientation, detect_bit_depth, to_eight_bit, to_srgb8
 from napari_melanoma.io.formats import (
     DAMAGE_ERRORS,
@@ -77,8 +78,6 @@ def read_checked(file: IO[bytes], kind: Format, smallest: int = MIN_SIDE) -> tup
 
     ``smallest``: minimum of each side in pixels. Returns the bytes, and a description of the damage.
     """
-    from napari_melanoma.io import image_damage, jpeg_damage
-
     width, height = stored_size(file, kind)
     check_image_size(width, height, smallest)
     file.seek(0)
@@ -96,8 +95,6 @@ def read_checked(file: IO[bytes], kind: Format, smallest: int = MIN_SIDE) -> tup
 
 def _find_bmp_damage(content: bytes) -> str | None:
     """Describe missing rows of a BMP; of uncompressed ones by Pillow's error."""
-    from napari_melanoma.io import image_damage
-
     if image_damage.has_run_lengths(content):
         return image_damage.find_run_length_damage(content)
     try:
@@ -117,8 +114,6 @@ def open_undamaged(file: IO[bytes], kind: Format) -> ImageFile:
 
 def read_opaque_values(image: Image, mode: str) -> NDArray:
     """Return the samples of an image that is not a photograph, in a mode without opacity; 0 where it is transparent."""
-    import numpy as np
-
     if not image.has_transparency_data:
         return np.asarray(image.convert(mode))
     rgba = image.convert("RGBA")  # an opacity channel, or tRNS of a palette or of one color
@@ -133,8 +128,6 @@ def clear_transparent(values: NDArray, opacity: NDArray[np.integer]) -> NDArray:
 
     ``values``: (row, column) or (row, column, channel). ``opacity``: (row, column).
     """
-    import numpy as np
-
     largest = max(int(opacity.max(initial=0)), 1)
     cleared = np.array(values)
     cleared[opacity < (largest + 1) // 2] = 0
@@ -209,8 +202,6 @@ def _packing(content: bytes, kind: Format) -> str:
 
     It is empty for a compression in which a uniform image takes nearly no data.
     """
-    from napari_melanoma.io import image_damage, jpeg_damage
-
     if kind == "JPEG":
         return "" if jpeg_damage.JpegStream.parse(content).is_arithmetic else kind
     if kind == "BMP":
@@ -277,7 +268,6 @@ def _decode_deep_png(image: Image, png: bytes, damage: str | None) -> tuple[Imag
     ``image``: as decoded by Pillow, which reduces channels of colors to 8 bits; used for a damaged PNG.
     """
     import imagecodecs
-    import numpy as np
     from PIL import Image as PillowImage
 
     if damage and not image.mode.startswith("I;16"):

@@ -19,6 +19,7 @@ from napari_melanoma.core.files import atomic_file, open_regular
 from napari_melanoma.core.geometry import Box
 from napari_melanoma.core.parsing import read_object_or_empty
 from napari_melanoma.io.formats import DAMAGE_ERRORS, HEAD_BYTES, Format, identify_format
+from napari_melanoma.io.pillow_images import open_undamaged, read_opaque_values
 
 if TYPE_CHECKING:
     from PIL.ImageFile import ImageFile
@@ -64,8 +65,6 @@ def read_mask(path: Path) -> NDArray[np.bool_]:
 
     Returns bool (row, column): values above 127, or above 0 if no value is above 1; False where it is transparent.
     """
-    from napari_melanoma.io.pillow_images import read_opaque_values
-
     try:
         with _open_image(path, ("PNG", "JPEG", "BMP", "WebP")) as image:
             values = read_opaque_values(image, "L")
@@ -90,8 +89,6 @@ def read_labels(path: Path) -> NDArray[np.uint8]:
 
     Returns uint8 (row, column), as stored; 0 where it is transparent.
     """
-    from napari_melanoma.io.pillow_images import read_opaque_values
-
     try:
         with _open_image(path, ("PNG", "BMP", "WebP")) as image:
             values = read_opaque_values(image, {"RGBA": "RGB", "LA": "L"}.get(image.mode, image.mode))
@@ -110,8 +107,6 @@ def read_labels(path: Path) -> NDArray[np.uint8]:
 @contextmanager
 def _open_image(path: Path, formats: tuple[Format, ...]) -> Iterator[ImageFile]:
     """Open an undamaged image of one of several formats."""
-    from napari_melanoma.io.pillow_images import open_undamaged
-
     with open_regular(path) as file:
         kind = identify_format(file.read(HEAD_BYTES))
         file.seek(0)

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from napari_melanoma.core.context import BATCH_ERRORS, Cancelled, Progress, RunContext
+from napari_melanoma.core.context import BATCH_ERRORS, Cancelled, Progress, RunContext, usable_cores
 from napari_melanoma.core.errors import ConfigError, InputError, ResultsMismatch, SaveError, describe_error
 from napari_melanoma.core.formatting import format_duration
 from napari_melanoma.core.processes import ProcessStamp
@@ -23,7 +23,7 @@ from napari_melanoma.core.run_folder import PROCESS_FILE, RunFolder, RunFolderCo
 from napari_melanoma.io.results import OUTLINES, TISSUE, read_slide_result, write_mask
 from napari_melanoma.io.slide_store import DONE, FAILED, STORE, WAITING, SlideResult, differing_settings
 from napari_melanoma.models import DEFAULT_TILE_MODEL
-from napari_melanoma.slides.engine import TileRate, TileReader
+from napari_melanoma.slides.engine import EngineStages, TileRate, TileReader, analyze_tiles, pending_batches
 from napari_melanoma.slides.lesion_files import sync_with_outlines
 from napari_melanoma.slides.options import SlideOptions, check_slide_validity
 from napari_melanoma.slides.outputs import SlideAnalysis, target_class, write_outputs
@@ -50,7 +50,7 @@ from napari_melanoma.slides.result_folder import (
 )
 from napari_melanoma.slides.slide_prediction import check_encoder, model_info, predict_slide
 from napari_melanoma.slides.slide_table import TABLE, SlideStatus, SlideTable
-from napari_melanoma.slides.tile_models import TileModel
+from napari_melanoma.slides.tile_models import MIXED_PRECISION_NOTE, TileModel, TileNoveltyDetector
 
 EVENT_INTERVAL_S = 0.5
 NOVELTY_TILES = 64  # tiles that are compared with the training data of the model
@@ -177,8 +177,6 @@ def _load_model(job: _SlideJob, load: Callable[[], TileModel] | None) -> TileMod
 
 
 def _analyze_tiles_of_slide(job: _SlideJob, model: TileModel, started: float) -> SlideAnalysis:
-    from napari_melanoma.slides.engine import TileReader
-
     slide, options = job.slide, job.options
     job.run.report(Progress(0, None, f"Finding the tissue of {slide.info.name}"))
     plan = plan_slide(slide, model.info, options)
@@ -258,9 +256,6 @@ def _count_failed_tiles(result: SlideResult) -> int:
 
 def _run_tiles(job: _SlideJob, model: TileModel, tiles: TileReader, result: SlideResult) -> bool:
     """Predict the remaining tiles; return whether there were any."""
-    from napari_melanoma.core.context import usable_cores
-    from napari_melanoma.slides.engine import EngineStages, TileRate, analyze_tiles, pending_batches
-
     order, state = result.order, result.state
     todo = pending_batches(order, state, result.spec.batch_size)
     left = sum(len(batch.tiles) for batch in todo)
@@ -320,8 +315,6 @@ class _ProgressReporter:
 
 def _result_warnings(model: TileModel, result: SlideResult, *, computed: bool) -> list[str]:
     """List warnings about the result; ``computed``: whether tiles were predicted in this run."""
-    from napari_melanoma.slides.tile_models import MIXED_PRECISION_NOTE
-
     failed, tiles = _count_failed_tiles(result), len(result.order)
     warnings = []
     if failed:
@@ -339,7 +332,6 @@ def _out_of_distribution_share(model: TileModel, tiles: TileReader, plan: Analys
     if not model.info.bundle:
         return None
     from napari_melanoma.models.bundle import read_bundle
-    from napari_melanoma.slides.tile_models import TileNoveltyDetector
 
     detector = TileNoveltyDetector.from_bundle(read_bundle(Path(model.info.bundle)), model.device)
     if detector is None:

@@ -30,7 +30,7 @@ from napari_melanoma.core.run_folder import (
 )
 from napari_melanoma.io.results import RESULT
 from napari_melanoma.slides.options import SlideOptions
-from napari_melanoma.slides.result_folder import record_slide, recorded_slide, restore_previous, slide_folder
+from napari_melanoma.slides.result_folder import record_slide, restore_previous, slide_folder
 
 OPTIONS, OUTPUT = "options.toml", "output.txt"  # in the folder of a slide: requested options, output of the process
 
@@ -41,8 +41,8 @@ class SlideRunStatus(RunStatus):
 
     ``done``, ``total``: finished tiles and all tiles; 0 of 0 before the tiles are planned. ``failed``: tiles that could
     not be read. ``tiles_per_s``: current rate; 0 unless running. ``eta_s``: estimated remaining seconds for the tiles;
-    None if unknown. ``notices``: messages for the user during the run, such as a license. ``slide``, ``options``: None
-    if not recorded.
+    None if unknown. ``notices``: messages for the user during the run, such as a license. ``options``: None if not
+    recorded.
     """
 
     done: int = 0
@@ -51,7 +51,6 @@ class SlideRunStatus(RunStatus):
     tiles_per_s: float = 0.0
     eta_s: float | None = None
     notices: tuple[str, ...] = ()
-    slide: Path | None = None
     options: SlideOptions | None = None
 
     @property
@@ -131,7 +130,6 @@ def read_slide_run_status(folder: Path) -> SlideRunStatus:
         float(speed),
         None if eta is None else max(0.0, float(eta) - (time.time() - float(progress.get("time", time.time())))),
         tuple(str(event.get("message", "")) for event in current if event["kind"] == "notice"),
-        recorded_slide(folder),
         options,
     )
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import logging
 import os
 import re
@@ -20,7 +22,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self, get_args
 import psutil
 
 from napari_melanoma import __version__
-from napari_melanoma.core.context import Cancelled, ParallelProgress, Progress, RunContext
+from napari_melanoma.core.context import Cancelled, ParallelProgress, Progress, RunContext, usable_cores
 from napari_melanoma.core.errors import (
     BundleError,
     ClusterError,
@@ -40,9 +42,9 @@ from napari_melanoma.core.processes import send_command
 from napari_melanoma.core.provenance import utc_time
 from napari_melanoma.core.run_folder import RunState
 from napari_melanoma.io.results import RESULT
-from napari_melanoma.slides.analysis import SharedTileModel, analyze_slide
+from napari_melanoma.slides.analysis import POSTPROCESSING_OPTIONS, SharedTileModel, analyze_slide
 from napari_melanoma.slides.background_runs import read_slide_run_status
-from napari_melanoma.slides.options import CohortOptions, SlideOptions
+from napari_melanoma.slides.options import DIGEST_DIGITS, CohortOptions, SlideOptions
 from napari_melanoma.slides.result_folder import SlideFolderNames, record_slide
 from napari_melanoma.slides.slide_table import TABLE, Row, SlideStatus, SlideTable, status_to_row
 
@@ -109,8 +111,6 @@ def start_cluster(processes: int, tries: int = 1) -> Iterator[Client]:
     _require_dask()
     import dask
     from distributed import Client, LocalCluster
-
-    from napari_melanoma.core.context import usable_cores
 
     _silence_dask()
     memory = max(MIN_MEMORY, psutil.virtual_memory().total // processes)
@@ -275,7 +275,6 @@ def failed_row(job: CohortJob, error: str) -> Row:
     return status_to_row(SlideStatus(job.slide, job.folder, "failed", error=error))
 
 
-POSTPROCESSING_KEYS = ("lesions", "score", "target", "prevalence")  # applied to finished tiles
 MANIFEST, VERSION = "cohort.json", 1
 
 EntryState = Literal["waiting", "running", "done", "failed"]
@@ -296,8 +295,18 @@ class CohortSettings:
 
 def cohort_settings(options: SlideOptions) -> CohortSettings:
     """Return the settings that the results of a cohort depend on, as JSON values; files by their names."""
-    results = options.model_dump(mode="json", include=set(POSTPROCESSING_KEYS))
+    results = options.model_dump(mode="json", include={*POSTPROCESSING_OPTIONS})
+    if options.patient or options.metadata is not None:
+        results["patient_data"] = _hash_patient_data(options)
     return CohortSettings({**options.tile_settings, **_model_identity(options), **_option_file_names(options)}, results)
+
+
+def _hash_patient_data(options: SlideOptions) -> str:
+    digest = hashlib.sha256(json.dumps(options.patient, sort_keys=True).encode())
+    if options.metadata is not None:
+        with suppress(OSError):  # reported for each slide, if the model uses patient data
+            digest.update(options.metadata.read_bytes())
+    return digest.hexdigest()[:DIGEST_DIGITS]
 
 
 def _option_file_names(options: SlideOptions) -> dict[str, Any]:
@@ -417,17 +426,13 @@ def _format_value(value: object) -> str:
 EntryCallback = Callable[[CohortEntry], None]
 
 
-def ignore_entry(entry: CohortEntry) -> None:
-    """Do nothing; the default callback."""
-
-
 @dataclass(frozen=True)
 class CohortRecords:
     """Manifest and table of a cohort, which are updated together; ``on_change`` is called with each changed entry."""
 
     manifest: CohortManifest
     table: SlideTable
-    on_change: EntryCallback = ignore_entry
+    on_change: EntryCallback
 
     def update(self, job: CohortJob, **values: Any) -> None:  # noqa: ANN401 - fields of an entry
         """Change the entry of a slide."""
@@ -487,7 +492,7 @@ def analyze_cohort(
     *,
     run: RunContext,
     force: bool = False,
-    on_change: EntryCallback = ignore_entry,
+    on_change: EntryCallback = lambda entry: None,
 ) -> CohortSummary:
     """Analyze slides on several processes or machines; finished slides are skipped, partial results are resumed.
 

@@ -28,7 +28,7 @@ from napari_melanoma.io.geojson import (
 from napari_melanoma.io.results import read_origin, write_table
 from napari_melanoma.slides.notes import SlideMeasurement, measure_shape, read_notes
 from napari_melanoma.slides.regions import load_regions
-from napari_melanoma.slides.result_folder import record_slide, recorded_slide
+from napari_melanoma.slides.result_folder import record_new_slide
 
 COUNTS = "counts.geojson"
 MITOSIS = "Mitosis"  # the class of mitoses
@@ -105,8 +105,7 @@ def save_counts(
     the new stamp, and a note on the backup.
     """
     path = folder / COUNTS
-    if recorded_slide(folder) is None:
-        record_slide(folder, slide, record_name=True)
+    record_new_slide(folder, slide)
     notes = back_up_if_changed(path, known)
     updated, origin = _update_features(features, points), read_origin(folder)
     written = json.dumps(from_canvas(updated, origin), ensure_ascii=False)

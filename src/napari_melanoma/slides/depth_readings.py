@@ -36,13 +36,7 @@ from napari_melanoma.figures.evaluation import plot_bland_altman
 from napari_melanoma.io.results import RISK_FILE, read_risk_prediction, read_slide_result, write_table
 from napari_melanoma.metrics.agreement import MIN_CASES, BlandAltman, bland_altman, intraclass_correlation
 from napari_melanoma.metrics.statistics import Estimate
-from napari_melanoma.slides.result_folder import (
-    open_fingerprint,
-    record_slide,
-    recorded_slide,
-    slide_folder,
-    stated_fingerprint,
-)
+from napari_melanoma.slides.result_folder import open_fingerprint, record_new_slide, slide_folder, stated_fingerprint
 from napari_melanoma.slides.synoptic_files import read_depth, read_stated_synoptic
 
 ANALYSIS = "depth"  # subfolder of a result folder, for analyses of the depth only
@@ -104,8 +98,7 @@ def save_depth(folder: Path, slide: Path, depth: SlideDepthReadings, known: tupl
     the backup.
     """
     path = folder / DEPTH_FILE
-    if recorded_slide(folder) is None:
-        record_slide(folder, slide, record_name=True)
+    record_new_slide(folder, slide)
     if not depth.fingerprint:
         depth = depth.model_copy(update={"fingerprint": open_fingerprint(slide)})
     notes = back_up_if_changed(path, known)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Literal, Self, get_args
 
 import numpy as np
@@ -132,7 +133,7 @@ class LesionMaps:
         known = np.isfinite(self.presence[part]).astype(np.float32)
         return known if self.tissue is None else self.tissue[part] * known
 
-    @property
+    @cached_property  # measuring each of many lesions needs it
     def tissue_cells(self) -> float:
         """Amount of tissue on the whole slide, in cells."""
         return float(self.weight().sum(dtype=np.float64))

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,17 +14,8 @@ from napari_melanoma.core.geometry import Box, MapPlacement
 from napari_melanoma.io.slide_store import DONE, SlideResult
 from napari_melanoma.slides.tiling import TileGrid
 
-if TYPE_CHECKING:
-    pass
-
-
 MAX_SIGMA = 4.0  # cells
 RADIUS = 4.0  # standard deviations beyond which the weights are zero
-
-
-def gaussian_radius(sigma: float) -> int:
-    """Return the distance in cells up to which a cell influences others."""
-    return int(RADIUS * sigma + 0.5)
 
 
 def smooth_map(probability: NDArray[np.floating], sigma: float) -> NDArray[np.float32]:
@@ -102,7 +92,7 @@ def _stitch_smoothed(
     block: Box, cells: TileGrid, predictions: _DenseTileReader, classes: int, smoothing: float
 ) -> NDArray[np.float32]:
     """Stitch a block of the map, and smooth it together with a border of its neighbors; 0 where unknown."""
-    border = gaussian_radius(smoothing)
+    border = int(RADIUS * smoothing + 0.5)
     (rows, columns), (top, left) = stitched_shape(cells), (max(0, block.top - border), max(0, block.left - border))
     bottom, right = min(rows, block.top + block.height + border), min(columns, block.left + block.width + border)
     values = stitch_block(Box(top, left, bottom - top, right - left), cells, predictions, channels=classes)
@@ -336,18 +326,18 @@ def _sum_2x2(values: NDArray[np.float64]) -> NDArray[np.float64]:
     return padded.reshape(rows, 2, columns, 2).sum(axis=(1, 3))
 
 
-def find_highest_cells(values: NDArray[np.float32], count: int, apart: int = 2) -> list[tuple[int, int]]:
-    """Return at most ``count`` cells with the highest values, at least ``apart`` cells from each other.
+def find_highest_cells(values: NDArray[np.float32], count: int) -> list[tuple[int, int]]:
+    """Return at most ``count`` cells with the highest values, none of them next to another.
 
     ``values``: float (row, column), NaN where unknown. Returns (row, column) of each cell, the highest first; equal
     values in reading order.
     """
     flat = np.where(np.isfinite(values), values, -np.inf).ravel()
-    order = np.argsort(-flat, kind="stable")[: 50 * count * apart**2]
+    order = np.argsort(-flat, kind="stable")[: 200 * count]
     chosen: list[tuple[int, int]] = []
     for index in order[np.isfinite(flat[order])].tolist():
         row, column = divmod(index, values.shape[1])
-        if all(max(abs(row - other_row), abs(column - other_column)) >= apart for other_row, other_column in chosen):
+        if all(max(abs(row - other_row), abs(column - other_column)) > 1 for other_row, other_column in chosen):
             chosen.append((row, column))
             if len(chosen) == count:
                 break

@@ -12,7 +12,7 @@ from napari_melanoma.core.errors import InputError
 from napari_melanoma.core.geometry import UM_PER_MM
 from napari_melanoma.core.validity import ScaleMatch, Validity, ValidityInputs, is_scale_refused
 from napari_melanoma.imaging.stain import StainConfig
-from napari_melanoma.io.slide_store import SlideResult
+from napari_melanoma.io.slide_store import FAILED, SlideResult
 from napari_melanoma.models.inference import Device
 from napari_melanoma.phantoms import is_phantom
 from napari_melanoma.slides.lesions import LesionConfig
@@ -230,8 +230,6 @@ def check_slide_validity(
 
     ``out_of_distribution_share``: share of the sampled tiles that are out of distribution; None if unknown.
     """
-    from napari_melanoma.io.slide_store import FAILED
-
     size, finest = grid.pixel_size, slide.levels[0]
     shorter_side_mm = None if size is None else min(finest.height * size.y_um, finest.width * size.x_um) / UM_PER_MM
     return ValidityInputs(

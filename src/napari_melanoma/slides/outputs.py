@@ -28,7 +28,7 @@ from napari_melanoma.slides.lesions import (
 )
 from napari_melanoma.slides.maps import SlideMaps, stitched_maps, tile_maps
 from napari_melanoma.slides.options import SlideOptions
-from napari_melanoma.slides.plan import AnalysisPlan
+from napari_melanoma.slides.plan import AnalysisPlan, grid_to_json
 from napari_melanoma.slides.reading.slide import SlideInfo
 from napari_melanoma.slides.results import MIN_REGION_CELLS, default_target, measure_class_areas, outline_classes
 from napari_melanoma.slides.scores import SlideScoreConfig, score_slide
@@ -166,7 +166,6 @@ def _scores(analysis: SlideAnalysis, maps: SlideMaps, target: str) -> dict[str, 
 def _slide_content(analysis: SlideAnalysis) -> dict[str, Any]:
     """Return the values of ``result.json`` that any model has: slide, model, tiles and options."""
     from napari_melanoma.slides.depth import NO_DEPTH
-    from napari_melanoma.slides.plan import grid_to_json
 
     slide, plan, result = analysis.slide, analysis.plan, analysis.result
     state, order = result.state, result.order

@@ -9,9 +9,11 @@ from napari_melanoma.core.prediction_config import DEPTH_COLUMN, TabularEncoding
 from napari_melanoma.core.provenance import parse_time
 from napari_melanoma.data.harmonize import harmonize_rows
 from napari_melanoma.data.tabular_encoding import read_table_values
+from napari_melanoma.io.discovery import SUFFIXES
 from napari_melanoma.io.tables import iterate_rows
 from napari_melanoma.slides.bag_models import SlidePatientData
 from napari_melanoma.slides.options import SlideOptions
+from napari_melanoma.slides.reading.detection import SCANNER_SUFFIXES
 from napari_melanoma.slides.result_folder import slide_name
 from napari_melanoma.slides.synoptic_files import read_depth
 
@@ -57,7 +59,9 @@ def read_patient_table(table: Path) -> tuple[dict[str, dict[str, str]], list[str
     harmonized = harmonize_rows(rest)
     rows: dict[str, dict[str, str]] = {}
     for row, values in zip(given, harmonized.rows, strict=True):
-        name = slide_name(Path(row[key].replace("\\", "/"))) if row[key] else ""
+        path = Path(row[key].replace("\\", "/"))
+        is_file = path.suffix.lower() in (*SUFFIXES, *SCANNER_SUFFIXES) or path.exists()
+        name = slide_name(path) if is_file else path.name  # in which a dot may separate numbers: S21.1234
         if name in rows:
             raise DataSetError(f"{table} has several rows of the slide '{name}'. Keep one row for each slide.")
         if name:

@@ -14,11 +14,11 @@ from numpy.typing import NDArray
 from napari_melanoma.core.errors import InputError, ScaleMissing
 from napari_melanoma.core.geometry import UM_PER_MM, Box, MapPlacement, PixelSize
 from napari_melanoma.depth.tumor_maps import describe_implausible_size
-from napari_melanoma.imaging.stain import StainFit
+from napari_melanoma.imaging.stain import StainFit, fit_stain, normalize_stain
 from napari_melanoma.io.slide_store import SlideResultSpec
 from napari_melanoma.slides.options import DENSE_OVERLAP, SlideOptions, check_scale, hashed_tile_settings
 from napari_melanoma.slides.reading.composite import fluorescence_error
-from napari_melanoma.slides.reading.slide import DamagedTile, Slide, SlideInfo, suggest_pixel_size
+from napari_melanoma.slides.reading.slide import DamagedTile, Slide, SlideInfo, apply_icc_profile, suggest_pixel_size
 from napari_melanoma.slides.tile_models import TileModelInfo
 from napari_melanoma.slides.tiling import (
     CELL_OVERSAMPLING,
@@ -184,8 +184,6 @@ def _profile_transform(slide: Slide, options: SlideOptions) -> PixelTransform | 
     """Return the conversion of uint8 (row, column, channel=3) to sRGB; None without a profile or the option."""
     if not options.apply_profile or not slide.info.has_profile:
         return None
-    from napari_melanoma.slides.reading.slide import apply_icc_profile
-
     return lambda rgb: apply_icc_profile(rgb, slide)
 
 
@@ -242,7 +240,6 @@ def _fit_slide_stain(
     """
     if options.stain is None or not options.normalizes_stain:
         return None
-    from napari_melanoma.imaging.stain import fit_stain
     from napari_melanoma.slides.tissue import estimate_glass_color, find_unscanned
 
     pixels, overview = load_tissue(), load_overview()
@@ -269,7 +266,6 @@ def _sample_tissue_pixels(slide: Slide, grid: TileGrid, share: NDArray[np.float3
 
 def _stain_transform(fit: StainFit, options: SlideOptions) -> PixelTransform:
     """Return the transformation of colors to those of the reference image, or of the standard reference."""
-    from napari_melanoma.imaging.stain import fit_stain, normalize_stain
     from napari_melanoma.io.photographs import read_photograph
     from napari_melanoma.slides.tissue import estimate_glass_color
 

@@ -439,11 +439,10 @@ def save_regions(
     ``known``: stamp of the file when it was last read or saved. ``unread``: other features of that file, which are
     kept. Returns the regions with the new stamp, and a note on the backup.
     """
-    from napari_melanoma.slides.result_folder import record_slide, recorded_slide
+    from napari_melanoma.slides.result_folder import record_new_slide
 
     path = folder / REGIONS
-    if recorded_slide(folder) is None:
-        record_slide(folder, slide, record_name=True)
+    record_new_slide(folder, slide)
     notes = back_up_if_changed(path, known)
     write_geojson(path, regions, unread, read_origin(folder))
     return StoredRegions(regions, notes, file_stamp(path), unread)
@@ -470,16 +469,19 @@ def import_regions(
     from napari_melanoma.slides.notes import SlideMeasurement
 
     content = _read_annotations(path, origin, slide, areas_only=areas_only)
-    new = tuple(region for region in content.annotations if region not in known)
-    fitted = fit_to_slide(replace(content, annotations=new), size)
-    if new and not fitted.annotations:
+    fitted = fit_to_slide(content, size)
+    if content.annotations and not fitted.annotations:
         raise InputError(
-            f"{path}: none of its {len(new)} regions lies on the slide of {size[0]} x {size[1]} pixels. Regions "
-            "must be in pixels of the finest level. Select the file of this slide."
+            f"{path}: none of its {len(content.annotations)} regions lies on the slide of {size[0]} x {size[1]} "
+            "pixels. Regions must be in pixels of the finest level. Select the file of this slide."
         )
-    same = len(content.annotations) - len(new)
+    existing: dict[tuple[Polygon, ...], list[Annotation]] = {}  # without their ids, which not all files state
+    for region in known:
+        existing.setdefault(region.polygons, []).append(replace(region, id=""))
+    new = [one for one in fitted.annotations if replace(one, id="") not in existing.get(one.polygons, ())]
+    same = len(fitted.annotations) - len(new)
     notes = (*fitted.changed, *([f"{same} already {'exists' if same == 1 else 'exist'}"] if same else []))
-    regions = assign_ids(fitted.annotations, {region.id for region in known})
+    regions = assign_ids(new, {region.id for region in known})
     if not isinstance(content, ReportContent):
         return StoredRegions(regions, notes)
     measures = tuple(SlideMeasurement(line.kind, line.points) for line in content.lines)

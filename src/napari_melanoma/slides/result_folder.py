@@ -128,6 +128,12 @@ def record_slide(folder: Path, slide: Path, *, record_name: bool = False) -> Non
     write_json(folder / SOURCE, {**record, "fingerprint": open_fingerprint(slide)})
 
 
+def record_new_slide(folder: Path, slide: Path) -> None:
+    """Record the slide of a result folder with its absolute path, unless one is recorded."""
+    if not read_object_or_empty(folder / SOURCE).get("slide") and recorded_slide(folder) is None:
+        record_slide(folder, slide, record_name=True)
+
+
 def scanned_area_of(folder: Path, slide: Path | None) -> Box | None:
     """Return the scanned area of a slide, as recorded or from its file; None if it is unknown."""
     area = read_scanned_area(folder)

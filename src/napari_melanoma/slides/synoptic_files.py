@@ -41,7 +41,7 @@ from napari_melanoma.slides.lesion_files import read_lesions
 from napari_melanoma.slides.lesions import LESION_CLASSES, LesionConfig, SlideLesion
 from napari_melanoma.slides.notes import NOTES, read_notes
 from napari_melanoma.slides.reading.opening import open_slide
-from napari_melanoma.slides.result_folder import open_fingerprint, record_slide, recorded_slide
+from napari_melanoma.slides.result_folder import open_fingerprint, record_new_slide, recorded_slide
 from napari_melanoma.slides.results import slide_probability
 
 SYNOPTIC_FILE = "synoptic.json"
@@ -526,8 +526,7 @@ def store_synoptic(folder: Path, slide: Path, report: SynopticReport, known: tup
     path = folder / SYNOPTIC_FILE
     if (signed := find_other_signature(folder, report)) is not None:
         return StoredSynoptic(signed, (SIGNED_ELSEWHERE.format("report", signed.signed_by),), file_stamp(path))
-    if recorded_slide(folder) is None:
-        record_slide(folder, slide, record_name=True)
+    record_new_slide(folder, slide)
     notes = back_up_if_changed(path, known)
     save_synoptic(folder, report)
     return StoredSynoptic(report, notes, file_stamp(path))

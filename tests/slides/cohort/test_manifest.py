@@ -92,6 +92,17 @@ def test_only_failed_slides_are_repeated(start: Start, hired: list[str], tmp_pat
     assert sorted(hired) == ["b", "c"]
 
 
+def test_other_patient_data_are_used(start: Start, hired: list[str], tmp_path: Path) -> None:
+    table = tmp_path / "patients.csv"
+    table.write_text("slide,age\na,50\n")
+    start(SlideOptions(metadata=table))
+    assert start(SlideOptions(metadata=table)).skipped == 2
+    table.write_text("slide,age\na,60\n")
+    assert start(SlideOptions(metadata=table)).skipped == 0
+    assert start(SlideOptions(metadata=table, patient={"sex": "female"})).skipped == 0
+    assert sorted(hired[-3:]) == ["a", "b", "c"]
+
+
 def test_slides_of_other_starts_stay(start: Start, hired: list[str], slides: list[Path], tmp_path: Path) -> None:
     start()
     path = tmp_path / "out" / "cohort.json"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import product
 from time import sleep
 
@@ -179,6 +180,18 @@ def test_tools_erase_and_another_layer_ends_the_tool(painting):
     person.mouse.moves((PALE[0], PALE[1] + 20), Qt.MouseButton.LeftButton)
     person.mouse.releases(end)
     assert strokes(person)[-1].points[-1] == pytest.approx(end, abs=2 / get_zoom(person.viewer))
+
+
+def test_a_stroke_is_not_compared_with_all_others(painting, monkeypatch):
+    """Else each further one of 1000 strokes takes half a second."""
+    person, many = painting, [Stroke(f"{number}", "Dermis", "brush", (PALE,), 9.0) for number in range(60)]
+    compared, equal = [], Stroke.__eq__
+    monkeypatch.setattr(Stroke, "__eq__", lambda own, other: compared.append(own) or equal(own, other))
+    for count in (59, 60):
+        person.session.painted.apply(lambda state, count=count: replace(state, strokes=tuple(many[:count])))
+    person.until(lambda: len(person.viewer.layers["section strokes"].data) == len(many))
+    person.waits()
+    assert len(compared) < 10 * len(many)
 
 
 def test_all_layers_can_be_removed_at_once_after_a_stroke(painting):

@@ -21,7 +21,7 @@ from napari_melanoma.slides.options import SlideOptions
 from napari_melanoma.slides.reading.opening import open_slide
 from napari_melanoma.slides.reading.slide import LevelInfo, SlideInfo
 from napari_melanoma.slides.tissue_classifier.bundle import write_tissue_bundle
-from napari_melanoma.slides.tissue_classifier.cells import BLOCK_CELLS, CellGrid
+from napari_melanoma.slides.tissue_classifier.cells import BLOCK_CELLS, CellGrid, list_cells
 from napari_melanoma.slides.tissue_classifier.classifier import (
     TissueClassifier,
     TissueFitOptions,
@@ -31,6 +31,7 @@ from napari_melanoma.slides.tissue_classifier.feature_sources import TextureFeat
 from napari_melanoma.slides.tissue_classifier.fitting import TrainingCells, Validation
 from napari_melanoma.slides.tissue_classifier.strokes import Stroke
 from napari_melanoma.ui.sections.paint import mapping
+from napari_melanoma.ui.sections.paint.cell_lists import find_suggestions
 from napari_melanoma.ui.sections.paint.layers import ClassMap, add_stroke_shapes, create_strokes_layer
 from napari_melanoma.ui.sections.paint.mapping import (
     Assessment,
@@ -114,6 +115,18 @@ def test_the_classifier_of_an_assessment_is_that_of_the_command_line(request_of_
     assert len(found.candidates) == len(expected.candidates)
     for name, values in expected.cell_classifier.arrays.items():
         np.testing.assert_array_equal(found.cell_classifier.arrays[name], values)
+
+
+@slow
+def test_cells_without_features_are_not_suggested(request_of_phantom: MapRequest, tmp_path: Path) -> None:
+    slide, stores = replace(request_of_phantom.slides[0], folder=tmp_path), FeatureCache()
+    fit = last(update(replace(request_of_phantom, slides=(slide,)), stores), FitReport).fit
+    assert fit is not None
+    features = stores.get(slide, fit.choice.source)
+    cells = list_cells(Box(0, 0, *features.grid.shape))
+    unknown = cells[~features.known(cells)]
+    assert len(unknown)
+    assert find_suggestions(fit, slide, unknown, stores, RunContext()) == ()
 
 
 @slow

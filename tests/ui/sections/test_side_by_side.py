@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from threading import Event
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from qtpy.QtWidgets import QAbstractButton, QCheckBox, QLabel, QSlider
 from scipy import ndimage
 from slide_fixtures import FIXTURES
 
+from conftest import wait_until_idle
 from napari_melanoma.core.errors import MelanomaError
 from napari_melanoma.core.geometry import PixelSize
 from napari_melanoma.slides import notes
@@ -200,6 +202,29 @@ def test_serial_sections_are_registered_and_rotated_together_until_reset(section
         assert_registered(person, 1.0)
     person.waits()
     assert read_notes(folder).alignments == {}
+    closes_the_second(person)
+
+
+@pytest.mark.parametrize("action", ["align", "landmarks"])
+def test_what_the_user_does_during_a_registration_is_kept(sections, monkeypatch, action):
+    person, begun, goes_on = sections, Event(), Event()
+    register = notes.register_slides
+
+    def register_slowly(*slides):
+        begun.set()
+        assert goes_on.wait(30)
+        return register(*slides)
+
+    monkeypatch.setattr(notes, "register_slides", register_slowly)
+    person.presses("side_by_side_register")
+    person.until(begun.is_set)
+    person.presses(f"side_by_side_{action}")
+    words = person.finds(QLabel, "side_by_side_hint").text
+    before = words()
+    assert before.startswith(("Aligned: ", "Click the same structure"))
+    goes_on.set()
+    wait_until_idle(person.qtbot)
+    assert words() == before
     closes_the_second(person)
 
 

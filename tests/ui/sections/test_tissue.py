@@ -171,6 +171,25 @@ def test_a_canceled_detection_changes_nothing_and_corrections_since_its_start_ar
     np.testing.assert_array_equal(person.session.corrected_tissue, drawn != 0)
 
 
+def test_a_stroke_on_the_previous_tissue_is_not_undone_on_the_next(opened, monkeypatch):
+    person = opened
+    finds_tissue(person)
+    layer = person.viewer.layers[LAYER]
+    detected = np.array(layer.data)
+    layer.fill((0, 0), 0)
+    person.waits()
+    assert person.session.tissue.value.is_corrected
+    monkeypatch.setattr(section, "confirm", lambda *_: True)
+    person.presses("tissue_anew")
+    person.waits()
+    layer.undo()
+    layer.redo()
+    person.waits()
+    np.testing.assert_array_equal(layer.data, detected)
+    assert person.session.corrected_tissue is None
+    assert layer.mode == "paint"
+
+
 def test_a_detection_ends_in_its_own_section_and_with_its_slide(opened, tmp_path, slow_overview):
     person, dock, (begun, goes_on) = opened, opened.dock, slow_overview
     session = person.session

@@ -112,6 +112,28 @@ def test_a_dropped_photograph_is_not_taken_for_a_slide(person, tmp_path, monkeyp
     assert ("lesion_dock" in docks, "mole.jpg" in slides) == opened
 
 
+def test_a_dropped_file_that_cannot_be_read_does_not_keep_others_from_opening(person, tmp_path, monkeypatch):
+    read = Path.open
+
+    def read_unless_locked(path, *arguments, **more):
+        if path.name == "locked.jpg":
+            raise PermissionError(13, "Permission denied")
+        return read(path, *arguments, **more)
+
+    (tmp_path / "locked.jpg").write_bytes(b"locked")
+    monkeypatch.setattr(Path, "open", read_unless_locked)
+    drops(person, tmp_path / "locked.jpg", draw_slide(tmp_path / "other.tif"))
+    assert [layer.name for layer in person.viewer.layers] == ["other"]
+    assert "locked.jpg cannot be read: Permission denied." in person.dock.status.text
+
+
+def test_a_slide_that_is_dropped_with_its_folder_is_opened_once(person, tmp_path):
+    (tmp_path / "scans").mkdir()
+    slide = draw_slide(tmp_path / "scans" / "other.tif")
+    drops(person, slide.parent, slide)
+    assert [layer.name for layer in person.viewer.layers] == ["other"]
+
+
 def test_a_report_exported_from_a_dicom_slide_is_imported_with_measurements_and_depth_readings(person, tmp_path):
     pytest.importorskip("highdicom")
     slide = write_level(tmp_path / "archive" / "section.dcm", 512, 512, 0.0005)

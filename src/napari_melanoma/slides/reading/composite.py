@@ -125,14 +125,3 @@ def _estimate_limits(images: Sequence[NDArray]) -> tuple[float, float]:
     values = np.concatenate([np.asarray(image).ravel() for image in images])
     low, high = (float(f"{value:.4g}") for value in np.percentile(values, CONTRAST_PERCENTILES))
     return low, high if high > low else low + 1
-
-
-def is_readable(info: SlideInfo, choice: ChannelChoice | None) -> bool:
-    """Whether ``read_as_rgb`` accepts a slide."""
-    if info.is_rgb or choice is None:
-        return info.is_rgb and choice is None
-    try:
-        choice.find(info.channels, info.path.name)
-    except InputError:
-        return False
-    return True

@@ -15,7 +15,7 @@ from napari_melanoma.core.geometry import PixelSize
 from napari_melanoma.core.paths import UnsafePath
 from napari_melanoma.io.color_conversion import describe_dtype
 from napari_melanoma.io.formats import DAMAGE_ERRORS
-from napari_melanoma.io.zarr import check_metadata
+from napari_melanoma.io.zarr import ConfinedStore, check_metadata
 from napari_melanoma.slides.reading.files import image_name, slide_fingerprint
 from napari_melanoma.slides.reading.pyramids import remove_padding, stated_downsample
 from napari_melanoma.slides.reading.slide import (
@@ -69,8 +69,6 @@ def open_zarr(folder: Path, pixel_size: PixelSize | None = None) -> TiledSlide:
     slide.
     """
     import zarr
-
-    from napari_melanoma.io.zarr import ConfinedStore
 
     try:
         check_metadata(folder)

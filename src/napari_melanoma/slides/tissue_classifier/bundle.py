@@ -19,7 +19,6 @@ from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.errors import BundleError, MelanomaError
 from napari_melanoma.core.files import atomic_folder, write_json, write_text
 from napari_melanoma.core.formatting import format_count
-from napari_melanoma.core.geometry import MapPlacement
 from napari_melanoma.core.prediction_config import TileConfig, TissueClassifierConfig, TissueRole
 from napari_melanoma.core.provenance import collect_provenance
 from napari_melanoma.metrics.statistics import Estimate
@@ -30,7 +29,6 @@ from napari_melanoma.slides.engine import TileReader
 from napari_melanoma.slides.maps import SlideMaps, smooth_map
 from napari_melanoma.slides.reading.slide import Slide
 from napari_melanoma.slides.tile_models import to_array
-from napari_melanoma.slides.tiling import MIN_TISSUE, has_enough_tissue, tissue_share
 from napari_melanoma.slides.tissue import TissueConfig, read_overview, tissue_of_overview
 from napari_melanoma.slides.tissue_classifier.cells import CELL_UM, CellGrid, block_px, margin_px
 from napari_melanoma.slides.tissue_classifier.classifier import TissueClassifier
@@ -41,6 +39,7 @@ from napari_melanoma.slides.tissue_classifier.feature_sources import (
     is_published,
     open_feature_source,
 )
+from napari_melanoma.slides.tissue_classifier.feature_store import find_tissue_blocks
 from napari_melanoma.slides.tissue_classifier.fitting import KIND_NAMES, CellClassifier, classifier_from_arrays
 from napari_melanoma.slides.tissue_classifier.suggestions import CellNovelty
 
@@ -309,18 +308,11 @@ def map_tissue(slide: Slide, bundle: BundleInfo, run: RunContext) -> SlideMaps:
     passes = load_tissue_passes(bundle)
     probability = np.full((len(bundle.config.classes), *grid.shape), np.nan, np.float32)
     reader = TileReader(slide, grid.blocks)
-    for block in run.track(_find_tissue_blocks(slide, grid), "Classifying the tissue"):
+    mask, _ = tissue_of_overview(slide.info, read_overview(slide), TissueConfig(), slide.info.pixel_size)
+    for block in run.track(find_tissue_blocks(slide.info, grid, mask), "Classifying the tissue"):
         tiles, readable = reader.read(block[None])
         if readable.all():
             cells = grid.cells_of(block)
             values = to_array(passes.run(tiles, 1)["dense"])[0, :, : cells.height, : cells.width]
             probability[:, *cells.slices] = values.astype(np.float32) / 255
     return SlideMaps(smooth_map(probability, config.smoothing), replace(grid.placement, pixel_size=None))
-
-
-def _find_tissue_blocks(slide: Slide, grid: CellGrid) -> NDArray[np.int32]:
-    info = slide.info
-    mask, _ = tissue_of_overview(info, read_overview(slide), TissueConfig(), info.pixel_size)
-    place = MapPlacement.from_thumbnail(mask.shape, (info.levels[0].height, info.levels[0].width), info.pixel_size)
-    share = tissue_share(grid.blocks.without_margin, mask, place)
-    return np.argwhere(has_enough_tissue(share, MIN_TISSUE)).astype(np.int32)

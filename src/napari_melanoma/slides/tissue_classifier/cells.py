@@ -44,17 +44,15 @@ class CellGrid:
     blocks: TileGrid
 
     @classmethod
-    def plan(cls, info: SlideInfo, mpp: float, within: Box | None = None) -> CellGrid:
-        """Place the cells on a slide.
+    def plan(cls, info: SlideInfo, mpp: float) -> CellGrid:
+        """Place the cells on the scanned area of a slide.
 
-        ``mpp``: micrometers per pixel at which features are computed. ``within``: the part to cover, in pixels of the
-        finest level; by default the scanned area. Raises ``ScaleMissing`` if the pixel size is unknown, and
-        ``InputError`` for fluorescence without a choice of channels.
+        ``mpp``: micrometers per pixel at which features are computed. Raises ``ScaleMissing`` if the pixel size is
+        unknown, and ``InputError`` for fluorescence without a choice of channels.
         """
         check_slide(info)
         config = TilingConfig(side_px=block_px(mpp), mpp=mpp, margin_px=margin_px(mpp))
-        area = within or info.bounds
-        return cls(plan_tiles(info.levels, info.pixel_size, config, area, oversampling=CELL_OVERSAMPLING))
+        return cls(plan_tiles(info.levels, info.pixel_size, config, info.bounds, oversampling=CELL_OVERSAMPLING))
 
     @property
     def _cells(self) -> TileGrid:

@@ -37,8 +37,8 @@ from napari_melanoma.slides.notes import read_notes
 from napari_melanoma.slides.reading.composite import read_as_rgb
 from napari_melanoma.slides.reading.detection import FolderSearch
 from napari_melanoma.slides.reading.opening import open_slide
-from napari_melanoma.slides.reading.slide import Slide
-from napari_melanoma.slides.result_folder import SlideFolderNames, list_folder_names, record_slide, recorded_slide
+from napari_melanoma.slides.reading.slide import Slide, SlideInfo
+from napari_melanoma.slides.result_folder import SlideFolderNames, list_folder_names, record_new_slide
 from napari_melanoma.slides.tiling import MIN_TISSUE, has_enough_tissue, tissue_share
 from napari_melanoma.slides.tissue import TissueConfig, read_overview, tissue_of_overview
 from napari_melanoma.slides.tissue_classifier.cells import BLOCK_CELLS, CellGrid
@@ -147,6 +147,14 @@ class TissueMask:
         return tissue_of_overview(info, read_overview(self._slide), TissueConfig(), info.pixel_size)[0]
 
 
+def find_tissue_blocks(info: SlideInfo, grid: CellGrid, mask: NDArray[np.bool_]) -> NDArray[np.int32]:
+    """Return the blocks with enough tissue, int32 (block, 2); ``mask``: (row, column) of an overview."""
+    size = info.levels[0]
+    place = MapPlacement.from_thumbnail(mask.shape, (size.height, size.width), info.pixel_size)
+    share = tissue_share(grid.blocks.without_margin, mask, place)
+    return np.argwhere(has_enough_tissue(share, MIN_TISSUE)).astype(np.int32)
+
+
 class SlideFeatures:
     """The features of the cells of an open slide; safe to use from several threads.
 
@@ -224,10 +232,7 @@ class SlideFeatures:
     @cached_property
     def tissue_blocks(self) -> NDArray[np.int32]:
         """The blocks that an analysis with default options predicts, int32 (block, 2): those with enough tissue."""
-        size, mask = self.slide.info.levels[0], self._tissue.read()
-        place = MapPlacement.from_thumbnail(mask.shape, (size.height, size.width), self.slide.info.pixel_size)
-        share = tissue_share(self.grid.blocks.without_margin, mask, place)
-        return np.argwhere(has_enough_tissue(share, MIN_TISSUE)).astype(np.int32)
+        return find_tissue_blocks(self.slide.info, self.grid, self._tissue.read())
 
     @property
     def progress(self) -> tuple[int, int]:
@@ -340,7 +345,7 @@ class SlideFeatures:
             stored: Any = self._array[top : top + BLOCK_CELLS, left : left + BLOCK_CELLS]
             return np.asarray(stored)
         except DAMAGE_ERRORS:
-            _chunk_path(self._path, row, column).unlink(missing_ok=True)
+            (self._path / FEATURES / "c" / str(row) / str(column) / "0").unlink(missing_ok=True)
             with self._lock:
                 self._stored[row, column] = False
             return None
@@ -441,10 +446,6 @@ def _create(path: Path, spec: FeatureStoreSpec, grid: CellGrid) -> None:
         dimension_names=("row", "column", "feature"),
     )
     store.wait_until_written()
-
-
-def _chunk_path(path: Path, row: int, column: int) -> Path:
-    return path / FEATURES / "c" / str(row) / str(column) / "0"
 
 
 def list_stored_blocks(path: Path, shape: tuple[int, int]) -> NDArray[np.bool_]:
@@ -559,8 +560,7 @@ def compute_slide_features(slide: Path, folder: Path, source: FeatureSource, run
     """
     with open_slide(slide, read_notes(folder).pixel_size) as opened:
         features = SlideFeatures.open(read_as_rgb(opened, None, "Find similar"), source, folder)
-        if recorded_slide(folder) is None:
-            record_slide(folder, slide, record_name=True)
+        record_new_slide(folder, slide)
         done, blocks = count(1), features.tissue_blocks
         message = f"Computing features of {slide.name}"
         features.compute(blocks, run, lambda block: run.report(Progress(next(done), len(blocks), message)))

@@ -282,8 +282,6 @@ class _SlideTiles:
 
     def write(self, folder: Path, run: RunContext) -> Iterator[_WrittenTile]:
         """Write the tiles of all strokes."""
-        from napari_melanoma.slides.reading.opening import open_slide
-
         source = open_feature_source(self.classifier.source)
         with (
             open_slide(self.training.path, self.training.pixel_size) as slide,

@@ -172,12 +172,13 @@ class PaintedCells:
         same_as_next = np.append((painted[1:] == painted[:-1]).all(axis=1), np.zeros(min(1, len(painted)), bool))
         contested = painted[:-1][same_as_next[:-1] & (labels[1:] != labels[:-1])]
         latest, owner = painted[~same_as_next], index[~same_as_next]
-        kept = [_spread(latest[owner == number]) for number in range(len(ordered))]
-        counts = [len(cells) for cells in kept]
+        by_stroke = np.argsort(owner, kind="stable")
+        owners, starts = np.unique(owner[by_stroke], return_index=True)
+        kept = [_spread(cells) for cells in np.split(latest[by_stroke], starts)[1:]]
         return cls(
-            tuple(stroke for stroke, count in zip(ordered, counts, strict=True) if count),
+            tuple(ordered[number] for number in owners),
             np.concatenate([np.empty((0, 2), np.int32), *kept]),
-            np.repeat(np.arange(np.count_nonzero(counts)), [count for count in counts if count]),
+            np.repeat(np.arange(len(kept)), [len(cells) for cells in kept]),
             _painting_notes(sum(not len(cells) for cells in covered), len(np.unique(contested, axis=0))),
         )
 

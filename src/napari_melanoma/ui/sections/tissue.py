@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 METHODS: dict[TissueMethod, str] = {  # and how each distinguishes tissue from glass
     "auto": "Threshold above the noise of the glass",
     "otsu": "Otsu's threshold on the stain density",
-    "entropy": "Kapur's maximum-entropy threshold",
+    "entropy": "Otsu's threshold on the local entropy",
 }
 SAVE_MS = 1000  # after the last stroke
 FOUND = "{}: tissue detected."
@@ -146,8 +146,9 @@ class TissueSection(SlideSection):
         )
         if is_new:
             self._follow_layer(layer)
-        else:
-            layer.data = labels
+        elif not np.array_equal(layer.data != 0, mask):
+            layer.editable = False  # napari forgets the strokes on the previous tissue, which Ctrl+Z would draw here
+            layer.editable, layer.data = True, labels
         if self._slide.is_shown:
             layer.visible = True
             self._viewer.layers.selection.active = layer

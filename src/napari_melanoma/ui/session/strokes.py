@@ -106,12 +106,11 @@ def _read(location: SlideFolder) -> Stored[PaintState]:
 
 def _write(location: SlideFolder, state: PaintState, stored: Stored[PaintState]) -> Stored[PaintState]:
     from napari_melanoma.core.files import back_up_if_changed, file_stamp
-    from napari_melanoma.slides.result_folder import record_slide, recorded_slide
+    from napari_melanoma.slides.result_folder import record_new_slide
     from napari_melanoma.slides.tissue_classifier.strokes import STROKES, write_strokes
 
     path, unread = location.folder / STROKES, stored.unread
-    if recorded_slide(location.folder) is None:
-        record_slide(location.folder, location.slide, record_name=True)
+    record_new_slide(location.folder, location.slide)
     notes = back_up_if_changed(path, stored.stamp)
     write_strokes(path, state.strokes, state.colors, origin=location.origin, unread=unread, channels=state.channels)
     return Stored(state, file_stamp(path), notes, unread)

@@ -13,6 +13,7 @@ from qtpy.QtCore import QObject, Signal
 
 from napari_melanoma.core.collector import paused_collector
 from napari_melanoma.core.context import RunContext
+from napari_melanoma.core.processes import is_run_alive
 from napari_melanoma.slides.notes import NotesFile, SlideNotes
 from napari_melanoma.slides.reading.slide import SlideInfo
 from napari_melanoma.ui.session.location import SlideResultLocation
@@ -199,12 +200,12 @@ def _is_analyzed(folder: Path) -> bool:
 
 def _find_running_slides(root: Path, run: RunContext) -> list[tuple[Path, Path]]:
     """Return the slides that are being analyzed, with the folders of their results."""
-    from napari_melanoma.core.processes import is_run_alive
     from napari_melanoma.slides.background_runs import read_slide_run_status
+    from napari_melanoma.slides.result_folder import recorded_slide
 
     folders = [path.parent for pattern in RUN_FOLDER_PATTERNS for path in root.glob(f"{pattern}/process.json")]
-    statuses = [read_slide_run_status(folder) for folder in folders if is_run_alive(folder)]
-    return [(status.slide, status.path) for status in statuses if status.slide is not None and status.state.active]
+    running = [folder for folder in folders if is_run_alive(folder) and read_slide_run_status(folder).state.active]
+    return [(slide, folder) for folder in running if (slide := recorded_slide(folder)) is not None]
 
 
 def _launch_analysis(request: SlideAnalysisRequest, run: RunContext) -> LaunchResult:
@@ -212,7 +213,6 @@ def _launch_analysis(request: SlideAnalysisRequest, run: RunContext) -> LaunchRe
 
     In that case, return the difference in words, else an empty text.
     """
-    from napari_melanoma.core.processes import is_run_alive
     from napari_melanoma.slides.background_runs import launch_slide, read_slide_run_status
     from napari_melanoma.slides.lesion_files import back_up_corrected_lesions
     from napari_melanoma.slides.results import describe_difference
@@ -231,14 +231,9 @@ def _launch_analysis(request: SlideAnalysisRequest, run: RunContext) -> LaunchRe
         back_up_corrected_lesions(location.folder)
     if options.tissue_mask is None:
         back_up_corrected_masks((location.slide_folder or location.folder, location.view_folder))
-    _save_fingerprint(location, request.info)
+    file = NotesFile(location.folder)  # the fingerprint identifies the slide from the start of the analysis
+    file.save(replace(file.read(), fingerprint=request.info.fingerprint))
     return request, "", launch_slide(request.info.path, location.out, options, force=request.force)
-
-
-def _save_fingerprint(location: SlideResultLocation, info: SlideInfo) -> None:
-    """Store the fingerprint of the slide in the notes, which identifies the slide from the start of the analysis."""
-    file = NotesFile(location.folder)
-    file.save(replace(file.read(), fingerprint=info.fingerprint))
 
 
 def _save_notes(location: SlideResultLocation) -> str:

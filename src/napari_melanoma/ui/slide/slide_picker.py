@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -336,7 +337,7 @@ def _load_dropped(paths: list[Path], run: RunContext) -> tuple[list[LayerData], 
     photographs: list[Path] = []
     for path in paths:
         if path.is_file() and not is_slide(path):
-            with path.open("rb") as file:
+            with suppress(OSError), path.open("rb") as file:  # opening it as a slide reports the error
                 photographs += [path] if identify_format(file.read(HEAD_BYTES)) else []
     layers, errors = _load_slides([path for path in paths if path not in photographs], run)
     return layers, [*errors, *map(_Photograph, photographs)]
@@ -356,7 +357,7 @@ def _load_slides(paths: list[Path], run: RunContext) -> tuple[list[LayerData], l
             files += find_slides([path]) if path.is_dir() and not is_slide(path) else [path]
         except MelanomaError as error:
             errors.append(error)
-    for path in run.track(files, "Opening"):
+    for path in run.track(list(dict.fromkeys(files)), "Opening"):  # a folder may be passed with a file in it
         try:
             layers += read_slide_layers(path)
         except MelanomaError as error:

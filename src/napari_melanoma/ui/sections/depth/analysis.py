@@ -135,7 +135,7 @@ def _launch_analysis(info: SlideInfo, slide_folder: Path, model: str, run: RunCo
     from napari_melanoma.slides.background_runs import launch_slide, read_slide_run_status
     from napari_melanoma.slides.depth_readings import depth_analysis_folder
     from napari_melanoma.slides.options import SlideOptions
-    from napari_melanoma.slides.result_folder import record_slide, recorded_slide
+    from napari_melanoma.slides.result_folder import record_new_slide
     from napari_melanoma.slides.results import describe_difference
 
     if not model:
@@ -143,8 +143,7 @@ def _launch_analysis(info: SlideInfo, slide_folder: Path, model: str, run: RunCo
     folder = depth_analysis_folder(slide_folder, info.path)
     if is_run_alive(folder) and read_slide_run_status(folder).state.active:
         return folder
-    if recorded_slide(slide_folder) is None:
-        record_slide(slide_folder, info.path, record_name=True)
+    record_new_slide(slide_folder, info.path)
     size = info.pixel_size
     mpp = size.x_um if size is not None and size.source in ("given", "ruler") else None
     options = SlideOptions(model=model, mpp=mpp)

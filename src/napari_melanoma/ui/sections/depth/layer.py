@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from qtpy.QtCore import QObject, QTimer, Signal
 
 from napari_melanoma.core.errors import MelanomaError, ScaleMissing
@@ -318,7 +319,6 @@ def read_line_ends(layer: Shapes, known: Line | None) -> Line | None:
 
 def _create_layer(color: str, size: int, edge_width: float = 1.0, opacity: float = 1.0) -> Shapes:
     """Create an empty layer for lines with labels; ``edge_width``: in pixels of the finest level."""
-    import numpy as np
     from napari.layers import Shapes
 
     return Shapes(
@@ -334,15 +334,11 @@ def _create_layer(color: str, size: int, edge_width: float = 1.0, opacity: float
 
 
 def _add_lines(layer: Shapes, lines: Sequence[Line], width: float, color: str | Sequence[str]) -> None:
-    import numpy as np
-
     layer.add_lines([np.array(line, np.float64) - HALF for line in lines], edge_width=width, edge_color=color)
 
 
 def _set_labels(layer: Shapes, labels: Sequence[str], above: str = "") -> None:
     """Set the labels of the lines; ``above``: line breaks above each."""
-    import numpy as np
-
     shown = [
         f"{above}{offset_label(layer, data, 'line', label)}" for data, label in zip(layer.data, labels, strict=True)
     ]

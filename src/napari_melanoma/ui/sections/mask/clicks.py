@@ -252,7 +252,6 @@ def draw_hypotheses(preview: NDArray[np.uint8], logits: NDArray[np.float32]) -> 
     ``preview``: uint8 (row, column, channel). ``logits``: float32 (hypothesis, side, side), of the whole photograph.
     Returns thumbnails, each uint8 (row, column, channel), at most 128 pixels on a side.
     """
-    import numpy as np
     from PIL import Image
     from scipy import ndimage
 

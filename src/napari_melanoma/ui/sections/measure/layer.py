@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import numpy as np
 from qtpy.QtCore import QTimer
 
+from napari_melanoma.slides.counts import CountedPoint, CountedPoints
+from napari_melanoma.slides.notes import SlideMeasurement, format_measurement, measure_shape
 from napari_melanoma.slides.regions import RegionClass, shape_outline
 from napari_melanoma.ui.viewer import slide_layers
 from napari_melanoma.ui.viewer.annotation_layer import AnnotationLayer
@@ -19,8 +22,6 @@ if TYPE_CHECKING:
 
     from napari.layers import Points, Shapes
 
-    from napari_melanoma.slides.counts import CountedPoints
-    from napari_melanoma.slides.notes import SlideMeasurement
     from napari_melanoma.ui.session.slide import SlideSession
 
 TEXT_SIZE = 14
@@ -56,8 +57,6 @@ class MeasureLayer(AnnotationLayer):
 
     def describe_measures(self) -> list[str]:
         """Return the measurements with their units."""
-        from napari_melanoma.slides.notes import format_measurement
-
         return [format_measurement(measure, self.slide.info.pixel_size) for measure in self.document.value]
 
     @property
@@ -66,7 +65,6 @@ class MeasureLayer(AnnotationLayer):
 
     def create(self) -> Shapes:
         """Return an empty layer."""
-        import numpy as np
         from napari.layers import Shapes
 
         return Shapes(
@@ -91,8 +89,6 @@ class MeasureLayer(AnnotationLayer):
 
     def draw(self, layer: Shapes) -> None:
         """Draw the measurements, unless the layer has them, and label them."""
-        import numpy as np
-
         measures = self.document.value
         if len(layer.data) != len(measures) or read_measures(layer) != measures:
             layer.data = []
@@ -118,8 +114,6 @@ class MeasureLayer(AnnotationLayer):
 
     def _update_labels(self) -> None:
         """Label the shapes, unless one of them is not measured yet."""
-        import numpy as np
-
         layer, labels = self.layer, self.describe_measures()
         if layer is None or len(labels) != len(layer.data):
             return
@@ -173,8 +167,6 @@ class MeasureLayer(AnnotationLayer):
 
 def read_measures(layer: Shapes) -> tuple[SlideMeasurement, ...]:
     """Read the drawn shapes as measurements; shapes without length, area or angle are left out."""
-    from napari_melanoma.slides.notes import SlideMeasurement, measure_shape
-
     measures = []
     for data, shape, kind in zip(layer.data, layer.shape_type, layer.features["kind"], strict=True):
         outline = shape_outline(data[:, -2:], shape)
@@ -197,7 +189,6 @@ class CountLayer(AnnotationLayer):
 
     def create(self) -> Points:
         """Return an empty layer."""
-        import numpy as np
         from napari.layers import Points
 
         return Points(
@@ -211,8 +202,6 @@ class CountLayer(AnnotationLayer):
 
     def draw(self, layer: Points) -> None:
         """Draw the points in the colors of their classes."""
-        import numpy as np
-
         points = self.document.value
         colors = {one.name: one.color for one in load_classes(self.session.services.settings, COUNT_CLASSES)}
         layer.selected_data = set()
@@ -235,8 +224,6 @@ class CountLayer(AnnotationLayer):
 
 
 def _read_points(layer: Points) -> CountedPoints:
-    from napari_melanoma.slides.counts import CountedPoint
-
     names = layer.features["class"] if "class" in layer.features else [""] * len(layer.data)
     return tuple(
         CountedPoint(str(name), (round(float(position[-2]) + HALF, 2), round(float(position[-1]) + HALF, 2)))

@@ -14,7 +14,7 @@ from qtpy.QtWidgets import QApplication, QCheckBox, QHBoxLayout, QWidget
 
 from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.errors import SaveError
-from napari_melanoma.slides.notes import SlideView
+from napari_melanoma.slides.notes import SeenView, SlideView, add_view, read_visited, seen_ratios, write_visited
 from napari_melanoma.ui.session.navigation import get_native_magnification
 from napari_melanoma.ui.viewer.camera import get_extent
 from napari_melanoma.ui.widgets.job import run_job
@@ -84,8 +84,6 @@ class VisitedArea:
         """Save the map now if it has changed: it is small, and the window may be about to close."""
         if self.visited is None or not self._is_changed:
             return
-        from napari_melanoma.slides.notes import write_visited
-
         self._is_changed = False
         try:
             write_visited(self._path, self.visited)
@@ -100,8 +98,6 @@ class VisitedArea:
         """Add a settled view to the map if the area is shown and napari is the active program."""
         if self.visited is None or not self.is_shown or QApplication.activeWindow() is None:
             return
-        from napari_melanoma.slides.notes import SeenView, add_view
-
         viewer, slide = self._services.viewer, self._slide
         width = float(viewer.canvas.size[1]) * self._services.pixel_ratio
         seen = SeenView((view.row, view.column), get_extent(viewer), slide.pixel_um, slide.angle, width)
@@ -149,10 +145,6 @@ def draw_visited(visited: NDArray[np.uint8], native: float) -> QImage:
 
     ``visited``: uint8 (row, column). ``native``: magnification at which one pixel of the slide fills one screen pixel.
     """
-    import numpy as np
-
-    from napari_melanoma.slides.notes import seen_ratios
-
     magnification = seen_ratios(visited) * native
     alpha = np.zeros(visited.shape, np.uint8)
     for start, opacity in OPACITIES:
@@ -164,6 +156,4 @@ def draw_visited(visited: NDArray[np.uint8], native: float) -> QImage:
 
 
 def _read_visited(path: Path, size: tuple[int, int], run: RunContext) -> NDArray[np.uint8]:
-    from napari_melanoma.slides.notes import read_visited
-
     return read_visited(path, size)

@@ -15,6 +15,7 @@ from qtpy.QtGui import QIcon, QImage, QKeyEvent, QPixmap
 from qtpy.QtWidgets import QGridLayout, QSizePolicy, QToolButton, QWidget
 
 from napari_melanoma.core.context import PartContext, RunContext
+from napari_melanoma.core.errors import InputError, MelanomaError
 from napari_melanoma.core.formatting import format_count, format_names
 from napari_melanoma.core.geometry import Box
 from napari_melanoma.core.polygons import Point
@@ -146,6 +147,8 @@ def find_suggestions(
 
     features, classifier = stores.get(slide, fit.choice.source), fit.classifier
     values = features.read(cells)
+    known = np.isfinite(values).all(axis=1)  # the map may still be that of other features
+    cells, values = cells[known], values[known]
     run.check()
     probability = classifier.predict(values)
     painted = PaintedCells.of_slide(slide.strokes, features.grid).cells
@@ -163,8 +166,6 @@ def find_suggestions(
 
 def read_thumbnail(slide: Slide, center: Point, side: int, run: RunContext) -> QImage | None:
     """Read the surroundings of a cell; None if they cannot be read."""
-    from napari_melanoma.core.errors import MelanomaError
-
     run.check()
     top, left = (round(at - side / 2) for at in center)
     try:
@@ -238,7 +239,6 @@ def search_folder(request: SimilarRequest, stores: FeatureCache, run: RunContext
 
 def _list_other_slides(path: Path, known: Mapping[Path, Path], run: RunContext) -> list[Path]:
     """List the slides in the folder of a slide that are not open."""
-    from napari_melanoma.core.errors import InputError
     from napari_melanoma.slides.tissue_classifier.feature_store import list_folder_slides
 
     # A DICOM slide is listed as the folder of its files, but opened as one of them.
@@ -253,7 +253,6 @@ def _read_thumbnails(
     displayed: Slide, cells: Sequence[SimilarCell], stores: Sequence[StoredFeatures], run: RunContext
 ) -> tuple[ShownCell, ...]:
     """Read the thumbnails of cells, opening each slide once; ``displayed``: the slide that is open."""
-    from napari_melanoma.core.errors import MelanomaError
     from napari_melanoma.slides.reading.opening import open_slide
 
     images: dict[SimilarCell, QImage | None] = {}
@@ -278,7 +277,6 @@ def _read_thumbnails(
 
 def compute_missing(slides: Sequence[Path], root: Path, request: SimilarRequest, run: RunContext) -> list[str]:
     """Compute the features of slides as those of a request; return why some could not be computed."""
-    from napari_melanoma.core.errors import MelanomaError
     from napari_melanoma.slides.result_folder import slide_folder
     from napari_melanoma.slides.tissue_classifier.feature_store import compute_slide_features
 

@@ -160,18 +160,19 @@ class StrokesLayer:
     def show(self, state: PaintState) -> None:
         """Show strokes in the colors of their classes."""
         colors = state.colors
-        wanted = [(stroke, colors.get(stroke.class_name, DEFAULT_COLOR)) for stroke in state.strokes]
+        wanted = {stroke.id: (stroke, colors.get(stroke.class_name, DEFAULT_COLOR)) for stroke in state.strokes}
         if wanted:
             self.prepare()
         if (layer := self.layer) is None:
             return
-        outdated = {index for index, shown in enumerate(self._shown) if shown not in wanted}
+        outdated = {index for index, shown in enumerate(self._shown) if wanted.get(shown[0].id) != shown}
         if outdated:
             layer.selected_data = outdated
             layer.remove_selected()
             self._shown = [shown for index, shown in enumerate(self._shown) if index not in outdated]
-        for item in wanted:
-            if item not in self._shown:
+        known = {stroke.id for stroke, _ in self._shown}
+        for name, item in wanted.items():
+            if name not in known:
                 count = len(layer.data)
                 add_stroke_shapes(layer, *item, self._cell_px)
                 self._shown += [item] * (len(layer.data) - count)

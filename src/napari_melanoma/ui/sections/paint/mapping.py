@@ -28,6 +28,7 @@ from napari_melanoma.slides.tissue_classifier.classifier import (
     TissueClassifier,
     compute_painted,
     join_painted,
+    merge_colors,
 )
 from napari_melanoma.slides.tissue_classifier.feature_sources import FeatureSource, open_feature_source
 from napari_melanoma.slides.tissue_classifier.feature_store import BlockCache, SlideFeatures, TissueMask
@@ -139,8 +140,6 @@ class Assessment:
 
     def make_classifier(self, slides: Sequence[PaintedSlideFile]) -> TissueClassifier:
         """Return the classifier that ``fit_tissue_classifier`` would fit on the same strokes of slides."""
-        from napari_melanoma.slides.tissue_classifier.classifier import TissueClassifier, merge_colors
-
         classifier = TissueClassifier.fit(self.source, self.cells, self.chosen)
         return replace(classifier, candidates=self.candidates, colors=merge_colors(slides))
 

@@ -41,8 +41,6 @@ TIPS = {
 
 def list_painted_slides(session: SlideSession) -> tuple[PaintedSlideFile, ...]:
     """Return the brightfield slides displayed so far that have strokes."""
-    from napari_melanoma.slides.tissue_classifier.classifier import PaintedSlideFile
-
     painted = ((one.slide.info, one.painted.value, one.folder) for one in list_paintable(session))
     return tuple(
         PaintedSlideFile(info.path, state.strokes, folder, state.colors, info.pixel_size)

@@ -20,8 +20,8 @@ from napari_melanoma.models.bundle import BundleInfo
 from napari_melanoma.slides.plan import check_slide
 from napari_melanoma.slides.reading.slide import SlideInfo
 from napari_melanoma.slides.tissue_classifier.cells import CELL_UM, CellGrid
-from napari_melanoma.slides.tissue_classifier.classifier import PaintedSlideFile
-from napari_melanoma.slides.tissue_classifier.strokes import Stroke, StrokeKind
+from napari_melanoma.slides.tissue_classifier.classifier import PaintedSlideFile, TissueFitOptions
+from napari_melanoma.slides.tissue_classifier.strokes import Stroke, StrokeKind, cells_of_stroke
 from napari_melanoma.ui.sections.base import SlideSection
 from napari_melanoma.ui.sections.paint import saving
 from napari_melanoma.ui.sections.paint.cell_lists import (
@@ -293,8 +293,6 @@ class PaintSection(SlideSection):
 
     def _add_stroke(self, class_name: str, kind: StrokeKind, points: Sequence[Point], radius_px: float = 0.0) -> None:
         """Add a stroke with the name of the reader and the time."""
-        from napari_melanoma.slides.tissue_classifier.strokes import Stroke
-
         rounded = tuple((round(row, 2), round(column, 2)) for row, column in points)
         date, reader = datetime.now(UTC).isoformat(timespec="seconds"), self.session.services.reader
         stroke = Stroke(uuid4().hex, class_name, kind, rounded, round(radius_px, 2), reader, date)
@@ -302,8 +300,6 @@ class PaintSection(SlideSection):
 
     def _find_stroke(self, drawn: DrawnPath) -> Stroke | None:
         """Return the latest stroke below the start of a path; None if there is none."""
-        from napari_melanoma.slides.tissue_classifier.strokes import cells_of_stroke
-
         grid = self.map.grid
         cell = grid.cell_of(drawn.points[0])
         strokes = reversed(self.session.painted.value.strokes)
@@ -390,8 +386,6 @@ class PaintSection(SlideSection):
 
     def _save(self, slides: tuple[PaintedSlideFile, ...], name: str, roles: dict[str, str]) -> None:
         """Save a model with the features and the kind of classifier of the map that is shown."""
-        from napari_melanoma.slides.tissue_classifier.classifier import TissueFitOptions
-
         choice = self.loop.choice if self.loop.fit is None else self.loop.fit.choice
         options = TissueFitOptions.model_validate(
             {"sources": (choice.source,), "kinds": (choice.kind,), "roles": roles}

@@ -55,7 +55,6 @@ class DrawnPath(NamedTuple):
 
 def simplify_path(drawn: DrawnPath, grid: CellGrid) -> tuple[StrokeKind, list[Point], float]:
     """Return kind, points and radius of the stroke of a path, without points that make no difference on the screen."""
-    import numpy as np
     import shapely
 
     points, kind = drawn.points, _STROKE_KINDS[drawn.tool]
@@ -100,7 +99,6 @@ def draw_outline(
     points: list[Point], placement: MapPlacement, shape: tuple[int, int], width: float
 ) -> NDArray[np.uint8]:
     """Draw an open outline with its corners as labels, uint8 (row, column); ``width``: of the line, in its pixels."""
-    import numpy as np
     from PIL import Image, ImageDraw
 
     picture = Image.new("L", (shape[1], shape[0]))
@@ -250,8 +248,6 @@ class StrokeTool(PixelTool):
 
     def _cover_view(self) -> None:
         """Show an empty layer over the view, about one of its pixels for each pixel of the screen."""
-        import numpy as np
-
         layer, slide = self.layer, self._slide
         if layer is None or slide is None or self._is_pressed:
             return
@@ -320,8 +316,6 @@ class StrokeTool(PixelTool):
             self._set_corners([*corners, *points])
 
     def _emit(self, placement: MapPlacement, points: list[Point]) -> None:
-        import numpy as np
-
         step = placement.step_x
         radius = 0.5 * max(1, round(self._find_width(placement))) * step
         self.drawn.emit(DrawnPath(self._tool, np.array(points, np.float64), radius, step))

@@ -13,6 +13,7 @@ from qtpy.QtCore import QObject, Signal
 
 from napari_melanoma.core.geometry import MapPlacement
 from napari_melanoma.core.polygons import Polygon, as_ring
+from napari_melanoma.slides import region_operations
 from napari_melanoma.slides.outlines import OutlineClick
 from napari_melanoma.slides.regions import (
     RegionClass,
@@ -165,8 +166,6 @@ class RegionCanvas(AnnotationLayer):
 
     def read(self, layer: Shapes) -> None:
         """Apply the changes of the shapes; a line splits regions, an outline of the hole tool is cut out of them."""
-        from napari_melanoma.slides import region_operations
-
         ids, regions = self.session.selected_regions.value, self.session.regions
         if self.tool == "split":
             line = self._find_line(layer)
@@ -265,10 +264,8 @@ class RegionCanvas(AnnotationLayer):
         self._draw(lambda regions: ((*regions, new), (new,)))
 
     def _on_refining_click(self, click: OutlineClick) -> None:
-        from napari_melanoma.slides.region_operations import refine_region
-
         ids = self.session.selected_regions.value
-        self.session.regions.apply_slow(lambda regions: refine_region(regions, ids, click))
+        self.session.regions.apply_slow(lambda regions: region_operations.refine_region(regions, ids, click))
 
     def _draw(self, draw: Callable[[Regions], tuple[Regions, Regions]], snap_distance: float | None = None) -> None:
         """Apply a function that returns all regions and those that were drawn, which are snapped to their neighbors.
@@ -283,9 +280,7 @@ class RegionCanvas(AnnotationLayer):
             edited, drawn = draw(regions)
             if not drawn or not settings.get(SNAP_SETTING, False):
                 return edited
-            from napari_melanoma.slides.region_operations import snap_regions
-
-            return snap_regions(edited, {one.id for one in drawn}, distance, self.slide.pixel_um)
+            return region_operations.snap_regions(edited, {one.id for one in drawn}, distance, self.slide.pixel_um)
 
         document.apply(edit)
         new = [one.id for one in document.value if one.id not in previous]

@@ -11,7 +11,7 @@ from qtpy.QtGui import QKeyEvent
 from qtpy.QtWidgets import QDialog, QDialogButtonBox, QLabel, QLineEdit, QVBoxLayout
 
 from napari_melanoma.core.context import RunContext
-from napari_melanoma.core.errors import ConfigError
+from napari_melanoma.core.errors import ConfigError, InputError
 from napari_melanoma.core.formatting import format_count
 from napari_melanoma.core.paths import expand_user
 from napari_melanoma.slides.tile_sets import TileDataOptions, TileReport
@@ -37,8 +37,6 @@ class TileDataDialog(QDialog):
     options_accepted = Signal(object, object)  # Path of the folder, TileDataOptions
 
     def __init__(self, services: SessionServices, root: Path) -> None:
-        from napari_melanoma.slides.tile_sets import TileDataOptions
-
         super().__init__(services.window)
         self._settings = services.settings
         named(self, "tile_data_dialog", "Make a data set of tiles").setWindowTitle("Make a data set of tiles")
@@ -86,8 +84,6 @@ class TileDataDialog(QDialog):
         )
 
     def _on_make(self) -> None:
-        from napari_melanoma.slides.tile_sets import TileDataOptions
-
         try:
             options = TileDataOptions.parse(self.form.values(), "the form")
         except ConfigError as error:
@@ -139,8 +135,6 @@ def create_data_set(services: SessionServices, root: Path, out: Path, options: T
 
 def _parse_options(values: dict[str, object]) -> TileDataOptions:
     """Return the stored options; the defaults if this version cannot read them."""
-    from napari_melanoma.slides.tile_sets import TileDataOptions
-
     try:
         return TileDataOptions.parse(dict(values), "the settings")
     except ConfigError:
@@ -158,7 +152,6 @@ def _find_unused_folder(folder: Path) -> Path:
 
 def _create_tile_data(root: Path, out: Path, options: TileDataOptions, run: RunContext) -> TileReport:
     """Cut tiles from all annotated slides below a folder."""
-    from napari_melanoma.core.errors import InputError
     from napari_melanoma.slides.regions import find_annotated_slides
     from napari_melanoma.slides.tile_sets import make_tile_data
 

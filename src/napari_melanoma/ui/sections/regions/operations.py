@@ -9,6 +9,7 @@ from functools import partial
 from napari_melanoma.core.errors import MelanomaError
 from napari_melanoma.core.formatting import format_count
 from napari_melanoma.core.geometry import PixelSize
+from napari_melanoma.slides import region_operations
 from napari_melanoma.slides.regions import Regions, is_locked, set_locked
 from napari_melanoma.ui.session.annotations import select_regions
 from napari_melanoma.ui.session.document import Shared
@@ -76,8 +77,6 @@ def run_operation(session: SlideSession, name: str, distance_um: float) -> None:
 
 def _make_edit(session: SlideSession, name: str, distance_um: float) -> Callable[..., Regions]:
     """Return the function of an operation."""
-    from napari_melanoma.slides import region_operations
-
     slide = session.slide
     if name == "lock":
         return partial(set_locked, locked=not are_locked(session.regions.value, session.selected_regions.value))
@@ -108,16 +107,15 @@ def copy_regions(session: SlideSession) -> None:
 
 def paste_regions(session: SlideSession) -> None:
     """Paste the copied regions at the center of the view; on another slide, in the same size in micrometers."""
-    from napari_melanoma.slides.region_operations import pixel_ratio, place_copies, sign_copies
-
     slide, services, copied = session.slide, session.services, session.sessions.part(RegionMemory).copied.value
     if not copied.regions:
         return
     center = get_visible_region(services.viewer, slide).center
     try:
         is_same = copied.identity == slide.identity
-        ratio = (1.0, 1.0) if is_same else pixel_ratio(copied.pixel_size, slide.info.pixel_size)
-        pasted = sign_copies(place_copies(copied.regions, ratio, center, slide.size), services.reader)
+        ratio = (1.0, 1.0) if is_same else region_operations.pixel_ratio(copied.pixel_size, slide.info.pixel_size)
+        placed = region_operations.place_copies(copied.regions, ratio, center, slide.size)
+        pasted = region_operations.sign_copies(placed, services.reader)
     except MelanomaError as error:
         show_failure(services.status, error)
         return

@@ -93,6 +93,7 @@ class Comparison(QObject):
 
     def align(self, _: bool = False) -> None:
         """Shift the second slide so that the centers of both views are the same position."""
+        self._cancel_registration()
         first, second = (get_camera(viewer).center[-2:] for viewer in (self._viewer, self._model))
         shift = np.eye(3)
         shift[:2, 2] = np.subtract(first, second)
@@ -113,6 +114,7 @@ class Comparison(QObject):
 
     def reset(self, _: bool = False) -> None:
         """Discard the alignment, including the saved one, and show the second slide with its own rotation."""
+        self._cancel_registration()
         self._end_landmarks()
         self._set_alignment(self._find_unaligned(), "")
         self._save()
@@ -122,11 +124,17 @@ class Comparison(QObject):
         if not on:
             self._end_landmarks()
             return
+        self._cancel_registration()
         self.is_linked = False  # each view is moved to a structure by itself
         pictures = (self._slide.layers[0], self._model.layers[0])
         self.landmarks = Landmarks((self._viewer, self._model), pictures, self._on_landmarks)
         self.alignment = LANDMARKS.format(0)
         self.changed.emit()
+
+    def _cancel_registration(self) -> None:
+        """Cancel a running registration, whose result would replace what the user does now."""
+        cancel_jobs(self)
+        self._is_registering = False
 
     def _on_first_camera(self, event: object = None) -> None:
         """Move the second view with the first."""
