@@ -353,6 +353,15 @@ def test_a_scale_is_kept_in_the_case_until_it_is_cleared_and_given_to_open_photo
     assert read_result(five.case.find_image("I2").current.path)["modality"] == "macroscopic"
 
 
+def test_a_photograph_is_opened_with_the_type_that_is_stated_in_the_case(five):
+    five.dock.controller.amend(set_image(five.case, "I1", modality="macroscopic"))
+    five.opens("I1")
+    five.waits()
+    session = five.dock.images.connected_dock.picker.session
+    assert photographs.get_modality(session.image) == "macroscopic"
+    assert read_result(five.case.find_image("I1").current.path)["modality"] == "macroscopic"
+
+
 def test_of_several_opened_images_only_those_that_are_shown_are_analyzed(five):
     five.picks("I1", "I2", "I3", "I4")
     five.clicks("primary")

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +19,7 @@ from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.errors import DamagedImage, InputError, MelanomaError
 from napari_melanoma.core.geometry import PixelSize
 from napari_melanoma.core.provenance import array_fingerprint
+from napari_melanoma.io.formats import Modality
 from napari_melanoma.ui.case.controller import CaseController, CaseSettings
 from napari_melanoma.ui.case.tree import CaseTree
 from napari_melanoma.ui.lesion.dock import LesionDock, LesionDockLink, read_photograph_layers
@@ -268,8 +269,11 @@ class CaseImages(LesionDockLink):
             self._open_next()
             return
         image = self._find(path)
-        for data, attributes, layer_type in layers if image is not None else ():
-            self.viewer.add_layer(Layer.create(data, attributes, layer_type))
+        if image is not None:
+            for data, attributes, layer_type in layers:
+                if image.modality in get_args(Modality):
+                    attributes["metadata"][METADATA_KEY]["modality"] = image.modality  # the file may state another type
+                self.viewer.add_layer(Layer.create(data, attributes, layer_type))
         layer = self.find_image(path)
         self._queue.remove(path)
         if layer is not None and image is not None:
