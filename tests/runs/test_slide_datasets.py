@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import shutil
 from pathlib import Path
 
 import pytest
@@ -96,6 +97,14 @@ def test_a_table_that_does_not_fit(
     with pytest.raises(DataSetError, match=message):
         make_slide_dataset(slides, table, tmp_path / "out", run=RunContext())
     assert not (tmp_path / "out").exists()
+
+
+def test_slides_of_the_same_name_in_two_folders_are_refused(slides: list[Path], tmp_path: Path) -> None:
+    (tmp_path / "other").mkdir()
+    twin = shutil.copy(slides[0], tmp_path / "other" / slides[0].name)
+    table = write_table(tmp_path / "patients.csv", ROWS, HEADER)
+    with pytest.raises(DataSetError, match="several slides have the same name"):
+        make_slide_dataset([*slides, twin], table, tmp_path / "out", run=RunContext())
 
 
 def test_only_the_ending_of_a_file_is_not_part_of_the_name(tmp_path: Path) -> None:

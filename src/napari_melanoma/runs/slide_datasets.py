@@ -84,10 +84,15 @@ def make_slide_dataset(
     Raises
     ------
     DataSetError
-        The table has no column with slides, or none of the slides is in it.
+        The table has no column with slides, none of the slides is in it, or several slides have the same name.
     """
     rows, notes = read_patient_table(table)
     by_name = {slide_name(path): path for path in slides}
+    if same := [f"{name} ({by_name[name]})" for name, count in Counter(map(slide_name, slides)).items() if count > 1]:
+        raise DataSetError(
+            f"several slides have the same name, and the table names a slide without its folder: {format_names(same)}. "
+            "Rename them, or make a data set of each folder."
+        )
     matched = {name: path for name, path in by_name.items() if name in rows}
     if not matched:
         raise DataSetError(

@@ -427,6 +427,9 @@ def test_invalid_values_are_reported_and_valid_steps_undone_and_redone(five):
     five.chooses("patient_sex", "female")
     assert five.dock.findChild(QLineEdit, "patient_age").text() == "430"
     assert five.fault("patient_age")
+    five.types("patient_age", "1,000")  # some mean a thousand
+    assert five.fault("patient_age")
+    assert five.case.patient.age is None
     five.types("patient_age", "54,5")
     assert (five.fault("patient_age"), five.case.patient.age) == ("", 54.5)
     # Steps are undone and redone.

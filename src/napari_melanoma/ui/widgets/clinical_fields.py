@@ -14,6 +14,7 @@ from qtpy.QtWidgets import QCalendarWidget, QGridLayout, QLineEdit, QMenu, QSize
 from napari_melanoma.data.table_schema import Column, check_value, find_column
 from napari_melanoma.data.taxonomy import UNKNOWN, load_taxonomy
 from napari_melanoma.ui.widgets.editors import NoWheelComboBox
+from napari_melanoma.ui.widgets.number_box import with_decimal_point
 from napari_melanoma.ui.widgets.style import WrappedLabel, named, quiet_label, tool_button
 
 if TYPE_CHECKING:
@@ -128,7 +129,7 @@ class CaseField(QWidget):
         if self.column == DAY_COLUMN:
             return parse_day(text) or text
         is_empty = self.column.kind == "number" and text.lower() in ("", "?", "-", UNKNOWN)
-        return "" if is_empty else (text.replace(",", ".") if self.column.kind == "number" else text)
+        return "" if is_empty else (with_decimal_point(text) if self.column.kind == "number" else text)
 
     @property
     def fault(self) -> str:

@@ -27,6 +27,7 @@ from napari_melanoma.depth.synoptic import SOURCE_NAMES, SynopticAnswer, Synopti
 from napari_melanoma.depth.synoptic_fields import ANSWERED, CANNOT, FIELDS, FIELDS_BY_NAME, OTHER, SynopticField
 from napari_melanoma.depth.t_category import round_measured_thickness
 from napari_melanoma.ui.widgets.editors import NoWheelComboBox
+from napari_melanoma.ui.widgets.number_box import with_decimal_point
 from napari_melanoma.ui.widgets.settings import DebounceTimer
 from napari_melanoma.ui.widgets.style import (
     HEIGHT_EVENTS,
@@ -349,7 +350,7 @@ class FindingEditor(QWidget):
         if text.lower() in self.field.absent:
             return SynopticAnswer(state=text.lower())
         try:
-            number = float(text.removesuffix(self.field.unit).replace(",", "."))
+            number = float(with_decimal_point(text.removesuffix(self.field.unit)))
         except ValueError:
             return None
         if not 0 <= number <= self.field.most or (self.field.is_integer and not number.is_integer()):

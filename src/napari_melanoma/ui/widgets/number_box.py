@@ -185,11 +185,10 @@ def _show_points(box: QDoubleSpinBox) -> None:
     box.setLocale(locale)
 
 
-def _parse_decimal(text: str) -> float:
-    """Return a number with a decimal point or comma; raise ValueError for ``1,000``, which some mean as a thousand."""
-    if re.fullmatch(r"[+-]?[1-9]\d{0,2}(,\d{3})+", text.strip()):
-        raise ValueError(f"expected a decimal point, found {text!r}")
-    return float(text.replace(",", "."))
+def with_decimal_point(text: str) -> str:
+    """Return a number with a decimal point; ``1,000``, which some mean as a thousand, stays as it is: no number."""
+    is_thousand = re.fullmatch(r"[+-]?[1-9]\d{0,2}(,\d{3})+", text.strip())
+    return text if is_thousand else text.replace(",", ".")
 
 
 class NumberBox(QAbstractSpinBox):
@@ -210,7 +209,7 @@ class NumberBox(QAbstractSpinBox):
     def value(self) -> Number | None:
         """The number; None if the text is not a number or is not allowed."""
         try:
-            value = int(self.text()) if self._is_integer else _parse_decimal(self.text())
+            value = int(self.text()) if self._is_integer else float(with_decimal_point(self.text()))
         except ValueError:
             return None
         return value if self._bounds.contains(value) else None
