@@ -15,7 +15,6 @@ from napari_melanoma.core.errors import DamagedImage, UnreadableImage
 from napari_melanoma.core.files import check_name, open_regular
 from napari_melanoma.core.formatting import format_repr
 from napari_melanoma.core.geometry import PixelSize
-from napari_melanoma.io import dicom, pillow_images, tiff
 from napari_melanoma.io.formats import (
     DAMAGE_ERRORS,
     HEAD_BYTES,
@@ -125,6 +124,8 @@ def find_damage(path: Path) -> str | None:
                 return _decode(file, accept_damaged=True).damage
             if kind is None:
                 return None
+            from napari_melanoma.io import pillow_images
+
             return pillow_images.read_checked(file, kind)[1]
     except (UnreadableImage, *DAMAGE_ERRORS):
         return None
@@ -177,9 +178,13 @@ def is_stored_upright(path: Path) -> bool:
             kind = identify_format(file.read(HEAD_BYTES))
             file.seek(0)
             if kind == "TIFF":
+                from napari_melanoma.io import tiff
+
                 return tiff.read_orientation(file) == UPRIGHT
             if kind is None or kind == "DICOM":
                 return True
+            from napari_melanoma.io import pillow_images
+
             return pillow_images.read_orientation(file, kind) == UPRIGHT
     except DAMAGE_ERRORS:
         return True
@@ -198,9 +203,15 @@ def count_pixels(path: Path) -> int:
 def _read_size(file: IO[bytes], kind: Format) -> tuple[int, int]:
     """Read width and height of an open file."""
     if kind == "TIFF":
+        from napari_melanoma.io import tiff
+
         return tiff.stored_size(file)
     if kind == "DICOM":
+        from napari_melanoma.io import dicom
+
         return dicom.stored_size(file)
+    from napari_melanoma.io import pillow_images
+
     return pillow_images.stored_size(file, kind)
 
 
@@ -224,9 +235,15 @@ def _decode(file: IO[bytes], accept_damaged: bool) -> DecodedPhotograph:
         raise unknown_content_error(head)
     try:
         if kind == "TIFF":
+            from napari_melanoma.io import tiff
+
             return tiff.decode(file, accept_damaged)
         if kind == "DICOM":
+            from napari_melanoma.io import dicom
+
             return dicom.decode(file, accept_damaged)
+        from napari_melanoma.io import pillow_images
+
         return pillow_images.decode(file, kind, accept_damaged)
     except DAMAGE_ERRORS as error:
         reason = shorten(str(error), width=200, placeholder=" ...")
