@@ -290,8 +290,10 @@ def compare_training(bench: Bench, programs: Sequence[str]) -> Iterator[Row]:
     tested = bench.folder / "tested"
     minutes, limit = options.minutes, 3 * options.minutes + 30
     own = partial(bench.run, OWN, "own_training", limit, data=str(data), images=str(tested), minutes=minutes)
-    starts = {"ImageNet weights here, random weights there, as is the default of each": "imagenet"}
-    starts |= {"random weights in both": "none"}
+    starts = {
+        "ImageNet weights here, random weights there, as is the default of each": "imagenet",
+        "random weights in both": "none",
+    }
     inputs: Found = {"raw": str(raw), "images": str(raw / NNUNET_NAME / "imagesTs"), "minutes": minutes}
     peer = partial(bench.run, name, "nnunet_training", limit, **inputs, threads=options.threads)
     try:

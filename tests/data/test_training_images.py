@@ -123,9 +123,9 @@ def test_patients_of_published_data_are_recognized_everywhere(tmp_path: Path) ->
 def test_many_patients_are_looked_up_in_a_long_list() -> None:
     samples = [Sample(f"x{n}", Path(), None, f"clinic/P{n}", "", "clinic") for n in range(20_000)]
     numbers = np.arange(20_000, dtype=np.uint64)
-    started = time.perf_counter()
+    started = time.process_time()
     assert not find_trained_groups(samples, TrainingImages(groups={PUBLIC: numbers})).any()
-    assert time.perf_counter() - started < 3
+    assert time.process_time() - started < 3
 
 
 def test_two_lists_become_one(tmp_path: Path) -> None:

@@ -48,7 +48,7 @@ def describe_other_version(provenance: Mapping[str, object]) -> str:
     from napari_melanoma import __version__
 
     version = provenance.get("version")
-    if provenance.get("program") != "napari-melanoma" or version == __version__:
+    if provenance.get("program") != "napari-melanoma" or version in (None, __version__):
         return ""
     return f"It was written by version {version} of napari-melanoma; this is version {__version__}."
 

@@ -172,9 +172,8 @@ def find_close_pairs(
             run.check()
             bits = np.bitwise_count(low[rows, None] ^ other_low[columns])
             bits += np.bitwise_count(high[rows, None] ^ other_high[columns])
-            row, column = np.divmod(
-                np.flatnonzero(bits <= radius), len(columns)
-            )  # faster than nonzero in two dimensions
+            close = np.flatnonzero(bits <= radius)  # faster than nonzero in two dimensions
+            row, column = np.divmod(close, len(columns))
             first, second = rows[row], columns[column]
             # Pairs with an equal earlier band were found there
             is_new = ~(codes[first, :band] == others[second, :band]).any(1)

@@ -88,7 +88,8 @@ def make_slide_dataset(
     """
     rows, notes = read_patient_table(table)
     by_name = {slide_name(path): path for path in slides}
-    if same := [f"{name} ({by_name[name]})" for name, count in Counter(map(slide_name, slides)).items() if count > 1]:
+    counts = Counter(map(slide_name, {*slides}))
+    if same := [f"{name} ({path})" for name, path in by_name.items() if counts[name] > 1]:
         raise DataSetError(
             f"several slides have the same name, and the table names a slide without its folder: {format_names(same)}. "
             "Rename them, or make a data set of each folder."
