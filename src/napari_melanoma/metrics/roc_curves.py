@@ -317,7 +317,9 @@ def average_by_patient(
     classes_of_patients, row = np.unique(2 * index + positive, return_inverse=True)
     counts = np.bincount(row).astype(np.float64)
     summed = np.zeros((len(classes_of_patients), values.shape[1]))
-    np.add.at(summed, row, values)
+    # From the smallest value up: in the order of the images, a sum and with it a tie would depend on that order.
+    order = np.argsort(values, axis=0)
+    np.add.at(summed, (row[order], np.arange(values.shape[1])), np.take_along_axis(values, order, axis=0))
     return summed / counts[:, None], classes_of_patients % 2 == 1, names[classes_of_patients // 2]
 
 
