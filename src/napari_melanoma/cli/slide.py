@@ -268,7 +268,7 @@ def fit_tissue(
     )
     from napari_melanoma.slides.tissue_classifier.feature_sources import is_published, remember_encoder
 
-    roles = {name: class_name for class_name, _, name in (text.partition("=") for text in role or ())}
+    roles = dict(_split_role(text) for text in role or ())
     values: dict[str, Any] = {**options, **({"kinds": kinds} if kinds else {}), "roles": roles}
     chosen = TissueFitOptions.parse(values, "the command line")
     paths = find_slides(slides)
@@ -292,6 +292,14 @@ def fit_tissue(
     found: dict[str, Any] = {"out": str(out), "name": bundle.name, "classes": list(classifier.classes)}
     found["roles"] = dict(classifier.roles)
     current.finish(text, **found, **_validation_values(best), advice=best.advice)
+
+
+def _split_role(text: str) -> tuple[str, str]:
+    """Split ``ROLE=CLASS``; the class may be empty."""
+    role, equals, name = (part.strip() for part in text.partition("="))
+    if not equals:
+        raise ConfigError(f"--role is '{text}'; expected ROLE=CLASS, such as tumor=Metastasis.")
+    return role, name
 
 
 def _describe_validation(validation: Validation) -> str:
