@@ -101,7 +101,14 @@ def _rename(text: str, names: Mapping[str, str]) -> str:
 def _read(path: Path, rename: Mapping[str, str]) -> Any:
     match path.suffix.lower():
         case ".json" | ".geojson":
-            return normalize(json.loads(path.read_text(encoding="utf-8")), rename)
+            return normalize(_name_images(json.loads(path.read_text(encoding="utf-8"))), rename)
+        case ".parquet":
+            from pyarrow import parquet
+
+            return normalize(
+                [{key: repr(value) for key, value in row.items()} for row in parquet.read_table(path).to_pylist()],
+                rename,
+            )
         case ".jsonl":
             return normalize([json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()], rename)
         case ".csv" | ".tsv":
@@ -116,6 +123,16 @@ def _read(path: Path, rename: Mapping[str, str]) -> Any:
             return path.suffix  # their values are those of the tables beside them
         case _:
             return path.read_bytes()
+
+
+def _name_images(content: Any) -> Any:
+    """Replace the numbers of images in a COCO file, which are counted, by the names of their files."""
+    if not isinstance(content, dict) or not {"images", "annotations"} <= content.keys():
+        return content
+    names = {one["id"]: one["file_name"] for one in content["images"]}
+    images = [{**one, "id": one["file_name"]} for one in content["images"]]
+    annotations = [{**one, "image_id": names[one["image_id"]], "id": ""} for one in content["annotations"]]
+    return {**content, "images": images, "annotations": annotations}
 
 
 def _number(text: str | None) -> Any:

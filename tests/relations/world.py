@@ -29,7 +29,10 @@ def draw_photograph(number: int, scale: int = 1) -> tuple[np.ndarray, np.ndarray
     radius = np.hypot(rows - 46 - number % 5, columns - 60 - number % 7)
     mask = radius < 20 + number % 9 + 3 * np.sin((3 + number % 3) * angle + number)
     color = np.array([(70, 45, 40), (130, 90, 70), (110, 80, 45)][number % 3])
-    rgb = np.where(mask[..., None], color, (222, 180, 165)) + random.normal(0, 5, (*PHOTOGRAPH_PX, 3))
+    # Shades that differ from image to image: otherwise the search for duplicates takes them for the same image.
+    shades = np.kron(random.normal(0, 12, (4, 4)), np.ones((PHOTOGRAPH_PX[0] // 4, PHOTOGRAPH_PX[1] // 4)))
+    rgb = np.where(mask[..., None], color, (222, 180, 165)) + shades[..., None]
+    rgb += random.normal(0, 5, (*PHOTOGRAPH_PX, 3))
     rgb = rgb.clip(0, 255).astype(np.uint8)
     return tuple(np.repeat(np.repeat(one, scale, axis=0), scale, axis=1) for one in (rgb, mask))
 
@@ -43,7 +46,7 @@ def write_photographs(folder: Path, count: int, first: int = 0) -> list[Path]:
     return paths
 
 
-def make_rows(count: int) -> list[dict[str, Any]]:
+def make_rows(count: int, first: int = 0) -> list[dict[str, Any]]:
     """Rows of a table: two photographs of each patient, every fifth row without a patient but with a lesion."""
     return [
         {
@@ -58,17 +61,17 @@ def make_rows(count: int) -> list[dict[str, Any]]:
             "mpp_x": 50,
             "mpp_y": 50,
         }
-        for number in range(count)
+        for number in range(first, first + count)
     ]
 
 
-def write_dataset(folder: Path, count: int = 12, **changes: Any) -> Path:
-    """Write a data set of photographs with masks."""
-    write_photographs(folder / "images", count)
+def write_dataset(folder: Path, count: int = 12, first: int = 0, **changes: Any) -> Path:
+    """Write a data set of photographs with masks; ``changes``: values of all rows."""
+    write_photographs(folder / "images", count, first)
     (folder / "masks").mkdir()
-    for number in range(count):
+    for number in range(first, first + count):
         Image.fromarray(draw_photograph(number)[1]).convert("L").save(folder / f"masks/x{number:02}.png")
-    write_table(folder / "dataset.csv", [{**row, **changes} for row in make_rows(count)])
+    write_table(folder / "dataset.csv", [{**row, **changes} for row in make_rows(count, first)])
     return folder
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections import Counter
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from functools import lru_cache
 from pathlib import Path
 
@@ -34,6 +34,11 @@ def format_names(names: Collection[object], max_names: int = MAX_NAMED) -> str:
     """List the first of several names: ``a, b, c and 4 more``."""
     first = ", ".join(str(name) for name in list(names)[:max_names])
     return f"{first} and {len(names) - max_names:,} more" if len(names) > max_names else first
+
+
+def rank_counts(counts: Mapping[str, int]) -> dict[str, int]:
+    """Order counts from the largest, equal counts by their names: ``Counter.most_common`` keeps the order of rows."""
+    return dict(sorted(counts.items(), key=lambda item: (-item[1], item[0])))
 
 
 def count_digits(value: float, limit: float, least: int = 2, most: int = 6) -> int:

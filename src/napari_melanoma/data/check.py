@@ -13,7 +13,7 @@ import numpy as np
 
 from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.errors import DataSetError, UnreadableImage
-from napari_melanoma.core.formatting import format_names
+from napari_melanoma.core.formatting import format_names, rank_counts
 from napari_melanoma.core.provenance import array_fingerprint
 from napari_melanoma.data.corrections import HISTORY_FILE, ChangeLog
 from napari_melanoma.data.dataset import (
@@ -146,8 +146,8 @@ class TableChecker:
         return DataCheck(
             rows=report.rows,
             groups=len(self._leaks.splits),
-            splits=dict(self._splits.most_common()),
-            diagnoses=dict(self._diagnoses.most_common()),
+            splits=rank_counts(self._splits),
+            diagnoses=rank_counts(self._diagnoses),
             faults=[*faults, *self._list_faults(report)],
             notes=list(self._list_notes(report, has_optional_columns)),
         )
@@ -230,7 +230,7 @@ def check_data(folder: Path, *, run: RunContext) -> DataCheck:
         images=of_table.rows - len(without_image),
         masks=sum(sample.mask is not None for sample in samples),
         usable=len(select_trainable(samples)),
-        reviews=dict(Counter(sample.review or NO_REVIEW for sample in samples).most_common()),
+        reviews=rank_counts(Counter(sample.review or NO_REVIEW for sample in samples)),
         shorter_side_px=tuple(int(side) for side in min_median_max([min(shape) for shape in shapes])),
         longer_side_px=tuple(int(side) for side in min_median_max([max(shape) for shape in shapes])),
         lesion_percent=min_median_max(

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.errors import DataSetError
-from napari_melanoma.core.formatting import format_count
+from napari_melanoma.core.formatting import format_count, rank_counts
 from napari_melanoma.core.parsing import read_json
 from napari_melanoma.data.dataset import DatasetEntry, check_dataset_names, get_group_id, iter_entries
 from napari_melanoma.data.harmonize import Harmonizer
@@ -157,9 +157,9 @@ def describe_rows(
         ),
         groups=len(splits),
         largest_group=max(Counter(row.group for row in rows).values()),
-        counts={name: dict(Counter(row[name] for row in values if row.get(name)).most_common()) for name in COUNTED},
+        counts={name: rank_counts(Counter(row[name] for row in values if row.get(name))) for name in COUNTED},
         missing={column: sum(column not in row for row in values) for column in DESCRIBED},
-        by_split={split: dict(counts.most_common()) for split, counts in sorted(by_split.items())},
+        by_split={split: rank_counts(counts) for split, counts in sorted(by_split.items())},
         age=min_median_max([float(row["age"]) for row in values if row.get("age")]),
         megapixels=min_median_max([width * height / 1e6 for width, height in filter(None, sizes)]),
         in_two_splits=tuple(sorted(group for group, names in splits.items() if len(names - {""}) > 1)),

@@ -18,7 +18,7 @@ from napari_melanoma.core.config import Config
 from napari_melanoma.core.context import Progress, RunContext
 from napari_melanoma.core.errors import UnreadableImage
 from napari_melanoma.core.files import atomic_file, write_json
-from napari_melanoma.core.formatting import format_count
+from napari_melanoma.core.formatting import format_count, rank_counts
 from napari_melanoma.data.dataset import Sample
 from napari_melanoma.data.dataset_report import (
     ALL_FEATURES,
@@ -104,7 +104,9 @@ def draw_shares(counts: Mapping[str, Mapping[str, int]], path: Path) -> None:
     totals = Counter[str]()
     for counts_of_bar in counts.values():
         totals.update(counts_of_bar)
-    words = sorted((word for word in totals if word), key=lambda word: (word if word.isdigit() else "", -totals[word]))
+    words = sorted(
+        (word for word in totals if word), key=lambda word: (word if word.isdigit() else "", -totals[word], word)
+    )
     listed = words[:MAX_WORDS] if len(words) > MAX_WORDS + 1 else words
     figure = _new_figure(0.9 + 0.4 * len(counts) + 0.28 * ((len(listed) + 4) // 4))
     axes = figure.subplots()
@@ -462,7 +464,7 @@ def _counts_table(title: str, bars: dict[str, Counter[str]]) -> ReportTable:
     words = Counter[str]()
     for counts in bars.values():
         words.update(counts)
-    ordered = [word for word, _ in words.most_common() if word] + [""] * ("" in words)
+    ordered = [*filter(None, rank_counts(words)), *[""] * ("" in words)]
     rows = tuple((word or "unknown", *(str(counts.get(word, 0)) for counts in bars.values())) for word in ordered)
     return ReportTable(title, ("", *bars), rows)
 

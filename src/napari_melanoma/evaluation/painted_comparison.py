@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Self
 import numpy as np
 
 from napari_melanoma.core.errors import RunError
-from napari_melanoma.core.formatting import format_count
+from napari_melanoma.core.formatting import format_count, rank_counts
 from napari_melanoma.core.paths import expand_user
 from napari_melanoma.core.provenance import collect_provenance
 from napari_melanoma.evaluation.comparison import DECIDES, Advice, ComparedModel, Comparison
@@ -239,7 +239,7 @@ class MapDifference:
                 share = len(others) / len(own)
                 classes.append(ClassDifference(name, len(own), share, _most_frequent(others["network"])))
         places = []
-        for image, cells in Counter(different["image_id"]).most_common(MAX_PLACES):
+        for image, cells in [*rank_counts(Counter(different["image_id"])).items()][:MAX_PLACES]:
             own = different[different["image_id"] == image]
             centers = own[["center_row_px", "center_column_px"]].to_numpy()
             middle = np.square(centers - centers.mean(axis=0)).sum(axis=1).argmin()
@@ -270,5 +270,4 @@ class MapDifference:
 
 
 def _most_frequent(values: Iterable[str]) -> str:
-    counts = Counter(values).most_common(1)
-    return counts[0][0] if counts else ""
+    return next(iter(rank_counts(Counter(values))), "")

@@ -31,7 +31,7 @@ from napari_melanoma.core.config import Config
 from napari_melanoma.core.context import Cancelled, Progress, RunContext, StageLimit, map_ahead, usable_cores
 from napari_melanoma.core.errors import DataSetError, InputError, SaveError
 from napari_melanoma.core.files import write_json
-from napari_melanoma.core.formatting import format_count
+from napari_melanoma.core.formatting import format_count, rank_counts
 from napari_melanoma.core.parsing import parse_error_reason, read_json
 from napari_melanoma.core.provenance import collect_provenance
 from napari_melanoma.data.dataset import Sample, check_dataset_names, read_dataset, select_for_split
@@ -568,7 +568,7 @@ def _value_order(word: str) -> tuple[bool, int, str]:
 def combine_rare_values(values: Iterable[str]) -> NDArray[np.str_]:
     """Replace all but the 12 most frequent values by ``others``; str (image,)."""
     words = list(values)
-    frequent = {word for word, _ in Counter(words).most_common(MAX_VALUES)}
+    frequent = set([*rank_counts(Counter(words))][:MAX_VALUES])
     return np.array([word if word in frequent else OTHERS for word in words])
 
 
