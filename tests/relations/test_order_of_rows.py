@@ -68,7 +68,7 @@ def test_every_command_is_a_subject() -> None:
 @pytest.fixture(scope="module")
 def single(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A data set in which nothing is known of patients and lesions: each image is a group."""
-    return world.write_dataset(tmp_path_factory.mktemp("single") / "dataset", 24, patient_id="", lesion_id="")
+    return world.write_dataset(tmp_path_factory.mktemp("single") / "dataset", patient_id="", lesion_id="")
 
 
 def observe(call: Callable[..., str], dataset: Path, folder: Path, *words: str) -> dict[str, Any]:
@@ -80,7 +80,7 @@ def observe(call: Callable[..., str], dataset: Path, folder: Path, *words: str) 
     if "out" in words:
         (folder / "out").rmdir()
     lines = [json.loads(line) for line in call(*words, "--json", at=folder).splitlines()]
-    printed = [line for line in lines if line.get("kind") != "progress"]
+    printed = [line for line in lines if line.get("event") != "progress"]
     files = read_outputs(folder / "out") if (folder / "out").exists() else {}
     rows = {row["image_id"]: normalize(row) for row in read_table(folder / "dataset/dataset.csv")}
     return {"printed": normalize(printed), "files": files, "rows": rows}

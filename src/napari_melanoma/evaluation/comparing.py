@@ -750,7 +750,10 @@ def _draw_largest_changes(
     sides = []
     for change in (new["JA"] - old["JA"], old["JA"] - new["JA"]):
         side = []
-        for index in change[change >= MIN_CHANGE].sort_values(ascending=False, kind="stable").index[:MAX_PICTURES]:
+        ranked = new.assign(change=change)[change >= MIN_CHANGE].sort_values(
+            ["change", "image_id"], ascending=[False, True]
+        )
+        for index in ranked.index[:MAX_PICTURES]:
             run.check()
             sample, path = old["sample"][index], None
             try:

@@ -315,7 +315,7 @@ class MaskTask(EvaluationTask[MaskContent, tuple[LesionPrediction, ...], Evaluat
 
 def choose_cases(rows: DataFrame) -> dict[str, list[Sample]]:
     """Return the images with the best, median and worst Dice index, each image once."""
-    by_dice = rows.sort_values("DI", kind="stable")["sample"].tolist()
+    by_dice = rows.sort_values(["DI", "image_id"])["sample"].tolist()
     count = min(CASES_PER_GROUP, max(1, len(by_dice) // 3))
     start = max(count, (len(by_dice) - count) // 2)
     best = by_dice[max(len(by_dice) - count, start + count) :][::-1]

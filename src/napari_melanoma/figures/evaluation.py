@@ -235,7 +235,7 @@ def plot_changes(images: Sequence[tuple[str, float, float]], intervals: Mapping[
     scatter.plot([0, 1], [0, 1], color=LINE_GRAY, linewidth=0.8)
     markers = "os^Dv*"
     for number, name in enumerate(intervals):
-        pairs = np.array([(old, new) for domain, old, new in images if domain == name])
+        pairs = np.array(sorted((old, new) for domain, old, new in images if domain == name))
         scatter.plot(
             *pairs.T, markers[number % len(markers)], color=(BLUE, ORANGE)[number % 2], alpha=0.6, ms=4, label=name
         )
