@@ -128,9 +128,14 @@ def list_functions() -> dict[str, Callable[..., Any]]:
 
 # Their arguments of these names are numbers, images or draws.
 OF_OTHERS = (
-    "adjust_to_prevalence", "bootstrap_interval", "count_class_pairs", "describe_intervals", "few_groups_factor", "jaccard_by_threshold",
+    "adjust_to_prevalence",
+    "bootstrap_interval",
+    "count_class_pairs",
+    "describe_intervals",
+    "few_groups_factor",
+    "jaccard_by_threshold",
     "mean_entropy",
-)  # fmt: skip
+)
 FUNCTIONS = list_functions()
 
 

@@ -750,9 +750,7 @@ def _draw_largest_changes(
     sides = []
     for change in (new["JA"] - old["JA"], old["JA"] - new["JA"]):
         side = []
-        ranked = new.assign(change=change)[change >= MIN_CHANGE].sort_values(
-            ["change", "image_id"], ascending=[False, True]
-        )
+        ranked = new.assign(change=-change)[change >= MIN_CHANGE].sort_values(["change", "image_id"])
         for index in ranked.index[:MAX_PICTURES]:
             run.check()
             sample, path = old["sample"][index], None
