@@ -19,7 +19,7 @@ from napari_melanoma.cli import app
 # Times, durations, and the identity of a process or file, which differ between any two runs.
 VARYING = re.compile(
     r"(^|_)(created|created_on|date|time|times|seconds|elapsed|started|finished|written|duration|host|pid|uid|command|"
-    r"path|folder|out|provenance|version|speed|per_second|memory|rss|inode|mtime|modified|stamp|environment)(_|$)"
+    r"path|folder|out|provenance|version|speed|per_second|memory|message|rss|inode|mtime|modified|stamp|environment)(_|$)"
 )
 DIGITS = 9  # significant ones of numbers that are compared: sums in another order differ in the last ones
 
@@ -72,9 +72,10 @@ def read_outputs(folder: Path, rename: Mapping[str, str] | None = None) -> dict[
     """
     found = {}
     for path in sorted(folder.rglob("*")):
-        if path.is_file() and not any(part.endswith(".zarr") for part in path.relative_to(folder).parts):
-            name = _rename(path.relative_to(folder).as_posix(), rename or {})
-            found[name] = _read(path, rename or {})
+        parts = path.relative_to(folder).parts
+        hidden = any(part.startswith(".") for part in parts)  # locks, and the key of pseudonyms
+        if path.is_file() and not hidden and not any(part.endswith(".zarr") for part in parts):
+            found[_rename("/".join(parts), rename or {})] = _read(path, rename or {})
     return found
 
 

@@ -22,19 +22,21 @@ DIAGNOSES = ("melanoma", "nevus", "seborrheic keratosis")
 
 
 def draw_photograph(number: int, scale: int = 1) -> tuple[np.ndarray, np.ndarray]:
-    """Return a dark blob on skin, uint8 (row, column, channel), and its mask; each number is another one."""
+    """Return a dark blob on skin, uint8 (row, column, channel), and its mask; each number is another one.
+
+    ``scale``: pixels of the image for each pixel of the smallest one, along rows and columns.
+    """
     random = np.random.default_rng(number)
-    rows, columns = (np.indices(PHOTOGRAPH_PX).astype(float)[axis] for axis in (0, 1))
+    rows, columns = (np.indices((PHOTOGRAPH_PX[0] * scale, PHOTOGRAPH_PX[1] * scale)) + 0.5) / scale
     angle = np.arctan2(rows - 46 - number % 5, columns - 60 - number % 7)
     radius = np.hypot(rows - 46 - number % 5, columns - 60 - number % 7)
     mask = radius < 20 + number % 9 + 3 * np.sin((3 + number % 3) * angle + number)
     color = np.array([(70, 45, 40), (130, 90, 70), (110, 80, 45)][number % 3])
     # Shades that differ from image to image: otherwise the search for duplicates takes them for the same image.
-    shades = np.kron(random.normal(0, 12, (4, 4)), np.ones((PHOTOGRAPH_PX[0] // 4, PHOTOGRAPH_PX[1] // 4)))
+    shades = np.kron(random.normal(0, 12, (4, 4)), np.ones((mask.shape[0] // 4, mask.shape[1] // 4)))
     rgb = np.where(mask[..., None], color, (222, 180, 165)) + shades[..., None]
-    rgb += random.normal(0, 5, (*PHOTOGRAPH_PX, 3))
-    rgb = rgb.clip(0, 255).astype(np.uint8)
-    return tuple(np.repeat(np.repeat(one, scale, axis=0), scale, axis=1) for one in (rgb, mask))
+    rgb += random.normal(0, 5, (*mask.shape, 3))
+    return rgb.clip(0, 255).astype(np.uint8), mask
 
 
 def write_photographs(folder: Path, count: int, first: int = 0) -> list[Path]:
@@ -125,6 +127,25 @@ def write_strokes(path: Path, seed: int = 0) -> Path:
         }
         for name, of_class in lines.items()
         for line in of_class
+    ]
+    path.write_text(json.dumps({"type": "FeatureCollection", "features": features}), encoding="utf-8")
+    return path
+
+
+def write_regions(path: Path, seed: int = 0) -> Path:
+    """Write areas of two classes of a slide as QuPath exports them."""
+    shift = 16 * seed
+    areas = {"Tumor": (128, 96 + shift, 320, 352 + shift), "Dermis": (0, 0, 120, 500)}
+    features = [
+        {
+            "type": "Feature",
+            "geometry": {
+                "type": "Polygon",
+                "coordinates": [[[left, top], [right, top], [right, bottom], [left, bottom], [left, top]]],
+            },
+            "properties": {"objectType": "annotation", "classification": {"name": name}},
+        }
+        for name, (left, top, right, bottom) in areas.items()
     ]
     path.write_text(json.dumps({"type": "FeatureCollection", "features": features}), encoding="utf-8")
     return path
