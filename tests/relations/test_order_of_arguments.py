@@ -10,7 +10,7 @@ import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import pytest
 import world
@@ -149,8 +149,8 @@ def test_the_order_of_arguments_changes_no_result(
             placed[placed.index("TINY")] = str(request.getfixturevalue("tiny_bundle").path)
         names = {str(folder): ""}
         output = call(*placed, "--json", at=folder)
-        printed: Any = [json.loads(line) for line in output.splitlines()]
-        printed = normalize([line for line in printed if line.get("event") not in ("progress", "image", "slide")], names)
+        lines = [json.loads(line) for line in output.splitlines()]
+        printed = normalize([line for line in lines if line.get("event") not in ("progress", "image", "slide")], names)
         found.append((printed, read_outputs(folder / "out", names) if (folder / "out").exists() else {}))
     assert found[1][1] == found[0][1]
     assert found[1][0] == found[0][0]
