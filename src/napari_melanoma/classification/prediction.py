@@ -12,6 +12,7 @@ from pydantic import Field
 from napari_melanoma.core.config import Config
 from napari_melanoma.core.formatting import count_digits, format_count
 from napari_melanoma.core.prediction_config import AgeGroup, OperatingPoint, SetRule
+from napari_melanoma.core.renamed_keys import rename_keys
 from napari_melanoma.core.validity import NOTICE, Validity, ValidityInputs, read_validity
 
 Method = Literal["cam", "occlusion", "grad_cam", "integrated_gradients"]
@@ -257,6 +258,7 @@ class ClassPrediction:
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> Self:
         """Create a prediction from the values of ``to_json``."""
+        values = rename_keys("prediction", values)
         fields = {name: values[name] for name in cls.__dataclass_fields__}
         group = fields["age_group"]
         point, interval, novelty = fields["operating_point"], fields["interval"], fields["novelty"]

@@ -18,12 +18,14 @@ from pydantic import (
     ValidationInfo,
     field_validator,
     model_serializer,
+    model_validator,
 )
 from pydantic.fields import FieldInfo
 
 from napari_melanoma.core.errors import ConfigError, ConfigFault, MalformedFile
 from napari_melanoma.core.files import write_text
 from napari_melanoma.core.parsing import parse_toml, read_toml_table, shorten
+from napari_melanoma.core.renamed_keys import RENAMED, rename_keys
 
 if TYPE_CHECKING:
     from pydantic_core import CoreSchema, ErrorDetails
@@ -43,6 +45,11 @@ class Config(BaseModel):
 
     # Validators are built when they are first used, which saves some milliseconds when a dock opens.
     model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True, defer_build=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _rename_earlier_keys(cls, values: object) -> object:
+        return rename_keys(cls.__name__, values) if cls.__name__ in RENAMED and isinstance(values, dict) else values
 
     @field_validator("*", mode="before")
     @classmethod

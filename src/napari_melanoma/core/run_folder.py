@@ -27,6 +27,7 @@ from napari_melanoma.core.files import (
 )
 from napari_melanoma.core.locks import heartbeat, hold_lock, is_locked
 from napari_melanoma.core.parsing import parse_json, read_json
+from napari_melanoma.core.renamed_keys import rename_keys
 
 __all__ = ["RunEventReader", "RunState", "read_last_events", "run_state"]
 
@@ -152,7 +153,7 @@ class RunFolder:
         metrics = []
         for row in rows:
             with suppress(TypeError, ValueError):
-                values = {name: float(value) for name, value in row.items()}
+                values = {name: float(value) for name, value in rename_keys("metrics", row).items()}
                 if math.isfinite(values.get("epoch", 0.0)):
                     metrics.append(values)
         return metrics
@@ -482,7 +483,7 @@ def _parse_events(lines: bytes) -> list[dict[str, Any]]:
         except ValueError:
             continue
         if isinstance(event, dict) and isinstance(event.get("kind"), str):
-            events.append(event)
+            events.append(rename_keys("event", event))
     return events
 
 

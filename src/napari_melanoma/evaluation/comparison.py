@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Self
 from napari_melanoma.core.errors import InputError
 from napari_melanoma.core.files import write_json
 from napari_melanoma.core.parsing import parse_error_reason, read_json
+from napari_melanoma.core.renamed_keys import rename_keys
 from napari_melanoma.metrics.metric_table import metric_label
 from napari_melanoma.metrics.statistics import Estimate
 
@@ -156,7 +157,7 @@ class Comparison:
     def read(cls, folder: Path) -> Self:
         """Read a comparison from its folder."""
         try:
-            values = read_json(folder / COMPARISON)
+            values = rename_keys("comparison", read_json(folder / COMPARISON))
             return cls(
                 old=_read_model(values["old"]),
                 new=_read_model(values["new"]),

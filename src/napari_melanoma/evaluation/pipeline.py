@@ -34,6 +34,7 @@ from napari_melanoma.core.files import write_json
 from napari_melanoma.core.formatting import format_count, rank_counts
 from napari_melanoma.core.parsing import parse_error_reason, read_json
 from napari_melanoma.core.provenance import collect_provenance
+from napari_melanoma.core.renamed_keys import rename_keys
 from napari_melanoma.data.dataset import Sample, check_dataset_names, read_dataset, select_for_split
 from napari_melanoma.data.partial_results import PartialResults, remove_partial_results, stamp_files
 from napari_melanoma.data.table_schema import VAL
@@ -602,7 +603,7 @@ def is_evaluation(folder: Path) -> bool:
 def read_evaluation(folder: Path) -> EvaluatedModel:
     """Read a stored evaluation of masks or of a classifier; paths of files are not among its values."""
     try:
-        about, rows = read_json(folder / METRICS_FILE), read_table(folder / TABLE)
+        about, rows = rename_keys("evaluation", read_json(folder / METRICS_FILE)), read_table(folder / TABLE)
         classes, positive = tuple(about.get("classes", ())), about.get("positive", "")
         if classes and not positive:
             raise InputError(

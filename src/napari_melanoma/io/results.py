@@ -18,6 +18,7 @@ from napari_melanoma.core.errors import InputError, UnreadableImage
 from napari_melanoma.core.files import atomic_file, open_regular
 from napari_melanoma.core.geometry import Box
 from napari_melanoma.core.parsing import read_object_or_empty
+from napari_melanoma.core.renamed_keys import rename_keys
 from napari_melanoma.io.formats import DAMAGE_ERRORS, HEAD_BYTES, Format, identify_format
 from napari_melanoma.io.pillow_images import open_undamaged, read_opaque_values
 
@@ -202,7 +203,7 @@ def _format_number(value: float) -> str:
 
 def read_risk_prediction(path: Path) -> dict[str, Any]:
     """Read a risk prediction (``risk.json``); empty if it does not exist or cannot be read."""
-    return read_object_or_empty(path)
+    return rename_keys("risk", read_object_or_empty(path))
 
 
 def read_slide_result(folder: Path) -> dict[str, Any]:

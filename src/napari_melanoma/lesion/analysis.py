@@ -29,6 +29,7 @@ from napari_melanoma.core.files import (
 from napari_melanoma.core.geometry import Box
 from napari_melanoma.core.parsing import read_object_or_empty
 from napari_melanoma.core.provenance import add_backends, array_fingerprint, collect_provenance
+from napari_melanoma.core.renamed_keys import rename_keys
 from napari_melanoma.core.validity import NOTICE, TRAINED_ON_IT, Validity, ValidityInputs
 from napari_melanoma.imaging.masks import (
     Roi,
@@ -606,6 +607,7 @@ def prediction_cells(prediction: Mapping[str, Any] | None) -> dict[str, object]:
         return {}
     probabilities = dict(zip(prediction["classes"], prediction["probabilities"], strict=True))
     positive, point = prediction["positive"], prediction["operating_point"]
+    point = point and rename_keys("OperatingPoint", point)
     columns, bounds = probability_columns(probabilities), bound_columns(positive, probabilities)
     used = {part["field"]: part["value"] for part in prediction["contributions"]} | dict.fromkeys(prediction["missing"])
     return {

@@ -18,6 +18,7 @@ from napari_melanoma.core.csv_files import CsvError, CsvWriter, read_csv_dicts
 from napari_melanoma.core.errors import BundleError, RunError
 from napari_melanoma.core.files import write_text
 from napari_melanoma.core.parsing import parse_error_reason
+from napari_melanoma.core.renamed_keys import rename_keys
 from napari_melanoma.core.run_folder import RunFolder
 from napari_melanoma.data.dataset import Key, Sample
 from napari_melanoma.data.splits import TrainingSplit, split_fold, split_samples
@@ -103,6 +104,7 @@ def data_fingerprint(rows: Iterable[DataRow]) -> str:
 
 
 def _row(cells: dict[str, str]) -> DataRow:
+    cells = rename_keys("run_data", cells)
     part = cells["part"]
     if part not in PARTS:
         raise ValueError(f"unknown part '{part}'")
