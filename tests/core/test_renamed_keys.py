@@ -1,4 +1,4 @@
-"""Files of earlier versions are read with the names of this one; whole files of them are in ``tests/relations/past``."""
+"""Files of earlier versions are read with the names of this one; ``tests/relations/past`` has whole files of them."""
 
 from __future__ import annotations
 
