@@ -250,6 +250,8 @@ class BatchPipeline:
             photograph = read_photograph(target.path)
             if pixel_um is not None:
                 photograph = replace(photograph, pixel_size=PixelSize(pixel_um, pixel_um, "given"))
+            if self._classifier and (size := self._classifier.patient_table.pixel_size(target.path.stem)):
+                photograph = replace(photograph, pixel_size=size)
             if self._options.modality is not None:
                 photograph = replace(photograph, modality=self._options.modality)
             config = self._model.info.config

@@ -89,6 +89,9 @@ class BatchClassifier:
 
     def matches(self, stored: Mapping[str, Any]) -> bool:
         """Whether a stored result has the current prediction, or needs none because it contains no lesion."""
+        size, scale = self.patient_table.pixel_size(str(stored.get("image"))), stored.get("pixel_size_um") or {}
+        if size is not None and (scale.get("y"), scale.get("x")) != (size.y_um, size.x_um):
+            return False
         recognized = stored.get("looks_like")
         modality = recognized and select_modality(ModalityEstimate(**recognized), stored.get("modality"))
         bundle = select_classifier(self.bundles, modality)

@@ -11,6 +11,7 @@ from napari_melanoma.core.files import compose_name
 from napari_melanoma.io.tables import iterate_rows
 
 if TYPE_CHECKING:
+    from napari_melanoma.core.geometry import PixelSize
     from napari_melanoma.data.harmonize import HarmonizeReport
 
 KEY_COLUMN = "image_id"
@@ -45,6 +46,12 @@ class PatientTable:
         """Return the known clinical metadata of a photograph by column."""
         row = self._rows.get(compose_name(image), {})
         return self._common | {name: value for name, value in row.items() if name != KEY_COLUMN and value}
+
+    def pixel_size(self, image: str) -> PixelSize | None:
+        """Return the scale that the table states for a photograph (``mpp_y``, ``mpp_x``); None if it states none."""
+        from napari_melanoma.data.dataset import read_pixel_size
+
+        return read_pixel_size(self.patient_data(image))
 
 
 def _index_by_image(rows: list[PatientData], table: Path) -> dict[str, PatientData]:
