@@ -24,8 +24,8 @@ class BatchOptions(Config):
     pixel_size_um: float | None = Field(
         None,
         gt=0,
-        description="micrometers per pixel, for measurements in mm; by default as stated by the table (mpp_x, mpp_y) or "
-        "each file",
+        description="micrometers per pixel, for measurements in mm; by default as stated by the table (mpp_x, mpp_y) "
+        "or each file",
     )
     modality: Modality | None = Field(
         None, description="type of the photographs; by default as stated by the table or each file, else recognized"
