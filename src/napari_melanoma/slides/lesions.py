@@ -102,7 +102,7 @@ class LesionMaps:
     ``presence``: float (row, column), probability of a lesion; NaN where unknown. ``malignancy``: float (row, column),
     probability that a lesion is malignant; by default ``presence``. ``tissue``: float (row, column), share of tissue in
     each cell; by default 1 where the probability is known. ``label``: class of all lesions; if empty, each is
-    classified as malignant or benign. ``slide_end``: the last cells may extend beyond it.
+    classified as malignant or benign. ``slide_end``: the last cells may extend beyond it, as ``end`` of ``SlideMaps``.
     """
 
     presence: NDArray[np.float32]
@@ -246,7 +246,8 @@ def measure_region(
     share = _score(malignant[mask], weight[mask], config.score)
     peak = np.unravel_index(np.where(mask & np.isfinite(malignant), malignant, -1.0).argmax(), mask.shape)
     placement = replace(place, top=place.top + region.top * place.step_y, left=place.left + region.left * place.step_x)
-    seed = placement.to_slide((peak[0] + 0.5, peak[1] + 0.5))
+    corners = np.minimum(placement.to_slide([peak, np.add(peak, 1)]), maps.slide_end or math.inf)
+    seed = corners.mean(axis=0)
     um, cells = place.cell_um, ClippedCells.clip(mask, placement, maps.slide_end)
     height, width = cells.box
     return SlideLesion(
@@ -387,7 +388,7 @@ def extend_past_slide_end(
 
     def extended(ring: Ring) -> Ring:
         vertices = as_array(ring)
-        return as_ring(np.where(vertices >= end, map_end, vertices))
+        return as_ring(np.where((vertices >= end) & (vertices < map_end), map_end, vertices))
 
     return Polygon(extended(polygon.outer), tuple(extended(hole) for hole in polygon.holes))
 

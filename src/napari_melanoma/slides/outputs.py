@@ -28,12 +28,13 @@ from napari_melanoma.slides.lesions import (
 )
 from napari_melanoma.slides.maps import SlideMaps, stitched_maps, tile_maps
 from napari_melanoma.slides.options import SlideOptions
-from napari_melanoma.slides.plan import AnalysisPlan, grid_to_json
+from napari_melanoma.slides.plan import AnalysisPlan
 from napari_melanoma.slides.reading.slide import SlideInfo
 from napari_melanoma.slides.results import MIN_REGION_CELLS, default_target, measure_class_areas, outline_classes
 from napari_melanoma.slides.scores import SlideScoreConfig, score_slide
 from napari_melanoma.slides.slide_prediction import attention_map
 from napari_melanoma.slides.tile_models import TileModelInfo
+from napari_melanoma.slides.tiling import grid_to_json
 
 SCORE_METHODS: tuple[Literal["mean", "maximum", "top_k"], ...] = ("mean", "maximum", "top_k")
 
@@ -137,9 +138,9 @@ def _lesion_maps(maps: SlideMaps, analysis: SlideAnalysis, target: str) -> Lesio
     share = analysis.plan.tissue_share_of_tiles
     # All cells of a stitched map that have a value count as tissue.
     tissue = share if share.shape == maps.probability.shape[1:] else None
-    is_dense, end = analysis.model.kind == "dense", analysis.result.spec.size
+    is_dense, classes = analysis.model.kind == "dense", analysis.model.classes
     return build_lesion_maps(
-        maps.probability, maps.placement, analysis.model.classes, target, is_dense=is_dense, tissue=tissue, end=end
+        maps.probability, maps.placement, classes, target, is_dense=is_dense, tissue=tissue, end=maps.end
     )
 
 
