@@ -125,3 +125,7 @@ def test_boxes_of_another_grid_are_refused(analyze: Analyze) -> None:
     spec = SlideResult.open(analyze().folder).spec.model_dump(mode="json")
     with pytest.raises(ConfigError, match=r"boxes of 16 x 16 tiles, expected 15 x 16"):
         SlideResultSpec.parse({**spec, "rows": 15}, "the store")
+
+
+def test_no_tiles_have_no_boxes() -> None:
+    assert TileBoxes(tops=(0,), lefts=(0,), height=1, width=1).select([]).shape == (0, 4)

@@ -61,7 +61,7 @@ class TileBoxes(Config):
 
         ``tiles``: int (tile, 2), row and column. Returns float64 (tile, 4): top, left, height and width.
         """
-        rows, columns = np.reshape(np.asarray(tiles), (-1, 2)).T
+        rows, columns = np.asarray(tiles, np.intp).reshape(-1, 2).T
         tops, lefts = np.asarray(self.tops)[rows], np.asarray(self.lefts)[columns]
         return np.column_stack([tops, lefts, np.full_like(tops, self.height), np.full_like(lefts, self.width)])
 
