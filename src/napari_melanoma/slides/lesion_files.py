@@ -20,6 +20,7 @@ from napari_melanoma.core.formatting import format_count
 from napari_melanoma.core.geometry import Box, MapPlacement
 from napari_melanoma.core.locks import hold_lock
 from napari_melanoma.core.validity import Validity, read_validity
+from napari_melanoma.data.class_names import BENIGN, MALIGNANT, read_class_name
 from napari_melanoma.io.dicom_codes import LESION
 from napari_melanoma.io.dicom_report import FINDING, is_dicom_report, read_measurement_report
 from napari_melanoma.io.geojson import (
@@ -50,9 +51,6 @@ MEASUREMENTS = tuple(name for name in LESION_COLUMNS if name not in ("index", "l
 BACKUP_NAME = "lesions-kept-{}"
 LOCK, LOCK_TIMEOUT_S = ".lesions.lock", 20.0
 
-# Words in class names of other programs; the default set of QuPath has 'Tumor'.
-BENIGN = ("benign", "naevus", "nevus", "naevi", "nevi")
-MALIGNANT = ("malignant", "melanoma", "tumor", "tumour", "metastasis", "invasive")
 LESION_NAME = re.compile(r"lesion (\d{1,5})")
 
 
@@ -299,7 +297,10 @@ def _read_reported_lesions(path: Path, slide: Path) -> GeoJsonContent:
 def replace_lesions(
     lesions: Sequence[SlideLesion], outlines: Sequence[Annotation], maps: LesionMaps, config: LesionConfig
 ) -> tuple[SlideLesion, ...]:
-    """Replace the lesions of a slide by imported outlines; unchanged lesions keep their measurements."""
+    """Replace the lesions of a slide by imported outlines; unchanged lesions keep their measurements.
+
+    Names of classes are read by ``class_to_label``; where they are unknown, the class is predicted.
+    """
     unchanged = {(lesion.index, lesion.label, lesion.polygons): lesion for lesion in lesions}
     numbers = [_imported_number(outline) for outline in outlines]
     next_index = max([0, *(number for number in numbers if number), *(lesion.index for lesion in lesions)]) + 1
@@ -310,7 +311,7 @@ def replace_lesions(
         if not number or number in used:
             number, next_index = next_index, next_index + 1
         used.add(number)
-        label = class_to_label(outline.class_name)
+        label = _imported_label(outline)
         replaced.append(
             unchanged.get((number, outline.class_name, outline.polygons))
             or measure_drawn_lesion(outline.polygons, maps, config, index=number, label=label)
@@ -319,11 +320,24 @@ def replace_lesions(
 
 
 def class_to_label(class_name: str) -> LesionClass | None:
-    """Map a class name of another program to benign or malignant; None if it is neither."""
-    words = set(re.findall(r"[a-z]+", class_name.lower()))
-    if words & set(BENIGN):
+    """Map a class name of another program to benign or malignant; None if it is neither, or open which.
+
+    The default set of QuPath has *Tumor*, which is malignant.
+    """
+    meaning = read_class_name(class_name)
+    if meaning in BENIGN:
         return "benign"
-    return "malignant" if words & set(MALIGNANT) else None
+    return "malignant" if meaning in (*MALIGNANT, "tumor") else None
+
+
+def _imported_label(outline: Annotation) -> str | None:
+    """Return the label of an imported lesion: benign, malignant or, if its class states neither, its own name.
+
+    None if the class is unknown or names a lesion of any kind.
+    """
+    name = outline.class_name
+    stays = read_class_name(name) in ("ambiguous", "structure", "background")
+    return class_to_label(name) or (name if stays else None)
 
 
 def _imported_number(outline: Annotation) -> int:

@@ -16,7 +16,7 @@ from napari_melanoma.core.config import Config
 from napari_melanoma.core.formatting import format_class
 from napari_melanoma.core.geometry import Box, MapPlacement
 from napari_melanoma.core.polygons import Polygon, Ring, as_array, as_ring, joint_box
-from napari_melanoma.depth.tumor_maps import BENIGN_NAMES
+from napari_melanoma.data.class_names import BENIGN, MALIGNANT, UNSPECIFIC, find_lesion_classes, read_class_name
 from napari_melanoma.imaging.masks import bounding_box, fill_mask_holes, label_components
 from napari_melanoma.imaging.measurements import crofton_perimeter
 from napari_melanoma.slides.outlines import cell_polygons, covered_cells, rasterize_polygons
@@ -45,11 +45,6 @@ LESION_COLUMNS = (  # of lesions.csv
 )
 
 SlideEnd = tuple[float, float]  # (row, column) of the end of the slide, in pixels of the finest level
-# Names of classes, in lower case.
-NOT_LESION_CLASSES = ("background", "dermis", "epidermis", "benign", "normal")  # the last choice for the target
-TUMOR_NAMES = ("tumor", "tumour")  # the second choice for the target, after melanoma
-MALIGNANT_PARTS = ("melanoma", "malign", "cancer", "carcinoma", "metasta")  # parts of the names of malignant classes
-UNSPECIFIC_CLASSES = ("tumour", "tumor", "lesion")  # may be malignant or benign
 
 
 class LesionConfig(Config):
@@ -399,16 +394,12 @@ def _runs(mask: NDArray[np.bool_]) -> NDArray[np.int64]:
 
 
 def default_lesion_class(classes: Sequence[str]) -> str:
-    """Return the class for detecting lesions if the user has not selected one.
+    """Return the class for detecting lesions if the user has not selected one; empty if it is open which.
 
-    The last class with melanoma in the name; without such a class, the last named tumor; then the last other lesion
-    that is not a nevus; then the last nevus; then the last class.
+    See ``find_lesion_classes``.
     """
-    melanoma = [name for name in classes if "melanoma" in name.lower()]
-    tumor = [name for name in classes if name.lower() in TUMOR_NAMES]
-    lesions = [name for name in classes if name.lower() not in NOT_LESION_CLASSES]
-    suspicious = [name for name in lesions if name.lower() not in BENIGN_NAMES]
-    return (melanoma or tumor or suspicious or lesions or list(classes))[-1]
+    found = find_lesion_classes(classes)
+    return found[0] if len(found) == 1 else ""
 
 
 def build_lesion_maps(
@@ -432,9 +423,10 @@ def build_lesion_maps(
     cell.
     """
     target_probability = np.ascontiguousarray(probability[list(classes).index(target)])
-    benign = [index for index, name in enumerate(classes) if name.lower() in BENIGN_NAMES and name != target]
-    unspecific = target.lower() in UNSPECIFIC_CLASSES
-    is_malignant = any(part in target.lower() for part in MALIGNANT_PARTS)
+    meanings = [read_class_name(name) for name in classes]
+    target_meaning = meanings[list(classes).index(target)]
+    benign = [index for index, name in enumerate(classes) if meanings[index] in BENIGN and name != target]
+    unspecific, is_malignant = target_meaning in UNSPECIFIC, target_meaning in MALIGNANT
     if not (unspecific or is_malignant) or (not benign and (is_dense or unspecific)):
         return LesionMaps(target_probability, place, tissue=tissue, label=format_class(target), slide_end=end)
     if not benign or (not is_dense and len(classes) == 2):

@@ -15,6 +15,7 @@ from napari_melanoma.core.files import atomic_file, write_json
 from napari_melanoma.core.provenance import collect_provenance
 from napari_melanoma.core.validity import Validity
 from napari_melanoma.data.bags import ATTENTION
+from napari_melanoma.data.class_names import find_lesion_classes
 from napari_melanoma.io.geojson import write_geojson
 from napari_melanoma.io.results import CLASS_REGIONS, HEATMAP, RESULT
 from napari_melanoma.io.slide_store import DONE, FAILED, SlideResult
@@ -110,6 +111,14 @@ def _write_class_regions(analysis: SlideAnalysis, maps: SlideMaps, folder: Path)
 
 def target_class(model: TileModelInfo, options: SlideOptions) -> str:
     """Return the class that heatmap, lesions and scores refer to; raise if the model does not predict it."""
+    is_named = options.target or model.positive or model.is_tissue_classifier or model.kind == "regression"
+    candidates = () if is_named else find_lesion_classes(model.classes)
+    if len(candidates) > 1:
+        raise ConfigError(
+            f"'{model.name}' predicts several classes of lesions: {', '.join(candidates)}. Select the one that heatmap "
+            "and lesions show under Options, Class, in the Slide dock (Python: options={'target': CLASS}, command "
+            "line: --target CLASS)."
+        )
     target = options.target or model.positive or default_target(model.classes, {})
     if target not in model.classes:
         raise ConfigError(

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from napari_melanoma.core.errors import InputError
 from napari_melanoma.core.formatting import format_class, format_count
 from napari_melanoma.core.geometry import MapPlacement, PixelSize, format_scale
+from napari_melanoma.data.class_names import MALIGNANT, UNSPECIFIC, find_lesion_classes, read_class_name
 from napari_melanoma.io.geojson import Annotation, Color
 from napari_melanoma.io.results import HEATMAP, TISSUE, read_mask, read_slide_result
 from napari_melanoma.io.slide_store import STORE, SlideResult, differing_settings
@@ -29,15 +30,13 @@ from napari_melanoma.slides.outlines import cell_polygons, simplify_cell_polygon
 from napari_melanoma.slides.scores import SlideScoreConfig
 from napari_melanoma.slides.tiling import TileGrid, grid_from_json, tissue_share
 
-# Names of classes, in lower case, that heatmap and lesions show by default.
-BACKGROUND = ("background", "glass")  # classes of no tissue, besides those that a tissue classifier names
-SUSPICIOUS = ("malignant", "melanoma", "tumour", "tumor", "positive")
+POSITIVE = "positive"  # in lower case: a class that heatmap and lesions show by default
 MODEL_SETTINGS = ("weights", "predictions")  # hashes that are known only after the model was loaded
 MIN_REGION_CELLS = 4  # smaller regions are left out
 
 
 def default_target(classes: Sequence[str], content: Mapping[str, Any]) -> str:
-    """Return the class that heatmap and lesions show: the target of the result, else a malignant class, else the last.
+    """Return the class that the heatmap shows: the target of the result, else a malignant class, else the last.
 
     A class of tissue has precedence over background. Empty if there are no classes.
 
@@ -46,14 +45,15 @@ def default_target(classes: Sequence[str], content: Mapping[str, Any]) -> str:
     target = content.get("target")
     if target in classes:
         return str(target)
-    suspicious = next((name for name in classes if name.lower() in SUSPICIOUS), None)
-    return suspicious or next(reversed(list_tissue_classes(classes, content) or list(classes)), "")
+    lesions = [name for name in find_lesion_classes(classes) if read_class_name(name) in (*MALIGNANT, *UNSPECIFIC)]
+    suspicious = [*lesions, *(name for name in classes if name.lower() == POSITIVE)]
+    return next(iter(suspicious or reversed(list_tissue_classes(classes, content) or list(classes))), "")
 
 
 def list_tissue_classes(classes: Sequence[str], content: Mapping[str, Any]) -> list[str]:
     """Return the classes that are not background, in the order of the model."""
     stated = (content.get("class_map") or {}).get("background")
-    return [name for name in classes if name != stated and name.lower() not in BACKGROUND]
+    return [name for name in classes if name != stated and read_class_name(name) != "background"]
 
 
 def score_method(content: Mapping[str, Any]) -> str:
