@@ -145,8 +145,9 @@ class SlideLesion:
     - ``extent``: share of its axis-aligned box that it fills
     - ``tissue_share``: share of the tissue of the slide that is in it
     - ``seed``: (row, column) of the highest probability
-    - ``malignancy``: probability that it is malignant, given that it is a lesion, which decides the label; NaN if the
-      model does not separate malignant from benign lesions
+    - ``malignancy``: probability that it is malignant, given that it is a lesion, which decides the label: the mean
+      probability of a malignant lesion divided by ``presence``; NaN if the model does not separate malignant from
+      benign lesions
     """
 
     index: int
@@ -205,12 +206,24 @@ def find_lesions(maps: LesionMaps, config: LesionConfig) -> tuple[SlideLesion, .
         if box is not None
     ]
     if config.fill_holes:
-        regions = [replace(region, mask=fill_mask_holes(region.mask)) for region in regions]
+        regions = _fill_holes(regions, maps.shape)
     total = maps.tissue_cells
     lesions = [measure_region(region, maps, config, index=0, tissue=total) for region in regions]
     large = [lesion for lesion in lesions if lesion.area_mm2 is None or lesion.area_mm2 >= config.min_area_mm2]
     large.sort(key=lambda lesion: (lesion.label == "benign", -lesion.area_px, -lesion.probability))
     return tuple(replace(lesion, index=index) for index, lesion in enumerate(large, start=1))
+
+
+def _fill_holes(regions: Sequence[CellRegion], shape: tuple[int, int]) -> list[CellRegion]:
+    """Fill the holes of regions; those within a hole become part of the region around it."""
+    filled = [replace(region, mask=fill_mask_holes(region.mask)) for region in regions]
+    occupied, kept = np.zeros(shape, bool), set[int]()
+    for number in sorted(range(len(filled)), key=lambda number: -np.count_nonzero(filled[number].mask)):
+        region = filled[number]
+        if not (occupied[region.slices] & region.mask).any():
+            occupied[region.slices] |= region.mask
+            kept.add(number)
+    return [region for number, region in enumerate(filled) if number in kept]
 
 
 def label_lesions(maps: LesionMaps, config: LesionConfig) -> NDArray[np.int32]:
@@ -238,7 +251,9 @@ def measure_region(
     """
     place, mask = maps.placement, region.mask
     malignant, weight = maps.malignant[region.slices], maps.weight(region.slices)
-    share = _score(malignant[mask], weight[mask], config.score)
+    target, presence = maps.target[region.slices][mask], maps.presence[region.slices][mask]
+    probability = _score(target, weight[mask], config.score)
+    share = probability if maps.malignancy is None else _malignant_share(target, presence, weight[mask])
     peak = np.unravel_index(np.where(mask & np.isfinite(malignant), malignant, -1.0).argmax(), mask.shape)
     placement = replace(place, top=place.top + region.top * place.step_y, left=place.left + region.left * place.step_x)
     corners = np.minimum(placement.to_slide([peak, np.add(peak, 1)]), maps.slide_end or math.inf)
@@ -248,8 +263,8 @@ def measure_region(
     return SlideLesion(
         index=index,
         label=maps.label or ("malignant" if share >= config.malignant_from else "benign"),
-        probability=_score(maps.target[region.slices][mask], weight[mask], config.score),
-        presence=_score(maps.presence[region.slices][mask], weight[mask], "mean"),
+        probability=probability,
+        presence=_score(presence, weight[mask], "mean"),
         area_px=cells.area * place.cell_area_px,
         perimeter_px=cells.perimeter((place.step_y, place.step_x)),
         area_mm2=None if um is None else cells.area * um[0] * um[1] / 1e6,
@@ -289,6 +304,13 @@ def _score(values: NDArray[np.float32], weights: NDArray[np.float32], method: st
     if method == "maximum":
         return float(values.max())
     return float(np.average(values, weights=weights if weights.sum() > 0 else None))
+
+
+def _malignant_share(target: NDArray[np.float32], presence: NDArray[np.float32], weights: NDArray[np.float32]) -> float:
+    """Return the share of the probability of a lesion that is malignant, over all its cells; NaN if it is unknown."""
+    known = np.isfinite(target)
+    lesion = _score(presence[known], weights[known], "mean")
+    return _score(target[known], weights[known], "mean") / lesion if lesion > 0 else math.nan
 
 
 def _smooth_presence(maps: LesionMaps, sigma_um: float) -> NDArray[np.float32]:
