@@ -24,6 +24,7 @@ from napari_melanoma.slides.outlines import cell_polygons, covered_cells, raster
 LesionClass = Literal["malignant", "benign"]
 LESION_CLASSES = {*get_args(LesionClass)}
 LesionOrigin = Literal["found", "merged", "split", "classed", "drawn", "refined"]
+LabelOrigin = Literal["model", "reader"]
 WHOLE_MAP = (slice(None), slice(None))
 LESION_COLUMNS = (  # of lesions.csv
     "index",
@@ -42,6 +43,7 @@ LESION_COLUMNS = (  # of lesions.csv
     "seed_row_px",
     "seed_column_px",
     "origin",
+    "label_origin",
 )
 
 SlideEnd = tuple[float, float]  # (row, column) of the end of the slide, in pixels of the finest level
@@ -139,7 +141,7 @@ class SlideLesion:
     """One lesion; values in mm are None without a scale, those in px are in pixels of the finest level.
 
     - ``index``: its number on the slide, from 1
-    - ``label``: malignant, benign, or the target class
+    - ``label``: malignant, benign, or the target class; ``label_origin``: whether a reader has set it
     - ``probability``: that of a malignant lesion or of the target class
     - ``presence``: mean probability that there is a lesion
     - ``extent``: share of its axis-aligned box that it fills
@@ -166,6 +168,7 @@ class SlideLesion:
     polygons: tuple[Polygon, ...]
     origin: LesionOrigin = "found"
     malignancy: float = math.nan
+    label_origin: LabelOrigin = "model"
 
     @property
     def class_probability(self) -> float:
