@@ -12,7 +12,7 @@ import pytest
 from painted_phantoms import CLASSES, draw_phantom
 from PIL import Image
 
-from napari_melanoma.core.context import Progress, RunContext
+from napari_melanoma.core.context import Cancelled, Progress, RunContext
 from napari_melanoma.core.geometry import Box, PixelSize
 from napari_melanoma.io.results import TISSUE
 from napari_melanoma.metrics.statistics import Estimate
@@ -115,6 +115,26 @@ def test_the_classifier_of_an_assessment_is_that_of_the_command_line(request_of_
     assert len(found.candidates) == len(expected.candidates)
     for name, values in expected.cell_classifier.arrays.items():
         np.testing.assert_array_equal(found.cell_classifier.arrays[name], values)
+
+
+def test_features_of_a_closed_slide_do_not_come_back(request_of_phantom: MapRequest, tmp_path: Path) -> None:
+    """A job may still run when its slide is closed."""
+    slide, stores = replace(request_of_phantom.slides[0], folder=tmp_path), FeatureCache()
+    stores.set_open({slide.identity: slide.slide})
+    features = stores.get(slide, "texture")
+    assert stores.get(slide, "texture") is features
+    stores.set_open({})
+    with pytest.raises(Cancelled):
+        stores.get(slide, "texture")
+    with open_slide(slide.slide.info.path) as again:  # the same file, opened again
+        stores.set_open({slide.identity: again})
+        with pytest.raises(Cancelled):
+            stores.get(slide, "texture")
+        opened = stores.get(replace(slide, slide=again), "texture")
+        assert opened is not features
+        assert opened.slide is again
+        with pytest.raises(Cancelled):
+            update_map(request_of_phantom, stores, RunContext())
 
 
 @slow
