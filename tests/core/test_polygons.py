@@ -9,7 +9,16 @@ import numpy as np
 import pytest
 
 from napari_melanoma.core.geometry import Box
-from napari_melanoma.core.polygons import Polygon, as_array, as_ring, joint_box, signed_area, untangle_polygon
+from napari_melanoma.core.polygons import (
+    Polygon,
+    as_array,
+    as_ring,
+    joint_area,
+    joint_box,
+    signed_area,
+    split_at_holes,
+    untangle_polygon,
+)
 
 
 def square(top: float, left: float, side: float) -> tuple[tuple[float, float], ...]:
@@ -51,3 +60,18 @@ def test_rings_and_arrays() -> None:
 def test_a_bow_tie_with_a_spike_keeps_its_areas() -> None:
     bow_tie_with_spike = ((0.0, 0.0), (10.0, 10.0), (10.0, 0.0), (0.0, 10.0), (0.0, 30.0), (0.0, 10.0))
     assert sum(part.area for part in untangle_polygon(Polygon(bow_tie_with_spike))) == pytest.approx(50.0)
+
+
+def test_an_area_is_cut_into_parts_without_holes() -> None:
+    """The parts cover the area once, also with a hole beside, within the rows of, or around another ring."""
+    outer = ((0.0, 0.0), (0.0, 90.0), (60.0, 90.0), (80.0, 40.0), (60.0, 0.0))
+    holes = tuple(
+        tuple((top + row, left + column) for row, column in ((0.0, 2.0), (4.0, 9.0), (9.0, 3.0), (5.0, 0.0)))
+        for top, left in ((5.0, 5.0), (5.0, 40.0), (9.0, 70.0), (40.0, 30.0), (50.0, 31.0))
+    )
+    parts = split_at_holes(Polygon(outer, holes))
+    assert len(parts) > 1
+    area = Polygon(outer, holes).area
+    assert sum(Polygon(part).area for part in parts) == pytest.approx(area)
+    assert joint_area([Polygon(part) for part in parts]) == pytest.approx(area)
+    assert split_at_holes(Polygon(outer)) == tuple(part.outer for part in untangle_polygon(Polygon(outer)))

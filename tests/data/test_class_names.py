@@ -1,114 +1,95 @@
-"""Names of classes are part of a data set: kept by imports, exports, merges, checks and recipes."""
+"""Class names are read word by word, with negation, in the languages of the taxonomy."""
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
+import csv
+from itertools import permutations
 
-import numpy as np
 import pytest
 
-import napari_melanoma as nm
-from napari_melanoma.core.context import RunContext
-from napari_melanoma.data.check import check_data
-from napari_melanoma.data.dataset import read_class_names, write_class_names
-from napari_melanoma.data.merging import MergeOptions, merge_datasets
-from napari_melanoma.io.results import read_labels, write_labels, write_rgb, write_table
-from napari_melanoma.runs.shipped_recipes import find_shipped_recipe
+from napari_melanoma.data.class_names import find_lesion_classes, read_class_name
+from napari_melanoma.data.taxonomy import TAXONOMY_FOLDER, load_taxonomy
 
-SHAPE = (36, 52)
-CLASSES = {"border": (3,), "core": (1,), "halo": (7,)}
-FORMATS = ("nnunet", "coco", "labelme", "label-studio", "geojson", "decathlon", "imagefolder", "parquet", "masks")
-
-
-def make_labels() -> np.ndarray:
-    labels = np.zeros(SHAPE, np.uint8)
-    for column, (value,) in enumerate(CLASSES.values()):
-        labels[5:20, 5 + 15 * column : 15 + 15 * column] = value
-    return labels
-
-
-def make_dataset(folder: Path, classes: dict[str, tuple[int, ...]] = CLASSES, seed: int = 0) -> Path:
-    for number in range(2):
-        rgb = np.random.default_rng(seed + number).integers(0, 256, (*SHAPE, 3), dtype=np.uint8)
-        write_rgb(folder / f"images/x{number}.png", rgb)
-        write_labels(folder / f"masks/x{number}.png", make_labels())
-    rows = [{"image_id": f"x{number}", "patient_id": f"{folder.name}{number}", "split": "train"} for number in range(2)]
-    write_table(folder / "dataset.csv", rows)
-    write_class_names(folder, classes)
-    return folder
+MEANINGS = {
+    "melanoma": ("Melanoma", "invasive melanoma", "Melanom", "mélanome", "melanoom", "lentigo maligna", "MM"),
+    "malignant": ("Malignant", "bösartig", "Metástasis", "cancro", "non-melanoma skin cancer", "malignant tissue"),
+    "tumor": ("Tumor", "Tumour cells", "Tumeur", "lesione", "Tumor: Negative", "tumor with lymphocytes"),
+    "nevus": ("Blue naevus", "Nävus", "nævus", "nevo", "not melanoma but nevus", "Nevi: Positive"),
+    "benign": ("benign tumor", "gutartig", "Non-malignant", "nicht maligne", "não maligno", "niet kwaadaardig"),
+    "ambiguous": ("nevus or melanoma", "melanoma?", "benign/malignant", "melanoma in nevus", "atypical Spitz tumor"),
+    "structure": (
+        "Non-tumor",
+        "No tumor",
+        "Not melanoma",
+        "nonmelanoma",
+        "tumor-free",
+        "absence of melanoma",
+        "Stroma",
+    ),
+    "background": ("background", "Glass", "Hintergrund", "fondo"),
+    "": ("", "Region*", "Positive", "tumorous", "peritumoral", "nichts", "no"),
+}
 
 
-@pytest.mark.parametrize("name", FORMATS)
-def test_names_and_values_survive_an_export_and_an_import(name: str, tmp_path: Path) -> None:
-    exported = nm.export_dataset(make_dataset(tmp_path / "set"), name, tmp_path / "out")
-    assert exported.classes == CLASSES
-    source = "folder" if name == "masks" else name
-    imported = nm.import_dataset(source, exported.folder, tmp_path / "back", values="keep", no_patients=True)
-    assert imported.faults == []
-    names = read_class_names(tmp_path / "back")
-    values = {1: 1, 3: 2, 7: 3} if name == "nnunet" else {1: 1, 3: 3, 7: 7}  # nnU-Net needs consecutive ones
-    assert names == {class_: (values[value],) for class_, (value,) in CLASSES.items()}
-    labels = read_labels(tmp_path / "back/masks/x0.png")
-    for class_, (value,) in CLASSES.items():
-        assert ((labels == names[class_][0]) == (make_labels() == value)).mean() > 0.99
-    again = nm.export_dataset(tmp_path / "back", "coco", tmp_path / "coco")
-    (content,) = [json.loads(path.read_text()) for path in (again.folder / "annotations").iterdir()]
-    assert sorted(one["name"] for one in content["categories"]) == ["border", "core", "halo"]
+STRUCTURES = ("tumor stroma", "benign tissue", "lymphocytes in tumor", "tumor-infiltrating lymphocytes", "normal skin")
+NEGATED = (
+    "kein Tumor",
+    "pas de mélanome",
+    "sin tumor",
+    "senza tumore",
+    "sem tumor",
+    "geen melanoom",
+    "no tumor or nevus",
+)
+MEANINGS["structure"] = (*MEANINGS["structure"], *STRUCTURES, *NEGATED)
 
 
-def test_values_without_a_name_are_numbered(tmp_path: Path) -> None:
-    exported = nm.export_dataset(make_dataset(tmp_path / "set", {"core": (1,)}), "masks", tmp_path / "out")
-    assert exported.classes == {"core": (1,), "class 3": (3,), "class 7": (7,)}
-
-
-def test_the_check_lists_the_names(tmp_path: Path) -> None:
-    notes = dict(check_data(make_dataset(tmp_path / "set"), run=RunContext()).notes)
-    assert notes["masks"] == "2 are label images (values 0, 1, 3, 7) of the classes border 3, core 1, halo 7"
-
-
-def test_merged_sets_keep_names_and_do_not_mix_them(tmp_path: Path) -> None:
-    first, second = make_dataset(tmp_path / "a"), make_dataset(tmp_path / "b", {"core": (1,), "hair": (9,)}, seed=5)
-    merge_datasets([first, second], tmp_path / "merged", MergeOptions(), run=RunContext())
-    assert read_class_names(tmp_path / "merged") == {**CLASSES, "hair": (9,)}
-    for classes in ({"core": (2,)}, {"hair": (3,)}):
-        write_class_names(second, classes)
-        with pytest.raises(nm.DataSetError, match=f"the class {next(iter(classes))} of b has other values"):
-            merge_datasets([first, second], tmp_path / "none", MergeOptions(), run=RunContext())
-
-
-def test_recipes_have_the_names(tmp_path: Path) -> None:
-    recipe = "fine-tune"
-    dataset = make_dataset(tmp_path / "set", {"halo": (2,), "core": (1,)})
-    assert find_shipped_recipe(recipe).complete([dataset], "none").classes == ("background", "core", "halo")
-    write_class_names(dataset, {"core": (1,), "halo": (3,)})
-    assert find_shipped_recipe(recipe).complete([dataset], "none").classes == ("background", "core", "class 2", "halo")
-    other = make_dataset(tmp_path / "other", {"core": (1,), "hair": (2,)}, seed=5)
-    assert find_shipped_recipe(recipe).complete([dataset, other], "none").classes == (
-        "background",
-        "core",
-        "hair",
-        "halo",
+@pytest.mark.parametrize(
+    ("meaning", "name"), [(meaning, name) for meaning, names in MEANINGS.items() for name in names]
+)
+def test_names_of_classes(meaning: str, name: str) -> None:
+    assert (
+        read_class_name(name)
+        == read_class_name(name.upper())
+        == read_class_name(f" {name.replace(' ', '_')} ")
+        == meaning
     )
-    write_class_names(other, {"core": (2,)})
-    with pytest.raises(nm.DataSetError, match="the class core of other has other values"):
-        find_shipped_recipe(recipe).complete([dataset, other], "none")
-    (dataset / "classes.json").unlink()
-    assert find_shipped_recipe(recipe).complete([dataset], "none").classes == ()
 
 
-def test_damaged_names_are_an_error(tmp_path: Path) -> None:
-    (make_dataset(tmp_path / "set") / "classes.json").write_text('{"core": [300]}')
-    with pytest.raises(nm.DataSetError, match="expected a list of values from 1 to 255 for 'core'"):
-        nm.export_dataset(tmp_path / "set", "coco", tmp_path / "out")
+def test_each_word_is_read_with_its_meaning_and_its_negation_in_each_language() -> None:
+    """Diagnoses that the taxonomy knows precede words."""
+    nots: dict[str, list[str]] = {}
+    with (TAXONOMY_FOLDER / "class_word_synonyms.csv").open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    for row in rows:
+        if row["target"] == "not":
+            nots.setdefault(row["language"], []).append(row["source"])
+    assert set(nots) == {"en", "de", "fr", "es", "it", "pt", "nl"}
+    for row in rows:
+        if row["target"] not in ("melanoma", "malignant", "tumor", "nevus", "benign"):
+            continue
+        assert read_class_name(row["source"]) == row["target"], row
+        for word in nots[row["language"]]:
+            negated = read_class_name(f"{word} {row['source']}")
+            assert negated == {"malignant": "benign", "benign": "malignant"}.get(row["target"], "structure"), (
+                word,
+                row,
+            )
 
 
-@pytest.mark.parametrize("content", ['{"0": "nevus", "1": "melanoma"}', '{"mel": {"id": 3}}', '["nevus"]', "{"])
-def test_a_file_of_another_program_is_not_used(content: str, tmp_path: Path) -> None:
-    folder = make_dataset(tmp_path / "set")
-    (folder / "dataset.csv").rename(folder / "metadata.csv")
-    (folder / "classes.json").write_text(content)
-    imported = nm.import_dataset("folder", folder, tmp_path / "out", values="all")
-    assert (imported.images, imported.faults) == (2, [])
-    is_noted = any(message.startswith("classes.json is not used") for _, message in imported.notes)
-    assert is_noted == content.startswith('{"')
+def test_each_diagnosis_of_the_taxonomy_means_what_its_group_states() -> None:
+    diagnoses = load_taxonomy("diagnosis")
+    malignant = [word for word in diagnoses.words if diagnoses.is_within(word, "malignant")]
+    benign = [word for word in diagnoses.words if diagnoses.is_within(word, "benign")]
+    assert {read_class_name(word) for word in malignant} == {"malignant", "melanoma"}
+    assert {read_class_name(word) for word in benign} == {"benign", "nevus"}
+
+
+def test_the_order_of_classes_changes_nothing() -> None:
+    for classes in (
+        ("nevus", "melanoma", "non-melanoma"),
+        ("Tumor", "Stroma", "Non-tumor"),
+        ("a", "melanoma?", "nevo"),
+    ):
+        assert len({frozenset(find_lesion_classes(order)) for order in permutations(classes)}) == 1
+    assert find_lesion_classes(()) == ()

@@ -105,7 +105,7 @@ def test_hierarchy_of_diagnoses() -> None:
 
 
 def test_a_taxonomy_that_is_not_there() -> None:
-    with pytest.raises(InputError, match=r"no taxonomy named 'colour' \(known: clark, diagnosis"):
+    with pytest.raises(InputError, match=r"no taxonomy named 'colour' \(known: clark, class_word, diagnosis"):
         load_taxonomy("colour")
 
 

@@ -7,8 +7,13 @@ from typing import NamedTuple
 import numpy as np
 import pytest
 
+from napari_melanoma.core.errors import ConfigError
 from napari_melanoma.core.geometry import MapPlacement, PixelSize
 from napari_melanoma.slides.lesions import LesionConfig, build_lesion_maps, default_lesion_class, find_lesions
+from napari_melanoma.slides.options import SlideOptions
+from napari_melanoma.slides.outputs import target_class
+from napari_melanoma.slides.results import default_target, list_tissue_classes
+from napari_melanoma.slides.tile_models import TileModelInfo
 
 
 class Case(NamedTuple):
@@ -75,10 +80,35 @@ CASES = [
         (("melanoma", "tumor-infiltrating lymphocytes", "peritumoral stroma"), "melanoma"),
         (("Naevus", "Background"), "Naevus"),
         (("background", "epidermis"), "epidermis"),
+        (("melanoma", "non-melanoma"), "melanoma"),
+        (("Not melanoma", "melanoma"), "melanoma"),
+        (("Melanom", "kein Melanom"), "Melanom"),
+        (("malignant", "non-malignant"), "malignant"),
+        (("Tumor", "Non-tumor", "Tumor stroma"), "Tumor"),
+        (("mélanome", "nævus", "derme"), "mélanome"),
+        (("Hintergrund", "Karzinom", "Nävus"), "Karzinom"),
+        (("melanoma in situ", "invasive melanoma"), ""),  # open which
+        (("primary tumor", "lesion"), ""),
     ],
 )
 def test_lesions_are_detected_with_the_class_of_a_tumor(classes: tuple[str, ...], expected: str) -> None:
     assert default_lesion_class(classes) == expected
+
+
+def test_equally_good_classes_are_a_question() -> None:
+    classes = ("background", "melanoma in situ", "invasive melanoma")
+    model = TileModelInfo("layers", "dense", classes, 32, 0.5, positive=default_lesion_class(classes))
+    with pytest.raises(ConfigError, match="several classes of lesions: melanoma in situ, invasive melanoma"):
+        target_class(model, SlideOptions())
+    assert target_class(model, SlideOptions(target="invasive melanoma")) == "invasive melanoma"
+    assert default_target(classes, {}) == "melanoma in situ"  # shown first, until a class is selected
+
+
+@pytest.mark.parametrize("name", ["non-melanoma", "Non-malignant", "tumor stroma"])
+def test_a_negated_class_is_not_malignant(name: str) -> None:
+    values = np.full((2, 4, 4), 0.5, np.float32)
+    maps = build_lesion_maps(values, MapPlacement(0, 0, 10, 10), ("other", name), name, is_dense=False)
+    assert maps.label == name
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
@@ -91,3 +121,8 @@ def test_lesion_label_follows_the_classes_of_the_model(case: Case) -> None:
     assert (lesion.label, lesion.probability) == (case.label, pytest.approx(case.probability, abs=1e-6))
     if lesion.label in ("malignant", "benign") and case.target != "benign":
         assert (lesion.class_probability >= 0.5) == (lesion.label == "malignant")  # the number fits the name
+
+
+def test_background_is_known_in_all_languages() -> None:
+    classes = ("Hintergrund", "glass", "fondo", "Epidermis", "Glas")
+    assert list_tissue_classes(classes, {}) == ["Epidermis"]

@@ -145,9 +145,8 @@ def test_maps_of_a_dense_model_round_trip_for_any_number_of_classes(tmp_path: Pa
     from napari_melanoma.core.geometry import MapPlacement, PixelSize
     from napari_melanoma.slides.maps import SlideMaps
     from napari_melanoma.slides.outputs import write_heatmap
-    from napari_melanoma.slides.plan import grid_to_json
     from napari_melanoma.slides.reading.slide import LevelInfo
-    from napari_melanoma.slides.tiling import TilingConfig, plan_tiles
+    from napari_melanoma.slides.tiling import TilingConfig, grid_to_json, plan_tiles
 
     stored(tmp_path, classes, np.zeros((3, 4, len(classes)), np.float32), kind="dense", dense_px=25)
     grid = plan_tiles([LevelInfo(300, 400, 1.0)], PixelSize(0.5, 0.5, "file"), TilingConfig(side_px=100, mpp=0.5))

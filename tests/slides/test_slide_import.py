@@ -41,17 +41,43 @@ def maps() -> LesionMaps:
         ("Stroma", None),
         ("", None),
         ("tumorous-looking? no", None),
+        ("Non-tumor", None),
+        ("No tumor", None),
+        ("not melanoma", None),
+        ("nonmelanoma", None),
+        ("Non-malignant", "benign"),
+        ("nicht bösartig", "benign"),
+        ("kein Tumor", None),
+        ("pas de mélanome", None),
+        ("sem tumor", None),
+        ("geen melanoom", None),
+        ("Melanom", "malignant"),
+        ("Nävus", "benign"),
+        ("carcinoma basocelular", "malignant"),
+        ("Tumor: Negative", "malignant"),  # of a marker
+        ("tumor-negative", None),
+        ("tumor stroma", None),
+        ("peritumoral", None),
+        ("Nevus or melanoma", None),
+        ("melanoma?", None),
     ],
 )
 def test_classes_of_other_programs_are_understood(name: str, label: str | None) -> None:
     assert class_to_label(name) == label
 
 
+@pytest.mark.parametrize("name", ["Non-tumor", "Nevus or melanoma", "melanoma?", "Tumor stroma"])
+def test_a_class_that_is_neither_or_open_is_kept_and_not_predicted(maps: LesionMaps, name: str) -> None:
+    (found,) = replace_lesions((), [Annotation((square(20, 20, 30),), name)], maps, CONFIG)
+    assert found.label == name
+    assert lesion_to_annotation(found).class_name == name
+
+
 def test_imports_keep_unchanged_lesions_and_measure_others(maps: LesionMaps) -> None:
     lesions = find_lesions(maps, CONFIG)
     first, second = map(lesion_to_annotation, lesions)
     grown = replace(second, polygons=(square(100, 100, 40),))
-    fresh = Annotation((square(20, 20, 30),), "Stroma", name="my own")
+    fresh = Annotation((square(20, 20, 30),), "Region 7", name="my own")
     twin = Annotation((square(150, 20, 30),), "Benign", name="lesion 1")
     found = replace_lesions(lesions, [first, grown, fresh, twin], maps, CONFIG)
     assert found[0] is lesions[0]

@@ -150,6 +150,40 @@ def test_holes_are_kept_or_filled() -> None:
     assert round(solid.area_px / PLACE.cell_area_px) == 49
 
 
+@pytest.mark.parametrize("scale", [1, 2])
+def test_a_lesion_in_a_filled_hole_is_part_of_the_one_around_it(scale: int) -> None:
+    """Else its area counts twice."""
+    rings = {"r2_17_c2_17": 0.9, "r3_16_c3_16": 0.0, "r5_14_c5_14": 0.8, "r6_13_c6_13": 0.0, "r9_10_c9_10": 0.95}
+    given_maps = maps(**rings, r18_19_c20_25=0.7)
+    if scale > 1:
+        presence = np.kron(given_maps.presence, np.ones((scale, scale), np.float32))
+        given_maps = LesionMaps(presence, replace(PLACE, step_y=100.0, step_x=200.0))
+    assert len(find_lesions(given_maps, CONFIG)) == 4
+    areas = sorted(lesion.area_mm2 or 0 for lesion in find_lesions(given_maps, LesionConfig(fill_holes=True)))
+    assert areas == pytest.approx([5 * 0.01, 15 * 15 * 0.01])
+
+
+@pytest.mark.parametrize("method", ["mean", "maximum"])
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("limit", [0.3, 0.5, 0.7])
+def test_the_share_that_decides_is_that_of_the_probabilities_of_the_record(
+    method: str, weighted: bool, limit: float
+) -> None:
+    """Melanoma 0.33 of 0.675 is benign at 0.5, also if most of its cells are malignant ones of low probability."""
+    presence = np.zeros((4, 10), np.float32)
+    presence[1:3, 1:9] = np.where(np.arange(8) < 4, 0.45, 0.9)
+    malignancy = np.full(presence.shape, 0.9, np.float32)
+    malignancy[:, 5:] = 0.28
+    tissue = np.linspace(0.2, 1, 40, dtype=np.float32).reshape(4, 10) if weighted else None
+    given_maps = LesionMaps(presence, PLACE, malignancy=malignancy, tissue=tissue)
+    config = LesionConfig.model_validate({"malignant_from": limit, "score": method})
+    (lesion,) = find_lesions(given_maps, config)
+    (mean,) = find_lesions(given_maps, LesionConfig(malignant_from=limit))
+    assert lesion.malignancy == pytest.approx(mean.probability / mean.presence)
+    assert lesion.label == ("malignant" if mean.probability / mean.presence >= limit else "benign")
+    assert lesion.class_probability == lesion.malignancy
+
+
 def test_smoothing_removes_single_tiles_except_at_the_border() -> None:
     given_maps = maps(r2_3_c2_3=0.9, r8_14_c8_16=0.9)
     presence = given_maps.presence.copy()

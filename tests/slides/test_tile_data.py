@@ -230,3 +230,83 @@ def test_tile_sets_that_cannot_be_understood_are_refused(tmp_path):
         (tmp_path / "one" / "tiles.json").write_text(text)
         with pytest.raises(DataSetError, match="create the data set of tiles again"):
             read_tile_set(tmp_path / "one")
+
+
+def placed(step, offset, size=640, side=32):
+    """Rows of tiles of one patient, ``step`` pixels apart."""
+    positions = [(y, x) for y in range(offset, size, step) for x in range(offset + 3, size // 2, step)]
+    sides = {"height_px": str(side), "width_px": str(side)}
+    names = {"patient_id": "p", "slide": "s", "tissue": "Skin"}
+    return [{"image_id": f"{y}-{x}", "y_px": str(y), "x_px": str(x), **sides, **names} for y, x in positions]
+
+
+@pytest.mark.parametrize("step", [8, 16, 24, 32])
+@pytest.mark.parametrize("offset", [0, 5, 31])
+def test_tiles_of_two_areas_share_no_pixels(step, offset):
+    rows = placed(step, offset)
+    split_tiles(rows, 0.3)
+    kept = [row for row in rows if row["split"] != tile_sets.LEFT_OUT]
+    assert {row["split"] for row in kept} == {"train", "test"}
+    covered = {row["lesion_id"]: np.zeros((700, 400), bool) for row in kept}
+    for row in kept:
+        top, left = int(row["y_px"]), int(row["x_px"])
+        covered[row["lesion_id"]][top : top + 32, left : left + 32] = True
+    assert sum(area.astype(int) for area in covered.values()).max() == 1
+    assert len(kept) == len(rows) if step == 32 else len(kept) > 0.5 * len(rows)
+
+
+def test_the_order_of_tiles_does_not_change_what_is_left_out():
+    rows, found = placed(16, 5), []
+    for ordered in (rows, rows[::-1], rows[1::2] + rows[::2]):
+        copies = [dict(row) for row in ordered]
+        split_tiles(copies, 0.3)
+        found.append({row["image_id"]: (row["split"], row["lesion_id"]) for row in copies})
+    assert found[0] == found[1] == found[2]
+
+
+def test_tiles_that_are_left_out_have_no_files(slide_path, tmp_path):
+    options = OPTIONS.model_copy(update={"overlap": 0.5, "test_fraction": 0.3})
+    report = made([annotated(slide_path, [box(0, 0, 256, 256)])], tmp_path / "tiles", options)
+    rows = read_table(tmp_path / "tiles" / "dataset.csv")
+    assert report.tiles == len(rows) == sum(report.splits.values()) < 15 * 15
+    assert {row["split"] for row in rows} == {"train", "test"}
+    names = {f"{row['image_id']}.png" for row in rows}
+    for part in ("images", "masks"):
+        assert {path.name for path in (tmp_path / "tiles" / part).iterdir()} == names
+    assert any("left out, since they share pixels with tiles of other areas" in note for _, note in report.notes)
+
+
+def test_tiles_that_only_touch_stay(slide_path, tmp_path):
+    report = made([annotated(slide_path, usual())], tmp_path / "tiles")
+    assert report.tiles == 14 * 14
+    assert not any("left out" in note for _, note in report.notes)
+
+
+def test_slides_of_one_name_are_told_apart(tmp_path, drawn_slide):
+    slides = []
+    for number in range(2):
+        (tmp_path / str(number)).mkdir()
+        slides.append(annotated(drawn_slide(tmp_path / str(number) / "HE.tif", seed=number), [box(0, 0, 192, 192)]))
+    other = annotated(drawn_slide(tmp_path / "other.tif", seed=5), [box(0, 0, 192, 192)])
+    report = made([*slides, other], tmp_path / "tiles")
+    rows = read_table(tmp_path / "tiles" / "dataset.csv")
+    assert report.slides == len({row["slide"] for row in rows}) == 3
+    assert {row["slide"] for row in rows} >= {"other"}
+    assert len({row["lesion_id"] for row in rows if row["slide"] != "other"}) == 2 * len(
+        {row["lesion_id"] for row in rows if row["slide"] == "other"}
+    )
+    with pytest.raises(DataSetError, match="2 slides are named HE, so that the patient data of that name cannot be"):
+        made([*slides, other], tmp_path / "more", patients={"HE": {"patient_id": "p1"}, "other": {"patient_id": "p2"}})
+
+
+def test_regions_of_one_file_are_those_of_one_slide(tmp_path, drawn_slide):
+    slides = []
+    for number in range(2):
+        (tmp_path / str(number)).mkdir()
+        slides.append(drawn_slide(tmp_path / str(number) / "HE.tif", seed=number))
+    (tmp_path / "regions").mkdir()
+    write_geojson(tmp_path / "regions" / "HE.geojson", usual())
+    report = made(slides, tmp_path / "tiles", places=[tmp_path / "regions"])
+    assert report.slides == 1
+    ((_, fault),) = report.faults
+    assert "has the regions of" in fault

@@ -48,6 +48,20 @@ def test_batch_size(
     assert batch_size.find_batch_size(recipe, images) == expected
 
 
+@pytest.mark.parametrize(("device", "expected"), [("cpu", 4 * 32), ("cuda", 4 * 256)])
+def test_processes_of_a_machine_share_its_memory(
+    device: str, expected: int, recipe: TrainRecipe, change: Change, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Four processes, each with its own graphics card, or all in half of the free memory of the machine."""
+    cost = StepCost(0.1, 0.1, 0.1, 10 * MB, 100 * MB, device, "32-true")
+    free_mb = 2 * (4 * (100 + 14 * 32) + 3 * batch_size.PROGRAM_MB["cpu"])
+    monkeypatch.setattr(batch_size, "measure_step", lambda recipe: cost)
+    monkeypatch.setattr(batch_size, "_free_mb", lambda device: free_mb)
+    for nodes in (1, 2):
+        shared = change(recipe, devices=4, nodes=nodes)
+        assert batch_size.find_batch_size(shared, 10**6) == nodes * expected
+
+
 @pytest.mark.parametrize(("devices", "accumulate_batches"), [(1, 3), (2, 1), (2, 8)])
 def test_a_batch_is_divided_evenly(
     devices: int, accumulate_batches: int, recipe: TrainRecipe, change: Change, measured: Callable[..., None]

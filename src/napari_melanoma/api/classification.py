@@ -14,6 +14,7 @@ from napari_melanoma.api.inputs import (
     AnyPath,
     ProgressCallback,
     check_name,
+    check_ordered,
     is_several,
     iterate_images,
     list_warnings,
@@ -303,12 +304,14 @@ def _split_cases(
     images: Iterable[AnyImage], masks: object, data: Mapping[str, object]
 ) -> Iterator[tuple[AnyImage, Any, dict[str, Any]]]:
     """Yield each photograph with its mask and its patient data."""
-    photographs = list(iterate_images(images))
-    columns = {
-        name: list(values)
+    paired = {
+        name: values
         for name, values in {**data, "mask": masks}.items()
         if isinstance(values, Iterable) and not isinstance(values, str)
     }
+    if paired:
+        check_ordered(image=images, **paired)
+    photographs, columns = list(iterate_images(images)), {name: list(values) for name, values in paired.items()}
     if masks is not None and ("mask" not in columns or getattr(masks, "ndim", None) == 2):
         raise InputError(f"mask must be a list with one for each of {len(photographs)} images; found a single mask.")
     for name, values in columns.items():

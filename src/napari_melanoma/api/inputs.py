@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from operator import index
@@ -311,6 +311,13 @@ def check_sequence(value: object, name: str) -> None:
     """Raise an error if an argument is not a sequence, such as a list; a string is not accepted."""
     if isinstance(value, str | bytes) or not isinstance(value, Sequence):
         raise InputError(f"{name} must be a list; found {describe(value)}.")
+
+
+def check_ordered(**lists: object) -> None:
+    """Raise InputError for sets and mappings, whose values cannot be paired with those of another argument."""
+    for name, values in lists.items():
+        if isinstance(values, Set | Mapping):
+            raise InputError(f"{name} must be a list, in the same order as the others; found a {describe(values)}.")
 
 
 def check_integer(value: object, name: str) -> int:

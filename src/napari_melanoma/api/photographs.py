@@ -18,6 +18,7 @@ from napari_melanoma.api.inputs import (
     PixelSizeUm,
     check_flag,
     check_integer,
+    check_ordered,
     is_several,
     iterate_images,
     list_warnings,
@@ -680,6 +681,8 @@ def measure(
     run = to_run(progress)
     if not _is_several_masks(mask):
         return _measure_one(cast("AnyPath | ArrayLike", mask), cast("AnyImage | None", image), pixel_size_um)
+    if image is not None:
+        check_ordered(mask=mask, image=image)
     masks = list(cast("Iterable[AnyPath | ArrayLike]", mask))
     images = [None] * len(masks) if image is None else _split_images(image, len(masks))
     found = []

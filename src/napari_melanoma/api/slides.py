@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Set
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -401,8 +401,8 @@ def fit_tissue_classifier(
     slides : str or os.PathLike, or iterable of them
         One or several slides, as for ``open_slide``.
     strokes : str or os.PathLike, or iterable of them
-        A GeoJSON file for each slide in the same order, or folders with files named after the slides; by default the
-        strokes that were painted in the Slide dock.
+        A GeoJSON file for each slide, named after it or in the same order, or folders with files named after the
+        slides; by default the strokes that were painted in the Slide dock.
     folder : str or os.PathLike
         Receives the bundle; a previous one is replaced.
     pixel_size_um : float or (float, float), optional
@@ -435,11 +435,14 @@ def fit_tissue_classifier(
     >>> nm.analyze_slide("other.svs", "results/other", model)  # doctest: +SKIP
     """
     from napari_melanoma.slides.tissue_classifier.bundle import write_tissue_bundle
-    from napari_melanoma.slides.tissue_classifier.classifier import find_painted_slides, fit_tissue_classifier
+    from napari_melanoma.slides.tissue_classifier.classifier import fit_tissue_classifier
+    from napari_melanoma.slides.tissue_classifier.painted_files import find_painted_slides
 
     parsed, size = _to_fit_options(options), None if pixel_size_um is None else to_pixel_size(pixel_size_um)
     out = to_path(folder, "the folder of the model")
-    painted = find_painted_slides(to_paths(slides, "a slide"), to_paths(strokes, "the strokes"), size)
+    in_order = not isinstance(slides, Set) and not isinstance(strokes, Set)
+    paths = to_paths(slides, "a slide"), to_paths(strokes, "the strokes")
+    painted = find_painted_slides(*paths, size, in_order=in_order)
     return write_tissue_bundle(out, fit_tissue_classifier(painted, parsed, to_run(progress)))
 
 

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from napari_melanoma.slides.cohort import CohortEntry, CohortSummary
     from napari_melanoma.slides.options import SlideOptions
     from napari_melanoma.slides.slide_table import SlideStatus
+    from napari_melanoma.slides.tissue_classifier.classifier import PaintedSlideFile
     from napari_melanoma.slides.tissue_classifier.fitting import Validation
 
 SlideValues = Annotated[
@@ -222,7 +223,9 @@ Slides = Annotated[list[str], typer.Argument(metavar="SLIDE", help="Slides, fold
 Strokes = Annotated[
     list[Path] | None,
     typer.Option(
-        metavar="PATH", help="File of strokes for each slide, or a folder of them; by default beside the slides."
+        metavar="PATH",
+        help="File of strokes for each slide, named after it or in the same order, or a folder of them; by default "
+        "beside the slides.",
     ),
 ]
 Mpp = Annotated[
@@ -259,21 +262,15 @@ def fit_tissue(
     ] = False,
 ) -> None:
     """Fit a tissue classifier."""
-    from napari_melanoma.slides.reading.detection import find_slides
     from napari_melanoma.slides.tissue_classifier.bundle import write_tissue_bundle
-    from napari_melanoma.slides.tissue_classifier.classifier import (
-        TissueFitOptions,
-        find_painted_slides,
-        fit_tissue_classifier,
-    )
+    from napari_melanoma.slides.tissue_classifier.classifier import TissueFitOptions, fit_tissue_classifier
     from napari_melanoma.slides.tissue_classifier.feature_sources import is_published, remember_encoder
 
     roles = dict(_split_role(text) for text in role or ())
     values: dict[str, Any] = {**options, **({"kinds": kinds} if kinds else {}), "roles": roles}
     chosen = TissueFitOptions.parse(values, "the command line")
-    paths = find_slides(slides)
-    size = None if mpp is None else PixelSize(mpp, mpp, "given")
-    classifier = fit_tissue_classifier(find_painted_slides(paths, strokes or (), size), chosen, current.run)
+    painted = _find_painted(slides, strokes, mpp)
+    classifier = fit_tissue_classifier(painted, chosen, current.run)
     for note in classifier.notes:
         current.report.emit("note", f"note: {note}", message=note)
     for candidate in classifier.candidates:
@@ -282,7 +279,7 @@ def fit_tissue(
         current.report.emit("warning", f"warning: {warning}", warning=warning)
     if chosen.weights is not None and is_published(classifier.source):
         remember_encoder(classifier.source, chosen.weights)
-    names = [path.name for path in paths] if name_slides else []
+    names = [slide.path.name for slide in painted] if name_slides else []
     bundle = write_tissue_bundle(out, classifier, slide_names=names)
     best = classifier.validation
     next_command = f"napari-melanoma tissue apply SLIDE --model {out} --out results"
@@ -300,6 +297,15 @@ def _split_role(text: str) -> tuple[str, str]:
     if not equals:
         raise ConfigError(f"--role is '{text}'; expected ROLE=CLASS, such as tumor=Metastasis.")
     return role, name
+
+
+def _find_painted(slides: list[str], strokes: list[Path] | None, mpp: float | None) -> list[PaintedSlideFile]:
+    """Find the slides of the command line with their strokes; files are paired in the order given."""
+    from napari_melanoma.slides.reading.detection import find_slides_in_order
+    from napari_melanoma.slides.tissue_classifier.painted_files import find_painted_slides
+
+    paths, size = find_slides_in_order(slides), None if mpp is None else PixelSize(mpp, mpp, "given")
+    return find_painted_slides(paths, strokes or (), size, in_order=len(paths) == len(slides))
 
 
 def _describe_validation(validation: Validation) -> str:
@@ -337,8 +343,6 @@ def train_tissue(
     from napari_melanoma.core.config import read_toml
     from napari_melanoma.core.run_folder import RunFolder
     from napari_melanoma.runs.slide_datasets import prepare_network
-    from napari_melanoma.slides.reading.detection import find_slides
-    from napari_melanoma.slides.tissue_classifier.classifier import find_painted_slides
     from napari_melanoma.training.recipe import TrainRecipe
 
     stored = RunFolder(out).config
@@ -346,9 +350,8 @@ def train_tissue(
     if resume and is_started:
         recipe = read_toml(stored, TrainRecipe)
     else:
-        size = None if mpp is None else PixelSize(mpp, mpp, "given")
         current.after_stop = f"Computed features are kept; continue with the same command, which uses {out}."
-        recipe = prepare_network(find_painted_slides(find_slides(slides), strokes or (), size), out, run=current.run)
+        recipe = prepare_network(_find_painted(slides, strokes, mpp), out, run=current.run)
         recipe = recipe if epochs is None else recipe.model_copy(update={"epochs": epochs})
     run_training(current, recipe, out, resume=resume and is_started, queue=False)
 

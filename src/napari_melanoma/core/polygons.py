@@ -135,6 +135,23 @@ def untangle_polygon(polygon: Polygon) -> tuple[Polygon, ...]:
     return to_polygons(shapely.difference(outer, shapely.union_all(inner)))
 
 
+def split_at_holes(polygon: Polygon) -> tuple[Ring, ...]:
+    """Cut an area along lines through its holes; return the outlines of the parts, which have no holes."""
+    import shapely
+
+    pending, rings = list(untangle_polygon(polygon)), list[Ring]()
+    while pending:
+        part = pending.pop()
+        if not part.holes:
+            rings.append(part.outer)
+            continue
+        shape, row = to_shape(part), shapely.Polygon(part.arrays[1]).representative_point().x
+        top, left, bottom, right = shape.bounds
+        for first, last in ((top, row), (row, bottom)):
+            pending += to_polygons(shapely.intersection(shape, shapely.box(first, left, last, right)))
+    return tuple(rings)
+
+
 def _untangle_ring(vertices: NDArray[np.float64]) -> Geometry:
     """Return the valid area that a ring encloses: the faces of its sides around which it winds.
 

@@ -110,7 +110,8 @@ class Bag:
         It is the hexadecimal SHA-256 of the store's settings, its tile grid and the embeddings of the first 256 tiles;
         hashing all embeddings of many slides would take minutes.
         """
-        digest = hashlib.sha256(json.dumps(self._result.spec.model_dump(mode="json"), sort_keys=True).encode())
+        spec = self._result.spec.model_dump(mode="json", exclude={"boxes"})  # which stores of earlier versions lack
+        digest = hashlib.sha256(json.dumps(spec, sort_keys=True).encode())
         digest.update(self.grid_positions.tobytes())
         digest.update(self._is_done.tobytes())
         digest.update(next(self.iter_embeddings(256)).tobytes())

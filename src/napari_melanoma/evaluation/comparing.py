@@ -25,6 +25,7 @@ from napari_melanoma.core.errors import InputError
 from napari_melanoma.core.files import is_same_folder, write_json
 from napari_melanoma.core.paths import free_name, real_path, safe_name
 from napari_melanoma.core.provenance import collect_provenance
+from napari_melanoma.data.class_names import find_lesion_classes
 from napari_melanoma.data.dataset import Sample, list_surrounding_datasets, require_outside_datasets
 from napari_melanoma.data.partial_results import remove_partial_results
 from napari_melanoma.evaluation.classes import (
@@ -86,7 +87,6 @@ from napari_melanoma.metrics.mask_metrics import METRICS, find_metric
 from napari_melanoma.metrics.metric_table import define_metrics, metric_label
 from napari_melanoma.metrics.overlap import label_metrics
 from napari_melanoma.models.installed_bundles import require_task
-from napari_melanoma.slides.lesions import default_lesion_class
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -647,13 +647,13 @@ def compare_pair(
             for model in models
         ]
         compared, shown = ComparedLabels(models, task.classes), ()
-        facts = {"classes": list(task.classes), "lesion_class": default_lesion_class(task.classes)}
+        facts = {"classes": list(task.classes), "lesion_class": ", ".join(find_lesion_classes(task.classes))}
     is_new = ~compared.tables[0]["domain"].isin(options.replay).to_numpy()
     new = compared.estimate_part(NEW_IMAGES, is_new if is_new.any() else ~is_new)
     new_images, *changes = (_change(part, shown, options.replay) for part in (new, *compared.parts))
     advised = advise(new_images, changes[1:], remedy=options.remedy)
-    if "lesion_class" in facts:
-        advised = _check_lesion_class(new_images, facts["lesion_class"], *advised)
+    for lesion in find_lesion_classes(facts.get("classes", ())):
+        advised = _check_lesion_class(new_images, lesion, *advised)
     facts |= {
         "interval": compared.interval,
         "training_overlap": overlap.facts,
@@ -782,9 +782,9 @@ def _predict_masks(task: MaskTask | LabelTask, sample: Sample) -> ContourImages:
         old, new = task.predict_cases(sample)
         return old.rgb, old.mask, new.mask, old.reference
     rgb, truth = read_image_and_labels(sample, task.classes)
-    lesion = task.classes.index(default_lesion_class(task.classes))
-    before, after = (model.predict_labels(rgb) == lesion for model in task.models)
-    return rgb, before, after, truth == lesion
+    lesions = [task.classes.index(name) for name in find_lesion_classes(task.classes)]
+    before, after = (np.isin(model.predict_labels(rgb), lesions) for model in task.models)
+    return rgb, before, after, np.isin(truth, lesions)
 
 
 def write_comparison_page(comparison: Comparison, figure: Path, path: Path) -> None:

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self, cast
 
 import numpy as np
-from numpy.typing import NDArray
-from pydantic import Field
+from numpy.typing import ArrayLike, NDArray
+from pydantic import Field, model_validator
 
 from napari_melanoma.core.config import Config
 from napari_melanoma.core.errors import InputError, ResultsMismatch
@@ -33,6 +33,39 @@ WRITERS = 8  # threads, which mostly wait for the disk
 CHUNK = 64  # tiles along each side of a chunk of a grid
 
 
+class TileBoxes(Config):
+    """Boxes of the tiles of a grid in pixels of the finest level, without the margin that is read as context only.
+
+    Cells of a map are placed evenly (``SlideResultSpec.placement``), tiles may overlap or be moved inside.
+    """
+
+    tops: tuple[float, ...] = Field(description="first pixel of each row of tiles")
+    lefts: tuple[float, ...] = Field(description="first pixel of each column of tiles")
+    height: float = Field(gt=0)
+    width: float = Field(gt=0)
+
+    @classmethod
+    def from_cells(cls, place: MapPlacement, rows: int, columns: int) -> Self:
+        """Return the cells of a map as boxes."""
+        tops = tuple(place.top + row * place.step_y for row in range(rows))
+        lefts = tuple(place.left + column * place.step_x for column in range(columns))
+        return cls(tops=tops, lefts=lefts, height=place.step_y, width=place.step_x)
+
+    @property
+    def end(self) -> tuple[float, float]:
+        """The last pixel (y, x) of the last row and column of tiles, exclusive."""
+        return self.tops[-1] + self.height, self.lefts[-1] + self.width
+
+    def select(self, tiles: ArrayLike) -> NDArray[np.float64]:
+        """Return the boxes of tiles.
+
+        ``tiles``: int (tile, 2), row and column. Returns float64 (tile, 4): top, left, height and width.
+        """
+        rows, columns = np.asarray(tiles, np.intp).reshape(-1, 2).T
+        tops, lefts = np.asarray(self.tops)[rows], np.asarray(self.lefts)[columns]
+        return np.column_stack([tops, lefts, np.full_like(tops, self.height), np.full_like(lefts, self.width)])
+
+
 class SlideResultSpec(Config):
     """Metadata of a store: the slide, the kind of outputs, the positions of the tiles, and the settings."""
 
@@ -45,6 +78,7 @@ class SlideResultSpec(Config):
     columns: int = Field(ge=1)
     corner: tuple[float, float] = Field(description="(y, x) of the first cell, in pixels of the finest level")
     step: tuple[float, float] = Field(description="(y, x) from cell to cell, in pixels of the finest level")
+    boxes: TileBoxes | None = Field(None, description="boxes of the tiles; null in stores of earlier versions")
     size: tuple[int, int] | None = Field(None, description="height and width of the slide, in pixels of that level")
     pixel_size_um: tuple[float, float] | None = Field(None, description="(y, x) of the finest level")
     scale_source: ScaleSource = Field("file", description="source of the pixel size")
@@ -59,9 +93,17 @@ class SlideResultSpec(Config):
     )
     batch_size: int = Field(32, ge=1, description="tiles per forward pass: the unit of processing and resuming")
 
+    @model_validator(mode="after")
+    def _check_boxes(self) -> Self:
+        if self.boxes is not None:
+            found, expected = (len(self.boxes.tops), len(self.boxes.lefts)), (self.rows, self.columns)
+            if found != expected:
+                raise ValueError(f"boxes of {found[0]} x {found[1]} tiles, expected {expected[0]} x {expected[1]}")
+        return self
+
     @property
     def placement(self) -> MapPlacement:
-        """Placement of the grids on the slide."""
+        """Placement of the grids as maps with a cell for each tile; ``boxes`` are those of the tiles."""
         size = self.pixel_size_um and PixelSize(*self.pixel_size_um, self.scale_source)
         return MapPlacement(*self.corner, *self.step, size)
 

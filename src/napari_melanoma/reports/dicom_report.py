@@ -181,7 +181,7 @@ class _ReportBuilder(GroupBuilder):
                 measurements += (
                     [build_measurement(concept, round(100 * value, 4), codes.PERCENT)] if math.isfinite(value) else []
                 )
-        if lesion.label and (is_valid or lesion.origin == "classed"):
+        if lesion.label and (is_valid or lesion.label_origin == "reader"):
             value_code = MALIGNANCIES.get(lesion.label)
             predicted = (codes.PREDICTED_CLASS, codes.private_concept(lesion.label, "class-"))
             evaluations.append(predicted if value_code is None else (codes.MALIGNANCY, value_code))

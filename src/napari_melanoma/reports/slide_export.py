@@ -50,7 +50,7 @@ from napari_melanoma.slides.lesion_files import (
     write_outlines,
 )
 from napari_melanoma.slides.lesions import LESION_COLUMNS, SlideLesion, lesions_table
-from napari_melanoma.slides.maps import tile_maps
+from napari_melanoma.slides.maps import tile_boxes, tile_maps
 from napari_melanoma.slides.reading.openslide import dicom_spacing
 from napari_melanoma.slides.reading.pyramids import find_downsample, stated_downsample
 from napari_melanoma.slides.reading.tiled import TileLevel
@@ -144,19 +144,20 @@ def _validity_columns(exported: ExportedSlide, rows: int) -> dict[str, list[obje
 
 
 def _write_tiles_parquet(path: Path, exported: ExportedSlide) -> None:
-    """Write a row per tile as Parquet: position in pixels of the finest level, state and probabilities."""
+    """Write a row per tile as Parquet: its box in pixels of the finest level, state and probabilities."""
     from napari_melanoma.io.tables import write_parquet
 
     result = SlideResult.open(exported.folder)
     rows, columns = np.nonzero(result.state != NO_TISSUE)
-    placement, state = result.spec.placement, result.state[rows, columns]
+    state = result.state[rows, columns]
+    top, left, height, width = tile_boxes(result).select(np.column_stack([rows, columns])).T
     table: dict[str, Any] = {
         "row": rows,
         "column": columns,
-        "y_px": placement.top + rows * placement.step_y,
-        "x_px": placement.left + columns * placement.step_x,
-        "height_px": np.full(len(rows), placement.step_y, float),
-        "width_px": np.full(len(rows), placement.step_x, float),
+        "y_px": top,
+        "x_px": left,
+        "height_px": height,
+        "width_px": width,
         "state": [STATES[int(one)] for one in state],
     }
     values = result.probability[rows, columns] if result.spec.classes else np.empty((len(rows), 0))

@@ -15,7 +15,7 @@ from napari_melanoma.core.files import atomic_folder
 from napari_melanoma.core.geometry import MapPlacement, PixelSize
 from napari_melanoma.core.polygons import Polygon, to_shape
 from napari_melanoma.io.results import TISSUE, read_mask
-from napari_melanoma.io.slide_store import DONE, SlideResult, SlideResultSpec
+from napari_melanoma.io.slide_store import DONE, SlideResult
 from napari_melanoma.io.spatialdata import (
     MICROMETERS,
     PIXELS,
@@ -27,6 +27,7 @@ from napari_melanoma.io.spatialdata import (
 )
 from napari_melanoma.reports.export_formats import ExportedSlide
 from napari_melanoma.slides.lesion_files import lesion_to_annotation
+from napari_melanoma.slides.maps import tile_boxes
 from napari_melanoma.slides.outlines import cell_polygons
 from napari_melanoma.slides.reading.opening import open_slide
 from napari_melanoma.slides.regions import load_regions
@@ -56,7 +57,7 @@ def write_spatialdata(path: Path, exported: ExportedSlide, size: tuple[int, int]
     if slide is not None and slide.exists():
         images[THUMBNAIL] = _make_thumbnail(slide, size, pixel)
     data = spatialdata.SpatialData(
-        images=images, shapes=shapes, tables=_make_tables(result), attrs=_make_attributes(exported, result.spec, size)
+        images=images, shapes=shapes, tables=_make_tables(result), attrs=_make_attributes(exported, result, size)
     )
     with atomic_folder(path) as temporary, warnings.catch_warnings():
         warnings.filterwarnings("ignore", "zarr v3 autosharding")  # about its next version, from each array
@@ -90,9 +91,9 @@ def _make_tiles(result: SlideResult, tissues: Any, states: Mapping[int, str]) ->
     import geopandas
     import shapely
 
-    place, (rows, columns) = result.spec.placement, result.order.T
-    top, left = place.top + rows * place.step_y, place.left + columns * place.step_x
-    boxes = shapely.box(left, top, left + place.step_x, top + place.step_y)
+    rows, columns = result.order.T
+    top, left, height, width = tile_boxes(result).select(result.order).T
+    boxes = shapely.box(left, top, left + width, top + height)
     values = {
         TILE_COLUMN: np.arange(len(rows)),
         "x": left,
@@ -130,8 +131,9 @@ def _make_table(result: SlideResult, values: NDArray[np.float32], names: Any) ->
     obs = pd.DataFrame(
         {TILE_COLUMN: tiles, "library_id": pd.Categorical([TILES] * len(tiles))}, index=tiles.astype(str)
     )
-    centers = result.spec.placement.to_slide(result.order + 0.5)[:, ::-1]
-    table = AnnData(values, obs=obs, var=pd.DataFrame(index=list(names)), obsm={"spatial": centers})
+    boxes = tile_boxes(result).select(result.order)
+    centers = boxes[:, :2] + boxes[:, 2:] / 2
+    table = AnnData(values, obs=obs, var=pd.DataFrame(index=list(names)), obsm={"spatial": centers[:, ::-1]})
     return TableModel.parse(table, region=TILES, region_key="library_id", instance_key=TILE_COLUMN)
 
 
@@ -154,18 +156,17 @@ def _transformations(place: MapPlacement) -> dict[str, Any]:
     return {name: Scale(list(scale), axes=("y", "x")) for name, scale in scales.items()}
 
 
-def _make_attributes(exported: ExportedSlide, spec: SlideResultSpec, size: tuple[int, int]) -> dict[str, Any]:
+def _make_attributes(exported: ExportedSlide, result: SlideResult, size: tuple[int, int]) -> dict[str, Any]:
     """Return the attributes: size and scale of the slide and of the tiles as wsidata reads them, and the model."""
-    pixel, place = spec.placement.pixel_size, spec.placement
+    boxes, spec, place = tile_boxes(result), result.spec, result.spec.placement
+    pixel = place.pixel_size
     validity = exported.validity
     mpp = None if pixel is None else (pixel.y_um + pixel.x_um) / 2
-    height, width = round(place.step_y), round(place.step_x)
+    sides = {"height": round(boxes.height), "width": round(boxes.width)}
+    strides = {"stride_height": round(place.step_y), "stride_width": round(place.step_x)}
     return {
         "slide_properties": {"shape": list(size), "mpp": mpp},
-        TILE_ATTRIBUTE: {
-            TILES: {"height": height, "width": width, "stride_height": height, "stride_width": width, "mpp": mpp}
-            | {"tissue_name": TISSUES}
-        },
+        TILE_ATTRIBUTE: {TILES: {**sides, **strides, "mpp": mpp, "tissue_name": TISSUES}},
         "napari_melanoma": {
             "version": version("napari-melanoma"),
             "slide": spec.slide,

@@ -45,15 +45,27 @@ def merge_lesions(
 ) -> Lesions:
     """Merge lesions into one, which keeps the lowest number and may have several parts.
 
+    A class that a reader has set stays; raises ``InputError`` if readers have set several.
+
     Returns all lesions of the slide, with the merged one at the position of its first part.
     """
     chosen = [_lesion_with_index(lesions, index) for index in sorted(set(indices))]
     if len(chosen) < 2:
         raise InputError("merging requires at least two lesions. Select their rows in the table, or draw around them.")
+    label = _merged_label(chosen)
     joined = region_from_polygons([polygon for lesion in chosen for polygon in lesion.polygons], maps)
-    merged = _measure_manual(joined, chosen[0].index, "merged", maps, config)
+    merged = _measure_manual(joined, chosen[0].index, "merged", maps, config, label)
     others = {lesion.index for lesion in chosen[1:]}
     return tuple(merged if one.index == merged.index else one for one in lesions if one.index not in others)
+
+
+def _merged_label(lesions: Sequence[SlideLesion]) -> str | None:
+    """Return the class that a reader has set for any of the lesions; None if there is none."""
+    labels = {lesion.label: lesion.index for lesion in reversed(lesions) if lesion.label_origin == "reader"}
+    if len(labels) > 1:
+        stated = " and ".join(f"lesion {index} {label}" for label, index in reversed(labels.items()))
+        raise InputError(f"the classes of these lesions were set by hand: {stated}. Give them the same class first.")
+    return next(iter(labels), None)
 
 
 def split_lesion(
@@ -61,8 +73,8 @@ def split_lesion(
 ) -> Lesions:
     """Split a lesion along a line; the largest part keeps the number, the others are given new numbers.
 
-    Cells under the line are assigned to the nearest part. Separate parts of a merged lesion become separate lesions,
-    regardless of the line.
+    A class that a reader has set is that of all parts. Cells under the line are assigned to the nearest part. Separate
+    parts of a merged lesion become separate lesions, regardless of the line.
 
     ``line``: (vertex, 2), (row, column) in pixels of the finest level, at least two vertices. Returns all lesions of
     the slide, the new ones last.
@@ -79,8 +91,9 @@ def split_lesion(
     order = (np.argsort(-np.bincount(parts.ravel())[1:], kind="stable") + 1).tolist()
     next_index = max(lesion.index for lesion in lesions) + 1
     numbers = [index, *range(next_index, next_index + len(order) - 1)]
+    label = lesion.label if lesion.label_origin == "reader" else None
     created = [
-        _measure_manual(CellRegion(region.top, region.left, parts == part), number, "split", maps, config)
+        _measure_manual(CellRegion(region.top, region.left, parts == part), number, "split", maps, config, label)
         for part, number in zip(order, numbers, strict=True)
     ]
     return (*(created[0] if one.index == index else one for one in lesions), *created[1:])
@@ -88,7 +101,7 @@ def split_lesion(
 
 def set_lesion_class(lesions: Sequence[SlideLesion], index: int, label: LesionClass) -> Lesions:
     """Set the class of a lesion by hand; the predicted probability is kept."""
-    changed = replace(_lesion_with_index(lesions, index), label=label, origin="classed")
+    changed = replace(_lesion_with_index(lesions, index), label=label, origin="classed", label_origin="reader")
     return tuple(changed if one.index == index else one for one in lesions)
 
 
@@ -132,7 +145,8 @@ def refine_lesion(
     if not polygons:
         return remove_lesion(lesions, index)
     measured = measure_drawn_lesion(polygons, maps, config, index=index, label=lesion.label)
-    return tuple(replace(measured, origin="refined") if one is lesion else one for one in lesions)
+    refined = replace(measured, origin="refined", label_origin=lesion.label_origin)
+    return tuple(refined if one is lesion else one for one in lesions)
 
 
 def _lesion_with_index(lesions: Sequence[SlideLesion], index: int) -> SlideLesion:
@@ -144,12 +158,19 @@ def _lesion_with_index(lesions: Sequence[SlideLesion], index: int) -> SlideLesio
 
 
 def _measure_manual(
-    region: CellRegion, index: int, origin: LesionOrigin, maps: LesionMaps, config: LesionConfig
+    region: CellRegion, index: int, origin: LesionOrigin, maps: LesionMaps, config: LesionConfig, label: str | None
 ) -> SlideLesion:
+    """Measure a lesion that was changed by hand; ``label``: its class, set by a reader; predicted if None."""
     box = bounding_box(region.mask)
     assert box is not None, "callers pass at least one cell"
     cropped = CellRegion(region.top + box.top, region.left + box.left, region.mask[box.slices])
-    return replace(measure_region(cropped, maps, config, index=index, tissue=maps.tissue_cells), origin=origin)
+    measured = measure_region(cropped, maps, config, index=index, tissue=maps.tissue_cells)
+    return replace(_with_label(measured, label), origin=origin)
+
+
+def _with_label(lesion: SlideLesion, label: str | None) -> SlideLesion:
+    """Return a lesion with a class that a reader has set; unchanged if it is None."""
+    return lesion if label is None else replace(lesion, label=label, label_origin="reader")
 
 
 def _cells_on_line(line: NDArray[np.float64], region: CellRegion) -> NDArray[np.bool_]:
@@ -263,7 +284,7 @@ def measure_drawn_lesion(
         raise InputError(f"{problem}, so the class cannot be predicted. Choose malignant or benign.")
     drawn = _with_drawn_shape(lesion, polygons, maps.placement)
     share = lesion.tissue_share * drawn.area_px / lesion.area_px
-    return replace(drawn, label=label or lesion.label, tissue_share=share, origin="drawn")
+    return replace(_with_label(drawn, label), tissue_share=share, origin="drawn")
 
 
 def _cells_within(polygons: Sequence[Polygon], maps: LesionMaps) -> CellRegion:

@@ -20,6 +20,7 @@ from napari_melanoma.core.formatting import format_count
 from napari_melanoma.core.geometry import Box, MapPlacement
 from napari_melanoma.core.locks import hold_lock
 from napari_melanoma.core.validity import Validity, read_validity
+from napari_melanoma.data.class_names import BENIGN, MALIGNANT, read_class_name
 from napari_melanoma.io.dicom_codes import LESION
 from napari_melanoma.io.dicom_report import FINDING, is_dicom_report, read_measurement_report
 from napari_melanoma.io.geojson import (
@@ -36,6 +37,7 @@ from napari_melanoma.io.results import LESIONS, OUTLINES, RESULT, read_origin, r
 from napari_melanoma.slides.lesion_edits import measure_drawn_lesion
 from napari_melanoma.slides.lesions import (
     LESION_COLUMNS,
+    LabelOrigin,
     LesionClass,
     LesionConfig,
     LesionMaps,
@@ -46,13 +48,11 @@ from napari_melanoma.slides.outlines import covered_cells, rasterize_polygons
 
 LABEL_COLORS = {"malignant": (200, 0, 0), "benign": (0, 160, 0)}
 UNLABELED_COLOR = (220, 120, 0)  # for lesions with another class
-MEASUREMENTS = tuple(name for name in LESION_COLUMNS if name not in ("index", "label", "origin"))
+MEASUREMENTS = tuple(name for name in LESION_COLUMNS if name not in ("index", "label", "origin", "label_origin"))
+HAND_SET = ("classed", "drawn")  # origins of lesions whose class was set by a reader, in files without label_origin
 BACKUP_NAME = "lesions-kept-{}"
 LOCK, LOCK_TIMEOUT_S = ".lesions.lock", 20.0
 
-# Words in class names of other programs; the default set of QuPath has 'Tumor'.
-BENIGN = ("benign", "naevus", "nevus", "naevi", "nevi")
-MALIGNANT = ("malignant", "melanoma", "tumor", "tumour", "metastasis", "invasive")
 LESION_NAME = re.compile(r"lesion (\d{1,5})")
 
 
@@ -184,7 +184,7 @@ def lesion_to_annotation(lesion: SlideLesion, validity: Validity | None = None) 
         color=LABEL_COLORS.get(lesion.label, UNLABELED_COLOR),
         name=f"lesion {lesion.index}",
         measurements=measured,
-        properties={"metadata": {"origin": lesion.origin}},
+        properties={"metadata": {"origin": lesion.origin, "label_origin": lesion.label_origin, "label": lesion.label}},
     )
     return annotation if validity is None else mark_validity(annotation, validity)
 
@@ -236,12 +236,25 @@ def _build_lesion(outline: Annotation) -> SlideLesion:
         raise ValueError(f"{outline.name} has no measurements")
     values: dict[str, Any] = {name: _parse_measurement(name, outline.measurements.get(name)) for name in MEASUREMENTS}
     seed = values.pop("seed_row_px"), values.pop("seed_column_px")
-    metadata = outline.properties.get("metadata")
-    origin: Any = metadata.get("origin", "found") if isinstance(metadata, dict) else "found"
+    origin = _read_metadata(outline).get("origin", "found")
+    label_origin = _read_label_origin(outline, "reader" if origin in HAND_SET else "model")
     index = int(outline.name.removeprefix("lesion "))
-    return SlideLesion(
-        seed=seed, polygons=outline.polygons, index=index, label=outline.class_name, origin=origin, **values
-    )
+    lesion = SlideLesion(seed=seed, polygons=outline.polygons, index=index, label=outline.class_name, **values)
+    return replace(lesion, origin=origin, label_origin=label_origin)
+
+
+def _read_metadata(outline: Annotation) -> dict[str, Any]:
+    """Return the metadata that ``lesion_to_annotation`` wrote; empty for other outlines."""
+    metadata = outline.properties.get("metadata")
+    return metadata if isinstance(metadata, dict) else {}
+
+
+def _read_label_origin(outline: Annotation, default: LabelOrigin) -> LabelOrigin:
+    """Return who set the class of an outline; a class that was changed in another program was set by a reader."""
+    metadata = _read_metadata(outline)
+    if "label_origin" not in metadata:
+        return default
+    return "model" if (metadata["label_origin"], metadata.get("label")) == ("model", outline.class_name) else "reader"
 
 
 def _parse_measurement(name: str, value: Any) -> float | None:  # noqa: ANN401 - a number, or nothing
@@ -299,7 +312,10 @@ def _read_reported_lesions(path: Path, slide: Path) -> GeoJsonContent:
 def replace_lesions(
     lesions: Sequence[SlideLesion], outlines: Sequence[Annotation], maps: LesionMaps, config: LesionConfig
 ) -> tuple[SlideLesion, ...]:
-    """Replace the lesions of a slide by imported outlines; unchanged lesions keep their measurements."""
+    """Replace the lesions of a slide by imported outlines; unchanged lesions keep their measurements.
+
+    Names of classes are read by ``class_to_label``; where they are unknown, the class is predicted.
+    """
     unchanged = {(lesion.index, lesion.label, lesion.polygons): lesion for lesion in lesions}
     numbers = [_imported_number(outline) for outline in outlines]
     next_index = max([0, *(number for number in numbers if number), *(lesion.index for lesion in lesions)]) + 1
@@ -310,20 +326,34 @@ def replace_lesions(
         if not number or number in used:
             number, next_index = next_index, next_index + 1
         used.add(number)
-        label = class_to_label(outline.class_name)
-        replaced.append(
-            unchanged.get((number, outline.class_name, outline.polygons))
-            or measure_drawn_lesion(outline.polygons, maps, config, index=number, label=label)
-        )
+        lesion = unchanged.get((number, outline.class_name, outline.polygons))
+        if lesion is None:
+            label = _imported_label(outline)
+            lesion = measure_drawn_lesion(outline.polygons, maps, config, index=number, label=label)
+            lesion = lesion if label is None else replace(lesion, label_origin=_read_label_origin(outline, "reader"))
+        replaced.append(lesion)
     return tuple(replaced)
 
 
 def class_to_label(class_name: str) -> LesionClass | None:
-    """Map a class name of another program to benign or malignant; None if it is neither."""
-    words = set(re.findall(r"[a-z]+", class_name.lower()))
-    if words & set(BENIGN):
+    """Map a class name of another program to benign or malignant; None if it is neither, or open which.
+
+    The default set of QuPath has *Tumor*, which is malignant.
+    """
+    meaning = read_class_name(class_name)
+    if meaning in BENIGN:
         return "benign"
-    return "malignant" if words & set(MALIGNANT) else None
+    return "malignant" if meaning in (*MALIGNANT, "tumor") else None
+
+
+def _imported_label(outline: Annotation) -> str | None:
+    """Return the label of an imported lesion: benign, malignant or, if its class states neither, its own name.
+
+    None if the class is unknown or names a lesion of any kind.
+    """
+    name = outline.class_name
+    stays = read_class_name(name) in ("ambiguous", "structure", "background")
+    return class_to_label(name) or (name if stays else None)
 
 
 def _imported_number(outline: Annotation) -> int:

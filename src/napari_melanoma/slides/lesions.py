@@ -16,7 +16,7 @@ from napari_melanoma.core.config import Config
 from napari_melanoma.core.formatting import format_class
 from napari_melanoma.core.geometry import Box, MapPlacement
 from napari_melanoma.core.polygons import Polygon, Ring, as_array, as_ring, joint_box
-from napari_melanoma.depth.tumor_maps import BENIGN_NAMES
+from napari_melanoma.data.class_names import BENIGN, MALIGNANT, UNSPECIFIC, find_lesion_classes, read_class_name
 from napari_melanoma.imaging.masks import bounding_box, fill_mask_holes, label_components
 from napari_melanoma.imaging.measurements import crofton_perimeter
 from napari_melanoma.slides.outlines import cell_polygons, covered_cells, rasterize_polygons
@@ -24,6 +24,7 @@ from napari_melanoma.slides.outlines import cell_polygons, covered_cells, raster
 LesionClass = Literal["malignant", "benign"]
 LESION_CLASSES = {*get_args(LesionClass)}
 LesionOrigin = Literal["found", "merged", "split", "classed", "drawn", "refined"]
+LabelOrigin = Literal["model", "reader"]
 WHOLE_MAP = (slice(None), slice(None))
 LESION_COLUMNS = (  # of lesions.csv
     "index",
@@ -42,14 +43,10 @@ LESION_COLUMNS = (  # of lesions.csv
     "seed_row_px",
     "seed_column_px",
     "origin",
+    "label_origin",
 )
 
 SlideEnd = tuple[float, float]  # (row, column) of the end of the slide, in pixels of the finest level
-# Names of classes, in lower case.
-NOT_LESION_CLASSES = ("background", "dermis", "epidermis", "benign", "normal")  # the last choice for the target
-TUMOR_NAMES = ("tumor", "tumour")  # the second choice for the target, after melanoma
-MALIGNANT_PARTS = ("melanoma", "malign", "cancer", "carcinoma", "metasta")  # parts of the names of malignant classes
-UNSPECIFIC_CLASSES = ("tumour", "tumor", "lesion")  # may be malignant or benign
 
 
 class LesionConfig(Config):
@@ -102,7 +99,7 @@ class LesionMaps:
     ``presence``: float (row, column), probability of a lesion; NaN where unknown. ``malignancy``: float (row, column),
     probability that a lesion is malignant; by default ``presence``. ``tissue``: float (row, column), share of tissue in
     each cell; by default 1 where the probability is known. ``label``: class of all lesions; if empty, each is
-    classified as malignant or benign. ``slide_end``: the last cells may extend beyond it.
+    classified as malignant or benign. ``slide_end``: the last cells may extend beyond it, as ``end`` of ``SlideMaps``.
     """
 
     presence: NDArray[np.float32]
@@ -144,14 +141,15 @@ class SlideLesion:
     """One lesion; values in mm are None without a scale, those in px are in pixels of the finest level.
 
     - ``index``: its number on the slide, from 1
-    - ``label``: malignant, benign, or the target class
+    - ``label``: malignant, benign, or the target class; ``label_origin``: whether a reader has set it
     - ``probability``: that of a malignant lesion or of the target class
     - ``presence``: mean probability that there is a lesion
     - ``extent``: share of its axis-aligned box that it fills
     - ``tissue_share``: share of the tissue of the slide that is in it
     - ``seed``: (row, column) of the highest probability
-    - ``malignancy``: probability that it is malignant, given that it is a lesion, which decides the label; NaN if the
-      model does not separate malignant from benign lesions
+    - ``malignancy``: probability that it is malignant, given that it is a lesion, which decides the label: the mean
+      probability of a malignant lesion divided by ``presence``; NaN if the model does not separate malignant from
+      benign lesions
     """
 
     index: int
@@ -170,6 +168,7 @@ class SlideLesion:
     polygons: tuple[Polygon, ...]
     origin: LesionOrigin = "found"
     malignancy: float = math.nan
+    label_origin: LabelOrigin = "model"
 
     @property
     def class_probability(self) -> float:
@@ -210,12 +209,24 @@ def find_lesions(maps: LesionMaps, config: LesionConfig) -> tuple[SlideLesion, .
         if box is not None
     ]
     if config.fill_holes:
-        regions = [replace(region, mask=fill_mask_holes(region.mask)) for region in regions]
+        regions = _fill_holes(regions, maps.shape)
     total = maps.tissue_cells
     lesions = [measure_region(region, maps, config, index=0, tissue=total) for region in regions]
     large = [lesion for lesion in lesions if lesion.area_mm2 is None or lesion.area_mm2 >= config.min_area_mm2]
     large.sort(key=lambda lesion: (lesion.label == "benign", -lesion.area_px, -lesion.probability))
     return tuple(replace(lesion, index=index) for index, lesion in enumerate(large, start=1))
+
+
+def _fill_holes(regions: Sequence[CellRegion], shape: tuple[int, int]) -> list[CellRegion]:
+    """Fill the holes of regions; those within a hole become part of the region around it."""
+    filled = [replace(region, mask=fill_mask_holes(region.mask)) for region in regions]
+    occupied, kept = np.zeros(shape, bool), set[int]()
+    for number in sorted(range(len(filled)), key=lambda number: -np.count_nonzero(filled[number].mask)):
+        region = filled[number]
+        if not (occupied[region.slices] & region.mask).any():
+            occupied[region.slices] |= region.mask
+            kept.add(number)
+    return [region for number, region in enumerate(filled) if number in kept]
 
 
 def label_lesions(maps: LesionMaps, config: LesionConfig) -> NDArray[np.int32]:
@@ -243,17 +254,20 @@ def measure_region(
     """
     place, mask = maps.placement, region.mask
     malignant, weight = maps.malignant[region.slices], maps.weight(region.slices)
-    share = _score(malignant[mask], weight[mask], config.score)
+    target, presence = maps.target[region.slices][mask], maps.presence[region.slices][mask]
+    probability = _score(target, weight[mask], config.score)
+    share = probability if maps.malignancy is None else _malignant_share(target, presence, weight[mask])
     peak = np.unravel_index(np.where(mask & np.isfinite(malignant), malignant, -1.0).argmax(), mask.shape)
     placement = replace(place, top=place.top + region.top * place.step_y, left=place.left + region.left * place.step_x)
-    seed = placement.to_slide((peak[0] + 0.5, peak[1] + 0.5))
+    corners = np.minimum(placement.to_slide([peak, np.add(peak, 1)]), maps.slide_end or math.inf)
+    seed = corners.mean(axis=0)
     um, cells = place.cell_um, ClippedCells.clip(mask, placement, maps.slide_end)
     height, width = cells.box
     return SlideLesion(
         index=index,
         label=maps.label or ("malignant" if share >= config.malignant_from else "benign"),
-        probability=_score(maps.target[region.slices][mask], weight[mask], config.score),
-        presence=_score(maps.presence[region.slices][mask], weight[mask], "mean"),
+        probability=probability,
+        presence=_score(presence, weight[mask], "mean"),
         area_px=cells.area * place.cell_area_px,
         perimeter_px=cells.perimeter((place.step_y, place.step_x)),
         area_mm2=None if um is None else cells.area * um[0] * um[1] / 1e6,
@@ -293,6 +307,13 @@ def _score(values: NDArray[np.float32], weights: NDArray[np.float32], method: st
     if method == "maximum":
         return float(values.max())
     return float(np.average(values, weights=weights if weights.sum() > 0 else None))
+
+
+def _malignant_share(target: NDArray[np.float32], presence: NDArray[np.float32], weights: NDArray[np.float32]) -> float:
+    """Return the share of the probability of a lesion that is malignant, over all its cells; NaN if it is unknown."""
+    known = np.isfinite(target)
+    lesion = _score(presence[known], weights[known], "mean")
+    return _score(target[known], weights[known], "mean") / lesion if lesion > 0 else math.nan
 
 
 def _smooth_presence(maps: LesionMaps, sigma_um: float) -> NDArray[np.float32]:
@@ -387,7 +408,7 @@ def extend_past_slide_end(
 
     def extended(ring: Ring) -> Ring:
         vertices = as_array(ring)
-        return as_ring(np.where(vertices >= end, map_end, vertices))
+        return as_ring(np.where((vertices >= end) & (vertices < map_end), map_end, vertices))
 
     return Polygon(extended(polygon.outer), tuple(extended(hole) for hole in polygon.holes))
 
@@ -398,16 +419,12 @@ def _runs(mask: NDArray[np.bool_]) -> NDArray[np.int64]:
 
 
 def default_lesion_class(classes: Sequence[str]) -> str:
-    """Return the class for detecting lesions if the user has not selected one.
+    """Return the class for detecting lesions if the user has not selected one; empty if it is open which.
 
-    The last class with melanoma in the name; without such a class, the last named tumor; then the last other lesion
-    that is not a nevus; then the last nevus; then the last class.
+    See ``find_lesion_classes``.
     """
-    melanoma = [name for name in classes if "melanoma" in name.lower()]
-    tumor = [name for name in classes if name.lower() in TUMOR_NAMES]
-    lesions = [name for name in classes if name.lower() not in NOT_LESION_CLASSES]
-    suspicious = [name for name in lesions if name.lower() not in BENIGN_NAMES]
-    return (melanoma or tumor or suspicious or lesions or list(classes))[-1]
+    found = find_lesion_classes(classes)
+    return found[0] if len(found) == 1 else ""
 
 
 def build_lesion_maps(
@@ -431,9 +448,10 @@ def build_lesion_maps(
     cell.
     """
     target_probability = np.ascontiguousarray(probability[list(classes).index(target)])
-    benign = [index for index, name in enumerate(classes) if name.lower() in BENIGN_NAMES and name != target]
-    unspecific = target.lower() in UNSPECIFIC_CLASSES
-    is_malignant = any(part in target.lower() for part in MALIGNANT_PARTS)
+    meanings = [read_class_name(name) for name in classes]
+    target_meaning = meanings[list(classes).index(target)]
+    benign = [index for index, name in enumerate(classes) if meanings[index] in BENIGN and name != target]
+    unspecific, is_malignant = target_meaning in UNSPECIFIC, target_meaning in MALIGNANT
     if not (unspecific or is_malignant) or (not benign and (is_dense or unspecific)):
         return LesionMaps(target_probability, place, tissue=tissue, label=format_class(target), slide_end=end)
     if not benign or (not is_dense and len(classes) == 2):

@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 
 from napari_melanoma.core.context import Progress, RunContext
 from napari_melanoma.core.geometry import Box, MapPlacement
-from napari_melanoma.io.slide_store import DONE, SlideResult
-from napari_melanoma.slides.tiling import TileGrid
+from napari_melanoma.io.results import read_slide_result
+from napari_melanoma.io.slide_store import DONE, SlideResult, TileBoxes
+from napari_melanoma.slides.tiling import TileGrid, grid_from_json
 
 MAX_SIGMA = 4.0  # cells
 RADIUS = 4.0  # standard deviations beyond which the weights are zero
@@ -47,8 +48,8 @@ MIN_WEIGHT = 1e-3  # weight of the outermost pixels of a tile, so that a pixel w
 class SlideMaps:
     """Maps of a slide and their position.
 
-    ``probability``: float32 (class, row, column), NaN where unknown. ``end``: (row, column) of the end of the slide in
-    pixels of the finest level, which the last cells may extend beyond.
+    ``probability``: float32 (class, row, column), NaN where unknown. ``end``: (row, column) of the end of the slide, or
+    of the tiles, in pixels of the finest level, which the last cells may extend beyond.
     """
 
     probability: NDArray[np.float32]
@@ -58,7 +59,31 @@ class SlideMaps:
 
 def tile_maps(result: SlideResult) -> SlideMaps:
     """Return the probabilities of tiles as maps with a cell for each tile."""
-    return SlideMaps(np.moveaxis(result.probability, 2, 0), result.spec.placement)
+    return SlideMaps(np.moveaxis(result.probability, 2, 0), result.spec.placement, _find_map_end(result))
+
+
+def tile_boxes(result: SlideResult) -> TileBoxes:
+    """Return the boxes of the tiles of a store; of one without boxes, those of its ``result.json``, or the cells."""
+    spec = result.spec
+    if spec.boxes is not None:
+        return spec.boxes
+    grid = grid_from_json(read_slide_result(result.path.parent).get("grid"), spec.placement.pixel_size)
+    if grid is not None and grid.shape == (spec.rows, spec.columns):
+        return grid.boxes
+    return TileBoxes.from_cells(spec.placement, spec.rows, spec.columns)
+
+
+def _find_map_end(result: SlideResult) -> tuple[float, float] | None:
+    """Return the end of the slide; that of the tiles, where cells extend beyond them. None if the size is unknown."""
+    spec = result.spec
+    if spec.size is None:
+        return None
+    cells, tiles = spec.placement.to_slide((spec.rows, spec.columns)).tolist(), tile_boxes(result).end
+    ends = [
+        min(size, tile) if cell > tile else float(size)
+        for size, cell, tile in zip(spec.size, cells, tiles, strict=True)
+    ]
+    return ends[0], ends[1]
 
 
 def stitched_maps(result: SlideResult, grid: TileGrid, run: RunContext, smoothing: float = 0.0) -> SlideMaps:
@@ -85,7 +110,8 @@ def stitched_maps(result: SlideResult, grid: TileGrid, run: RunContext, smoothin
     run.report(Progress(len(blocks), len(blocks), "Stitching the tiles"))
     place = cells.pixel_placement
     coarse_place = replace(place, step_y=place.step_y * step, step_x=place.step_x * step)
-    return SlideMaps(_mask_unknown(overview, result, coarse_place), coarse_place, result.spec.size)
+    known = result.state == DONE
+    return SlideMaps(_mask_unknown(overview, grid.boxes, known, coarse_place), coarse_place, result.spec.size)
 
 
 def _stitch_smoothed(
@@ -150,18 +176,17 @@ def _reduce_mean(values: NDArray[np.float32], step: int) -> NDArray[np.float32]:
     return padded.reshape(len(values), rows, step, columns, step).mean(axis=(2, 4))
 
 
-def _mask_unknown(maps: NDArray[np.float32], result: SlideResult, place: MapPlacement) -> NDArray[np.float32]:
-    """Set cells whose center is in a tile without a prediction to NaN."""
-    tiles, known = result.spec.placement, result.state == DONE
-    for axis, (tile_start, tile_step, map_start, map_step) in enumerate(
-        (
-            (tiles.top, tiles.step_y, place.top, place.step_y),
-            (tiles.left, tiles.step_x, place.left, place.step_x),
-        )
+def _mask_unknown(
+    maps: NDArray[np.float32], boxes: TileBoxes, known: NDArray[np.bool_], place: MapPlacement
+) -> NDArray[np.float32]:
+    """Set cells whose nearest tile has no prediction to NaN; ``known``: bool (row, column) of the tiles."""
+    for axis, (starts, side, map_start, map_step) in enumerate(
+        ((boxes.tops, boxes.height, place.top, place.step_y), (boxes.lefts, boxes.width, place.left, place.step_x))
     ):
         centers = map_start + (np.arange(maps.shape[axis + 1]) + 0.5) * map_step
-        index = np.clip(np.floor((centers - tile_start) / tile_step).astype(int), 0, known.shape[axis] - 1)
-        known = known.take(index, axis=axis)
+        tiles = np.asarray(starts) + side / 2
+        nearest = np.searchsorted((tiles[:-1] + tiles[1:]) / 2, centers, side="right")
+        known = known.take(nearest, axis=axis)
     maps[:, ~known] = np.nan
     return maps
 

@@ -15,6 +15,7 @@ from napari_melanoma.core.files import atomic_file, write_json
 from napari_melanoma.core.provenance import collect_provenance
 from napari_melanoma.core.validity import Validity
 from napari_melanoma.data.bags import ATTENTION
+from napari_melanoma.data.class_names import find_lesion_classes
 from napari_melanoma.io.geojson import write_geojson
 from napari_melanoma.io.results import CLASS_REGIONS, HEATMAP, RESULT
 from napari_melanoma.io.slide_store import DONE, FAILED, SlideResult
@@ -28,12 +29,13 @@ from napari_melanoma.slides.lesions import (
 )
 from napari_melanoma.slides.maps import SlideMaps, stitched_maps, tile_maps
 from napari_melanoma.slides.options import SlideOptions
-from napari_melanoma.slides.plan import AnalysisPlan, grid_to_json
+from napari_melanoma.slides.plan import AnalysisPlan
 from napari_melanoma.slides.reading.slide import SlideInfo
 from napari_melanoma.slides.results import MIN_REGION_CELLS, default_target, measure_class_areas, outline_classes
 from napari_melanoma.slides.scores import SlideScoreConfig, score_slide
 from napari_melanoma.slides.slide_prediction import attention_map
 from napari_melanoma.slides.tile_models import TileModelInfo
+from napari_melanoma.slides.tiling import grid_to_json
 
 SCORE_METHODS: tuple[Literal["mean", "maximum", "top_k"], ...] = ("mean", "maximum", "top_k")
 
@@ -109,6 +111,14 @@ def _write_class_regions(analysis: SlideAnalysis, maps: SlideMaps, folder: Path)
 
 def target_class(model: TileModelInfo, options: SlideOptions) -> str:
     """Return the class that heatmap, lesions and scores refer to; raise if the model does not predict it."""
+    is_named = options.target or model.positive or model.is_tissue_classifier or model.kind == "regression"
+    candidates = () if is_named else find_lesion_classes(model.classes)
+    if len(candidates) > 1:
+        raise ConfigError(
+            f"'{model.name}' predicts several classes of lesions: {', '.join(candidates)}. Select the one that heatmap "
+            "and lesions show under Options, Class, in the Slide dock (Python: options={'target': CLASS}, command "
+            "line: --target CLASS)."
+        )
     target = options.target or model.positive or default_target(model.classes, {})
     if target not in model.classes:
         raise ConfigError(
@@ -137,9 +147,9 @@ def _lesion_maps(maps: SlideMaps, analysis: SlideAnalysis, target: str) -> Lesio
     share = analysis.plan.tissue_share_of_tiles
     # All cells of a stitched map that have a value count as tissue.
     tissue = share if share.shape == maps.probability.shape[1:] else None
-    is_dense, end = analysis.model.kind == "dense", analysis.result.spec.size
+    is_dense, classes = analysis.model.kind == "dense", analysis.model.classes
     return build_lesion_maps(
-        maps.probability, maps.placement, analysis.model.classes, target, is_dense=is_dense, tissue=tissue, end=end
+        maps.probability, maps.placement, classes, target, is_dense=is_dense, tissue=tissue, end=maps.end
     )
 
 

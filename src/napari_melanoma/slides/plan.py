@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import cache, partial
 from typing import Any
 
@@ -129,6 +129,7 @@ def result_spec(slide: SlideInfo, model: TileModelInfo, plan: AnalysisPlan, opti
         columns=plan.grid.columns,
         corner=(place.top, place.left),
         step=(place.step_y, place.step_x),
+        boxes=plan.grid.boxes,
         size=(slide.levels[0].height, slide.levels[0].width),
         pixel_size_um=None if size is None else (size.y_um, size.x_um),
         scale_source="file" if size is None else size.source,
@@ -152,13 +153,6 @@ def analysis_settings(model: TileModelInfo, options: SlideOptions) -> dict[str, 
         **hashed_tile_settings(options),
         **{key: value for key, value in model_settings.items() if value is not None},
     }
-
-
-def grid_to_json(grid: TileGrid) -> dict[str, Any]:
-    """Return level, sizes, strides and counts of a grid as plain values for ``result.json``."""
-    values = asdict(grid)
-    values.pop("pixel_size")
-    return values
 
 
 def build_preprocessing(slide: Slide, plan: AnalysisPlan, options: SlideOptions) -> PixelTransform | None:

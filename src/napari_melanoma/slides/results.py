@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 
 from napari_melanoma.core.errors import InputError
 from napari_melanoma.core.formatting import format_class, format_count
-from napari_melanoma.core.geometry import Box, MapPlacement, PixelSize, format_scale
+from napari_melanoma.core.geometry import MapPlacement, PixelSize, format_scale
+from napari_melanoma.data.class_names import MALIGNANT, UNSPECIFIC, find_lesion_classes, read_class_name
 from napari_melanoma.io.geojson import Annotation, Color
 from napari_melanoma.io.results import HEATMAP, TISSUE, read_mask, read_slide_result
 from napari_melanoma.io.slide_store import STORE, SlideResult, differing_settings
@@ -27,17 +28,15 @@ from napari_melanoma.slides.maps import SlideMaps, stitched_shape, tile_maps
 from napari_melanoma.slides.options import SlideOptions, hashed_tile_settings
 from napari_melanoma.slides.outlines import cell_polygons, simplify_cell_polygon
 from napari_melanoma.slides.scores import SlideScoreConfig
-from napari_melanoma.slides.tiling import TileGrid, tissue_share
+from napari_melanoma.slides.tiling import TileGrid, grid_from_json, tissue_share
 
-# Names of classes, in lower case, that heatmap and lesions show by default.
-BACKGROUND = ("background", "glass")  # classes of no tissue, besides those that a tissue classifier names
-SUSPICIOUS = ("malignant", "melanoma", "tumour", "tumor", "positive")
+POSITIVE = "positive"  # in lower case: a class that heatmap and lesions show by default
 MODEL_SETTINGS = ("weights", "predictions")  # hashes that are known only after the model was loaded
 MIN_REGION_CELLS = 4  # smaller regions are left out
 
 
 def default_target(classes: Sequence[str], content: Mapping[str, Any]) -> str:
-    """Return the class that heatmap and lesions show: the target of the result, else a malignant class, else the last.
+    """Return the class that the heatmap shows: the target of the result, else a malignant class, else the last.
 
     A class of tissue has precedence over background. Empty if there are no classes.
 
@@ -46,14 +45,15 @@ def default_target(classes: Sequence[str], content: Mapping[str, Any]) -> str:
     target = content.get("target")
     if target in classes:
         return str(target)
-    suspicious = next((name for name in classes if name.lower() in SUSPICIOUS), None)
-    return suspicious or next(reversed(list_tissue_classes(classes, content) or list(classes)), "")
+    lesions = [name for name in find_lesion_classes(classes) if read_class_name(name) in (*MALIGNANT, *UNSPECIFIC)]
+    suspicious = [*lesions, *(name for name in classes if name.lower() == POSITIVE)]
+    return next(iter(suspicious or reversed(list_tissue_classes(classes, content) or list(classes))), "")
 
 
 def list_tissue_classes(classes: Sequence[str], content: Mapping[str, Any]) -> list[str]:
     """Return the classes that are not background, in the order of the model."""
     stated = (content.get("class_map") or {}).get("background")
-    return [name for name in classes if name != stated and name.lower() not in BACKGROUND]
+    return [name for name in classes if name != stated and read_class_name(name) != "background"]
 
 
 def score_method(content: Mapping[str, Any]) -> str:
@@ -159,10 +159,11 @@ def read_lesion_maps(folder: Path, target: str, size: tuple[int, int] | None = N
         )
     stitched = read_stitched_maps(folder, result)
     maps = stitched or tile_maps(result)
-    tissue = None if stitched or size is None else _read_tissue_share(folder, _read_grid(content, result), size)
-    is_dense, end = result.spec.kind == "dense", result.spec.size
+    grid = grid_from_json(content.get("grid"), result.spec.placement.pixel_size)
+    tissue = None if stitched or size is None else _read_tissue_share(folder, grid, size)
+    is_dense = result.spec.kind == "dense"
     return build_lesion_maps(
-        maps.probability, maps.placement, classes, target, is_dense=is_dense, tissue=tissue, end=end
+        maps.probability, maps.placement, classes, target, is_dense=is_dense, tissue=tissue, end=maps.end
     )
 
 
@@ -205,7 +206,7 @@ def read_stitched_maps(folder: Path, result: SlideResult) -> SlideMaps | None:
     except (OSError, ValueError, tifffile.TiffFileError):
         return None
     maps = maps[None] if maps.ndim == 2 else maps  # tifffile drops the axis of a single class
-    grid = _read_grid(content, result)
+    grid = grid_from_json(content.get("grid"), result.spec.placement.pixel_size)
     if len(maps) != len(result.spec.classes) or grid is None:
         return None
     cells = replace(grid.without_margin, side_px=result.spec.dense_px)
@@ -213,19 +214,6 @@ def read_stitched_maps(folder: Path, result: SlideResult) -> SlideMaps | None:
     place = cells.pixel_placement
     coarse_place = replace(place, step_y=place.step_y * step, step_x=place.step_x * step)
     return SlideMaps(maps, coarse_place, result.spec.size)
-
-
-def _read_grid(content: Mapping[str, Any], result: SlideResult) -> TileGrid | None:
-    """Parse the tile grid in ``result.json``; None if it is missing or invalid."""
-    grid = content.get("grid")
-    if not isinstance(grid, dict):
-        return None
-    try:
-        values = {**grid, "area": Box(**grid["area"])}
-        pairs = {name: tuple(grid[name]) for name in ("read_px", "stride_px", "margin_px") if name in grid}
-        return TileGrid(**{**values, **pairs, "pixel_size": result.spec.placement.pixel_size})
-    except (KeyError, TypeError):
-        return None
 
 
 def _read_tissue_share(folder: Path, grid: TileGrid | None, size: tuple[int, int]) -> NDArray[np.float32] | None:

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,7 @@ from pydantic import Field
 from napari_melanoma.core.config import Config
 from napari_melanoma.core.context import BATCH_ERRORS, RunContext
 from napari_melanoma.core.errors import DataSetError, InputError, MelanomaError, SaveError, ScaleMissing, describe_error
-from napari_melanoma.core.files import remove_file, write_json
+from napari_melanoma.core.files import normalize_name, remove_file, write_json
 from napari_melanoma.core.formatting import format_class, format_count
 from napari_melanoma.core.geometry import Box, MapPlacement, PixelSize
 from napari_melanoma.core.parsing import parse_error_reason, read_json
@@ -62,6 +63,8 @@ FEW_AREAS_NOTE = (
     ". All tiles of {classes} are from few areas, so areas have only {side} a side, and test tiles are next to "
     "training tiles. Draw another region of {classes} at a different position"
 )
+LEFT_OUT = ""  # the split of tiles that share pixels with those of another area
+SHARED_NOTE = ". {tiles} on the border of areas are left out, since they share pixels with tiles of other areas"
 _SIDES = (("y_px", "height_px"), ("x_px", "width_px"))  # columns with position and size of a tile
 TILES, FORMAT = "tiles.json", 1
 TARGET = "tissue"  # column with the class of a tile
@@ -130,7 +133,7 @@ class AnnotatedSlide:
     """A slide with regions.
 
     ``pixel_size``: set by the user; None to use that of the file. ``notes``: messages for the user. ``name``: prefix of
-    the names of its tiles.
+    the names of its tiles. ``title``: its name in the table, distinct from that of other slides.
     """
 
     path: Path
@@ -138,6 +141,7 @@ class AnnotatedSlide:
     pixel_size: PixelSize | None = None
     notes: tuple[str, ...] = ()
     name: str = ""
+    title: str = ""
 
 
 @dataclass(frozen=True)
@@ -260,11 +264,13 @@ def make_tile_data(
     """Cut tiles from the annotated regions of slides into a data set.
 
     ``folders``: where the regions are searched, see ``find_region_files``. ``out``: the data set, which must not exist.
-    ``patients``: slide name to further columns, such as ``patient_id``. The rows of the data set have ``slide``,
+    ``patients``: slide name to further columns, such as ``patient_id``; raises ``DataSetError`` if several slides have
+    that name. The rows of the data set have ``slide``,
     ``level``, ``x_px``, ``y_px``, ``width_px`` and ``height_px`` (in pixels of the finest level), ``share`` and, in
     ``tissue``, the class.
     """
     report = TileReport()
+    _check_patients(slides, patients or {})
     annotated = list(_read_annotated_slides(slides, folders, options, report))
     if not annotated:
         reason = f" ({report.faults[0][0]}: {report.faults[0][1]})" if report.faults else ""
@@ -280,7 +286,7 @@ def make_tile_data(
                 f"no tile of {options.tile_px} px at {options.mpp:g} µm is covered to {options.share:.0%} by the "
                 "regions. Draw larger regions, or use smaller tiles, a finer scale or a smaller share."
             )
-        _add_patients_and_split(rows, patients or {}, options, report)
+        rows = _add_patients_and_split(rows, patients or {}, options, report, folder)
         _write_description(folder, classes, options, report)
         write_dataset_table(folder / "dataset.csv", rows)
     _add_notes(report, classes, len(annotated))
@@ -301,9 +307,15 @@ def _read_annotated_slides(
 ) -> Iterator[AnnotatedSlide]:
     """Yield slides with regions, with unique names; slides that cannot be used are reported."""
     names: set[str] = set()
+    used: dict[Path, Path] = {}
+    shared = Counter(normalize_name(_table_name(path)) for path in slides)
     for path in slides:
-        name = free_name(safe_name(path.name if path.is_dir() else path.stem), names)
+        name = free_name(safe_name(_table_name(path)), names)
+        title = _table_name(path) if shared[normalize_name(_table_name(path))] == 1 else name
         try:
+            for file in find_region_files(path, folders):
+                if used.setdefault(file, path) != path:
+                    raise InputError(f"{file} has the regions of {used[file]}, too. Rename one of the slides.")
             slide = read_annotated_slide(path, folders, options.readers)
         except MelanomaError as error:
             if folders and len(slides) == 1:
@@ -312,7 +324,22 @@ def _read_annotated_slides(
             continue
         names.add(name.lower())
         report.notes += [(path.name, note) for note in slide.notes]
-        yield replace(slide, name=name)
+        yield replace(slide, name=name, title=title)
+
+
+def _table_name(slide: Path) -> str:
+    """Return the name of a slide in tables, which other slides may share."""
+    return slide.name if slide.is_dir() else slide.stem
+
+
+def _check_patients(slides: Sequence[Path], patients: Mapping[str, object]) -> None:
+    """Raise if patient data are stated for a name that several slides have."""
+    for name, count in Counter(map(_table_name, slides)).items():
+        if count > 1 and patients.get(name):
+            raise DataSetError(
+                f"{count} slides are named {name}, so that the patient data of that name cannot be assigned. Give the "
+                "slides different names."
+            )
 
 
 def _cut_slide(
@@ -332,9 +359,7 @@ def _cut_slide(
         raise
     except Exception as error:  # noqa: BLE001 - any error of a library concerns this slide only
         report.faults.append((annotated.path.name, describe_error(error)))
-        for path in (folder / part / f"{row['image_id']}.png" for part in ("images", "masks") for row in rows):
-            with file_errors_translated(path):
-                remove_file(path)
+        _remove_tiles(folder, rows)
         return []
     return rows
 
@@ -364,7 +389,7 @@ def _tile_row(annotated: AnnotatedSlide, selected: SelectedTiles, index: int, cl
         "modality": MODALITY,
         "mpp_x": f"{mpp[1]:.6g}",
         "mpp_y": f"{mpp[0]:.6g}",
-        "slide": annotated.path.stem if annotated.path.is_file() else annotated.path.name,
+        "slide": annotated.title,
         "level": str(selected.grid.level),
         "y_px": f"{top:.10g}",
         "x_px": f"{left:.10g}",
@@ -376,18 +401,34 @@ def _tile_row(annotated: AnnotatedSlide, selected: SelectedTiles, index: int, cl
 
 
 def _add_patients_and_split(
-    rows: list[Row], patients: Mapping[str, Mapping[str, str]], options: TileDataOptions, report: TileReport
-) -> None:
-    """Add patients and split to the rows, and the counts to the report."""
+    rows: list[Row],
+    patients: Mapping[str, Mapping[str, str]],
+    options: TileDataOptions,
+    report: TileReport,
+    folder: Path,
+) -> list[Row]:
+    """Add patients and split to the rows, and the counts to the report.
+
+    Returns the rows without tiles that the split leaves out, whose files are removed.
+    """
     for row in rows:
         row.update({name: text for name, text in patients.get(row["slide"], {}).items() if text})
     report.slides = len({row["slide"] for row in rows})
     report.patients = len({row["patient_id"] for row in rows})
     note = split_tiles(rows, options.test_fraction)
     report.notes += [("split", note)] if note else []
+    _remove_tiles(folder, [row for row in rows if row["split"] == LEFT_OUT])
+    rows = [row for row in rows if row["split"] != LEFT_OUT]
     report.tiles = len(rows)
     report.classes = dict(Counter(row[TARGET] for row in rows).most_common())
     report.splits = dict(Counter(row["split"] for row in rows))
+    return rows
+
+
+def _remove_tiles(folder: Path, rows: Iterable[Row]) -> None:
+    for path in (folder / part / f"{row['image_id']}.png" for row in rows for part in ("images", "masks")):
+        with file_errors_translated(path):
+            remove_file(path)
 
 
 def _add_notes(report: TileReport, classes: TileClasses, slides: int) -> None:
@@ -529,7 +570,8 @@ def split_tiles(rows: Sequence[dict[str, str]], test_fraction: float) -> str:
     The test set is chosen by a hash of the patient name, so that patients stay in it when slides or regions are added.
     With fewer than four patients, tiles are split by areas of slides, which are written to ``lesion_id``, and
     ``patient_id`` is emptied. The areas are as large as possible with three for each class, at least two of which
-    remain for training and validation.
+    remain for training and validation. Of overlapping tiles, those that share pixels with a tile of another area have
+    the split ``LEFT_OUT``.
 
     Returns a note for the user; empty if tiles are split by patient.
     """
@@ -537,7 +579,7 @@ def split_tiles(rows: Sequence[dict[str, str]], test_fraction: float) -> str:
     if patients >= MIN_PATIENTS:
         _write_split(rows, "patient_id", _test_groups(rows, "patient_id", test_fraction))
         return ""
-    area_note = _assign_areas(rows)
+    rows, area_note = _assign_areas(rows)
     rarest = find_rarest_classes([row["lesion_id"] for row in rows], [row.get(TARGET, "") for row in rows])
     for name in sorted(set(rarest.values())):
         same_class = [row for row in rows if rarest[row["lesion_id"]] == name]
@@ -558,22 +600,62 @@ def _write_split(rows: Sequence[dict[str, str]], by: str, test_groups: set[str])
         row["split"] = TEST if row[by] in test_groups else TRAIN
 
 
-def _assign_areas(rows: Sequence[dict[str, str]]) -> str:
+def _assign_areas(rows: Sequence[dict[str, str]]) -> tuple[list[dict[str, str]], str]:
     """Assign tiles to areas of their slide, as large as possible with enough areas for each class.
 
-    Returns a note if areas of the preferred size are too few.
+    Returns the rows whose tiles share no pixels with other areas, and a note if areas of the preferred size are too
+    few or tiles are left out.
     """
     tiles = Counter(row.get(TARGET, "") for row in rows)
     too_few: list[str] = []
+    kept: list[dict[str, str]] = []
     for side in AREA_TILES:
         for row in rows:
             row["lesion_id"], row["patient_id"] = _area_name(row, side), ""
-        areas = Counter(name for name, _ in {(row.get(TARGET, ""), row["lesion_id"]) for row in rows})
+        kept = _select_disjoint_areas(rows, side)
+        areas = Counter(name for name, _ in {(row.get(TARGET, ""), row["lesion_id"]) for row in kept})
         few = [name for name in sorted(tiles) if name and areas[name] < min(MIN_AREAS_PER_CLASS, tiles[name])]
         too_few = too_few or few
         if not few:
             break
-    return FEW_AREAS_NOTE.format(classes=" and of ".join(too_few), side=format_count(side, "tile")) if too_few else ""
+    chosen = {id(row) for row in kept}
+    for row in rows:
+        if id(row) not in chosen:
+            row["split"] = LEFT_OUT
+    note = FEW_AREAS_NOTE.format(classes=" and of ".join(too_few), side=format_count(side, "tile")) if too_few else ""
+    left_out = len(rows) - len(kept)
+    return kept, note + (SHARED_NOTE.format(tiles=format_count(left_out, "tile")) if left_out else "")
+
+
+def _select_disjoint_areas(rows: Sequence[dict[str, str]], side: int) -> list[dict[str, str]]:
+    """Return the rows without tiles that share pixels with a tile of another area of the slide.
+
+    Tiles that lie within their area precede those that extend beyond it. ``side``: of an area, in tiles.
+    """
+    boxes = [[(float(row[at]), float(row[size])) for at, size in _SIDES] for row in rows]
+    extends = [any(start % (side * length) > (side - 1 + 1e-6) * length for start, length in box) for box in boxes]
+    order = sorted(range(len(rows)), key=lambda number: (rows[number]["slide"], extends[number], boxes[number]))
+    near: dict[tuple[str, int, int], list[int]] = {}
+    kept = []
+    for number in order:
+        row, box = rows[number], boxes[number]
+        cell = [int(start // length) for start, length in box]
+        around = product((cell[0] - 1, cell[0], cell[0] + 1), (cell[1] - 1, cell[1], cell[1] + 1))
+        others = [other for at in around for other in near.get((row["slide"], *at), ())]
+        if not any(
+            rows[other]["lesion_id"] != row["lesion_id"] and _share_pixels(box, boxes[other]) for other in others
+        ):
+            near.setdefault((row["slide"], cell[0], cell[1]), []).append(number)
+            kept.append(number)
+    return [rows[number] for number in sorted(kept)]
+
+
+def _share_pixels(box: Sequence[tuple[float, float]], other: Sequence[tuple[float, float]]) -> bool:
+    """Whether two tiles overlap, each (first pixel, length) along rows and columns; not if they only touch."""
+    return all(
+        abs(start - other_start) < length * (1 - 1e-6)
+        for (start, length), (other_start, _) in zip(box, other, strict=True)
+    )
 
 
 def _area_name(row: dict[str, str], side: int) -> str:

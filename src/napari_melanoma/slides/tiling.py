@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from typing import Literal, Self
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +14,7 @@ from pydantic import Field, model_validator
 from napari_melanoma.core.config import Config
 from napari_melanoma.core.errors import InputError
 from napari_melanoma.core.geometry import Box, MapPlacement, PixelSize
+from napari_melanoma.io.slide_store import TileBoxes
 from napari_melanoma.slides.reading.slide import LevelInfo
 
 Border = Literal["pad", "inside", "shift"]
@@ -106,7 +107,11 @@ class TileGrid:
 
     @property
     def placement(self) -> MapPlacement:
-        """Placement of a map with a cell for each tile, as large as a stride and centered on the tile."""
+        """Placement of a map with a cell for each tile, as large as a stride and centered on the tile.
+
+        With border ``shift``, the last row and column of tiles are moved inside: their cells follow the others and may
+        extend beyond their tiles (``boxes``).
+        """
         margins = [(read - stride) / 2 for read, stride in zip(self.read_px, self.stride_px, strict=True)]
         return MapPlacement(
             (self.area.top - self.margin_px[0] + margins[0]) * self.downsample,
@@ -134,6 +139,17 @@ class TileGrid:
         left, right = self._start(columns[0], 1), self._start(columns[1] - 1, 1) + self.read_px[1]
         return Box(top, left, bottom - top, right - left)
 
+    @property
+    def boxes(self) -> TileBoxes:
+        """The boxes of the tiles without their margins; there is at least one tile."""
+        inner, factor = self.without_margin, self.downsample
+        return TileBoxes(
+            tops=tuple(inner._start(row, 0) * factor for row in range(self.rows)),
+            lefts=tuple(inner._start(column, 1) * factor for column in range(self.columns)),
+            height=inner.read_px[0] * factor,
+            width=inner.read_px[1] * factor,
+        )
+
     def slide_box(self, row: int, column: int) -> tuple[float, float, float, float]:
         """Return top, left, height and width of a tile in pixels of the finest level."""
         box = self.box(row, column)
@@ -148,6 +164,24 @@ class TileGrid:
         if self.border == "shift":
             start = min(start, max(0, length - self.read_px[axis] + 2 * margin))
         return origin + start - margin
+
+
+def grid_to_json(grid: TileGrid) -> dict[str, Any]:
+    """Return level, sizes, strides and counts of a grid as plain values for ``result.json``."""
+    values = asdict(grid)
+    values.pop("pixel_size")
+    return values
+
+
+def grid_from_json(values: object, pixel_size: PixelSize | None) -> TileGrid | None:
+    """Parse the grid of a ``result.json``; None if it is missing or invalid."""
+    if not isinstance(values, Mapping):
+        return None
+    try:
+        pairs = {name: tuple(values[name]) for name in ("read_px", "stride_px", "margin_px") if name in values}
+        return TileGrid(**{**values, **pairs, "area": Box(**values["area"]), "pixel_size": pixel_size})
+    except (KeyError, TypeError):
+        return None
 
 
 def plan_tiles(

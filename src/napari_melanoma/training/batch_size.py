@@ -234,8 +234,8 @@ def smallest_batch_size(recipe: TrainRecipe) -> int:
 def find_batch_size(recipe: TrainRecipe, images: int) -> int:
     """Choose the images of a step over all devices for ``batch_size = "auto"``, from the memory of one measured step.
 
-    ``images``: of the training set. Returns a power of two for each micro-batch: the largest that needs at most half
-    of the free memory, at most 256 for a device and at most a quarter of the images.
+    ``images``: of the training set. Returns a power of two for each micro-batch: the largest with which all processes
+    of a machine need at most half of the free memory, at most 256 for a device and at most a quarter of the images.
     """
     try:
         return _largest_batch(recipe, images, measure_step(recipe))
@@ -249,6 +249,9 @@ def _largest_batch(recipe: TrainRecipe, images: int, cost: StepCost) -> int:
     parts = process_count(recipe) * recipe.accumulate_batches
     limit = min(MAX_BATCH // recipe.accumulate_batches, images // (MIN_STEPS * parts))
     free_mb, size = SHARE_OF_FREE_MEMORY * _free_mb(cost.device), MIN_BATCH
+    if cost.device != "cuda":  # whose processes have a device each; others share the memory of the machine
+        processes = process_count(recipe) // recipe.nodes
+        free_mb = (free_mb - (processes - 1) * PROGRAM_MB[cost.device]) / processes
     while 2 * size <= limit and cost.memory_mb(2 * size) - PROGRAM_MB[cost.device] <= free_mb:
         size *= 2
     return parts * size

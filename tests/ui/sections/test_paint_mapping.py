@@ -12,8 +12,9 @@ import pytest
 from painted_phantoms import CLASSES, draw_phantom
 from PIL import Image
 
-from napari_melanoma.core.context import Progress, RunContext
+from napari_melanoma.core.context import Cancelled, Progress, RunContext
 from napari_melanoma.core.geometry import Box, PixelSize
+from napari_melanoma.core.polygons import rasterize_rings
 from napari_melanoma.io.results import TISSUE
 from napari_melanoma.metrics.statistics import Estimate
 from napari_melanoma.slides.analysis import analyze_slide
@@ -117,6 +118,26 @@ def test_the_classifier_of_an_assessment_is_that_of_the_command_line(request_of_
         np.testing.assert_array_equal(found.cell_classifier.arrays[name], values)
 
 
+def test_features_of_a_closed_slide_do_not_come_back(request_of_phantom: MapRequest, tmp_path: Path) -> None:
+    """A job may still run when its slide is closed."""
+    slide, stores = replace(request_of_phantom.slides[0], folder=tmp_path), FeatureCache()
+    stores.set_open({slide.identity: slide.slide})
+    features = stores.get(slide, "texture")
+    assert stores.get(slide, "texture") is features
+    stores.set_open({})
+    with pytest.raises(Cancelled):
+        stores.get(slide, "texture")
+    with open_slide(slide.slide.info.path) as again:  # the same file, opened again
+        stores.set_open({slide.identity: again})
+        with pytest.raises(Cancelled):
+            stores.get(slide, "texture")
+        opened = stores.get(replace(slide, slide=again), "texture")
+        assert opened is not features
+        assert opened.slide is again
+        with pytest.raises(Cancelled):
+            update_map(request_of_phantom, stores, RunContext())
+
+
 @slow
 def test_cells_without_features_are_not_suggested(request_of_phantom: MapRequest, tmp_path: Path) -> None:
     slide, stores = replace(request_of_phantom.slides[0], folder=tmp_path), FeatureCache()
@@ -213,6 +234,27 @@ def test_a_longer_stroke_is_drawn_as_wide_as_the_brush():
     layer = create_strokes_layer()
     add_stroke_shapes(layer, Stroke("a", "Fat", "brush", ((0.0, 0.0), (0.0, 400.0)), RADIUS), (255, 0, 0), CELL)
     assert (layer.shape_type, layer.edge_width) == (["path"], [2 * RADIUS])
+
+
+def test_holes_of_an_area_are_not_filled():
+    """QuPath exports areas with holes; napari fills all of a shape."""
+    outer = ((0.0, 0.0), (0.0, 400.0), (300.0, 400.0), (300.0, 0.0))
+    holes = tuple(
+        tuple((top + row, left + column) for row, column in ((0.0, 0.0), (0.0, 60.0), (60.0, 60.0), (60.0, 0.0)))
+        for top, left in ((50.0, 50.0), (70.0, 200.0), (200.0, 300.0))
+    )
+    layer = create_strokes_layer()
+    add_stroke_shapes(layer, Stroke("a", "Fat", "polygon", outer, holes=holes), (255, 0, 0), CELL)
+    filled = [data for data, color in zip(layer.data, layer.face_color, strict=True) if color[3] > 0]
+    covered = sum(rasterize_rings([ring + 0.5], (300, 400)).astype(int) for ring in filled)
+    assert covered.max() == 1
+    expected = np.ones((300, 400), int)
+    for hole in holes:
+        (top, left), (bottom, right) = hole[0], hole[2]
+        expected[int(top) : int(bottom), int(left) : int(right)] = 0
+    np.testing.assert_array_equal(covered, expected)
+    outlines = [data for data, width in zip(layer.data, layer.edge_width, strict=True) if width > 0]
+    assert len(outlines) == 4
 
 
 def make_map(height, width):

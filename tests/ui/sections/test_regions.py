@@ -270,6 +270,29 @@ def test_painting_becomes_regions_of_each_class_on_its_own_slide(annotating, tmp
     assert (len(painted.value), regions(person)) == (1, ())
 
 
+def test_steps_of_a_painting_that_became_regions_are_not_repeated(annotating):
+    """Redo and undo of the brush would draw a phantom on the empty layer, which becomes another region."""
+    person = annotating
+    person.clicks("region_brush")
+    layer = person.viewer.layers[PAINTING]
+    layer.paint((60, 60), 1)
+    layer.paint((160, 160), 1)
+    layer.undo()
+    person.session.commit_requested.emit()
+    person.waits()
+    assert len(regions(person)) == 1
+    for step in (layer.redo, layer.undo, layer.undo, layer.redo):
+        step()
+        assert not np.asarray(layer.data).any()
+    assert (person.viewer.layers.selection.active, str(layer.mode)) == (layer, "paint")
+    layer.paint((160, 160), 1)
+    layer.undo()
+    assert not np.asarray(layer.data).any()
+    person.clicks("region_brush")
+    person.waits()
+    assert len(regions(person)) == 1
+
+
 @pytest.mark.slow
 def test_unfinished_shapes_and_paintings_become_regions_of_their_slide(annotating, tmp_path):
     person, hosted = annotating, annotating.dock.sections.hosted

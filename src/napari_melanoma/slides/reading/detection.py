@@ -95,10 +95,15 @@ def find_slides(inputs: Iterable[str | Path]) -> list[Path]:
 
     Slides of DICOM files and OME-Zarr images are listed as folders. Subfolders that cannot be read are logged.
     """
+    return sorted(find_slides_in_order(inputs), key=natural_key)
+
+
+def find_slides_in_order(inputs: Iterable[str | Path]) -> list[Path]:
+    """List slides as ``find_slides``, in the order of the inputs, and in natural order within each."""
     found: dict[Path, Path] = {}  # resolved path to path, so that each slide is listed once
     search = FolderSearch()
     for text in inputs:
-        for path in _expand_input(expand_user(text)):
+        for path in sorted(_expand_input(expand_user(text)), key=natural_key):
             if path.is_file() or is_slide(path):
                 slides = [path]
             else:
@@ -110,10 +115,10 @@ def find_slides(inputs: Iterable[str | Path]) -> list[Path]:
                     f"no slide in {path}: expected files such as {', '.join(SCANNER_SUFFIXES[:4])}, tiled TIFF, a "
                     "folder of DICOM files or an OME-Zarr folder. Specify the slides themselves, or another folder."
                 )
-            found |= {real_path(slide): slide for slide in slides}
+            found |= {real_path(slide): slide for slide in sorted(slides, key=natural_key)}
     if not found:
         raise InputError("no slide was specified. Specify at least one file, folder or pattern such as slides/*.svs.")
-    return sorted(found.values(), key=natural_key)
+    return list(found.values())
 
 
 @cache  # once for each folder, since a list of slides is read again every few seconds

@@ -18,10 +18,9 @@ from napari_melanoma.core.channel_choice import ChannelChoice
 from napari_melanoma.core.config import Config
 from napari_melanoma.core.context import NULL_CONTEXT, PartContext, RunContext
 from napari_melanoma.core.errors import InputError
-from napari_melanoma.core.formatting import format_count, format_names
 from napari_melanoma.core.geometry import PixelSize
 from napari_melanoma.core.prediction_config import TissueRole
-from napari_melanoma.io.geojson import SUFFIXES, Color
+from napari_melanoma.io.geojson import Color
 from napari_melanoma.models.inference import Device
 from napari_melanoma.slides.maps import MAX_SIGMA
 from napari_melanoma.slides.reading.composite import complete_limits, read_as_rgb
@@ -44,7 +43,7 @@ from napari_melanoma.slides.tissue_classifier.fitting import (
     fit_classifier,
     validate,
 )
-from napari_melanoma.slides.tissue_classifier.strokes import STROKES, PaintedCells, Stroke, read_stroke_file
+from napari_melanoma.slides.tissue_classifier.strokes import PaintedCells, Stroke
 from napari_melanoma.slides.tissue_classifier.suggestions import CellNovelty
 
 ROLES: tuple[TissueRole, ...] = get_args(TissueRole)
@@ -319,46 +318,3 @@ def merge_colors(slides: Iterable[PaintedSlideFile]) -> dict[str, Color | None]:
         for name, color in slide.classes.items():
             colors[name] = colors.get(name) or color
     return colors
-
-
-def find_painted_slides(
-    slides: Sequence[Path], strokes: Sequence[Path] = (), pixel_size: PixelSize | None = None
-) -> list[PaintedSlideFile]:
-    """Find the strokes of slides on disk.
-
-    ``strokes``: a file for each slide in their order, or folders with result folders or with files named after the
-    slides; by default the folder of each slide, and the results of the Slide dock. ``pixel_size``: that of the slides,
-    if their files state none. Raises ``InputError`` for a slide without strokes.
-    """
-    files = [path for path in strokes if path.is_file()]
-    if files and len(files) != len(slides):
-        raise InputError(
-            f"found {format_count(len(files), 'file')} of strokes for {format_count(len(slides), 'slide')}: expected "
-            "one for each slide, in the same order, or folders of files named after the slides."
-        )
-    found = []
-    for number, slide in enumerate(slides):
-        path = files[number] if files else _find_strokes(slide, strokes)
-        with open_slide(slide, pixel_size) as opened:
-            content = read_stroke_file(path, opened.info.origin)
-        folder = path.parent if path.name == STROKES else None
-        found.append(PaintedSlideFile(slide, content.strokes, folder, content.classes, pixel_size, content.channels))
-    return found
-
-
-def _find_strokes(slide: Path, locations: Sequence[Path]) -> Path:
-    from platformdirs import user_data_path
-
-    from napari_melanoma.slides.result_folder import slide_folder, slide_name
-
-    searched = locations or [slide.parent, user_data_path("napari-melanoma", appauthor=False) / "slides"]
-    for location in searched:
-        named = [location / f"{slide_name(slide)}{suffix}" for suffix in SUFFIXES]
-        paths = [slide_folder(location, slide) / STROKES, location / STROKES, *named]
-        if path := next((path for path in paths if path.is_file()), None):
-            return path
-    raise InputError(
-        f"{slide.name} has no strokes: found neither {STROKES} nor {slide_name(slide)}.geojson in "
-        f"{format_names(searched)}. Paint them in the Slide dock or in QuPath, and state their file (Python: strokes, "
-        "command line: --strokes FILE)."
-    )

@@ -182,7 +182,7 @@ def _read_class_heatmap(
     tissue = [classes.index(name) for name in list_tissue_classes(classes, content)]
     is_tissue = np.isin(np.nan_to_num(result.probability).argmax(axis=-1), tissue)
     suspicious = np.where(is_tissue & (classes.index(target) in tissue), values, np.nan).astype(np.float32)
-    tiles = tuple(_make_tile(values, placement, cell) for cell in find_highest_cells(suspicious, MAX_TILES))
+    tiles = _make_tiles(values, result, find_highest_cells(suspicious, MAX_TILES))
     shown, shown_placement = fill_waiting(values, result.state == WAITING), placement
     if content and result.spec.kind == "dense":
         maps = read_lesion_maps(folder, target)
@@ -203,13 +203,20 @@ def _read_attention(result: SlideResult) -> HeatmapData | None:
     if weights is None:
         return None
     values = normalize_attention(weights)
-    tiles = tuple(_make_tile(values, placement, cell) for cell in find_highest_cells(values, MAX_TILES))
+    tiles = _make_tiles(values, result, find_highest_cells(values, MAX_TILES))
     return HeatmapData(values, placement, ATTENTION, (ATTENTION,), (0.0, 1.0), tiles, is_probability=False)
 
 
-def _make_tile(values: NDArray[np.float32], placement: MapPlacement, cell: tuple[int, int]) -> SuspiciousTile:
-    row, column = placement.to_slide((cell[0] + 0.5, cell[1] + 0.5)).tolist()
-    return SuspiciousTile(float(values[cell]), row, column, placement.step_y, placement.step_x)
+def _make_tiles(
+    values: NDArray[np.float32], result: SlideResult, cells: list[tuple[int, int]]
+) -> tuple[SuspiciousTile, ...]:
+    """Return tiles with their values; ``values``: float (row, column) of all tiles."""
+    from napari_melanoma.slides.maps import tile_boxes
+
+    return tuple(
+        SuspiciousTile(float(values[cell]), top + height / 2, left + width / 2, height, width)
+        for cell, (top, left, height, width) in zip(cells, tile_boxes(result).select(cells).tolist(), strict=True)
+    )
 
 
 def _downsample_map(values: NDArray[np.float32], placement: MapPlacement) -> tuple[NDArray[np.float32], MapPlacement]:

@@ -70,6 +70,18 @@ def write_mask(labels: Labels, where: tuple[NDArray[np.intp], ...], mask: NDArra
     labels.data_setitem(where, mask[where].astype(labels.data.dtype))
 
 
+def restart_labels(labels: Labels, data: NDArray[np.integer]) -> None:
+    """Replace the data of a layer, and forget the steps of its undo, which belong to the previous data.
+
+    napari keeps them when ``data`` is set, and clears them when a layer becomes read-only.
+    """
+    mode = labels.mode
+    labels.editable = False
+    labels.data = data
+    labels.editable = True
+    labels.mode = mode
+
+
 def complete_brush_strokes(labels: Labels) -> None:
     """Draw quick strokes of napari's brush and eraser to the point where the mouse button is released.
 

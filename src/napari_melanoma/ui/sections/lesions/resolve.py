@@ -63,12 +63,17 @@ def class_of_probability(lesion: SlideLesion, target: str = "") -> str:
     return "malignancy" if math.isfinite(lesion.malignancy) else format_class(target or lesion.label)
 
 
+def _describe_label_origin(lesion: SlideLesion) -> str:
+    """State that a reader set the class, where the origin of the lesion does not."""
+    return ", class set by hand" if lesion.label_origin == "reader" and lesion.origin != "classed" else ""
+
+
 def describe_lesion(lesion: SlideLesion, target: str = "") -> str:
     """Describe a lesion in several lines."""
     probabilities = {class_of_probability(lesion, target): lesion.class_probability}
     probabilities |= {f"{format_class(target)} (mean of the heatmap)": lesion.probability} if target else {}
     lines = [
-        f"lesion {lesion.index}: {format_class(lesion.label)}, {lesion.origin}",
+        f"lesion {lesion.index}: {format_class(lesion.label)}, {lesion.origin}{_describe_label_origin(lesion)}",
         *(
             f"probability of {name} {'unknown' if math.isnan(value) else f'{value:.3f}'}"
             for name, value in probabilities.items()

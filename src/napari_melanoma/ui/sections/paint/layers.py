@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_melanoma.core.polygons import Polygon, as_array, split_at_holes
 from napari_melanoma.io.geojson import Color
 from napari_melanoma.slides.lesions import ClippedCells
 from napari_melanoma.slides.tissue_classifier.cells import BLOCK_CELLS, CellGrid
@@ -189,7 +190,9 @@ def add_stroke_shapes(layer: Shapes, stroke: Stroke, color: Color, cell_px: floa
     """Add the shapes of a stroke: a line as wide as the brush, a disk, a filled polygon, or squares."""
     rgba = to_rgba(color)
     points = np.array(stroke.points, np.float64) - HALF
-    if stroke.kind == "polygon" and len(points) > 2:
+    if stroke.kind == "polygon" and stroke.holes:
+        _add_with_holes(layer, Polygon(stroke.points, stroke.holes), rgba, cell_px)
+    elif stroke.kind == "polygon" and len(points) > 2:
         layer.add_polygons([points], edge_width=cell_px / 8, edge_color=rgba, face_color=(*rgba[:3], FILL_OPACITY))
     elif stroke.kind == "cells":
         half = cell_px / 2
@@ -201,3 +204,12 @@ def add_stroke_shapes(layer: Shapes, stroke: Stroke, color: Color, cell_px: floa
         half = max(stroke.radius_px, cell_px / 2)
         disk = np.array([(points.min(axis=0) + points.max(axis=0)) / 2, (half, half)])  # center and radii
         layer.add_ellipses([disk], edge_width=0, edge_color="transparent", face_color=(*rgba[:3], 1.0))
+
+
+def _add_with_holes(layer: Shapes, polygon: Polygon, rgba: tuple[float, ...], cell_px: float) -> None:
+    """Add the outlines of a polygon, and its area in parts without holes, since napari fills each shape."""
+    rings = [as_array(ring) - HALF for ring in polygon.rings]
+    layer.add_polygons(rings, edge_width=cell_px / 8, edge_color=rgba, face_color="transparent")
+    parts = [as_array(ring) - HALF for ring in split_at_holes(polygon)]
+    if parts:
+        layer.add_polygons(parts, edge_width=0, edge_color="transparent", face_color=(*rgba[:3], FILL_OPACITY))

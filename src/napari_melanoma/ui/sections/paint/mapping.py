@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache, partial
 from pathlib import Path
@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from qtpy.QtCore import QObject, Signal
 
-from napari_melanoma.core.context import Progress, RunContext
+from napari_melanoma.core.context import Cancelled, Progress, RunContext
 from napari_melanoma.core.geometry import Box, PixelSize
 from napari_melanoma.slides.reading.opening import open_slide
 from napari_melanoma.slides.reading.slide import Slide
@@ -88,13 +88,19 @@ class FeatureCache:
         self._blocks = BlockCache()
         self._stores: dict[tuple[str, PixelSize | None, str], SlideFeatures] = {}
         self._tissue: dict[tuple[str, PixelSize | None], TissueMask] = {}
+        self._open: dict[str, Slide] | None = None  # by identity; None: any slide
         self._lock = Lock()
 
     def get(self, slide: PaintedSlide, source: str) -> SlideFeatures:
-        """Return the features of a slide; their store is created if it is missing."""
+        """Return the features of a slide; their store is created if it is missing.
+
+        Raises ``Cancelled`` if the slide was closed, as a job that still runs then ends.
+        """
         opened_source = open_source(source)  # not with the lock, for which the window would wait
         key = slide.identity, slide.pixel_size, opened_source.fingerprint
         with self._lock:
+            if self._open is not None and self._open.get(slide.identity) is not slide.slide:
+                raise Cancelled
             if key not in self._stores:
                 has_other_scale = slide.pixel_size != slide.slide.info.pixel_size
                 opened = open_slide(slide.slide.info.path, slide.pixel_size) if has_other_scale else slide.slide
@@ -102,12 +108,13 @@ class FeatureCache:
                 self._stores[key] = SlideFeatures.open(opened, opened_source, slide.folder, self._blocks, tissue)
             return self._stores[key]
 
-    def release(self, identity: str) -> None:
-        """Close the stores of a slide that was closed; running jobs may still use them."""
+    def set_open(self, slides: Mapping[str, Slide]) -> None:
+        """Close the stores of all but the open slides, by identity; running jobs may still use them."""
         with self._lock:
-            for key in [key for key in self._stores if key[0] == identity]:
+            self._open = dict(slides)
+            for key in [key for key in self._stores if key[0] not in slides]:
                 self._stores.pop(key).close()
-            self._tissue = {key: tissue for key, tissue in self._tissue.items() if key[0] != identity}
+            self._tissue = {key: tissue for key, tissue in self._tissue.items() if key[0] in slides}
 
 
 class Choice(NamedTuple):

@@ -107,6 +107,12 @@ class PaintMemory:
     def __init__(self, sessions: SlideSessions) -> None:
         self.features, self.similar = FeatureCache(), SimilarMemory()
         self.class_name, self.model = "", Shared("")
+        self._sessions = sessions
+        sessions.changed.connect(self._on_sessions)
+        self._on_sessions()
+
+    def _on_sessions(self) -> None:
+        self.features.set_open({session.identity: session.slide.slide for session in self._sessions})
 
 
 class PaintSection(SlideSection):
@@ -156,7 +162,6 @@ class PaintSection(SlideSection):
         self.follow(session.displayed.changed, self._on_displayed)
         self.follow(self._memory.model.changed, self._update_texts)
         self.follow(services.class_key_pressed, self._on_class_key)
-        session.closed.connect(self._memory.features.release, unique=True)
         view.tool_clicked.connect(lambda name: self._set_tool("" if name == self._tool_name else name))
         view.display_changed.connect(self._style_map)
         view.size_slider.valueChanged.connect(self.tool.set_size)

@@ -33,7 +33,7 @@ from napari_melanoma.ui.session.slide import SlideSession
 from napari_melanoma.ui.viewer import slide_layers
 from napari_melanoma.ui.viewer.annotation_layer import AnnotationLayer
 from napari_melanoma.ui.viewer.camera import cover_view, get_zoom
-from napari_melanoma.ui.viewer.layers import complete_brush_strokes
+from napari_melanoma.ui.viewer.layers import complete_brush_strokes, restart_labels
 from napari_melanoma.ui.viewer.pixel_tools import CLICK_HINT, OutlineClickTool, RegionWand
 from napari_melanoma.ui.viewer.shape_layers import HALF, complete_lasso_strokes, remove_tool_layer, to_rgba
 from napari_melanoma.ui.viewer.slide_layers import ViewerSlide
@@ -395,7 +395,7 @@ class RegionBrush(QObject):
             return
         labels = np.asarray(layer.data).astype(np.uint8)
         if labels.any():
-            layer.data = np.zeros_like(labels)
+            restart_labels(layer, np.zeros_like(labels))
             self.painted.emit(Painting(labels, tuple(self._classes), placement, self._snap_distance))
 
     def finish(self) -> None:

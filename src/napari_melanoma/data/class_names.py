@@ -1,0 +1,114 @@
+"""The meaning of class names of models and of other programs: malignant, benign, neither, or open.
+
+Names are read word by word, with negation, in the languages of the taxonomy: *Non-tumor* is no tumor, *tumor stroma*
+is stroma, and *peritumoral* names no tumor. A name that is a diagnosis means what the taxonomy states.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import Literal
+
+from napari_melanoma.data.taxonomy import UNKNOWN, load_taxonomy, normalize_wording
+
+# "ambiguous": may be malignant or benign; "structure": no lesion, or not the one that is named; "": unknown.
+ClassMeaning = Literal["melanoma", "malignant", "tumor", "ambiguous", "nevus", "benign", "structure", "background", ""]
+MALIGNANT: tuple[ClassMeaning, ...] = ("melanoma", "malignant")
+BENIGN: tuple[ClassMeaning, ...] = ("nevus", "benign")
+UNSPECIFIC: tuple[ClassMeaning, ...] = ("tumor", "ambiguous")
+LESIONS = frozenset({"melanoma", "malignant", "tumor", "nevus", "benign"})
+_STRUCTURES = frozenset({"structure", "background"})
+# A negation does not extend beyond these marks and words.
+_SEGMENTS = re.compile(r"[,;:/()\[\]|+&]|\b(?:but|aber|sondern|mais|pero|sino|mas|maar)\b", re.IGNORECASE)
+_PREPOSITIONS = re.compile(r"\b(?:with|in|mit|im|avec|dans|con|com|em|met)\b", re.IGNORECASE)
+_GLUED = re.compile(r"(non|nicht|niet)(\w{4,})")
+# The meanings of diagnoses by their groups, the first that applies
+_GROUPS: tuple[tuple[str, ClassMeaning], ...] = (
+    ("melanoma", "melanoma"),
+    ("malignant", "malignant"),
+    ("nevus", "nevus"),
+    ("benign", "benign"),
+    ("indeterminate", "ambiguous"),
+    ("normal skin", "structure"),
+    ("inflammatory", "structure"),
+    ("genodermatosis", "structure"),
+    ("other", "structure"),
+)
+
+
+@lru_cache(maxsize=4096)
+def read_class_name(name: str) -> ClassMeaning:
+    """Return the meaning of the name of a class; empty if it is unknown."""
+    diagnosis = load_taxonomy("diagnosis").translate(name)
+    if diagnosis not in (None, UNKNOWN):
+        above = {*load_taxonomy("diagnosis").iter_ancestors(str(diagnosis))}
+        return next((meaning for group, meaning in _GROUPS if group in above), "")
+    stated: set[str] = set()
+    negated: set[str] = set()
+    for segment in _SEGMENTS.split(name.replace("_", " ")):
+        parts = [_read_words(part) for part in _PREPOSITIONS.split(segment)]
+        known = [words for words in parts if words] or [[]]
+        _add_meanings(known[0], [word for words in known[1:] for word in words], stated, negated)
+    meaning = _combine(stated, negated)
+    return "ambiguous" if "?" in name and meaning in (*MALIGNANT, *BENIGN) else meaning
+
+
+def _add_meanings(words: list[str], attributes: list[str], stated: set[str], negated: set[str]) -> None:
+    """Add the meanings of a part of a name; ``attributes``: words after *with* or *in*."""
+    start = words.index("not") if "not" in words else len(words)
+    before, after = words[:start], words[start + 1 :]
+    lesions = [word for word in before if word in LESIONS]
+    if "absent" in words:
+        negated.update(word for word in words if word in LESIONS)
+    elif _STRUCTURES & {*before} or ("area" in before and {*lesions} == {"benign"}):
+        stated.add("background" if "background" in before else "structure")  # lesions are an attribute of it
+    else:
+        stated.update(lesions)
+        (negated if start < len(words) else stated).update(word for word in (*after, *attributes) if word in LESIONS)
+
+
+def _read_words(text: str) -> list[str]:
+    return [meaning for word in normalize_wording(text).split() for meaning in _read_word(word)]
+
+
+def _read_word(text: str) -> tuple[str, ...]:
+    """Return the meaning of a word, preceded by a negation that is written in one word with it; none if unknown."""
+    words = load_taxonomy("class_word")
+    found = words.translate(text)
+    if found in (None, UNKNOWN) and (glued := _GLUED.fullmatch(text)):
+        negated = words.translate(glued[2])
+        return ("not", negated) if negated not in (None, UNKNOWN) else ()
+    return () if found in (None, UNKNOWN) else (str(found),)
+
+
+def _combine(stated: set[str], negated: set[str]) -> ClassMeaning:
+    malignant = next((meaning for meaning in MALIGNANT if meaning in stated), None)
+    benign = next((meaning for meaning in BENIGN if meaning in stated), None)
+    if malignant and benign:
+        return "ambiguous"
+    if stated:
+        others: tuple[ClassMeaning, ...] = ("tumor", "structure", "background")
+        return malignant or benign or next(meaning for meaning in others if meaning in stated)
+    opposite: dict[frozenset[str], ClassMeaning] = {
+        frozenset({"malignant"}): "benign",
+        frozenset({"benign"}): "malignant",
+    }
+    return opposite.get(frozenset(negated), "structure" if negated else "")
+
+
+def find_lesion_classes(classes: Sequence[str]) -> tuple[str, ...]:
+    """Return the classes for detecting lesions if the user has not selected one; several if it is open which.
+
+    Those named melanoma; without such a class, malignant ones, then tumors and lesions of any kind; then the last
+    unknown class, the last nevus, the last benign class, the last structure, the last class. Empty without classes.
+    """
+    meanings = {name: read_class_name(name) for name in classes}
+    for group in (("melanoma",), ("malignant",), UNSPECIFIC):
+        if found := tuple(name for name, meaning in meanings.items() if meaning in group):
+            return found
+    for meaning in ("", "nevus", "benign", "structure", "background"):
+        if found := tuple(name for name, own in meanings.items() if own == meaning):
+            return found[-1:]
+    return ()
