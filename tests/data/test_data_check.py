@@ -204,7 +204,7 @@ def test_near_duplicates_in_different_splits_are_faults(tmp_path: Path) -> None:
     ]
     write_table(tmp_path / "rows.csv", rows)
     assert check(tmp_path / "rows.csv").faults == [
-        ("a", "shows the same as b, but is in another split (train and test)")
+        ("l", "is in more than one split: test, train (joined by a lesion or a copy: l, m, n)")
     ]
 
 

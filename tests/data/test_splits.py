@@ -32,13 +32,13 @@ from napari_melanoma.data.splits import (
     choose_splits,
     find_rarest_classes,
     group_by_name,
-    held_back_rank,
     hold_out,
     sample_by_name,
     split_dataset,
     split_trainable,
     validate_on_each_class,
 )
+from napari_melanoma.data.table_schema import held_back_rank
 from napari_melanoma.io.results import read_table, write_table
 
 

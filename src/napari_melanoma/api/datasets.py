@@ -108,7 +108,7 @@ class DataSet(PathLike[str]):
     ) -> pd.DataFrame:
         """Write the column ``split`` of the table, and with ``folds`` the column ``fold``.
 
-        Images of a patient, else of a lesion, and duplicate images are never separated. Splits and folds are stratified
+        Images of a patient, of a lesion, and duplicate images are never separated. Splits and folds are stratified
         by diagnosis.
 
         Parameters

@@ -611,7 +611,7 @@ def _patient_warnings(chosen: SelectedSamples) -> list[str]:
             f"lesion are in the test or validation set: {_group_names(chosen.left_out)}. {ONE_SPLIT}"
         )
     evaluated, read = (
-        {sample.group.removeprefix(f"{sample.domain}/") for sample in samples}  # patient, lesion or image
+        {name.removeprefix(f"{sample.domain}/") for sample in samples for name in sample.group_names}
         for samples in (chosen.for_test, chosen.for_training)
     )
     if shared := sorted(evaluated & read):

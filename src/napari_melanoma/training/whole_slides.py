@@ -26,6 +26,7 @@ from napari_melanoma.data.dataset import (
     iter_entries,
     make_sample,
     raise_faults,
+    read_groups,
     row_error,
 )
 from napari_melanoma.data.splits import TrainingSplit, split_samples, validate_on_each_class
@@ -274,11 +275,11 @@ def bag_samples(folder: Path, *, pending: bool = False) -> list[Sample]:
     The ``image`` of each sample is the result folder of the slide: the column ``result``, or else the image id, as a
     path in the data set. ``pending``: accept slides whose file is named, but that have no results yet.
     """
-    samples, missing, paths = [], [], PathResolver(folder)
+    samples, missing, paths, groups = [], [], PathResolver(folder), read_groups(folder)
     for number, entry in enumerate(raise_faults(iter_entries(folder)), start=1):
         result_name = entry.row.get(RESULT_COLUMN) or entry.image_id
         result = _resolve(paths, number, RESULT_COLUMN, result_name)
-        sample = make_sample(replace(entry, image=result, mask=None), folder)
+        sample = make_sample(replace(entry, image=result, mask=None), folder, groups)
         if isinstance(sample, DataSetError):
             raise sample
         samples.append(sample)
