@@ -161,6 +161,11 @@ def read_datasets(folders: Iterable[Path]) -> list[Sample]:
     return [sample for folder in all_folders for sample in read_dataset(folder)]
 
 
+def order_by_name(samples: Iterable[Sample]) -> list[Sample]:
+    """Return samples in an order that neither rows nor arguments change: of their data sets, then of their ids."""
+    return sorted(samples, key=lambda sample: sample.key)
+
+
 def check_dataset_names(folders: Iterable[Path]) -> None:
     """Raise if different folders have the same name: their patients could not be kept apart."""
     first_by_name: dict[str, Path] = {}

@@ -125,8 +125,8 @@ def split_samples(
     seed and of other rows, so that added, removed or newly reviewed rows move no other group. If it selects none of
     three or more groups of a data set, the group with the smallest hash goes to the test set. In data sets without the
     validation split, the validation set is held out from the images to train on. A group in the test set is in no other
-    part, and one in the validation set is not trained on. If ``rules.split`` is ``"all"``, the column is not used: every
-    image is trained on or validated on.
+    part, and one in the validation set is not trained on. If ``rules.split`` is ``"all"``, the column is not used:
+    every image is trained on or validated on.
 
     Any part may be empty; the caller must check. Raises if the images to train on are also those to evaluate.
     """
@@ -200,7 +200,8 @@ def hold_out(
     the remaining and the held-out samples.
     """
     strata: dict[tuple[str, str], list[str]] = defaultdict(list)
-    for group, sample in {sample.group: sample for sample in reversed(samples)}.items():
+    by_name = sorted(samples, key=lambda sample: sample.key, reverse=True)  # the first image stands for its group
+    for group, sample in {sample.group: sample for sample in by_name}.items():
         strata[sample.domain, stratum(sample)].append(group)
     groups = sum(map(len, strata.values()))
     target = min(max(round(fraction * groups), fraction > 0), groups - 1) if groups else 0
@@ -686,10 +687,12 @@ def _count_parts(samples: Sequence[Sample], parts: Sequence[str]) -> dict[str, d
 def _merge_groups(samples: Sequence[Sample], groups: Sequence[str], melanoma: Sequence[str]) -> list[Sample]:
     """Return samples with their merged group, and as diagnosis the rarest class of that group.
 
-    The class of an image is its diagnosis, or whether it is a melanoma if no diagnosis is known.
+    The class of an image is its diagnosis, or whether it is a melanoma if no diagnosis is known. The name of the data
+    set's folder is left out: a copy in another folder is split in the same way.
     """
     classes = [sample.diagnosis or f"melanoma {cell}" for sample, cell in zip(samples, melanoma, strict=True)]
     rarest = find_rarest_classes(groups, classes)
     return [
-        replace(sample, group=group, diagnosis=rarest[group]) for sample, group in zip(samples, groups, strict=True)
+        replace(sample, domain="", group=group.removeprefix(f"{sample.domain}/"), diagnosis=rarest[group])
+        for sample, group in zip(samples, groups, strict=True)
     ]

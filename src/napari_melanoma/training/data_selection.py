@@ -22,6 +22,7 @@ from napari_melanoma.data.dataset import (
     Sample,
     check_dataset_names,
     iter_entries,
+    order_by_name,
     read_datasets,
     select_trainable,
 )
@@ -625,7 +626,7 @@ def _patient_warnings(chosen: SelectedSamples) -> list[str]:
 
 def _split(recipe: TrainRecipe, folders: Sequence[str]) -> tuple[TrainingSplit, tuple[Sample, ...]]:
     """Split the usable images of data sets; also return those that a classifier cannot use without a mask."""
-    samples = read_datasets([expand_user(folder) for folder in folders])
+    samples = order_by_name(read_datasets([expand_user(folder) for folder in folders]))
     split = choose_split(recipe, folders)
     if recipe.classification is None:
         return split(select_trainable(samples), get_diagnosis), ()

@@ -25,6 +25,7 @@ from napari_melanoma.data.dataset import (
     find_table,
     iter_entries,
     make_sample,
+    order_by_name,
     raise_faults,
     read_groups,
     row_error,
@@ -310,7 +311,7 @@ def split_slides(recipe: TrainRecipe, *, pending: bool = False) -> tuple[Selecte
     config, folders = recipe.classification, [expand_user(name) for name in recipe.data.datasets]
     assert config is not None
     check_dataset_names(folders)
-    samples = [sample for folder in folders for sample in bag_samples(folder, pending=pending)]
+    samples = order_by_name(sample for folder in folders for sample in bag_samples(folder, pending=pending))
     labels = read_strata(recipe.data.datasets, config)
 
     def label(sample: Sample) -> str:
