@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -167,15 +166,7 @@ class TableChecker:
                 "patient_id",
                 f"{message} ({format_names(unnamed)}): {SPLIT_RISK}; fill it in, or leave these rows out of training",
             )
-        alike: dict[str, list[str]] = defaultdict(list)
-        for patient in sorted(self._patients):
-            alike[_normalize_patient(patient)].append(patient)
-        if similar := [ids for ids in alike.values() if len(ids) > 1]:
-            shown = format_names([" and ".join(ids) for ids in similar], MAX_LISTED_GROUPS)
-            message = (
-                f"may be one patient each, as only capitals, zeros or spaces differ: {shown}. Write the id of a patient"
-            )
-            yield "patient_id", f"{message} in one way, or {SPLIT_RISK}"
+        yield from (("patient_id", question) for question in self._leaks.describe_patient_ids())
         if incomplete := [
             group.name for group, parts in self._leaks.find_splits().items() if "" in parts and len(parts) == 2
         ]:
@@ -352,12 +343,6 @@ def _note_unlisted_files(folder: Path, samples: Iterable[Sample]) -> Iterator[Fi
         if unnamed:
             files_of = f"{unnamed} file{'s' if unnamed > 1 else ''} not named in the table"
             yield part, f"{files_of}, so not used: add a row for each, or remove them"
-
-
-def _normalize_patient(patient: str) -> str:
-    """Return what ids such as 007, 7 and 7.0, or P1 and p 1, have in common."""
-    text = re.sub(r"\s", "", patient).casefold()
-    return re.sub(r"(?<![\d.])0+(?=\d)", "", re.sub(r"^(\d+)\.0+$", r"\1", text))
 
 
 def _describe_row_count(count: int) -> str:

@@ -34,7 +34,7 @@ from napari_melanoma.core.paths import (
     real_path,
 )
 from napari_melanoma.data.dataset_table import iter_table_rows
-from napari_melanoma.data.groups import Group, Groups
+from napari_melanoma.data.groups import Group, Groups, describe_patient_ids
 from napari_melanoma.data.table_schema import COLUMN_NAMES
 
 Key = tuple[str, str]  # name of the data set, and image id
@@ -316,6 +316,12 @@ def put_in_group(sample: Sample, group: Group) -> Sample:
     """Return the sample as a member of a group of its data set."""
     joined = tuple(f"{sample.domain}/{name}" for name in group.names) if len(group.names) > 1 else ()
     return replace(sample, group=f"{sample.domain}/{group.name}", joined=joined)
+
+
+def describe_patients_of(samples: Iterable[Sample]) -> list[str]:
+    """Ask about ids of patients that a spreadsheet may have changed, in sentences."""
+    names = (tuple(name.removeprefix(f"{one.domain}/") for name in one.group_names) for one in samples)
+    return describe_patient_ids(names)
 
 
 def read_pixel_size(row: Mapping[str, str]) -> PixelSize | None:

@@ -8,9 +8,14 @@ names.
 from __future__ import annotations
 
 import hashlib
-from collections import defaultdict
+import re
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping
+from functools import lru_cache
 from typing import NamedTuple
+
+from napari_melanoma.core.errors import DataSetError
+from napari_melanoma.core.formatting import format_count, format_names
 
 GROUP_COLUMNS = ("patient_id", "lesion_id", "near_duplicate_of")
 PATIENT, LESION, PICTURE = range(3)  # kinds of nodes
@@ -25,6 +30,72 @@ class Group(NamedTuple):
 
     name: str
     names: tuple[str, ...]
+
+
+# A spreadsheet shows 1234567890123 as 1.23457E+12, and stores it so in a table; ids of 12 digits and more are affected
+ROUNDED_ID = re.compile(r"(\d(?:[.,]\d+)?)E\+(\d+)", re.IGNORECASE)
+LEAST_ROUNDED_DIGITS = 12
+
+
+@lru_cache(maxsize=1 << 14)
+def list_spellings(patient: str) -> tuple[str, ...]:
+    """Return what the id of a patient has in common with others that may be the same: 007, 7 and 7.0, or P1 and p 1.
+
+    An id of many digits has its rounded form in common with the number to which a spreadsheet rounds it.
+    """
+    text = re.sub(r"\s", "", patient).casefold()
+    rounded = ROUNDED_ID.fullmatch(text)
+    plain = re.sub(r"(?<![\d.])0+(?=\d)", "", re.sub(r"^(\d+)[.,]0+$", r"\1", text))
+    if rounded:
+        return (f"{float(text.replace(',', '.')):.5e}",)
+    is_long = plain.isascii() and plain.isdigit() and len(plain) >= LEAST_ROUNDED_DIGITS
+    return (plain, f"{float(plain):.5e}") if is_long else (plain,)
+
+
+def describe_patient_ids(groups: Iterable[tuple[str, ...]]) -> list[str]:
+    """Ask about ids of patients that a spreadsheet may have changed, in sentences.
+
+    ``groups``: for each image, the names in its group.
+    """
+    counts = Counter(groups)
+    alike = [
+        " and ".join(same)
+        for names in sorted(counts)
+        if len(names) > 1 and len(same := [one for one in names if _is_like_another(one, names)]) > 1
+    ]
+    rounded = Counter[str]()
+    for names, count in counts.items():
+        rounded.update({name: count for name in names if ROUNDED_ID.fullmatch(name)})
+    questions = []
+    if alike:
+        questions.append(
+            f"Is this one patient each: {format_names(alike)}? The ids differ only in capitals, zeros or spaces, or "
+            "one is rounded, and count as one patient. If so, write the id in one way; if they are different patients, "
+            "give them other ids."
+        )
+    if shared := [f"{name} ({format_count(count, 'image')})" for name, count in sorted(rounded.items()) if count > 1]:
+        questions.append(
+            f"Is this one patient each: {format_names(shared)}? A spreadsheet has rounded the number, so that several "
+            "patients may have become one. If so, enter the ids from the source of the table, in a column of text."
+        )
+    return questions
+
+
+def check_rounded_ids(patients: Iterable[str], no_patients: bool) -> None:
+    """Raise if several images have one id of a patient that a spreadsheet has rounded, unless the user confirms it."""
+    counts = Counter(patient for patient in patients if ROUNDED_ID.fullmatch(patient))
+    shared = [f"{name} ({count} rows)" for name, count in sorted(counts.items()) if count > 1]
+    if shared and not no_patients:
+        raise DataSetError(
+            f"expected the ids of patients, found numbers that a spreadsheet has rounded: {format_names(shared)}. "
+            "Several patients may have become one. Enter the ids from the source of the table, in a column of text; if "
+            "they are not available, confirm with --no-patients: the images of a number then count as one patient."
+        )
+
+
+def _is_like_another(name: str, names: Iterable[str]) -> bool:
+    spellings = {*list_spellings(name)}
+    return any(other != name and not spellings.isdisjoint(list_spellings(other)) for other in names)
 
 
 class Node(NamedTuple):
@@ -62,6 +133,7 @@ class Groups:
         self._patients: dict[str, set[Node]] = defaultdict(set)  # of a lesion
         self._lesions: dict[Node, set[str]] = defaultdict(set)  # of a patient
         self._lesions_alone: set[str] = set()  # of rows without a patient
+        self._alike: dict[str, set[Node]] = defaultdict(set)  # patients with a spelling
         self._found: dict[Node, Group] = {}
         for row in rows:
             self.add(row)
@@ -78,9 +150,12 @@ class Groups:
             self._connect(node, image)
         if node.kind == LESION:
             self._lesions_alone.add(node.name)
-        if node.kind == PATIENT and (lesion := row.get("lesion_id")):
-            self._patients[lesion].add(node)
-            self._lesions[node].add(lesion)
+        if node.kind == PATIENT:
+            for spelling in list_spellings(node.name):
+                self._alike[spelling].add(node)
+            if lesion := row.get("lesion_id"):
+                self._patients[lesion].add(node)
+                self._lesions[node].add(lesion)
         self._found.clear()
         return node
 
@@ -109,7 +184,9 @@ class Groups:
         self._pictures[node].add(picture)
 
     def _iter_neighbors(self, node: Node) -> Iterator[Node]:
-        """Yield what is connected to a patient, lesion or picture by a row."""
+        """Yield what is connected to a patient, lesion or picture by a row, and patients with a similar id."""
+        for spelling in list_spellings(node.name) if node.kind == PATIENT else ():
+            yield from self._alike[spelling]
         for picture in self._pictures.get(node, ()):
             yield from self._of_picture[picture]
         lesions = self._lesions.get(node, set()) & self._lesions_alone

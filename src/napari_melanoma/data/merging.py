@@ -38,7 +38,7 @@ from napari_melanoma.data.dataset import (
 )
 from napari_melanoma.data.duplicates import Duplicate, find_duplicates
 from napari_melanoma.data.harmonize import Harmonizer
-from napari_melanoma.data.splits import find_divided_groups
+from napari_melanoma.data.splits import LeakChecker
 from napari_melanoma.data.table_schema import FILE_COLUMNS, find_column, held_back_rank
 from napari_melanoma.data.taxonomy import UNKNOWN, load_taxonomy
 from napari_melanoma.io.discovery import is_image_file
@@ -261,7 +261,7 @@ def merge_datasets(folders: Sequence[Path], out: Path, options: MergeOptions, *,
             left_out=left_out,
             joined=len(origins) - len(groups),
             conflicts=conflicts,
-            notes=[*notes, *_describe_renamed_patients(kept, conflicts), *_describe_divided_groups(kept)],
+            notes=[*notes, *_describe_renamed_patients(kept, conflicts), *_describe_groups(kept)],
         )
         _write_dataset(gathering, kept, names, report, run)
         if classes:
@@ -383,17 +383,21 @@ def _describe_renamed_patients(
     return [("patient_id", message)]
 
 
-def _describe_divided_groups(merged: Iterable[_MergedRow]) -> list[tuple[str, str]]:
-    """Describe patients, lesions and pictures whose rows have different splits in the data sets."""
-    divided = find_divided_groups(entry.row for entry in merged)
+def _describe_groups(merged: Iterable[_MergedRow]) -> list[tuple[str, str]]:
+    """Describe patients, lesions and pictures whose rows have different splits, and ask about ids of patients."""
+    checker = LeakChecker()
+    for entry in merged:
+        checker.add_row(entry.row, entry.row)
+    questions = [("patient_id", question) for question in checker.describe_patient_ids()]
+    divided = [group.name for group, splits in checker.find_splits().items() if len(splits - {""}) > 1]
     if not divided:
-        return []
+        return questions
     message = (
         f"{len(divided)} of the patients, lesions and pictures are in more than one split ({format_names(divided)}): "
         "training leaves out their images that are not in the test set. Correct the column split, or assign all images "
         "again: napari-melanoma data split DATASET --replace"
     )
-    return [("split", message)]
+    return [*questions, ("split", message)]
 
 
 def tabulate_duplicate(pair: Duplicate) -> dict[str, object]:

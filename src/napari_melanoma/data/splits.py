@@ -21,6 +21,7 @@ from napari_melanoma.core.formatting import format_names
 from napari_melanoma.data.dataset import (
     Key,
     Sample,
+    describe_patients_of,
     find_table,
     iter_entries,
     make_sample,
@@ -30,7 +31,7 @@ from napari_melanoma.data.dataset import (
 )
 from napari_melanoma.data.dataset_table import SharedTable, TableFile, iter_table_rows
 from napari_melanoma.data.duplicates import Duplicate, find_duplicates, merge_groups
-from napari_melanoma.data.groups import Group, Groups, Node, hash_to_unit_interval
+from napari_melanoma.data.groups import Group, Groups, Node, describe_patient_ids, hash_to_unit_interval
 from napari_melanoma.data.harmonize import HarmonizeReport, quote_toml_key
 from napari_melanoma.data.table_mapping import find_column_meanings, suggest_column
 from napari_melanoma.data.table_schema import TEST, TRAIN, VAL, held_back_rank
@@ -386,6 +387,7 @@ class LeakChecker:
 
     def __init__(self) -> None:
         self._groups = Groups()
+        self._rows: list[Node] = []
         self._splits: dict[Node, set[str]] = defaultdict(set)  # "" for rows without one
         self._folds: dict[Node, set[str]] = defaultdict(set)
         self._split_of_image: dict[str, str] = {}
@@ -398,6 +400,7 @@ class LeakChecker:
         split = harmonized.get("split", "")
         if "image_id" in harmonized:
             node = self._groups.add(harmonized)
+            self._rows.append(node)
             self._splits[node].add(split)
             self._folds[node].add(harmonized.get(FOLD, ""))
         if harmonized.get("patient_id"):
@@ -411,6 +414,10 @@ class LeakChecker:
                 )
             if text and self._may_name_patients[column]:
                 self._columns[column][text].add(split)
+
+    def describe_patient_ids(self) -> list[str]:
+        """Ask about ids of patients that a spreadsheet may have changed."""
+        return describe_patient_ids(self._groups.find(node).names for node in self._rows)
 
     def find_splits(self) -> dict[Group, set[str]]:
         """Return the splits of each group, "" for rows without one."""
@@ -459,14 +466,6 @@ def find_leaks(rows: Iterable[Mapping[str, str]]) -> list[tuple[str, str]]:
     for row in rows:
         checker.add_row(row, row)
     return list(checker.describe_leaks())
-
-
-def find_divided_groups(rows: Iterable[Mapping[str, str]]) -> list[str]:
-    """Return the names of the patients, lesions and pictures that are in several splits, of harmonized rows."""
-    checker = LeakChecker()
-    for row in rows:
-        checker.add_row(row, row)
-    return [group.name for group, splits in checker.find_splits().items() if len(splits - {""}) > 1]
 
 
 def find_patient_leaks(folder: Path, parts: Mapping[str, str]) -> list[str]:
@@ -547,7 +546,7 @@ class SplitReport:
     ``counts`` maps each split to its numbers of images by diagnosis, ``groups`` each split to its number of groups;
     ``changed`` counts images whose split changed. ``duplicates`` are pairs of images of different groups that show the
     same picture and were kept together. ``folds`` maps each fold to its numbers of images by diagnosis; empty without
-    folds.
+    folds. ``questions`` ask about ids of patients that a spreadsheet may have changed.
     """
 
     counts: dict[str, dict[str, int]]
@@ -555,6 +554,7 @@ class SplitReport:
     changed: int
     duplicates: list[Duplicate]
     folds: dict[str, dict[str, int]] = field(default_factory=dict)
+    questions: tuple[str, ...] = ()
 
 
 def split_dataset(folder: Path, options: SplitOptions, *, run: RunContext) -> SplitReport:
@@ -590,7 +590,8 @@ def split_dataset(folder: Path, options: SplitOptions, *, run: RunContext) -> Sp
         split for _, split in {(sample.group, split) for sample, split in zip(merged, splits, strict=True)}
     )
     changed = sum(sample.split != split for sample, split in zip(samples, splits, strict=True))
-    return SplitReport(counts, dict(groups), changed, duplicates, _count_parts(samples, folds))
+    questions = tuple(describe_patients_of(samples))
+    return SplitReport(counts, dict(groups), changed, duplicates, _count_parts(samples, folds), questions)
 
 
 def _check_requested_splits(counts: Mapping[str, Mapping[str, int]], options: SplitOptions) -> None:

@@ -22,7 +22,7 @@ from napari_melanoma.core.formatting import format_count, format_names
 from napari_melanoma.core.parsing import shorten
 from napari_melanoma.core.paths import expand_user
 from napari_melanoma.core.prediction_config import ClassifierConfig
-from napari_melanoma.data.dataset import Key, Sample, put_in_group, read_dataset, read_rows
+from napari_melanoma.data.dataset import Key, Sample, describe_patients_of, put_in_group, read_dataset, read_rows
 from napari_melanoma.data.duplicates import (
     Duplicate,
     compute_hashes,
@@ -100,12 +100,13 @@ class LabeledPhotographs:
 
     @property
     def notes(self) -> list[str]:
-        """A sentence for each reason to leave photographs out."""
-        return [
+        """A sentence for each reason to leave photographs out, and questions about ids of patients."""
+        left_out = [
             f"Left out, {reason}: {format_count(len(names), 'photograph')} ({format_names(names, MAX_LISTED)})."
             f"{' ' * (reason in REMEDIES)}{REMEDIES.get(reason, '')}"
             for reason, names in self.left_out.items()
         ]
+        return [*left_out, *describe_patients_of(self.samples)]
 
     def keep(self, kept: NDArray[np.bool_], reason: str) -> LabeledPhotographs:
         """Return the photographs without some, which are left out for a reason."""

@@ -21,6 +21,7 @@ from napari_melanoma.data.dataset import (
     Key,
     Sample,
     check_dataset_names,
+    describe_patients_of,
     iter_entries,
     order_by_name,
     read_datasets,
@@ -358,6 +359,7 @@ def select_data(recipe: TrainRecipe, store: PixelStore, run: RunContext, *, keep
     """
     chosen = select_samples(recipe)
     split_notices = [*data_checks.split_warnings(chosen.parts, recipe), *_check_patient_leaks(chosen, recipe)]
+    split_notices += describe_patients_of([*chosen.for_training, *chosen.for_test, *chosen.left_out])
     split_notices += [data_checks.LABELS_LIMIT] if recipe.classes and recipe.tile is None else []
     chosen, table, label_notices = select_labeled(chosen, recipe)
     data_checks.check_counts(chosen.parts)

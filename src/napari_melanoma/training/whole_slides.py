@@ -22,6 +22,7 @@ from napari_melanoma.data.dataset import (
     OutsideFolderError,
     Sample,
     check_dataset_names,
+    describe_patients_of,
     find_table,
     iter_entries,
     make_sample,
@@ -334,6 +335,7 @@ def split_slides(recipe: TrainRecipe, *, pending: bool = False) -> tuple[Selecte
         *notices,
         *unread_notices(chosen, table, config),
         *_left_out_notices(chosen),
+        *describe_patients_of(samples),
         *warnings,
         *patience_warnings(recipe),
     ]
