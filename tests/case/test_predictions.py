@@ -30,7 +30,7 @@ from napari_melanoma.case.results import (
 )
 from napari_melanoma.case.store import CaseStore, write_correction
 from napari_melanoma.classification.classifier import EncoderOutput, PredictionCalibration
-from napari_melanoma.classification.prediction import ClassifyOptions
+from napari_melanoma.classification.prediction import ClassifyOptions, NearestCase
 from napari_melanoma.core.context import Cancelled, RunContext
 from napari_melanoma.core.errors import CaseChanged, InputError, SaveError
 from napari_melanoma.core.prediction_config import ClassifierConfig, TabularConfig, TabularEncoding
@@ -393,6 +393,25 @@ def test_metadata_of_an_image(store: CaseStore) -> None:
     assert (row["age"], row["sex"], row["site"], row["modality"]) == ("60", "female", "head/neck", "dermoscopic")
     assert not {"note", "images", "id", "results"} & row.keys()
     assert "site" not in collect_metadata(case, None, case.find_image("I6"))
+
+
+def test_the_order_of_several_images_has_no_effect(store: CaseStore, model: Redness) -> None:
+    """A similar case of several images has the smallest of its distances."""
+    one = predict_case(store, lambda modality: model, RunContext()).find_lesion("L2").prediction
+    near, far, other = (
+        NearestCase(name, "melanoma", distance) for name, distance in (("a", 0.1), ("a", 0.9), ("b", 0.5))
+    )
+    images = [
+        replace(one, probabilities=(0.3, 0.7), neighbours=(near, other), missing=("age",)),
+        replace(one, neighbours=(other, far), unused=("note",)),
+    ]
+    fused = [
+        fuse_predictions(order, model.calibration, ClassifyOptions(neighbours=2)) for order in (images, images[::-1])
+    ]
+    assert fused[0].neighbours == (near, other)
+    assert fused[0].neighbours == fused[1].neighbours
+    assert fused[0].probabilities == pytest.approx(fused[1].probabilities)
+    assert (fused[0].missing, fused[0].unused) == (fused[1].missing, fused[1].unused) == (("age",), ("note",))
 
 
 def test_novelty_and_warnings_of_several_images(store: CaseStore, model: Redness) -> None:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import csv
 import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from napari_melanoma.classification import explanation
 from napari_melanoma.classification.classifier import Classifier, LesionInput
 from napari_melanoma.classification.explanation import (
     METHODS,
@@ -149,6 +151,39 @@ def test_heatmaps_point_at_the_patch_that_decides(classifier_bundle: BundleInfo,
     assert "v0" not in {row["image_id"] for row in rows}
     about = json.loads((tmp_path / "out" / "pointing.json").read_text())
     assert (about["class"], set(about["methods"])) == ("melanoma", {"grad_cam", "occlusion"})
+
+
+def test_the_view_follows_the_lesion_and_not_the_structure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A map that marks the middle of its view does not point at a structure elsewhere in the lesion."""
+    data, structures = tmp_path / "data", tmp_path / "structures"
+    lesion, structure = np.zeros((2, 96, 96), bool)
+    lesion[20:80, 20:80] = True
+    structure[25:35, 60:75] = True
+    for folder in (data / "images", data / "masks", structures):
+        folder.mkdir(parents=True)
+    for name in "ab":
+        Image.new("RGB", (96, 96), "white").save(data / f"images/{name}.png")
+        write_mask(data / f"masks/{name}.png", lesion)
+        write_mask(structures / f"{name}.png", structure)
+    write_table(data / "dataset.csv", [{"image_id": name, "patient_id": name} for name in "ab"])
+
+    def mark_middle(classifier: Any, lesion: LesionInput, *_: Any) -> np.ndarray:
+        rows, columns = np.nonzero(lesion.mask)
+        heat = np.zeros(lesion.rgb.shape[:2])
+        heat[round(rows.mean()), round(columns.mean())] = 1.0
+        return heat
+
+    monkeypatch.setattr(explanation, "explain", mark_middle)
+    config = ClassifierConfig(view=ViewConfig(region="roi"))
+    model: Any = SimpleNamespace(config=config, info=SimpleNamespace(name="model", fingerprint="f"))
+    options, run = PointingOptions(masks=structures), RunContext()
+    game = run_pointing_game(model, [data], tmp_path / "out", options, run=run)["cam"]
+    assert game.share.mean == 0
+    moved = run_pointing_game(model, [data], tmp_path / "out", options, segment=lambda rgb: structure, run=run)["cam"]
+    assert moved.share.mean == 1
+    (data / "masks/b.png").unlink()
+    with pytest.raises(InputError, match=r"'b' has no mask of the lesion.*--masks predicted"):
+        run_pointing_game(model, [data], tmp_path / "out", options, run=run)
 
 
 def test_other_masks_can_be_named_and_nothing_to_point_at_is_reported(

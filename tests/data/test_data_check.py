@@ -204,7 +204,7 @@ def test_near_duplicates_in_different_splits_are_faults(tmp_path: Path) -> None:
     ]
     write_table(tmp_path / "rows.csv", rows)
     assert check(tmp_path / "rows.csv").faults == [
-        ("a", "shows the same as b, but is in another split (train and test)")
+        ("l", "is in more than one split: test, train (joined by a lesion or a copy: l, m, n)")
     ]
 
 
@@ -291,16 +291,16 @@ def test_label_images_are_no_strange_masks(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("ids", "expected"),
     [
-        (("007", "7", "7.0", "8"), "007 and 7 and 7.0. Write"),
-        (("P1", "p1", "P 1", "P10"), "P 1 and P1 and p1. Write"),
-        (("P01", "P1", "Q1"), "P01 and P1. Write"),
+        (("007", "7", "7.0", "8"), "007 and 7 and 7.0? The"),
+        (("P1", "p1", "P 1", "P10"), "P 1 and P1 and p1? The"),
+        (("P01", "P1", "Q1"), "P01 and P1? The"),
         (("1.5", "15", "1-5", "10", "100", "P0", "Q0"), ""),
     ],
 )
-def test_ids_that_may_be_one_patient_are_a_hint(tmp_path: Path, ids: tuple[str, ...], expected: str) -> None:
+def test_ids_that_may_be_one_patient_are_a_question(tmp_path: Path, ids: tuple[str, ...], expected: str) -> None:
     rows = [f"x{number},{patient}" for number, patient in enumerate(ids)]
     (tmp_path / "table.csv").write_text("image_id,patient_id\n" + "\n".join(rows) + "\n")
     check = check_data(tmp_path / "table.csv", run=RunContext())
-    found = [message for about, message in check.notes if "may be one patient" in message]
+    found = [message for about, message in check.notes if "one patient each" in message]
     assert ([expected in message for message in found] == [True]) if expected else not found
     assert check.faults == []

@@ -536,6 +536,25 @@ def test_measurement_tables_of_qupath(tmp_path: Path) -> None:
     assert rows[0]["diagnosis"] == ""
 
 
+DECIMAL_COMMAS = [
+    ("commas", ["5310,1", "1204,5", "3"], ["5310.1", "1204.5", "3"]),
+    ("exponents and missing values", ["1,5E-4", "NaN", ""], ["1.5E-4", "NaN", ""]),
+    ("points elsewhere in the table", ["5310,1", "0.5", "3"], ["5310,1", "0.5", "3"]),
+    ("a text", ["5310,1", "1,2 of 3", "3"], ["5310.1", "1,2 of 3", "3"]),
+]
+
+
+@pytest.mark.parametrize(("name", "cells", "expected"), DECIMAL_COMMAS, ids=[case[0] for case in DECIMAL_COMMAS])
+def test_decimal_commas_of_qupath(name: str, cells: list[str], expected: list[str], tmp_path: Path) -> None:
+    header = ["Image", "Object type", "Name", "Area µm^2", "Centroid X µm", "Num Detections"]
+    (tmp_path / "in").mkdir()
+    lines = [header, ["case 1.svs", "Annotation", "1,2", *cells], ["case 2.svs", "Annotation", "region", "7", "8", "9"]]
+    (tmp_path / "in/measurements.tsv").write_text("\n".join(map("\t".join, lines)), encoding="utf-8")
+    nm.import_dataset("qupath", tmp_path / "in", tmp_path / "out", no_patients=True)
+    first = read_table(tmp_path / "out/dataset.csv")[0]
+    assert [first[column] for column in header[2:]] == ["1,2", *expected]
+
+
 def test_accession_numbers_with_dots_are_whole_names_of_slides(tmp_path: Path) -> None:
     names = ["S12.345", "S12.346.svs", "S12.vsi - 20x", "S12"]
     lines = ["Image\tObject type", *(f"{name}\tAnnotation" for name in names)]

@@ -33,6 +33,23 @@ def test_images_of_one_name_in_two_folders_keep_their_own_masks(tmp_path: Path) 
     assert found == {"a_x": "a/masks/x.png", "b_x": None, "lesion": None, "nu": "a/masks/n\u00fc.png"}
 
 
+EQUAL_NAMES = {
+    "a photograph with a word for masks": {"images/a_label.png": "masks/a_label.png"},
+    "beside one of the name without it": {"images/a.png": "masks/a.png", "images/a_label.png": "masks/a_label.png"},
+    "in other folders": {"photos/p1/a_seg.png": "masks/a_seg.png", "photos/p1/b.png": "masks/b_seg.png"},
+    "with a word that is left out": {"images/a.png": "masks/a_label.png", "images/b.png": "masks/b.png"},
+    "beside each other": {"a.png": "a_mask.png", "b_lesion.png": "b_lesion_mask.png"},
+    "two words": {"images/a_lesion.jpg": "masks/a_lesion_mask.png"},
+}
+
+
+@pytest.mark.parametrize("pairs", EQUAL_NAMES.values(), ids=list(EQUAL_NAMES))
+def test_equal_names_match_first(pairs: Mapping[str, str], tmp_path: Path) -> None:
+    files = dict.fromkeys([*pairs, *pairs.values()], PICTURE)
+    records = find_source("folder").read_folder(laid_out(files, tmp_path)).records
+    assert {one.image.name: one.mask and one.mask.name for one in records if one.image} == dict(pairs)
+
+
 INNERMOST = {
     "images and masks": ("images/x.jpg", "masks/x.png"),
     "photographs": ("photos/x.jpg", "ground truth/x.png"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import random
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
@@ -32,13 +33,13 @@ from napari_melanoma.data.splits import (
     choose_splits,
     find_rarest_classes,
     group_by_name,
-    held_back_rank,
     hold_out,
     sample_by_name,
     split_dataset,
     split_trainable,
     validate_on_each_class,
 )
+from napari_melanoma.data.table_schema import held_back_rank
 from napari_melanoma.io.results import read_table, write_table
 
 
@@ -596,6 +597,34 @@ def test_rows_of_an_older_table_stay_without(corrections: Corrections, tmp_path:
     corrections.add(drawn(5, patient_id="p0"))
     corrections.add(drawn(6, patient_id="new"))
     assert splits(corrections) == [""] * 6 + ["train"]
+
+
+def test_neither_the_order_of_the_rows_nor_the_name_of_the_folder_changes_a_split(tmp_path: Path) -> None:
+    rows = [
+        {"image_id": f"i{n}", "patient_id": f"p{n // 3}", "diagnosis": ("nevus", "melanoma", "lentigo")[n * n % 5 % 3]}
+        for n in range(90)
+    ]
+    found = []
+    for number, folder in enumerate(("set", "shuffled/set", "another name")):
+        (tmp_path / folder).mkdir(parents=True)
+        listed = [{**row, "path": ""} for row in (rows if number != 1 else random.Random(1).sample(rows, 90))]
+        write_table(tmp_path / folder / "dataset.csv", listed)
+        split_dataset(tmp_path / folder, SplitOptions(test=0.2, folds=4, look=False), run=RunContext())
+        stored = read_table(tmp_path / folder / "dataset.csv")
+        found.append({row["image_id"]: (row["split"], row["fold"]) for row in stored})
+    assert found[0] == found[1] == found[2]
+
+
+def test_a_validation_set_does_not_depend_on_the_order_of_the_rows() -> None:
+    """Also where the images of a patient have different diagnoses."""
+    samples = [
+        Sample(f"i{n}", Path(), None, f"set/p{n // 3}", "", "set", diagnosis=("nevus", "melanoma")[n % 2])
+        for n in range(90)
+    ]
+    for seed in range(5):
+        shuffled = random.Random(seed).sample(samples, 90)
+        held_out = [{sample.image_id for sample in hold_out(order, 0.2, seed)[1]} for order in (samples, shuffled)]
+        assert held_out[0] == held_out[1]
 
 
 @settings(max_examples=40)

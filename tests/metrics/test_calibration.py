@@ -180,6 +180,39 @@ def test_error_of_one_bin_is_counted_by_hand() -> None:
     assert np.isnan(expected_calibration_error([], []))
 
 
+FEW_VALUES = np.repeat([0.1, 0.3, 0.6, 0.9], 100)
+TIES = [  # probabilities, labels that are sorted by class, and the true error
+    ("right", FEW_VALUES, np.concatenate([np.arange(100) < 100 * value for value in (0.1, 0.3, 0.6, 0.9)]), 0.0),
+    ("one value", np.full(300, 0.5), np.arange(300) < 120, 0.1),
+    ("one value of many", np.r_[np.full(300, 0.5), np.linspace(0, 0.4, 40)], np.arange(340) < 150, None),
+]
+
+
+@pytest.mark.parametrize(("name", "chances", "labels", "error"), TIES, ids=[case[0] for case in TIES])
+def test_images_of_equal_probability_share_a_bin(
+    name: str, chances: np.ndarray, labels: np.ndarray, error: float | None
+) -> None:
+    """So that neither the error nor the curve depends on the order of the images."""
+    order = np.argsort(labels, kind="stable")
+    expected = expected_calibration_error(chances[order], labels[order])
+    assert error is None or expected == pytest.approx(error)
+    curve = reliability_curve(chances[order], labels[order])
+    assert curve.count.sum() == len(chances)
+    assert len(curve.count) >= min(len(np.unique(chances)), 2)
+    for seed in range(5):
+        mixed = np.random.default_rng(seed).permutation(len(chances))
+        assert expected_calibration_error(chances[mixed], labels[mixed]) == pytest.approx(expected)
+        found = reliability_curve(chances[mixed], labels[mixed])
+        assert found.count.tolist() == curve.count.tolist()
+        assert found.observed == pytest.approx(curve.observed)
+
+
+def test_a_frequent_value_has_a_bin_of_its_own() -> None:
+    """The others are not added to it: 40 images below it, and 40 above."""
+    chances = np.r_[np.linspace(0, 0.4, 40), np.full(320, 0.5), np.linspace(0.6, 1, 40)]
+    assert reliability_curve(chances, chances > 0.5).count.tolist() == [40, 320, 40]
+
+
 def test_reliability_of_right_probabilities_holds_the_diagonal() -> None:
     """About 19 of 20 intervals contain the prediction; bins are ascending and have equal numbers of images."""
     logits, labels = drawn(2, count=4000, seed=2)

@@ -70,10 +70,42 @@ def test_partial_auc_is_that_of_isic_2024(digits: int, seed: int) -> None:
     assert ResampledScores(np.zeros(4), labels == 1, alike).partial_auc() == pytest.approx(0.02)
 
 
+def test_the_order_of_images_changes_no_metric() -> None:
+    """Also where many images have the same probability, and the table is sorted by class."""
+    random = np.random.default_rng(3)
+    chances = random.integers(1, 4, (240, 3)).astype(float)
+    labels = np.sort(random.integers(0, 3, 240))
+    groups, domains = (
+        np.array([f"{name}{index % parts}" for index in range(240)]) for name, parts in (("p", 90), ("d", 2))
+    )
+    three = ClassPredictions(
+        chances / chances.sum(axis=1, keepdims=True),
+        labels,
+        groups,
+        ("nevus", "other", "melanoma"),
+        "melanoma",
+        0.4,
+        domains,
+    )
+    two = predictions(240, digits=1)
+    two = two.subset(np.argsort(two.labels, kind="stable"))
+    for given in (three, two):
+        expected = class_estimates(given)
+        assert {*expected} >= {"ECE", "AUC", "AP", "pAUC"}
+        for seed in range(3):
+            found = class_estimates(given.subset(np.random.default_rng(seed).permutation(240)))
+            assert {*found} == {*expected}
+            for name, one in expected.items():
+                assert (found[name].mean, found[name].low, found[name].high) == pytest.approx(
+                    (one.mean, one.low, one.high), abs=1e-12
+                ), name
+
+
+@pytest.mark.parametrize("digits", [1, 6])
 @pytest.mark.parametrize("count", [7, 15, 100, 307])
-def test_calibration_error_matches_the_metrics_package(count: int) -> None:
-    """Also if images do not divide evenly into bins."""
-    given = predictions(count, digits=6)
+def test_calibration_error_matches_the_metrics_package(count: int, digits: int) -> None:
+    """Also if images do not divide evenly into bins, and if many have the same probability."""
+    given = predictions(count, digits=digits)
     found = ResampledScores(given.scores, given.truth, np.ones((1, count))).calibration_error()
     assert found == pytest.approx(expected_calibration_error(given.scores, given.truth))
 

@@ -140,3 +140,18 @@ def test_sets_grow_with_the_coverage() -> None:
         small, large = (conformal_sets(requested, known, truth, share, rule) for share in (0.8, 0.95))
         assert (small <= large).all()
         assert large.sum() > small.sum()
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_the_order_of_classes_and_images_changes_no_set(rule: str) -> None:
+    """Also of classes with equal probabilities."""
+    random = np.random.default_rng(2)
+    known, requested = (random.integers(1, 4, (count, 4)).astype(float) for count in (60, 200))
+    known, requested = (part / part.sum(axis=1, keepdims=True) for part in (known, requested))
+    labels = random.integers(0, 4, 60)
+    expected = conformal_sets(requested, known, labels, 0.6, rule)
+    for seed in range(5):
+        order, classes = np.random.default_rng(seed).permutation(60), np.random.default_rng(seed).permutation(4)
+        renumbered = np.argsort(classes)[labels]
+        found = conformal_sets(requested[:, classes], known[order][:, classes], renumbered[order], 0.6, rule)
+        np.testing.assert_array_equal(found, expected[:, classes])

@@ -625,6 +625,18 @@ def test_the_group_column(base: BundleInfo, tmp_path: Path) -> None:
         plan_adaptation(base, data, AdaptOptions(group="persona"), run=RunContext())
 
 
+def test_a_lesion_belongs_to_the_patient_that_one_of_its_photographs_names(base: BundleInfo, tmp_path: Path) -> None:
+    rows = [row | {"lesion_id": f"l{index // 2}"} for index, row in enumerate(make_rows(40))]
+    for index, row in enumerate(rows):
+        row |= {"patient_id": "" if index % 2 else f"p{index // 4}", "diagnosis": "nevus" if index < 20 else "melanoma"}
+    data = write_dataset(tmp_path / "data", rows)
+    assert plan_adaptation(base, data, AdaptOptions(), run=RunContext()).groups == 10
+    rows[1]["diagnosis"] = "melanoma"
+    write_table(data, rows)
+    plan = plan_adaptation(base, data, AdaptOptions(), run=RunContext())
+    assert list(plan.left_out["a lesion with two diagnoses"]) == ["i000", "i001"]
+
+
 def test_chosen_photographs_only(base: BundleInfo, clinic: Path, tmp_path: Path) -> None:
     chosen = tmp_path / "chosen.txt"
     chosen.write_text("".join(f"i{number:03}\n" for number in range(40)), "utf-8")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from os import PathLike
@@ -108,7 +109,7 @@ class DataSet(PathLike[str]):
     ) -> pd.DataFrame:
         """Write the column ``split`` of the table, and with ``folds`` the column ``fold``.
 
-        Images of a patient, else of a lesion, and duplicate images are never separated. Splits and folds are stratified
+        Images of a patient, of a lesion, and duplicate images are never separated. Splits and folds are stratified
         by diagnosis.
 
         Parameters
@@ -145,6 +146,8 @@ class DataSet(PathLike[str]):
         values = {"test": test, "val": val, "folds": folds, "seed": seed, "replace": replace, "look": duplicates}
         options = SplitOptions.parse({name: value for name, value in values.items() if value is not None}, "split")
         report = split_dataset(self.folder, options, run=to_run(progress))
+        for question in report.questions:
+            warnings.warn(question, stacklevel=2)
         rows = [
             {"split": name, "fold": None, "images": sum(counts.values()), **counts}
             for name, counts in sorted(report.counts.items())

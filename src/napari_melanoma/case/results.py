@@ -29,7 +29,13 @@ from napari_melanoma.case.model import (
 from napari_melanoma.case.store import RISKS, CaseStore, read_correction, write_correction
 from napari_melanoma.classification.classifier import Classifier, PredictionCalibration
 from napari_melanoma.classification.classify import classify_encoded, encode_lesion
-from napari_melanoma.classification.prediction import ClassifierStamp, ClassifyOptions, ClassPrediction, Contribution
+from napari_melanoma.classification.prediction import (
+    ClassifierStamp,
+    ClassifyOptions,
+    ClassPrediction,
+    Contribution,
+    NearestCase,
+)
 from napari_melanoma.core.context import BATCH_ERRORS, RunContext
 from napari_melanoma.core.errors import ConfigError, InputError, SaveError, describe_error
 from napari_melanoma.core.files import replace_non_finite, save_error, write_json
@@ -325,11 +331,10 @@ def fuse_predictions(
     balanced = options.sets == "balanced"
     possible = calibration.prediction_sets(probabilities, options.coverage, options.rule, balanced=balanced)[0]
     first, novelties = predictions[0], [one.novelty for one in predictions if one.novelty]
-    nearest = {  # by image; the smallest distance comes last and remains
-        one.image_id: one
-        for prediction in predictions
-        for one in sorted(prediction.neighbours, key=lambda neighbor: -neighbor.distance)
-    }
+    neighbors = (one for prediction in predictions for one in prediction.neighbours)
+    nearest: dict[str, NearestCase] = {}  # by image, with the smallest distance
+    for neighbor in sorted(neighbors, key=lambda one: (one.distance, one.image_id)):
+        nearest.setdefault(neighbor.image_id, neighbor)
     return replace(
         first,
         probabilities=tuple(probabilities[0].tolist()),
@@ -338,7 +343,9 @@ def fuse_predictions(
         novelty=max(novelties, key=lambda one: one.distance, default=None),
         contributions=_mean_contributions(predictions),
         from_image=_mean_probability([one.from_image for one in predictions]),
-        neighbours=tuple(sorted(nearest.values(), key=lambda one: one.distance)[: options.neighbours]),
+        neighbours=tuple(nearest.values())[: options.neighbours],
+        missing=tuple(dict.fromkeys(name for one in predictions for name in one.missing)),
+        unused=tuple(dict.fromkeys(name for one in predictions for name in one.unused)),
         warnings=tuple(dict.fromkeys(warning for one in predictions for warning in one.warnings)),
         validity=first.validity.with_reasons(*(one.validity for one in predictions[1:])),
     )

@@ -309,6 +309,9 @@ def _to_numpy(evidence: Tensor) -> NDArray[np.float32]:
     return values
 
 
+SegmentLesion = Callable[[NDArray[np.uint8]], NDArray[np.bool_]]  # from a photograph to the mask of its lesion
+
+
 @dataclass(frozen=True)
 class PointingOptions:
     """Options of the pointing game.
@@ -326,9 +329,18 @@ class PointingOptions:
 
 
 def run_pointing_game(
-    classifier: Classifier, datasets: Sequence[Path], out: Path, options: PointingOptions, *, run: RunContext
+    classifier: Classifier,
+    datasets: Sequence[Path],
+    out: Path,
+    options: PointingOptions,
+    *,
+    segment: SegmentLesion | None = None,
+    run: RunContext,
 ) -> dict[str, PointingGame]:
     """Play the pointing game on all images that show the structure.
+
+    The view of the classifier follows from the mask of the lesion, never from that of the structure. ``segment``:
+    predicts the mask of the lesion; by default it is that of the data set.
 
     Writes ``pointing.csv`` and ``pointing.json`` to ``out``. Returns the results by method.
     """
@@ -339,12 +351,8 @@ def run_pointing_game(
         rgb, structure = read_photograph(sample.image).rgb, read_mask(mask)
         if not structure.any():
             continue
-        if structure.shape != rgb.shape[:2]:
-            raise InputError(
-                f"the mask of '{sample.image_id}' has {structure.shape[0]} x {structure.shape[1]} pixels, but the "
-                f"image {rgb.shape[0]} x {rgb.shape[1]}. Select the masks of these images."
-            )
-        lesion = LesionInput(rgb, structure, tables.get(sample.key, {}))
+        _check_shape(sample, structure, rgb)
+        lesion = LesionInput(rgb, _find_lesion(classifier, sample, rgb, segment), tables.get(sample.key, {}))
         groups.append(str(sample.group))
         for method in options.methods:
             heat = explain(classifier, lesion, method, options.target or None, run)  # type: ignore[arg-type]
@@ -359,6 +367,32 @@ def run_pointing_game(
     write_table(out / "pointing.csv", rows, COLUMNS)
     write_json(out / "pointing.json", _game_summary(classifier, games, options))
     return games
+
+
+def _check_shape(sample: Sample, mask: NDArray[np.bool_], rgb: NDArray[np.uint8]) -> None:
+    if mask.shape != rgb.shape[:2]:
+        raise InputError(
+            f"the mask of '{sample.image_id}' has {mask.shape[0]} x {mask.shape[1]} pixels, but the "
+            f"image {rgb.shape[0]} x {rgb.shape[1]}. Select the masks of these images."
+        )
+
+
+def _find_lesion(
+    classifier: Classifier, sample: Sample, rgb: NDArray[np.uint8], segment: SegmentLesion | None
+) -> NDArray[np.bool_] | None:
+    """Return the mask of the lesion, bool (row, column); None for a classifier of whole photographs without one."""
+    if segment is not None:
+        return segment(rgb)
+    if sample.mask is not None:
+        mask = read_mask(sample.mask)
+        _check_shape(sample, mask, rgb)
+        return mask
+    if classifier.config.view.region != "photograph":
+        raise InputError(
+            f"'{sample.image_id}' has no mask of the lesion, around which the view of '{classifier.info.name}' is "
+            "cropped. Add masks of the lesions to the data set, or predict them: --masks predicted."
+        )
+    return None
 
 
 def _pointing_samples(datasets: Sequence[Path], options: PointingOptions) -> Iterator[tuple[Sample, Path]]:

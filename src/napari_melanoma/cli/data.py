@@ -280,6 +280,8 @@ def split(
         diagnoses = ", ".join(f"{what} {n}" for what, n in sorted(counts.items()))
         text = f"fold {name}: {sum(counts.values())} images ({diagnoses})"
         current.report.emit_item("fold", text, fold=int(name), diagnoses=counts)
+    for question in result.questions:
+        current.report.emit_item("question", question, question=question)
     text = f"{format_count(result.changed, 'image')} assigned to a new split"
     if result.duplicates:
         text += f"; {format_count(len(result.duplicates), 'pair')} of duplicate images kept together"

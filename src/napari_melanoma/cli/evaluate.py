@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -85,7 +86,7 @@ def evaluate(
     if pointing:
         methods = tuple(dict.fromkeys(pointing))
         pointing_options = PointingOptions(methods, options.get("split"), pointing_masks)
-        _evaluate_pointing(info, data, out, pointing_options, current)
+        _evaluate_pointing(info, data, out, pointing_options, classifier_options, current)
     values = {**values, **classifier_options}
     evaluation = evaluate_model(info, data, out, values, source="the command line", run=current.run)
     _report_evaluation(evaluation, out, current)
@@ -109,16 +110,26 @@ def _report_evaluation(evaluation: Evaluation, out: Path, current: CommandSessio
 
 
 def _evaluate_pointing(
-    info: BundleInfo, data: list[Path], out: Path, options: PointingOptions, current: CommandSession
+    info: BundleInfo,
+    data: list[Path],
+    out: Path,
+    options: PointingOptions,
+    values: OptionValues,
+    current: CommandSession,
 ) -> None:
-    """Count how often heatmaps point at the decisive structure."""
+    """Count how often heatmaps point at the decisive structure; ``values``: options of the classifier's evaluation."""
     from napari_melanoma.classification.classifier import Classifier
     from napari_melanoma.classification.explanation import run_pointing_game
+    from napari_melanoma.evaluation.classes import load_segmenter, segment_lesion
+    from napari_melanoma.evaluation.labeled_images import ClassEvaluationOptions
     from napari_melanoma.lesion.loaded_models import report_loading
 
+    of_classes = ClassEvaluationOptions.parse(values, "the command line")
     with report_loading(current.run):
         classifier = Classifier.load(info)
-    for method, game in run_pointing_game(classifier, data, out, options, run=current.run).items():
+        segmenter = load_segmenter(of_classes.segmenter) if of_classes.masks == "predicted" else None
+    segment = None if segmenter is None else partial(segment_lesion, segmenter)
+    for method, game in run_pointing_game(classifier, data, out, options, segment=segment, run=current.run).items():
         share = game.share
         text = f"{method} points at the structure in {share} of {share.count} images, by chance {game.by_chance:.2f}"
         current.report.emit("pointing", text, method=method, **vars(share), by_chance=game.by_chance)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -22,6 +21,7 @@ from napari_melanoma.data.dataset import (
     iter_entries,
     make_sample,
     read_class_names,
+    read_groups,
     select_trainable,
 )
 from napari_melanoma.data.dataset_import import ORIGIN_FILE
@@ -101,8 +101,6 @@ class TableChecker:
 
     def __init__(self) -> None:
         self._harmonizer = Harmonizer()
-        self._split_of: dict[str, str] = {}
-        self._duplicate_of: dict[str, str] = {}
         self._splits: Counter[str] = Counter()
         self._diagnoses: Counter[str] = Counter()
         self._set_aside: dict[str, Counter[str]] = defaultdict(Counter)
@@ -131,11 +129,6 @@ class TableChecker:
         split = harmonized.get("split", NO_VALUE)
         self._splits[split] += 1
         self._diagnoses[harmonized.get("diagnosis", NO_VALUE)] += 1
-        if "image_id" in harmonized:
-            if split != NO_VALUE:
-                self._split_of[harmonized["image_id"]] = split
-            if original := harmonized.get("near_duplicate_of"):
-                self._duplicate_of[harmonized["image_id"]] = original
 
     def summarize(self, faults: Iterable[Finding] = (), *, has_optional_columns: bool = False) -> DataCheck:
         """Return the counts, faults and notes of the rows.
@@ -145,7 +138,7 @@ class TableChecker:
         report = self._harmonizer.make_report()
         return DataCheck(
             rows=report.rows,
-            groups=len(self._leaks.splits),
+            groups=len(self._leaks.find_splits()),
             splits=rank_counts(self._splits),
             diagnoses=rank_counts(self._diagnoses),
             faults=[*faults, *self._list_faults(report)],
@@ -156,10 +149,6 @@ class TableChecker:
         """Yield what must be corrected."""
         yield from self._leaks.describe_leaks()
         yield from self._unreadable_labels
-        for image, original in self._duplicate_of.items():
-            splits = [self._split_of[name] for name in (image, original) if name in self._split_of]
-            if len({*splits}) > 1:
-                yield image, f"shows the same as {original}, but is in another split ({' and '.join(splits)})"
         if report.duplicates:
             yield "image_id", f"each row needs its own id; found several times: {list_counts(report.duplicates)}"
         for column, values in report.impossible.items():
@@ -177,16 +166,10 @@ class TableChecker:
                 "patient_id",
                 f"{message} ({format_names(unnamed)}): {SPLIT_RISK}; fill it in, or leave these rows out of training",
             )
-        alike: dict[str, list[str]] = defaultdict(list)
-        for patient in sorted(self._patients):
-            alike[_normalize_patient(patient)].append(patient)
-        if similar := [ids for ids in alike.values() if len(ids) > 1]:
-            shown = format_names([" and ".join(ids) for ids in similar], MAX_LISTED_GROUPS)
-            message = (
-                f"may be one patient each, as only capitals, zeros or spaces differ: {shown}. Write the id of a patient"
-            )
-            yield "patient_id", f"{message} in one way, or {SPLIT_RISK}"
-        if incomplete := [group for group, parts in self._leaks.splits.items() if "" in parts and len(parts) == 2]:
+        yield from (("patient_id", question) for question in self._leaks.describe_patient_ids())
+        if incomplete := [
+            group.name for group, parts in self._leaks.find_splits().items() if "" in parts and len(parts) == 2
+        ]:
             listed = ", ".join(incomplete[:MAX_LISTED_GROUPS])
             listed = f"such as {listed}" if len(incomplete) > MAX_LISTED_GROUPS else listed
             several = f"{len(incomplete)} patients, lesions or pictures " if len(incomplete) > 1 else ""
@@ -254,6 +237,7 @@ def _read_entries(folder: Path, table: TableChecker, run: RunContext) -> tuple[l
     samples: list[Sample] = []
     faults: list[Finding] = []
     without_image: list[str] = []
+    groups = read_groups(folder)
     for entry in iter_entries(folder):
         run.check()
         if isinstance(entry, DatasetEntry):
@@ -261,7 +245,7 @@ def _read_entries(folder: Path, table: TableChecker, run: RunContext) -> tuple[l
             if entry.image is None and "path" in entry.row:
                 without_image.append(entry.image_id)
                 continue
-        sample = make_sample(entry, folder) if isinstance(entry, DatasetEntry) else entry
+        sample = make_sample(entry, folder, groups) if isinstance(entry, DatasetEntry) else entry
         if isinstance(sample, Sample):
             samples.append(sample)
         else:
@@ -359,12 +343,6 @@ def _note_unlisted_files(folder: Path, samples: Iterable[Sample]) -> Iterator[Fi
         if unnamed:
             files_of = f"{unnamed} file{'s' if unnamed > 1 else ''} not named in the table"
             yield part, f"{files_of}, so not used: add a row for each, or remove them"
-
-
-def _normalize_patient(patient: str) -> str:
-    """Return what ids such as 007, 7 and 7.0, or P1 and p 1, have in common."""
-    text = re.sub(r"\s", "", patient).casefold()
-    return re.sub(r"(?<![\d.])0+(?=\d)", "", re.sub(r"^(\d+)\.0+$", r"\1", text))
 
 
 def _describe_row_count(count: int) -> str:

@@ -21,10 +21,11 @@ from napari_melanoma.core.geometry import PixelSize
 from napari_melanoma.core.parsing import parse_json
 from napari_melanoma.core.paths import PathResolver, UnsafePath, corrections_folder, free_name, is_file, safe_name
 from napari_melanoma.core.provenance import array_fingerprint, utc_time
-from napari_melanoma.data.dataset import IMAGE_SUFFIXES, REVIEWS, Review, get_group_id
+from napari_melanoma.data.dataset import IMAGE_SUFFIXES, REVIEWS, Review
 from napari_melanoma.data.dataset_table import SharedTable, TableFile, TableIndex
 from napari_melanoma.data.diagnosis_labels import DiagnosisLabel, Row
-from napari_melanoma.data.table_schema import AS_GIVEN_SUFFIX, TEST, TRAIN
+from napari_melanoma.data.groups import Groups, get_group_id
+from napari_melanoma.data.table_schema import AS_GIVEN_SUFFIX, TEST, TRAIN, held_back_rank
 from napari_melanoma.io.photographs import read_photograph
 from napari_melanoma.io.results import read_mask, write_mask, write_rgb
 
@@ -613,14 +614,15 @@ class PatientSplits:
     """The splits of the patients in a table; a patient is any group of images that must stay together."""
 
     def __init__(self, rows: Iterable[Row]) -> None:
-        self._split_of_group: dict[str, str] = {}
+        self._groups = Groups()
+        self._split_of_group: dict[str, str] = {}  # by the own name of a row
         self._train_before_next_test = TRAIN_BEFORE_FIRST_TEST
         for row in rows:
             self.add_row(row)
 
     def add_row(self, row: Row) -> None:
         group, split = get_group_id(row), row.get("split", "")
-        if not self._split_of_group.get(group) and split in (TRAIN, TEST):
+        if not self._find_split(row, group) and split in (TRAIN, TEST):
             self._train_before_next_test = TRAIN_BETWEEN_TEST if split == TEST else self._train_before_next_test - 1
         self._split_of_group[group] = self._split_of_group.get(group) or split
 
@@ -637,8 +639,16 @@ class PatientSplits:
             return (
                 previous_split if get_group_id(before) == group else self._split_of_group.get(group) or previous_split
             )
-        if group in self._split_of_group:
-            return self._split_of_group[group]
-        if not assign:
-            return ""
+        split = self._find_split(row, group)
+        if split is not None or not assign:
+            return split or ""
         return TRAIN if self._train_before_next_test > 0 else TEST
+
+    def _find_split(self, row: Row, group: str) -> str | None:
+        """Return the split of a row's group, None if it is new; ``group``: own name of the row.
+
+        A row follows its own patient, else the most protected split of what its lesion or a copy joins to it.
+        """
+        names = self._groups.find(self._groups.add(row)).names
+        splits = [self._split_of_group[name] for name in (group, *names) if name in self._split_of_group]
+        return (splits[0] or max(splits, key=held_back_rank)) if splits else None

@@ -34,6 +34,7 @@ from napari_melanoma.core.paths import (
     real_path,
 )
 from napari_melanoma.data.dataset_table import iter_table_rows
+from napari_melanoma.data.groups import Group, Groups, describe_patient_ids
 from napari_melanoma.data.table_schema import COLUMN_NAMES
 
 Key = tuple[str, str]  # name of the data set, and image id
@@ -66,8 +67,9 @@ class OutsideFolderError(DataSetError):
 class Sample:
     """One image of a data set with its reference mask.
 
-    ``group`` identifies the images that must stay in one split: those of a patient, else of a lesion, else the
-    near-duplicates of one image. ``split`` is "" if none is assigned; ``domain`` is the name of the data set's folder.
+    ``group`` identifies the images that must stay in one split (``data.groups``), and ``joined`` are the names of its
+    patients, lesions and images, if it has several. ``split`` is "" if none is assigned; ``domain`` is the name of the
+    data set's folder.
     ``review`` is the review state of the mask, normally one of ``REVIEWS``, or None if the row has none. ``synthetic``
     images are phantoms. ``pixel_size`` is that of the table, None if the row has none. ``mask_model`` is the model that
     drew the mask, before a correction; "" if it was drawn without one, None if that is unknown.
@@ -85,6 +87,12 @@ class Sample:
     synthetic: bool = False
     pixel_size: PixelSize | None = None
     mask_model: str | None = None
+    joined: tuple[str, ...] = ()
+
+    @property
+    def group_names(self) -> tuple[str, ...]:
+        """All names under which the group may be known elsewhere."""
+        return self.joined or (self.group,)
 
     @property
     def has_accepted_prediction(self) -> bool:
@@ -153,6 +161,11 @@ def read_datasets(folders: Iterable[Path]) -> list[Sample]:
     return [sample for folder in all_folders for sample in read_dataset(folder)]
 
 
+def order_by_name(samples: Iterable[Sample]) -> list[Sample]:
+    """Return samples in an order that neither rows nor arguments change: of their data sets, then of their ids."""
+    return sorted(samples, key=lambda sample: sample.key)
+
+
 def check_dataset_names(folders: Iterable[Path]) -> None:
     """Raise if different folders have the same name: their patients could not be kept apart."""
     first_by_name: dict[str, Path] = {}
@@ -196,8 +209,9 @@ def iter_samples(folder: Path) -> Iterator[Sample | DataSetError]:
     Yields a sample for each row, or the fault of the row, in the order of the table.
     """
     synthetic = "law" in read_object_or_empty(folder / COHORT_FILE)
+    groups = read_groups(folder)
     for entry in iter_entries(folder):
-        sample = make_sample(entry, folder) if isinstance(entry, DatasetEntry) else entry
+        sample = make_sample(entry, folder, groups) if isinstance(entry, DatasetEntry) else entry
         yield replace(sample, synthetic=True) if synthetic and isinstance(sample, Sample) else sample
 
 
@@ -271,16 +285,21 @@ def find_table(folder: Path) -> Path:
         ) from None
 
 
-def make_sample(entry: DatasetEntry, folder: Path) -> Sample | DataSetError:
-    """Return the sample of a row, or an error if the row has no image."""
+def read_groups(folder: Path) -> Groups:
+    """Read the groups of a data set."""
+    return Groups(iter_table_rows(find_table(folder)))
+
+
+def make_sample(entry: DatasetEntry, folder: Path, groups: Groups) -> Sample | DataSetError:
+    """Return the sample of a row, or an error if the row has no image; ``groups``: of all rows of the data set."""
     row, modality = entry.row, entry.row.get("modality") or None
     if entry.image is None:
         return _missing_file_error(folder, "image", None, entry.image_id)
-    return Sample(
+    sample = Sample(
         image_id=entry.image_id,
         image=entry.image,
         mask=entry.mask,
-        group=f"{folder.name}/{get_group_id(row)}",
+        group="",
         split=(row.get("split") or "").strip(),
         domain=folder.name,
         modality=modality if modality in MODALITY_WORDS else None,
@@ -290,6 +309,19 @@ def make_sample(entry: DatasetEntry, folder: Path) -> Sample | DataSetError:
         pixel_size=read_pixel_size(row),
         mask_model=(row.get("model") or "").strip(),
     )
+    return put_in_group(sample, groups.find_of_row(row))
+
+
+def put_in_group(sample: Sample, group: Group) -> Sample:
+    """Return the sample as a member of a group of its data set."""
+    joined = tuple(f"{sample.domain}/{name}" for name in group.names) if len(group.names) > 1 else ()
+    return replace(sample, group=f"{sample.domain}/{group.name}", joined=joined)
+
+
+def describe_patients_of(samples: Iterable[Sample]) -> list[str]:
+    """Ask about ids of patients that a spreadsheet may have changed, in sentences."""
+    names = (tuple(name.removeprefix(f"{one.domain}/") for name in one.group_names) for one in samples)
+    return describe_patient_ids(names)
 
 
 def read_pixel_size(row: Mapping[str, str]) -> PixelSize | None:
@@ -318,12 +350,6 @@ def read_class_names(folder: Path) -> dict[str, tuple[int, ...]]:
 def write_class_names(folder: Path, classes: Mapping[str, Sequence[int]]) -> None:
     """Write the classes of the label images of a data set, with their values."""
     write_json(folder / CLASSES_FILE, {name: list(values) for name, values in classes.items()})
-
-
-def get_group_id(row: Mapping[str, str]) -> str:
-    """Return the id of a row's group: the first available of patient, lesion, duplicated image and image."""
-    keys = ("patient_id", "lesion_id", "near_duplicate_of")
-    return next((row[key] for key in keys if row.get(key)), row["image_id"])
 
 
 def select_trainable(samples: Iterable[Sample]) -> list[Sample]:

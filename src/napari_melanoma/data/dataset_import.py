@@ -44,6 +44,7 @@ from napari_melanoma.data.formats.nnunet import (
     read_channel_order,
     read_nnunet_labels,
 )
+from napari_melanoma.data.groups import check_rounded_ids
 from napari_melanoma.data.harmonize import Harmonizer, HarmonizeReport, describe_renamed
 from napari_melanoma.data.mask_areas import (
     DESCRIPTION,
@@ -346,7 +347,9 @@ def check_patients(
     the user has not confirmed that they are unknown.
     """
     harmonizer = Harmonizer()
-    with_patient = sum("patient_id" in harmonizer.harmonize_row(unpack_row(record.values)) for record in records)
+    patients = [harmonizer.harmonize_row(unpack_row(record.values)).get("patient_id", "") for record in records]
+    check_rounded_ids(patients, no_patients)
+    with_patient = sum(map(bool, patients))
     if (
         without_image
         and not with_patient

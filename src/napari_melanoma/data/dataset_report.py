@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import combinations
 from pathlib import Path
 from statistics import median
@@ -22,7 +22,8 @@ from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.errors import DataSetError
 from napari_melanoma.core.formatting import format_count, rank_counts
 from napari_melanoma.core.parsing import read_json
-from napari_melanoma.data.dataset import DatasetEntry, check_dataset_names, get_group_id, iter_entries
+from napari_melanoma.data.dataset import DatasetEntry, check_dataset_names, iter_entries
+from napari_melanoma.data.groups import Groups, Node
 from napari_melanoma.data.harmonize import Harmonizer
 from napari_melanoma.figures.page import markdown_row
 from napari_melanoma.io.photographs import read_image_size
@@ -108,16 +109,19 @@ def read_report_rows(folders: Sequence[Path], *, run: RunContext) -> tuple[list[
     rows: list[ReportRow] = []
     faults: list[str] = []
     for folder in folders:
-        harmonizer = Harmonizer()
+        harmonizer, groups = Harmonizer(), Groups()
+        of_folder: list[tuple[Node, ReportRow]] = []
         for entry in iter_entries(folder):
             run.check()
             if isinstance(entry, DatasetEntry):
                 values = {name: text for name, text in harmonizer.harmonize_row(entry.row).items() if text}
-                group = f"{folder.name}/{get_group_id({**entry.row, **values})}"
+                node = groups.add({**entry.row, **values})
                 source = values.get("source") or folder.name
-                rows.append(ReportRow(values, folder.name, source, group, entry.image, entry.mask is not None))
+                row = ReportRow(values, folder.name, source, "", entry.image, entry.mask is not None)
+                of_folder.append((node, row))
             else:
                 faults.append(str(entry))
+        rows += [replace(row, group=f"{folder.name}/{groups.find(node).name}") for node, row in of_folder]
     if not rows:
         raise DataSetError(
             f"no row can be used: {faults[0]} Check the data set: napari-melanoma data check {folders[0]}"

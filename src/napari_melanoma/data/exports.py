@@ -28,9 +28,9 @@ from napari_melanoma.data import formats
 from napari_melanoma.data.dataset import (
     TRAINING_REVIEWS,
     DatasetEntry,
-    get_group_id,
     iter_entries,
     read_class_names,
+    read_groups,
     require_outside_datasets,
     write_class_names,
     write_dataset_table,
@@ -339,6 +339,7 @@ def _select_images(
     left_out: Counter[str],
 ) -> Iterable[ExportedImage]:
     """Yield the images to export, with the masks that may be used; counts the others by reason."""
+    groups = read_groups(dataset)
     for entry in iter_entries(dataset):
         if not isinstance(entry, DatasetEntry):
             faults.append((dataset.name, str(entry)))
@@ -351,7 +352,7 @@ def _select_images(
                 entry.mask,
                 {name: text for name, text in entry.row.items() if name not in FILE_COLUMNS},
                 (entry.row.get("split") or "").strip(),
-                get_group_id(entry.row),
+                groups.find_of_row(entry.row).name,
                 classes={},
                 is_label_image=False,
             )

@@ -29,6 +29,7 @@ from napari_melanoma.data.dataset import (
     iter_entries,
     make_sample,
     read_class_names,
+    read_groups,
     require_outside_datasets,
     row_error,
     unpack_row,
@@ -37,8 +38,8 @@ from napari_melanoma.data.dataset import (
 )
 from napari_melanoma.data.duplicates import Duplicate, find_duplicates
 from napari_melanoma.data.harmonize import Harmonizer
-from napari_melanoma.data.splits import held_back_rank
-from napari_melanoma.data.table_schema import FILE_COLUMNS, find_column
+from napari_melanoma.data.splits import LeakChecker
+from napari_melanoma.data.table_schema import FILE_COLUMNS, find_column, held_back_rank
 from napari_melanoma.data.taxonomy import UNKNOWN, load_taxonomy
 from napari_melanoma.io.discovery import is_image_file
 from napari_melanoma.io.results import write_table
@@ -226,7 +227,7 @@ def merge_datasets(folders: Sequence[Path], out: Path, options: MergeOptions, *,
     ``train``), so that no test image is trained on; else a copy with a mask; else the copy in the data set named first.
     Its empty fields are filled in from the others, and contradictions are listed too. The pairs are listed in
     ``left_out.csv``. Images with the same name in several data sets get the data set's name as a prefix. Patients and
-    lesions keep their names: images of a name that two data sets share stay in the same split.
+    lesions keep their names: a name that two data sets share is one patient. ``notes`` list those in several splits.
     """
     check_dataset_names(folders)
     require_outside_datasets(out, folders)
@@ -247,6 +248,8 @@ def merge_datasets(folders: Sequence[Path], out: Path, options: MergeOptions, *,
             left_out = _choose_left_out([entry.sample for entry in merged if entry.sample], run)
         kept, duplicate_conflicts = _drop_duplicates(merged, left_out)
         conflicts += duplicate_conflicts
+        names = _assign_names(kept)
+        _rename_rows(kept, names)
         notes = [
             (f"{folder.name}/{about}", message)
             for folder, harmonizer in zip(folders, harmonizers, strict=True)
@@ -258,9 +261,9 @@ def merge_datasets(folders: Sequence[Path], out: Path, options: MergeOptions, *,
             left_out=left_out,
             joined=len(origins) - len(groups),
             conflicts=conflicts,
-            notes=[*notes, *_describe_renamed_patients(kept, conflicts)],
+            notes=[*notes, *_describe_renamed_patients(kept, conflicts), *_describe_groups(kept)],
         )
-        _write_dataset(gathering, kept, report, run)
+        _write_dataset(gathering, kept, names, report, run)
         if classes:
             write_class_names(gathering, classes)
     return report
@@ -283,15 +286,15 @@ def merge_class_names(folders: Iterable[Path]) -> dict[str, tuple[int, ...]]:
     return merged
 
 
-def _write_dataset(folder: Path, merged: Sequence[_MergedRow], report: MergeReport, run: RunContext) -> None:
-    """Copy the images and write the tables."""
-    names = _assign_names(merged)
+def _write_dataset(
+    folder: Path, merged: Sequence[_MergedRow], names: Sequence[str], report: MergeReport, run: RunContext
+) -> None:
+    """Copy the images and write the tables; ``names``: of the images."""
     files = ids_to_file_names(names)
     named = zip(merged, names, strict=True)
     with_image = [(entry, entry.sample, files[name]) for entry, name in named if entry.sample is not None]
     for _, sample, name in run.track(with_image, "Copying images"):
         _copy_files(sample, name, folder)
-    _rename_rows(merged, names)
     # Paths are written if some rows have no image, or if an id is not a valid file name.
     if len(with_image) < len(merged) or any(map(str.__ne__, files, files.values())):
         for entry, sample, name in with_image:
@@ -307,6 +310,7 @@ def _write_dataset(folder: Path, merged: Sequence[_MergedRow], report: MergeRepo
 
 def _iter_rows(folder: Path, number: int, harmonizer: Harmonizer, run: RunContext) -> Iterator[DatasetRow]:
     """Read and harmonize the rows of the data set with a number."""
+    groups = read_groups(folder)
     for position, entry in enumerate(run.track(iter_entries(folder), f"Reading {folder.name}"), start=1):
         if isinstance(entry, DataSetError):
             raise entry
@@ -317,7 +321,7 @@ def _iter_rows(folder: Path, number: int, harmonizer: Harmonizer, run: RunContex
                 raise row_error(find_table(folder), position, column, value, "is not an image", advice)
         row = {column: text for column, text in entry.row.items() if text and column not in FILE_COLUMNS}
         row = {"source": folder.name, **harmonizer.harmonize_row(row), "image_id": entry.image_id}
-        sample = None if entry.image is None else make_sample(entry, folder)
+        sample = None if entry.image is None else make_sample(entry, folder, groups)
         if isinstance(sample, DataSetError):
             raise sample
         rank = (sample is not None, entry.mask is not None, -number)
@@ -377,6 +381,23 @@ def _describe_renamed_patients(
         "otherwise their images may be in both training and test set"
     )
     return [("patient_id", message)]
+
+
+def _describe_groups(merged: Iterable[_MergedRow]) -> list[tuple[str, str]]:
+    """Describe patients, lesions and pictures whose rows have different splits, and ask about ids of patients."""
+    checker = LeakChecker()
+    for entry in merged:
+        checker.add_row(entry.row, entry.row)
+    questions = [("patient_id", question) for question in checker.describe_patient_ids()]
+    divided = [group.name for group, splits in checker.find_splits().items() if len(splits - {""}) > 1]
+    if not divided:
+        return questions
+    message = (
+        f"{len(divided)} of the patients, lesions and pictures are in more than one split ({format_names(divided)}): "
+        "training leaves out their images that are not in the test set. Correct the column split, or assign all images "
+        "again: napari-melanoma data split DATASET --replace"
+    )
+    return [*questions, ("split", message)]
 
 
 def tabulate_duplicate(pair: Duplicate) -> dict[str, object]:

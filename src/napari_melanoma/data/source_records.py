@@ -575,10 +575,11 @@ def _separate_masks(
 ) -> tuple[dict[Key, SourceFile], dict[Key, list[SourceFile]]]:
     """Separate images and masks, ignoring the ``outer`` outermost folders.
 
-    Returns the images, and the masks by the keys of their images.
+    A mask is that of the image with the same name, else of the image with its name without a suffix for masks. Returns
+    the images, and the masks by the keys of their images.
     """
     images: dict[Key, SourceFile] = {}
-    masks: dict[Key, list[SourceFile]] = defaultdict(list)
+    in_mask_folders: list[tuple[Key, Key, SourceFile]] = []
     undecided: list[tuple[Key, Key, SourceFile]] = []
     plain: list[tuple[Key, SourceFile]] = []
     files = [file for file in files if file.suffix in (*SUFFIXES, ARRAY_SUFFIX)]
@@ -596,20 +597,29 @@ def _separate_masks(
             plain.append((key, file))
         elif file.is_mask or _is_in_mask_folder(folders, has_images):
             if file.is_mask or not are_named:
-                masks[image_key].append(file)
+                in_mask_folders.append((key, image_key, file))
         elif is_named_mask:
             undecided.append((key, image_key, file))
         else:
             images.setdefault(key, file)
+    of_own_name = {key for key, _, _ in in_mask_folders}
+    masks: dict[Key, list[SourceFile]] = defaultdict(list)
+    beside: list[tuple[Key, SourceFile]] = []
+    for key, image_key, file in undecided:  # x_lesion.jpg may be an image of a lesion
+        if image_key in images and not {key, image_key} <= of_own_name:
+            beside.append((image_key, file))
+        elif file.suffix != ARRAY_SUFFIX:
+            images.setdefault(key, file)
+    stems = {stem for _, stem in images}
+    for key, image_key, file in in_mask_folders:
+        is_of_same_name = key in images or (image_key not in images and key[1] in stems)
+        masks[key if is_of_same_name else image_key].append(file)
     named = {*masks}
     for key, file in plain:  # beside a mask x_mask.png, x.png is its photograph
         if key not in named and not {name.lower() for name in file.name.split("/")[:-1]} & {*_IMAGE_FOLDERS}:
             masks[key].append(file)
-    for key, image_key, file in undecided:  # x_lesion.jpg may be an image of a lesion
-        if image_key in images:
-            masks[image_key].append(file)
-        elif file.suffix != ARRAY_SUFFIX:
-            images.setdefault(key, file)
+    for image_key, file in beside:
+        masks[image_key].append(file)
     return images, dict(masks)
 
 

@@ -1,11 +1,10 @@
 """Split data sets into training, validation and test sets, or folds, without separating the images of a patient.
 
-Images that must stay together form a group: those of a patient, else of a lesion, else of duplicate pictures.
+Images that must stay together form a group (``groups.py``).
 """
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -22,18 +21,20 @@ from napari_melanoma.core.formatting import format_names
 from napari_melanoma.data.dataset import (
     Key,
     Sample,
+    describe_patients_of,
     find_table,
-    get_group_id,
     iter_entries,
     make_sample,
     raise_faults,
+    read_groups,
     select_trainable,
 )
 from napari_melanoma.data.dataset_table import SharedTable, TableFile, iter_table_rows
 from napari_melanoma.data.duplicates import Duplicate, find_duplicates, merge_groups
+from napari_melanoma.data.groups import Group, Groups, Node, describe_patient_ids, hash_to_unit_interval
 from napari_melanoma.data.harmonize import HarmonizeReport, quote_toml_key
 from napari_melanoma.data.table_mapping import find_column_meanings, suggest_column
-from napari_melanoma.data.table_schema import TEST, TRAIN, VAL
+from napari_melanoma.data.table_schema import TEST, TRAIN, VAL, held_back_rank
 
 ALL_SPLITS = "all"
 HELD_OUT_SALT = "held out for judging"  # fixed: a group that is held out once is held out in every later run
@@ -44,8 +45,6 @@ NAME_TABLE = (
 )
 SPLIT_RISK = "images of one patient may then be in both training and test set"
 FOLD = "fold"  # column: 1, 2 ... of a cross-validation, empty for the test set
-# Protection of a split: an image in several splits belongs to the one with the highest rank
-HELD_BACK_RANKS = {TEST: 3, VAL: 2, TRAIN: 1}
 # The owner of an image (probably the patient) in a name: all but the last part, such as _a or -02
 _LAST_PART = re.compile(r"^(?P<owner>.*\d.*?)(?:[ ._-]+[A-Za-z]*\d*|(?<=\d)[A-Za-z])$")
 _MIN_SHARED_SHARE = 0.2  # share of the images below which common prefixes are considered chance
@@ -123,12 +122,12 @@ def split_samples(
 
     Rows with the split ``rules.split`` are trained on, those with ``rules.validation_split`` are the validation set and
     those with ``rules.test_split`` the test set; those with another split are ignored. Rows without a split are
-    selected for the test set by a hash of their group, and else trained on. The hash is independent of the seed and of
-    other rows, so that added, removed or newly reviewed rows move no other group. If it selects none of three or more
-    groups of a data set, the group with the smallest hash goes to the test set. In data sets without the validation
-    split, the validation set is held out from the images to train on. A group in the test set is in no other part, and
-    one in the validation set is not trained on. If ``rules.split`` is ``"all"``, the column is not used: every image is
-    trained on or validated on.
+    selected for the test set by a hash of the names in their group, and else trained on. The hash is independent of the
+    seed and of other rows, so that added, removed or newly reviewed rows move no other group. If it selects none of
+    three or more groups of a data set, the group with the smallest hash goes to the test set. In data sets without the
+    validation split, the validation set is held out from the images to train on. A group in the test set is in no other
+    part, and one in the validation set is not trained on. If ``rules.split`` is ``"all"``, the column is not used:
+    every image is trained on or validated on.
 
     Any part may be empty; the caller must check. Raises if the images to train on are also those to evaluate.
     """
@@ -202,13 +201,14 @@ def hold_out(
     the remaining and the held-out samples.
     """
     strata: dict[tuple[str, str], list[str]] = defaultdict(list)
-    for group, sample in {sample.group: sample for sample in reversed(samples)}.items():
+    by_name = sorted(samples, key=lambda sample: sample.key, reverse=True)  # the first image stands for its group
+    for group, sample in {sample.group: sample for sample in by_name}.items():
         strata[sample.domain, stratum(sample)].append(group)
     groups = sum(map(len, strata.values()))
     target = min(max(round(fraction * groups), fraction > 0), groups - 1) if groups else 0
     chosen: set[str] = set()
     for key, share in _apportion({key: len(names) for key, names in strata.items()}, target, str(seed)).items():
-        chosen.update(sorted(strata[key], key=lambda group: _hash_to_unit_interval(str(seed), group))[:share])
+        chosen.update(sorted(strata[key], key=lambda group: hash_to_unit_interval(str(seed), group))[:share])
     return (
         [sample for sample in samples if sample.group not in chosen],
         [sample for sample in samples if sample.group in chosen],
@@ -273,7 +273,7 @@ def assign_folds(
             rare,
             -class_counts[group][rare],
             -class_counts[group].total(),
-            _hash_to_unit_interval(str(seed), group),
+            hash_to_unit_interval(str(seed), group),
         )
 
     for group in sorted(class_counts, key=sort_key):
@@ -300,8 +300,8 @@ def sample_by_name(samples: Sequence[Sample], count: int) -> list[Sample]:
     ordered = sorted(
         samples,
         key=lambda sample: (
-            _hash_to_unit_interval("drawn", sample.group),
-            _hash_to_unit_interval("drawn", sample.image_id),
+            hash_to_unit_interval("drawn", sample.group),
+            hash_to_unit_interval("drawn", sample.image_id),
         ),
     )
     chosen = {id(sample) for sample in ordered[:count]}
@@ -309,10 +309,16 @@ def sample_by_name(samples: Sequence[Sample], count: int) -> list[Sample]:
 
 
 def _choose_test_groups(samples: Iterable[Sample], fraction: float) -> set[str]:
-    """Choose the groups of the test set by their hash, for each data set; at least one of three or more."""
+    """Choose the groups of the test set by their hash, for each data set; at least one of three or more.
+
+    A group is chosen by any of its names: the test patients of a table stay in the test set after they were connected
+    with others.
+    """
     domains: dict[str, dict[str, float]] = defaultdict(dict)
     for sample in samples:
-        domains[sample.domain].setdefault(sample.group, _hash_to_unit_interval(HELD_OUT_SALT, sample.group))
+        if sample.group not in domains[sample.domain]:
+            hashes_of_names = (hash_to_unit_interval(HELD_OUT_SALT, name) for name in sample.group_names)
+            domains[sample.domain][sample.group] = min(hashes_of_names)
     chosen: set[str] = set()
     for hashes in domains.values():
         of_set = {group for group, value in hashes.items() if value < fraction}
@@ -330,17 +336,10 @@ def _apportion(sizes: dict[tuple[str, str], int], target: int, salt: str) -> dic
     total = sum(sizes.values())
     exact = {key: target * size / total for key, size in sizes.items()}
     shares = {key: int(value) for key, value in exact.items()}
-    by_remainder = sorted(
-        sizes, key=lambda key: (shares[key] - exact[key], _hash_to_unit_interval(salt, "/".join(key)))
-    )
+    by_remainder = sorted(sizes, key=lambda key: (shares[key] - exact[key], hash_to_unit_interval(salt, "/".join(key))))
     for key in by_remainder[: target - sum(shares.values())]:
         shares[key] += 1
     return shares
-
-
-def _hash_to_unit_interval(salt: str, name: str) -> float:
-    """Hash a name to a number in [0, 1), the same on every machine and in every run."""
-    return int.from_bytes(hashlib.sha256(f"{salt} {name}".encode()).digest()[:6]) / 2**48
 
 
 def check_patients_named(
@@ -387,8 +386,10 @@ class LeakChecker:
     """
 
     def __init__(self) -> None:
-        self.splits: dict[str, set[str]] = defaultdict(set)  # of each group, "" for rows without one
-        self._folds: dict[str, set[str]] = defaultdict(set)
+        self._groups = Groups()
+        self._rows: list[Node] = []
+        self._splits: dict[Node, set[str]] = defaultdict(set)  # "" for rows without one
+        self._folds: dict[Node, set[str]] = defaultdict(set)
         self._split_of_image: dict[str, str] = {}
         # Column that may name patients, to patient, to splits
         self._columns: dict[str, dict[str, set[str]]] = defaultdict(lambda: defaultdict(set))
@@ -398,9 +399,10 @@ class LeakChecker:
         """Add a row of the table, and the same row harmonized."""
         split = harmonized.get("split", "")
         if "image_id" in harmonized:
-            group = get_group_id(harmonized)
-            self.splits[group].add(split)
-            self._folds[group].add(harmonized.get(FOLD, ""))
+            node = self._groups.add(harmonized)
+            self._rows.append(node)
+            self._splits[node].add(split)
+            self._folds[node].add(harmonized.get(FOLD, ""))
         if harmonized.get("patient_id"):
             return
         if image_id := harmonized.get("image_id"):
@@ -413,12 +415,27 @@ class LeakChecker:
             if text and self._may_name_patients[column]:
                 self._columns[column][text].add(split)
 
+    def describe_patient_ids(self) -> list[str]:
+        """Ask about ids of patients that a spreadsheet may have changed."""
+        return describe_patient_ids(self._groups.find(node).names for node in self._rows)
+
+    def find_splits(self) -> dict[Group, set[str]]:
+        """Return the splits of each group, "" for rows without one."""
+        return self._join(self._splits)
+
+    def _join(self, parts: Mapping[Node, set[str]]) -> dict[Group, set[str]]:
+        joined: dict[Group, set[str]] = defaultdict(set)
+        for node, names in parts.items():
+            joined[self._groups.find(node)] |= names
+        return joined
+
     def describe_leaks(self) -> Iterator[tuple[str, str]]:
         """Yield groups in several splits or folds, and columns or names that suggest this, with messages."""
-        for kind, parts_by_group in (("split", self.splits), ("fold", self._folds)):
+        for kind, parts_by_group in (("split", self._join(self._splits)), ("fold", self._join(self._folds))):
             for group, parts in parts_by_group.items():
                 if len(known := parts - {""}) > 1:
-                    yield group, f"is in more than one {kind}: {', '.join(sorted(known))}"
+                    joined = f" (joined by a lesion or a copy: {format_names(group.names)})" if group.names[1:] else ""
+                    yield group.name, f"is in more than one {kind}: {', '.join(sorted(known))}{joined}"
         yield from ((about, message) for about, message, leaks in self.describe_findings() if leaks)
 
     def describe_findings(self) -> Iterator[tuple[str, str, bool]]:
@@ -529,7 +546,7 @@ class SplitReport:
     ``counts`` maps each split to its numbers of images by diagnosis, ``groups`` each split to its number of groups;
     ``changed`` counts images whose split changed. ``duplicates`` are pairs of images of different groups that show the
     same picture and were kept together. ``folds`` maps each fold to its numbers of images by diagnosis; empty without
-    folds.
+    folds. ``questions`` ask about ids of patients that a spreadsheet may have changed.
     """
 
     counts: dict[str, dict[str, int]]
@@ -537,20 +554,16 @@ class SplitReport:
     changed: int
     duplicates: list[Duplicate]
     folds: dict[str, dict[str, int]] = field(default_factory=dict)
-
-
-def held_back_rank(split: str) -> int:
-    """Return the protection of a split: 3 for ``test``, 2 for ``val`` and other names, 1 for ``train``, 0 for none."""
-    return HELD_BACK_RANKS.get(split, 2 if split else 0)
+    questions: tuple[str, ...] = ()
 
 
 def split_dataset(folder: Path, options: SplitOptions, *, run: RunContext) -> SplitReport:
     """Write the column ``split`` of a data set, and ``fold`` if folds are requested.
 
-    All images of a patient (or else lesion) get the same split, and so do duplicates, whether detected or listed in
-    ``near_duplicate_of``. Splits are stratified by diagnosis; a patient counts for the rarest diagnosis of its images.
-    Rows without an image are split too. Unless ``options.replace``, images with a split keep it, and the other images
-    of their patient get the same; likewise for folds, if the table has the requested number of folds.
+    All images of a group (``data.groups``) get the same split, and so do groups with the same picture. Splits are
+    stratified by diagnosis; a patient counts for the rarest diagnosis of its images. Rows without an image are split
+    too. Unless ``options.replace``, images with a split keep it, and the other images of their patient get the same;
+    likewise for folds, if the table has the requested number of folds.
 
     Raises ``DataSetError`` and writes nothing if a requested split would be empty, because all images have another one,
     or if the table is changed meanwhile, as the comparison of the images may take minutes.
@@ -560,13 +573,7 @@ def split_dataset(folder: Path, options: SplitOptions, *, run: RunContext) -> Sp
     stored = TableFile.read(path)
     table = stored.with_columns(("split",))
     duplicates = [pair for pair in find_duplicates(with_image, run) if not pair.same_group] if options.look else []
-    listed: list[Duplicate] = []
-    by_id = {sample.image_id: sample for sample in samples}
-    for sample, name in zip(samples, table.column("near_duplicate_of"), strict=True):
-        if original := by_id.get(name):
-            listed.append(Duplicate(original, sample, 1.0))  # even of different patients and lesions
-    merged_groups = merge_groups(samples, [*duplicates, *listed])
-    merged = _merge_groups(samples, merged_groups, table.column("melanoma"))
+    merged = _merge_groups(samples, merge_groups(samples, duplicates), table.column("melanoma"))
     splits = choose_splits(merged, options)
     counts = _count_parts(samples, splits)
     _check_requested_splits(counts, options)
@@ -583,7 +590,8 @@ def split_dataset(folder: Path, options: SplitOptions, *, run: RunContext) -> Sp
         split for _, split in {(sample.group, split) for sample, split in zip(merged, splits, strict=True)}
     )
     changed = sum(sample.split != split for sample, split in zip(samples, splits, strict=True))
-    return SplitReport(counts, dict(groups), changed, duplicates, _count_parts(samples, folds))
+    questions = tuple(describe_patients_of(samples))
+    return SplitReport(counts, dict(groups), changed, duplicates, _count_parts(samples, folds), questions)
 
 
 def _check_requested_splits(counts: Mapping[str, Mapping[str, int]], options: SplitOptions) -> None:
@@ -659,8 +667,9 @@ def _read_samples(folder: Path) -> tuple[list[Sample], list[Sample]]:
     """
     samples: list[Sample] = []
     with_image: list[Sample] = []
+    groups = read_groups(folder)
     for entry in raise_faults(iter_entries(folder)):
-        sample = make_sample(replace(entry, image=entry.image or folder), folder)
+        sample = make_sample(replace(entry, image=entry.image or folder), folder, groups)
         assert isinstance(sample, Sample)
         samples.append(sample)
         with_image += [sample] if entry.image else []
@@ -679,10 +688,12 @@ def _count_parts(samples: Sequence[Sample], parts: Sequence[str]) -> dict[str, d
 def _merge_groups(samples: Sequence[Sample], groups: Sequence[str], melanoma: Sequence[str]) -> list[Sample]:
     """Return samples with their merged group, and as diagnosis the rarest class of that group.
 
-    The class of an image is its diagnosis, or whether it is a melanoma if no diagnosis is known.
+    The class of an image is its diagnosis, or whether it is a melanoma if no diagnosis is known. The name of the data
+    set's folder is left out: a copy in another folder is split in the same way.
     """
     classes = [sample.diagnosis or f"melanoma {cell}" for sample, cell in zip(samples, melanoma, strict=True)]
     rarest = find_rarest_classes(groups, classes)
     return [
-        replace(sample, group=group, diagnosis=rarest[group]) for sample, group in zip(samples, groups, strict=True)
+        replace(sample, domain="", group=group.removeprefix(f"{sample.domain}/"), diagnosis=rarest[group])
+        for sample, group in zip(samples, groups, strict=True)
     ]

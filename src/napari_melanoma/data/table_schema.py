@@ -12,6 +12,8 @@ from typing import Literal, NamedTuple
 from napari_melanoma.data.taxonomy import UNKNOWN, load_taxonomy
 
 TRAIN, VAL, TEST = SPLIT_WORDS = ("train", "val", "test")
+# Protection of a split: an image in several splits belongs to the one with the highest rank
+HELD_BACK_RANKS = {TEST: 3, VAL: 2, TRAIN: 1}
 ColumnKind = Literal["text", "word", "number", "yes_no"]
 
 
@@ -91,6 +93,11 @@ READER_COLUMN = re.compile(r"depth_mm_reader_[1-9]\d*")
 AS_GIVEN_SUFFIX = "_as_given"  # suffix of a column that keeps the original values that were not understood
 MAX_LISTED_WORDS = 12  # of a taxonomy, in a message
 _BY_NAME = {column.name: column for column in COLUMNS}
+
+
+def held_back_rank(split: str) -> int:
+    """Return the protection of a split: 3 for ``test``, 2 for ``val`` and other names, 1 for ``train``, 0 for none."""
+    return HELD_BACK_RANKS.get(split, 2 if split else 0)
 
 
 def find_column(name: str) -> Column | None:

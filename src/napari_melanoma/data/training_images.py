@@ -259,7 +259,7 @@ def find_trained_groups(samples: Sequence[Sample], listed: TrainingImages) -> ND
     for name, key in keys.items():
         hashes = {*listed.groups[name].tolist()}
         trained |= {group for group in groups if _hash_group(group, key) in hashes}
-    return np.array([sample.group in trained for sample in samples], bool)
+    return np.array([not trained.isdisjoint(sample.group_names) for sample in samples], bool)
 
 
 def _mark_tiles_of_training_slides(hashed: HashedImages, is_listed: NDArray[np.bool_]) -> NDArray[np.bool_]:
@@ -272,7 +272,7 @@ def _mark_tiles_of_training_slides(hashed: HashedImages, is_listed: NDArray[np.b
 
 def _list_named_groups(samples: Iterable[Sample]) -> list[str]:
     """List the groups that are patients or lesions with a name, not single images."""
-    return sorted({sample.group for sample in samples if sample.group != sample.full_name})
+    return sorted({name for one in samples if one.group != one.full_name for name in one.group_names})
 
 
 def _hash_group(group: str, key: str | None) -> int:

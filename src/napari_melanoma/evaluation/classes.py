@@ -73,6 +73,7 @@ if TYPE_CHECKING:
     from napari_melanoma.classification.classifier import Classifier, PredictionCalibration
     from napari_melanoma.core.prediction_config import TabularEncoding
     from napari_melanoma.data.dataset import Sample
+    from napari_melanoma.lesion.segmentation import Segmenter
     from napari_melanoma.models.bundle import BundleInfo
 
 TASK = "classification"  # in metrics.json
@@ -279,6 +280,18 @@ class ClassReport(EvaluationTask[Content, ClassValues, ClassEvaluation], Generic
         )
 
 
+def load_segmenter(name: str) -> Segmenter:
+    """Load a model that predicts the masks of lesions in photographs."""
+    from napari_melanoma.lesion.segmentation import Segmenter
+
+    return Segmenter.load(require_photograph_model(find_bundle(name), "segmentation"))
+
+
+def segment_lesion(segmenter: Segmenter, rgb: NDArray[np.uint8]) -> NDArray[np.bool_]:
+    """Segment the lesion of a photograph with the full post-processing."""
+    return make_mask(segmenter.probability(rgb), segmenter.info.config.threshold, LesionOptions().refinement)
+
+
 class ClassTask(ClassReport[ClassContent]):
     """Classes of photographs.
 
@@ -292,11 +305,7 @@ class ClassTask(ClassReport[ClassContent]):
         super().__init__(models, images, options)
         self.models = models
         self._columns = sorted({name for model in models for name in model.encoding.fields})
-        self._segmenter = None
-        if options.masks == "predicted":
-            from napari_melanoma.lesion.segmentation import Segmenter
-
-            self._segmenter = Segmenter.load(require_photograph_model(find_bundle(options.segmenter), "segmentation"))
+        self._segmenter = load_segmenter(options.segmenter) if options.masks == "predicted" else None
 
     @property
     def names(self) -> list[tuple[str, ...]]:
@@ -330,7 +339,7 @@ class ClassTask(ClassReport[ClassContent]):
         recognized: dict[int, ModalityEstimate] = {}
         for number, content in enumerate(contents):
             try:
-                mask = self._predict_mask(content.rgb) if self._segmenter is not None else content.mask
+                mask = content.mask if self._segmenter is None else segment_lesion(self._segmenter, content.rgb)
                 recognized[number] = recognize_modality(content.rgb)
                 views[number] = [model.make_view(content.rgb, mask).image for model in self.models]
                 share = {} if mask is None else {REFERENCE_SHARE: float(mask.mean())}
@@ -351,12 +360,6 @@ class ClassTask(ClassReport[ClassContent]):
                 if not np.isfinite(list(values.values())).all():
                     results[number] = BundleError(NOT_FINITE)
         return [results[number] for number in range(len(contents))]
-
-    def _predict_mask(self, rgb: NDArray[np.uint8]) -> NDArray[np.bool_]:
-        """Segment the lesion with the full post-processing."""
-        assert self._segmenter is not None
-        threshold = self._segmenter.info.config.threshold
-        return make_mask(self._segmenter.probability(rgb), threshold, LesionOptions().refinement)
 
     def image_warnings(self, samples: Sequence[Sample]) -> list[str]:
         missing = [warning for info in self.infos for warning in missing_field_warning(info, samples, self.images.rows)]

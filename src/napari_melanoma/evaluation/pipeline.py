@@ -35,7 +35,13 @@ from napari_melanoma.core.formatting import format_count, rank_counts
 from napari_melanoma.core.parsing import parse_error_reason, read_json
 from napari_melanoma.core.provenance import collect_provenance
 from napari_melanoma.core.renamed_keys import rename_keys
-from napari_melanoma.data.dataset import Sample, check_dataset_names, read_dataset, select_for_split
+from napari_melanoma.data.dataset import (
+    Sample,
+    check_dataset_names,
+    describe_patients_of,
+    read_dataset,
+    select_for_split,
+)
 from napari_melanoma.data.partial_results import PartialResults, remove_partial_results, stamp_files
 from napari_melanoma.data.table_schema import VAL
 from napari_melanoma.data.training_images import DigestFunction, hash_image_file
@@ -404,7 +410,7 @@ def select_images(
         elif len(counts) > 1:
             listed = ", ".join(f"{split} {count}" for split, count in sorted(counts.items()))
             by_split = [SEVERAL_SPLITS.format(listed=listed)]
-    warnings = (*by_split, *task.image_warnings(overlap.measured))
+    warnings = (*by_split, *describe_patients_of(overlap.measured), *task.image_warnings(overlap.measured))
     report_warnings(warnings, len(overlap.measured), run)
     return overlap, warnings
 

@@ -132,8 +132,9 @@ def _loss_of_logits(logits: NDArray[np.float64], labels: NDArray[np.int64]) -> f
 def expected_calibration_error(probabilities: ArrayLike, labels: ArrayLike, bins: int = 15) -> float:
     """Return the mean absolute difference of predicted and observed shares over bins with equal numbers of images.
 
-    Bins with equal numbers of images vary less than bins of equal width (Nixon et al. 2019, arXiv:1904.01685). Even
-    perfect probabilities have an error above 0 on few images, see ``calibration_error_by_chance``.
+    Images of equal probability share a bin. Bins with equal numbers of images vary less than bins of equal width (Nixon
+    et al. 2019, arXiv:1904.01685). Even perfect probabilities have an error above 0 on few images, see
+    ``calibration_error_by_chance``.
 
     ``probabilities``: of the positive class, float (image,). ``labels``: bool (image,). In [0, 1]; NaN without images.
     """
@@ -159,11 +160,13 @@ def calibration_error_by_chance(
 def reliability_curve(probabilities: ArrayLike, labels: ArrayLike, bins: int = 10) -> Reliability:
     """Return the points of a reliability diagram, in bins with equal numbers of images.
 
+    Images of equal probability share a bin, so that there may be fewer bins.
+
     ``probabilities``: of the positive class, float (image,). ``labels``: bool (image,). From the lowest prediction to
     the highest, with intervals of Wilson (1927).
     """
     predicted, observed = np.asarray(probabilities, np.float64), np.asarray(labels, np.float64)
-    index, count = _assign_bins(predicted, bins)
+    index, count = assign_bins(predicted, bins)
     total = np.bincount(index, weights=observed, minlength=len(count))
     mean = np.bincount(index, weights=predicted, minlength=len(count)) / count
     low, high = wilson_interval(total, count)
@@ -202,16 +205,22 @@ def _binned_error(predicted: NDArray[np.float64], observed: NDArray, bins: int) 
     """Return the mean absolute difference over bins, weighted by their numbers of images."""
     if not len(predicted):
         return float("nan")
-    index, _ = _assign_bins(predicted, bins)
+    index, _ = assign_bins(predicted, bins)
     return float(np.abs(np.bincount(index, weights=observed - predicted)).sum() / len(predicted))
 
 
-def _assign_bins(predicted: NDArray[np.float64], bins: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Return the bin of each image by its rank, and the number of images per bin; no bin is empty."""
-    number = max(1, min(bins, len(predicted)))
-    index = np.empty(len(predicted), np.int64)
-    index[np.argsort(predicted, kind="stable")] = np.arange(len(predicted)) * number // max(len(predicted), 1)
-    return index, np.bincount(index, minlength=number)
+def assign_bins(scores: NDArray[np.float64], bins: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Divide images into bins of about the same size, from the lowest score to the highest.
+
+    Images with the same score share the bin of their mean rank, so that their order has no effect. Returns the bin of
+    each image, int (image,), and the number of images of each bin, int (bin,); no bin is empty.
+    """
+    _, index, count = np.unique(scores, return_inverse=True, return_counts=True)
+    number = min(bins, len(scores))
+    twice_mean_rank = 2 * np.cumsum(count) - count - 1
+    of_score = twice_mean_rank * number // max(2 * len(scores), 1)
+    bin_of_image = np.unique(of_score, return_inverse=True)[1][index]
+    return bin_of_image, np.bincount(bin_of_image)
 
 
 @dataclass(frozen=True)
@@ -343,11 +352,8 @@ class ProbabilityBand:
 
 def _bin_scores(scores: NDArray[np.float64]) -> NDArray[np.int64]:
     """Return the bin of each score, int (case,): one per distinct score, but at most 256 of about the same size."""
-    distinct, index, count = np.unique(scores, return_inverse=True, return_counts=True)
-    if len(distinct) <= MAX_BINS:
-        return index
-    before = (np.cumsum(count) - count) * MAX_BINS // len(scores)
-    return np.unique(before, return_inverse=True)[1][index]
+    distinct, index = np.unique(scores, return_inverse=True)
+    return index if len(distinct) <= MAX_BINS else assign_bins(scores, MAX_BINS)[0]
 
 
 def _bin_limits(
@@ -396,8 +402,7 @@ def conformal_sets(
     else:
         limits = np.full(array.shape[1], _conformal_quantile(true_scores, coverage))
     sets = nonconformity(array) <= limits + ROUNDING
-    empty = np.flatnonzero(~sets.any(axis=1))
-    sets[empty, array[empty].argmax(axis=1)] = True
+    sets |= ~sets.any(axis=1, keepdims=True) & (array == array.max(axis=1, keepdims=True))
     return sets | (array > np.where(sets, array, np.inf).min(axis=1, keepdims=True))
 
 
@@ -407,12 +412,15 @@ def _lac_scores(probabilities: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def _aps_scores(probabilities: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return the cumulative probability of all more probable classes, plus half of the own one, (image, class)."""
-    order = np.argsort(-probabilities, axis=1, kind="stable")
-    descending = np.take_along_axis(probabilities, order, axis=1)
-    masses = np.empty_like(descending)
-    np.put_along_axis(masses, order, np.cumsum(descending, axis=1) - descending / 2, axis=1)
-    return masses
+    """Return the cumulative probability of all more probable classes, plus half of the own one, (image, class).
+
+    Of classes with the same probability, each counts half for the others: their order has no effect.
+    """
+    scores = np.empty_like(probabilities)
+    for index, own in enumerate(probabilities.T):
+        shares = (probabilities > own[:, None]) + (probabilities == own[:, None]) / 2
+        scores[:, index] = (shares * probabilities).sum(axis=1)
+    return scores
 
 
 def _conformal_quantile(true_scores: NDArray[np.float64], coverage: float) -> float:

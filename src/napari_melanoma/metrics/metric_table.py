@@ -122,7 +122,7 @@ CLASS_METRICS = _table(
     Metric(
         "ECE",
         "ECE",
-        "expected calibration error of the positive class, 15 bins with equal numbers of images",
+        "expected calibration error of the positive class, 15 bins with equal numbers of images, equal values together",
         "lower",
     ),
     Metric("Brier", "Brier score", "mean squared difference between probability and truth", "lower"),

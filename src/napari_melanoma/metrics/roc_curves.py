@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from napari_melanoma.core.prediction_config import OperatingPoint
+from napari_melanoma.metrics.calibration import assign_bins
 from napari_melanoma.metrics.statistics import Estimate, bootstrap_statistic, weighted_mean
 
 
@@ -176,11 +177,10 @@ class ResampledScores:
     def calibration_error(self) -> NDArray[np.float64]:
         """Return the expected calibration error: difference of probability and share of positives in bins.
 
-        Bins have equal numbers of images. Returns float64 (draw,) in [0, 1].
+        Bins have about equal numbers of images; the same score is in one bin. Returns float64 (draw,) in [0, 1].
         """
-        order = np.argsort(self.scores, kind="stable")
-        number = min(ECE_BINS, len(order))
-        starts = -(-np.arange(number) * len(order) // number)  # the same bins as in ``metrics.calibration``
+        bins, counts = assign_bins(self.scores, ECE_BINS)
+        order, starts = np.argsort(bins, kind="stable"), np.cumsum(counts) - counts
         over = self.weights[:, order] * (self.scores - self.positive)[order]
         return _ratio(np.abs(np.add.reduceat(over, starts, axis=1)).sum(axis=1), self.weights.sum(axis=1))
 

@@ -22,7 +22,7 @@ from napari_melanoma.core.formatting import format_count, format_names
 from napari_melanoma.core.parsing import shorten
 from napari_melanoma.core.paths import expand_user
 from napari_melanoma.core.prediction_config import ClassifierConfig
-from napari_melanoma.data.dataset import Key, Sample, read_dataset, read_rows
+from napari_melanoma.data.dataset import Key, Sample, describe_patients_of, put_in_group, read_dataset, read_rows
 from napari_melanoma.data.duplicates import (
     Duplicate,
     compute_hashes,
@@ -31,6 +31,7 @@ from napari_melanoma.data.duplicates import (
     load_hash_thumbnails,
     merge_groups,
 )
+from napari_melanoma.data.groups import GROUP_COLUMNS, Groups
 from napari_melanoma.data.harmonize import Harmonizer
 from napari_melanoma.data.taxonomy import load_taxonomy
 from napari_melanoma.data.training_images import HashedImages, find_trained_groups, find_trained_images
@@ -44,7 +45,6 @@ from napari_melanoma.training.run_data import read_training_images
 
 Rows = Mapping[Key, Mapping[str, str]]
 MAX_LISTED = 10
-GROUP_COLUMNS = ("patient_id", "lesion_id", "near_duplicate_of")
 MIXED_SHARE = 0.1  # of the photographs whose type is recognized, not stated, that may be of another type
 # Columns of the harmonized table that state whether a lesion is of a class of interest
 OUTCOME_COLUMNS = {"malignant": "target", "melanoma": "melanoma"}
@@ -100,12 +100,13 @@ class LabeledPhotographs:
 
     @property
     def notes(self) -> list[str]:
-        """A sentence for each reason to leave photographs out."""
-        return [
+        """A sentence for each reason to leave photographs out, and questions about ids of patients."""
+        left_out = [
             f"Left out, {reason}: {format_count(len(names), 'photograph')} ({format_names(names, MAX_LISTED)})."
             f"{' ' * (reason in REMEDIES)}{REMEDIES.get(reason, '')}"
             for reason, names in self.left_out.items()
         ]
+        return [*left_out, *describe_patients_of(self.samples)]
 
     def keep(self, kept: NDArray[np.bool_], reason: str) -> LabeledPhotographs:
         """Return the photographs without some, which are left out for a reason."""
@@ -228,12 +229,14 @@ def select_photographs(
         raise InputError(f"no row has a value in the column '{options.group}' (columns: {known}).")
     left_out: dict[str, list[str]] = defaultdict(list)
     usable, columns = [], []
+    named = {key: {**row, "patient_id": row.get(options.group or "patient_id", "")} for key, row in raw.items()}
+    groups = Groups(named.values())
     for sample in samples:
         given = (rows[sample.key].get(f"{DIAGNOSIS}_as_given") or "").strip()
         if sample.key in labels and sample.review != "rejected":
-            row, names = raw[sample.key], (options.group,) if options.group else GROUP_COLUMNS
+            row, names = raw[sample.key], (options.group or GROUP_COLUMNS[0], *GROUP_COLUMNS[1:])
             columns.append(next((name for name in names if row.get(name)), "image_id"))
-            usable.append(replace(sample, group=f"{sample.domain}/{row[columns[-1]]}"))
+            usable.append(put_in_group(sample, groups.find_of_row(named[sample.key])))
         elif sample.key in labels:
             left_out[REJECTED].append(sample.image_id)
         else:
@@ -295,7 +298,7 @@ def _find_conflicts(found: LabeledPhotographs, copies: Sequence[set[Key]]) -> ND
     for sample in found.samples:
         row = found.rows[sample.key]
         if row.get("lesion_id"):
-            lesions[row.get("patient_id", ""), row["lesion_id"]].add(sample.key)
+            lesions[sample.group, row["lesion_id"]].add(sample.key)
     labels = {sample.key: label for sample, label in zip(found.samples, found.labels, strict=True)}
     conflicts = {key for keys in (*lesions.values(), *copies) if len({labels[key] for key in keys}) > 1 for key in keys}
     return np.array([sample.key in conflicts for sample in found.samples], bool)

@@ -1,7 +1,7 @@
 """Cross-validation: a run for each fold, their evaluation on the images held out, and their ensemble.
 
-The folds are fixed before the first run, in ``folds.csv``. Images of a patient, else of a lesion, and images that show
-the same picture are in the same fold. Each image is in the test set of one run, in which neither it nor another image
+The folds are fixed before the first run, in ``folds.csv``. Images of a patient, of a lesion, and images that show the
+same picture are in the same fold. Each image is in the test set of one run, in which neither it nor another image
 of its patient is trained or validated on. Finished runs and evaluations are not repeated, so that the same command
 continues after an interruption.
 """

@@ -31,6 +31,7 @@ from napari_melanoma.core.formatting import format_count, to_sentence
 from napari_melanoma.data.corrections import DRAWN, find_image_path, find_stored_file
 from napari_melanoma.data.dataset import DatasetEntry, Key, Sample, make_sample
 from napari_melanoma.data.diagnosis_labels import DiagnosisLabel, read_diagnoses
+from napari_melanoma.data.groups import Groups
 from napari_melanoma.data.harmonize import Harmonizer
 from napari_melanoma.imaging.postprocessing import RefinementConfig, make_mask
 from napari_melanoma.io.photographs import read_photograph
@@ -257,7 +258,7 @@ class Labeling:
             return before
         image = find_stored_file(self.corrections, find_image_path(self.corrections, dict(row)))
         mask = find_stored_file(self.corrections, row.get("mask_path", ""))
-        sample = make_sample(DatasetEntry(dict(row), image, mask), self.corrections)
+        sample = make_sample(DatasetEntry(dict(row), image, mask), self.corrections, Groups([row]))
         labels, fault = [], ""
         try:
             labels = read_diagnoses(row)

@@ -59,6 +59,7 @@ from napari_melanoma.runs.task_setups import (
 )
 from napari_melanoma.runs.trackers import choose_trackers, track_run
 from napari_melanoma.training.batch_size import smallest_batch_size
+from napari_melanoma.training.data_changes import describe_data_changes, write_table_digests
 from napari_melanoma.training.data_checks import monitors_test
 from napari_melanoma.training.data_preparation import PreparedData, TrainingDataReport, check_data, prepare_data
 from napari_melanoma.training.data_selection import list_datasets, select_labeled, select_samples
@@ -216,6 +217,11 @@ def _prepare_folder(recipe: TrainRecipe, folder: RunFolder, resume: bool) -> int
 def _run_training(work: TrainingRun, run: RunFolderContext) -> BundleInfo:
     """Prepare the data, train, determine threshold or calibration, write the bundle, and evaluate it."""
     recipe, folder, phase = work.recipe, work.folder, PhaseContext(run, work.folder)
+    if work.resume and folder.data.exists():
+        for change in describe_data_changes(folder, recipe):
+            folder.append_event("notice", message=change)
+    else:
+        write_table_digests(folder, recipe)
     prepared = _prepare(recipe, folder, resume=work.resume, run=phase)
     _check_classes(recipe, prepared)
     folder.append_event("progress", message="Loading the network")

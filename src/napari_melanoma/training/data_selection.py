@@ -21,7 +21,9 @@ from napari_melanoma.data.dataset import (
     Key,
     Sample,
     check_dataset_names,
+    describe_patients_of,
     iter_entries,
+    order_by_name,
     read_datasets,
     select_trainable,
 )
@@ -357,6 +359,7 @@ def select_data(recipe: TrainRecipe, store: PixelStore, run: RunContext, *, keep
     """
     chosen = select_samples(recipe)
     split_notices = [*data_checks.split_warnings(chosen.parts, recipe), *_check_patient_leaks(chosen, recipe)]
+    split_notices += describe_patients_of([*chosen.for_training, *chosen.for_test, *chosen.left_out])
     split_notices += [data_checks.LABELS_LIMIT] if recipe.classes and recipe.tile is None else []
     chosen, table, label_notices = select_labeled(chosen, recipe)
     data_checks.check_counts(chosen.parts)
@@ -611,7 +614,7 @@ def _patient_warnings(chosen: SelectedSamples) -> list[str]:
             f"lesion are in the test or validation set: {_group_names(chosen.left_out)}. {ONE_SPLIT}"
         )
     evaluated, read = (
-        {sample.group.removeprefix(f"{sample.domain}/") for sample in samples}  # patient, lesion or image
+        {name.removeprefix(f"{sample.domain}/") for sample in samples for name in sample.group_names}
         for samples in (chosen.for_test, chosen.for_training)
     )
     if shared := sorted(evaluated & read):
@@ -625,7 +628,7 @@ def _patient_warnings(chosen: SelectedSamples) -> list[str]:
 
 def _split(recipe: TrainRecipe, folders: Sequence[str]) -> tuple[TrainingSplit, tuple[Sample, ...]]:
     """Split the usable images of data sets; also return those that a classifier cannot use without a mask."""
-    samples = read_datasets([expand_user(folder) for folder in folders])
+    samples = order_by_name(read_datasets([expand_user(folder) for folder in folders]))
     split = choose_split(recipe, folders)
     if recipe.classification is None:
         return split(select_trainable(samples), get_diagnosis), ()

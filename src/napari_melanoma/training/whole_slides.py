@@ -22,10 +22,13 @@ from napari_melanoma.data.dataset import (
     OutsideFolderError,
     Sample,
     check_dataset_names,
+    describe_patients_of,
     find_table,
     iter_entries,
     make_sample,
+    order_by_name,
     raise_faults,
+    read_groups,
     row_error,
 )
 from napari_melanoma.data.splits import TrainingSplit, split_samples, validate_on_each_class
@@ -274,11 +277,11 @@ def bag_samples(folder: Path, *, pending: bool = False) -> list[Sample]:
     The ``image`` of each sample is the result folder of the slide: the column ``result``, or else the image id, as a
     path in the data set. ``pending``: accept slides whose file is named, but that have no results yet.
     """
-    samples, missing, paths = [], [], PathResolver(folder)
+    samples, missing, paths, groups = [], [], PathResolver(folder), read_groups(folder)
     for number, entry in enumerate(raise_faults(iter_entries(folder)), start=1):
         result_name = entry.row.get(RESULT_COLUMN) or entry.image_id
         result = _resolve(paths, number, RESULT_COLUMN, result_name)
-        sample = make_sample(replace(entry, image=result, mask=None), folder)
+        sample = make_sample(replace(entry, image=result, mask=None), folder, groups)
         if isinstance(sample, DataSetError):
             raise sample
         samples.append(sample)
@@ -309,7 +312,7 @@ def split_slides(recipe: TrainRecipe, *, pending: bool = False) -> tuple[Selecte
     config, folders = recipe.classification, [expand_user(name) for name in recipe.data.datasets]
     assert config is not None
     check_dataset_names(folders)
-    samples = [sample for folder in folders for sample in bag_samples(folder, pending=pending)]
+    samples = order_by_name(sample for folder in folders for sample in bag_samples(folder, pending=pending))
     labels = read_strata(recipe.data.datasets, config)
 
     def label(sample: Sample) -> str:
@@ -332,6 +335,7 @@ def split_slides(recipe: TrainRecipe, *, pending: bool = False) -> tuple[Selecte
         *notices,
         *unread_notices(chosen, table, config),
         *_left_out_notices(chosen),
+        *describe_patients_of(samples),
         *warnings,
         *patience_warnings(recipe),
     ]

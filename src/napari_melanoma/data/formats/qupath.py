@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Container, Mapping
 from dataclasses import replace
@@ -24,6 +25,8 @@ metadata.csv with the patients: image_id (the name of the slide without suffix),
 )
 IMAGE, CLASS_COLUMNS = "Image", ("Classification", "Class")
 KNOWN = ("Object type", "ROI", "Object ID", *CLASS_COLUMNS)
+# QuPath writes numbers in the language of the computer, without separators of thousands
+_NUMBER = re.compile(r"[-+]?(\d+([.,]\d+)?|[.,]\d+)(e[-+]?\d+)?|nan|-?(infinity|∞)", re.IGNORECASE)
 
 
 def find(tree: SourceTree) -> list[SourceRecord]:
@@ -34,6 +37,7 @@ def find(tree: SourceTree) -> list[SourceRecord]:
         if file.suffix not in (".tsv", ".csv", ".txt") or not _is_measured(tree, file):
             continue
         rows = list(parse_table_text(decode_table(tree.read_content(file)), file.name))
+        _write_decimal_points(rows)
         slides = dict(read_image_rows(tree, TABLES)) if slides is None else slides
         records += _make_records(rows, slides, tree)
     used: set[str] = set()
@@ -51,6 +55,20 @@ def _is_measured(tree: SourceTree, file: SourceFile) -> bool:
     except InputError:
         return False
     return bool(row.get(IMAGE)) and any(name in row for name in KNOWN)
+
+
+def _write_decimal_points(rows: list[dict[str, str]]) -> None:
+    """Replace the decimal commas of a table in place, if its columns of numbers have commas and no points."""
+    columns = dict.fromkeys(column for row in rows for column in row)
+    numbers = [
+        column
+        for column in columns
+        if column not in (IMAGE, *KNOWN) and all(_NUMBER.fullmatch(row.get(column) or "0") for row in rows)
+    ]
+    if any("." in (row.get(column) or "") for row in rows for column in numbers):
+        return
+    for row in rows:
+        row |= {column: row[column].replace(",", ".") for column in numbers if row.get(column)}
 
 
 def _find_slide_name(image: str, slides: Container[str]) -> str:

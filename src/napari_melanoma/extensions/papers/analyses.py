@@ -18,7 +18,8 @@ from napari_melanoma.core.files import remove_file, write_json
 from napari_melanoma.core.formatting import distinct_names
 from napari_melanoma.core.prediction_config import TabularConfig, TabularEncoding
 from napari_melanoma.core.validity import Validity, read_validity
-from napari_melanoma.data.dataset import DatasetEntry, OutsideFolderError, get_group_id, iter_entries
+from napari_melanoma.data.dataset import DatasetEntry, OutsideFolderError, iter_entries
+from napari_melanoma.data.groups import Groups
 from napari_melanoma.data.splits import assign_folds
 from napari_melanoma.data.tabular_encoding import (
     choose_encodings,
@@ -92,7 +93,8 @@ def evaluate_baseline(
         {row["image_id"]: row for row in rows}, [column.name for column in choices.numbers]
     )
     labels = np.array([classes.index(word) for word in row_classes.values()], np.intp)
-    groups = [get_group_id(row) for row in rows]
+    connected = Groups(entries)
+    groups = [connected.find_of_row(row).name for row in rows]
     folds = assign_folds(groups, list(row_classes.values()), count, seed)
     probabilities = cross_validate_trees(rows, choices, folds, labels, target=target, seed=seed)
     rarest = classes[int(np.argmin(np.bincount(labels)))]

@@ -31,6 +31,7 @@ from napari_melanoma.data.dataset import (
     select_trainable,
 )
 from napari_melanoma.data.duplicates import find_duplicates
+from napari_melanoma.data.groups import Groups
 from napari_melanoma.data.harmonize import harmonize_rows, list_counts
 from napari_melanoma.data.splits import assign_folds, hold_out, sample_by_name
 from napari_melanoma.data.table_schema import SPLIT_WORDS
@@ -206,8 +207,12 @@ def read_labeled_images(folder: Path, target: str) -> Iterator[AssignedImage]:
     """Read a data set with harmonized rows and labels."""
     entries = list(raise_faults(iter_entries(folder)))
     rows = harmonize_rows((entry.row for entry in entries), guess_source(folder.name) or "").rows
-    for entry, row in zip(entries, rows, strict=True):
-        sample = make_sample(DatasetEntry({**entry.row, **row}, entry.image, entry.mask), folder)
+    joined = [
+        DatasetEntry({**entry.row, **row}, entry.image, entry.mask) for entry, row in zip(entries, rows, strict=True)
+    ]
+    groups = Groups(entry.row for entry in joined)
+    for entry, row in zip(joined, rows, strict=True):
+        sample = make_sample(entry, folder, groups)
         if isinstance(sample, DataSetError):
             raise sample
         yield AssignedImage(sample, row, row_label(row, target))
