@@ -154,8 +154,9 @@ def reorder(value: Any, order: np.ndarray) -> Any:
     """Reorder values of images: arrays with an axis of that length, and objects that contain them."""
     if isinstance(value, np.ndarray) and IMAGES in value.shape:
         return np.take(value, order, axis=value.shape.index(IMAGES))
-    if isinstance(value, tuple) and hasattr(value, "_fields"):
-        return type(value)(*(reorder(one, order) for one in value))
+    if isinstance(value, tuple):
+        parts = [reorder(one, order) for one in value]
+        return type(value)(*parts) if hasattr(value, "_fields") else tuple(parts)
     if isinstance(value, Mapping):
         return {name: reorder(one, order) for name, one in value.items()}
     if is_dataclass(value):

@@ -645,12 +645,13 @@ def choose_splits(samples: Sequence[Sample], options: SplitOptions) -> list[str]
             if held_back_rank(sample.split) > held_back_rank(split_of_group.get(sample.group, "")):
                 split_of_group[sample.group] = sample.split
     unassigned = [sample for sample in samples if sample.group not in split_of_group]
-    needed = 1 + (options.val_share > 0) + (options.test_share > 0)
+    requested = {TRAIN, *([VAL] if options.val_share else []), *([TEST] if options.test_share else [])}
+    needed = len(requested - set(split_of_group.values()))
     groups = len({sample.group for sample in unassigned})
     if 0 < groups < needed:
         raise DataSetError(
             f"{groups} patients, lesions or single images have no split: expected at least {needed}, one for each "
-            "split. Add images, ask for fewer splits, or replace all splits."
+            "split that is empty. Add images, ask for fewer splits, or replace all splits."
         )
     remaining, test = hold_out(unassigned, options.test_share, options.seed)
     _, validation = hold_out(remaining, options.val_share / (1 - options.test_share), options.seed)

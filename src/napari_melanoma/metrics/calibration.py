@@ -151,7 +151,7 @@ def calibration_error_by_chance(
     ``probabilities``: of the positive class, float (image,). Returns the mean, and the value that only 1 in 20 draws
     exceeds: a greater error is more than chance.
     """
-    predicted = np.asarray(probabilities, np.float64)
+    predicted = np.sort(np.asarray(probabilities, np.float64))  # so that each draw is that of a value, not of a row
     random = np.random.default_rng(seed)
     drawn = [_binned_error(predicted, random.random(len(predicted)) < predicted, bins) for _ in range(rounds)]
     return float(np.mean(drawn)), float(np.percentile(drawn, 95))
