@@ -84,13 +84,12 @@ def _read_word(text: str) -> tuple[str, ...]:
 
 
 def _combine(stated: set[str], negated: set[str]) -> ClassMeaning:
-    malignant = next((meaning for meaning in MALIGNANT if meaning in stated), None)
-    benign = next((meaning for meaning in BENIGN if meaning in stated), None)
-    if malignant and benign:
+    if stated.intersection(MALIGNANT) and stated.intersection(BENIGN):
         return "ambiguous"
-    if stated:
-        others: tuple[ClassMeaning, ...] = ("tumor", "structure", "background")
-        return malignant or benign or next(meaning for meaning in others if meaning in stated)
+    others: tuple[ClassMeaning, ...] = ("tumor", "structure", "background")
+    for meaning in (*MALIGNANT, *BENIGN, *others):
+        if meaning in stated:
+            return meaning
     opposite: dict[frozenset[str], ClassMeaning] = {
         frozenset({"malignant"}): "benign",
         frozenset({"benign"}): "malignant",
