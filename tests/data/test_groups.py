@@ -64,6 +64,12 @@ CASES = [
         ["a", "bc", "d"],
         ["1", "2", "2 (lesion)"],
     ),
+    Case(
+        "a lesion of two spellings of a patient",
+        [row("a", "1", "l"), row("b", "001", "l"), row("c", "", "l")],
+        ["abc"],
+        ["001"],
+    ),
     Case("a copy without ids", [row("a", "p"), row("b", copy_of="a")], ["ab"], ["p"]),
     Case("copies of different patients", [row("a", "p"), row("b", "q", copy_of="a")], ["ab"], ["p"]),
     Case("a chain of copies", [row("a"), row("b", copy_of="a"), row("c", copy_of="b")], ["abc"], ["a"]),

@@ -2,7 +2,7 @@
 
 A group is a connected part of a table: rows are connected by their patient, by their lesion, and by the image that they
 state to show. So a photograph that names the lesion alone belongs to the patient that another photograph of the lesion
-names.
+names. Patients whose ids differ only by what spreadsheets change count as one, and are a question.
 """
 
 from __future__ import annotations
@@ -32,24 +32,16 @@ class Group(NamedTuple):
     names: tuple[str, ...]
 
 
-# A spreadsheet shows 1234567890123 as 1.23457E+12, and stores it so in a table; ids of 12 digits and more are affected
-ROUNDED_ID = re.compile(r"(\d(?:[.,]\d+)?)E\+(\d+)", re.IGNORECASE)
-LEAST_ROUNDED_DIGITS = 12
+ROUNDED_ID = re.compile(r"\d([.,]\d+)?E\+\d+", re.IGNORECASE)  # as a spreadsheet writes 1234567890123: 1.23457E+12
 
 
 @lru_cache(maxsize=1 << 14)
-def list_spellings(patient: str) -> tuple[str, ...]:
-    """Return what the id of a patient has in common with others that may be the same: 007, 7 and 7.0, or P1 and p 1.
-
-    An id of many digits has its rounded form in common with the number to which a spreadsheet rounds it.
-    """
+def normalize_patient(patient: str) -> str:
+    """Return what ids that may be of the same patient have in common: 007, 7 and 7.0, or P1 and p 1."""
     text = re.sub(r"\s", "", patient).casefold()
-    rounded = ROUNDED_ID.fullmatch(text)
-    plain = re.sub(r"(?<![\d.])0+(?=\d)", "", re.sub(r"^(\d+)[.,]0+$", r"\1", text))
-    if rounded:
-        return (f"{float(text.replace(',', '.')):.5e}",)
-    is_long = plain.isascii() and plain.isdigit() and len(plain) >= LEAST_ROUNDED_DIGITS
-    return (plain, f"{float(plain):.5e}") if is_long else (plain,)
+    if ROUNDED_ID.fullmatch(text):
+        return text.replace(",", ".")
+    return re.sub(r"(?<![\d.])0+(?=\d)", "", re.sub(r"^(\d+)[.,]0+$", r"\1", text))
 
 
 def describe_patient_ids(groups: Iterable[tuple[str, ...]]) -> list[str]:
@@ -58,20 +50,15 @@ def describe_patient_ids(groups: Iterable[tuple[str, ...]]) -> list[str]:
     ``groups``: for each image, the names in its group.
     """
     counts = Counter(groups)
-    alike = [
-        " and ".join(same)
-        for names in sorted(counts)
-        if len(names) > 1 and len(same := [one for one in names if _is_like_another(one, names)]) > 1
-    ]
+    alike = [" and ".join(same) for names in sorted(counts) if len(names) > 1 for same in _list_alike(names)]
     rounded = Counter[str]()
     for names, count in counts.items():
         rounded.update({name: count for name in names if ROUNDED_ID.fullmatch(name)})
     questions = []
     if alike:
         questions.append(
-            f"Is this one patient each: {format_names(alike)}? The ids differ only in capitals, zeros or spaces, or "
-            "one is rounded, and count as one patient. If so, write the id in one way; if they are different patients, "
-            "give them other ids."
+            f"Is this one patient each: {format_names(alike)}? The ids differ only in capitals, zeros or spaces, and "
+            "count as one patient. If so, write the id in one way; if they are different patients, give them other ids."
         )
     if shared := [f"{name} ({format_count(count, 'image')})" for name, count in sorted(rounded.items()) if count > 1]:
         questions.append(
@@ -93,9 +80,12 @@ def check_rounded_ids(patients: Iterable[str], no_patients: bool) -> None:
         )
 
 
-def _is_like_another(name: str, names: Iterable[str]) -> bool:
-    spellings = {*list_spellings(name)}
-    return any(other != name and not spellings.isdisjoint(list_spellings(other)) for other in names)
+def _list_alike(names: Iterable[str]) -> list[list[str]]:
+    """List the names that have the same normalized form, in their order."""
+    alike: dict[str, list[str]] = defaultdict(list)
+    for name in names:
+        alike[normalize_patient(name)].append(name)
+    return [same for same in alike.values() if len(same) > 1]
 
 
 class Node(NamedTuple):
@@ -133,7 +123,7 @@ class Groups:
         self._patients: dict[str, set[Node]] = defaultdict(set)  # of a lesion
         self._lesions: dict[Node, set[str]] = defaultdict(set)  # of a patient
         self._lesions_alone: set[str] = set()  # of rows without a patient
-        self._alike: dict[str, set[Node]] = defaultdict(set)  # patients with a spelling
+        self._alike: dict[str, set[Node]] = defaultdict(set)  # patients by their normalized id
         self._found: dict[Node, Group] = {}
         for row in rows:
             self.add(row)
@@ -151,8 +141,7 @@ class Groups:
         if node.kind == LESION:
             self._lesions_alone.add(node.name)
         if node.kind == PATIENT:
-            for spelling in list_spellings(node.name):
-                self._alike[spelling].add(node)
+            self._alike[normalize_patient(node.name)].add(node)
             if lesion := row.get("lesion_id"):
                 self._patients[lesion].add(node)
                 self._lesions[node].add(lesion)
@@ -185,14 +174,18 @@ class Groups:
 
     def _iter_neighbors(self, node: Node) -> Iterator[Node]:
         """Yield what is connected to a patient, lesion or picture by a row, and patients with a similar id."""
-        for spelling in list_spellings(node.name) if node.kind == PATIENT else ():
-            yield from self._alike[spelling]
+        if node.kind == PATIENT:
+            yield from self._alike[normalize_patient(node.name)]
         for picture in self._pictures.get(node, ()):
             yield from self._of_picture[picture]
         lesions = self._lesions.get(node, set()) & self._lesions_alone
-        yield from (Node(LESION, lesion) for lesion in lesions if len(self._patients[lesion]) == 1)
-        if node.kind == LESION and len(patients := self._patients.get(node.name, set())) == 1:
-            yield from patients
+        yield from (Node(LESION, lesion) for lesion in lesions if self._has_one_patient(lesion))
+        if node.kind == LESION and self._has_one_patient(node.name):
+            yield from self._patients[node.name]
+
+    def _has_one_patient(self, lesion: str) -> bool:
+        patients = self._patients.get(lesion, set())
+        return len({normalize_patient(patient.name) for patient in patients}) == 1
 
 
 def _make_node(row: Mapping[str, str]) -> Node:
