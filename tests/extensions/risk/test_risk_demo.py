@@ -13,7 +13,9 @@ from napari_melanoma.classification.classifier import Classifier, LesionInput
 from napari_melanoma.classification.comparators import read_comparators
 from napari_melanoma.classification.explanation import explain, score_pointing
 from napari_melanoma.core.context import RunContext
+from napari_melanoma.core.geometry import Box
 from napari_melanoma.extensions.risk.inputs import make_patch_case
+from napari_melanoma.extensions.risk.maps import compose_patch_maps, explain_patches
 from napari_melanoma.extensions.risk.patches import PatchImage
 from napari_melanoma.extensions.risk.prediction import RiskOptions, RiskPrediction
 from napari_melanoma.extensions.risk.predictor import load_risk_model, predict_risk
@@ -92,3 +94,18 @@ def test_its_maps_point_at_necrosis(
         lesion = LesionInput(patch.rgb, np.ones(patch.rgb.shape[:2], bool), {**FORM, "depth_mm": "1.5"})
         hits.append(score_pointing(explain(model, lesion, method, None, RunContext()), patch.necrosis, 16).hit)
     assert sum(hits) >= len(thin) - 1, hits
+
+
+@pytest.mark.parametrize("method", ["cam", "attention"])
+def test_its_maps_of_a_slide_are_highest_in_the_patch_with_necrosis(
+    model: Classifier, patches: tuple[CohortPatch, CohortPatch], method: str
+) -> None:
+    with_necrosis, without = patches
+    row, side = {**FORM, "depth_mm": "1.5"}, with_necrosis.rgb.shape[0]
+    maps = explain_patches(model, [without.rgb, with_necrosis.rgb], row, method, RunContext())
+    boxes = [Box(0, 0, side, side), Box(2 * side, side, side, side)]
+    found = compose_patch_maps(maps, boxes, (4 * side, 4 * side))
+    highest = np.argwhere(found.values == np.nanmax(found.values)).mean(axis=0)
+    row_px, column_px = found.placement.to_slide(highest + 0.5) - (2 * side, side)
+    rows, columns = np.nonzero(with_necrosis.necrosis)
+    assert np.hypot(rows - row_px, columns - column_px).min() <= 16
