@@ -70,12 +70,13 @@ COLORMAP = "magma"
 
 
 class RiskHeatmapLayer:
-    """The layer of the selected heatmap; one that was hidden or faded in napari's list of layers stays so."""
+    """The layer of the selected heatmap; it stays as it is displayed in napari's list until another one is selected."""
 
     def __init__(self, session: SlideSession) -> None:
         self._viewer, self._slide = session.services.viewer, session.slide
         self._document = cast("RiskDocument", session.document(RISK_DOCUMENT))
         self._shown: RiskMap | None = None
+        self._method = ""  # of the heatmap that was shown last
         self._update()
         session.follow(self._document.changed, self._update)
         session.follow(self._document.method.changed, self._update)
@@ -97,9 +98,11 @@ class RiskHeatmapLayer:
             return Image(shown.values, contrast_limits=(0.0, 1.0), opacity=OPACITY, colormap=colormap)
 
         layer = slide_layers.get_or_add_layer(self._viewer, self._slide, "risk heatmap", create_layer, shown.placement)
-        layer.data = shown.values
-        if before is None:
+        if layer.data is not shown.values:
+            layer.data = shown.values
+        if before is None or self._method != self._document.method.value:
             slide_layers.show_layer(self._slide, layer, self._slide.shows_overlays)
+        self._method = self._document.method.value
 
 
 class RiskRequests(QObject):
