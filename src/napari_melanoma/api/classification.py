@@ -379,7 +379,8 @@ def _load_explained(model: AnyPath | BundleInfo | None, photograph: Photograph) 
     prepare_torch()
     seen = certain_modality(recognize_modality(photograph.rgb), photograph.modality)
     is_patch = seen in (None, "neither")
-    return load_classifier_folder(info.path), replace(photograph, modality=SLIDE) if is_patch else photograph
+    patch = replace(photograph, modality=SLIDE) if is_patch else photograph  # type: ignore[arg-type]  # no photograph
+    return load_classifier_folder(info.path), patch
 
 
 def _lesion_mask(

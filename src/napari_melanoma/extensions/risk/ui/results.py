@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from napari.layers import Image
 
+    from napari_melanoma.core.context import RunContext
     from napari_melanoma.ui.session.slide import SlideSession, SlideSessions
     from napari_melanoma.ui.widgets.job import BackgroundJob
     from napari_melanoma.ui.widgets.status_line import StatusLine
@@ -127,26 +128,32 @@ class RiskRequests(QObject):
 
     def estimate(self, session: SlideSession, options: dict[str, Any], row: Mapping[str, str]) -> None:
         """Estimate the risk of a slide, unless a request is running."""
+        path, folder = session.slide.info.path, session.folder
         texts = "Estimating the risk ...", "The risk of {} was estimated."
-        self._submit(session, texts, predict_slide_risk, options, row)
+        self._submit(
+            session, texts, lambda client, run: client.call(run, predict_slide_risk, path, folder, options, row)
+        )
 
     def explain(self, session: SlideSession, model: str, method: str) -> None:
         """Compute a heatmap of the stored risk of a slide, unless a request is running."""
+        path, folder = session.slide.info.path, session.folder
         texts = "Computing the heatmap ...", f"The heatmap of {{}} ({MAP_METHODS[method][0]}) was computed."
-        self._submit(session, texts, explain_slide_risk, model, method)
+        self._submit(
+            session, texts, lambda client, run: client.call(run, explain_slide_risk, path, folder, model, method)
+        )
 
     def _submit(
-        self, session: SlideSession, texts: tuple[str, str], function: Callable[..., None], *arguments: object
+        self, session: SlideSession, texts: tuple[str, str], send: Callable[[WorkerClient, RunContext], None]
     ) -> None:
-        """Submit a request. ``texts``: while it is running, and at its end with the name of the slide."""
+        """Send a request. ``texts``: while it is running, and at its end with the name of the slide."""
         if self.is_busy:
             return
-        status, info, folder = session.services.status, session.slide.info, session.folder
+        status = session.services.status
         if self._client is None:
             self._client = acquire_worker()
             self.destroyed.connect(release_worker)
             status.cancelled.connect(partial(self._on_cancelled, status))
-        client, message = self._client, texts[1].format(slide_display_name(info))
+        client, message = self._client, texts[1].format(slide_display_name(session.slide.info))
 
         def fail(error: Exception) -> None:
             show_failure(status, error, task="predicting")
@@ -155,7 +162,7 @@ class RiskRequests(QObject):
         self._job = run_job(
             self,
             "risk",
-            lambda run: client.call(run, function, info.path, folder, *arguments),
+            lambda run: send(client, run),
             lambda _: self._end(status, session.identity, message),
             fail,
         )
