@@ -11,6 +11,7 @@ from pydantic import Field
 
 from napari_melanoma.core.config import Config
 from napari_melanoma.core.parsing import read_toml_table
+from napari_melanoma.extensions.papers.papers import read_paper
 
 COMPONENTS = Path(__file__).with_suffix(".toml")
 
@@ -25,6 +26,9 @@ class Component(Config):
     rows: tuple[str, ...] = Field((), description="rows that have it")
     values: dict[str, Any] = Field(default_factory=dict, description="dotted keys of their recipes to values")
     command: str = ""
+    function: str = Field("", description="a function or class of Python that does it")
+    section: str = Field("", description="a section of the Slide dock that does it")
+    left_out: bool = Field(False, description="whether it is not done, or nothing that could be run")
     paper_rows: tuple[str, ...] = Field((), description="rows that have it in the paper's way")
     paper_values: dict[str, Any] = Field(default_factory=dict, description="values that give the paper's way")
     paper_command: str = ""
@@ -62,11 +66,22 @@ def component_table(components: Sequence[Component]) -> str:
             one.component,
             one.paper,
             one.difference,
-            _format_place(one.rows, one.values, one.command),
+            "; ".join(filter(None, (_format_place(one.rows, one.values, one.command), _format_more(one)))),
             one.paper_way,
         )
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
+
+
+def _format_more(one: Component) -> str:
+    """Name the function, and the section of the Slide dock."""
+    section = f"section *{one.section}* of the Slide dock" if one.section else ""
+    return "; ".join(filter(None, (f"`{one.function}`" if one.function else "", section)))
+
+
+def remarks(paper: str) -> str:
+    """Return the remarks on a paper as a Markdown list."""
+    return "\n".join(f"- {text}" for text in read_paper(paper).file.remarks)
 
 
 def _format_place(rows: Sequence[str], values: dict[str, Any], command: str) -> str:

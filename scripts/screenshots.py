@@ -501,6 +501,9 @@ def risk_pictures(model: str, slide: Path | None, folder: Path, out: Path, theme
     for title in ("slide_heatmap_section", "slide_lesions_section"):
         dock.findChild(type(dock.depth_section), title).collapse()
     page.validity.show_anyway_button.setChecked(True)
+    page.heatmap_combo.setCurrentIndex(page.heatmap_combo.findData("attention"))
+    page.heatmap_combo.activated.emit(page.heatmap_combo.currentIndex())
+    wait_until(lambda: tasks.is_idle() and page.document.shown_map is not None)
     if slide is None:
         viewer.reset_view()
     else:

@@ -263,6 +263,22 @@ def predict_slide_risk(slide, folder, options, row, run):
     write_json(folder / "risk.json", make_risk_prediction(age / 100, row, options))
 
 
+def explain_slide_risk(slide, folder, model, method, run):
+    """A quarter of each patch for attention, nowhere for CAM; occlusion is not available."""
+    import numpy as np
+
+    from napari_melanoma.extensions.risk.maps import compose_patch_maps, write_risk_map
+    from napari_melanoma.extensions.risk.slide_files import patch_boxes, read_risk
+
+    if method == "occlusion":
+        raise InputError("this network has no map for occlusion.")
+    heat = np.zeros((4, 4), np.float32)
+    heat[:2, :2] = method == "attention"
+    prediction = read_risk(folder).prediction
+    boxes = patch_boxes(prediction)
+    write_risk_map(folder, prediction, method, compose_patch_maps([heat] * len(boxes), boxes, (512, 512)))
+
+
 if __name__ == "__main__":
     worker.import_module = lambda name: sys.modules["__main__"]
     worker.main()

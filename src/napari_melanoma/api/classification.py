@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, cast, overload
 
@@ -35,7 +35,7 @@ from napari_melanoma.core.packages import prepare_torch
 from napari_melanoma.core.paths import real_path
 from napari_melanoma.core.prediction_config import AgeGroup, OperatingPoint
 from napari_melanoma.io.photographs import Photograph
-from napari_melanoma.models.bundle import BundleInfo
+from napari_melanoma.models.bundle import SLIDE, BundleInfo
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -368,6 +368,24 @@ def _load_classifier(model: AnyPath | BundleInfo | None, photograph: Photograph)
     return load_classifier(str(find_classifier("", modality).path))
 
 
+def _load_explained(model: AnyPath | BundleInfo | None, photograph: Photograph) -> tuple[Classifier, Photograph]:
+    """Load a classifier of photographs or of patches of slides, and return the image as one of that type.
+
+    The type of a patch is not recognized: it is one unless it certainly is a photograph of skin.
+    """
+    from napari_melanoma.imaging.modality import certain_modality, recognize_modality
+    from napari_melanoma.lesion.loaded_models import load_classifier_folder
+
+    info = None if model is None else to_bundle(model)
+    if info is None or not info.config.classifies_patches:
+        return _load_classifier(info, photograph), photograph
+    prepare_torch()
+    seen = certain_modality(recognize_modality(photograph.rgb), photograph.modality)
+    is_patch = seen in (None, "neither")
+    patch = replace(photograph, modality=SLIDE) if is_patch else photograph  # type: ignore[arg-type]  # no photograph
+    return load_classifier_folder(info.path), patch
+
+
 def _lesion_mask(
     photograph: Photograph, mask: AnyPath | ArrayLike | None, classifier: Classifier, progress: ProgressCallback | None
 ) -> NDArray[np.bool_] | None:
@@ -474,14 +492,15 @@ def explain(
     Parameters
     ----------
     image, mask, model, age, sex, site, progress, **patient_data
-        As for ``classify``; also several photographs, as a list or a stack.
+        As for ``classify``; also several photographs, as a list or a stack. The model may also be one of patches of
+        slides, such as ``risk-demo``: the image is then a patch of the size in its training, and has no mask.
     method : {"cam", "occlusion", "grad_cam", "integrated_gradients", "attention"}
         Class activation map (Zhou et al. 2016, doi:10.1109/CVPR.2016.319), occlusion (Zeiler and Fergus 2014,
         doi:10.1007/978-3-319-10590-1_53), gradient-weighted class activation map (Selvaraju et al. 2017,
         doi:10.1109/ICCV.2017.74), integrated gradients (Sundararajan et al. 2017, arXiv:1703.01365), or the attention
         weights of a network that has them. The two with gradients load PyTorch.
     target_class : str, optional
-        By default the predicted class: the most probable one.
+        By default the predicted class: the most probable one; for a model of patches the positive class.
 
     Returns
     -------
@@ -581,12 +600,13 @@ def _explain_one(
     method, target_class = options.method, options.target_class
     check_name(method, "method")
     check_name("" if target_class is None else target_class, "target_class")
-    row, photograph = to_patient_data(data), read_photograph(image)
-    classifier = _load_classifier(options.model, photograph)
+    row = to_patient_data(data)
+    classifier, photograph = _load_explained(options.model, read_photograph(image))
     lesion = LesionInput(photograph.rgb, _lesion_mask(photograph, mask, classifier, progress), row)
     run = to_run(progress)
     prediction = classify_lesion(photograph, lesion.mask, row, classifier, ClassifyOptions(), run=run)
-    target = target_class or prediction.predicted
+    is_patch = classifier.info.config.classifies_patches  # whose risk is that of the positive class
+    target = target_class or (prediction.positive if is_patch else prediction.predicted)
     heatmap = explain_lesion(classifier, lesion, method, target, run)
     empty = "" if heatmap.any() else EMPTY_HEATMAP.format(target=target)
     notices = _explain_unused(classifier, row), _explain_modality(row, photograph)

@@ -128,21 +128,36 @@ def explain(
     Returns float32 (row, column) in [0, 1], of the photograph's size. The maximum is 1; values are zero outside the
     view, and everywhere if there is no evidence for the class.
     """
-    methods = explanation_methods(classifier)
-    if method not in methods:
-        raise InputError(
-            f"'{classifier.info.name}' has no explanation method '{method}' (available: {', '.join(methods)})."
-        )
+    heat, box = compute_positive_evidence(classifier, lesion, method, target_class, run or RunContext())
+    strongest = float(heat.max(initial=0.0))
+    heat = heat / strongest if strongest > 0 else heat
+    return place_in_photograph(heat.astype(np.float32), box, (lesion.rgb.shape[0], lesion.rgb.shape[1]))
+
+
+def compute_positive_evidence(
+    classifier: Classifier, lesion: LesionInput, method: str, target_class: str | None, run: RunContext
+) -> tuple[NDArray[np.float32], Box]:
+    """Compute the evidence for a class, by default the positive one, without that against it, and its box in the image.
+
+    Unlike the heatmaps of ``explain``, those of several images have the same scale.
+    """
+    check_method(classifier, method)
     classes = classifier.info.config.classes
     class_name = target_class or classifier.config.positive
     if class_name not in classes:
         raise InputError(f"'{classifier.info.name}' has no class '{class_name}' (available: {', '.join(classes)}).")
     view = classifier.make_view(lesion.rgb, lesion.mask)
-    evidence = compute_evidence(classifier, view, lesion.row, method, classes.index(class_name), run or RunContext())
-    heat = np.maximum(evidence, 0.0)
-    strongest = float(heat.max(initial=0.0))
-    heat = heat / strongest if strongest > 0 else heat
-    return place_in_photograph(heat.astype(np.float32), view.box, (lesion.rgb.shape[0], lesion.rgb.shape[1]))
+    evidence = compute_evidence(classifier, view, lesion.row, method, classes.index(class_name), run)
+    return np.maximum(evidence, 0.0), view.box
+
+
+def check_method(classifier: Classifier, method: str) -> None:
+    """Raise an error if a model does not have an explanation method."""
+    methods = explanation_methods(classifier)
+    if method not in methods:
+        raise InputError(
+            f"'{classifier.info.name}' has no explanation method '{method}' (available: {', '.join(methods)})."
+        )
 
 
 def explanation_methods(classifier: Classifier) -> tuple[str, ...]:

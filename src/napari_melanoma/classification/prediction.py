@@ -17,6 +17,7 @@ from napari_melanoma.core.validity import NOTICE, Validity, ValidityInputs, read
 
 Method = Literal["cam", "occlusion", "grad_cam", "integrated_gradients"]
 METHODS: tuple[Method, ...] = get_args(Method)  # heatmaps that are available for any network
+HeatmapMethod = Literal[Method, "attention"]  # and for networks with spatial attention
 NOT_FINITE = (
     "the outputs of the network are not finite numbers: its training diverged, or its numbers overflow. Use another "
     "model, or train it again with a lower learning rate."
@@ -55,7 +56,7 @@ class ClassifyOptions(Config):
         description="sensitivity at which the decision threshold is chosen; by default that of the model",
     )
     neighbours: int = Field(5, ge=0, le=50, description="number of similar training cases to list")
-    heatmap: Literal[Method, "attention"] | None = Field(
+    heatmap: HeatmapMethod | None = Field(
         None,
         description="method of a heatmap of the image regions that contribute to the prediction; by default none",
     )

@@ -141,7 +141,9 @@ def _option_type(annotation: Any) -> Any:  # noqa: ANN401 - a type's description
     if get_origin(annotation) is Literal or annotation in (bool, int, float, str, Path):
         return annotation
     if get_origin(annotation) is tuple:
-        return list[str] if parts == [str, Ellipsis] else tuple[tuple(map(_option_type, parts))]  # type: ignore[misc]
+        if parts[-1] is Ellipsis and (parts[0] is str or get_origin(parts[0]) is Literal):
+            return list[str]  # typer supports no lists of a Literal: the configuration checks them
+        return tuple[tuple(map(_option_type, parts))]  # type: ignore[misc]
     if get_origin(annotation) is Annotated or len(parts) == 1:
         return _option_type(parts[0])
     raise TypeError(

@@ -247,6 +247,11 @@ class BundleConfig(Config):
         """Whether the model is for slides, and cannot be used for photographs."""
         return SLIDE in self.modalities
 
+    @property
+    def classifies_patches(self) -> bool:
+        """Whether the model classifies single patches of slides, unlike models of bags of embeddings."""
+        return self.is_slide_model and self.classifier is not None and self.encoder is None
+
 
 @dataclass(frozen=True)
 class BundleInfo:

@@ -104,6 +104,12 @@ def _list_classifiers(_: object) -> list[tuple[str, str]]:
     return [(AUTOMATIC, ""), *((name, name) for name in names)]
 
 
+def _list_explained(widget: object) -> list[tuple[str, str]]:
+    """List the classifiers of photographs, then those of patches of slides."""
+    names = [bundle.name for bundle in list_bundles() if bundle.config.classifies_patches]
+    return [*_list_classifiers(widget), *((name, name) for name in names)]
+
+
 def _list_tissue_classifiers(_: object) -> list[str]:
     return [bundle.name for bundle in list_bundles() if bundle.config.tissue is not None]
 
@@ -292,7 +298,7 @@ def classify(
 @magic_factory(
     call_button="Show heatmap",
     widget_init=_init_heatmap,
-    model=MODEL,
+    model={"choices": _list_explained},
     target={"label": "class", "choices": [PREDICTED_CLASS]},
 )
 @_tool
@@ -304,18 +310,18 @@ def heatmap(
     target: str = "",
     method: Literal["cam", "occlusion", "attention"] = "cam",
 ) -> Future[list[LayerDataTuple]]:
-    """Show which regions of a photograph support a class, as an image layer.
+    """Show which regions of a photograph, or of a patch of a slide, support a class, as an image layer.
 
     Parameters
     ----------
     image : Image
-        A color photograph.
+        A color photograph, or a patch of a slide for a model of such patches.
     viewer : Viewer
         The viewer of the layers; filled in by napari.
     mask : Labels, optional
         The lesion. Without a mask, the photograph is segmented if the model needs one.
     model : str
-        The classifier; by default that for the type of the photograph.
+        The classifier; by default that for the type of the photograph. Models of patches of slides are listed last.
     target : str
         One of the model's classes; by default the predicted one.
     method : str

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -25,7 +26,9 @@ from napari_melanoma.extensions.papers.planning import (
     ReproductionFolder,
     ReproductionPlan,
 )
+from napari_melanoma.extensions.papers.tables import page_notes
 from napari_melanoma.io.results import write_table
+from napari_melanoma.models.zoo import count_parameters
 
 PAPER = read_paper("P1")
 TABLE = "Its own table contradicts this: SE 92.35 compared with 67.05, AUC 77.21 compared with 70.95."
@@ -116,6 +119,56 @@ def test_p4_gates_and_losses_are_judged_by_all_networks_that_ran() -> None:
     assert "Here, with R2U-Net and on all images together, it holds for no metric, not for TJA 60.0, JA 60.0." in gates
     assert "contradicts this: JA +2.22 instead of +3, TJA +4.58 instead of +4. Here, with U-Net" in recurrent
     assert overlap.endswith("Here it holds for 1 of 2 configurations of the grids, by the TJA of one training each.")
+
+
+def test_a_claimed_loss_is_no_limit_of_gains() -> None:
+    paper = read_paper("P4")
+
+    def judge(small: float) -> str:
+        rows = [segmented("deeplab-xception", 0.8), segmented("deeplab-mobilenetv2", small)]
+        return next(text for text in describe_claims(paper, rows) if "loses less than 1 point" in text)
+
+    assert "Its own table supports this." in judge(0.8)
+    assert judge(0.9).endswith("compared with a loss of 1, all smaller.")
+    assert judge(0.795).endswith("compared with a loss of 1, all smaller.")
+    assert judge(0.78).endswith("compared with a loss of 1, larger for TJA, JA, DI, AC, SE, SP.")
+
+
+@pytest.mark.parametrize("paper", ["P1", "P3", "P4"])
+def test_remarks_are_on_the_page_and_their_figures_are_those_of_the_paper(paper: str, tmp_path: Path) -> None:
+    file, rows = read_paper(paper).file, read_paper(paper).rows
+    plan = ReproductionPlan(paper=paper, budget="small", data={}, rows=())
+    context = ReproductionContext(read_paper(paper), plan, {}, ReproductionFolder(tmp_path))
+    assert {*file.remarks} <= {*page_notes(context, {}, [])}
+    published = {value for row in rows.values() for figures in row.file.paper.values() for value in figures.values()}
+    text = " ".join(file.remarks)
+    stated = {float(number) for number in re.findall(r"\b\d\d[.]\d\d\b", text)}
+    derived = {57.02, 24.20} if paper == "P1" else set()
+    assert stated - published - derived == set()
+
+
+def test_differences_in_remarks_are_those_of_the_tables() -> None:
+    p1, p4 = read_paper("P1"), read_paper("P4")
+    isic, both = (p1.rows[name].file.paper for name in ("a-only-resnet50", "adapted-resnet50"))
+    (isic_figures,), (both_figures,) = isic.values(), both.values()
+    assert f"{100 - isic_figures['AUC']:.2f}" == "57.02"
+    assert f"{both_figures['F1'] - isic_figures['F1']:.2f} points" in p1.file.remarks[1]
+    validation, test = p4.rows["deeplab-mobilenetv2-035"].file.paper[""], p4.rows["transfer-m"].file.paper
+    falls = [f"{validation['TJA'] - test[name]['TJA']:.2f}" for name in ("Dermofit", "SMARTSKINS")]
+    assert f"{' and '.join(falls)} points less" in " ".join(p4.file.remarks)
+    large = p4.rows["deeplab-xception"].file.paper[""]
+    assert f"one of {large['TJA'] - validation['TJA']:.2f} points" in " ".join(p4.file.remarks)
+    values = [figures for name in ("transfer-m", "transfer-d-then-m") for figures in p4.rows[name].file.paper.values()]
+    assert all(figures["JA"] > 80 > figures["TJA"] for figures in values)
+    sizes = [p4.rows[name].file.parameters for name in ("deeplab-xception", "deeplab-mobilenetv2")]
+    assert sizes[0] / sizes[1] == 20.5
+
+
+@pytest.mark.slow
+def test_the_sizes_in_the_remarks_are_those_of_the_networks() -> None:
+    large, small = (count_parameters(f"deeplabv3plus_{name}", {}) for name in ("xception", "mobilenetv2"))
+    remark = read_paper("P4").file.remarks[0]
+    assert f"{large / 1e6:.1f}M and {small / 1e6:.1f}M, a factor of {large / small:.1f}" in remark
 
 
 def test_the_rows_of_claims_exist() -> None:

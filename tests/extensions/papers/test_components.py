@@ -1,22 +1,30 @@
-"""All rows, values and commands that the table of the papers' components names exist."""
+"""All rows, values, commands, functions and sections that the table of the papers' components names exist."""
 
 from __future__ import annotations
 
 import importlib.util
+import re
 import shlex
 import sys
 from functools import cache, reduce
+from importlib import import_module
+from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from typer.main import get_command
 
 from napari_melanoma.cli import app
 from napari_melanoma.extensions.papers.papers import Row, papers, read_paper
-from napari_melanoma.models.zoo import list_architectures
+from napari_melanoma.extensions.risk.maps import MAP_METHODS
+from napari_melanoma.models.zoo import build_network, list_architectures
 from napari_melanoma.training.recipe import TrainRecipe
+from napari_melanoma.ui.sections import OWN
+from napari_melanoma.ui.sections.base import SlideSection
 
+SECTIONS_GROUP = "napari_melanoma.sections"
 REPOSITORY = Path(__file__).parents[3]
 DATA = {"datasets": ["data"]}
 
@@ -76,6 +84,22 @@ def test_the_rows_have_the_values(paper: str, one: Any) -> None:
             assert missing == [], key
 
 
+@EACH
+def test_each_component_names_what_does_it(paper: str, one: Any) -> None:
+    ways = (one.rows, one.values, one.command, one.function, one.section)
+    paper_ways = (one.paper_rows, one.paper_values, one.paper_command)
+    assert any((*ways, *paper_ways)) is not one.left_out
+
+
+@EACH
+def test_functions_and_sections_exist(paper: str, one: Any) -> None:
+    if one.function:
+        module, _, name = one.function.rpartition(".")
+        assert callable(getattr(import_module(module), name))
+    if one.section:
+        assert one.section in {*OWN[SlideSection], *(each.name for each in entry_points(group=SECTIONS_GROUP))}
+
+
 def has_in_rows(rows: list[Row], key: str, value: Any) -> bool:
     """Whether one of the rows has this value in its file or in its recipe."""
     if key.startswith("row."):
@@ -98,6 +122,53 @@ def test_the_papers_way_exists(paper: str, one: Any) -> None:
         while hasattr(command, "commands"):
             command = command.get_command(None, words.pop(0))
         assert command.make_context(command.name, words).command is command
+        if "--heatmap" in words:  # a list, whose words the configuration of the command checks
+            methods = [words[at + 1] for at, word in enumerate(words) if word == "--heatmap"]
+            assert {*methods} <= {*MAP_METHODS}
         if "--rows" in words:
             named = [words[at + 1] for at, word in enumerate(words) if word == "--rows"]
             assert read_paper(paper).select(named)
+
+
+def test_each_statement_of_a_paper_on_its_maps_can_be_drawn(tmp_path: Path) -> None:
+    """What the rows on attention maps and heatmaps of P3 name draws a map, and is not only listed."""
+    import napari_melanoma as nm
+
+    patch = np.random.default_rng(0).integers(0, 255, (128, 128, 3), np.uint8)
+    named = {one.component: one for paper, one in COMPONENTS if paper == "P3"}
+    for component, method in (("Attention maps", "attention"), ("Heatmaps", "cam")):
+        assert named[component].function == "napari_melanoma.explain"
+        assert f"--heatmap {method}" in f"{named[component].command} {named[component].paper_command}"
+        found = nm.explain(patch, model="risk-demo", method=method)  # type: ignore[arg-type]
+        assert found.heatmap.shape == (128, 128)
+        assert found.heatmap.max() > 0
+
+
+def test_the_text_of_p3_leads_to_what_it_promises() -> None:
+    note = read_paper("P3").file.note
+    assert "no filter sizes, no bins of age and depth" in note
+    (page,) = set(re.findall(r"docs/[\w./-]+[.]md", note))
+    assert "<!-- generated: components of P3 -->" in (REPOSITORY / page).read_text(encoding="utf-8")
+    table = load_script().component_table([one for paper, one in COMPONENTS if paper == "P3"])
+    for words in ("Filters of 3 x 3", "Age below 30, in decades", "Bins of the T categories", "convolution of 7 x 7"):
+        assert words in table
+
+
+def test_the_network_is_as_the_components_of_p3_describe_it() -> None:
+    import torch
+
+    (row,) = rows_of("P3", "multi-modal-paper")
+    options = row.recipe("full", data=DATA).model.options
+    shape = {"continuous": 3, "cardinalities": (), "widths": ()}
+    small = {**options, "encoder": "test_efficientnet", "tabular": shape}
+    network: Any = build_network("biomarker", small)
+    assert network.attention.weigh.weight.shape == (1, 2, 7, 7)
+    assert not network.attention.weigh.weight.any()
+    assert network.attention.weigh.bias is None
+    assert isinstance(network.fusion.table.norm, torch.nn.BatchNorm1d)
+    filters = [layer for layer in network.depth.layers if isinstance(layer, torch.nn.Conv2d)]
+    assert [(one.out_channels, one.kernel_size, one.stride, one.padding) for one in filters] == [
+        (count, (3, 3), (1, 1), (1, 1)) for count in (16, 32, 64)
+    ]
+    assert network.depth.layers(torch.zeros(1, 3, 512, 512)).shape[-2:] == (64, 64)
+    assert network.depth.weight.shape[-2:] == (8, 8)

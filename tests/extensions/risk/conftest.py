@@ -43,7 +43,13 @@ def rows() -> tuple[list[dict[str, str]], np.ndarray]:
 
 
 def write_model(
-    folder: Path, *, reference: bool = True, comparators: bool = True, positive: str = "metastasis"
+    folder: Path,
+    *,
+    reference: bool = True,
+    comparators: bool = True,
+    positive: str = "metastasis",
+    attention: str = "spatial",
+    input_size: int = 64,
 ) -> Path:
     """Write a bundle that predicts metastasis, or something else."""
     import torch
@@ -55,6 +61,7 @@ def write_model(
     number = encoding.numbers[1]
     options = {
         "encoder": "test_efficientnet",
+        "attention": attention,
         "depth_channels": (4, 4, 8),
         "depth_grid": 4,
         "hidden": (16, 8),
@@ -74,7 +81,7 @@ def write_model(
         task="classification",
         architecture="biomarker",
         options=options,
-        input_size=64,
+        input_size=input_size,
         classes=("other", positive),
         classifier=ClassifierConfig(
             positive=positive,

@@ -13,7 +13,9 @@ from napari_melanoma.classification.classifier import Classifier, LesionInput
 from napari_melanoma.classification.comparators import read_comparators
 from napari_melanoma.classification.explanation import explain, score_pointing
 from napari_melanoma.core.context import RunContext
+from napari_melanoma.core.geometry import Box
 from napari_melanoma.extensions.risk.inputs import make_patch_case
+from napari_melanoma.extensions.risk.maps import compose_patch_maps, explain_patches
 from napari_melanoma.extensions.risk.patches import PatchImage
 from napari_melanoma.extensions.risk.prediction import RiskOptions, RiskPrediction
 from napari_melanoma.extensions.risk.predictor import load_risk_model, predict_risk
@@ -92,3 +94,14 @@ def test_its_maps_point_at_necrosis(
         lesion = LesionInput(patch.rgb, np.ones(patch.rgb.shape[:2], bool), {**FORM, "depth_mm": "1.5"})
         hits.append(score_pointing(explain(model, lesion, method, None, RunContext()), patch.necrosis, 16).hit)
     assert sum(hits) >= len(thin) - 1, hits
+
+
+def test_its_map_of_a_slide_is_highest_at_necrosis(model: Classifier, patches: tuple[CohortPatch, CohortPatch]) -> None:
+    with_necrosis, without = patches
+    row, side = {**FORM, "depth_mm": "1.5"}, with_necrosis.rgb.shape[0]
+    maps = explain_patches(model, [without.rgb, with_necrosis.rgb], row, "cam", RunContext())
+    boxes = [Box(0, 0, side, side), Box(2 * side, side, side, side)]
+    found = compose_patch_maps(maps, boxes, (4 * side, 4 * side))
+    plain, heat = (found.crop(box, (side, side)) for box in boxes)
+    assert score_pointing(heat, with_necrosis.necrosis, 16).hit
+    assert heat.max() > plain.max()

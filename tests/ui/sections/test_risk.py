@@ -1,20 +1,23 @@
-"""The Risk section: estimate in the worker, show, save, and reject invalid input."""
+"""The Risk section: estimate and explain in the worker, show, save, and reject invalid input."""
 
 from __future__ import annotations
 
 import json
 
+import numpy as np
 import pytest
 from fake_models import add_risk
-from fake_slides import draw_slide
+from fake_slides import MPP, draw_slide
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QAbstractButton, QComboBox, QLabel, QLineEdit
 from slide_fixtures import UNSEEN
 
 from conftest import wait_until_idle
+from napari_melanoma.extensions.risk.maps import PATCH_CELLS
 from napari_melanoma.models.bundle import user_models_folder
 from napari_melanoma.ui import worker_client
 from napari_melanoma.ui.shared_state import case_rows
+from napari_melanoma.ui.viewer import slide_layers
 
 from .test_depth import draws as draws_depth
 from .test_depth import is_read, proposes
@@ -155,6 +158,55 @@ def test_patches_are_shown_and_changed_inputs_listed(waiting):
     person.waits()
     assert "the depth has changed" in seen(person, "risk_old")
     assert "0.20 mm, measured by a reader without a name" in seen(person, "risk_depth")
+
+
+def selects_heatmap(person, method):
+    combo = view(person).heatmap_combo
+    combo.setCurrentIndex(combo.findData(method))
+    combo.activated.emit(combo.currentIndex())
+    person.waits()
+
+
+def heatmap_layer(person):
+    return slide_layers.find_layer(person.viewer, person.dock.slide, "risk heatmap")
+
+
+@pytest.mark.path
+def test_heatmaps_lie_on_their_patches_and_are_kept(waiting, slide_path):
+    person = waiting
+    estimates(person, age="64")
+    assert heatmap_layer(person) is None
+    selects_heatmap(person, "attention")
+    layer, step = heatmap_layer(person), 128 / PATCH_CELLS * MPP  # of a patch of 128 pixels at (32, 32)
+    assert (layer.name, layer.visible) == ("section risk heatmap", True)
+    np.testing.assert_allclose(layer.scale, (step, step))
+    np.testing.assert_allclose(layer.translate, 32 * MPP + step / 2 - MPP / 2)
+    assert layer.data[:30, :30].min() == 1
+    assert layer.data[70:90, 70:90].max() == 0
+    assert np.isnan(layer.data[:90, -10:]).all()  # beside the first patch, above the second
+    assert "weight that the network gives" in seen(person, "risk_heatmap_note")
+    selects_heatmap(person, "cam")
+    assert "the heatmap is empty" in seen(person, "risk_heatmap_note").lower()
+    selects_heatmap(person, "occlusion")
+    assert "no map for occlusion" in person.dock.status.text
+    assert view(person).heatmap_combo.currentText() == "none"
+    assert not heatmap_layer(person).visible
+    stored = (person.dock.result_location.folder / "risk" / "attention.tif").stat().st_mtime_ns
+
+    person.viewer.layers.clear()
+    person.waits()
+    person.opens_slides(slide_path)
+    person.until(lambda: seen(person, "risk_verdict") == VERDICT)
+    selects_heatmap(person, "attention")
+    assert heatmap_layer(person).visible
+    assert (person.dock.result_location.folder / "risk" / "attention.tif").stat().st_mtime_ns == stored
+    selects_heatmap(person, "")
+    assert not heatmap_layer(person).visible
+
+    selects_heatmap(person, "attention")
+    estimates(person, age="30")  # the heatmap is none of this prediction
+    assert view(person).heatmap_combo.currentText() == "none"
+    assert not heatmap_layer(person).visible
 
 
 def test_after_cancel_and_worker_errors_the_next_request_succeeds(waiting, shared_client):

@@ -133,11 +133,17 @@ def _table_contradictions(
             continue
         best = max(values)
         gain = claimed[metric] - best
-        is_equal = claim.within is not None and abs(gain) <= claim.within
-        if not is_equal and (claim.within is not None or gain < 0):
+        if not _holds(claim, gain):
             yield f"{metric} {best:.2f} compared with {claimed[metric]:.2f}"
         elif metric in claim.gains and abs(gain - claim.gains[metric]) > ROUNDED:
             yield f"{metric} {gain:+.2f} instead of {claim.gains[metric]:+g}"
+
+
+def _holds(claim: Claim, gain: float) -> bool:
+    """Return whether a difference to the other rows, in per cent, is as a claim states."""
+    if claim.within is not None:
+        return abs(gain) <= claim.within
+    return gain > -claim.loses if claim.loses is not None else gain >= 0
 
 
 def _compare_with_results(claim: Claim, results: Sequence[RowResult]) -> Iterator[str]:
@@ -170,8 +176,8 @@ def _judge_rows(claim: Claim, rows: ClaimRows, by_name: Mapping[str, RowResult])
     metrics = [m for m in claim.metrics if all(m in estimates for estimates in own_results)]
     if not metrics:
         return
-    if claim.within is not None:
-        yield _judge_equality(claim.within, rows, by_name, metrics)
+    if claim.within is not None or claim.loses is not None:
+        yield _judge_differences(claim, rows, by_name, metrics)
         return
     claimed, *others = own_results
     better = [m for m in metrics if all(claimed[m].mean > estimates[m].mean for estimates in others)]
@@ -190,14 +196,15 @@ def _untouched(item: RowResult) -> RowResult:
     return replace(item, images=images_in_part(item.images, UNTOUCHED)) if has_untouched else item
 
 
-def _judge_equality(within: float, rows: ClaimRows, by_name: Mapping[str, RowResult], metrics: Sequence[str]) -> str:
-    """Compare the paired differences of two rows with the largest difference of equal rows."""
+def _judge_differences(claim: Claim, rows: ClaimRows, by_name: Mapping[str, RowResult], metrics: Sequence[str]) -> str:
+    """Compare the paired differences of two rows with the largest difference, or loss, that a claim states."""
     changes = paired_changes(by_name[rows.over[0]], by_name[rows.row])
     known = {metric: changes[metric] for metric in metrics if metric in changes}
     texts = ", ".join(f"{metric} {_format_signed(change)}" for metric, change in known.items())
-    larger = [metric for metric, change in known.items() if abs(100 * change.mean) > within]
-    verdict = f"larger for {', '.join(larger)}" if larger else "all smaller"
-    return f"Here, with {rows.network}, the differences are {texts}; compared with {within:g}, {verdict}."
+    larger = ", ".join(metric for metric, change in known.items() if not _holds(claim, 100 * change.mean))
+    limit, what = (claim.within, "") if claim.loses is None else (claim.loses, "a loss of ")
+    verdict = f"larger for {larger}" if larger else "all smaller"
+    return f"Here, with {rows.network}, the differences are {texts}; compared with {what}{limit:g}, {verdict}."
 
 
 def _compare_grid(claim: Claim, results: Sequence[RowResult]) -> Iterator[str]:

@@ -219,8 +219,9 @@ class ClaimRows(Config):
 class Claim(Config):
     """A claim in the text of a paper, to be compared with the paper's table and with our results.
 
-    It is that rows are better than others; with ``within``, that they are equal; with ``best_values``, that the best
-    network of each configuration of a grid has one of these values of each key.
+    It is that rows are better than others; with ``within``, that they are equal; with ``loses``, that they lose less
+    than this; with ``best_values``, that the best network of each configuration of a grid has one of these values of
+    each key.
     """
 
     text: str = Field(description="the claim, reworded")
@@ -229,6 +230,7 @@ class Claim(Config):
     data: tuple[str, ...] = Field((), description="data sets of the paper that it is limited to; none: all")
     gains: dict[str, float] = Field(default_factory=dict, description="metric to the stated difference, in per cent")
     within: float | None = Field(None, gt=0, description="largest difference of equal rows, in per cent")
+    loses: float | None = Field(None, gt=0, description="losses are smaller than this, in per cent; gains are any")
     best_values: dict[str, tuple[str | int, ...]] = Field(
         default_factory=dict, description="dotted keys of the recipe to the claimed values"
     )
@@ -311,6 +313,7 @@ class PaperFile(Config):
     augmented: str | None = Field(None, description="segmentation row whose augmentations are shown on a few images")
     chosen_by: str = Field("DI", description="the metric in the figure against size")
     note: str = Field("", description="note below the tables")
+    remarks: tuple[str, ...] = Field((), description="what in the paper's text contradicts itself, or needs care")
     later: str = Field("", description="experiments of the paper that are not included")
     recipe: dict[str, Any] = Field(default_factory=dict, description="values of the recipes of all rows")
     small: dict[str, Any] = Field(default_factory=dict, description="changes of the small budget in all rows")

@@ -316,7 +316,8 @@ def page_notes(context: ReproductionContext, missing: Mapping[str, str], results
     shown_kinds = dict.fromkeys(item.row.file.kind for item in results)
     kind_notes = (values.note for kind, values in paper.of.items() if kind in shown_kinds)
     definitions = [CLASSIFICATION_NOTE] if "classification" in shown_kinds else []
-    parts = (*parts, *definitions, paper.note, *kind_notes, paper.later, *check_published(context.paper))
+    about = (*definitions, paper.note, *paper.remarks, *kind_notes, paper.later)
+    parts = (*parts, *about, *check_published(context.paper))
     parts = (*parts, *describe_claims(context.paper, results))
     return [_without_folders(context, text) for text in (*parts, nothing) if text]
 

@@ -9,18 +9,27 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from itertools import chain, count
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from napari_melanoma.classification.classifier import Classifier
 from napari_melanoma.classification.classify import explain_unused
 from napari_melanoma.classification.comparators import COMPARATOR_METHODS
+from napari_melanoma.classification.prediction import EMPTY_HEATMAP
 from napari_melanoma.core.context import Cancelled, Milestone, Progress, RunContext
 from napari_melanoma.core.errors import DiskFull, SaveError, describe_error
 from napari_melanoma.core.files import back_up_file, normalize_name, write_json
+from napari_melanoma.core.geometry import Box
 from napari_melanoma.core.parsing import read_object_or_empty
 from napari_melanoma.core.paths import folder_name
 from napari_melanoma.extensions.risk.contributions import PARTS
 from napari_melanoma.extensions.risk.inputs import RiskCase, make_patch_case, read_slide_case
+from napari_melanoma.extensions.risk.maps import (
+    MAP_FOLDER,
+    compose_patch_maps,
+    explain_patches,
+    remove_risk_maps,
+    write_risk_map,
+)
 from napari_melanoma.extensions.risk.patches import PatchImage, cut_slide_patches, read_patch_image
 from napari_melanoma.extensions.risk.prediction import (
     ComparatorPrediction,
@@ -30,10 +39,12 @@ from napari_melanoma.extensions.risk.prediction import (
     RiskPrediction,
 )
 from napari_melanoma.extensions.risk.predictor import load_risk_model, predict_risk, relevant_columns
-from napari_melanoma.io.results import RESULT, RISK_FILE, RISK_TABLE, read_slide_result, write_table
+from napari_melanoma.imaging.masks import draw_heatmap
+from napari_melanoma.io.results import RESULT, RISK_FILE, RISK_TABLE, read_slide_result, write_rgb, write_table
 from napari_melanoma.lesion.patient_data import PatientTable
 from napari_melanoma.slides.options import SlideOptions
 from napari_melanoma.slides.reading.detection import is_slide
+from napari_melanoma.slides.reading.opening import open_slide
 from napari_melanoma.slides.result_folder import (
     SOURCE,
     SlideFolderNames,
@@ -125,6 +136,7 @@ def assess_risk_of_files(
     each input.
     """
     model = load_risk_model(options.model)
+    _check_heatmaps(model, options)
     rows = (metadata.patient_data(case_name(path)) for path in paths)
     if unused := explain_unused(model.info.name, relevant_columns(model), rows):
         run.report(Milestone(0, len(paths), f"Warning: {unused}"))
@@ -183,23 +195,77 @@ def _assess_file(path: Path, folder: Path, shared: _SharedInputs, run: RunContex
             else (make_patch_case(metadata), [read_patch_image(path, metadata, shared.options)])
         )
         prediction = predict_risk(patches, case, shared.model, shared.options)
-        write_json(folder / RISK_FILE, {"file": path.name, **prediction.to_json()})
+        content = {"file": path.name, **prediction.to_json()}
+        remove_risk_maps(folder)
+        write_json(folder / RISK_FILE, content)
     except (Cancelled, DiskFull):
         raise
     except Exception as error:  # noqa: BLE001 - any error of a library concerns this input only
         return _record_failure(path, folder, error)
+    notes = _write_heatmaps(path, folder, patches, content, shared, run) if shared.options.heatmap else ()
     return RiskOutcome(
         folder.name,
         path,
         prediction,
         depth=prediction.depth,
         comparisons=prediction.comparators,
-        warnings=prediction.warnings,
+        warnings=(*prediction.warnings, *notes),
     )
 
 
+def _check_heatmaps(model: Classifier, options: RiskOptions) -> None:
+    """Raise an error if the model does not have one of the methods, before anything is computed."""
+    if options.heatmap:
+        from napari_melanoma.classification.explanation import check_method
+
+        for method in options.heatmap:
+            check_method(model, method)
+
+
+def _write_heatmaps(
+    path: Path,
+    folder: Path,
+    patches: Sequence[PatchImage],
+    content: dict[str, Any],
+    shared: _SharedInputs,
+    run: RunContext,
+) -> tuple[str, ...]:
+    """Write the heatmaps of a prediction, that of a single image also as a picture; return messages for the user.
+
+    ``content``: of ``risk.json``. A failure leaves the prediction valid.
+    """
+    notes = []
+    try:
+        if is_slide(path):
+            record_slide(folder, path, record_name=True)
+        for method in dict.fromkeys(shared.options.heatmap):
+            maps = explain_patches(shared.model, [patch.rgb for patch in patches], content["known"], method, run)
+            if not any(heat.any() for heat in maps):
+                notes.append(f"{method}: {EMPTY_HEATMAP.format(target=content['positive'])}")
+            boxes, size = _locate_patches(path, patches)
+            write_risk_map(folder, content, method, compose_patch_maps(maps, boxes, size))
+            if not is_slide(path):
+                write_rgb(folder / MAP_FOLDER / f"{method}.png", draw_heatmap(patches[0].rgb, maps[0]))
+    except (Cancelled, DiskFull):
+        raise
+    except Exception as error:  # noqa: BLE001 - the prediction is valid without heatmaps
+        notes.append(f"the heatmaps could not be computed: {describe_error(error)}")
+    return tuple(notes)
+
+
+def _locate_patches(path: Path, patches: Sequence[PatchImage]) -> tuple[list[Box], tuple[int, int]]:
+    """Return the boxes of patches, and the size of the slide or image that they are parts of, in pixels."""
+    if is_slide(path):
+        with open_slide(path) as slide:
+            full = slide.info.levels[0]
+            return [patch.box for patch in patches if patch.box is not None], (full.height, full.width)
+    height, width = patches[0].rgb.shape[:2]
+    return [Box(0, 0, height, width)], (height, width)
+
+
 def _record_failure(path: Path, folder: Path, error: Exception) -> RiskOutcome:
-    """Return the outcome of an input that failed, and back up its previous prediction."""
+    """Return the outcome of an input that failed, and back up its previous prediction without its heatmaps."""
+    remove_risk_maps(folder)
     notes = back_up_outdated_result(folder)
     if isinstance(error, MissingValuesError):
         return RiskOutcome(

@@ -32,7 +32,8 @@ HELP = format_help(
     "Predict the risk of metastasis of a melanoma from patches of 3 mm x 3 mm, its depth and patient data. The patches "
     "of a slide are taken at the deepest point found by the analysis in OUT (or by a reader); a slide without analysis "
     "is analyzed first. Writes OUT/risk.csv and OUT/<stem>/risk.json with the probability, its interval, the "
-    "contributions of image, depth and patient data, and the predictions from depth, Clark level and image alone. "
+    "contributions of image, depth and patient data, and the predictions from depth, Clark level and image alone; with "
+    "--heatmap, OUT/<stem>/risk/METHOD.tif, which the Slide dock and the report show. "
     "An unreadable file is reported and the others are processed (exit code 1). Research use only.",
 )
 
@@ -45,7 +46,12 @@ def risk(
     ],
     out: Out,
     options: Annotated[
-        OptionValues, ConfigOptions("extensions.risk.prediction:RiskOptions", without=("model", "background"))
+        OptionValues,
+        ConfigOptions(
+            "extensions.risk.prediction:RiskOptions",
+            without=("model", "background"),
+            names={"heatmap": "--heatmap METHOD"},
+        ),
     ],
     metadata: Annotated[
         Path | None,
@@ -136,4 +142,6 @@ def _report_risk(current: CommandSession, headline: str, prediction: RiskPredict
         current.report.emit("comparators", f"  for comparison: {comparisons}", **about, comparators=comparisons)
 
 
-COMMAND = Command(risk, HELP, basic=("model", "metadata", "age", "sex", "site", "depth-mm", "mpp", "slide-model"))
+COMMAND = Command(
+    risk, HELP, basic=("model", "metadata", "age", "sex", "site", "depth-mm", "mpp", "slide-model", "heatmap")
+)

@@ -268,11 +268,25 @@ def _read_patch(slide: Slide, position: PatchPosition, um_per_px: Point) -> Patc
     """Read a patch at the coarsest sufficient level."""
     _require_brightfield(slide)
     box = position.box(um_per_px)
-    rgb = slide.read_square(box, min(MAX_PX, max(box.height, box.width)))
+    rgb = _read_box(slide, box)
     width = min(_size_on_slide_mm(box, slide, um_per_px))
     return PatchImage(
         rgb, position.description, box, width_mm=width, modality="slide", synthetic=is_phantom(slide.info.path)
     )
+
+
+def _read_box(slide: Slide, box: Box) -> NDArray[np.uint8]:
+    return slide.read_square(box, min(MAX_PX, max(box.height, box.width)))
+
+
+def read_stored_patches(path: Path, boxes: Sequence[Box]) -> tuple[list[NDArray[np.uint8]], tuple[int, int]]:
+    """Read the patches of a stored prediction again, as they were for it, and the size of the slide.
+
+    Returns uint8 (row, column, channel=3) of each box, and height and width in pixels of the finest level.
+    """
+    with open_slide(path) as slide:
+        full = slide.info.levels[0]
+        return [_read_box(slide, box) for box in boxes], (full.height, full.width)
 
 
 def _size_on_slide_mm(box: Box, slide: Slide, um_per_px: Point) -> tuple[float, float]:

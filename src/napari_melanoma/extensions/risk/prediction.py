@@ -9,7 +9,13 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from pydantic import Field
 
-from napari_melanoma.classification.prediction import OTHER_CLASS, describe_prediction_set, format_probability
+from napari_melanoma.classification.prediction import (
+    METHODS,
+    OTHER_CLASS,
+    HeatmapMethod,
+    describe_prediction_set,
+    format_probability,
+)
 from napari_melanoma.core.config import Config
 from napari_melanoma.core.errors import InputError
 from napari_melanoma.core.geometry import UM_PER_MM
@@ -46,6 +52,9 @@ class RiskOptions(Config):
     slide_model: str = Field("skin-demo", min_length=1, description="model for slides without analysis")
     mpp: float | None = Field(
         None, gt=0, description="micrometers per pixel of slides that state none or a wrong value"
+    )
+    heatmap: tuple[HeatmapMethod, ...] = Field(
+        (), description=f"method of a heatmap of the patches: attention, {', '.join(METHODS)}; by default none"
     )
     background: int = Field(32, ge=1, le=512, description="training cases that replace a part in Shapley values")
 

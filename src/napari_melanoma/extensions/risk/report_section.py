@@ -18,8 +18,10 @@ from napari_melanoma.core.validity import read_validity
 from napari_melanoma.data.table_schema import field_title
 from napari_melanoma.depth.readings import format_time
 from napari_melanoma.depth.t_category import format_thickness
+from napari_melanoma.extensions.risk.maps import MAP_METHODS
 from napari_melanoma.extensions.risk.slide_files import StoredRisk, patch_boxes, read_risk
 from napari_melanoma.figures.page import Bar, Block, Cell, Figure, Gallery, Notice, Section, Table, Text, fields
+from napari_melanoma.imaging.masks import draw_heatmap
 from napari_melanoma.io.results import RISK_FILE, read_risk_prediction
 from napari_melanoma.reports.collector import Collector
 from napari_melanoma.reports.disclosure import hide_reader
@@ -31,6 +33,10 @@ from napari_melanoma.slides.reading.opening import open_slide
 MAX_PATCHES = 3  # patches that are shown
 NO_SLIDE = "Patches are not shown: the slide can no longer be read."
 NO_SHARES = "Contributions are not available for this model."
+HEATMAPS = (
+    "Heatmaps: attention is the weight of each position, for any prediction; the others are evidence for metastasis. "
+    "Where no color is drawn, there is none; the colors of a method have the same scale in all patches."
+)
 CONTRIBUTIONS = (
     "The contributions add up to the difference between this prediction and {:.2f}, the probability that the model "
     "predicts without any data of this case."
@@ -89,7 +95,7 @@ def _list_changes(stored: StoredRisk) -> tuple[str, ...]:
 
 
 def _draw_patches(stored: StoredRisk, path: Path | None) -> RiskPictures:
-    """Draw the patches of a prediction."""
+    """Draw the patches of a prediction, each without and with its heatmaps."""
     boxes = patch_boxes(stored.prediction)[:MAX_PATCHES]
     if path is None or not boxes:
         return RiskPictures(note=NO_SLIDE if boxes else "")
@@ -98,15 +104,23 @@ def _draw_patches(stored: StoredRisk, path: Path | None) -> RiskPictures:
             patches = [(slide.read_square(box, PATCH_PX), box, slide.info.pixel_size) for box in boxes]
     except (MelanomaError, OSError):
         return RiskPictures(note=NO_SLIDE)
-    return RiskPictures(
-        tuple(_draw_patch(stored.prediction["patches"][number], *patch) for number, patch in enumerate(patches))
-    )
+    figures = [figure for number, patch in enumerate(patches) for figure in _draw_patch(stored, number, *patch)]
+    return RiskPictures(tuple(figures), HEATMAPS if stored.maps else "")
 
 
-def _draw_patch(patch: Mapping[str, Any], rgb: NDArray[np.uint8], box: Box, size: PixelSize | None) -> Figure:
+def _draw_patch(
+    stored: StoredRisk, number: int, rgb: NDArray[np.uint8], box: Box, size: PixelSize | None
+) -> Iterator[Figure]:
+    """Yield a patch, and its heatmaps drawn over it."""
+    patch = stored.prediction["patches"][number]
     title = f"{str(patch.get('what', 'patch')).capitalize()}: {patch['probability']:.2f}"
     pixel_size = size and PixelSize(size.y_um * box.height / len(rgb), size.x_um * box.width / rgb.shape[1])
-    return make_figure(draw_scale_bar(fit_picture(rgb, pixel_size)), title, title, small=True)
+    pictures = {title: rgb} | {
+        f"{title}, {MAP_METHODS[method][0]}": draw_heatmap(rgb, risk_map.crop(box, (rgb.shape[0], rgb.shape[1])))
+        for method, risk_map in stored.maps.items()
+    }
+    for caption, picture in pictures.items():
+        yield make_figure(draw_scale_bar(fit_picture(picture, pixel_size)), caption, caption, small=True)
 
 
 def _list_details(prediction: Mapping[str, Any], pictures: RiskPictures, *, personal: bool) -> Iterator[Block]:

@@ -1,4 +1,4 @@
-"""The risk prediction of a slide, ``risk.json`` in its folder, and the current inputs of a new one."""
+"""The risk prediction of a slide, ``risk.json`` in its folder, its heatmaps, and the current inputs of a new one."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from napari_melanoma.core.geometry import Box
 from napari_melanoma.depth.readings import SlideDepthProposals, SlideDepthReadings, latest_reading
 from napari_melanoma.depth.tumor_maps import BENIGN_NAMES
 from napari_melanoma.extensions.risk.inputs import make_slide_case
+from napari_melanoma.extensions.risk.maps import RiskMap, read_risk_maps
 from napari_melanoma.io.results import RISK_FILE, read_risk_prediction, read_slide_result
 from napari_melanoma.slides.depth_readings import UNKNOWN_DEPTH, KnownDepth, is_complete_risk, read_proposals
 from napari_melanoma.slides.synoptic_files import read_depth
@@ -23,13 +24,14 @@ class StoredRisk:
 
     ``depth``: current depth from readings and analysis. ``n_patches``: number of thickness lines and lesions at which
     patches can be cut. ``result``, ``prediction``: content of the JSON files; empty if there are none.
-    ``fault``: why a file cannot be read; empty if all can.
+    ``maps``: the heatmaps of the prediction by their method. ``fault``: why a file cannot be read; empty if all can.
     """
 
     depth: KnownDepth = UNKNOWN_DEPTH
     n_patches: int = 0
     result: Mapping[str, Any] = field(default_factory=dict)
     prediction: Mapping[str, Any] = field(default_factory=dict)
+    maps: Mapping[str, RiskMap] = field(default_factory=dict)
     fault: str = ""
 
     def with_depth(
@@ -58,7 +60,7 @@ def read_risk(folder: Path) -> StoredRisk:
         return replace(risk, fault=fault)
     if not is_complete_risk(prediction):
         return replace(risk, fault=f"{RISK_FILE} has an unexpected format. Estimate the risk again.")
-    return replace(risk, prediction=prediction)
+    return replace(risk, prediction=prediction, maps=read_risk_maps(folder, prediction))
 
 
 def patch_boxes(prediction: Mapping[str, Any]) -> list[Box]:

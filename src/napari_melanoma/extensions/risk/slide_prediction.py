@@ -1,4 +1,4 @@
-"""The prediction of the risk of a slide from its files, as the worker process does it for the window."""
+"""The risk of a slide and its heatmaps, predicted from its files as the worker process does it for the window."""
 
 from __future__ import annotations
 
@@ -36,6 +36,30 @@ def predict_slide_risk(
     prediction = predict_risk(patches, case, model, options)
     record_slide(folder, slide, record_name=True)
     write_json(folder / RISK_FILE, {"file": slide.name, **prediction.to_json()})
+
+
+def explain_slide_risk(slide: Path, folder: Path, model: str, method: str, run: RunContext) -> None:
+    """Compute a heatmap of the stored risk of a slide, and write it to the folder of the slide.
+
+    ``read_risk(folder).maps[method]`` is the heatmap. ``model``: that of the prediction. ``method``: of ``explain``.
+    """
+    from napari_melanoma.core.errors import InputError
+    from napari_melanoma.extensions.risk.maps import compose_patch_maps, explain_patches, write_risk_map
+    from napari_melanoma.extensions.risk.patches import read_stored_patches
+    from napari_melanoma.extensions.risk.slide_files import patch_boxes, read_risk
+
+    classifier, prediction = _load_model(model, run), read_risk(folder).prediction
+    boxes = patch_boxes(prediction) if prediction else []
+    if not boxes:
+        raise InputError(f"{folder.name} has no risk prediction of a slide to explain. Estimate the risk first.")
+    if prediction["model"]["fingerprint"] != classifier.info.fingerprint:
+        raise InputError(
+            f"{folder.name}: the risk was predicted by '{prediction['model'].get('name')}', expected "
+            f"'{classifier.info.name}'. Estimate the risk again, or select the model of the prediction."
+        )
+    patches, size = read_stored_patches(slide, boxes)
+    maps = explain_patches(classifier, patches, prediction["known"], method, run)
+    write_risk_map(folder, prediction, method, compose_patch_maps(maps, boxes, size))
 
 
 def _load_model(name: str, run: RunContext) -> Classifier:

@@ -29,6 +29,7 @@ Role = Literal[
     "heatmap",
     "classes",
     "class map",
+    "risk heatmap",
     "lesions",
     "view",
     "strokes",
@@ -342,6 +343,14 @@ def was_visible(layer: Layer) -> bool:
 def is_visible_on(slide: ViewerSlide, layer: Layer) -> bool:
     """Return whether a layer of a slide is visible while the slide is shown."""
     return bool(layer.visible if slide.is_shown else was_visible(layer))
+
+
+def show_layer(slide: ViewerSlide, layer: Layer, visible: bool) -> None:
+    """Show or hide a layer of a slide, now or when the slide is shown again."""
+    if slide.is_shown:
+        layer.visible = visible
+    else:
+        layer.metadata = {**layer.metadata, METADATA_KEY: {**layer.metadata[METADATA_KEY], HIDDEN_KEY: visible}}
 
 
 def list_own_layers(viewer: Viewer, slide: ViewerSlide) -> list[Layer]:

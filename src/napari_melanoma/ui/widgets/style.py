@@ -651,10 +651,10 @@ def more_button(name: str, contents: str, settings: DockSettings, *widgets: QWid
     return button
 
 
-def enable(button: QAbstractButton, tip: str, blocker: str) -> None:
-    """Enable a button, or show why it is disabled."""
-    button.setEnabled(not blocker)
-    button.setToolTip(blocker or tip)
+def enable(control: QWidget, tip: str, blocker: str) -> None:
+    """Enable a button or another control, or show why it is disabled."""
+    control.setEnabled(not blocker)
+    control.setToolTip(blocker or tip)
 
 
 class WrappedLabel(QLabel):

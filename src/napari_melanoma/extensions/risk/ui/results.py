@@ -1,4 +1,4 @@
-"""The stored risk of a slide, and the request to the worker process that writes it."""
+"""The stored risk of a slide, its heatmap on the canvas, and the requests to the worker process that writes them."""
 
 from __future__ import annotations
 
@@ -8,17 +8,23 @@ from typing import TYPE_CHECKING, Any, cast
 
 from qtpy.QtCore import QObject, Signal
 
+from napari_melanoma.extensions.risk.maps import MAP_METHODS, RiskMap
 from napari_melanoma.extensions.risk.slide_files import StoredRisk, read_risk
-from napari_melanoma.extensions.risk.slide_prediction import predict_slide_risk
-from napari_melanoma.ui.session.document import Document, DocumentKind, SlideFolder, Stored
+from napari_melanoma.extensions.risk.slide_prediction import explain_slide_risk, predict_slide_risk
+from napari_melanoma.ui.session.document import Document, DocumentKind, Shared, SlideFolder, Stored
+from napari_melanoma.ui.viewer import slide_layers
+from napari_melanoma.ui.viewer.channel_layers import make_transparent_colormap
 from napari_melanoma.ui.viewer.slide_layers import slide_display_name
 from napari_melanoma.ui.widgets.job import run_job
 from napari_melanoma.ui.widgets.status_line import show_failure
 from napari_melanoma.ui.worker_client import WorkerClient, acquire_worker, release_worker
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
+    from napari.layers import Image
+
+    from napari_melanoma.core.context import RunContext
     from napari_melanoma.ui.session.slide import SlideSession, SlideSessions
     from napari_melanoma.ui.widgets.job import BackgroundJob
     from napari_melanoma.ui.widgets.status_line import StatusLine
@@ -30,6 +36,7 @@ class RiskDocument(Document[StoredRisk]):
     def __init__(self, session: SlideSession) -> None:
         super().__init__(RISK_DOCUMENT, session.slide_folder, session.sessions.parent)
         self._depth = session.depth
+        self.method: Shared[str] = Shared("")  # of the heatmap that the user has selected; empty: none
         session.analysis.changed.connect(self.reload)
 
     def combine(self, row: Mapping[str, str]) -> StoredRisk:
@@ -37,8 +44,13 @@ class RiskDocument(Document[StoredRisk]):
         stored = self.value.with_depth(self._depth.value, self._depth.state.predicted.proposals, row)
         return replace(stored, fault=self.problem or stored.fault)
 
+    @property
+    def shown_map(self) -> RiskMap | None:
+        """The heatmap of the selected method; None without one, or if it is not computed yet."""
+        return self.value.maps.get(self.method.value)
+
     def reload(self) -> None:
-        """Read the file again."""
+        """Read the files again."""
         self.problem = ""
         self.queue.submit("risk", lambda: self._read, self._on_read)
 
@@ -54,8 +66,48 @@ def _write(location: SlideFolder, value: StoredRisk, stored: Stored[StoredRisk])
 RISK_DOCUMENT = DocumentKind("risk", StoredRisk(), _read, _write, RiskDocument)
 
 
+OPACITY = 0.6
+COLORMAP = "magma"
+
+
+class RiskHeatmapLayer:
+    """The layer of the selected heatmap; it stays as it is displayed in napari's list until another one is selected."""
+
+    def __init__(self, session: SlideSession) -> None:
+        self._viewer, self._slide = session.services.viewer, session.slide
+        self._document = cast("RiskDocument", session.document(RISK_DOCUMENT))
+        self._shown: RiskMap | None = None
+        self._method = ""  # of the heatmap that was shown last
+        self._update()
+        session.follow(self._document.changed, self._update)
+        session.follow(self._document.method.changed, self._update)
+
+    def _update(self, _: object = None) -> None:
+        shown, before = self._document.shown_map, self._shown
+        if shown is before:
+            return
+        self._shown = shown
+        if shown is None:
+            if (layer := slide_layers.find_layer(self._viewer, self._slide, "risk heatmap")) is not None:
+                slide_layers.show_layer(self._slide, layer, False)
+            return
+
+        def create_layer() -> Image:
+            from napari.layers import Image
+
+            colormap = make_transparent_colormap(COLORMAP)
+            return Image(shown.values, contrast_limits=(0.0, 1.0), opacity=OPACITY, colormap=colormap)
+
+        layer = slide_layers.get_or_add_layer(self._viewer, self._slide, "risk heatmap", create_layer, shown.placement)
+        if layer.data is not shown.values:
+            layer.data = shown.values
+        if before is None or self._method != self._document.method.value:
+            slide_layers.show_layer(self._slide, layer, self._slide.shows_overlays)
+        self._method = self._document.method.value
+
+
 class RiskRequests(QObject):
-    """Sends one request at a time to the worker, which writes the risk to the folder of its slide.
+    """Sends one request at a time to the worker, which writes the risk or a heatmap to the folder of its slide.
 
     A request continues when another slide is displayed, or its slide is closed. ``changed``: a request was submitted or
     has ended.
@@ -71,19 +123,37 @@ class RiskRequests(QObject):
 
     @property
     def is_busy(self) -> bool:
-        """Whether the risk of a slide is being estimated."""
+        """Whether a risk or a heatmap is being computed."""
         return self._job is not None
 
-    def submit(self, session: SlideSession, options: dict[str, Any], row: Mapping[str, str]) -> None:
-        """Submit a request, unless the risk of a slide is being estimated."""
+    def estimate(self, session: SlideSession, options: dict[str, Any], row: Mapping[str, str]) -> None:
+        """Estimate the risk of a slide, unless a request is running."""
+        path, folder = session.slide.info.path, session.folder
+        texts = "Estimating the risk ...", "The risk of {} was estimated."
+        self._submit(
+            session, texts, lambda client, run: client.call(run, predict_slide_risk, path, folder, options, row)
+        )
+
+    def explain(self, session: SlideSession, model: str, method: str) -> None:
+        """Compute a heatmap of the stored risk of a slide, unless a request is running."""
+        path, folder = session.slide.info.path, session.folder
+        texts = "Computing the heatmap ...", f"The heatmap of {{}} ({MAP_METHODS[method][0]}) was computed."
+        self._submit(
+            session, texts, lambda client, run: client.call(run, explain_slide_risk, path, folder, model, method)
+        )
+
+    def _submit(
+        self, session: SlideSession, texts: tuple[str, str], send: Callable[[WorkerClient, RunContext], None]
+    ) -> None:
+        """Send a request. ``texts``: while it is running, and at its end with the name of the slide."""
         if self.is_busy:
             return
-        status, info, folder = session.services.status, session.slide.info, session.folder
+        status = session.services.status
         if self._client is None:
             self._client = acquire_worker()
             self.destroyed.connect(release_worker)
             status.cancelled.connect(partial(self._on_cancelled, status))
-        client, message = self._client, f"The risk of {slide_display_name(info)} was estimated."
+        client, message = self._client, texts[1].format(slide_display_name(session.slide.info))
 
         def fail(error: Exception) -> None:
             show_failure(status, error, task="predicting")
@@ -92,12 +162,12 @@ class RiskRequests(QObject):
         self._job = run_job(
             self,
             "risk",
-            lambda run: client.call(run, predict_slide_risk, info.path, folder, options, row),
+            lambda run: send(client, run),
             lambda _: self._end(status, session.identity, message),
             fail,
         )
         self._job.progressed.connect(partial(status.progress, "predicting"))
-        status.begin("predicting", "Estimating the risk ...")
+        status.begin("predicting", texts[0])
         self.changed.emit()
 
     def _on_cancelled(self, status: StatusLine, task: str) -> None:

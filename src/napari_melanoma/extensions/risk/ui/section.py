@@ -1,4 +1,4 @@
-"""The Risk section of a slide: estimate the risk of metastasis, explain it, and export it."""
+"""The Risk section of a slide: estimate the risk of metastasis, explain it, show its heatmap, and export it."""
 
 from __future__ import annotations
 
@@ -7,17 +7,20 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from qtpy.QtWidgets import QPushButton
+from qtpy.QtCore import Qt
+from qtpy.QtWidgets import QLabel, QPushButton
 
+from napari_melanoma.classification.prediction import EMPTY_HEATMAP
 from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.errors import MelanomaError
 from napari_melanoma.core.formatting import to_sentence
 from napari_melanoma.core.prediction_config import TabularEncoding
 from napari_melanoma.core.validity import read_validity
 from napari_melanoma.data.table_schema import field_title
+from napari_melanoma.extensions.risk.maps import MAP_METHODS
 from napari_melanoma.extensions.risk.slide_files import StoredRisk
 from napari_melanoma.extensions.risk.ui.model_picker import RiskModelPicker
-from napari_melanoma.extensions.risk.ui.results import RISK_DOCUMENT, RiskDocument, RiskRequests
+from napari_melanoma.extensions.risk.ui.results import RISK_DOCUMENT, RiskDocument, RiskHeatmapLayer, RiskRequests
 from napari_melanoma.io.results import RISK_FILE
 from napari_melanoma.models.bundle import BundleInfo
 from napari_melanoma.reports.formatting import format_risk
@@ -31,6 +34,7 @@ from napari_melanoma.ui.shared_state import case_rows
 from napari_melanoma.ui.viewer import camera
 from napari_melanoma.ui.viewer.view_memory import zoom_to_box
 from napari_melanoma.ui.widgets.charts import BarChart
+from napari_melanoma.ui.widgets.editors import NoWheelComboBox
 from napari_melanoma.ui.widgets.patient_form import PatientForm
 from napari_melanoma.ui.widgets.risk_bars import make_risk_bars, make_share_bars
 from napari_melanoma.ui.widgets.status_line import show_failure, show_outcome
@@ -58,9 +62,12 @@ NOT_LOCATED = "The melanoma is not located yet: analyze the slide, or measure th
 NO_SCALE = "Patches have a size in millimeters: set the scale first, with the ruler next to the slide's name."
 NOT_BRIGHTFIELD = "The models were trained on brightfield stains."
 NO_MODEL = "Select a model that predicts metastasis."
-RUNNING = "The risk of a slide is being estimated."
+RUNNING = "The risk or a heatmap of a slide is being computed."
 OUTDATED = "Outdated: {} since this estimate. Estimate again."
 NO_SHARES = "The model stores no training cases: the contribution of each input is unknown."
+NO_HEATMAP = "none"
+HEATMAP = "Show on the slide, patch by patch, what the network weighs (attention) or what raises the risk"
+SAME_SCALE = "{}. Colors have the same scale in all patches."
 NOT_MEASURED = "Depth: not measured (see the Depth section). The network uses its own prediction from the slide."
 ESTIMATE = "Predict the risk from the deepest regions, the thickness and the patient data, in the background"
 NONE_INSTALLED = (
@@ -75,6 +82,7 @@ class RiskSection(SlideSection):
     """Predict the risk of metastasis of a slide from its depth, its deepest regions and the patient data."""
 
     documents = (DEPTH_DOCUMENT,)
+    parts = (RiskHeatmapLayer,)
 
     def __init__(self, session: SlideSession) -> None:
         super().__init__(session)
@@ -127,6 +135,8 @@ class RiskSection(SlideSection):
         self._baseline_label = state_label("risk_without", "Baseline of the contributions", quiet=True)
         self._methods_label = state_label("risk_comparators", "Predictions from single inputs", quiet=True)
         self.patch_label = state_label("risk_patches", "Patches used for the prediction", quiet=True)
+        self.heatmap_combo = create_heatmap_combo()
+        self._heatmap_label = state_label("risk_heatmap_note", "What the heatmap shows", quiet=True)
         self._caution_notice = NoticeLabel("risk_caution", "Warnings about the prediction")
         tip = "Save a report on depth and risk"
         self._report_button = tool_button("risk_report", "Save a report", tip, "Report ...")
@@ -140,6 +150,8 @@ class RiskSection(SlideSection):
             self._baseline_label,
             self._methods_label,
             self.patch_label,
+            row(QLabel("heatmap"), self.heatmap_combo, stretch=1),
+            self._heatmap_label,
         )
         self.validity = ValidityNotice(icons, "risk", self._prediction_area)
         self.validity.insert_limits(self._caution_notice)
@@ -153,6 +165,7 @@ class RiskSection(SlideSection):
         self.follow(document.ready, self._update)
         self.follow(session.depth.changed, self._update)
         self.follow(self.requests.changed, self._update)
+        self.follow(document.method.changed, self._update)
         self.follow(case_rows().changed, self._update_form)
         self.model_picker.changed.connect(self._on_model)
         self.model_picker.failed.connect(partial(show_failure, status))
@@ -160,6 +173,7 @@ class RiskSection(SlideSection):
         self.patient_form.reset_requested.connect(self._on_reset)
         self.estimate_button.clicked.connect(self.estimate)
         self.patch_label.linkActivated.connect(self._show_patch)
+        self.heatmap_combo.activated.connect(self._on_heatmap)
         self._report_button.clicked.connect(self._choose_report)
         self._case_button.clicked.connect(lambda: show_outcome(status, self._add_to_case))
 
@@ -198,6 +212,7 @@ class RiskSection(SlideSection):
         self.result_area.setVisible(bool(stored.prediction))
         if stored.prediction:
             self.show_prediction(stored.prediction, self._describe_changes(stored))
+        self._show_heatmap()
 
     def show_prediction(self, prediction: Mapping[str, Any], outdated: str) -> None:
         """Show a prediction; ``outdated``: which inputs have changed since, empty if none have."""
@@ -217,6 +232,23 @@ class RiskSection(SlideSection):
         show_text(self._methods_label, describe_methods(prediction))
         show_text(self.patch_label, describe_patches(prediction, self._services.icons.link))
         self._caution_notice.set_text(list_cautions(prediction))
+
+    def _show_heatmap(self) -> None:
+        """Show which heatmap is displayed; while one is being computed, no other can be selected."""
+        method, shown, is_busy = self.document.method.value, self.document.shown_map, self.requests.is_busy
+        is_known = shown is not None or is_busy
+        self.heatmap_combo.setCurrentIndex(self.heatmap_combo.findData(method if is_known else ""))
+        enable(self.heatmap_combo, HEATMAP, RUNNING if is_busy else "")
+        note = "" if shown is None else SAME_SCALE.format(MAP_METHODS[method][1])
+        if shown is not None and shown.is_empty:
+            note = to_sentence(EMPTY_HEATMAP.format(target="metastasis"))
+        show_text(self._heatmap_label, note)
+
+    def _on_heatmap(self) -> None:
+        """Show the selected heatmap, and compute it if it is not stored."""
+        self.document.method.set(str(self.heatmap_combo.currentData()))
+        if self.document.method.value and self.document.shown_map is None:
+            self.requests.explain(self.session, self.model_picker.model, self.document.method.value)
 
     def _find_blocker(self, stored: StoredRisk) -> str:
         info, model = self.session.slide.info, self.model_picker.model
@@ -249,7 +281,7 @@ class RiskSection(SlideSection):
         size = self.session.slide.info.pixel_size
         mpp = size.x_um if size is not None and size.source in ("given", "ruler") else None
         options = {"model": self.model_picker.model, "mpp": mpp}
-        self.requests.submit(self.session, options, self.patient_form.row)
+        self.requests.estimate(self.session, options, self.patient_form.row)
 
     def _show_patch(self, index: str) -> None:
         """Zoom to a patch that was used for the prediction; ``index``: from the link."""
@@ -274,6 +306,16 @@ class RiskSection(SlideSection):
         controller.edit(case, "the risk of a slide")
         saved_risk = case.find_image(image.id).risk
         return ADDED_TO_CASE.format("" if saved_risk is None else saved_risk.path.name)
+
+
+def create_heatmap_combo() -> NoWheelComboBox:
+    """Create a list of the methods of heatmaps, with none of them first."""
+    combo = named(NoWheelComboBox(), "risk_heatmap", "Heatmap of the risk", HEATMAP)
+    combo.addItem(NO_HEATMAP, "")
+    for method, (title, tip) in MAP_METHODS.items():
+        combo.addItem(title, method)
+        combo.setItemData(combo.count() - 1, tip, Qt.ItemDataRole.ToolTipRole)
+    return combo
 
 
 def find_blocker(info: SlideInfo, stored: StoredRisk, model: str, *, is_read: bool, is_running: bool) -> str:
