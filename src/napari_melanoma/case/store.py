@@ -101,6 +101,20 @@ class CaseStore:
             raise
         return store
 
+    def open_again(self) -> Self:
+        """Read the case again into a new store, which takes over the lock, and close this one.
+
+        If the case cannot be read, this store stays open, and the error is raised.
+        """
+        if self.read_only:  # no lock of this store, which another window may have released
+            return type(self).open(self.folder)
+        store = type(self)(self.folder, "", ExitStack())
+        store._read()
+        lock, self._lock = self._lock, store._lock
+        self.close()
+        store._lock = lock
+        return store
+
     def save(self, case: Case, *, overwrite: bool = False) -> None:
         """Write the case atomically.
 
