@@ -33,7 +33,7 @@ from napari_melanoma.ui.lesion import saving
 from napari_melanoma.ui.lesion.saving import NOT_DICOM_TIP, SAVE_FIRST, result_folder
 from napari_melanoma.ui.session import photograph_predictions, recovery
 from napari_melanoma.ui.session.recovery import discard_unsaved, save_unsaved
-from napari_melanoma.ui.session.saved_result import describe_saved_mask, read_saved_mask
+from napari_melanoma.ui.session.saved_result import describe_saved_mask, read_saved_result
 from napari_melanoma.ui.widgets.job import tasks
 from napari_melanoma.ui.widgets.settings import READER_SETTING
 
@@ -426,10 +426,13 @@ def test_corrections_are_offered_after_a_crash_and_restored_or_discarded(crashed
     assert crashed.layer("scribbles", "the same pixels").data.any()
     assert crashed.lesion.corrected
     assert not button.isVisibleTo(crashed.dock)
-    # Corrections that are undone are not kept.
+    # Corrections that are undone are not kept, but strokes are until they are cleared.
     labels.undo()
     crashed.waits()
     assert not crashed.lesion.corrected
+    assert kept() != []
+    crashed.clicks("clear")
+    crashed.waits()
     assert kept() == []
     # The offer can be discarded.
     opens_after_the_crash("mole")
@@ -507,10 +510,10 @@ def test_a_saved_mask_that_was_corrected_is_shown_the_next_day(corrected, tmp_pa
 def test_analyze_waits_for_the_saved_mask(corrected, tmp_path, monkeypatch, qtbot):
     def read_slowly(*args):
         may_read.wait(PATIENCE_MS / 1000)
-        return read_saved_mask(*args)
+        return read_saved_result(*args)
 
     may_read = threading.Event()
-    monkeypatch.setattr(photograph_predictions, "read_saved_mask", read_slowly)
+    monkeypatch.setattr(photograph_predictions, "read_saved_result", read_slowly)
     dock = corrected.dock
     dock.settings.folder = tmp_path
     saves(corrected)
@@ -520,7 +523,7 @@ def test_analyze_waits_for_the_saved_mask(corrected, tmp_path, monkeypatch, qtbo
     analyzed = []
     dock.analysis_controller.analyzed.connect(analyzed.append)
     corrected.opens()
-    qtbot.waitUntil(lambda: dock.status.text == "Loading the saved mask ...", timeout=PATIENCE_MS)
+    qtbot.waitUntil(lambda: dock.status.text == "Loading the saved result ...", timeout=PATIENCE_MS)
     corrected.clicks("primary")
     may_read.set()
     corrected.waits()
@@ -532,7 +535,7 @@ def test_analyze_waits_for_the_saved_mask(corrected, tmp_path, monkeypatch, qtbo
     corrected.waits()
     may_read.clear()
     corrected.opens()
-    qtbot.waitUntil(lambda: dock.status.text == "Loading the saved mask ...", timeout=PATIENCE_MS)
+    qtbot.waitUntil(lambda: dock.status.text == "Loading the saved result ...", timeout=PATIENCE_MS)
     corrected.clicks("primary")
     may_read.set()
     corrected.waits()

@@ -100,7 +100,7 @@ def get_pixel_size(layer: Layer) -> PixelSize | None:
         return None
     size = PixelSize(y * float(layer.scale[-2]), x * float(layer.scale[-1]))
     # The size set by a ruler or stored in the file also has a source, if it is still that of the layer
-    stored = (get_ruler_size(layer), _plugin_metadata(layer).get("pixel_size"))
+    stored = (get_ruler_size(layer), get_file_size(layer))
     return next((known for known in stored if known is not None and known.is_close(size)), size)
 
 
@@ -109,14 +109,25 @@ def get_ruler_size(layer: Layer) -> PixelSize | None:
     return _plugin_metadata(layer).get("ruler")
 
 
+def get_file_size(layer: Layer) -> PixelSize | None:
+    """Return the pixel size in the file of a photograph; None if it has none."""
+    return _plugin_metadata(layer).get("pixel_size")
+
+
 def get_modality(image: Image) -> str | None:
-    """Return the type of a photograph that its file or the user states; None if it is not stated."""
-    return _plugin_metadata(image).get("modality")
+    """Return the type of a photograph that the user, else its file or case, states; None if it is not stated."""
+    metadata = _plugin_metadata(image)
+    return metadata.get("stated_modality", metadata.get("modality"))
 
 
 def set_modality(image: Image, modality: str | None) -> None:
     """Store the type of a photograph that the user states."""
-    _set_plugin_metadata(image, modality=modality)
+    _set_plugin_metadata(image, stated_modality=modality)
+
+
+def has_stated_modality(image: Image) -> bool:
+    """Return whether the user has stated the type of a photograph, also as unknown."""
+    return "stated_modality" in _plugin_metadata(image)
 
 
 def get_own_units(layer: Layer) -> tuple[Any, Any]:
