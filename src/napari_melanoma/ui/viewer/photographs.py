@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 
 METADATA_KEY = "napari_melanoma"
+FLAT = "Photographs and slides are shown in 2D. Ctrl+Shift+Z redoes what was undone."  # Ctrl+Y is napari's 3D view
 # Metadata key of layers that are shown in a substitute unit, see ``layers.LayerUnits``
 SUBSTITUTE_UNIT_KEY = "napari_melanoma_units"
 
@@ -268,6 +269,15 @@ def get_model_digest(layer: Layer) -> str | None:
 def set_model_digest(layer: Layer, digest: str) -> None:
     """Store the digest of the predicted mask in the mask layer's metadata."""
     _set_plugin_metadata(layer, made=digest)
+
+
+def show_flat(viewer: Viewer) -> None:
+    """Leave the 3D view, in which napari cannot change flat shapes."""
+    if viewer.dims.ndisplay == 3:
+        from napari.utils import notifications
+
+        viewer.dims.ndisplay = 2
+        notifications.show_info(FLAT)
 
 
 def insert_unselected(viewer: Viewer, index: int, layer: Layer) -> None:

@@ -14,7 +14,7 @@ from qtpy.QtCore import QObject, Qt, Signal
 from qtpy.QtWidgets import QListView, QWidget
 
 from napari_melanoma.core.geometry import MapPlacement, PixelSize
-from napari_melanoma.ui.viewer.photographs import METADATA_KEY, SUBSTITUTE_UNIT_KEY, insert_unselected
+from napari_melanoma.ui.viewer.photographs import METADATA_KEY, SUBSTITUTE_UNIT_KEY, insert_unselected, show_flat
 
 if TYPE_CHECKING:
     from napari.layers import Image, Layer
@@ -242,6 +242,8 @@ def get_or_add_layer(
         _insert(viewer, slide, layer, role)
     else:
         set_placement(slide, layer, placement)
+    if hasattr(layer, "shape_type"):  # shapes, which are drawn next
+        show_flat(viewer)
     return layer
 
 
