@@ -143,6 +143,25 @@ def test_each_session_has_its_own_widget_in_the_same_place(dock: Dock) -> None:
     assert [isalive(widget) for widget in widgets] == [False, True, False]
 
 
+def test_a_tool_that_is_requested_before_its_section_is_made_starts_once_it_is(dock: Dock) -> None:
+    host, sessions = (
+        SectionHost[NamedSession](dock, PhotographSection, Mock()),
+        [NamedSession("one"), NamedSession("two")],
+    )
+    host.toggle_tool("name")  # no image is displayed
+    host.show_session(sessions[0])
+    host.toggle_tool("name")
+    host.show_session(sessions[1])
+    host.toggle_tool("name")
+    host.toggle_tool("name")  # pressed twice
+    host._on_found({"Frame": NameSection})
+    dock.frame.collapse()
+    assert sessions[0].events == []
+    assert sessions[1].events == ["part", "widget", "toggle name"]
+    host.show_session(sessions[0])
+    assert "toggle name" not in sessions[0].events, "another image is displayed by now"
+
+
 def test_a_section_that_fails_does_not_keep_others_on_the_previous_session(dock: Dock) -> None:
     host = host_section(dock, "Place")
     dock.frame.expand()

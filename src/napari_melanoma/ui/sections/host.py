@@ -69,6 +69,7 @@ class SectionHost(QObject, Generic[Session]):
         self.session: Session | None = None
         self.sections: dict[str, HostedSection[Session]] = {}  # by title
         self._is_open_first = is_open_first
+        self._requested_tool: tuple[Session, str] | None = None  # started once its section is made
         self._search = BackgroundJob(lambda run: find_sections(base))
         self._search.succeeded.connect(self._on_found)
         self._search.failed.connect(self.failed)
@@ -113,17 +114,30 @@ class SectionHost(QObject, Generic[Session]):
         }
 
     def toggle_tool(self, name: str) -> None:
-        """Expand the section of a tool, and start or stop the tool."""
-        for hosted in self.sections.values():
-            if self.session is not None and name in hosted.section.tools:
-                if isinstance(hosted.frame, CollapsibleSection):
-                    hosted.frame.expand()
-                if hosted.is_shown and hosted.widget is not None:
-                    widget: Any = hosted.widget
-                    try:
-                        widget.toggle_tool(name)
-                    except PluginError as error:
-                        self.failed.emit(error)
+        """Expand the section of a tool, and start or stop the tool; if it is not made yet, once it is."""
+        session, self._requested_tool = self.session, None
+        if session is None:
+            return
+        found = [hosted for hosted in self.sections.values() if name in hosted.section.tools]
+        for hosted in found:
+            if isinstance(hosted.frame, CollapsibleSection):
+                hosted.frame.expand()
+        if not any(hosted.is_shown and hosted.widget is not None for hosted in found):
+            self._requested_tool = session, name
+        for hosted in found:
+            if hosted.is_shown and hosted.widget is not None:
+                widget: Any = hosted.widget
+                try:
+                    widget.toggle_tool(name)
+                except PluginError as error:
+                    self.failed.emit(error)
+
+    def _start_requested(self) -> None:
+        """Start the tool that was requested before its section was made, unless another image is displayed by now."""
+        if self._requested_tool is not None:
+            (session, name), self._requested_tool = self._requested_tool, None
+            if session is self.session:
+                self.toggle_tool(name)
 
     def _on_found(self, sections: Mapping[str, Any]) -> None:
         for title, create in sections.items():
@@ -180,6 +194,7 @@ class SectionHost(QObject, Generic[Session]):
         if self.session is None:
             return  # the sections of the previous image stay until those of the next one are known
         with ExitStack() as steps:  # all are opened, also if one fails
+            steps.callback(self._start_requested)
             steps.callback(self.dock.choice.update)  # last: what was read may be content
             for hosted in reversed(self.sections.values()):
                 steps.callback(self._open, hosted)
