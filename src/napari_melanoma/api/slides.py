@@ -472,12 +472,9 @@ def _to_slide_options(
         values["model"] = str(to_bundle(model).path)
     if pixel_size_um is not None:
         size = to_pixel_size(pixel_size_um)
-        if size.y_um != size.x_um:
-            raise InputError(
-                f"analyze_slide requires square pixels if pixel_size_um is given; found {pixel_size_um}. Pass one "
-                "number, or leave it out if the file states the pixel size."
-            )
-        values["mpp"] = SlideOptions.parse({"mpp": size.x_um}, "pixel_size_um").mpp
+        height = None if size.y_um == size.x_um else size.y_um
+        given = SlideOptions.parse({"mpp": size.x_um, "mpp_y": height}, "pixel_size_um")
+        values["mpp"], values["mpp_y"] = given.mpp, given.mpp_y
     parsed = SlideOptions.parse(values, "analyze_slide")
     download_named(parsed.model)
     return parsed

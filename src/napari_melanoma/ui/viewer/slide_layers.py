@@ -264,6 +264,13 @@ def set_placement(slide: ViewerSlide, layer: Layer, placement: MapPlacement | No
     _apply_rotation(slide, layer)
 
 
+def describe_set_scale(size: PixelSize | None) -> dict[str, float | None]:
+    """Return the options of an analysis that state a scale set by the user; None for that of the file."""
+    if size is None or size.source not in ("given", "ruler"):
+        return {"mpp": None, "mpp_y": None}
+    return {"mpp": size.x_um, "mpp_y": None if size.y_um == size.x_um else size.y_um}
+
+
 def set_pixel_size(viewer: Viewer, slide: ViewerSlide, size: PixelSize | None) -> None:
     """Set the scale of a slide and of all layers derived from it.
 
