@@ -45,8 +45,9 @@ class PixelSize:
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> Self:
         """Return the pixel size of a file that ``to_json`` has described; an unknown origin counts as ``given``."""
-        source = values.get("source")
-        return cls(float(values["y"]), float(values["x"]), source if source in get_args(ScaleSource) else "given")
+        known: tuple[ScaleSource, ...] = get_args(ScaleSource)
+        source = next((one for one in known if one == values.get("source")), "given")
+        return cls(float(values["y"]), float(values["x"]), source)
 
     def to_json(self) -> dict[str, Any]:
         """Describe the pixel size in a file, in micrometers."""

@@ -497,12 +497,20 @@ def test_the_prediction_is_saved_as_on_the_command_line_and_restored_with_its_pa
     assert text_of(person) == ""
     person.viewer.layers.clear()
     person.waits()
-    # That of the same image is restored, and outdated by an edit.
+    # The mask of the same image is shown, and predicted again with its patient data.
+    person.opens()
+    person.waits()
+    assert person.finds(QLineEdit, "patient_age").text() == "80"
+    assert (text_of(person), text_of(person, "prediction_saved")) == (verdict, "")
+    # Without its mask, the saved prediction is shown, and outdated by an edit.
+    write_mask(tmp_path / "mole" / "mask.png", np.ones((6, 8), bool))
+    person.viewer.layers.clear()
+    person.waits()
     person.opens()
     person.waits()
     assert person.finds(QLineEdit, "patient_age").text() == "80"
     assert (text_of(person), text_of(person, "prediction_saved")) == (verdict, "Saved earlier.")
-    assert "Analyze the photograph" in text_of(person, "prediction_hint")
+    assert "for a prediction of the segmented lesion" in text_of(person, "prediction_hint")
     types(person, "30")
     assert text_of(person, "prediction_saved") == "Saved earlier. Outdated. Changed since then: the patient data."
     person.analyses()

@@ -96,7 +96,7 @@ def test_the_view_stays_flat_where_there_is_no_volume(person):
 
 
 def test_a_photograph_is_analyzed_and_corrected_while_a_volume_is_shown_in_3d(person):
-    person.opens()
+    person.opens(rgb=gradient())
     person.viewer.add_image(np.zeros((4, 20, 20)), name="volume")
     dims = person.viewer.dims
     dims.ndisplay = 3

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from threading import Event, Timer
@@ -12,11 +11,10 @@ import pytest
 import tifffile
 from canvas_mouse import CanvasMouse, box, clicks_corners, drags, goes_around, sends
 from fake_slides import MPP, TILE, draw_slide
-from qtpy.QtCore import QEvent, Qt
+from qtpy.QtCore import Qt
 from qtpy.QtWidgets import (
     QAbstractButton,
     QAbstractSpinBox,
-    QApplication,
     QCheckBox,
     QDialog,
     QDoubleSpinBox,
@@ -25,7 +23,6 @@ from qtpy.QtWidgets import (
 )
 from region_access import are_read, document, opens_section, regions, section, selected, selects, tools, view
 from slide_fixtures import UNSEEN
-from vispy.util import event as vispy_event
 
 from conftest import wait_until_idle
 from napari_melanoma.core.geometry import PixelSize
@@ -320,25 +317,6 @@ def test_slides_are_closed_while_a_tool_is_active(annotating, slide_path):
         person.opens_slides(slide_path)
         person.until(lambda: section(person) is not None)
         assert len(regions(person)) == (tool == "region_brush"), tool
-
-
-@pytest.mark.usefixtures("shown_viewer")
-@pytest.mark.parametrize("tool", ["region_wand", "region_brush"])
-def test_a_window_is_closed_while_a_tool_is_active(annotating, monkeypatch, qtbot, tool):
-    errors = []  # vispy only logs them
-    monkeypatch.setattr(vispy_event, "_handle_exception", lambda *_, **__: errors.append(sys.exc_info()[1]))
-    annotating.clicks("region_rectangle")
-    goes_around(annotating, "regions", box(2, 2, 5, 5))
-    annotating.waits()
-    annotating.clicks(tool)
-    if tool == "region_brush":
-        annotating.viewer.layers[PAINTING].data[:200, :200] = 1
-    folder = annotating.dock.result_location.folder
-    annotating.viewer.window._qt_window.close()
-    QApplication.sendPostedEvents(None, QEvent.Type.DeferredDelete)
-    wait_until_idle(qtbot)
-    assert errors == []
-    assert len(read_geojson(folder / REGIONS).annotations) == (2 if tool == "region_brush" else 1)
 
 
 @pytest.mark.path
