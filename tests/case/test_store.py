@@ -275,12 +275,12 @@ def test_a_case_that_cannot_be_read_again_stays_open(folder: Path) -> None:
         text = (folder / "case.json").read_text()
         (folder / "case.json").write_text("{")
         with pytest.raises(MelanomaError):
-            store.open_again()
+            store.open_again(folder)
         (folder / "case.json").write_text(text)
         assert store.read_only == ""
         case = set_patient(store.case, age=54)
         store.save(case)
-        again = store.open_again()
+        again = store.open_again(folder)
         assert (again.case, again.read_only, store.read_only) == (case, "", "the case was closed. Open it again.")
         with CaseStore.open(folder) as other:
             assert "has the case open" in other.read_only, "the lock was never released"

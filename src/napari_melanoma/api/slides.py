@@ -351,7 +351,7 @@ def analyze_slide(
         default ``tile-demo``, which classifies tiles. The Breslow thickness requires a model that segments the layers
         of the skin, such as ``skin-demo``.
     pixel_size_um : float or (float, float), optional
-        Micrometers per pixel of the finest level, one number or two equal ones; by default the value in the file.
+        Micrometers per pixel of the finest level, one number, or height and width; by default the value in the file.
     options : SlideOptions or mapping, optional
         Further options, which ``SlideOptions`` checks, such as ``{"overlap": 0.5, "score": {"method": "maximum"}}``;
         the page "Options of a slide analysis" of the reference lists all.

@@ -101,14 +101,15 @@ class CaseStore:
             raise
         return store
 
-    def open_again(self) -> Self:
+    def open_again(self, folder: Path) -> Self:
         """Read the case again into a new store, which takes over the lock, and close this one.
 
-        If the case cannot be read, this store stays open, and the error is raised.
+        ``folder``: of this case, which may have another name. If the case cannot be read, this store stays open, and
+        the error is raised.
         """
         if self.read_only:  # no lock of this store, which another window may have released
-            return type(self).open(self.folder)
-        store = type(self)(self.folder, "", ExitStack())
+            return type(self).open(folder)
+        store = type(self)(_resolve_folder(folder), "", ExitStack())
         store._read()
         lock, self._lock = self._lock, store._lock
         self.close()

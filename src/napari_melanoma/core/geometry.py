@@ -46,7 +46,7 @@ class PixelSize:
     def from_json(cls, values: Mapping[str, Any]) -> Self:
         """Return the pixel size of a file that ``to_json`` has described; an unknown origin counts as ``given``."""
         known: tuple[ScaleSource, ...] = get_args(ScaleSource)
-        source = next((one for one in known if one == values.get("source")), "given")
+        source: ScaleSource = next((one for one in known if one == values.get("source")), "given")
         return cls(float(values["y"]), float(values["x"]), source)
 
     def to_json(self) -> dict[str, Any]:

@@ -17,12 +17,13 @@ from fake_dicom import write_photograph
 from lesion_fixtures import FIXTURES, gradient, open_dock
 from message_boxes import answering
 from napari.utils.notifications import notification_manager
-from qtpy.QtCore import QEvent, QTimer
+from qtpy.QtCore import QEvent, QObject, QTimer, Signal
 from qtpy.QtWidgets import (
     QAbstractButton,
     QApplication,
     QFileDialog,
     QLabel,
+    QWidget,
 )
 
 from conftest import PATIENCE_MS, photograph
@@ -34,6 +35,7 @@ from napari_melanoma.ui.lesion.saving import NOT_DICOM_TIP, SAVE_FIRST, result_f
 from napari_melanoma.ui.session import photograph_predictions, recovery
 from napari_melanoma.ui.session.recovery import discard_unsaved, save_unsaved
 from napari_melanoma.ui.session.saved_result import describe_saved_mask, read_saved_result
+from napari_melanoma.ui.widgets.dialogs import StoreGuard
 from napari_melanoma.ui.widgets.job import tasks
 from napari_melanoma.ui.widgets.settings import READER_SETTING
 
@@ -671,6 +673,40 @@ def test_closing_with_unsaved_corrections_shows_a_message_box(window, monkeypatc
     for button, is_closed, is_kept in (("Cancel", False, True), ("keep", True, True), ("Discard", True, False)):
         assert closes(button) is is_closed, button
         assert bool(kept()) is is_kept, button
+    discard_unsaved(window.dock.sessions)
+
+
+class Store(QObject):
+    """Something else that stores what users make."""
+
+    failed = Signal(object)
+
+
+def test_the_user_is_asked_once_if_something_else_keeps_the_window_open(window, monkeypatch, qtbot):
+    asked = []
+
+    def keep(box):
+        asked.append(box.text())
+        box.deleteLater()
+        return next(button for button in box.buttons() if "keep" in button.text())
+
+    monkeypatch.setattr(saving, "exec_question", keep)
+    window.opens()
+    window.analyses()
+    strikes(window, "mole")
+    other, store, main = QWidget(window.main), Store(window.main), window.main
+    StoreGuard(other, store).watch()
+    main.removeEventFilter(window.dock.close_guard)
+    main.installEventFilter(window.dock.close_guard)  # asks first
+    tasks.set_running(store, True)
+    assert not main.close()
+    assert asked == ["The corrections of mole are not saved."]
+    assert not main.close()
+    assert len(asked) == 2, "the user closes the window again"
+    tasks.set_running(store, False)
+    qtbot.waitUntil(lambda: not main.isVisible(), timeout=PATIENCE_MS)
+    assert len(asked) == 2
+    assert "recovery.json" in kept()
     discard_unsaved(window.dock.sessions)
 
 

@@ -194,7 +194,7 @@ class CaseController(QObject):
 def _open_case(current: CaseStore | None, folder: Path, run: RunContext) -> CaseStore:
     """Open a case; the current one is read again, and stays open if that fails."""
     if current is not None and is_same_folder(current.folder, expand_user(folder)):
-        return current.open_again()
+        return current.open_again(folder)
     return CaseStore.open(folder)
 
 
