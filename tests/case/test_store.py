@@ -21,7 +21,7 @@ from napari_melanoma.case.store import (
     read_correction,
     write_correction,
 )
-from napari_melanoma.core.errors import CaseChanged, ConfigError, InputError, SaveError
+from napari_melanoma.core.errors import CaseChanged, ConfigError, InputError, MelanomaError, SaveError
 
 MASK = np.eye(4, dtype=bool)
 
@@ -268,6 +268,25 @@ def test_a_mask_that_is_referenced_again_is_not_removed(folder: Path) -> None:
         (folder / "case.json").write_bytes(before)  # put back from a backup, or by a program that synchronises folders
     with CaseStore.open(folder) as again:
         assert (read_correction(again.case.find_image("I1").correction) == MASK).all()
+
+
+def test_a_case_that_cannot_be_read_again_stays_open(folder: Path) -> None:
+    with CaseStore.open(folder) as store:
+        text = (folder / "case.json").read_text()
+        (folder / "case.json").write_text("{")
+        with pytest.raises(MelanomaError):
+            store.open_again(folder)
+        (folder / "case.json").write_text(text)
+        assert store.read_only == ""
+        case = set_patient(store.case, age=54)
+        store.save(case)
+        again = store.open_again(folder)
+        assert (again.case, again.read_only, store.read_only) == (case, "", "the case was closed. Open it again.")
+        with CaseStore.open(folder) as other:
+            assert "has the case open" in other.read_only, "the lock was never released"
+        again.close()
+        with CaseStore.open(folder) as other:
+            assert other.read_only == ""
 
 
 def test_an_unsaved_mask_is_kept(folder: Path) -> None:

@@ -10,6 +10,7 @@ from typing import Any, get_args
 import numpy as np
 import pytest
 from PIL import Image
+from pydantic import ValidationError
 
 from napari_melanoma.core.errors import ScaleMissing
 from napari_melanoma.core.geometry import Box, PixelSize
@@ -22,6 +23,7 @@ from napari_melanoma.slides.plan import (
     _scanned_overview,
     build_preprocessing,
     check_slide,
+    stated_pixel_size,
 )
 from napari_melanoma.slides.reading.slide import LevelInfo, SlideInfo
 from napari_melanoma.slides.tissue import TissueConfig, estimate_glass_color, scanned_slices, tissue_of_overview
@@ -149,3 +151,12 @@ def test_a_plausible_scale_is_accepted(um: float) -> None:
 def slide_of(size: PixelSize | None, side: int) -> SlideInfo:
     """Return the metadata of a square slide of one level."""
     return SlideInfo(Path("section.tif"), "section", "TIFF", (LevelInfo(side, side, 1.0),), size)
+
+
+def test_a_set_scale_is_square_unless_its_height_is_set() -> None:
+    assert stated_pixel_size(SlideOptions()) is None
+    assert stated_pixel_size(SlideOptions(mpp=0.25)) == PixelSize(0.25, 0.25, "given")
+    assert stated_pixel_size(SlideOptions(mpp=0.25, mpp_y=0.5)) == PixelSize(0.5, 0.25, "given")
+    with pytest.raises(ValidationError, match="set mpp, too"):
+        SlideOptions(mpp_y=0.5)
+    assert "mpp_y" not in SlideOptions(mpp=0.25).model_dump(), "earlier versions refuse unknown options"

@@ -24,6 +24,7 @@ from napari_melanoma.slides.tissue import TissueConfig
 PICTURES = ("tissue_mask", "stain_reference")
 VALUES: dict[str, tuple[Any, Any]] = {
     "mpp": (0.25, 0.6),
+    "mpp_y": (0.3, 0.5),
     "tile_mpp": (0.5, 1.0),
     "tile_um": (100.0, 200.0),
     "overlap": (0.1, 0.2),
@@ -36,7 +37,7 @@ VALUES: dict[str, tuple[Any, Any]] = {
     "stain_reference": ("half.png", "other.png"),
     "apply_profile": (True, None),
 }
-BESIDE = {"stain_reference": {"stain": StainConfig()}}  # which counts for nothing without it
+BESIDE = {"stain_reference": {"stain": StainConfig()}, "mpp_y": {"mpp": 0.25}}  # without which they have no effect
 INFO = TileModelInfo("m", "classification", ("a", "b"), 224, 0.5, fingerprint="w", prediction_fingerprint="a")
 ORDER = np.array([[0, 0], [1, 1]], np.int32)
 

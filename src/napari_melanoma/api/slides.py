@@ -351,7 +351,7 @@ def analyze_slide(
         default ``tile-demo``, which classifies tiles. The Breslow thickness requires a model that segments the layers
         of the skin, such as ``skin-demo``.
     pixel_size_um : float or (float, float), optional
-        Micrometers per pixel of the finest level, one number or two equal ones; by default the value in the file.
+        Micrometers per pixel of the finest level, one number, or height and width; by default the value in the file.
     options : SlideOptions or mapping, optional
         Further options, which ``SlideOptions`` checks, such as ``{"overlap": 0.5, "score": {"method": "maximum"}}``;
         the page "Options of a slide analysis" of the reference lists all.
@@ -475,12 +475,9 @@ def _to_slide_options(
         values["model"] = str(to_bundle(model).path)
     if pixel_size_um is not None:
         size = to_pixel_size(pixel_size_um)
-        if size.y_um != size.x_um:
-            raise InputError(
-                f"analyze_slide requires square pixels if pixel_size_um is given; found {pixel_size_um}. Pass one "
-                "number, or leave it out if the file states the pixel size."
-            )
-        values["mpp"] = SlideOptions.parse({"mpp": size.x_um}, "pixel_size_um").mpp
+        height = None if size.y_um == size.x_um else size.y_um
+        given = SlideOptions.parse({"mpp": size.x_um, "mpp_y": height}, "pixel_size_um")
+        values["mpp"], values["mpp_y"] = given.mpp, given.mpp_y
     parsed = SlideOptions.parse(values, "analyze_slide")
     download_named(parsed.model)
     return parsed

@@ -101,6 +101,21 @@ class CaseStore:
             raise
         return store
 
+    def open_again(self, folder: Path) -> Self:
+        """Read the case again into a new store, which takes over the lock, and close this one.
+
+        ``folder``: of this case, which may have another name. If the case cannot be read, this store stays open, and
+        the error is raised.
+        """
+        if self.read_only:  # no lock of this store, which another window may have released
+            return type(self).open(folder)
+        store = type(self)(_resolve_folder(folder), "", ExitStack())
+        store._read()
+        lock, self._lock = self._lock, store._lock
+        self.close()
+        store._lock = lock
+        return store
+
     def save(self, case: Case, *, overwrite: bool = False) -> None:
         """Write the case atomically.
 

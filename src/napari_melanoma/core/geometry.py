@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, Self, get_args
 
 from napari_melanoma.core.errors import ScaleMissing
 
@@ -40,6 +41,17 @@ class PixelSize:
         """Whether two sizes are equal up to rounding; their origins are not compared."""
         rows = math.isclose(self.y_um, other.y_um, rel_tol=1e-6)
         return rows and math.isclose(self.x_um, other.x_um, rel_tol=1e-6)
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> Self:
+        """Return the pixel size of a file that ``to_json`` has described; an unknown origin counts as ``given``."""
+        known: tuple[ScaleSource, ...] = get_args(ScaleSource)
+        source: ScaleSource = next((one for one in known if one == values.get("source")), "given")
+        return cls(float(values["y"]), float(values["x"]), source)
+
+    def to_json(self) -> dict[str, Any]:
+        """Describe the pixel size in a file, in micrometers."""
+        return {"y": self.y_um, "x": self.x_um, "source": self.source}
 
     @classmethod
     def from_ruler(

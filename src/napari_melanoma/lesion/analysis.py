@@ -561,7 +561,7 @@ def describe_result(result: LesionResult) -> dict[str, object]:
         "validity": result.validity.to_json(),
         "damage": photograph.damage,
         "notes": list(photograph.notes),
-        "pixel_size_um": pixel_size and {"y": pixel_size.y_um, "x": pixel_size.x_um, "source": pixel_size.source},
+        "pixel_size_um": pixel_size and pixel_size.to_json(),
         "lesion_found": bool(result.measurements),
         "lesions_found": result.lesions_found,
         "lesions": describe_lesions(result),
@@ -585,9 +585,9 @@ def _list_backends(result: LesionResult) -> list[str]:
 
 
 def _describe_prediction(result: LesionResult) -> dict[str, object]:
-    """Return the part of ``result.json`` about the classification; empty without a classifier."""
+    """Return the part of ``result.json`` about patient data and classification; empty without both."""
     if result.class_prediction is None:
-        return {}
+        return {"form": result.patient_data} if result.patient_data else {}
     heatmap = result.heatmap
     return {
         "prediction": result.class_prediction.to_json(),

@@ -149,7 +149,7 @@ def describe_photograph(about: Mapping[str, Any]) -> str:
 def read_pixel_size(about: Mapping[str, Any]) -> PixelSize | None:
     """Read the pixel size of a result; None if it has none."""
     size = about.get("pixel_size_um")
-    return PixelSize(size["y"], size["x"], size["source"]) if size else None
+    return PixelSize.from_json(size) if size else None
 
 
 def prediction_sections(about: Mapping[str, Any], *, personal: bool = True) -> Iterator[Section]:

@@ -7,7 +7,7 @@ from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
 
-from napari_melanoma.core.config import Config
+from napari_melanoma.core.config import Config, omit_unset
 from napari_melanoma.core.errors import InputError
 from napari_melanoma.core.geometry import UM_PER_MM
 from napari_melanoma.core.validity import ScaleMatch, Validity, ValidityInputs, is_scale_refused
@@ -62,6 +62,13 @@ class SlideOptions(Config):
         ge=0.01,
         le=100,
         description="micrometers per pixel of the slide; by default as stated in its file",
+    )
+    mpp_y: float | None = Field(
+        None,
+        title="Slide pixel height (µm)",
+        ge=0.01,
+        le=100,
+        description="height of a pixel of the slide in micrometers, if it is not square; by default mpp, its width",
     )
     accept_scale: bool = Field(
         False,
@@ -144,6 +151,14 @@ class SlideOptions(Config):
         if self.region is not None and (min(self.region[2:]) < 1):
             raise ValueError(f"region is {self.region}: height and width are at least 1 pixel")
         return self
+
+    @model_validator(mode="after")
+    def _check_height(self) -> Self:
+        if self.mpp_y is not None and self.mpp is None:
+            raise ValueError("mpp_y is the height of pixels whose width is mpp: set mpp, too")
+        return self
+
+    _omit_unset = omit_unset("mpp_y")
 
     @property
     def normalizes_stain(self) -> bool:

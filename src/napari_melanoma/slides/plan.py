@@ -68,8 +68,8 @@ class AnalysisPlan:
 
 
 def stated_pixel_size(options: SlideOptions) -> PixelSize | None:
-    """Return the pixel size set by the user, square, with source ``given``."""
-    return None if options.mpp is None else PixelSize(options.mpp, options.mpp, "given")
+    """Return the pixel size set by the user, with source ``given``; square unless its height is set, too."""
+    return None if options.mpp is None else PixelSize(options.mpp_y or options.mpp, options.mpp, "given")
 
 
 def check_slide(info: SlideInfo) -> None:

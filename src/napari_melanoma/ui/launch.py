@@ -110,7 +110,7 @@ def open_and_analyze(dock: LesionDock, image: Path | None) -> None:
         if image is None:
             dock.opener.open_sample()
         else:
-            dock.opener.open([image])
+            dock.opener.open_as_photographs([image])
         _wait(lambda: dock.picker.identity not in (None, previous), errors, "the photograph to open")
         dock.analyze_button.click()
         session = dock.picker.session

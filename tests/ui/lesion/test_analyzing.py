@@ -33,7 +33,7 @@ from napari_melanoma.phantoms.lesion.phantom import lesion_phantom
 from napari_melanoma.phantoms.lesion.traits import LesionPhantomConfig
 from napari_melanoma.ui.lesion import dock as lesion_dock
 from napari_melanoma.ui.session import recovery
-from napari_melanoma.ui.viewer import photographs
+from napari_melanoma.ui.viewer import docking, photographs, view_memory
 from napari_melanoma.ui.viewer.photographs import METADATA_KEY, LayerPhotographSource
 from napari_melanoma.ui.widgets.settings import DockSettings
 
@@ -226,6 +226,41 @@ def test_photographs_dropped_while_others_open_are_opened_too(person, tmp_path):
     assert [layer.name for layer in person.viewer.layers] == ["one", "two", "three"]
     assert counts == [3]
     assert person.dock.status.text == ""
+
+
+def tissue():
+    """Pink tissue with purple nuclei: uint8 (row, column, channel)."""
+    rng = np.random.default_rng(1)
+    rgb, (rows, columns) = np.full((120, 160, 3), (225, 170, 205), np.uint8), np.mgrid[:120, :160]
+    for row, column in rng.integers(0, (120, 160), (90, 2)):
+        rgb[(rows - row) ** 2 + (columns - column) ** 2 <= 9] = (95, 60, 140)
+    return np.clip(rgb + rng.normal(0, 6, rgb.shape), 0, 255).astype(np.uint8)
+
+
+@pytest.mark.parametrize("answer", ["Slide", "Photograph", "Cancel"])
+def test_an_image_of_tissue_among_photographs_is_opened_as_what_the_user_states(person, tmp_path, monkeypatch, answer):
+    asked, opened_as_slides = [], []
+
+    def press(box):
+        asked.append(box.text())
+        assert box.defaultButton().text() == "Slide"
+        box.deleteLater()
+        return next(button for button in box.buttons() if answer in button.text())
+
+    def show(viewer, name):
+        slide_dock = SimpleNamespace(opener=SimpleNamespace(open=opened_as_slides.extend))
+        return slide_dock if name == "Slide" else person.dock
+
+    monkeypatch.setattr(view_memory, "exec_question", press)
+    monkeypatch.setattr(docking, "show_dock", show)
+    paths = [tmp_path / f"{name}.png" for name in ("mole", "region")]
+    for path, rgb in zip(paths, (photograph(), tissue()), strict=True):
+        PillowImage.fromarray(rgb).save(path)
+    person.dock.opener.open(paths)
+    person.waits()
+    assert asked == ["Open region.png as a photograph or a slide?"]
+    expected = {"Slide": (["mole"], [paths[1]]), "Photograph": (["mole", "region"], []), "Cancel": (["mole"], [])}
+    assert ([layer.name for layer in person.viewer.layers], opened_as_slides) == expected[answer]
 
 
 @pytest.mark.path

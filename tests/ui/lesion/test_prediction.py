@@ -28,11 +28,12 @@ from conftest import PATIENCE_MS, photograph
 from napari_melanoma.classification.prediction import ClassPrediction
 from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.provenance import array_fingerprint
+from napari_melanoma.io.photographs import Photograph
 from napari_melanoma.io.results import read_table, write_mask
 from napari_melanoma.models.installed_bundles import find_bundle
 from napari_melanoma.ui.sections.measurements import MeasurementTable
 from napari_melanoma.ui.sections.prediction import CURRENT, OUTDATED, PredictionPanel
-from napari_melanoma.ui.session.photograph_predictions import read_saved_prediction
+from napari_melanoma.ui.session.saved_result import read_saved_result
 from napari_melanoma.ui.shared_state import case_rows
 from napari_melanoma.ui.viewer.photographs import METADATA_KEY
 from napari_melanoma.ui.viewer.slide_layers import read_slide_layers
@@ -496,12 +497,20 @@ def test_the_prediction_is_saved_as_on_the_command_line_and_restored_with_its_pa
     assert text_of(person) == ""
     person.viewer.layers.clear()
     person.waits()
-    # That of the same image is restored, and outdated by an edit.
+    # The mask of the same image is shown, and predicted again with its patient data.
+    person.opens()
+    person.waits()
+    assert person.finds(QLineEdit, "patient_age").text() == "80"
+    assert (text_of(person), text_of(person, "prediction_saved")) == (verdict, "")
+    # Without its mask, the saved prediction is shown, and outdated by an edit.
+    write_mask(tmp_path / "mole" / "mask.png", np.ones((6, 8), bool))
+    person.viewer.layers.clear()
+    person.waits()
     person.opens()
     person.waits()
     assert person.finds(QLineEdit, "patient_age").text() == "80"
     assert (text_of(person), text_of(person, "prediction_saved")) == (verdict, "Saved earlier.")
-    assert "Analyze the photograph" in text_of(person, "prediction_hint")
+    assert "for a prediction of the segmented lesion" in text_of(person, "prediction_hint")
     types(person, "30")
     assert text_of(person, "prediction_saved") == "Saved earlier. Outdated. Changed since then: the patient data."
     person.analyses()
@@ -512,7 +521,7 @@ def test_the_prediction_is_saved_as_on_the_command_line_and_restored_with_its_pa
 
 
 RGB = np.zeros((6, 8, 3), np.uint8)
-SOURCE = SimpleNamespace(read=lambda: SimpleNamespace(rgb=RGB))
+SOURCE = SimpleNamespace(read_with_digest=lambda: (Photograph(RGB, "mole"), array_fingerprint(RGB)))
 
 
 @pytest.mark.parametrize(
@@ -529,4 +538,5 @@ def test_a_folder_without_a_prediction_is_ignored(tmp_path, about):
     write_mask(tmp_path / "mask.png", np.ones((6, 8), bool))
     if about is not None:
         (tmp_path / "result.json").write_text(about)
-    assert read_saved_prediction(SOURCE, tmp_path, RunContext()) is None
+    saved = read_saved_result(SOURCE, tmp_path, RunContext())
+    assert saved is None or saved.prediction is None

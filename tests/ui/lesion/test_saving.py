@@ -17,12 +17,13 @@ from fake_dicom import write_photograph
 from lesion_fixtures import FIXTURES, gradient, open_dock
 from message_boxes import answering
 from napari.utils.notifications import notification_manager
-from qtpy.QtCore import QEvent, QTimer
+from qtpy.QtCore import QEvent, QObject, QTimer, Signal
 from qtpy.QtWidgets import (
     QAbstractButton,
     QApplication,
     QFileDialog,
     QLabel,
+    QWidget,
 )
 
 from conftest import PATIENCE_MS, photograph
@@ -33,7 +34,8 @@ from napari_melanoma.ui.lesion import saving
 from napari_melanoma.ui.lesion.saving import NOT_DICOM_TIP, SAVE_FIRST, result_folder
 from napari_melanoma.ui.session import photograph_predictions, recovery
 from napari_melanoma.ui.session.recovery import discard_unsaved, save_unsaved
-from napari_melanoma.ui.session.saved_result import describe_saved_mask, read_saved_mask
+from napari_melanoma.ui.session.saved_result import describe_saved_mask, read_saved_result
+from napari_melanoma.ui.widgets.dialogs import StoreGuard
 from napari_melanoma.ui.widgets.job import tasks
 from napari_melanoma.ui.widgets.settings import READER_SETTING
 
@@ -426,10 +428,13 @@ def test_corrections_are_offered_after_a_crash_and_restored_or_discarded(crashed
     assert crashed.layer("scribbles", "the same pixels").data.any()
     assert crashed.lesion.corrected
     assert not button.isVisibleTo(crashed.dock)
-    # Corrections that are undone are not kept.
+    # Corrections that are undone are not kept, but strokes are until they are cleared.
     labels.undo()
     crashed.waits()
     assert not crashed.lesion.corrected
+    assert kept() != []
+    crashed.clicks("clear")
+    crashed.waits()
     assert kept() == []
     # The offer can be discarded.
     opens_after_the_crash("mole")
@@ -507,10 +512,10 @@ def test_a_saved_mask_that_was_corrected_is_shown_the_next_day(corrected, tmp_pa
 def test_analyze_waits_for_the_saved_mask(corrected, tmp_path, monkeypatch, qtbot):
     def read_slowly(*args):
         may_read.wait(PATIENCE_MS / 1000)
-        return read_saved_mask(*args)
+        return read_saved_result(*args)
 
     may_read = threading.Event()
-    monkeypatch.setattr(photograph_predictions, "read_saved_mask", read_slowly)
+    monkeypatch.setattr(photograph_predictions, "read_saved_result", read_slowly)
     dock = corrected.dock
     dock.settings.folder = tmp_path
     saves(corrected)
@@ -520,7 +525,7 @@ def test_analyze_waits_for_the_saved_mask(corrected, tmp_path, monkeypatch, qtbo
     analyzed = []
     dock.analysis_controller.analyzed.connect(analyzed.append)
     corrected.opens()
-    qtbot.waitUntil(lambda: dock.status.text == "Loading the saved mask ...", timeout=PATIENCE_MS)
+    qtbot.waitUntil(lambda: dock.status.text == "Loading the saved result ...", timeout=PATIENCE_MS)
     corrected.clicks("primary")
     may_read.set()
     corrected.waits()
@@ -532,7 +537,7 @@ def test_analyze_waits_for_the_saved_mask(corrected, tmp_path, monkeypatch, qtbo
     corrected.waits()
     may_read.clear()
     corrected.opens()
-    qtbot.waitUntil(lambda: dock.status.text == "Loading the saved mask ...", timeout=PATIENCE_MS)
+    qtbot.waitUntil(lambda: dock.status.text == "Loading the saved result ...", timeout=PATIENCE_MS)
     corrected.clicks("primary")
     may_read.set()
     corrected.waits()
@@ -668,6 +673,40 @@ def test_closing_with_unsaved_corrections_shows_a_message_box(window, monkeypatc
     for button, is_closed, is_kept in (("Cancel", False, True), ("keep", True, True), ("Discard", True, False)):
         assert closes(button) is is_closed, button
         assert bool(kept()) is is_kept, button
+    discard_unsaved(window.dock.sessions)
+
+
+class Store(QObject):
+    """Something else that stores what users make."""
+
+    failed = Signal(object)
+
+
+def test_the_user_is_asked_once_if_something_else_keeps_the_window_open(window, monkeypatch, qtbot):
+    asked = []
+
+    def keep(box):
+        asked.append(box.text())
+        box.deleteLater()
+        return next(button for button in box.buttons() if "keep" in button.text())
+
+    monkeypatch.setattr(saving, "exec_question", keep)
+    window.opens()
+    window.analyses()
+    strikes(window, "mole")
+    other, store, main = QWidget(window.main), Store(window.main), window.main
+    StoreGuard(other, store).watch()
+    main.removeEventFilter(window.dock.close_guard)
+    main.installEventFilter(window.dock.close_guard)  # asks first
+    tasks.set_running(store, True)
+    assert not main.close()
+    assert asked == ["The corrections of mole are not saved."]
+    assert not main.close()
+    assert len(asked) == 2, "the user closes the window again"
+    tasks.set_running(store, False)
+    qtbot.waitUntil(lambda: not main.isVisible(), timeout=PATIENCE_MS)
+    assert len(asked) == 2
+    assert "recovery.json" in kept()
     discard_unsaved(window.dock.sessions)
 
 

@@ -19,6 +19,7 @@ from qtpy.QtWidgets import (
 
 from conftest import PATIENCE_MS
 from napari_melanoma import worker
+from napari_melanoma.lesion.options import LesionOptions
 from napari_melanoma.ui import sample_data
 from napari_melanoma.ui.viewer import layers
 from napari_melanoma.ui.viewer.camera import find_canvas
@@ -92,6 +93,31 @@ def test_the_view_stays_flat_where_there_is_no_volume(person):
     person.viewer.add_image(np.zeros((4, 20, 20)), name="volume")
     dims.ndisplay = 3
     assert dims.ndisplay == 3
+
+
+def test_a_photograph_is_analyzed_and_corrected_while_a_volume_is_shown_in_3d(person):
+    person.opens(rgb=gradient())
+    person.viewer.add_image(np.zeros((4, 20, 20)), name="volume")
+    dims = person.viewer.dims
+    dims.ndisplay = 3
+    with person.qtbot.captureExceptions() as errors:
+        person.analyses()
+    assert errors == []
+    assert person.mask.any()
+    assert dims.ndisplay == 2
+    assert [layer.name for layer in person.viewer.layers if "contour" in layer.name and len(layer.data)]
+    # So do later changes, such as undo or another threshold.
+    dims.ndisplay = 3
+    person.dock.controller.rederive(person.dock.picker.session, options=LesionOptions(threshold=0.3))
+    with person.qtbot.captureExceptions() as errors:
+        person.waits()
+    assert errors == []
+    assert dims.ndisplay == 2
+    # Nothing is changed while nothing is written.
+    dims.ndisplay = 3
+    person.waits()
+    assert dims.ndisplay == 3
+    dims.ndisplay = 2
 
 
 @pytest.mark.path

@@ -12,7 +12,17 @@ from napari.layers import Layer
 from psygnal import EmitLoopError
 from qtpy.compat import isalive
 from qtpy.QtCore import QEvent
-from qtpy.QtWidgets import QApplication, QComboBox, QLabel, QLineEdit, QPlainTextEdit, QVBoxLayout, QWidget
+from qtpy.QtOpenGLWidgets import QOpenGLWidget
+from qtpy.QtWidgets import (
+    QApplication,
+    QComboBox,
+    QLabel,
+    QLineEdit,
+    QMainWindow,
+    QPlainTextEdit,
+    QVBoxLayout,
+    QWidget,
+)
 from slide_fixtures import UNSEEN
 
 from conftest import wait_until_idle
@@ -141,6 +151,45 @@ def test_each_session_has_its_own_widget_in_the_same_place(dock: Dock) -> None:
     host.remove_session(sessions[0])
     QApplication.sendPostedEvents(None, int(QEvent.Type.DeferredDelete))
     assert [isalive(widget) for widget in widgets] == [False, True, False]
+
+
+def test_a_tool_that_is_requested_before_its_section_is_made_starts_once_it_is(dock: Dock) -> None:
+    host, sessions = (
+        SectionHost[NamedSession](dock, PhotographSection, Mock()),
+        [NamedSession("one"), NamedSession("two")],
+    )
+    host.toggle_tool("name")  # no image is displayed
+    host.show_session(sessions[0])
+    host.toggle_tool("name")
+    host.show_session(sessions[1])
+    host.toggle_tool("name")
+    host.toggle_tool("name")  # pressed twice
+    host._on_found({"Frame": NameSection})
+    dock.frame.collapse()
+    assert sessions[0].events == []
+    assert sessions[1].events == ["part", "widget", "toggle name"]
+    host.show_session(sessions[0])
+    assert "toggle name" not in sessions[0].events, "another image is displayed by now"
+
+
+@pytest.mark.parametrize("is_deleted", [False, True])
+def test_tools_are_stopped_with_a_dock_unless_the_canvas_was_deleted_before(
+    home: Path, qtbot: QtBot, is_deleted: bool
+) -> None:
+    """Napari would draw on the canvas of a window that is closed; what was drawn is applied in any case."""
+    window, canvas, dock, session = QMainWindow(), QOpenGLWidget(), Dock(is_open=False), NamedSession("one")
+    qtbot.addWidget(window)
+    window.setCentralWidget(QWidget())
+    canvas.setParent(window.centralWidget())
+    dock.setParent(window)
+    session.commit_requested.connect(lambda: session.events.append("commit"))
+    host = host_section(dock, "Place")
+    host.show_session(session)
+    for widget in (canvas, dock) if is_deleted else (dock,):
+        widget.deleteLater()
+        QApplication.sendPostedEvents(None, int(QEvent.Type.DeferredDelete))
+    assert "commit" in session.events
+    assert session.displayed.value is is_deleted
 
 
 def test_a_section_that_fails_does_not_keep_others_on_the_previous_session(dock: Dock) -> None:

@@ -29,12 +29,13 @@ from napari_melanoma.ui.sections.prediction import (
     HEATMAP_STOPPED,
     NO_MODEL_SELECTED,
     NOT_ANALYZED,
+    OTHER_SHOWN,
     OUTDATED,
     STOPPED,
     PhotographHeatmapLayer,
     PredictionSection,
 )
-from napari_melanoma.ui.session.open_photograph import PhotographSessions
+from napari_melanoma.ui.session.open_photograph import PhotographSessions, SavedPrediction
 from napari_melanoma.ui.session.photograph import PhotographSession
 from napari_melanoma.ui.session.photograph_predictions import (
     HeatmapKey,
@@ -42,9 +43,9 @@ from napari_melanoma.ui.session.photograph_predictions import (
     PredictionHeatmap,
     PredictionKey,
     PredictionOutcome,
-    SavedPrediction,
     SharedHeatmapOptions,
 )
+from napari_melanoma.ui.shared_state import live_predictions
 from napari_melanoma.ui.viewer import photographs
 from napari_melanoma.ui.widgets.charts import DEFAULT_COLORS, STRONG_COLORS, Bar, BarChart
 from napari_melanoma.ui.widgets.settings import DockSettings
@@ -300,9 +301,25 @@ def test_a_saved_prediction_until_there_is_a_new_one(
     session.patient_changed.emit()
     note = f"{SAVED_TEXT} Outdated. Changed since then: {changed}." if changed else SAVED_TEXT
     assert shown.text("prediction_saved") == note
-    assert shown.text("prediction_hint") == (NOT_ANALYZED if key is None else "Predicting ...")
+    assert shown.text("prediction_hint") == (OTHER_SHOWN if key is None else "Predicting ...")
     session.prediction_key, session.prediction = KEY, DONE
     assert (shown.text("prediction_saved"), shown.text("prediction_hint")) == ("", "")
+
+
+def test_an_analysis_is_not_requested_first_above_other_predictions(
+    shown: Shown, monkeypatch: Any, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(PhotographSession, "path", tmp_path / "mole.png")
+    shown.session.prediction_key = None
+    assert shown.text("prediction_hint") == NOT_ANALYZED
+    texts = {tmp_path / "mole.png": "lesion-phone: melanoma 0.31. Fitted to the labels: melanoma 0.40."}
+    live_predictions().set_texts(texts)
+    try:
+        assert shown.text("prediction_live") == texts[tmp_path / "mole.png"]
+        assert shown.text("prediction_hint") == OTHER_SHOWN
+    finally:
+        live_predictions().set_texts({})
+    assert shown.text("prediction_hint") == NOT_ANALYZED
 
 
 class HeatmapCase(NamedTuple):

@@ -10,6 +10,7 @@ from threading import Event
 
 import numpy as np
 import pytest
+import tifffile
 from fake_slides import FakeAnalysis, draw_fluorescence, draw_slide
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import (
@@ -25,6 +26,7 @@ from napari_melanoma.slides.notes import (
     SlideNotes,
     read_notes,
 )
+from napari_melanoma.slides.plan import stated_pixel_size
 from napari_melanoma.slides.reading.slide import NOT_STATED, LevelInfo, SlideInfo, validate_scale
 from napari_melanoma.ui.slide import run_manager
 from napari_melanoma.ui.slide.context import FLUORESCENCE_NOTICE, NO_SCALE, describe_slide, list_slide_warnings
@@ -36,6 +38,29 @@ user, launched, slide_path, person, analysed = map(pytest.fixture, UNSEEN)
 CUT_OFF, PRINT = "the file is truncated: 3 tiles", "the file says 84.67 x 84.67 um per pixel: as of a print"
 UM = {"file": PixelSize(0.5, 0.5, "file"), "given": PixelSize(0.5, 0.5, "given")}
 SET = ScaleChange(UM["file"], UM["given"], "A. Meyer", "2026-01-01T10:00:00+00:00")
+
+
+def test_a_scale_set_by_the_user_keeps_pixels_that_are_not_square(person, launched, tmp_path):
+    """A line in any direction gives the same scale, which an analysis uses in both directions."""
+    pixels = np.full((256, 256, 3), (215, 150, 190), np.uint8)
+    stated = {"resolution": (1e4 / 0.25, 1e4 / 0.5), "resolutionunit": "CENTIMETER"}  # width, height
+    tifffile.imwrite(tmp_path / "flat.tif", pixels, tile=(128, 128), photometric="rgb", metadata=None, **stated)
+    person.opens_slides(tmp_path / "flat.tif")
+    assert person.dock.slide.info.pixel_size == PixelSize(0.5, 0.25, "file")
+    for end, length_um in ([10.0, 210.0], 200.0), ([210.0, 10.0], 400.0):  # 1 µm wide and 2 µm high
+        person.clicks("scale")
+        person.viewer.layers["flat ruler"].add_lines(np.array([[10.0, 10.0], end]))
+        person.dock.scale_panel._length.setValue(length_um)
+        person.clicks("scale_ruler")
+        size = person.dock.slide.info.pixel_size
+        assert (size.y_um, size.x_um, size.source) == (pytest.approx(2.0), pytest.approx(1.0), "ruler")
+    options = person.dock.get_options(person.session)
+    assert stated_pixel_size(options).is_close(size)
+    person.clicks("scale")
+    person.dock.scale_panel._number.setValue(0.3)
+    person.clicks("scale_set")
+    assert person.dock.slide.info.pixel_size == PixelSize(0.6, 0.3, "given")
+    person.waits()
 
 
 @pytest.mark.path

@@ -272,6 +272,24 @@ def test_a_queue_calls_back(qtbot, parent):
     assert (results, started) == ([5], ["first", "third"])
 
 
+def test_a_queue_continues_after_a_function_that_cannot_be_prepared(qtbot, parent):
+    def prepare():
+        raise ValueError("no layer")
+
+    results, failed, queue = [], [], LatestJobQueue(parent)
+    queue.failed.connect(failed.append)
+    queue.submit("first", prepare, results.append)
+    queue.submit("second", lambda: lambda run: 3, results.append)
+    with qtbot.waitSignal(queue.idle):
+        pass
+    assert (results, [str(error) for error in failed]) == ([3], ["no layer"])
+    assert tasks.is_idle(queue)
+    queue.submit("only", prepare)
+    with qtbot.waitSignal(queue.idle):
+        pass
+    assert tasks.is_idle(queue)
+
+
 @pytest.mark.parametrize(("end", "is_killed"), [("cancel", True), ("ignore", False)])
 def test_a_job_that_is_ended_emits_no_result_and_kills_only_if_it_is_canceled(qtbot, parent, end, is_killed):
     running, killed, results = threading.Event(), [], []

@@ -166,7 +166,6 @@ class CaseController(QObject):
     def _on_open_failed(self, error: Exception) -> None:
         self._is_opening = False
         self.failed.emit(error)
-        self.saver.saved.emit()  # the current case may have been closed to be opened again
 
     def _discard_pending_store(self) -> None:
         """Close a case that was opened but is not used.
@@ -193,9 +192,9 @@ class CaseController(QObject):
 
 
 def _open_case(current: CaseStore | None, folder: Path, run: RunContext) -> CaseStore:
-    """Open a case; close it first if it is the current one, because only one window may have it open."""
+    """Open a case; the current one is read again, and stays open if that fails."""
     if current is not None and is_same_folder(current.folder, expand_user(folder)):
-        current.close()
+        return current.open_again(folder)
     return CaseStore.open(folder)
 
 
@@ -493,7 +492,7 @@ class CaseCloseGuard(WindowGuard):
         window = self.window
         if window is not None and window.isVisible():  # it may have been closed while the case was being saved
             self._closing = True
-            window.close()
+            self.close_again()
             self._closing = False
 
 

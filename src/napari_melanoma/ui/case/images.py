@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, get_args
+from typing import TYPE_CHECKING, Any, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,12 +20,14 @@ from napari_melanoma.core.errors import DamagedImage, InputError, MelanomaError
 from napari_melanoma.core.geometry import PixelSize
 from napari_melanoma.core.provenance import array_fingerprint
 from napari_melanoma.io.formats import Modality
+from napari_melanoma.lesion.mask_record import get_mask_origin
 from napari_melanoma.ui.case.controller import CaseController, CaseSettings
 from napari_melanoma.ui.case.tree import CaseTree
 from napari_melanoma.ui.lesion.dock import LesionDock, LesionDockLink, read_photograph_layers
 from napari_melanoma.ui.session.analyzed_lesion import AnalyzedLesion, RecoveredLesion
 from napari_melanoma.ui.session.photograph import PhotographSession
 from napari_melanoma.ui.session.saved_result import read_stored_result
+from napari_melanoma.ui.session.stated_values import StatedValues
 from napari_melanoma.ui.slide.dock import SlideDock
 from napari_melanoma.ui.viewer import photographs
 from napari_melanoma.ui.viewer.docking import find_frame, show_dock
@@ -414,7 +416,7 @@ class CaseCorrectionSaver(QObject):
             self._saved_states[identity] = state
         if self._saved_states.get(identity) != state:
             on_saved = partial(self._on_saved, session, image_id, state)
-            dock.controller.store("case", session, partial(self._prepare, image_id), on_saved)
+            dock.controller.store("case", session, partial(self._prepare, image_id, session), on_saved)
             return
         if lesion.unsaved:
             dock.controller.store("case", session, lambda lesion: lambda run: None)
@@ -433,14 +435,15 @@ class CaseCorrectionSaver(QObject):
         dock, store = self._images.connected_dock, self._controller.store
         image = _find_image(self._controller.case, image_id)
         is_saved = not lesion.unsaved and self._saved_states.get(session.identity) == _result_state(lesion)
-        if dock is None or store is None or image is None or not is_saved:
+        if dock is None or store is None or image is None or image.path != session.path or not is_saved:
             return None
         result = dock.predictions.add_prediction(session, lesion)
         return None if result.heatmap is None else lambda run: save_case_explanation(store, image, result)
 
-    def _prepare(self, image_id: str, lesion: AnalyzedLesion) -> JobFunction | None:
+    def _prepare(self, image_id: str, session: PhotographSession, lesion: AnalyzedLesion) -> JobFunction | None:
         store, case, result = self._controller.store, self._controller.case, lesion.result
-        if store is None or case is None or _find_image(case, image_id) is None:
+        image = _find_image(case, image_id)
+        if store is None or case is None or image is None or image.path != session.path:  # of another case
             return None
         return lambda run: _save_result(store, case, image_id, result)
 
@@ -506,10 +509,22 @@ def _read_stored_analysis(
     if result is None:
         return identity, mask
     current_mask = result.mask if mask is None else mask
-    origin = {} if mask is None or image.current is None else _read_mask_origin(image.current.path)
+    current = {} if image.current is None else _read_values(image.current.path)
+    provenance = current.get("provenance")
+    origin = get_mask_origin(provenance) if mask is not None and isinstance(provenance, dict) else {}
+    stated = _read_scale(current) if image.mpp_x and image.mpp_y else StatedValues()
+    digests = array_fingerprint(result.mask), digest
     return identity, RecoveredLesion(
-        result, array_fingerprint(result.mask), digest, None, current_mask, None, time.time(), image.path, origin
+        result, *digests, None, current_mask, None, time.time(), image.path, origin, stated=stated
     )
+
+
+def _read_scale(values: Mapping[str, Any]) -> StatedValues:
+    """Return the scale of a result with its origin, which a case does not state; ``values``: of ``result.json``."""
+    try:
+        return StatedValues(StatedValues.from_json(values).pixel_size)
+    except (MelanomaError, KeyError, TypeError, ValueError, AttributeError):
+        return StatedValues()
 
 
 def _read_corrected_mask(correction: CaseCorrection, photograph: Photograph, digest: str) -> NDArray[np.bool_]:
@@ -524,12 +539,11 @@ def _read_corrected_mask(correction: CaseCorrection, photograph: Photograph, dig
     return mask
 
 
-def _read_mask_origin(folder: Path) -> dict[str, object]:
-    """Read how the corrected mask of a result folder was made; empty if the folder is damaged."""
-    from napari_melanoma.lesion.mask_record import get_mask_origin
+def _read_values(folder: Path) -> Mapping[str, Any]:
+    """Read the ``result.json`` of a result folder; empty if the folder is damaged."""
     from napari_melanoma.lesion.results import read_result
 
     try:
-        return get_mask_origin(read_result(folder).get("provenance") or {})
-    except (MelanomaError, TypeError, AttributeError):
+        return read_result(folder)
+    except MelanomaError:
         return {}

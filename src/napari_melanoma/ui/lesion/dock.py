@@ -447,8 +447,8 @@ class LesionDock(LesionControls):
             self.analysis_controller.analyze_all()
 
     def _analyze_unless_saved(self, session: PhotographSession) -> None:
-        """Analyze a photograph, unless its saved mask has been shown in the meantime."""
-        if session.lesion is None and session.is_open:
+        """Analyze a photograph, unless a saved mask that users have made has been shown in the meantime."""
+        if session.is_open and not session.is_corrected:
             self.analysis_controller.analyze(session)
 
     def _on_loaded(self, session: PhotographSession) -> None:

@@ -143,6 +143,7 @@ class PhotographPicker(QWidget):
         """Connect the events of a photograph, once."""
         if not session.scale:
             session.scale = _get_scale(session.image)
+            session.stated_changed.connect(self._update_state)
             events = session.image.events
             self._connections.connect(events.name, self._on_name)
             self._connections.connect(events.scale, self._on_scale)

@@ -17,6 +17,7 @@ from napari_melanoma.core.errors import SaveError
 from napari_melanoma.core.formatting import format_time_ago
 from napari_melanoma.core.parsing import read_object_or_empty
 from napari_melanoma.core.paths import is_device_name
+from napari_melanoma.core.provenance import array_fingerprint
 from napari_melanoma.ui.session.recovery import discard_unsaved, save_unsaved
 from napari_melanoma.ui.viewer.shortcuts import format_key
 from napari_melanoma.ui.widgets.dialogs import (
@@ -30,8 +31,9 @@ from napari_melanoma.ui.widgets.settings import DockSettings
 from napari_melanoma.ui.widgets.style import fill_column, named, quiet_label, row, set_shown, tool_button
 
 if TYPE_CHECKING:
+    from napari_melanoma.core.geometry import PixelSize
     from napari_melanoma.lesion.analysis import LesionResult
-    from napari_melanoma.ui.session.open_photograph import PhotographSessions
+    from napari_melanoma.ui.session.open_photograph import OpenPhotograph, PhotographSessions
     from napari_melanoma.ui.session.photograph import PhotographSession
 
 RESULTS_TABLE = "results.csv"
@@ -61,8 +63,11 @@ def result_version(result: LesionResult, mask_digest: str) -> tuple[object, ...]
     return mask_digest, result.options, result.model.fingerprint, stated, predicted, known
 
 
-def describe_stored(folder: Path, image_digest: str) -> str:
-    """Describe the result in a folder to the user who would replace it by one of the photograph with a digest."""
+def describe_stored(folder: Path, image_digest: str, size: PixelSize | None = None) -> str:
+    """Describe the result in a folder to the user who would replace it by one of the photograph with a digest.
+
+    ``size``: the scale of the photograph; a result that would be lost with its scale is described as such.
+    """
     from napari_melanoma.io.results import RESULT
     from napari_melanoma.lesion.mask_record import describe_mask, is_mask_of_user
 
@@ -72,6 +77,8 @@ def describe_stored(folder: Path, image_digest: str) -> str:
     is_same = stored["image_sha256"] == image_digest
     saved_at = format_time_ago(max(0.0, time.time() - (folder / RESULT).stat().st_mtime))
     text = f"{folder} has a result of {'this' if is_same else 'another'} photograph, saved {saved_at}."
+    if is_same and size is None and stored.get("pixel_size_um"):
+        text += " It has a scale, but the photograph has none now: values in mm would be lost."
     if not is_mask_of_user(stored):
         return text
     return f"{text} Its mask was made by a user ({describe_mask(stored)}) and cannot be restored once it is replaced."
@@ -119,13 +126,23 @@ class LesionCloseGuard(StoreGuard):
     def __init__(self, dock: QWidget, sessions: PhotographSessions, *stores: QObject) -> None:
         super().__init__(dock, *stores)
         self._sessions = sessions
+        self._answered: dict[str, str] = {}  # digest of the unsaved work that the user was asked about, by identity
 
     def may_close(self) -> bool:
-        """Ask the user if there are unsaved corrections; return False to keep the window open."""
+        """Ask the user if there are unsaved corrections; return False to keep the window open.
+
+        The user is asked once, also if another guard keeps the window open until something else is stored.
+        """
         if not super().may_close():
             return False
-        names = [session.name for session in self._sessions.unsaved]
-        return not names or self._confirm_close(names)
+        sessions = self._sessions.unsaved
+        unsaved = {session.identity: _fingerprint_work(session) for session in sessions}
+        answered = self._answered if self.is_closing_again else {}
+        names = [session.name for session in sessions if answered.get(session.identity) != unsaved[session.identity]]
+        if names and not self._confirm_close(names):
+            return False
+        self._answered = unsaved
+        return True
 
     def _confirm_close(self, names: list[str]) -> bool:
         box = create_question(
@@ -151,6 +168,13 @@ class LesionCloseGuard(StoreGuard):
             self.failed.emit(error)
             return False
         return True
+
+
+def _fingerprint_work(session: OpenPhotograph) -> str:
+    """Return a digest of the mask and the strokes of a photograph."""
+    mask, strokes = session.mask, session.strokes
+    parts = [array_fingerprint(one) for one in (None if mask is None else mask.data, strokes) if one is not None]
+    return " ".join(parts)
 
 
 class SaveBar(QWidget):
@@ -220,7 +244,8 @@ class SaveBar(QWidget):
     def _request_save(self, session: PhotographSession, folder: Path) -> None:
         result, lesion = result_folder(folder, session.name), session.lesion
         if lesion is not None and result.exists() and not session.saved.contains(result, lesion.image_digest):
-            self._confirm_replace(session, result, describe_stored(result, lesion.image_digest))
+            details = describe_stored(result, lesion.image_digest, session.source.pixel_size)
+            self._confirm_replace(session, result, details)
         else:
             self.save_requested.emit(session, result)
 

@@ -7,7 +7,9 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Generic, TypeVar
+from weakref import ref
 
+from qtpy.compat import isalive
 from qtpy.QtCore import QObject, Signal
 from qtpy.QtWidgets import QApplication, QLineEdit, QWidget
 
@@ -18,6 +20,7 @@ from napari_melanoma.ui.sections.choice import SectionDock
 from napari_melanoma.ui.sections.guarded import GuardedSection
 from napari_melanoma.ui.session.document import Document
 from napari_melanoma.ui.session.image import ImageSession
+from napari_melanoma.ui.viewer.camera import find_canvas, find_main_window
 from napari_melanoma.ui.viewer.docking import DeferredWidgets
 from napari_melanoma.ui.viewer.shortcuts import SHORTCUTS, add_shortcut
 from napari_melanoma.ui.widgets.job import BackgroundJob, cancel_jobs
@@ -69,11 +72,13 @@ class SectionHost(QObject, Generic[Session]):
         self.session: Session | None = None
         self.sections: dict[str, HostedSection[Session]] = {}  # by title
         self._is_open_first = is_open_first
+        self._requested_tool: tuple[Session, str] | None = None  # started once its section is made
         self._search = BackgroundJob(lambda run: find_sections(base))
         self._search.succeeded.connect(self._on_found)
         self._search.failed.connect(self.failed)
         deferred.add_task(lambda: self._search.start(self))
-        dock.destroyed.connect(self._close_sections)
+        self._canvas: ref[QWidget] | None = None  # of the window of the dock
+        dock.destroyed.connect(self._on_destroyed)
         dock.choice.find_content = self._find_content
 
     def show_session(self, session: Session | None) -> None:
@@ -113,17 +118,30 @@ class SectionHost(QObject, Generic[Session]):
         }
 
     def toggle_tool(self, name: str) -> None:
-        """Expand the section of a tool, and start or stop the tool."""
-        for hosted in self.sections.values():
-            if self.session is not None and name in hosted.section.tools:
-                if isinstance(hosted.frame, CollapsibleSection):
-                    hosted.frame.expand()
-                if hosted.is_shown and hosted.widget is not None:
-                    widget: Any = hosted.widget
-                    try:
-                        widget.toggle_tool(name)
-                    except PluginError as error:
-                        self.failed.emit(error)
+        """Expand the section of a tool, and start or stop the tool; if it is not made yet, once it is."""
+        session, self._requested_tool = self.session, None
+        if session is None:
+            return
+        found = [hosted for hosted in self.sections.values() if name in hosted.section.tools]
+        for hosted in found:
+            if isinstance(hosted.frame, CollapsibleSection):
+                hosted.frame.expand()
+        if not any(hosted.is_shown and hosted.widget is not None for hosted in found):
+            self._requested_tool = session, name
+        for hosted in found:
+            if hosted.is_shown and hosted.widget is not None:
+                widget: Any = hosted.widget
+                try:
+                    widget.toggle_tool(name)
+                except PluginError as error:
+                    self.failed.emit(error)
+
+    def _start_requested(self) -> None:
+        """Start the tool that was requested before its section was made, unless another image is displayed by now."""
+        if self._requested_tool is not None:
+            (session, name), self._requested_tool = self._requested_tool, None
+            if session is self.session:
+                self.toggle_tool(name)
 
     def _on_found(self, sections: Mapping[str, Any]) -> None:
         for title, create in sections.items():
@@ -179,7 +197,11 @@ class SectionHost(QObject, Generic[Session]):
     def _open_sections(self) -> None:
         if self.session is None:
             return  # the sections of the previous image stay until those of the next one are known
+        if self._canvas is None and (window := find_main_window(self.dock)) is not None:
+            canvas = find_canvas(window)
+            self._canvas = None if canvas is None else ref(canvas)
         with ExitStack() as steps:  # all are opened, also if one fails
+            steps.callback(self._start_requested)
             steps.callback(self.dock.choice.update)  # last: what was read may be content
             for hosted in reversed(self.sections.values()):
                 steps.callback(self._open, hosted)
@@ -211,6 +233,14 @@ class SectionHost(QObject, Generic[Session]):
     def _on_toggled(self, hosted: HostedSection[Session], expanded: bool) -> None:
         if expanded:
             self._open(hosted)
+
+    def _on_destroyed(self) -> None:
+        """Apply what was drawn; stop tools unless the canvas is gone as well, on which napari would draw the rest."""
+        canvas = None if self._canvas is None else self._canvas()
+        if self._canvas is None or (canvas is not None and isalive(canvas)):
+            self._close_sections()
+        elif self.session is not None:
+            self.session.commit_requested.emit()
 
     def _close_sections(self) -> None:
         session = self.session

@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from napari_melanoma.ui.session.photograph import PhotographSession
 
 NOT_ANALYZED = "Analyze the photograph first. The prediction uses the segmented lesion."
+OTHER_SHOWN = "Press <i>Analyze</i> for a prediction of the segmented lesion."  # besides other predictions
 NO_MODEL_SELECTED = "Select a <i>classifier</i> to predict the diagnosis."
 CURRENT = "For the current mask and patient data."
 OUTDATED = "Outdated: a new prediction is being computed."  # as many lines as when it is current
@@ -191,7 +192,8 @@ class PredictionSection(PhotographSection):
         for signal in (events.classifier, events.is_mask_edited, session.patient_changed, session.shown):
             self.follow(signal, self._update)
         self.follow(models_changed().changed, self._update)
-        self.follow(live_predictions().changed, self._update_live)
+        for slot in (self._update_live, self._update):
+            self.follow(live_predictions().changed, slot)
         for signal in (events.prediction, events.heatmap, self._predictions.heatmap_options.changed):
             self.follow(signal, self._heatmap.update_options)
         self._update()
@@ -220,7 +222,8 @@ class PredictionSection(PhotographSection):
             is_any = self._predictions.has_models
             return NO_MODEL_SELECTED if is_any else f"No classification model is installed. {add}."
         if session.prediction_key is None:
-            return NOT_ANALYZED
+            has_other = session.saved_prediction is not None or live_predictions().find(session.path)
+            return OTHER_SHOWN if has_other else NOT_ANALYZED
         if not is_current or session.prediction is None:
             return "Predicting ..."
         return f"{html.escape(capitalize(session.prediction.error)) or STOPPED} {link('again', 'Predict again')}"

@@ -15,6 +15,7 @@ from napari_melanoma.core.prediction_config import RoiConfig
 from napari_melanoma.lesion.mask_record import mark_painted, without_mask_origin
 from napari_melanoma.lesion.options import LesionOptions
 from napari_melanoma.lesion.prompt_state import PromptStep
+from napari_melanoma.ui.session.stated_values import StatedValues
 
 if TYPE_CHECKING:
     from napari_melanoma.lesion.analysis import LesionResult, ModelStamp
@@ -195,13 +196,13 @@ class AnalyzedLesion:
 
 
 class RecoveredLesion(NamedTuple):
-    """Corrections to restore: the predicted result, the corrected mask, and strokes that were not applied.
+    """A stored state of a photograph: the predicted result, the current mask, and strokes that were not applied.
 
     ``mask``: bool (row, column). ``scribbles``: uint8 (row, column), 1 inside and 2 outside the lesion.
     ``mask_digest``, ``image_digest``: the digests of the predicted mask and of the photograph's pixels. ``chosen``: a
     point in the lesion that the user selected. ``saved_at``: Unix time in seconds. ``folder``: the recovery folder.
     ``origin``: the part of the provenance that describes the corrected mask. ``prompts``: the states after the latest
-    prompt of the predicted and of the corrected mask; None without prompts.
+    prompt of the predicted and of the corrected mask; None without prompts. ``stated``: scale, type and patient data.
     """
 
     result: LesionResult
@@ -214,6 +215,13 @@ class RecoveredLesion(NamedTuple):
     folder: Path = Path()
     origin: Mapping[str, object] = MappingProxyType({})
     prompts: tuple[PromptStep | None, PromptStep | None] = (None, None)
+    stated: StatedValues = StatedValues()
+
+    @property
+    def options_text(self) -> str:
+        """The threshold if the user has set it, such as ``threshold (0.70)``; else empty."""
+        threshold = self.result.options.threshold
+        return "" if threshold is None else f"threshold ({threshold:.2f})"
 
 
 def keep_prediction_options(options: LesionOptions, used: LesionOptions) -> LesionOptions:

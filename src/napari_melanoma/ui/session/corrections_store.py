@@ -435,7 +435,7 @@ class PhotographCorrections(QObject):
             decision = decision._replace(with_others=with_others)
             folder = self.store.folder
             request = lesion.mask_digest, decision._replace(diagnosis=decision.diagnosis or "", keep_mask=False), folder
-            if session.review.request == request or not session.is_open:
+            if session.review.request == request:
                 self._report_already_stored(self.find_row(session))
                 return None
             storing = lesion.mask_digest if review is None else session.review.storing_digest

@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from napari.utils.events import Event
 
     from napari_melanoma.lesion.analysis import LesionResult
+    from napari_melanoma.ui.session.saved_result import SavedResult
 
 MASK_EDITED_MESSAGE = "The mask was edited in the meantime and was not replaced."
 BAND_ROWS = 128  # of ``_find_changed_pixels``
@@ -78,7 +79,7 @@ class LesionController(QObject):
         self.autosave = LesionAutosave(self)
         self.watcher = LayerWatcher(sessions, self)
         self.watcher.edits_finished.connect(self._update_from_mask)
-        self.watcher.scribbles_edited.connect(self.autosave.save)
+        self.watcher.scribbles_edited.connect(self.autosave.update)
         self.watcher.removed.connect(self._on_removed)
         self._layers = LesionLayers(self)
         self._layers.shown.connect(self._on_shown)
@@ -129,15 +130,14 @@ class LesionController(QObject):
 
     def _on_removed(self, session: OpenPhotograph, removed_layers: dict[str, Layer]) -> None:
         """Remove the session of a photograph, and hide its remaining layers; unsaved corrections can be recovered."""
-        lesion = session.lesion
-        if lesion is not None:
+        if session.lesion is not None:
             mask, strokes = (removed_layers.get(role) or session.orphaned_layer(role) for role in ("mask", "scribbles"))
-            edited_mask = (
-                lesion.result.mask if mask is None or mask.data.shape != lesion.result.mask.shape else mask.data != 0
-            )
-            self.autosave.save_removed(
-                session.identity, lesion, edited_mask, strokes.data if strokes and strokes.data.any() else None
-            )
+            edited = session.lesion.result.mask if mask is None else mask.data != 0
+            if edited.shape == session.lesion.result.mask.shape:
+                session.lesion = _follow_mask(session.lesion, edited)  # a result that waits to be stored has this mask
+            drawn = None if strokes is None or not strokes.data.any() else strokes.data
+            is_applied = drawn is not None and array_fingerprint(drawn) == session.applied_strokes
+            self.autosave.save_removed(session, session.lesion.result.mask, None if is_applied else drawn)
         self.sessions.remove(session)
         for layer in session.viewer.layers:  # of the photograph; others would lie over the next one
             if photographs.get_identity(layer) == session.identity:
@@ -186,6 +186,7 @@ class LesionController(QObject):
         if strokes is None:
             self.message.emit("Draw strokes inside or outside the lesion first.")
         else:
+            session.mark_strokes_applied()
             self.replace_mask(session, partial(redraw_from_strokes, strokes))
 
     def accept_recovered(self, session: OpenPhotograph) -> None:
@@ -193,7 +194,8 @@ class LesionController(QObject):
         recovered, session.recovered = session.recovered, None
         if recovered is not None:
             self.autosave.adopt(session.identity, recovered)
-            self.restore(session, recovered)
+            restored = self.restore(session, recovered)
+            self.message.emit(f"The unsaved mask is shown. {restored}".strip())
 
     def discard_recovered(self, session: OpenPhotograph) -> None:
         """Delete the unsaved corrections that were found for a photograph."""
@@ -201,32 +203,52 @@ class LesionController(QObject):
         if recovered is not None:
             self.autosave.discard(recovered)
 
-    def restore(self, session: OpenPhotograph, recovered: RecoveredLesion) -> None:
-        """Restore recovered corrections; Ctrl+Z goes back to the current or the predicted mask."""
+    def restore(self, session: OpenPhotograph, recovered: RecoveredLesion) -> str:
+        """Restore a stored state; Ctrl+Z goes back to the current or the predicted mask.
+
+        Returns a sentence on the values that were restored with the mask; empty if none were.
+        """
+        restored = recovered.stated.restore(session, recovered.options_text)
         lesion = session.masked_lesion
         if lesion is not None and lesion.image_digest == recovered.image_digest:
             self._restore_mask(session, recovered)
         elif session.is_open:
-            digests = recovered.image_digest, recovered.mask_digest
-            lesion = AnalyzedLesion.from_model(recovered.result, *digests, recovered.chosen, recovered.prompts[0])
-            session.lesion = replace(lesion, default_options=self.options.current)
+            session.lesion = self._as_predicted(recovered)
             self._layers.add_layers(session, partial(self._restore_mask, session, recovered))
+        return restored
 
-    def show_saved(self, session: OpenPhotograph, saved: RecoveredLesion, update: LesionUpdate) -> None:
-        """Show the mask that users made and saved; Ctrl+Z goes back to the predicted mask.
+    def show_saved(self, session: OpenPhotograph, saved: SavedResult) -> str:
+        """Show a saved result: the values that the user stated, and the mask unless the photograph has a result.
 
-        ``update``: from the predicted mask, which is never shown. A mask left by a previous dock is replaced.
+        Ctrl+Z goes back from a mask that users have made to the predicted mask, which is never shown. A mask left by a
+        previous dock is replaced by such a mask only. Returns a sentence on what was restored.
         """
-        lesion = AnalyzedLesion.from_model(saved.result, saved.image_digest, saved.mask_digest, None)
-        lesion = replace(lesion, default_options=self.options.current)
-        if session.existing_mask is not None:
+        stored, update, remaining = saved.lesion, saved.update, session.existing_mask
+        is_shown = stored is not None and session.lesion is None and (update is not None or remaining is None)
+        options_text = stored.options_text if stored is not None and is_shown else ""
+        restored = saved.stated.restore(session, options_text)
+        if stored is None or not is_shown:
+            return restored
+        lesion = self._as_predicted(stored)
+        session.saved_mask = saved.description
+        if update is None:
+            session.lesion = lesion
+            self._layers.add_layers(session, partial(self._on_saved_shown, session))
+        elif remaining is not None:
             session.lesion = lesion
             apply = partial(self._apply_update, session, is_saved=True)
-            self._layers.add_layers(session, partial(self._restore_mask, session, saved, apply))
-            return
-        session.lesion = replace(lesion.apply(update), unsaved=False)
-        self._layers.add_saved_mask(session, saved.result.mask, update)
-        self._layers.add_layers(session, partial(self._on_saved_shown, session))
+            self._layers.add_layers(session, partial(self._restore_mask, session, stored, apply))
+        else:
+            session.lesion = replace(lesion.apply(update), unsaved=False)
+            self._layers.add_saved_mask(session, stored.result.mask, update)
+            self._layers.add_layers(session, partial(self._on_saved_shown, session))
+        return f"{saved.description} {restored}".strip()
+
+    def _as_predicted(self, stored: RecoveredLesion) -> AnalyzedLesion:
+        """Return the lesion of a stored state before the user has changed its mask."""
+        digests = stored.image_digest, stored.mask_digest
+        lesion = AnalyzedLesion.from_model(stored.result, *digests, stored.chosen, stored.prompts[0])
+        return replace(lesion, default_options=self.options.current)
 
     def _on_saved_shown(self, session: OpenPhotograph) -> None:
         lesion, labels = session.lesion, session.mask
@@ -306,7 +328,7 @@ class LesionController(QObject):
         make_work: Callable[[AnalyzedLesion], JobFunction | None],
         done: Callable[[Any], object] = lambda value: None,
     ) -> None:
-        """Store a lesion with its current mask, as a result, in the corrections or in a case.
+        """Store a lesion with its current mask, as a result, in the corrections or in a case, also if it is closed.
 
         Afterwards, its corrections count as saved. ``make_work``: returns the function that stores it in a thread; None
         if there is nothing to store. ``done``: called with the return value of this function. A pending request with
@@ -316,26 +338,26 @@ class LesionController(QObject):
         self.watcher.flush()
 
         def on_saved(value: object) -> None:
-            if session.lesion is not None and session in self.sessions:
+            if session.lesion is not None:
                 session.lesion = replace(session.lesion, unsaved=False)
-                self.autosave.remove(session.identity, session.lesion)
+                session.saved_mask = ""
+                (self.autosave.update if session.is_open else self.autosave.remove_saved)(session)
             done(value)
 
         def prepare() -> JobFunction | None:
-            lesion = session.lesion if session in self.sessions else None
-            return None if lesion is None else make_work(lesion)
+            return None if session.lesion is None else make_work(session.lesion)
 
         self._latest.submit(f"{key} {session.identity}", prepare, on_saved)
 
     def is_storing(self, session: OpenPhotograph) -> bool:
-        """Whether a photograph waits to be stored in the corrections; it is not, if it is closed before."""
+        """Whether a photograph waits to be stored in the corrections."""
         return self._latest.is_pending(f"store {session.identity}")
 
     def set_unsaved(self, session: OpenPhotograph) -> None:
         """Keep corrections for recovery that are no longer stored elsewhere."""
         if session.lesion is not None:
             session.lesion = replace(session.lesion, unsaved=True)
-            self.autosave.save(session)
+            self.autosave.update(session)
 
     def _apply_update(self, session: OpenPhotograph, update: LesionUpdate | None, *, is_saved: bool = False) -> None:
         lesion, labels = session.lesion, session.mask
@@ -350,10 +372,8 @@ class LesionController(QObject):
             pending = session.pending_options
             if update.restored or (pending is not None and _was_made_with(pending, lesion.result)):
                 session.pending_options = None
-            if lesion.unsaved:
-                self.autosave.save(session)
-            else:
-                self.autosave.remove(session.identity, lesion)
+            if not self._latest.is_pending(f"replace {session.identity}"):  # a recovered mask may be shown next
+                self.autosave.update(session)
             if not lesion.corrected:
                 photographs.set_model_digest(labels, lesion.mask_digest)
             self._on_shown(session)
@@ -533,6 +553,12 @@ class LayerWatcher(QObject):
             if session is not None and not session.is_open:
                 self._edited.discard(session)
                 self.removed.emit(session, layers_of_photograph)
+
+
+def _follow_mask(lesion: AnalyzedLesion, mask: NDArray[np.bool_]) -> AnalyzedLesion:
+    """Return the lesion with its last mask, bool (row, column), which it may not follow yet."""
+    update = update_from_mask(lesion, mask, lesion.result.options)
+    return lesion if update is None else lesion.apply(update)
 
 
 def _was_made_with(options: LesionOptions, result: LesionResult) -> bool:

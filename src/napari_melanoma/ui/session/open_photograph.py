@@ -25,6 +25,7 @@ from napari_melanoma.ui.session.analyzed_lesion import (
     have_equal_fields,
 )
 from napari_melanoma.ui.session.image import ImageSession
+from napari_melanoma.ui.session.stated_values import StatedValues
 from napari_melanoma.ui.viewer import photographs
 from napari_melanoma.ui.viewer.patient_data import PatientData
 from napari_melanoma.ui.viewer.photographs import LayerPhotographSource
@@ -223,9 +224,11 @@ class OpenPhotograph(ImageSession):
 
     ``shown``: the layers show the current lesion. ``scale``: with units. ``is_searched``:
     whether unsaved corrections and a saved result were searched for. ``lesion``: None until the photograph is analyzed.
+    ``restored``: scale, type and patient data that the user has not set; ``stated_changed``: they were restored.
     ``is_mask_edited``: the mask layer was edited, and ``lesion`` does not follow it yet. ``pending_options``: not
     applied to the lesion yet. ``recovered``: unsaved corrections that may be restored. ``saved_mask``: a
     sentence on the mask of users that was read from the saved result; empty if none was read.
+    ``applied_strokes``: the digest of the strokes with which the mask was made last; empty for none.
     ``prompted``: requests for masks by clicks. ``classifier``: the model for its prediction; empty for none.
     ``patient_changed``: its patient data have changed. ``prediction_key``: of the current mask, patient data and model.
     ``prediction``: the last outcome, which may be of another key. ``heatmap``: the last one, which may be so, too.
@@ -233,6 +236,7 @@ class OpenPhotograph(ImageSession):
 
     shown = Signal()
     patient_changed = Signal()
+    stated_changed = Signal()
     events: ClassVar[SignalGroupDescriptor] = SignalGroupDescriptor(
         equality_operators=dict.fromkeys(("image", "prediction", "prompted", "recovered"), is_)
     )
@@ -252,6 +256,8 @@ class OpenPhotograph(ImageSession):
     heatmap: PredictionHeatmap | None = None
     prompted: PromptedPhotograph = field(default_factory=PromptedPhotograph)
     recovered: RecoveredLesion | None = None
+    restored: StatedValues = field(default_factory=StatedValues)
+    applied_strokes: str = ""
     saved_mask: str = ""
     review: ReviewState = field(default_factory=ReviewState)
     saved: SavedState = field(default_factory=SavedState)
@@ -343,6 +349,22 @@ class OpenPhotograph(ImageSession):
         return lesion.unsaved if digest == lesion.mask_digest else digest not in lesion.model_digests
 
     @property
+    def has_unsaved_work(self) -> bool:
+        """Whether corrections are not saved, or strokes not applied to the mask."""
+        return self.has_unsaved_corrections or (self.lesion is not None and self.has_unapplied_strokes)
+
+    @property
+    def has_unapplied_strokes(self) -> bool:
+        """Whether there are strokes, and the mask was not made with them; they stay in view after that."""
+        strokes = self.strokes
+        return strokes is not None and array_fingerprint(strokes) != self.applied_strokes
+
+    def mark_strokes_applied(self) -> None:
+        """Record that the mask was made with the current strokes."""
+        strokes = self.strokes
+        self.applied_strokes = "" if strokes is None else array_fingerprint(strokes)
+
+    @property
     def strokes(self) -> NDArray[np.uint8] | None:
         """A copy of the strokes, uint8 (row, column); None if there are none."""
         layer = photographs.find_layer(self.viewer, self.image, "scribbles") if self.is_open else None
@@ -401,8 +423,8 @@ class PhotographSessions(Generic[Session]):
 
     @property
     def unsaved(self) -> list[Session]:
-        """The sessions of open photographs with unsaved corrections."""
-        return [session for session in self if session.has_unsaved_corrections and session.is_open]
+        """The sessions of open photographs with unsaved corrections or strokes that are not applied."""
+        return [session for session in self if session.is_open and session.has_unsaved_work]
 
 
 class PhotographOptions:

@@ -24,11 +24,9 @@ from napari_melanoma.ui.session.open_photograph import (
     PredictionHeatmap,
     PredictionKey,
     PredictionOutcome,
-    SavedPrediction,
 )
-from napari_melanoma.ui.session.saved_result import SavedMask, read_saved_mask
+from napari_melanoma.ui.session.saved_result import SavedResult, read_saved_result
 from napari_melanoma.ui.shared_state import case_rows, models_changed
-from napari_melanoma.ui.viewer.photographs import LayerPhotographSource
 from napari_melanoma.ui.widgets.job import JobFunction, LatestJobQueue, is_job_running, run_job, tasks
 from napari_melanoma.ui.widgets.settings import DebounceTimer, DockSettings
 from napari_melanoma.ui.widgets.status_line import StatusLine, describe_failure
@@ -101,8 +99,8 @@ class SharedHeatmapOptions(Shared[HeatmapOptions]):
 class PhotographPredictions(QObject):
     """Keeps the predictions of all photographs up to date; their heatmaps are requested by ``request_heatmap``.
 
-    ``loaded``: the saved mask of a photograph was read, if there is one. ``explained``: a photograph has a new heatmap.
-    ``failed``: why it has none.
+    ``loaded``: the saved result of a photograph was read, if there is one. ``explained``: a photograph has a new
+    heatmap. ``failed``: why it has none.
     """
 
     loaded = Signal(object)  # OpenPhotograph
@@ -125,7 +123,7 @@ class PhotographPredictions(QObject):
         self._client = client
         self._status, self._line = _PredictionStatus(status, self), status
         self._loading_timer = DebounceTimer(self, STATUS_DELAY_MS)
-        self._loading_timer.timeout.connect(lambda: status.begin(LOADING_TASK, "Loading the saved mask ..."))
+        self._loading_timer.timeout.connect(lambda: status.begin(LOADING_TASK, "Loading the saved result ..."))
         self._used_columns: dict[str, frozenset[str] | None] = {}  # by the name of the model; None if it is not found
         self._callbacks: dict[OpenPhotograph, Callable[[], None]] = {}  # when their predictions are up to date
         self._controller.changed.connect(self.refresh)
@@ -149,13 +147,13 @@ class PhotographPredictions(QObject):
         return None if outcome is None else outcome.prediction
 
     def add_prediction(self, session: OpenPhotograph, lesion: AnalyzedLesion) -> LesionResult:
-        """Return the result of a lesion as it is saved: with prediction, patient data and visible heatmap.
+        """Return the result of a lesion as it is saved: with patient data, prediction and visible heatmap.
 
-        Without a current prediction, none of these is added.
+        Prediction and heatmap are those of the current mask and patient data, if there are any.
         """
         prediction, outcome = self.current_prediction(session), session.prediction
         if prediction is None or outcome is None or outcome.key.mask_digest != lesion.mask_digest:
-            return lesion.result
+            return replace(lesion.result, patient_data=session.patient_data.row)
         has_all = len(outcome.lesions) == len(lesion.result.lesion_measurements)
         return replace(
             lesion.result,
@@ -222,29 +220,27 @@ class PhotographPredictions(QObject):
     def follow_patient_data(self, session: OpenPhotograph) -> None:
         """Show changed patient data, and request the prediction for them."""
         session.patient_changed.emit()
+        self._controller.autosave.update(session)
         self.refresh(session)
 
     def load_saved(self, session: OpenPhotograph, folder: Path) -> None:
         """Read the saved result of a photograph.
 
-        Its prediction is shown until there is a new one, and its mask if a user has made it.
+        Its mask is shown, its prediction until there is a new one, and what the user stated is restored; the patient
+        data of a case are those of the case.
         """
         from napari_melanoma.io.results import RESULT
 
-        def show(saved: SavedPrediction | None) -> None:
-            data = session.patient_data
+        def show(saved: SavedResult | None) -> None:
             if saved is None or not session.is_open:
                 return
-            session.saved_prediction = saved
-            if not data.case and not data.has_edits:
-                data.set_row(saved.form)
-                self.follow_patient_data(session)
-
-        def show_mask(saved: SavedMask | None) -> None:
-            if saved is not None and session.is_open and session.lesion is None:
-                session.saved_mask = saved.description
-                self._controller.show_saved(session, saved.lesion, saved.update)
-                self._line.show_message(saved.description)
+            session.saved_prediction = saved.prediction
+            if session.patient_data.case:
+                saved = saved._replace(stated=saved.stated._replace(patient={}))
+            message = self._controller.show_saved(session, saved)
+            self.refresh(session)
+            if message:
+                self._line.show_message(message)
 
         def end() -> None:
             self._loading_timer.stop()
@@ -252,16 +248,14 @@ class PhotographPredictions(QObject):
             self.loaded.emit(session)
 
         if (folder / RESULT).is_file():
-            find = partial(read_saved_mask, session.source, folder)
-            job = run_job(self, f"saved mask {session.identity}", find, show_mask, self.failed.emit)
+            read = partial(read_saved_result, session.source, folder)
+            job = run_job(self, f"saved {session.identity}", read, show, self.failed.emit)
             job.finished.connect(end)
             self._loading_timer.start()
-            read = partial(read_saved_prediction, session.source, folder)
-            run_job(self, f"saved {session.identity}", read, show, self.failed.emit)
 
     def is_loading(self, session: OpenPhotograph) -> bool:
-        """Return whether the saved mask of a photograph is still being read."""
-        return is_job_running(self, f"saved mask {session.identity}")
+        """Return whether the saved result of a photograph is still being read."""
+        return is_job_running(self, f"saved {session.identity}")
 
     def _select_model(self, session: OpenPhotograph) -> str:
         """Return the model for a photograph; empty for none."""
@@ -290,9 +284,13 @@ class PhotographPredictions(QObject):
 
     def _prepare(self, session: OpenPhotograph) -> JobFunction | None:
         key, lesion = session.prediction_key, session.lesion
-        if session not in self._sessions or key is None or lesion is None or session.current_prediction is not None:
+        if not self._is_needed(session) or key is None or lesion is None or session.current_prediction is not None:
             return None
         return partial(_classify, self._client, key, lesion.result)
+
+    def _is_needed(self, session: OpenPhotograph) -> bool:
+        """Whether a photograph is open, or waits for its prediction to be saved."""
+        return session in self._sessions or session in self._callbacks
 
     def _on_predicted(self, session: OpenPhotograph, outcome: PredictionOutcome) -> None:
         session.prediction_key = self._make_key(session)
@@ -340,16 +338,21 @@ class PhotographPredictions(QObject):
         self.refresh_all()
 
     def _on_removed(self, session: OpenPhotograph) -> None:
-        for name in ("predict", "explain"):
-            self.queue.drop(f"{name} {session.identity}")
-        self._callbacks.pop(session, None)
+        """Drop the requests of a photograph that was closed, unless it is saved with its prediction."""
+        if session in self._callbacks:
+            self.refresh(session)  # for the last mask
+        else:
+            self.queue.drop(f"predict {session.identity}")
+        self.queue.drop(f"explain {session.identity}")
         self._run_pending()
 
     def _run_pending(self) -> None:
         """Run the callbacks whose predictions are up to date."""
         for session in list(self._callbacks) if tasks.is_idle(self._controller) else ():
             if not any(self.queue.has(f"{name} {session.identity}") for name in ("predict", "explain")):
-                self._callbacks.pop(session)()
+                callback = self._callbacks.pop(session)
+                tasks.set_running(self, bool(self._callbacks))  # also if the callback fails
+                callback()
         tasks.set_running(self, bool(self._callbacks))
 
 
@@ -433,35 +436,6 @@ class _PredictionStatus(QObject):
         if self.has_result:
             message = f"{message} {DURATION_PREFIX} {time.monotonic() - self._start_time:.1f} s.".strip()
         self._status.end(TASK, message)
-
-
-def read_saved_prediction(source: LayerPhotographSource, folder: Path, run: RunContext) -> SavedPrediction | None:
-    """Read the prediction of a saved result; call this in a thread.
-
-    Returns None if there is no result or prediction, or if it is damaged or of another image.
-    """
-    from napari_melanoma.classification.prediction import ClassPrediction
-    from napari_melanoma.core.provenance import array_fingerprint
-    from napari_melanoma.io.results import RESULT, read_mask
-    from napari_melanoma.lesion.results import read_result
-    from napari_melanoma.models.installed_bundles import find_bundle
-
-    if not (folder / RESULT).is_file():
-        return None
-    try:
-        values = read_result(folder)
-        if "prediction" not in values or values["image_sha256"] != array_fingerprint(source.read().rgb):
-            return None
-        run.check()
-        prediction = ClassPrediction.from_json(values["prediction"])
-        form = {str(name): str(value) for name, value in values["form"].items()}
-        digest = array_fingerprint(read_mask(folder / "mask.png"))
-    except (MelanomaError, KeyError, TypeError, ValueError, AttributeError):
-        return None  # optional: without it, the photograph is analyzed like any other
-    is_same = False
-    with suppress(MelanomaError):
-        is_same = find_bundle(prediction.model.name).fingerprint == prediction.model.fingerprint
-    return SavedPrediction(prediction, form, digest, is_same)
 
 
 def _state_unused(outcome: PredictionOutcome, row: Mapping[str, str]) -> PredictionOutcome:

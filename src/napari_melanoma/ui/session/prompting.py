@@ -229,6 +229,7 @@ class PromptController(QObject):
             change = PromptChange(lambda state: state, previous._replace(hypotheses=None))
         else:
             session.prompted = replace(session.prompted, response=change.response)
+        session.mark_strokes_applied()
         if first is not None:
             self._controller.restore(session, first)
         else:

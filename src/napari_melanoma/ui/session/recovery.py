@@ -10,6 +10,7 @@ import zlib
 from collections.abc import Callable, Collection, Iterable
 from contextlib import suppress
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,13 +19,14 @@ from numpy.typing import NDArray
 from qtpy.QtCore import QObject, Signal
 
 from napari_melanoma.core.context import RunContext
-from napari_melanoma.core.errors import ConfigError
+from napari_melanoma.core.errors import MelanomaError
 from napari_melanoma.core.files import atomic_file, move, write_json
 from napari_melanoma.core.parsing import read_json
 from napari_melanoma.core.provenance import array_fingerprint
 from napari_melanoma.lesion.mask_record import get_mask_origin, mark_painted
 from napari_melanoma.lesion.options import LesionOptions
-from napari_melanoma.ui.session.analyzed_lesion import AnalyzedLesion, RecoveredLesion
+from napari_melanoma.ui.session.analyzed_lesion import RecoveredLesion
+from napari_melanoma.ui.session.stated_values import StatedValues
 from napari_melanoma.ui.viewer.photographs import LayerPhotographSource
 from napari_melanoma.ui.widgets.job import JobFunction, LatestJobQueue
 
@@ -56,11 +58,12 @@ def save_recovery(
     mask: NDArray[np.bool_],
     chosen: tuple[int, int] | None,
     scribbles: NDArray[np.uint8] | None,
+    stated: StatedValues,
 ) -> None:
     """Write a recovery folder; call this in a thread.
 
     ``mask``: bool (row, column), the current mask. ``scribbles``: uint8 (row, column), strokes that are not
-    applied yet.
+    applied yet. ``stated``: scale, type and patient data.
     """
     probability = folder / f"probability-{result.model.fingerprint[:16]}.npy"
     if not probability.is_file():
@@ -79,6 +82,7 @@ def save_recovery(
             mark_painted(result.provenance) if (mask != result.mask).any() else result.provenance
         ),
         "shape": list(mask.shape),
+        **stated.to_json(),
         "saved_at": time.time(),
         "owner": _current_process(),
     }
@@ -107,7 +111,7 @@ def _find_recovery(digest: str, folder: Path, photograph: Photograph) -> Recover
         if values["format_version"] != RECOVERY_FORMAT or _is_running(values["owner"]):
             return None
         return _read_recovery(digest, folder, values, photograph)
-    except (OSError, EOFError, ValueError, KeyError, TypeError, ConfigError, zipfile.BadZipFile, zlib.error):
+    except (MelanomaError, OSError, EOFError, ValueError, KeyError, TypeError, zipfile.BadZipFile, zlib.error):
         return None  # incomplete or older files are ignored silently
 
 
@@ -124,6 +128,8 @@ def _read_recovery(digest: str, folder: Path, values: dict[str, Any], photograph
     probability = np.load(folder / values["probability"]).astype(np.float32)
     options = LesionOptions.parse(values["options"], str(folder))
     chosen = tuple(values["chosen"]) if values["chosen"] else None
+    stated = StatedValues.from_json(values)
+    photograph = stated.describe(photograph)
     result = derive_result(photograph, probability, options, ModelStamp(**values["model"]), chosen)
     result.compute_properties()
     strokes = scribbles if scribbles.shape == shape else None
@@ -137,6 +143,7 @@ def _read_recovery(digest: str, folder: Path, values: dict[str, Any], photograph
         values["saved_at"],
         folder,
         get_mask_origin(values["origin"]),
+        stated=stated,
     )
 
 
@@ -181,26 +188,34 @@ def _is_running(owner: dict[str, float]) -> bool:
 
 
 def discard_unsaved(sessions: Iterable[OpenPhotograph]) -> None:
-    """Discard unsaved corrections and their recovery folders."""
+    """Discard unsaved corrections and strokes, and their recovery folders."""
     for session in sessions:
-        if session.lesion is not None and session.has_unsaved_corrections:
+        if session.lesion is not None and session.has_unsaved_work:
             session.lesion = replace(session.lesion, unsaved=False)
             remove_recovery(recovery_folder(session.lesion.image_digest, session.identity))
 
 
 def save_unsaved(sessions: Iterable[OpenPhotograph]) -> None:
-    """Write unsaved corrections to recovery folders."""
+    """Write unsaved corrections and strokes to recovery folders."""
     for session in sessions:
-        lesion, labels = session.lesion, session.mask
-        if lesion is not None and labels is not None and session.has_unsaved_corrections:
-            folder = recovery_folder(lesion.image_digest, session.identity)
-            save_recovery(folder, lesion.result, labels.data != 0, lesion.chosen, session.strokes)
+        if session.has_unsaved_work:
+            _make_save(session)()
+
+
+def _make_save(session: OpenPhotograph) -> Callable[[], None]:
+    """Return a function that writes the recovery folder of an open photograph as it is now."""
+    lesion, labels = session.lesion, session.mask
+    if lesion is None or labels is None:
+        return lambda: None
+    folder, mask = recovery_folder(lesion.image_digest, session.identity), labels.data != 0
+    arguments = lesion.result, mask, lesion.chosen, session.strokes, StatedValues.of(session)
+    return partial(save_recovery, folder, *arguments)
 
 
 def remove_saved_recoveries(sessions: Iterable[OpenPhotograph]) -> None:
-    """Remove the recovery folders of photographs without unsaved corrections; called when the dock closes."""
+    """Remove the recovery folders of photographs without unsaved work; called when the dock closes."""
     for session in sessions:
-        if session.lesion is not None and not session.has_unsaved_corrections:
+        if session.lesion is not None and not session.has_unsaved_work:
             remove_recovery(recovery_folder(session.lesion.image_digest, session.identity))
 
 
@@ -214,32 +229,44 @@ class LesionAutosave(QObject):
         self._latest = LatestJobQueue(self, delay_ms=AUTOSAVE_DELAY_MS)
         self._latest.failed.connect(self.failed)
 
-    def save(self, session: OpenPhotograph) -> None:
-        """Write the corrections of a photograph after a delay; a new request replaces a pending one."""
+    def update(self, session: OpenPhotograph) -> None:
+        """Write the unsaved corrections and strokes of a photograph after a delay, or remove its folder without any.
+
+        A new request replaces a pending one.
+        """
 
         def prepare() -> JobFunction | None:
-            lesion, labels, strokes = session.lesion, session.mask, session.strokes
-            if lesion is None or labels is None or not (lesion.unsaved or strokes is not None):
+            lesion = session.lesion
+            if lesion is None or not session.is_open:
                 return None
-            folder = recovery_folder(lesion.image_digest, session.identity)
-            return _checked(save_recovery, folder, lesion.result, labels.data != 0, lesion.chosen, strokes)
+            if lesion.unsaved or session.has_unapplied_strokes:
+                return _checked(_make_save(session))
+            return _checked(remove_recovery, recovery_folder(lesion.image_digest, session.identity))
 
         self._latest.submit(f"keep {session.identity}", prepare)
 
-    def save_removed(
-        self, identity: str, lesion: AnalyzedLesion, mask: NDArray[np.bool_], strokes: NDArray[np.uint8] | None
-    ) -> None:
+    def save_removed(self, session: OpenPhotograph, mask: NDArray[np.bool_], strokes: NDArray[np.uint8] | None) -> None:
         """Write the unsaved corrections of a photograph that was removed.
 
         ``mask``: bool (row, column), the last mask. ``strokes``: uint8 (row, column); None if there were none.
         """
-        folder = recovery_folder(lesion.image_digest, identity)
-        self._latest.submit(f"keep {identity}", lambda: _checked(_save_removed, lesion, folder, mask, strokes))
 
-    def remove(self, identity: str, lesion: AnalyzedLesion) -> None:
-        """Remove the recovery folder of a photograph whose corrections are saved or undone."""
-        folder = recovery_folder(lesion.image_digest, identity)
-        self._latest.submit(f"keep {identity}", lambda: _checked(remove_recovery, folder))
+        def prepare() -> JobFunction | None:
+            lesion, stated = session.lesion, StatedValues.of(session)
+            if lesion is None:
+                return None
+            folder = recovery_folder(lesion.image_digest, session.identity)
+            if lesion.unsaved or strokes is not None:
+                return _checked(save_recovery, folder, lesion.result, mask, lesion.chosen, strokes, stated)
+            return _checked(remove_recovery, folder)
+
+        self._latest.submit(f"keep {session.identity}", prepare)
+
+    def remove_saved(self, session: OpenPhotograph) -> None:
+        """Remove the folder of a photograph that was removed and has been saved since, unless it has strokes."""
+        if session.lesion is not None:
+            folder = recovery_folder(session.lesion.image_digest, session.identity)
+            self._latest.submit(f"saved {session.identity}", lambda: _checked(_remove_without_strokes, folder))
 
     def discard(self, recovered: RecoveredLesion) -> None:
         """Remove recovered corrections that the user discards."""
@@ -274,12 +301,13 @@ def _checked(work: Callable[..., object], *arguments: object) -> JobFunction:
     return run_work
 
 
-def _save_removed(
-    lesion: AnalyzedLesion, folder: Path, mask: NDArray[np.bool_], strokes: NDArray[np.uint8] | None
-) -> None:
-    if lesion.unsaved or strokes is not None or array_fingerprint(mask) != lesion.mask_digest:
-        save_recovery(folder, lesion.result, mask, lesion.chosen, strokes)
-    else:
+def _remove_without_strokes(folder: Path) -> None:
+    try:
+        with (folder / "drawn.npz").open("rb") as file, np.load(file) as drawn:
+            has_strokes = bool(drawn["scribbles"].any())
+    except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile, zlib.error):
+        has_strokes = False
+    if not has_strokes:
         remove_recovery(folder)
 
 

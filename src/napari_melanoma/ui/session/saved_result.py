@@ -1,17 +1,21 @@
-"""The saved result of a photograph: what was predicted, and the mask that users have made."""
+"""The saved result of a photograph: what was predicted, the mask, and what users have stated."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.errors import MelanomaError
-from napari_melanoma.ui.session.analyzed_lesion import LesionUpdate, RecoveredLesion, restore_mask
+from napari_melanoma.core.provenance import array_fingerprint
+from napari_melanoma.ui.session.analyzed_lesion import LesionUpdate, Point, RecoveredLesion, restore_mask
 from napari_melanoma.ui.session.lesion_updates import prepare_replacement
+from napari_melanoma.ui.session.open_photograph import SavedPrediction
+from napari_melanoma.ui.session.stated_values import StatedValues
 from napari_melanoma.ui.viewer.photographs import LayerPhotographSource
 
 if TYPE_CHECKING:
@@ -22,48 +26,99 @@ if TYPE_CHECKING:
     from napari_melanoma.lesion.analysis import LesionResult
 
 
-class SavedMask(NamedTuple):
-    """A mask that users have made, with the update from the predicted mask to it; ``description``: as a sentence."""
+class SavedResult(NamedTuple):
+    """A saved result of a photograph.
 
-    lesion: RecoveredLesion
-    update: LesionUpdate
-    description: str
-
-
-def read_saved_mask(source: LayerPhotographSource, folder: Path, run: RunContext) -> SavedMask | None:
-    """Read the mask of a saved result that users have made; call this in a thread.
-
-    Returns None if the mask was predicted, or if the result is damaged or of another image.
+    ``lesion``: its mask; None if it cannot be read. ``update``: from the predicted mask to it; None if users have not
+    made it. ``prediction``: None without one. ``description``: of the mask, as a sentence.
     """
-    from napari_melanoma.core.provenance import array_fingerprint
-    from napari_melanoma.io.results import RESULT, read_mask
-    from napari_melanoma.lesion.mask_record import get_mask_origin, has_user_mask
+
+    stated: StatedValues
+    lesion: RecoveredLesion | None = None
+    update: LesionUpdate | None = None
+    prediction: SavedPrediction | None = None
+    description: str = ""
+
+
+def read_saved_result(source: LayerPhotographSource, folder: Path, run: RunContext) -> SavedResult | None:
+    """Read the saved result of a photograph; call this in a thread.
+
+    Returns None if there is none, or if it is damaged or of another image.
+    """
+    from napari_melanoma.io.results import RESULT
     from napari_melanoma.lesion.results import read_result
 
     try:
         values = read_result(folder)
-        if not has_user_mask(values):
+        photograph, digest = source.read_with_digest()
+        if values["image_sha256"] != digest:
             return None
-        photograph = source.read()
-        digest = array_fingerprint(photograph.rgb)
+        saved = SavedResult(StatedValues.from_json(values), prediction=read_saved_prediction(values, folder))
         run.check()
-        predicted, mask = read_stored_result(folder, photograph, digest), read_mask(folder / "mask.png")
-        saved_at, origin = (folder / RESULT).stat().st_mtime, get_mask_origin(values.get("provenance") or {})
+        stored = read_stored_result(folder, saved.stated.describe(photograph), digest)
+        saved_at = (folder / RESULT).stat().st_mtime
     except (MelanomaError, OSError, ValueError, KeyError, TypeError, AttributeError):
         return None  # optional: without it, the photograph is analyzed like any other
-    if predicted is None:
+    return saved if stored is None else _add_mask(saved, stored, values, folder, saved_at)
+
+
+def _add_mask(
+    saved: SavedResult, stored: LesionResult, values: Mapping[str, Any], folder: Path, saved_at: float
+) -> SavedResult:
+    """Add the mask of a result folder; ``stored``: its result, ``values``: its ``result.json``."""
+    from napari_melanoma.io.results import read_mask
+    from napari_melanoma.lesion.mask_record import get_mask_origin, has_user_mask
+
+    stored.compute_properties()
+    mask, is_of_user = stored.mask, has_user_mask(values)
+    if is_of_user:
+        mask = read_mask(folder / "mask.png")
+    origin = get_mask_origin(values.get("provenance") or {}) if is_of_user else {}
+    chosen, digests = _find_chosen(stored), (array_fingerprint(stored.mask), values["image_sha256"])
+    lesion = RecoveredLesion(stored, *digests, chosen, mask, None, saved_at, folder, origin, stated=saved.stated)
+    update = None
+    if is_of_user:
+        update = prepare_replacement(restore_mask(lesion), stored.mask.astype("uint8"), None)
+    return saved._replace(lesion=lesion, update=update, description=describe_saved_mask(values, saved_at))
+
+
+def _find_chosen(result: LesionResult) -> Point | None:
+    """Return a pixel (row, column) of the lesion that the user had selected; None if the mask is the default one."""
+    import numpy as np
+
+    from napari_melanoma.ui.session.analyzed_lesion import threshold_mask
+
+    if not result.mask.any() or (threshold_mask(result, result.options, None) & result.mask).any():
         return None
-    predicted.compute_properties()
-    lesion = RecoveredLesion(
-        predicted, array_fingerprint(predicted.mask), digest, None, mask, None, saved_at, folder, origin
-    )
-    previous = predicted.mask.astype("uint8")
-    update = prepare_replacement(restore_mask(lesion), previous, None)
-    return SavedMask(lesion, update, describe_saved_mask(values, saved_at))
+    row, column = np.argwhere(result.mask)[0].tolist()
+    return row, column
+
+
+def read_saved_prediction(values: Mapping[str, Any], folder: Path) -> SavedPrediction | None:
+    """Read the prediction of a result folder; None if there is none, or if it is damaged.
+
+    ``values``: of its ``result.json``.
+    """
+    from napari_melanoma.classification.prediction import ClassPrediction
+    from napari_melanoma.io.results import read_mask
+    from napari_melanoma.models.installed_bundles import find_bundle
+
+    if "prediction" not in values:
+        return None
+    try:
+        prediction = ClassPrediction.from_json(values["prediction"])
+        form = {str(name): str(value) for name, value in values["form"].items()}
+        digest = array_fingerprint(read_mask(folder / "mask.png"))
+    except (MelanomaError, KeyError, TypeError, ValueError, AttributeError):
+        return None
+    is_same = False
+    with suppress(MelanomaError):
+        is_same = find_bundle(prediction.model.name).fingerprint == prediction.model.fingerprint
+    return SavedPrediction(prediction, form, digest, is_same)
 
 
 def describe_saved_mask(values: Mapping[str, Any], saved_at: float) -> str:
-    """Describe a mask of users, such as ``Saved mask of 2026-11-27, corrected by hand.``.
+    """Describe a saved mask, such as ``Saved mask of 2026-11-27, corrected by hand.``.
 
     ``values``: of ``result.json``. ``saved_at``: Unix time in seconds.
     """
@@ -71,7 +126,8 @@ def describe_saved_mask(values: Mapping[str, Any], saved_at: float) -> str:
 
     reader = " ".join(str(values.get("reader") or "").split())
     by = f" by {reader}" if reader else ""
-    return f"Saved mask of {time.strftime('%Y-%m-%d', time.localtime(saved_at))}{by}, {describe_mask(values)}."
+    day, made = time.strftime("%Y-%m-%d", time.localtime(saved_at)), describe_mask(values)
+    return f"Saved mask of {day}{by}{', ' if made else ''}{made}."
 
 
 def read_stored_result(folder: Path, photograph: Photograph, digest: str) -> LesionResult | None:
@@ -79,7 +135,7 @@ def read_stored_result(folder: Path, photograph: Photograph, digest: str) -> Les
     from PIL import Image
 
     from napari_melanoma.io.results import read_mask
-    from napari_melanoma.lesion.analysis import ModelStamp, derive_result, remeasure
+    from napari_melanoma.lesion.analysis import BAND, ModelStamp, derive_result, remeasure
     from napari_melanoma.lesion.mask_record import has_user_mask
     from napari_melanoma.lesion.options import LesionOptions
     from napari_melanoma.lesion.results import read_result
@@ -96,6 +152,8 @@ def read_stored_result(folder: Path, photograph: Photograph, digest: str) -> Les
         whole = replace(derive_result(photograph, probability, used, ModelStamp(**values["model"])), options=options)
         if mask.shape != whole.mask.shape:
             return None
+        if values.get("uncertain_area_px") is not None:  # with test-time augmentation
+            whole = replace(whole, band=read_mask(folder / BAND))
         if has_user_mask(values):
             return whole
         measured = replace(remeasure(whole, mask, options), corrected=False, options=options)

@@ -22,7 +22,7 @@ from napari_melanoma.ui.slide.scale_panel import SlideScalePanel
 from napari_melanoma.ui.slide.slide_picker import SlideMetadataLabel, SlidePicker
 from napari_melanoma.ui.viewer.docking import DeferredWidgets, DockPlacement
 from napari_melanoma.ui.viewer.shortcuts import format_key
-from napari_melanoma.ui.viewer.slide_layers import ViewerSlide, slide_display_name
+from napari_melanoma.ui.viewer.slide_layers import ViewerSlide, describe_set_scale, slide_display_name
 from napari_melanoma.ui.widgets.editors import NoWheelComboBox
 from napari_melanoma.ui.widgets.file_drop import FileDropHandler, Welcome
 from napari_melanoma.ui.widgets.settings import DockSettings
@@ -163,10 +163,9 @@ class SlideControls(SectionDock):
         from napari_melanoma.ui.session.lesions import make_lesion_config
 
         size, options = session.slide.info.pixel_size, self.options_controller.get_options()
-        is_set = size is not None and size.source in ("given", "ruler")
         values = {
             "model": self.model_picker.model,
-            "mpp": size.x_um if is_set and size is not None else None,
+            **describe_set_scale(size),
             "tissue": options.tissue.model_copy(update={"method": session.tissue.value.method}),
             "lesions": make_lesion_config(session.heatmap_display.value.threshold),
             "patient": session.patient_data.row,

@@ -93,7 +93,9 @@ class SlideScalePanel(QFrame):
         self.drawn.emit()
 
     def _on_number(self) -> None:
-        self.pixel_size_changed.emit(PixelSize(self._number.value(), self._number.value(), "given"))
+        width = self._number.value()
+        aspect = 1.0 if self._slide is None else _get_aspect(self._slide)
+        self.pixel_size_changed.emit(PixelSize(width * aspect, width, "given"))
 
     def _on_line(self) -> None:
         slide = self._slide
@@ -102,12 +104,19 @@ class SlideScalePanel(QFrame):
             if slide is None or layer is None or not len(layer.data):
                 raise ScaleMissing("there is no line yet: draw one over a known length, then set the scale.")
             start, *_, end = layer.data[-1]
-            size = PixelSize.from_ruler(tuple(start[-2:]), tuple(end[-2:]), self._length.value() / 1000)
+            length_mm = self._length.value() / 1000
+            size = PixelSize.from_ruler(tuple(start[-2:]), tuple(end[-2:]), length_mm, _get_aspect(slide))
         except MelanomaError as error:
             self.failed.emit(error)
             return
         self._settings.set("slide/ruler_um", self._length.value())
         self.pixel_size_changed.emit(size)
+
+
+def _get_aspect(slide: ViewerSlide) -> float:
+    """Return the height of a pixel divided by its width, as the file states it; 1 if it states no scale."""
+    size = slide.slide.info.pixel_size
+    return 1.0 if size is None else size.y_um / size.x_um
 
 
 def _create_number_box(

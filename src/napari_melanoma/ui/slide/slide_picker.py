@@ -10,10 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import Qt, Signal
-from qtpy.QtWidgets import QFileDialog, QMessageBox, QWidget
+from qtpy.QtWidgets import QFileDialog, QWidget
 
 from napari_melanoma.core.context import Progress, RunContext
-from napari_melanoma.core.formatting import format_names
 from napari_melanoma.slides.notes import SlideNotes
 from napari_melanoma.slides.reading.slide import SlideInfo
 from napari_melanoma.ui.slide.context import (
@@ -23,18 +22,17 @@ from napari_melanoma.ui.slide.context import (
     list_slide_warnings,
 )
 from napari_melanoma.ui.viewer import slide_layers
-from napari_melanoma.ui.viewer.docking import show_dock
 from napari_melanoma.ui.viewer.photographs import METADATA_KEY
 from napari_melanoma.ui.viewer.shortcuts import format_key
 from napari_melanoma.ui.viewer.slide_layers import ViewerSlide, list_slides, refresh_when_loaded, slide_display_name
 from napari_melanoma.ui.viewer.view_memory import (
     LayerData,
+    NoPhotograph,
     PhotographOpener,
     fit_view,
     hide_other_pictures,
     restore_view,
 )
-from napari_melanoma.ui.widgets.dialogs import create_question, exec_question
 from napari_melanoma.ui.widgets.editors import NoWheelComboBox
 from napari_melanoma.ui.widgets.signals import Connections
 from napari_melanoma.ui.widgets.style import (
@@ -290,43 +288,16 @@ class SlideOpener(PhotographOpener):
     def _on_read(self, layers_and_errors: tuple[list[LayerData], list[Exception]]) -> None:
         """Add slides that are not open: the layers of a slide that is added twice would count as more channels."""
         layers, errors = layers_and_errors
-        photographs = [error.path for error in errors if isinstance(error, _Photograph)]
-        errors = [error for error in errors if not isinstance(error, _Photograph)]
+        photographs = [error.path for error in errors if isinstance(error, NoPhotograph)]
+        errors = [error for error in errors if not isinstance(error, NoPhotograph)]
         if photographs:
-            self._ask_for_kind(photographs)
+            self.ask_for_kind(photographs, "No marks of a slide are found in {}.", is_slide_likely=False)
         open_slides = {slide.identity for slide in list_slides(self._viewer)}
         paths = [str(attributes["metadata"][METADATA_KEY]["path"]) for _, attributes, _ in layers]
         new = [layer for layer, path in zip(layers, paths, strict=True) if path not in open_slides]
         super()._on_read((new, errors))
         if paths and not new:
             self.already_open.emit(paths[-1])
-
-    def _ask_for_kind(self, paths: list[Path]) -> None:
-        """Ask whether dropped images without the marks of a slide are photographs."""
-        names = format_names([path.name for path in paths])
-        details = "They have no marks of a slide." if len(paths) > 1 else "It has no marks of a slide."
-        dock = self.parent()
-        assert isinstance(dock, QWidget)
-        question = f"Open {names} as a photograph or a slide?"
-        box = create_question(dock, "photograph_question", question, details, "Slide")
-        photograph = box.addButton("Photograph", QMessageBox.ButtonRole.AcceptRole)
-        slide = box.addButton("Slide", QMessageBox.ButtonRole.AcceptRole)
-        box.addButton(QMessageBox.StandardButton.Cancel)
-        box.setDefaultButton(photograph)
-        pressed = exec_question(box)
-        if pressed is photograph:
-            lesion_dock: Any = show_dock(self._viewer, "Lesion")
-            lesion_dock.opener.open(paths)
-        elif pressed is slide:
-            self.open(paths)
-
-
-class _Photograph(Exception):  # noqa: N818 - returned with errors, never raised
-    """A dropped image without the marks of a slide, which may be a photograph."""
-
-    def __init__(self, path: Path) -> None:
-        super().__init__(str(path))
-        self.path = path
 
 
 def _load_dropped(paths: list[Path], run: RunContext) -> tuple[list[LayerData], list[Exception]]:
@@ -340,7 +311,7 @@ def _load_dropped(paths: list[Path], run: RunContext) -> tuple[list[LayerData], 
             with suppress(OSError), path.open("rb") as file:  # opening it as a slide reports the error
                 photographs += [path] if identify_format(file.read(HEAD_BYTES)) else []
     layers, errors = _load_slides([path for path in paths if path not in photographs], run)
-    return layers, [*errors, *map(_Photograph, photographs)]
+    return layers, [*errors, *map(NoPhotograph, photographs)]
 
 
 def _load_slides(paths: list[Path], run: RunContext) -> tuple[list[LayerData], list[Exception]]:

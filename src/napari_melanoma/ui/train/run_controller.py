@@ -167,6 +167,7 @@ class RunCloseGuard(WindowGuard):
     def __init__(self, dock: QWidget) -> None:
         super().__init__(dock)
         self._background_runs: set[Path] = set()
+        self._answered: set[Path] = set()  # runs that the user was asked about when the window was closed last
 
     def keep_in_background(self, run: Path) -> None:
         """Let a run continue without asking about it."""
@@ -174,8 +175,12 @@ class RunCloseGuard(WindowGuard):
 
     def may_close(self) -> bool:
         """Return whether the window may be closed; ask if a run is active that was not detached."""
-        active = self._find_active()
-        return not active or self._confirm_close(active)
+        answered = self._answered if self.is_closing_again else set()
+        active = [report for report in self._find_active() if report.path not in answered]
+        if active and not self._confirm_close(active):
+            return False
+        self._answered = answered | {report.path for report in active}
+        return True
 
     def _find_active(self) -> list[RunReport]:
         from napari_melanoma.runs.launching import list_runs

@@ -19,6 +19,7 @@ from napari_melanoma.ui.viewer.photographs import (
     get_role,
     get_shape,
     insert_layer,
+    show_flat,
 )
 from napari_melanoma.ui.viewer.view_memory import list_pictures
 from napari_melanoma.ui.widgets.settings import DockSettings
@@ -222,6 +223,7 @@ def _show_shapes(viewer: Viewer, image: Image, role: Role, kind: str, outlines: 
 
     layer = _get_or_add_layer(viewer, image, role, lambda: Shapes(ndim=2, opacity=0.6 if role == "ROI" else 0.9))
     if not _have_equal_points(layer.data, outlines):  # drawing again would block the window
+        show_flat(viewer)
         if len(layer.data) == len(outlines):
             layer.data = [(outline, kind) for outline in outlines]  # keeps width and colors, and draws only once
         else:
@@ -312,6 +314,7 @@ def show_prompts(viewer: Viewer, image: Image, lesions: Sequence[PromptOptions])
     is_drawn = layer.metadata[METADATA_KEY].get("colors") == colors
     if is_drawn and _have_equal_points(layer.data, [data for _, data, _ in shapes]):
         return  # drawing again would block the window
+    show_flat(viewer)
     layer.editable = True
     _clear(layer)
     if shapes:
@@ -374,6 +377,7 @@ def get_ruler_layer(viewer: Viewer, image: Image) -> Shapes:
         layer.current_edge_color, layer.current_edge_width = SKY, 1.5 * line_width(image)
         return layer
 
+    show_flat(viewer)
     return _get_or_add_layer(viewer, image, "ruler", create_layer)
 
 

@@ -31,17 +31,26 @@ class PatientData(NamedTuple):
     @property
     def row(self) -> Row:
         """The values, column to text; unknown values are left out."""
-        return {name: text for name, text in {**self._case_row, **self._edits}.items() if text}
+        return {name: text for name, text in {**self._case_row, **self.edits}.items() if text}
 
     @property
     def has_edits(self) -> bool:
         """Whether values were edited."""
-        return bool(self._edits)
+        return bool(self.edits)
+
+    @property
+    def edits(self) -> Row:
+        """The edited values, column to text; empty texts for values of the case that were removed."""
+        return dict(self.layer.metadata.get(METADATA_KEY, {}).get("patient", {}))
+
+    def restore(self, edits: Mapping[str, str]) -> None:
+        """Store edited values of an earlier session."""
+        self.set_row({**self._case_row, **edits})
 
     def set_row(self, row: Mapping[str, str]) -> None:
         """Store the values that differ from the case as edits."""
         case_row = self._case_row
-        names = {*case_row, *row, *self._edits}
+        names = {*case_row, *row, *self.edits}
         edits = {name: row.get(name, "") for name in names if row.get(name, "") != case_row.get(name, "")}
         metadata = self.layer.metadata
         self.layer.metadata = {**metadata, METADATA_KEY: {**metadata.get(METADATA_KEY, {}), "patient": edits}}
@@ -53,7 +62,3 @@ class PatientData(NamedTuple):
     @property
     def _case_row(self) -> Row:
         return {} if self.path is None else case_rows().find(self.path)[1]
-
-    @property
-    def _edits(self) -> Row:
-        return dict(self.layer.metadata.get(METADATA_KEY, {}).get("patient", {}))

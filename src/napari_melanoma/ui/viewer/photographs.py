@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 
 METADATA_KEY = "napari_melanoma"
+FLAT = "Photographs and slides are shown in 2D. Ctrl+Shift+Z redoes what was undone."  # Ctrl+Y is napari's 3D view
 # Metadata key of layers that are shown in a substitute unit, see ``layers.LayerUnits``
 SUBSTITUTE_UNIT_KEY = "napari_melanoma_units"
 
@@ -100,7 +101,7 @@ def get_pixel_size(layer: Layer) -> PixelSize | None:
         return None
     size = PixelSize(y * float(layer.scale[-2]), x * float(layer.scale[-1]))
     # The size set by a ruler or stored in the file also has a source, if it is still that of the layer
-    stored = (get_ruler_size(layer), _plugin_metadata(layer).get("pixel_size"))
+    stored = (get_ruler_size(layer), get_file_size(layer))
     return next((known for known in stored if known is not None and known.is_close(size)), size)
 
 
@@ -109,14 +110,25 @@ def get_ruler_size(layer: Layer) -> PixelSize | None:
     return _plugin_metadata(layer).get("ruler")
 
 
+def get_file_size(layer: Layer) -> PixelSize | None:
+    """Return the pixel size in the file of a photograph; None if it has none."""
+    return _plugin_metadata(layer).get("pixel_size")
+
+
 def get_modality(image: Image) -> str | None:
-    """Return the type of a photograph that its file or the user states; None if it is not stated."""
-    return _plugin_metadata(image).get("modality")
+    """Return the type of a photograph that the user, else its file or case, states; None if it is not stated."""
+    metadata = _plugin_metadata(image)
+    return metadata.get("stated_modality", metadata.get("modality"))
 
 
 def set_modality(image: Image, modality: str | None) -> None:
     """Store the type of a photograph that the user states."""
-    _set_plugin_metadata(image, modality=modality)
+    _set_plugin_metadata(image, stated_modality=modality)
+
+
+def has_stated_modality(image: Image) -> bool:
+    """Return whether the user has stated the type of a photograph, also as unknown."""
+    return "stated_modality" in _plugin_metadata(image)
 
 
 def get_own_units(layer: Layer) -> tuple[Any, Any]:
@@ -257,6 +269,15 @@ def get_model_digest(layer: Layer) -> str | None:
 def set_model_digest(layer: Layer, digest: str) -> None:
     """Store the digest of the predicted mask in the mask layer's metadata."""
     _set_plugin_metadata(layer, made=digest)
+
+
+def show_flat(viewer: Viewer) -> None:
+    """Leave the 3D view, in which napari cannot change flat shapes."""
+    if viewer.dims.ndisplay == 3:
+        from napari.utils import notifications
+
+        viewer.dims.ndisplay = 2
+        notifications.show_info(FLAT)
 
 
 def insert_unselected(viewer: Viewer, index: int, layer: Layer) -> None:

@@ -14,7 +14,7 @@ from qtpy.QtCore import QObject, Qt, Signal
 from qtpy.QtWidgets import QListView, QWidget
 
 from napari_melanoma.core.geometry import MapPlacement, PixelSize
-from napari_melanoma.ui.viewer.photographs import METADATA_KEY, SUBSTITUTE_UNIT_KEY, insert_unselected
+from napari_melanoma.ui.viewer.photographs import METADATA_KEY, SUBSTITUTE_UNIT_KEY, insert_unselected, show_flat
 
 if TYPE_CHECKING:
     from napari.layers import Image, Layer
@@ -243,6 +243,8 @@ def get_or_add_layer(
         _insert(viewer, slide, layer, role)
     else:
         set_placement(slide, layer, placement)
+    if hasattr(layer, "shape_type"):  # shapes, which are drawn next
+        show_flat(viewer)
     return layer
 
 
@@ -261,6 +263,13 @@ def set_placement(slide: ViewerSlide, layer: Layer, placement: MapPlacement | No
     if tuple(layer.units) != tuple(slide.layers[0].units):
         layer.units = slide.layers[0].units
     _apply_rotation(slide, layer)
+
+
+def describe_set_scale(size: PixelSize | None) -> dict[str, float | None]:
+    """Return the options of an analysis that state a scale set by the user; None for that of the file."""
+    if size is None or size.source not in ("given", "ruler"):
+        return {"mpp": None, "mpp_y": None}
+    return {"mpp": size.x_um, "mpp_y": None if size.y_um == size.x_um else size.y_um}
 
 
 def set_pixel_size(viewer: Viewer, slide: ViewerSlide, size: PixelSize | None) -> None:

@@ -18,7 +18,7 @@ from napari_melanoma.ui.viewer import photographs, slide_layers
 from napari_melanoma.ui.viewer.camera import ViewRectangle, get_camera, get_view_width, get_visible_region
 from napari_melanoma.ui.viewer.photographs import METADATA_KEY, is_photograph
 from napari_melanoma.ui.viewer.slide_layers import ViewerSlide, hide_slide, list_slides
-from napari_melanoma.ui.widgets.dialogs import create_question
+from napari_melanoma.ui.widgets.dialogs import create_question, exec_question
 from napari_melanoma.ui.widgets.job import BackgroundJob, JobFunction
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ MAX_BOX_SHARE = 0.6  # largest share of the view that a box fills after zooming 
 VIEW_KEY = "napari_melanoma_view"  # metadata key of the image's first layer, with its view and state
 FIT_SHARE = 0.95  # share of the canvas that a fitted image fills, as in napari
 MOVED_PX = 0.01  # smaller movements on the screen are rounding errors
-FLAT = "Photographs and slides are shown in 2D. Ctrl+Shift+Z redoes what was undone."  # Ctrl+Y is napari's 3D view
+NO_SKIN_FROM = 0.99  # probability from which it is asked whether an image is a slide; of tissue, it is above 0.998
 FIT_KEY = "Ctrl+0"  # napari's key for fitting all layers
 Picture = tuple["Layer", ...]  # the layers of a photograph or slide
 LayerData = tuple[Any, dict[str, Any], str]  # data, attributes and type of a layer, as napari's readers return
@@ -238,11 +238,8 @@ class ViewMemory(QObject):
     def _on_ndisplay(self, event: Event) -> None:
         """Stay in 2D without a volume: in 3D, napari cannot change flat shapes, and masks cannot be painted."""
         viewer = self.viewer
-        if viewer.dims.ndisplay == 3 and list_pictures(viewer) and all(layer.ndim == 2 for layer in viewer.layers):
-            from napari.utils import notifications
-
-            viewer.dims.ndisplay = 2
-            notifications.show_info(FLAT)
+        if list_pictures(viewer) and all(layer.ndim == 2 for layer in viewer.layers):
+            photographs.show_flat(viewer)
 
     def _on_inserted(self, event: Event) -> None:
         """Show an image that was read from a file, unless it is another channel of an open slide.
@@ -335,8 +332,12 @@ class PhotographOpener(QObject):
         self._count = 0
 
     def open(self, paths: Sequence[Path]) -> None:
-        """Open photographs, which are read in a thread."""
+        """Open photographs, which are read in a thread; ask whether images that show no skin are slides."""
         self._start(partial(_read, list(paths)))
+
+    def open_as_photographs(self, paths: Sequence[Path]) -> None:
+        """Open images that the user has called photographs."""
+        self._start(partial(_read, list(paths), are_photographs=True))
 
     def open_damaged(self, path: Path) -> None:
         """Open a photograph even though it is damaged."""
@@ -395,11 +396,36 @@ class PhotographOpener(QObject):
             else:
                 show_only(self._viewer, self._viewer.add_layer(layer))
         self._count += len(layers)
+        others = [error.path for error in errors if isinstance(error, NoPhotograph)]
+        if others:
+            self.ask_for_kind(others, "No skin is recognized in {}.", is_slide_likely=True)
         for error in errors:
             if isinstance(error, _DamagedPhotograph):
                 self._confirm_damaged(error)
-            else:
+            elif not isinstance(error, NoPhotograph):
                 self.failed.emit(error)
+
+    def ask_for_kind(self, paths: list[Path], reason: str, *, is_slide_likely: bool) -> None:
+        """Ask whether images are photographs or slides, and open them in the dock for them.
+
+        ``reason``: with a field for *it* or *them*. ``is_slide_likely``: which answer is the default.
+        """
+        from napari_melanoma.core.formatting import format_names
+        from napari_melanoma.ui.viewer.docking import show_dock
+
+        dock = self.parent()
+        assert isinstance(dock, QWidget)
+        question = f"Open {format_names([path.name for path in paths])} as a photograph or a slide?"
+        details = reason.format("them" if len(paths) > 1 else "it")
+        box = create_question(dock, "photograph_question", question, details, "Open")
+        photograph = box.addButton("Photograph", QMessageBox.ButtonRole.AcceptRole)
+        slide = box.addButton("Slide", QMessageBox.ButtonRole.AcceptRole)
+        box.addButton(QMessageBox.StandardButton.Cancel)
+        box.setDefaultButton(slide if is_slide_likely else photograph)
+        pressed = exec_question(box)
+        if pressed is not None and pressed in (photograph, slide):
+            other: Any = show_dock(self._viewer, "Lesion" if pressed is photograph else "Slide")
+            (other.opener.open_as_photographs if pressed is photograph else other.opener.open)(paths)
 
     def _confirm_damaged(self, photograph: _DamagedPhotograph) -> None:
         """Ask whether to open a damaged photograph."""
@@ -435,6 +461,14 @@ def confirm_open_damaged(
     box.open()
 
 
+class NoPhotograph(Exception):  # noqa: N818 - returned with errors, never raised
+    """An image that may be a slide, which is opened once the user has stated its kind."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(str(path))
+        self.path = path
+
+
 class _DamagedPhotograph(Exception):  # noqa: N818 - returned with errors, never raised
     """A damaged photograph, which is opened only if the user agrees."""
 
@@ -444,9 +478,12 @@ class _DamagedPhotograph(Exception):  # noqa: N818 - returned with errors, never
 
 
 def _read(
-    paths: list[Path], run: RunContext, *, accept_damaged: bool = False
+    paths: list[Path], run: RunContext, *, accept_damaged: bool = False, are_photographs: bool = False
 ) -> tuple[list[LayerData], list[Exception]]:
-    """Read photographs; return their layers, and the errors of files that cannot be read."""
+    """Read photographs; return their layers, and the errors of files that cannot be read.
+
+    ``are_photographs``: images that show no skin are returned as well.
+    """
     from napari_melanoma.core.errors import DamagedImage, MelanomaError
     from napari_melanoma.io.discovery import find_photographs
     from napari_melanoma.ui.readers import read_layers
@@ -455,12 +492,28 @@ def _read(
     errors: list[Exception] = []
     for path in run.track(find_photographs(paths), "Opening"):
         try:
-            layers += read_layers(str(path), accept_damaged)
+            read = read_layers(str(path), accept_damaged)
+            if are_photographs or not _is_no_photograph(read):
+                layers += read
+            else:
+                errors.append(NoPhotograph(path))
         except DamagedImage as error:
             errors.append(_DamagedPhotograph(path, error.damage))
         except MelanomaError as error:
             errors.append(error)
     return layers, errors
+
+
+def _is_no_photograph(layers: list[LayerData]) -> bool:
+    """Whether the layers of a file are those of an image that is certainly no photograph of skin, such as tissue."""
+    from napari_melanoma.imaging.modality import recognize_modality, shows_no_skin
+
+    data, attributes, _ = layers[0]
+    metadata = attributes["metadata"][METADATA_KEY]
+    if "role" in metadata:
+        return False  # a slide
+    estimate = recognize_modality(data)
+    return estimate.probability >= NO_SKIN_FROM and shows_no_skin(estimate, metadata.get("modality"))
 
 
 def _read_sample(run: RunContext) -> tuple[list[LayerData], list[Exception]]:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from qtpy.compat import isalive
 from qtpy.QtCore import QEvent, QObject, Qt, Signal
 from qtpy.QtGui import QColor
 from qtpy.QtWidgets import QAbstractButton, QColorDialog, QFileDialog, QMainWindow, QMessageBox, QWidget
@@ -17,6 +18,7 @@ from napari_melanoma.ui.widgets.job import tasks
 if TYPE_CHECKING:
     from napari_melanoma.io.geojson import Color
 
+CLOSING_AGAIN = "melanoma_closing_again"  # property of a window
 OUTLINE_FILTERS = ("Outlines as GeoJSON or DICOM SR (*.geojson *.json *.geojson.gz *.dcm)", "All files (*)")
 
 
@@ -158,6 +160,21 @@ class WindowGuard(QObject):
         """Ask the user if there is unsaved work; return False to keep the window open."""
         raise NotImplementedError
 
+    @property
+    def is_closing_again(self) -> bool:
+        """Whether a guard closes the window that it has kept open, so that the user has answered questions already."""
+        window = self.window
+        return window is not None and bool(window.property(CLOSING_AGAIN))
+
+    def close_again(self) -> None:
+        """Close the window, which was kept open until something was stored."""
+        window = self.window
+        if window is not None:
+            window.setProperty(CLOSING_AGAIN, True)
+            window.close()
+            if isalive(window):
+                window.setProperty(CLOSING_AGAIN, False)
+
     def eventFilter(self, watched: QObject, event: QEvent) -> bool:  # noqa: N802 - Qt's name
         """Ignore a close event unless ``may_close``; hidden windows close without a question."""
         is_rejected = (
@@ -191,10 +208,9 @@ class StoreGuard(WindowGuard):
         return not self._is_waiting
 
     def _on_idle(self) -> None:
-        window = self.window
-        if self._is_waiting and window is not None and tasks.is_idle(*self._stores):
+        if self._is_waiting and tasks.is_idle(*self._stores):
             self._is_waiting = False
-            window.close()
+            self.close_again()
 
     def _on_store_failed(self, error: Exception) -> None:
         self._is_waiting = False

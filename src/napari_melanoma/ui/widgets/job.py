@@ -259,8 +259,8 @@ class LatestJobQueue(QObject):
     ) -> None:
         """Submit a function.
 
-        ``prepare``: called on the GUI thread when it is its turn; returns the function, or None to skip it. ``done``:
-        called with its result; by default, ``succeeded`` is emitted.
+        ``prepare``: called on the GUI thread when it is its turn; returns the function, or None to skip it. Its error
+        is emitted like one of the function. ``done``: called with its result; by default, ``succeeded`` is emitted.
         """
         self._pending.pop(key, None)
         self._pending[key] = prepare, done
@@ -311,7 +311,11 @@ class LatestJobQueue(QObject):
         while self._job is None and self._pending and not self._awaited:
             self._job_key = next(iter(self._pending))
             prepare, self._done = self._pending.pop(self._job_key)
-            work = prepare()
+            try:
+                work = prepare()
+            except Exception as error:  # noqa: BLE001 - shown to the user; the pending functions are run
+                work = None
+                self.failed.emit(error)
             if work is not None:
                 self._job = BackgroundJob(work)
                 self._job.progressed.connect(self.progressed)

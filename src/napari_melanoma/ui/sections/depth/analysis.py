@@ -15,6 +15,7 @@ from napari_melanoma.depth.readings import parse_proposals
 from napari_melanoma.slides.reading.slide import SlideInfo
 from napari_melanoma.ui.session.location import SlideResultLocation
 from napari_melanoma.ui.session.run_status import SlideRunPanel, SlideRunReader, SlideRunUpdate
+from napari_melanoma.ui.viewer.slide_layers import describe_set_scale
 from napari_melanoma.ui.widgets.job import is_job_running, run_job
 from napari_melanoma.ui.widgets.signals import follow
 from napari_melanoma.ui.widgets.status_line import show_failure
@@ -145,6 +146,5 @@ def _launch_analysis(info: SlideInfo, slide_folder: Path, model: str, run: RunCo
         return folder
     record_new_slide(slide_folder, info.path)
     size = info.pixel_size
-    mpp = size.x_um if size is not None and size.source in ("given", "ruler") else None
-    options = SlideOptions(model=model, mpp=mpp)
+    options = SlideOptions(model=model, **describe_set_scale(size))
     return launch_slide(info.path, folder.parent, options, force=bool(describe_difference(folder, options)))

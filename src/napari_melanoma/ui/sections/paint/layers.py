@@ -15,6 +15,7 @@ from napari_melanoma.slides.tissue_classifier.cells import BLOCK_CELLS, CellGrid
 from napari_melanoma.slides.tissue_classifier.strokes import Stroke
 from napari_melanoma.ui.session.strokes import DEFAULT_COLOR, PaintState
 from napari_melanoma.ui.viewer import slide_layers
+from napari_melanoma.ui.viewer.photographs import show_flat
 from napari_melanoma.ui.viewer.shape_layers import HALF, Keys, bind_keys, is_slide_open, to_rgba
 from napari_melanoma.ui.viewer.slide_layers import ViewerSlide
 
@@ -167,6 +168,8 @@ class StrokesLayer:
         if (layer := self.layer) is None:
             return
         outdated = {index for index, shown in enumerate(self._shown) if wanted.get(shown[0].id) != shown}
+        if outdated or wanted.keys() - {shown[0].id for shown in self._shown}:
+            show_flat(self._viewer)
         if outdated:
             layer.selected_data = outdated
             layer.remove_selected()
