@@ -151,8 +151,8 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> BundleInfo:
 def _as_stated(monkeypatch: pytest.MonkeyPatch) -> None:
     """The drawings are no photographs: their type is that of the table; graphs are written in one test."""
     estimate = ModalityEstimate("dermoscopic", 0.9)
-    for module in ("embeddings", "classify"):
-        monkeypatch.setattr(f"napari_melanoma.classification.{module}.recognize_modality", lambda rgb: estimate)
+    for module in ("classification.embeddings", "classification.classify", "runs.clinic_photographs"):
+        monkeypatch.setattr(f"napari_melanoma.{module}.recognize_modality", lambda rgb: estimate)
     monkeypatch.setattr(adapting, "add_graphs", lambda info, run, same_encoder: "")
 
 
