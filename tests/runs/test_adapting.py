@@ -572,11 +572,6 @@ def one_of_another_type(rows: list[Row]) -> None:
     rows[3]["modality"] = "macroscopic"
 
 
-def ids_of_a_spreadsheet(rows: list[Row]) -> None:
-    for row, name in zip(rows, ("1", "1.0", "001", "P7", "P07", "10", "100"), strict=False):
-        row["patient_id"] = name
-
-
 @pytest.mark.parametrize(
     ("spoil", "message"),
     [
@@ -586,7 +581,6 @@ def ids_of_a_spreadsheet(rows: list[Row]) -> None:
         (one_positive_class, r"5 more of other classes are needed"),
         (two_types, r"several types \(32 dermoscopic, 8 macroscopic\).*data set for each type"),
         (one_of_another_type, r"several types \(39 dermoscopic, 1 macroscopic\)"),
-        (ids_of_a_spreadsheet, r"one patient each, or several: 001 and 1 and 1\.0, P07 and P7\?"),
     ],
     ids=lambda value: getattr(value, "__name__", ""),
 )

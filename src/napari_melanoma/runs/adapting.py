@@ -91,7 +91,6 @@ from napari_melanoma.runs.clinic_photographs import (
     LabeledPhotographs,
     RecognizedTypes,
     classifier_config,
-    describe_alike_groups,
     embed_photographs,
     find_labeled_photographs,
     hash_photographs,
@@ -112,11 +111,6 @@ SEVERAL_TYPES = (
     "the photographs are of several types ({counts}), and '{model}' is adapted to one type at a time. Make a data set "
     "for each type, and adapt a model to each. If all are of one type, state it in the column modality."
 )
-ALIKE = (
-    "are these ids one patient each, or several: {ids}? They differ by zeros or .0 alone, as spreadsheets change them, "
-    "and the figures would be too good if one patient counted as several. Write the id of a patient in one way, or "
-    "give different patients ids that differ by more."
-)
 
 
 @dataclass(frozen=True)
@@ -124,8 +118,7 @@ class AdaptationPlan:
     """What an adaptation would use: photographs by class, groups, allowed candidates, and the estimated time.
 
     ``missing``: photographs that are missing for a fit; empty if it is possible. ``mixture``: number of photographs of
-    each type; empty for one type. ``alike``: ids that may be one patient. ``to_embed``: number of photographs without
-    an embedding.
+    each type; empty for one type. ``to_embed``: number of photographs without an embedding.
     """
 
     model: str
@@ -141,13 +134,10 @@ class AdaptationPlan:
     minutes: float
     notes: tuple[str, ...]
     mixture: str = ""
-    alike: str = ""
 
     @property
     def refusal(self) -> str:
         """Why the adaptation is not possible, and what to do; "" if it is."""
-        if self.alike:
-            return ALIKE.format(ids=self.alike)
         if self.mixture:
             return SEVERAL_TYPES.format(counts=self.mixture, model=self.model)
         if not self.missing:
@@ -203,14 +193,14 @@ def _prepare(
     check_model(info)
     pictures = ComparedPictures(info)
     found = leave_out_known(info, find_labeled_photographs(info, dataset, options, pictures, run), pictures)
-    types, alike = RecognizedTypes(np.ones(len(found.samples), bool), None), describe_alike_groups(found)
-    plan = _plan(info, found, types, alike)
+    types = RecognizedTypes(np.ones(len(found.samples), bool), None)
+    plan = _plan(info, found, types)
     if plan.refusal:
         return found, types, plan
     found, inspected = inspect_photographs(info, dataset, found, options, run)
     found, types = leave_out_unusable(found, inspected, pictures)
     to_embed = sum(not inspected[sample.key].is_embedded for sample in found.samples)
-    return found, types, _plan(info, found, types, alike, to_embed)
+    return found, types, _plan(info, found, types, to_embed)
 
 
 def leave_out_known(info: BundleInfo, found: LabeledPhotographs, pictures: ComparedPictures) -> LabeledPhotographs:
@@ -232,9 +222,7 @@ def check_model(info: BundleInfo) -> None:
         )
 
 
-def _plan(
-    info: BundleInfo, found: LabeledPhotographs, types: RecognizedTypes, alike: str, to_embed: int = 0
-) -> AdaptationPlan:
+def _plan(info: BundleInfo, found: LabeledPhotographs, types: RecognizedTypes, to_embed: int = 0) -> AdaptationPlan:
     classes, labels = choose_classes(info.config, found.labels, found.positive)
     groups = found.groups
     positive, counts = classes.index(found.positive), Counter(classes[label] for label in labels)
@@ -252,7 +240,6 @@ def _plan(
         minutes=round(estimate_minutes(to_embed), 1),
         notes=tuple(found.notes),
         mixture=types.mixture,
-        alike=alike,
     )
 
 
@@ -314,7 +301,7 @@ def adapt(
     if plan.refusal:  # before slow work
         raise InputError(plan.refusal)
     found, embedded, keys = embed_photographs(info, dataset, found, options, run)
-    plan = _plan(info, found, types, plan.alike)
+    plan = _plan(info, found, types)
     if plan.refusal:
         raise InputError(plan.refusal)
     run.check()

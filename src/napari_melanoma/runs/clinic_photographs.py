@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -263,20 +262,6 @@ def select_photographs(
     classes = tuple(labels[sample.key] for sample in usable)
     found = LabeledPhotographs(tuple(usable), rows, classes, positive, tuple(columns), dict(left_out), thumbnails)
     return found.keep(~_find_conflicts(found, copies), CONFLICT)
-
-
-def describe_alike_groups(found: LabeledPhotographs) -> str:
-    """List the ids of patients or lesions that differ by zeros or ``.0`` alone, such as ``1 and 1.0``; "" for none."""
-    alike: dict[str, set[str]] = defaultdict(set)
-    for name, column in zip(found.groups, found.columns, strict=True):
-        if column not in ("image_id", "near_duplicate_of"):
-            alike[_without_zeros(name)].add(name)
-    return format_names([" and ".join(sorted(ids)) for ids in alike.values() if len(ids) > 1], MAX_LISTED)
-
-
-def _without_zeros(name: str) -> str:
-    """Return what the ids 007, 7 and 7.0, or P1 and P01, have in common."""
-    return re.sub(r"(?<![\d.])0+(?=\d)", "", re.sub(r"^(\d+)\.0+$", r"\1", name.strip()))
 
 
 def classifier_config(config: BundleConfig) -> ClassifierConfig:
