@@ -83,7 +83,7 @@ def measure(info: BundleInfo, photographs: Photographs, rest: NDArray[np.bool_])
         "AUC": float(found.auc()[0]),
         "ECE": float(found.calibration_error()[0]),
         "log loss": float(-np.log(true).mean()),
-        "sensitivity": float((scores[truth] >= point.threshold).mean()),
+        "sensitivity": float((scores[truth] >= point.threshold).mean()) if truth.any() else np.nan,
         "specificity": float((scores[~truth] < point.threshold).mean()),
     }
 
@@ -121,8 +121,8 @@ def summarize(results: list[tuple[str, Mapping[str, float], Mapping[str, float]]
     for title, part in (("all", results), ("written", [one for one in results if one[0] != "kept"])):
         for name in METRICS if part else ():
             before, after = (np.array([one[index][name] for one in part]) for index in (1, 2))
-            low, high = np.percentile(after, [2.5, 97.5])
-            print(f"{title}: {name} {before.mean():.3f}, {after.mean():.3f} ({low:.3f} to {high:.3f})")
+            low, high = np.nanpercentile(after, [2.5, 97.5])  # without an image of the class there is no AUC
+            print(f"{title}: {name} {np.nanmean(before):.3f}, {np.nanmean(after):.3f} ({low:.3f} to {high:.3f})")
 
 
 def main() -> None:

@@ -41,7 +41,7 @@ BETTER = "The adapted model predicts {positive} better on these photographs"
 WORSE = "The adapted model predicts {positive} worse on these photographs"
 UNDECIDED = "That the adapted model predicts {positive} better on these photographs may be due to chance"
 NO_GAIN = "No candidate predicts these photographs clearly better"
-# Of 90 % and 95 % intervals. Of 14 draws of 100 labels of ISIC 2017 (lesion-phone), 13 with a real gain, 90 % intervals
+# Of 90 % and 95 % intervals. Of 13 draws of 100 labels of ISIC 2017 with a real gain (lesion-phone), 90 % intervals
 # showed it in 8, 95 % intervals in 4.
 NARROWER = 1.645 / 1.96
 Estimates = Mapping[str, Estimate]
