@@ -110,8 +110,8 @@ mutants: $(VENV)/.ready-to-test ## make small changes to the code and list those
 	$(ONE_THREAD) $(BIN)/mutmut run --max-children $(WORKERS) $(if $(ONLY),"$(ONLY)")
 	$(BIN)/mutmut results
 
-bench: $(VENV)/.ready-to-test ## the benchmarks of benchmarks/, one after the other but peers.py and sizes.py, which take long
-	@for file in $(filter-out benchmarks/peers.py benchmarks/sizes.py,$(wildcard benchmarks/*.py)); do \
+bench: $(VENV)/.ready-to-test ## the benchmarks of benchmarks/, one after the other but those that take long or need photographs
+	@for file in $(filter-out benchmarks/adaptation.py benchmarks/peers.py benchmarks/sizes.py,$(wildcard benchmarks/*.py)); do \
 	    echo "== $$file"; $(VIRTUAL) $(BIN)/python "$$file" || exit 1; \
 	done
 

@@ -11,6 +11,7 @@ import pytest
 from napari_melanoma.classification.adaptation import (
     CANDIDATES,
     RECALIBRATED,
+    REPEATS,
     SHIPPED,
     AdaptationBase,
     Candidate,
@@ -20,6 +21,7 @@ from napari_melanoma.classification.adaptation import (
     choose_case_folds,
     choose_cautious,
     fit_candidate,
+    fit_scale,
     list_candidates,
     predict_left_out,
     select_candidate,
@@ -86,7 +88,7 @@ def test_the_linear_head_predicts_what_was_fitted(candidate: Candidate) -> None:
 
 def test_labels_of_a_patient_do_not_change_the_own_prediction() -> None:
     cases = make_cases(2, 80, informative=True, right=False)
-    folds = choose_case_folds(cases, CLASSES, 0)
+    folds = choose_case_folds(cases, CLASSES, 0)[0]
     changed = replace(cases, labels=np.where(folds == 0, (cases.labels + 1) % 3, cases.labels))
     for candidate in (RECALIBRATED, Candidate("stacked", 0.3), Candidate("refit", 0.3)):
         before, after = (predict_left_out(make_base(), one, candidate, folds) for one in (cases, changed))
@@ -98,8 +100,31 @@ def test_a_patient_is_in_one_fold_whatever_the_order() -> None:
     cases = make_cases(3, 90, informative=False, right=True)
     order = np.random.default_rng(0).permutation(90)
     folds = choose_case_folds(cases, CLASSES, 0)
-    np.testing.assert_array_equal(choose_case_folds(cases.subset(order), CLASSES, 0), folds[order])
-    assert all(folds[index] == folds[index + 1] for index in range(0, 90, 2))
+    np.testing.assert_array_equal(choose_case_folds(cases.subset(order), CLASSES, 0), folds[:, order])
+    assert (folds[:, ::2] == folds[:, 1::2]).all()
+    divisions = {tuple(np.unique(one[::2], return_inverse=True)[1].tolist()) for one in folds}
+    assert len(divisions) == REPEATS
+
+
+@pytest.mark.parametrize("informative", [False, True])
+def test_the_order_of_the_cases_does_not_matter(informative: bool) -> None:
+    """Candidates, choice and predictions of all divisions are equal; the sums of floats are not, in the last digits."""
+    cases = make_cases(3, 90, informative=informative, right=not informative)
+    order = np.random.default_rng(0).permutation(90)
+    first, second = select(cases), select(cases.subset(order))
+    assert first.chosen == second.chosen
+    for one, other in zip(first.candidates, second.candidates, strict=True):
+        np.testing.assert_allclose(one.log_loss, other.log_loss, atol=1e-4)
+    np.testing.assert_array_equal(first.folds[order], second.folds)
+    np.testing.assert_allclose(first.nested[order], second.nested, atol=0.02)
+
+
+def test_logits_are_not_sharpened() -> None:
+    """Easy cases show no overconfidence; the temperature of others would be too low."""
+    labels = np.arange(40) % 2
+    logits = 2.0 * np.eye(2)[labels]
+    assert fit_scale(logits, labels) == pytest.approx(1.0, abs=1e-4)
+    assert fit_scale(20 * logits, np.where(np.arange(40) % 5, labels, 1 - labels)) > 5
 
 
 @pytest.mark.parametrize("seed", range(4))

@@ -12,8 +12,17 @@ import pytest
 from PIL import Image
 
 from napari_melanoma.evaluation.adaptation_card import AdaptationFigures
+from napari_melanoma.imaging.modality import ModalityEstimate
+from napari_melanoma.metrics.cautious_threshold import ThresholdChoice
 from napari_melanoma.metrics.statistics import Estimate
 from napari_melanoma.runs import adapting
+
+
+@pytest.fixture(autouse=True)
+def _dermoscopic(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Noise is no photograph of skin."""
+    estimate = ModalityEstimate("dermoscopic", 0.9)
+    monkeypatch.setattr("napari_melanoma.runs.clinic_photographs.recognize_modality", lambda rgb: estimate)
 
 
 @pytest.fixture
@@ -74,7 +83,18 @@ def test_the_name_is_required(run, clinic: Path) -> None:
 def test_the_last_line(run, clinic: Path, monkeypatch: pytest.MonkeyPatch, written: bool) -> None:
     figure = {"AUC": Estimate(0.8, 0.7, 0.9, 39), "inconclusive": Estimate(0.3, 0.2, 0.4, 39)}
     figures = AdaptationFigures(
-        "melanoma", 39, 39, 0.9, 0.9, figure, figure, {}, (), (), "activate", "It predicts melanoma better."
+        "melanoma",
+        39,
+        39,
+        ThresholdChoice(0.08, "kept", 0.95, 13, 13, 0.08),
+        0.9,
+        figure,
+        figure,
+        {},
+        (),
+        (),
+        "activate" if written else "inconclusive",
+        "It predicts melanoma better." if written else "By chance: log loss -0.010 (-0.050 to +0.030).",
     )
 
     def adapt(info: Any, dataset: Path, out: Path, options: adapting.AdaptOptions, *, run: Any) -> adapting.Adaptation:
@@ -90,9 +110,19 @@ def test_the_last_line(run, clinic: Path, monkeypatch: pytest.MonkeyPatch, writt
     assert done.exit_code == 0, done.output
     assert "Warning: Few photographs." in done.output
     assert "inconclusive: 0.300 (0.200 to 0.400) as it is, 0.300 (0.200 to 0.400) adapted" in done.output
-    expected = "Use the new model. It predicts melanoma better. Bundle in own" if written else "Keep 'melanoma-small'"
-    assert expected in done.output
+    kept = "Keep 'melanoma-small'; nothing was written. By chance: log loss -0.010 (-0.050 to +0.030)."
+    assert ("Use the new model. It predicts melanoma better. Bundle in own" if written else kept) in done.output
+    threshold = "Decision threshold 0.080, that of 'melanoma-small': 13 of melanoma (13 patients or lesions) cannot"
+    assert (threshold in done.output) == written
     last = summary(run("adapt", "melanoma-small", clinic, *options, "--json").stdout)
     assert last["bundle"] == ("own" if written else None)
     assert last["adapted"]["AUC"]["mean"] == 0.8
-    assert last["advice"] == "activate"
+    assert last["advice"] == ("activate" if written else "inconclusive")
+    assert last["threshold"] == {
+        "threshold": 0.08,
+        "basis": "kept",
+        "target": 0.95,
+        "positives": 13,
+        "groups": 13,
+        "known": 0.08,
+    }

@@ -31,7 +31,7 @@ from napari_melanoma.phantoms.lesion import LesionPhantomConfig, lesion_phantom
 Builder = Callable[[Path], None]
 Files = Mapping[str, Builder]
 COUNT = 12  # patients, each with one photograph
-CLINIC_COUNT = 30  # photographs of a clinic, ten of each diagnosis
+CLINIC_COUNT = 60  # photographs of a clinic, twenty of each diagnosis
 SIDE = 256  # of photographs
 NAMES = tuple(f"IMG_{number:04}" for number in range(COUNT))  # of a camera: no patient, no lesion
 DIAGNOSES = ("melanoma", "nevus", "seborrheic keratosis")
@@ -192,14 +192,17 @@ def dataset(target: Path, first: int = 0, masked: bool = True, splits: tuple[str
 
 @once
 def clinic(target: Path) -> None:
-    """A data set with photographs of a clinic, enough to adapt a classifier."""
+    """A data set with photographs of a clinic, enough to adapt a classifier: its melanomas are dark."""
     rows: list[dict[str, object]] = []
     for folder in ("images", "masks"):
         (target / folder).mkdir(parents=True)
     for number in range(CLINIC_COUNT):
-        photograph(target / "images" / f"c{number}.png", 600 + number)
+        found, row = phantom(600 + number), patient(number)
+        rgb = found.rgb.copy()
+        rgb[found.mask] = rgb[found.mask] * (0.4 if row["diagnosis"] == "melanoma" else 1.0)
+        Image.fromarray(rgb).save(target / "images" / f"c{number}.png")
         mask(target / "masks" / f"c{number}.png", 600 + number)
-        rows.append({"image_id": f"c{number}", "modality": "dermoscopic"} | patient(number))
+        rows.append({"image_id": f"c{number}", "modality": "dermoscopic"} | row)
     write_rows(target / "dataset.csv", rows)
 
 

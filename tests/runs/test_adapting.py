@@ -151,8 +151,8 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> BundleInfo:
 def _as_stated(monkeypatch: pytest.MonkeyPatch) -> None:
     """The drawings are no photographs: their type is that of the table; graphs are written in one test."""
     estimate = ModalityEstimate("dermoscopic", 0.9)
-    for module in ("embeddings", "classify"):
-        monkeypatch.setattr(f"napari_melanoma.classification.{module}.recognize_modality", lambda rgb: estimate)
+    for module in ("classification.embeddings", "classification.classify", "runs.clinic_photographs"):
+        monkeypatch.setattr(f"napari_melanoma.{module}.recognize_modality", lambda rgb: estimate)
     monkeypatch.setattr(adapting, "add_graphs", lambda info, run, same_encoder: "")
 
 
@@ -242,7 +242,7 @@ def test_the_photographs_are_known_afterwards(base: BundleInfo, clinic: Path, tm
 
 
 def test_the_order_of_the_table_does_not_matter(base: BundleInfo, clinic: Path, tmp_path: Path) -> None:
-    """The same labels give the same bundle, bit for bit."""
+    """The same labels give the same bundle, bit for bit, and in a folder of another name the same model and figures."""
     shuffled = tmp_path / "clinic"
     shutil.copytree(clinic, shuffled, ignore=shutil.ignore_patterns(FOLDER))
     rows = make_rows()
@@ -255,6 +255,14 @@ def test_the_order_of_the_table_does_not_matter(base: BundleInfo, clinic: Path, 
         first, second = ((tmp_path / part / "model" / name).read_bytes() for part in ("first", "second"))
         assert first == second, name
     assert b"created" not in (tmp_path / "first" / "model" / "config.json").read_bytes()
+    renamed = shutil.copytree(shuffled, tmp_path / "copy of clinic")
+    run_adapt(base, renamed, tmp_path / "third" / "model")
+    for name in ("model.safetensors", "reference.safetensors", "README.md"):
+        first, third = ((tmp_path / part / "model" / name).read_text("latin-1") for part in ("first", "third"))
+        assert first == third.replace("copy of clinic", "clinic"), name
+    configs = [read_bundle(tmp_path / part / "model").config for part in ("first", "third")]
+    assert configs[0].classifier == configs[1].classifier
+    assert configs[0].provenance["adaptation"] == configs[1].provenance["adaptation"]
 
 
 def test_a_new_class_and_a_word_below_a_class(base: BundleInfo, tmp_path: Path) -> None:
@@ -327,7 +335,9 @@ def test_adapting_an_adapted_model(base: BundleInfo, clinic: Path, tmp_path: Pat
     """Its linear layer is replaced by one that does both."""
     first = run_adapt(base, clinic, tmp_path / "first").bundle
     assert first is not None
-    rows = make_rows(60, ("melanoma", "basal cell carcinoma", "nevus"))
+    rows = make_rows(80, ("melanoma", "basal cell carcinoma", "nevus"))
+    for row in rows:  # another clinic, where nevi have the color of the first one's melanomas
+        row["drawn"] = {"melanoma": "nevus", "nevus": "melanoma"}.get(row["diagnosis"], row["diagnosis"])
     second = run_adapt(first, write_dataset(tmp_path / "data", rows, seed=3), tmp_path / "second").bundle
     assert second is not None
     assert second.config.options["adapted_classes"] == 2
@@ -335,6 +345,49 @@ def test_adapting_an_adapted_model(base: BundleInfo, clinic: Path, tmp_path: Pat
     scores = predict(second, tmp_path / "data")
     truth = np.array([row["diagnosis"] == "melanoma" for row in rows])
     assert scores[truth].mean() > scores[~truth].mean() + 0.4
+
+
+def test_a_model_is_kept_without_a_gain_beyond_its_uncertainty(
+    run: Callable[..., Result], base: BundleInfo, clinic: Path, tmp_path: Path
+) -> None:
+    """At home, another candidate may be chosen, but is not measured to be better; nothing is written."""
+    home = run_adapt(base, clinic, tmp_path / "home").bundle
+    assert home is not None
+    data = write_dataset(tmp_path / "data", make_rows(60, ("melanoma", "basal cell carcinoma", "nevus")), seed=3)
+    kept = run_adapt(home, data, tmp_path / "kept")
+    loss = kept.figures.difference["log_loss"]
+    assert kept.bundle is None
+    assert not (tmp_path / "kept").exists()
+    assert kept.chosen != "shipped"
+    assert kept.figures.advice == "inconclusive"
+    assert f"log loss {loss.mean:+.3f} (" in kept.figures.reason
+    done = run("adapt", home.path, data, "--out", tmp_path / "kept")
+    assert done.exit_code == 0
+    assert f"Keep 'home'; nothing was written. {kept.figures.reason}" in " ".join(done.output.split())
+    assert not (tmp_path / "kept").exists()
+    shutil.copytree(home.path, tmp_path / "kept")
+    again = run_adapt(home, data, tmp_path / "kept")
+    assert again.warnings[-1] == f"{tmp_path / 'kept'} is the model of an earlier adaptation, and was not changed."
+
+
+def test_the_threshold_rests_on_the_positives_or_on_the_model(base: BundleInfo, clinic: Path, tmp_path: Path) -> None:
+    """22 melanomas of 11 patients show no sensitivity of 0.90: the card states so."""
+    found = run_adapt(base, clinic, tmp_path / "first")
+    assert found.bundle is not None
+    choice = found.figures.threshold
+    assert (choice.basis, choice.positives, choice.groups) == ("chosen", 22, 11)
+    assert "22 of melanoma (11 patients or lesions) cannot show a sensitivity of 0.9, for which 35" in found.bundle.card
+    home = found.bundle.config.classifier
+    assert home is not None
+    assert home.operating_point is not None
+    assert home.operating_point.threshold == pytest.approx(choice.threshold)
+    assert home.operating_point.sensitivity == 1.0
+    rows = [row | {"drawn": {"melanoma": "nevus", "nevus": "melanoma"}[row["diagnosis"]]} for row in make_rows(80)]
+    other = run_adapt(found.bundle, write_dataset(tmp_path / "data", rows, seed=3), tmp_path / "second")
+    choice = other.figures.threshold
+    assert choice.known == home.operating_point.threshold
+    assert choice.threshold <= choice.known
+    assert choice.describe("melanoma", "first") in " ".join((other.bundle or found.bundle).card.split())
 
 
 def test_few_photographs_only_recalibrate(base: BundleInfo, tmp_path: Path) -> None:
@@ -534,14 +587,40 @@ def one_of_another_type(rows: list[Row]) -> None:
 def test_data_that_cannot_be_used(
     run: Callable[..., Result], base: BundleInfo, tmp_path: Path, spoil: Callable[[list[Row]], None], message: str
 ) -> None:
-    """The command states why, and changes nothing."""
+    """The command states why, its check the same, and neither changes anything."""
     data = write_dataset(tmp_path / "data", change(spoil))
     before = (data / "dataset.csv").read_bytes()
     done = run("adapt", base.path, data, "--out", tmp_path / "adapted")
     assert done.exit_code == 2
     assert re.search(message, done.output), done.output
+    checked = run("adapt", base.path, data, "--check")
+    assert checked.exit_code != 0
+    assert re.search(message, checked.output), checked.output
+    assert "Possible" not in checked.output
+    assert not (data / FOLDER).exists()
     assert not (tmp_path / "adapted").exists()
     assert (data / "dataset.csv").read_bytes() == before
+
+
+def test_types_that_are_recognized_are_checked_before_the_encoder_runs(
+    base: BundleInfo, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, encoded: list[int]
+) -> None:
+    """The check and the run refuse the same photographs, for the same reason."""
+    rows = [{name: value for name, value in row.items() if name != "modality"} for row in make_rows(40)]
+    data = write_dataset(tmp_path / "data", rows)
+    phone = {np.asarray(Image.open(data / "images" / f"i{index:03}.png")).tobytes() for index in range(10)}
+
+    def recognize(rgb: NDArray[np.uint8]) -> ModalityEstimate:
+        return ModalityEstimate("macroscopic" if rgb.tobytes() in phone else "dermoscopic", 0.99)
+
+    for module in ("classification.embeddings", "runs.clinic_photographs"):
+        monkeypatch.setattr(f"napari_melanoma.{module}.recognize_modality", recognize)
+    plan = plan_adaptation(base, data, AdaptOptions(), run=RunContext())
+    assert "several types (30 dermoscopic, 10 macroscopic)" in plan.refusal
+    with pytest.raises(InputError) as refused:
+        run_adapt(base, data, tmp_path / "adapted")
+    assert str(refused.value) == plan.refusal
+    assert not encoded
 
 
 @pytest.mark.parametrize(
@@ -581,7 +660,7 @@ def test_photographs_that_are_left_out_are_listed(base: BundleInfo, tmp_path: Pa
         "a diagnosis that is not known": ["i001: blob"],
         "marked as not valid": ["i002"],
         "a lesion with two diagnoses": ["i004", "i005"],
-        "not readable": ["i007"],
+        "not readable, or without a lesion in the mask": ["i007"],
     }
     assert plan.photographs == 54
     assert plan.grouped_by == {"patient_id": 54}

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from napari_melanoma.classification.adaptation import RECALIBRATED, LabeledCases
 from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.errors import BundleError, DataSetError
 from napari_melanoma.core.files import atomic_file
@@ -17,11 +18,12 @@ from napari_melanoma.core.provenance import array_fingerprint
 from napari_melanoma.data.corrections import Correction, Corrections
 from napari_melanoma.data.diagnosis_labels import LABELS, DiagnosisLabel
 from napari_melanoma.io.photographs import read_photograph
+from napari_melanoma.metrics.calibration import wilson_interval
 from napari_melanoma.models.installed_bundles import find_bundle
 from napari_melanoma.runs import labeling
 from napari_melanoma.runs.adapting import plan_adaptation
 from napari_melanoma.runs.clinic_photographs import AdaptOptions
-from napari_melanoma.runs.labeling import FolderPhotograph, Labeling, LabelingState, PhotographFiles
+from napari_melanoma.runs.labeling import FolderPhotograph, LabelFit, Labeling, LabelingState, PhotographFiles
 from napari_melanoma.ui.library.resolve import describe_advice
 
 if TYPE_CHECKING:
@@ -211,3 +213,23 @@ def test_a_model_without_an_encoder_is_refused(clinic: Clinic, monkeypatch: pyte
     with pytest.raises(BundleError, match=r"'melanoma-small' has no encoder.* Select a classifier of photographs"):
         labeling.embed_photograph(MODEL, clinic.corrections.folder, PhotographFiles(path))
     assert not clinic.labeling._store.folder.exists()
+
+
+@pytest.mark.parametrize(("photographs", "patients"), [(12, 12), (12, 3), (13, 6)])
+def test_the_interval_of_the_accuracy_is_that_of_patients(
+    photographs: int, patients: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Photographs of one patient are one observation, whatever their order."""
+    labels, drawn = np.arange(photographs + 4) % 2, np.arange(photographs + 4) < photographs
+    groups = [f"p{index % patients}" for index in range(photographs)] + [f"q{index}" for index in range(4)]
+    logits = np.eye(2)[np.where(np.arange(len(labels)) == 3, 1 - labels, labels)]
+    monkeypatch.setattr(labeling, "predict_left_out", lambda *arguments: logits)
+    none = np.zeros((len(labels), 2), np.float32)
+    cases = LabeledCases(none, none, labels, groups)
+    fit = LabelFit(None, cases, RECALIBRATED, np.zeros(len(labels), np.int64), drawn, 0)  # type: ignore[arg-type]
+    found = fit.estimate_accuracy()
+    assert found is not None
+    share = (photographs - 1) / photographs
+    assert (found.mean, found.count) == (pytest.approx(share), photographs)
+    low, high = wilson_interval(share * patients, patients)
+    assert (found.low, found.high) == (pytest.approx(float(low)), pytest.approx(float(high)))

@@ -168,6 +168,32 @@ def test_a_validation_patient_is_not_trained_on(recipe: TrainRecipe, draw: Any, 
     assert (kept.parts.validation, notices) == (chosen.parts.validation, [])
 
 
+def test_unlabeled_copies_of_test_pictures_are_removed(recipe: TrainRecipe, draw: Any, tmp_path: Path) -> None:
+    """Pictures of the target domain of an adaptation, re-encoded and smaller, with other names and patients."""
+    samples = read_dataset(draw(tmp_path / "clinic"))
+    tested, validated, trained = samples[20:], samples[16:20], samples[:16]
+    target = tmp_path / "target"
+    target.mkdir()
+    unlabelled = []
+    for number, sample in enumerate((tested[1], validated[2], *read_dataset(draw(tmp_path / "other", seed=5))[:3])):
+        image = target / f"u{number}.jpg"
+        Image.open(sample.image).resize((44, 44)).save(image, quality=90)
+        unlabelled.append(Sample(f"u{number}", image, None, f"target/owner {number % 4}", "", "target"))
+    chosen = SelectedSamples(TrainingSplit(trained, validated, tested), unlabelled=tuple(unlabelled))
+    same = find_same_pictures(chosen, {}, RunContext(), keep=False)
+    assert {(pair.first.image_id, pair.second.image_id) for pair in same} == {
+        (unlabelled[0].image_id, tested[1].image_id),
+        (unlabelled[1].image_id, validated[2].image_id),
+    }
+    kept, notices = remove_leaks(chosen, same)
+    # The fifth picture is no copy, but of the patient of the first one
+    assert [sample.image_id for sample in kept.unlabelled] == ["u2", "u3"]
+    assert kept.parts == chosen.parts
+    assert notices[0].startswith(f"{REMOVED} 3 images, target/u0, target/u1, target/u4.")
+    with pytest.raises(DataSetError, match=r"adaptation\.to: all of its usable images \(2 images\) show the same"):
+        remove_leaks(replace(chosen, unlabelled=tuple(unlabelled[:2])), same)
+
+
 def test_probable_patients_in_training_and_test_set_are_refused(
     recipe: TrainRecipe, draw: Any, change: Any, tmp_path: Path
 ) -> None:

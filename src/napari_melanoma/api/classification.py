@@ -624,11 +624,11 @@ class AdaptedModel:
     Parameters
     ----------
     model : BundleInfo
-        The adapted model; the model itself if it is better kept as it is.
+        The adapted model; the model itself if it is kept as it is.
     kept : bool
-        Whether the model is kept as it is.
+        Whether the model is kept as it is, since no gain beyond its uncertainty is measured; then nothing is written.
     advice : {"activate", "keep", "inconclusive"}
-        Whether to use the adapted model, with ``reason``.
+        Whether the adapted model is better (it is written), or not (the model is kept), with figures in ``reason``.
     chosen : str
         The chosen candidate, such as ``"stacked, ridge 0.3"``.
     table : list of dict

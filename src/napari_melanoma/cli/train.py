@@ -375,9 +375,10 @@ ADAPT_HELP = format_help(
     "napari-melanoma adapt melanoma-small datasets/clinic --target melanoma --group patient_id --check",
     "Adapt a classifier to the photographs of a clinic: fits a linear layer to its outputs on photographs with a "
     "diagnosis, in seconds. From the model as it is to a new layer, the candidate is chosen by cross-validation over "
-    "patients; to keep the model is a possible result. Writes a model bundle with both models side by side in its "
-    "card. Computed embeddings are stored in DATASET/embeddings, and used again. --check lists the photographs by "
-    "class, what is left out and why, and the time needed, and writes nothing.",
+    "patients, and compared with the model on the same photographs, each predicted without its patient. If the gain "
+    "exceeds its uncertainty, a model bundle is written, with both models side by side in its card; otherwise the "
+    "model is kept, and nothing is written. Computed embeddings are stored in DATASET/embeddings, and used again. "
+    "--check lists the photographs by class, what is left out and why, and the time needed, and writes nothing.",
 )
 
 
@@ -406,8 +407,8 @@ def adapt(
     if check:
         plan = plan_adaptation(info, dataset, chosen, run=current.run)
         _report_plan(current, plan)
-        done = f"Not possible: {plan.refusal}" if plan.missing else f"Possible, in about {plan.minutes:g} min."
-        current.finish(done, some_failed=bool(plan.missing), **vars(plan))
+        done = f"Not possible: {plan.refusal}" if plan.refusal else f"Possible, in about {plan.minutes:g} min."
+        current.finish(done, some_failed=bool(plan.refusal), **vars(plan))
         return
     if out is None:
         raise InputError("the name of the adapted model is missing. Add --out NAME, or use --check.")
@@ -418,6 +419,9 @@ def adapt(
         current.report.emit("warning", f"Warning: {warning}", message=warning)
     for figure, text in _list_figures(result.figures).items():
         current.report.emit_item("figure", text, metric=figure)
+    if result.bundle is not None:
+        text = result.figures.threshold.describe(result.plan.positive, result.plan.model)
+        current.report.emit("threshold", text, **result.figures.threshold._asdict())
     current.finish(_summarize_adaptation(result), **result.to_json())
 
 
@@ -444,7 +448,7 @@ def _summarize_adaptation(result: Adaptation) -> str:
     from napari_melanoma.evaluation.comparison import ADVICE
 
     if result.bundle is None:
-        return f"Keep '{result.plan.model}': no candidate predicts these photographs better. Nothing was written."
+        return f"Keep '{result.plan.model}'; nothing was written. {result.figures.reason}"
     return (
         f"{result.chosen}. {ADVICE[result.figures.advice]} {result.figures.reason} Bundle in {result.bundle.path}; to "
         f"install it: napari-melanoma models import {result.bundle.path}"

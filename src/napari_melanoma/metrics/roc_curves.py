@@ -41,6 +41,18 @@ def choose_operating_point(
     if truth.all() or not truth.any():
         raise ValueError("expected images of both classes for an operating point, found one class only.")
     threshold = choose_decision_threshold(scores, truth, sensitivity)
+    return measure_operating_point(scores, truth, threshold, sensitivity, groups)
+
+
+def measure_operating_point(
+    scores: ArrayLike,
+    labels: ArrayLike,
+    threshold: float,
+    sensitivity: float,
+    groups: Sequence[object] | NDArray | None = None,
+) -> OperatingPoint:
+    """Measure a decision threshold that was chosen for a sensitivity, as in ``choose_operating_point``."""
+    truth = np.asarray(labels, bool)
     names = np.arange(len(truth)) if groups is None else np.asarray(groups)
     positive = np.asarray(scores, np.float64) >= threshold
     sensitivities = _estimate_share(positive, truth, names)

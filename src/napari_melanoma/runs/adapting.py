@@ -9,6 +9,7 @@ import hashlib
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
@@ -31,7 +32,7 @@ from napari_melanoma.classification.adaptation import (
     list_candidates,
     select_candidate,
 )
-from napari_melanoma.classification.embeddings import EmbeddedPhotograph, EmbeddingStore
+from napari_melanoma.classification.embeddings import EmbeddedPhotograph
 from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.errors import BundleError, InputError
 from napari_melanoma.core.formatting import format_count
@@ -46,17 +47,23 @@ from napari_melanoma.data.training_images import (
 from napari_melanoma.evaluation.adaptation_card import (
     AdaptationFigures,
     MeasuredPhotographs,
+    MeasuredSelection,
     adaptation_card,
     measure_adaptation,
 )
 from napari_melanoma.evaluation.labeled_images import DIAGNOSIS, trained_target
 from napari_melanoma.imaging.modality import own_type_probability
-from napari_melanoma.metrics.calibration import Calibration, conformal_rank
+from napari_melanoma.metrics.calibration import Calibration, conformal_rank, softmax
+from napari_melanoma.metrics.cautious_threshold import (
+    ThresholdChoice,
+    choose_cautious_threshold,
+)
 from napari_melanoma.metrics.out_of_distribution import (
     MIN_TRAINING_CASES,
     MahalanobisDetector,
     choose_distance_threshold,
 )
+from napari_melanoma.metrics.roc_curves import measure_operating_point
 from napari_melanoma.models.bundle import (
     CONFIG,
     MAX_CASES,
@@ -70,7 +77,7 @@ from napari_melanoma.models.bundle import (
     write_bundle,
 )
 from napari_melanoma.models.graphs import add_graphs
-from napari_melanoma.models.installed_bundles import find_bundle, require_photograph_model
+from napari_melanoma.models.installed_bundles import require_photograph_model
 from napari_melanoma.models.zoo import build_network
 from napari_melanoma.runs.bundling import (
     KNOWN_EMBEDDINGS,
@@ -82,16 +89,17 @@ from napari_melanoma.runs.clinic_photographs import (
     AdaptOptions,
     ComparedPictures,
     LabeledPhotographs,
-    check_types,
+    RecognizedTypes,
     classifier_config,
     embed_photographs,
     find_labeled_photographs,
     hash_photographs,
+    inspect_photographs,
     is_yes_or_no,
     leave_out_trained,
     leave_out_unusable,
 )
-from napari_melanoma.training.data_selection import OTHER, predicted_mask_path
+from napari_melanoma.training.data_selection import OTHER
 from napari_melanoma.training.run_data import read_training_images, training_images_statement
 
 if TYPE_CHECKING:
@@ -99,14 +107,18 @@ if TYPE_CHECKING:
 
 
 ADAPTABLE = "image_tabular"  # architecture whose logits and embeddings get a new linear layer
+SEVERAL_TYPES = (
+    "the photographs are of several types ({counts}), and '{model}' is adapted to one type at a time. Make a data set "
+    "for each type, and adapt a model to each. If all are of one type, state it in the column modality."
+)
 
 
 @dataclass(frozen=True)
 class AdaptationPlan:
     """What an adaptation would use: photographs by class, groups, allowed candidates, and the estimated time.
 
-    ``missing``: photographs that are missing for a fit; empty if it is possible. ``to_embed``: number of photographs
-    without an embedding.
+    ``missing``: photographs that are missing for a fit; empty if it is possible. ``mixture``: number of photographs of
+    each type; empty for one type. ``to_embed``: number of photographs without an embedding.
     """
 
     model: str
@@ -121,10 +133,13 @@ class AdaptationPlan:
     to_embed: int
     minutes: float
     notes: tuple[str, ...]
+    mixture: str = ""
 
     @property
     def refusal(self) -> str:
-        """Why the adaptation is not possible, and what is missing; "" if it is."""
+        """Why the adaptation is not possible, and what to do; "" if it is."""
+        if self.mixture:
+            return SEVERAL_TYPES.format(counts=self.mixture, model=self.model)
         if not self.missing:
             return ""
         return (
@@ -137,7 +152,8 @@ class AdaptationPlan:
 class Adaptation:
     """Result of an adaptation: what was chosen, figures of both models, and the bundle.
 
-    ``bundle`` is None if the model is kept as it is.
+    ``chosen``: by cross-validation. ``bundle`` is None if the model is kept as it is, since the chosen candidate is not
+    measured to be better.
     """
 
     plan: AdaptationPlan
@@ -164,10 +180,27 @@ class Adaptation:
 
 def plan_adaptation(info: BundleInfo, dataset: Path, options: AdaptOptions, *, run: RunContext) -> AdaptationPlan:
     """Return what an adaptation would use, without running the model."""
+    return _prepare(info, dataset, options, run)[2]
+
+
+def _prepare(
+    info: BundleInfo, dataset: Path, options: AdaptOptions, run: RunContext
+) -> tuple[LabeledPhotographs, RecognizedTypes, AdaptationPlan]:
+    """Select the photographs that can be used, with their types, and plan the adaptation.
+
+    It stops early if the table alone shows that the adaptation is not possible.
+    """
     check_model(info)
     pictures = ComparedPictures(info)
     found = leave_out_known(info, find_labeled_photographs(info, dataset, options, pictures, run), pictures)
-    return _plan(info, found, _count_missing_embeddings(info, dataset, found, options))
+    types = RecognizedTypes(np.ones(len(found.samples), bool), None)
+    plan = _plan(info, found, types)
+    if plan.refusal:
+        return found, types, plan
+    found, inspected = inspect_photographs(info, dataset, found, options, run)
+    found, types = leave_out_unusable(found, inspected, pictures)
+    to_embed = sum(not inspected[sample.key].is_embedded for sample in found.samples)
+    return found, types, _plan(info, found, types, to_embed)
 
 
 def leave_out_known(info: BundleInfo, found: LabeledPhotographs, pictures: ComparedPictures) -> LabeledPhotographs:
@@ -189,22 +222,9 @@ def check_model(info: BundleInfo) -> None:
         )
 
 
-def _count_missing_embeddings(info: BundleInfo, dataset: Path, found: LabeledPhotographs, options: AdaptOptions) -> int:
-    """Count the photographs without an embedding, which reads all their files."""
-    store, segmenter = EmbeddingStore(dataset, info), find_bundle(options.segmenter)
-    count = 0
-    for sample in found.samples:
-        mask = None
-        if classifier_config(info.config).view.region == "roi":
-            mask = sample.mask or predicted_mask_path(sample, segmenter)
-        is_missing = mask is not None and not mask.is_file()
-        count += is_missing or not store.contains(store.make_key(sample.image, mask, found.rows[sample.key]))
-    return count
-
-
-def _plan(info: BundleInfo, found: LabeledPhotographs, to_embed: int = 0) -> AdaptationPlan:
+def _plan(info: BundleInfo, found: LabeledPhotographs, types: RecognizedTypes, to_embed: int = 0) -> AdaptationPlan:
     classes, labels = choose_classes(info.config, found.labels, found.positive)
-    groups = [sample.group for sample in found.samples]
+    groups = found.groups
     positive, counts = classes.index(found.positive), Counter(classes[label] for label in labels)
     return AdaptationPlan(
         model=info.name,
@@ -219,6 +239,7 @@ def _plan(info: BundleInfo, found: LabeledPhotographs, to_embed: int = 0) -> Ada
         to_embed=to_embed,
         minutes=round(estimate_minutes(to_embed), 1),
         notes=tuple(found.notes),
+        mixture=types.mixture,
     )
 
 
@@ -270,21 +291,17 @@ def adapt(
 ) -> Adaptation:
     """Adapt a classifier to the photographs of a data set, and write the bundle to ``out``.
 
-    Nothing is written, apart from embeddings, if the model is better kept as it is.
+    Nothing is written, apart from embeddings, unless the adapted model is measured to be better.
     """
     options = options or AdaptOptions()
     require_outside_datasets(out, [dataset])
     if out.exists() and not (out / CONFIG).is_file() and (out.is_file() or any(out.iterdir())):
         raise InputError(f"{out} exists, and is no model that could be replaced. Choose another name for the bundle.")
-    check_model(info)
-    pictures = ComparedPictures(info)
-    found = leave_out_known(info, find_labeled_photographs(info, dataset, options, pictures, run), pictures)
-    if refusal := _plan(info, found).refusal:  # before slow work
-        raise InputError(refusal)
+    found, types, plan = _prepare(info, dataset, options, run)
+    if plan.refusal:  # before slow work
+        raise InputError(plan.refusal)
     found, embedded, keys = embed_photographs(info, dataset, found, options, run)
-    found, types = leave_out_unusable(found, embedded, pictures)
-    check_types(info, types)
-    plan = _plan(info, found)
+    plan = _plan(info, found, types)
     if plan.refusal:
         raise InputError(plan.refusal)
     run.check()
@@ -292,7 +309,9 @@ def adapt(
     figures = work.measure()
     chosen, tried = work.selection.chosen, tuple(one.to_json() for one in work.selection.candidates)
     warnings = _list_warnings(info, plan, types.kind)
-    if chosen.kind == "shipped":
+    if figures.advice != "activate":
+        if (out / CONFIG).is_file():
+            warnings.append(f"{out} is the model of an earlier adaptation, and was not changed.")
         return Adaptation(plan, chosen.name, tried, figures, warnings=tuple(warnings))
     config = work.create_config(out.name, _hash_data(found, keys), tried, figures)
     bundle = work.write(out, config, adaptation_card(config, figures, plan.notes, warnings))
@@ -322,7 +341,7 @@ def _list_warnings(info: BundleInfo, plan: AdaptationPlan, kind: str | None) -> 
 
 def _hash_data(found: LabeledPhotographs, keys: Mapping[Key, str]) -> str:
     """Hash the content, class and group of the photographs, in the order of their ids."""
-    groups = number_groups([sample.group for sample in found.samples]).tolist()
+    groups = number_groups(found.groups).tolist()
     lines = [
         f"{sample.image_id} {keys[sample.key]} {label} {group}"
         for sample, label, group in zip(found.samples, found.labels, groups, strict=True)
@@ -361,7 +380,7 @@ class _Work:
             np.stack([one.embedding for one in embedded]),
             np.stack([one.logits for one in embedded]),
             labels,
-            [sample.group for sample in found.samples],
+            found.groups,
         )
         folds = choose_case_folds(cases, classes, positive)
         selection = select_candidate(base, cases, list_allowed_candidates(info, labels, positive), folds)
@@ -382,21 +401,28 @@ class _Work:
         """The rule of prediction sets: by class, unless a class has too few photographs for a limit of its own."""
         counts = np.bincount(self.cases.labels, minlength=len(self.classes))
         needed = [conformal_rank(int(count), 0.9) <= count for count in counts]
-        positive = needed[self.classes.index(self.found.positive)]
-        return "clustered" if positive and not all(needed) else "class_conditional"
+        return "clustered" if needed[self.positive] and not all(needed) else "class_conditional"
+
+    @property
+    def positive(self) -> int:
+        """Index of the class of interest."""
+        return self.classes.index(self.found.positive)
+
+    @cached_property
+    def threshold(self) -> ThresholdChoice:
+        """The decision threshold of the adapted model, cautious if the class of interest is rare."""
+        classifier, reference = classifier_config(self.info.config), self.create_reference()
+        scores = softmax(reference.logits, *self.calibration())[:, self.positive]
+        is_known = classifier.operating_point is not None and classifier.positive == self.found.positive
+        known = classifier.operating_point.threshold if is_known and classifier.operating_point else None
+        labels, groups = self.cases.labels == self.positive, self.cases.groups
+        return choose_cautious_threshold(scores, labels, groups, self.options.sensitivity, known)
 
     def measure(self) -> AdaptationFigures:
         """Measure both models on the photographs, each predicted without its patient."""
-        return measure_adaptation(
-            self.info,
-            MeasuredPhotographs(self.found.samples, self.found.rows),
-            self.cases,
-            self.classes,
-            self.selection,
-            positive=self.found.positive,
-            rule=self.set_rule,
-            sensitivity=self.options.sensitivity,
-        )
+        photographs = MeasuredPhotographs(self.found.samples, self.found.rows)
+        measured = MeasuredSelection(self.cases, self.selection, self.positive, self.set_rule, self.threshold)
+        return measure_adaptation(self.info, photographs, measured, self.found.positive)
 
     def calibration(self) -> Calibration:
         """Return temperature and bias of the adapted model."""
@@ -462,10 +488,19 @@ class _Work:
                 "provenance": self._create_provenance(fingerprint, candidates, figures),
             }
         )
-        decided = fit_decisions(changed, self.create_reference(), self.options.sensitivity, self.calibration())
+        reference = self.create_reference()
+        decided = fit_decisions(changed, reference, self.options.sensitivity, self.calibration())
+        scores = softmax(reference.logits, *self.calibration())[:, self.positive]
         types = [own_type_probability(one.recognized, changed.modalities) for one in self.embedded]
         own_types = np.array([one for one in types if one is not None], np.float64)
         classifier = classifier_config(decided).model_dump() | {
+            "operating_point": measure_operating_point(
+                scores,
+                reference.labels == self.positive,
+                self.threshold.threshold,
+                self.threshold.target,
+                reference.groups,
+            ),
             "shift_margin": 0.0,  # of the clinic's photographs, out-of-fold sets have the stated coverage
             "set_rule": self.set_rule,
             "novelty_threshold": self._novelty_threshold(),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from itertools import combinations, product
 from pathlib import Path
@@ -34,9 +35,17 @@ from napari_melanoma.data.duplicates import (
 from napari_melanoma.data.groups import GROUP_COLUMNS, Groups
 from napari_melanoma.data.harmonize import Harmonizer
 from napari_melanoma.data.taxonomy import load_taxonomy
-from napari_melanoma.data.training_images import HashedImages, find_trained_groups, find_trained_images
+from napari_melanoma.data.training_images import (
+    HashedImages,
+    find_trained_groups,
+    find_trained_images,
+    hash_pixels,
+    shorten_digest,
+)
 from napari_melanoma.evaluation.labeled_images import DIAGNOSIS, trained_target
-from napari_melanoma.imaging.modality import certain_modality, shows_no_skin
+from napari_melanoma.imaging.modality import ModalityEstimate, certain_modality, recognize_modality, shows_no_skin
+from napari_melanoma.io.photographs import read_photograph
+from napari_melanoma.io.results import read_mask
 from napari_melanoma.models.bundle import BundleConfig, BundleInfo
 from napari_melanoma.models.installed_bundles import find_bundle
 from napari_melanoma.runs.bundling import predict_missing_masks
@@ -49,7 +58,8 @@ MIXED_SHARE = 0.1  # of the photographs whose type is recognized, not stated, th
 # Columns of the harmonized table that state whether a lesion is of a class of interest
 OUTCOME_COLUMNS = {"malignant": "target", "melanoma": "melanoma"}
 NO_DIAGNOSIS, UNKNOWN_WORD, REJECTED = "no diagnosis", "a diagnosis that is not known", "marked as not valid"
-CONFLICT, TRAINED, UNREADABLE = "a lesion with two diagnoses", "used to train the model", "not readable"
+CONFLICT, TRAINED = "a lesion with two diagnoses", "used to train the model"
+UNREADABLE = "not readable, or without a lesion in the mask"
 NO_SKIN, NOT_A_CLASS = "no photograph of skin", "a class that the model cannot get"
 REMEDIES = {
     NO_DIAGNOSIS: "Enter it in the column diagnosis to use them.",
@@ -92,6 +102,11 @@ class LabeledPhotographs:
     columns: tuple[str, ...]
     left_out: Mapping[str, Sequence[str]]
     thumbnails: NDArray[np.uint8]
+
+    @property
+    def groups(self) -> list[str]:
+        """Patient or lesion of each photograph, as in the table: the name of the folder divides no folds."""
+        return [sample.group.removeprefix(f"{sample.domain}/") for sample in self.samples]
 
     @property
     def grouped_by(self) -> dict[str, int]:
@@ -344,11 +359,13 @@ class RecognizedTypes(NamedTuple):
     mixture: str = ""
 
 
-def recognize_types(samples: Sequence[Sample], embedded: Sequence[EmbeddedPhotograph]) -> RecognizedTypes:
+def recognize_types(
+    samples: Sequence[Sample], inspected: Sequence[EmbeddedPhotograph | InspectedPhotograph]
+) -> RecognizedTypes:
     """Recognize the type of photographs, unless it is stated."""
     stated, recognized = Counter[str](), Counter[str]()
     shows_skin = np.ones(len(samples), bool)
-    for index, (sample, one) in enumerate(zip(samples, embedded, strict=True)):
+    for index, (sample, one) in enumerate(zip(samples, inspected, strict=True)):
         shows_skin[index] = not shows_no_skin(one.recognized, sample.modality)
         kind = certain_modality(one.recognized, sample.modality)
         if kind and shows_skin[index]:
@@ -364,26 +381,55 @@ def recognize_types(samples: Sequence[Sample], embedded: Sequence[EmbeddedPhotog
 
 
 def leave_out_unusable(
-    found: LabeledPhotographs, embedded: Mapping[Key, EmbeddedPhotograph], pictures: ComparedPictures
+    found: LabeledPhotographs,
+    inspected: Mapping[Key, EmbeddedPhotograph | InspectedPhotograph],
+    pictures: ComparedPictures,
 ) -> tuple[LabeledPhotographs, RecognizedTypes]:
     """Leave out photographs for what is known from their pixels: the model was trained on them, or they show no skin.
 
     Also returns the types of the others.
     """
-    pixels = np.array([embedded[sample.key].pixels for sample in found.samples], np.uint64)
+    pixels = np.array([inspected[sample.key].pixels for sample in found.samples], np.uint64)
     found = leave_out_trained(found, pictures, pixels)
-    types = recognize_types(found.samples, [embedded[sample.key] for sample in found.samples])
+    types = recognize_types(found.samples, [inspected[sample.key] for sample in found.samples])
     return found.keep(types.shows_skin, NO_SKIN), types
 
 
-def check_types(info: BundleInfo, types: RecognizedTypes) -> None:
-    """Refuse photographs of several types."""
-    if types.mixture:
-        raise InputError(
-            f"the photographs are of several types ({types.mixture}), and '{info.name}' is adapted to one type at a "
-            "time. Make a data set for each type, and adapt a model to each. If all are of one type, state it in the "
-            "column modality."
-        )
+class InspectedPhotograph(NamedTuple):
+    """What decides whether a photograph can be used: its type, 64 bits of the hash of its pixels, and its embedding."""
+
+    recognized: ModalityEstimate
+    pixels: int
+    is_embedded: bool = False
+
+
+def inspect_photographs(
+    info: BundleInfo, dataset: Path, found: LabeledPhotographs, options: AdaptOptions, run: RunContext
+) -> tuple[LabeledPhotographs, dict[Key, InspectedPhotograph]]:
+    """Read the photographs, unless their embedding is stored; those that cannot be read or cropped are left out."""
+    store, segmenter = EmbeddingStore(dataset, info), find_bundle(options.segmenter)
+    needs_mask = classifier_config(info.config).view.region == "roi"
+    inspected: dict[Key, InspectedPhotograph] = {}
+    for sample in run.track(found.samples, "Reading photographs"):
+        with suppress(MelanomaError, OSError):
+            mask = (sample.mask or predicted_mask_path(sample, segmenter)) if needs_mask else None
+            is_predicted = mask is None or mask.is_file()
+            key = store.make_key(sample.image, mask, found.rows[sample.key]) if is_predicted else ""
+            if (stored := store.read(key) if key else None) is not None:
+                inspected[sample.key] = InspectedPhotograph(stored.recognized, stored.pixels, is_embedded=True)
+                continue
+            rgb = read_photograph(sample.image).rgb
+            if mask is None or not is_predicted or _shows_lesion(mask, rgb):
+                pixels = shorten_digest(hash_pixels(rgb))
+                inspected[sample.key] = InspectedPhotograph(recognize_modality(rgb), pixels)
+    readable = np.array([sample.key in inspected for sample in found.samples], bool)
+    return found.keep(readable, UNREADABLE), inspected
+
+
+def _shows_lesion(mask: Path, rgb: NDArray[np.uint8]) -> bool:
+    """Whether a mask is of the size of its photograph, and not empty."""
+    pixels = read_mask(mask)
+    return pixels.shape == rgb.shape[:2] and bool(pixels.any())
 
 
 def embed_photographs(

@@ -112,7 +112,9 @@ class LabelFit:
             return None
         logits = predict_left_out(self.base, self.cases, self.candidate, self.folds)
         hits = int((logits.argmax(axis=1) == self.cases.labels)[self.is_drawn].sum())
-        low, high = wilson_interval(hits, count)
+        # The interval is that of as many patients: photographs of one are alike
+        patients = len(np.unique(np.asarray(self.cases.groups)[self.is_drawn]))
+        low, high = wilson_interval(hits / count * patients, patients)
         return Estimate(hits / count, float(low), float(high), count)
 
     def measure_curve(self, run: RunContext) -> LearningCurve | None:
@@ -330,7 +332,7 @@ class Labeling:
         found, types = self._select({key: known[path] for key, path in by_key.items()}, by_key, embedded, run)
         state = replace(state, notice=_describe_left_out(found, known.values()))
         classes, labels = choose_classes(config, found.labels, found.positive)
-        index, groups = classes.index(positive), [sample.group for sample in found.samples]
+        index, groups = classes.index(positive), found.groups
         state = replace(state, counts=LabelCounts.of(labels, groups, index))
         if types.mixture:
             return replace(state, notice=SEVERAL_TYPES.format(counts=types.mixture))
@@ -349,7 +351,7 @@ class Labeling:
         frontier = max((_draw_rank(path) for path, row in known.items() if row.was_drawn), default="")
         # Photographs before the last drawn one that were labeled for another reason are drawn as well: random, too
         is_drawn = np.array([_draw_rank(path) <= frontier for path in used])
-        fit = LabelFit(base, cases, candidate, choose_case_folds(cases, classes, index), is_drawn, index)
+        fit = LabelFit(base, cases, candidate, choose_case_folds(cases, classes, index)[0], is_drawn, index)
         adapted = softmax(fit_candidate(base, cases, candidate).predict(logits, features))
         return replace(state, adapted=_by_class(paths, classes, adapted), accuracy=fit.estimate_accuracy(), fit=fit)
 

@@ -71,6 +71,10 @@ MORE_IMAGES = "Add images of {missing} of other patients, or list the classes in
 MORE_REGIONS = (
     "Draw another region of {missing}, at another position or on another slide, and export the data set again."
 )
+NO_TARGET = (
+    "classification.adaptation.to: all of its usable images ({count}) show the same as images of the test or "
+    "validation set, or are of the same patients. Name another folder."
+)
 NEW_HEAD = (
     "To train on them too, add them to classification.classes; if the classes are those of the initial model, "
     "use its encoder only (model.start_weights = 'encoder')."
@@ -711,7 +715,8 @@ def find_copied_slides(chosen: SelectedSamples, facts: Mapping[Path, DecodedFact
 def remove_leaks(chosen: SelectedSamples, same: Sequence[Duplicate]) -> tuple[SelectedSamples, list[str]]:
     """Keep images that share a patient or a picture in one part only: test before validation before training.
 
-    Returns a sentence for each kind of removal, with the pictures and their similarity.
+    Images of the target domain of an adaptation are trained on, too, without their labels. Returns a sentence for each
+    kind of removal, with the pictures and their similarity.
     """
     samples, ranks = _with_ranks(chosen)
     new_ranks = _highest_ranks(samples, ranks, same)
@@ -722,10 +727,12 @@ def remove_leaks(chosen: SelectedSamples, same: Sequence[Duplicate]) -> tuple[Se
     }
     if not dropped:
         return chosen, []
-    training, validation, replay = (
+    training, validation, replay, unlabelled = (
         [sample for sample in in_part if id(sample) not in dropped]
-        for in_part in (chosen.parts.training, chosen.parts.validation, chosen.replay)
+        for in_part in (chosen.parts.training, chosen.parts.validation, chosen.replay, chosen.unlabelled)
     )
+    if chosen.unlabelled and not unlabelled:
+        raise DataSetError(NO_TARGET.format(count=format_count(len(chosen.unlabelled), "image")))
     notices = []
     for rank, removed_from, kept_in in (
         (TRAIN, "training data", "test or validation set"),
@@ -734,14 +741,15 @@ def remove_leaks(chosen: SelectedSamples, same: Sequence[Duplicate]) -> tuple[Se
         removed = [sample for sample in samples if dropped.get(id(sample)) == rank]
         if removed:
             notices.append(_leak_notice(removed, same, removed_from, kept_in))
-    return replace(chosen, parts=TrainingSplit(training, validation, chosen.parts.test), replay=tuple(replay)), notices
+    parts = TrainingSplit(training, validation, chosen.parts.test)
+    return replace(chosen, parts=parts, replay=tuple(replay), unlabelled=tuple(unlabelled)), notices
 
 
 def _with_ranks(chosen: SelectedSamples) -> tuple[list[Sample], NDArray[np.integer]]:
     """Return all images and the ranks of their parts; excluded images rank like the other images of their patients."""
     validated = {sample.group for sample in chosen.parts.validation}
     parts = (
-        [*chosen.parts.training, *chosen.replay],
+        [*chosen.parts.training, *chosen.replay, *chosen.unlabelled],
         [*chosen.parts.validation, *(sample for sample in chosen.left_out if sample.group in validated)],
         [*chosen.for_test, *(sample for sample in chosen.left_out if sample.group not in validated)],
     )

@@ -622,10 +622,15 @@ def test_diagnoses_of_the_taxonomy_are_added(labeler, corrections):
 
 OUTCOMES = {
     "kept": (
-        {"bundle": None, "shipped": {"AUC": {"mean": 0.8}}, "adapted": {"AUC": {"mean": 0.8}}},
-        "Keep the shipped",
+        {
+            "bundle": None,
+            "advice": "inconclusive",
+            "reason": "Chance.",
+            "shipped": {"AUC": {"mean": 0.8}},
+            "adapted": {"AUC": {"mean": 0.81}},
+        },
+        "Keep the shipped model; nothing was written. AUC 0.80 → 0.81. Chance.",
     ),
-    "undecided": ({"bundle": "x", "advice": "inconclusive", "reason": "Chance."}, "The shipped model stays in use"),
     "better": ({"bundle": "x", "advice": "activate", "reason": "Better."}, "In use as"),
 }
 

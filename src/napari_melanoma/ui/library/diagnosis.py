@@ -658,8 +658,7 @@ def _adapt(
         chosen.write_text("\n".join(images), "utf-8")
         command = python_command("adapt", model, str(folder), "--only", str(chosen), "--out", str(out), "--json")
         summary = run_command(command, processes, run)
-        is_better = summary.get("bundle") and summary.get("advice") == "activate"
-        return summary, install_bundle(read_bundle(out), out.name) if is_better else None
+        return summary, install_bundle(read_bundle(out), out.name) if summary.get("bundle") else None
 
 
 def list_points(curve: LearningCurve) -> list[CurvePoint]:

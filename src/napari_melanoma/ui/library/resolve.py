@@ -28,7 +28,7 @@ STATE_ORDER = (
 )
 ALL, SLIDES, PHOTOGRAPHS, UNCERTAINTY = "all", "slides", "photographs", "uncertainty"
 INFORMATIVE = "most informative next"  # for diagnoses
-KEPT = "Keep the shipped model: no candidate predicts these photographs better."
+KEPT = "Keep the shipped model; nothing was written."
 FILTERS = (ALL, SLIDES, PHOTOGRAPHS, "running", "failed", "stopped", NOT_ANALYZED, "done", "signed")
 SORT_KEYS = ("name", "status", "date")
 REVIEW_FILTERS = (TO_DO, ALL, LABELED, *REVIEWED, UNREADABLE)
@@ -366,7 +366,5 @@ def describe_outcome(summary: Mapping[str, Any], name: str | None) -> str:
         for metric in ("AUC", "ECE", "specificity")
         if (shipped := summary.get("shipped", {}).get(metric)) and (adapted := summary.get("adapted", {}).get(metric))
     )
-    if not summary.get("bundle"):
-        return f"{KEPT} {figures}".strip()
-    decision = f"In use as {name}." if name else "The shipped model stays in use."
-    return f"{decision} {figures}. {ADVICE[summary['advice']]} {summary['reason']}".replace(" . ", " ")
+    decision = KEPT if name is None else f"In use as {name}. {ADVICE[summary['advice']]}"
+    return " ".join(filter(None, [decision, figures and f"{figures}.", summary["reason"]]))
