@@ -88,6 +88,7 @@ OTHERS = {
     "compare replay": "read as the data sets",
     "evaluate pointing": "each method is measured for itself",
     "risk cases": "each slide is predicted for itself",
+    "risk heatmap": "each method has files of its own",
     "risk model": "fused in a sum; tested with the extension",
     "train set_": "the last value of a key applies",
     "recipes write data": "the order is kept in the recipe; training does not depend on it",

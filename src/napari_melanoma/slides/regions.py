@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_melanoma.core.errors import InputError
-from napari_melanoma.core.files import back_up_if_changed, file_stamp
+from napari_melanoma.core.files import back_up_if_changed, file_stamp, normalize_name
 from napari_melanoma.core.formatting import format_count
 from napari_melanoma.core.geometry import Box, MapPlacement
 from napari_melanoma.core.polygons import Polygon, as_ring, joint_box, untangle_polygon
@@ -525,23 +525,26 @@ def find_annotated_slides(root: Path) -> list[tuple[Path, Path]]:
     return [(slide, path) for slide, path in pairs if slide is not None and slide.exists()]
 
 
-def find_region_files(slide: Path, locations: Sequence[Path]) -> list[Path]:
+def find_region_files(slide: Path, locations: Sequence[Path], others: Sequence[Path] = ()) -> list[Path]:
     """Find the files with regions of a slide, at most one at each location.
 
     ``locations``: files, or folders with result folders or with files named after the slide; by default the folder of
-    the slide.
+    the slide. ``others``: slides whose regions are searched at the same locations; a file named after one of them is
+    not that of this slide.
     """
     from napari_melanoma.io.spatialdata import find_spatialdata
     from napari_melanoma.slides.result_folder import slide_folder, slide_name
 
     found: list[Path] = []
+    names_of_others = {normalize_name(slide_name(other)) for other in others} - {normalize_name(slide_name(slide))}
     for location in locations or [slide.parent]:
         if not location.exists():
             raise InputError(
                 f"{location} does not exist. Expected a GeoJSON file of regions, or a folder of such files."
             )
         if location.is_file() or find_spatialdata(location):
-            found.append(location)
+            if normalize_name(location.name.partition(".")[0]) not in names_of_others:
+                found.append(location)
             continue
         stem = slide_name(slide)
         names = [f"{name}{suffix}" for name in (stem, stem.removesuffix(".ome")) for suffix in SUFFIXES]

@@ -313,7 +313,7 @@ def _read_annotated_slides(
         name = free_name(safe_name(_table_name(path)), names)
         title = _table_name(path) if shared[normalize_name(_table_name(path))] == 1 else name
         try:
-            for file in find_region_files(path, folders):
+            for file in find_region_files(path, folders, slides):
                 if used.setdefault(file, path) != path:
                     raise InputError(f"{file} has the regions of {used[file]}, too. Rename one of the slides.")
             slide = read_annotated_slide(path, folders, options.readers)
