@@ -64,6 +64,22 @@ def test_a_mask_of_one_lesion_in_any_form(tmp_path: Path, name: str, values: np.
     assert np.count_nonzero(found != LESION) == 0
 
 
+SOFT = np.asarray(Image.fromarray(np.kron(LESION, np.full((9, 9), 255)).astype(np.uint8)).resize((539, 359))) / 255
+SOFT_FORMS = [
+    ("m.png", np.rint(SOFT * 65535).astype(np.uint16)),
+    ("m.tif", np.rint(SOFT * 4095).astype(np.uint16)),
+    ("m.tif", SOFT.astype(np.float32)),
+    ("m.tif", (SOFT * 1.02).astype(np.float32)),
+    ("m.tif", np.rint(SOFT * 255).astype(np.float32)),
+]
+
+
+@pytest.mark.parametrize(("name", "values"), SOFT_FORMS, ids=[f"{v.dtype} {v.max():.6g}" for _, v in SOFT_FORMS])
+def test_soft_edges_in_any_range(tmp_path: Path, name: str, values: np.ndarray) -> None:
+    found = read_lesion_mask(save(tmp_path / name, values), name)
+    assert np.count_nonzero(found != (SOFT > 0.5)) <= 20  # pixels of about half
+
+
 def test_a_picture_with_a_palette(tmp_path: Path) -> None:
     picture = Image.fromarray(TWO.astype(np.uint8), mode="P")
     picture.putpalette([0, 0, 0, 255, 0, 0, 0, 255, 0])

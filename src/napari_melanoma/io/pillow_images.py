@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from napari_melanoma.core.errors import UnreadableImage
 from napari_melanoma.core.files import open_regular
 from napari_melanoma.io import image_damage, jpeg_damage
-from napari_melanoma.io.color_conversion import apply_orientation, detect_bit_depth, to_eight_bit, to_srgb8
+from napari_melanoma.io.color_conversion import apply_orientation, find_value_range, to_eight_bit, to_srgb8
 from napari_melanoma.io.formats import (
     DAMAGE_ERRORS,
     HEAD_BYTES,
@@ -41,6 +41,7 @@ _ORIENTATION_TAG = 0x0112
 _PNG_DEPTH_OFFSET = 24
 _PNG_HEADER_BYTES = 33
 _DEEP = 16  # bits per channel
+_WITH_ALPHA = (2, 4)  # channels of gray and of colors with opacity
 _JPEG_END = b"\xff\xd9"
 _TRUNCATED_LOCK = threading.Lock()
 
@@ -273,8 +274,8 @@ def _decode_deep_png(image: Image, png: bytes, damage: str | None) -> tuple[Imag
     if damage and not image.mode.startswith("I;16"):
         return image, ()
     samples = np.asarray(image) if damage else imagecodecs.png_decode(png)
-    bits, note = detect_bit_depth(samples)
-    return PillowImage.fromarray(to_eight_bit(samples, bits)), (note,) if note else ()
+    values = find_value_range(samples, has_alpha=samples.ndim == 3 and samples.shape[2] in _WITH_ALPHA)
+    return PillowImage.fromarray(to_eight_bit(samples, values)), (values.note,) if values.note else ()
 
 
 @dataclass(frozen=True)

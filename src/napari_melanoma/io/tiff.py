@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from napari_melanoma.core.errors import UnreadableImage
 from napari_melanoma.io import jpeg_damage
-from napari_melanoma.io.color_conversion import apply_orientation, detect_bit_depth, to_eight_bit, to_srgb8
+from napari_melanoma.io.color_conversion import ValueRange, apply_orientation, find_value_range, to_eight_bit, to_srgb8
 from napari_melanoma.io.formats import DAMAGE_ERRORS, UPRIGHT, DecodedPhotograph, check_accepted, check_image_size
 from napari_melanoma.io.image_damage import ALWAYS_READ, check_plausible
 
@@ -170,26 +170,24 @@ def _decode_image(page: TiffPage) -> tuple[Image, str | None, tuple[str, ...]]:
     if palette:
         return Image.fromarray(_palette_colors(page)[samples[..., 0]]), damage, ()
     samples = samples[..., : len(mode)]
-    bits, note = _bit_depth(page, samples)
-    samples = np.ascontiguousarray(to_eight_bit(samples, bits))
+    values = find_page_range(page, samples, has_alpha=mode[-1:] in _ALPHA.values())
+    samples = np.ascontiguousarray(to_eight_bit(samples, values))
     if _tag_value_name(page.photometric) == "MINISWHITE":
         samples[..., 0] = ~samples[..., 0]
     size = (page.imagewidth, page.imagelength)
-    return Image.frombuffer(mode, size, samples, "raw", mode, 0, 1), damage, (note,) if note else ()
+    return Image.frombuffer(mode, size, samples, "raw", mode, 0, 1), damage, (values.note,) if values.note else ()
 
 
-def _bit_depth(page: TiffPage, samples: NDArray) -> tuple[int | None, str | None]:
-    """Return the bit depth of the values of a page, and a note if it is less than the header states."""
-    if page.bitspersample != 16 or samples.dtype != np.uint16:
-        return page.bitspersample, None
-    stated = next((page.tags.valueof(tag) for tag in _MAX_VALUE_TAGS if page.tags.valueof(tag) is not None), None)
-    maximum = int(np.max(stated)) if stated is not None else 0
-    stated_bits = maximum.bit_length()
-    if 8 <= stated_bits < 16 and maximum == 2**stated_bits - 1 and int(samples[..., :3].max(initial=0)) <= maximum:
-        note = f"the file states {maximum} as the maximum value: its channels were read as {stated_bits}-bit values"
-        return stated_bits, note
-    bits, detection_note = detect_bit_depth(samples)
-    return bits or 16, detection_note
+def find_page_range(page: TiffPage, samples: NDArray, *, has_alpha: bool, largest: float | None = None) -> ValueRange:
+    """Find the range of the values of a page by its tags and ``find_value_range``.
+
+    ``samples``: (row, column, channel), all or some of the page. ``has_alpha``: whether the last channel is opacity.
+    ``largest``: maximum value that other metadata state.
+    """
+    stated = next((page.tags.valueof(tag) for tag in _MAX_VALUE_TAGS if page.tags.valueof(tag) is not None), largest)
+    bits = page.bitspersample if isinstance(page.bitspersample, int) else None
+    largest = None if stated is None else float(np.max(stated))
+    return find_value_range(samples, bits, largest, has_alpha=has_alpha)
 
 
 def _pillow_mode(page: TiffPage) -> str:

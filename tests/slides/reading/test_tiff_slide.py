@@ -177,6 +177,44 @@ def test_other_colors_become_rgb_of_8_bits(samples, options, expected, tissue, t
     assert expected
 
 
+DEEP = [
+    ("12 bits", 4095, {}, "12-bit values, as no value exceeds"),
+    ("12 bits with defective pixels", 4095, {"defects": 65535}, "12-bit values, as nearly no value exceeds"),
+    ("10 bits by a tag", 1023, {"extratags": [(281, 3, 1, 1023, True)]}, "states 1023 as the maximum value"),
+    ("10 bits by OME-XML", 1023, {"metadata": {"axes": "YXS", "SignificantBits": 10}}, "states 1023 as the maximum"),
+    ("16 bits", 65535, {}, None),
+]
+
+
+@pytest.mark.parametrize(("white", "options", "note"), [case[1:] for case in DEEP], ids=[case[0] for case in DEEP])
+@pytest.mark.parametrize("layout", ["tiles", "block"])
+def test_colors_of_fewer_bits_in_16(layout, white, options, note, tissue, tmp_path) -> None:
+    data = np.rint(tissue / 255 * white).astype(np.uint16)
+    data[10, :5] = options.get("defects", white)
+    metadata = options.get("metadata")
+    path = tmp_path / ("a.ome.tif" if metadata else "a.tif")
+    keywords = {"metadata": metadata, "extratags": options.get("extratags", ()), "photometric": "rgb"}
+    keywords |= {"tile": (64, 64), "compression": "zlib"} if layout == "tiles" else {}
+    tifffile.imwrite(path, data, **keywords)
+    with open_tiff(path) as slide:
+        read = slide.read_region(0, Box(0, 0, 410, 300)).astype(int)
+        noted = [warning for warning in slide.info.warnings if "16-bit" in warning or "maximum value" in warning]
+    assert np.abs(np.delete(read - tissue, 10, axis=0)).max() <= 1
+    assert len(noted) == (note is not None)
+    assert note is None or note in noted[0]
+
+
+def test_missing_tiles_do_not_change_the_range(tissue, tmp_path) -> None:
+    data = np.rint(tissue / 255 * 4095).astype(np.uint16)
+    tiles = [data[top : top + 64, left : left + 64] for top in range(0, 410, 64) for left in range(0, 300, 64)]
+    some = (None if number % 3 else tile for number, tile in enumerate(tiles))
+    tifffile.imwrite(tmp_path / "a.tif", some, shape=data.shape, dtype="u2", tile=(64, 64), photometric="rgb")
+    with open_tiff(tmp_path / "a.tif") as slide:
+        read = slide.read_region(0, Box(0, 0, 64, 128)).astype(int)
+    assert np.abs(read[:, :64] - tissue[:64, :64]).max() <= 1
+    assert (read[:, 64:] == 255).all()
+
+
 def test_channels_of_fluorescence_keep_names_colors_and_bits(tissue, tmp_path) -> None:
     channels = np.moveaxis(tissue, -1, 0)[:2].astype(np.uint16) * 100
     text = {

@@ -16,9 +16,16 @@ from numpy.typing import NDArray
 
 from napari_melanoma.core.errors import InputError, UnreadableImage
 from napari_melanoma.core.geometry import PixelSize
-from napari_melanoma.io.color_conversion import apply_orientation, describe_dtype, to_eight_bit
+from napari_melanoma.io.color_conversion import ValueRange, apply_orientation, describe_dtype, to_eight_bit
 from napari_melanoma.io.formats import DAMAGE_ERRORS
-from napari_melanoma.io.tiff import TRUNCATED, check_page_chain, decode_whole, find_segment_damage, is_truncated
+from napari_melanoma.io.tiff import (
+    TRUNCATED,
+    check_page_chain,
+    decode_whole,
+    find_page_range,
+    find_segment_damage,
+    is_truncated,
+)
 from napari_melanoma.privacy.personal_data import filter_private_properties
 from napari_melanoma.slides.reading.files import FileReader, slide_fingerprint
 from napari_melanoma.slides.reading.flat_images import FlatImageSource, PixelBlock
@@ -136,6 +143,8 @@ def _build_slide(path: Path, tiff: TiffFile, reader: FileReader, given: PixelSiz
     levels = [select_level_pages(level) for level in main]
     pixel_format = read_pixel_format(levels[0].pages[0])
     metadata = read_tiff_metadata(tiff, main[0], levels[0])
+    values = _find_slide_range(levels, pixel_format, reader, metadata.largest)
+    pixel_format = read_pixel_format(levels[0].pages[0], values)
     in_file = _level_sources(levels, pixel_format, reader)
     if _are_color_planes(metadata, pixel_format, in_file[-1]):
         pixel_format = PixelFormat("brightfield", np.dtype(np.uint8), pixel_format.convert, 255)
@@ -167,6 +176,7 @@ def _build_slide(path: Path, tiff: TiffFile, reader: FileReader, given: PixelSiz
             *scale.warnings,
             *levels[0].omitted,
             *_describe_ignored_sample(levels[0].pages[0]),
+            *((values.note,) if values is not None and values.note else ()),
         ),
         scale_warnings=scale.warnings,
         fingerprint=slide_fingerprint(path),
@@ -199,15 +209,40 @@ def _are_color_planes(metadata: TiffMetadata, pixel_format: PixelFormat, coarses
     is_unnamed = all(re.fullmatch(r"channel[ :_-]*[\d: ]*", name.strip().lower()) for name in metadata.channels)
     if not is_named and (not is_unnamed or len(set(metadata.colors)) > 1):
         return False
-    rows, columns = coarsest.rows, coarsest.columns
-    cells = {(row, column) for row in (0, rows // 2, rows - 1) for column in (0, columns // 2, columns - 1)}
     try:
-        pixels = np.concatenate([coarsest.read_tile(*cell).reshape(-1, len(_PRIMARIES)) for cell in sorted(cells)])
+        pixels = _read_sample(coarsest)
     except DAMAGE_ERRORS:
         return False
     if is_named:
         return bool(np.median(pixels.max(axis=1)) >= DARK_LEVEL)
     return bool(np.percentile(pixels.min(axis=1), _BRIGHT_PERCENTILE) >= _BRIGHT_LEVEL)
+
+
+def _find_slide_range(
+    levels: list[LevelPages], pixel_format: PixelFormat, reader: FileReader, largest: float | None
+) -> ValueRange | None:
+    """Find the range of the colors of a slide with more than 8 bits, from its coarsest level; None for other slides.
+
+    ``largest``: the maximum value that the metadata state.
+    """
+    page = levels[-1].pages[0]
+    if pixel_format.kind != "brightfield" or int(page.photometric) == _PALETTE or page.dtype != "u2":
+        return None
+    has_alpha = bool(_alpha(page))
+    stored = replace(pixel_format, convert=lambda tile: tile if has_alpha else tile[..., :_RGB], missing=0)
+    try:
+        pixels = _read_sample(_level_sources(levels[-1:], stored, reader)[0])
+    except DAMAGE_ERRORS:
+        return None
+    return find_page_range(page, pixels[None], has_alpha=has_alpha, largest=largest)
+
+
+def _read_sample(level: TileSource) -> NDArray:
+    """Read up to nine tiles that are distributed over a level, (pixel, channel)."""
+    rows, columns = level.rows, level.columns
+    cells = {(row, column) for row in (0, rows // 2, rows - 1) for column in (0, columns // 2, columns - 1)}
+    tiles = [level.read_tile(*cell) for cell in sorted(cells)]
+    return np.concatenate([tile.reshape(-1, tile.shape[-1]) for tile in tiles])
 
 
 def _describe_ignored_sample(page: TiffPage) -> tuple[str, ...]:
@@ -222,11 +257,15 @@ def _read_associated(series: TiffPageSeries) -> NDArray[np.uint8]:
     size = page.imagelength * page.imagewidth * page.samplesperpixel * np.dtype(page.dtype).itemsize
     if size > MAX_TILE_BYTES:
         raise ValueError(f"{size / 2**20:.0f} MB, but at most {MAX_TILE_BYTES / 2**20:.0f} MB are supported")
-    pixels, pixel_format = page.asarray(), read_pixel_format(page)
+    pixels = page.asarray()
     if page.samplesperpixel == 1:
         pixels = pixels[..., None]
     elif page.planarconfig == _SEPARATE:
         pixels = np.moveaxis(pixels, 0, -1)
+    has_alpha = bool(_alpha(page))
+    is_deep = page.dtype == "u2" and page.samplesperpixel in (_RGB, _RGBA)
+    colors = pixels if has_alpha else pixels[..., :_RGB]
+    pixel_format = read_pixel_format(page, find_page_range(page, colors, has_alpha=has_alpha) if is_deep else None)
     rgb = apply_orientation(pixel_format.convert(pixels), _orientation(page))
     return rgb if pixel_format.kind == "brightfield" else merge_channels(rgb, ((255, 255, 255),))
 
@@ -373,6 +412,12 @@ class TiffMetadata:
     channels: tuple[str, ...]
     colors: tuple[ColorRGB, ...] = ()
     properties: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def largest(self) -> float | None:
+        """The maximum value of a sample by its significant bits; None if they are not stated."""
+        bits = parse_decimal(self.properties.get("SignificantBits"))
+        return None if bits is None else 2.0**bits - 1
 
 
 def read_tiff_metadata(tiff: TiffFile, series: TiffPageSeries, planes: LevelPages) -> TiffMetadata:
@@ -602,8 +647,10 @@ def _is_smaller_copy(series: TiffPageSeries, main: TiffPageSeries) -> bool:
     return abs(ratio - 1) < _SAME_SHAPE or is_padded_to_tiles(TileLevel(height, width, *tile), _size(main))
 
 
-def read_pixel_format(page: TiffPage) -> PixelFormat:
+def read_pixel_format(page: TiffPage, values: ValueRange | None = None) -> PixelFormat:
     """Determine the format of the samples of a page.
+
+    ``values``: the range of colors; that of all bits by default.
 
     RGB, YCbCr and palettes are brightfield, which is converted to 8-bit RGB. Other samples are channels of
     fluorescence, which keep their 8 or 16 bits, or become float32. Raises UnreadableImage for other types.
@@ -613,8 +660,9 @@ def read_pixel_format(page: TiffPage) -> PixelFormat:
         return _palette_format(page)
     compressed_ycbcr = photometric == _YCBCR and int(page.compression) in _UNPACKED_BY_CODEC
     if (photometric == _PHOTO_RGB or compressed_ycbcr) and samples in (_RGB, _RGBA) and page.dtype in ("u1", "u2"):
-        bits, alpha = page.bitspersample, _alpha(page)
-        return PixelFormat("brightfield", np.dtype(np.uint8), lambda tile: _to_rgb8(tile, bits, alpha), 2**bits - 1)
+        most, alpha = 2**page.bitspersample - 1, _alpha(page)
+        known = values or ValueRange(most, most if alpha else None)
+        return PixelFormat("brightfield", np.dtype(np.uint8), lambda tile: _to_rgb8(tile, known, alpha), most)
     if photometric in (_MINISWHITE, _MINISBLACK, _PHOTO_RGB) and page.dtype in ("u1", "u2"):
         inverted = photometric == _MINISWHITE
         if not inverted:
@@ -622,9 +670,9 @@ def read_pixel_format(page: TiffPage) -> PixelFormat:
         return PixelFormat("fluorescence", np.dtype(page.dtype), np.invert, np.iinfo(page.dtype).max)
     if photometric == _MINISBLACK and np.dtype(page.dtype).kind == "f":
         return PixelFormat("fluorescence", np.dtype(np.float32), to_finite_float32)
-    values, color_space = describe_dtype(np.dtype(page.dtype)), getattr(page.photometric, "name", page.photometric)
+    samples_name, color_space = describe_dtype(np.dtype(page.dtype)), getattr(page.photometric, "name", page.photometric)
     raise UnreadableImage(
-        f"has {values} ({samples} per pixel, color space {color_space}), but slides must be 8- "
+        f"has {samples_name} ({samples} per pixel, color space {color_space}), but slides must be 8- "
         "or 16-bit RGB, or channels of 8- or 16-bit unsigned integers or floating-point samples. Convert it to an "
         "OME-TIFF of one of those types."
     )
@@ -636,11 +684,11 @@ def _alpha(page: TiffPage) -> Alpha:
     return _ALPHA.get(extra, "")
 
 
-def _to_rgb8(tile: NDArray, bits: int, alpha: Alpha) -> NDArray[np.uint8]:
+def _to_rgb8(tile: NDArray, values: ValueRange, alpha: Alpha) -> NDArray[np.uint8]:
     """Convert RGB samples to 8 bits, with transparency over white; a fourth sample without a meaning is left out."""
     if not alpha:
-        return to_eight_bit(tile[..., :_RGB], bits)
-    rgba = to_eight_bit(tile, bits)
+        return to_eight_bit(tile[..., :_RGB], values)
+    rgba = to_eight_bit(tile, values)
     return compose_over_white(rgba) if alpha == "associated" else blend_over_white(rgba)
 
 
