@@ -215,6 +215,23 @@ def test_missing_tiles_do_not_change_the_range(tissue, tmp_path) -> None:
     assert (read[:, 64:] == 255).all()
 
 
+@pytest.mark.parametrize("name", ["macro", "Macro image", "case.svs [label image]", "overview", "label 2"])
+@pytest.mark.parametrize("first", ["macro", "scan"])
+def test_a_macro_image_with_more_pixels_is_not_the_slide(name, first, tissue, tmp_path) -> None:
+    macro = np.full((500, 400, 3), 90, np.uint8)
+    images = {"macro": (macro, name, 40.0), "scan": (tissue, "labeled section", 0.5)}
+    with tifffile.TiffWriter(tmp_path / "a.ome.tif") as tiff:
+        for key in sorted(images, key=lambda key: key != first):
+            pixels, title, um = images[key]
+            size = {"PhysicalSizeX": um, "PhysicalSizeY": um}
+            tiff.write(pixels, photometric="rgb", tile=(64, 64), metadata={"axes": "YXS", "Name": title, **size})
+    with open_slide(tmp_path / "a.ome.tif") as slide:
+        assert (slide.info.levels[0].height, slide.info.levels[0].width) == (410, 300)
+        assert slide.info.pixel_size.x_um == 0.5
+        assert slide.info.associated == (name.lower(),)
+        np.testing.assert_array_equal(slide.read_region(0, Box(0, 0, 410, 300)), tissue)
+
+
 def test_channels_of_fluorescence_keep_names_colors_and_bits(tissue, tmp_path) -> None:
     channels = np.moveaxis(tissue, -1, 0)[:2].astype(np.uint16) * 100
     text = {

@@ -93,6 +93,8 @@ _FORMATS = {  # flag of tifffile to name of the format
     "avs": "Argos TIFF",
 }
 _SAME_SHAPE = 0.02  # relative tolerance of aspect ratios, as levels have whole pixels
+# Names of images of the glass, in lower case, also after the name of the slide: "a.svs [label image]"
+_ASSOCIATED = re.compile(r"(.*\[)?(macro|label|overview|thumbnail|preview|barcode)([ _-]?image)?[ _-]*\d*\]?")
 _PLANE_AXES = {"Y", "X", "S"}
 _AXIS_WORDS = {"Z": "focal planes", "T": "points in time"}
 
@@ -590,8 +592,8 @@ def _default_channel_names(planes: LevelPages) -> tuple[str, ...]:
 def split_series(tiff: TiffFile) -> tuple[list[TiffPageSeries], dict[str, TiffPageSeries]]:
     """Separate the levels of the slide from associated images.
 
-    Returns the levels of the image with the most pixels, the finest first, and associated images, such as label and
-    macro, by their name in lower case.
+    Returns the levels of the slide, the finest first, and associated images, such as label and macro, by their name in
+    lower case. The slide is the image with the most pixels, of those that are not named as label or overview.
     """
     images = [series for series in tiff.series if {"Y", "X"} <= set(series.axes) and min(_size(series)) > 0]
     if not images:
@@ -599,7 +601,8 @@ def split_series(tiff: TiffFile) -> tuple[list[TiffPageSeries], dict[str, TiffPa
             "cannot be opened as a slide: it has no image with rows and columns, so it is truncated or damaged. "
             "Copy it again from its source."
         )
-    main = max(images, key=lambda series: _size(series)[0] * _size(series)[1])
+    scans = [series for series in images if not _ASSOCIATED.fullmatch(series.name.strip().lower())] or images
+    main = max(scans, key=lambda series: _size(series)[0] * _size(series)[1])
     levels, others = list(main.levels), [series for series in images if series is not main]
     if len(levels) == 1:
         copies = [series for series in others if _is_smaller_copy(series, main)]
@@ -670,7 +673,10 @@ def read_pixel_format(page: TiffPage, values: ValueRange | None = None) -> Pixel
         return PixelFormat("fluorescence", np.dtype(page.dtype), np.invert, np.iinfo(page.dtype).max)
     if photometric == _MINISBLACK and np.dtype(page.dtype).kind == "f":
         return PixelFormat("fluorescence", np.dtype(np.float32), to_finite_float32)
-    samples_name, color_space = describe_dtype(np.dtype(page.dtype)), getattr(page.photometric, "name", page.photometric)
+    samples_name, color_space = (
+        describe_dtype(np.dtype(page.dtype)),
+        getattr(page.photometric, "name", page.photometric),
+    )
     raise UnreadableImage(
         f"has {samples_name} ({samples} per pixel, color space {color_space}), but slides must be 8- "
         "or 16-bit RGB, or channels of 8- or 16-bit unsigned integers or floating-point samples. Convert it to an "

@@ -94,7 +94,8 @@ def _build_slide(folder: Path, group: Group, given: PixelSize | None) -> TiledSl
     metadata = attributes.get("ome", attributes)
     multiscale = _first_multiscale(metadata)
     axes = _read_axes(multiscale, group)
-    sources = [ZarrSource(_get_array(group, dataset["path"]), axes) for dataset in multiscale["datasets"]]
+    arrays = [_get_array(group, dataset["path"]) for dataset in multiscale["datasets"]]
+    sources = [ZarrSource(array, axes) for array in arrays]
     dtype = sources[0].dtype
     kind, channels, colors = _read_channels(metadata, sources[0], dtype)
     factors = [_read_factors(multiscale, axes, dataset) for dataset in multiscale["datasets"]]
@@ -110,7 +111,7 @@ def _build_slide(folder: Path, group: Group, given: PixelSize | None) -> TiledSl
         kind=kind,
         channels=channels,
         colors=colors,
-        warnings=scale.warnings,
+        warnings=(*scale.warnings, *_describe_missing_chunks(arrays)),
         scale_warnings=scale.warnings,
         fingerprint=slide_fingerprint(folder),
     )
@@ -134,6 +135,22 @@ def _get_array(group: Group, path: str) -> Array:
     if not isinstance(array, Array):
         raise UnreadableImage(f"lists {path} as a level, but it is not an array. Copy the whole folder again.")
     return array
+
+
+def _describe_missing_chunks(arrays: Sequence[Array]) -> tuple[str, ...]:
+    """Describe how many chunks are not stored: writers omit those of one value, and copies may lose others."""
+    missing = [array.nchunks - array.nchunks_initialized for array in arrays]
+    if not any(missing):
+        return ()
+    counts = ", ".join(
+        f"{count:,} of {array.nchunks:,} (level {level})"
+        for level, (count, array) in enumerate(zip(missing, arrays, strict=True))
+        if count > 0
+    )
+    return (
+        f"parts of the image are not stored, and read as {arrays[0].fill_value}: {counts} chunks. Some programs leave out "
+        "empty parts; if the image has gaps, copy the whole folder again.",
+    )
 
 
 def _read_axes(multiscale: Mapping[str, Any], group: Group) -> list[str]:
