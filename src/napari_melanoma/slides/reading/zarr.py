@@ -148,8 +148,8 @@ def _describe_missing_chunks(arrays: Sequence[Array]) -> tuple[str, ...]:
         if count > 0
     )
     return (
-        f"parts of the image are not stored, and read as {arrays[0].fill_value}: {counts} chunks. Some programs leave out "
-        "empty parts; if the image has gaps, copy the whole folder again.",
+        f"parts of the image are not stored, and read as {arrays[0].fill_value}: {counts} chunks. Some programs leave "
+        "out empty parts; if the image has gaps, copy the whole folder again.",
     )
 
 
