@@ -49,8 +49,8 @@ def provide_home() -> Path | None:
     """Set HOME to a private temporary folder if it is not set and the user has no account, as in some containers.
 
     On Windows, USERPROFILE is set. Without it, neither this program nor the libraries that it uses have a place for
-    settings and models. Returns the folder, which does not exist if no temporary folder can be written, so that commands
-    run that store nothing in it; None if there is a home folder.
+    settings and models. Returns the folder, which does not exist if no temporary folder can be written, so that
+    commands run that store nothing in it; None if there is a home folder.
     """
     if expand_user("~") != Path("~"):
         return None

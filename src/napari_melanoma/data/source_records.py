@@ -579,6 +579,7 @@ def _separate_masks(
     """
     images: dict[Key, SourceFile] = {}
     masks: dict[Key, list[SourceFile]] = defaultdict(list)
+    stated: list[tuple[Key, Key, SourceFile]] = []
     undecided: list[tuple[Key, Key, SourceFile]] = []
     plain: list[tuple[Key, SourceFile]] = []
     files = [file for file in files if file.suffix in (*SUFFIXES, ARRAY_SUFFIX)]
@@ -596,20 +597,26 @@ def _separate_masks(
             plain.append((key, file))
         elif file.is_mask or _is_in_mask_folder(folders, has_images):
             if file.is_mask or not are_named:
-                masks[image_key].append(file)
+                stated.append((key, image_key, file))
         elif is_named_mask:
             undecided.append((key, image_key, file))
         else:
             images.setdefault(key, file)
+    beside: list[tuple[Key, SourceFile]] = []
+    for key, image_key, file in undecided:  # x_lesion.jpg may be an image of a lesion
+        if image_key in images:
+            beside.append((image_key, file))
+        elif file.suffix != ARRAY_SUFFIX:
+            images.setdefault(key, file)
+    stems = {stem for _, stem in images}
+    for key, image_key, file in stated:  # a mask x_label.png is that of the image x_label.png, if there is one
+        masks[key if key[1] in stems else image_key].append(file)
     named = {*masks}
     for key, file in plain:  # beside a mask x_mask.png, x.png is its photograph
         if key not in named and not {name.lower() for name in file.name.split("/")[:-1]} & {*_IMAGE_FOLDERS}:
             masks[key].append(file)
-    for key, image_key, file in undecided:  # x_lesion.jpg may be an image of a lesion
-        if image_key in images:
-            masks[image_key].append(file)
-        elif file.suffix != ARRAY_SUFFIX:
-            images.setdefault(key, file)
+    for key, file in beside:
+        masks[key].append(file)
     return images, dict(masks)
 
 
