@@ -109,6 +109,28 @@ def test_the_only_numbered_image_of_a_zarr_folder_is_opened(tissue: np.ndarray, 
         open_slide(root)
 
 
+def test_dark_channels_of_ome_zarr_are_fluorescence(tissue: np.ndarray, tmp_path: Path) -> None:
+    write_image(tmp_path / "bright.zarr", tissue)
+    write_image(tmp_path / "dark.zarr", np.where(np.arange(410)[:, None, None] < 50, tissue, tissue // 16))
+    for name, kind in (("bright", "brightfield"), ("dark", "fluorescence")):
+        with open_slide(tmp_path / f"{name}.zarr") as slide:
+            assert slide.info.kind == kind
+
+
+def test_planes_and_images_of_ome_zarr_that_are_not_shown_are_stated(tissue: np.ndarray, tmp_path: Path) -> None:
+    group = zarr.open_group(tmp_path / "a.zarr", mode="w", zarr_format=2)
+    group.create_array("0", data=np.stack([np.moveaxis(tissue, -1, 0)] * 3), chunks=(1, 3, 410, 300))
+    axes = [{"name": "z", "type": "space"}, {"name": "c", "type": "channel"}]
+    axes += [{"name": axis, "type": "space", "unit": "micrometer"} for axis in "yx"]
+    dataset = {"path": "0", "coordinateTransformations": [{"type": "scale", "scale": [2, 1, 0.5, 0.5]}]}
+    group.attrs["multiscales"] = [{"version": "0.4", "axes": axes, "datasets": [dataset]}] * 2
+    with open_slide(tmp_path / "a.zarr") as slide:
+        assert slide.info.warnings == (
+            "only the first of 3 focal planes is shown.",
+            "only the first of 2 images of the folder is shown.",
+        )
+
+
 def test_chunks_that_are_not_stored_are_stated(tissue: np.ndarray, tmp_path: Path) -> None:
     write_image(tmp_path / "a.zarr", tissue)
     with open_slide(tmp_path / "a.zarr") as slide:

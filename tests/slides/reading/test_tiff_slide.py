@@ -232,6 +232,21 @@ def test_a_macro_image_with_more_pixels_is_not_the_slide(name, first, tissue, tm
         np.testing.assert_array_equal(slide.read_region(0, Box(0, 0, 410, 300)), tissue)
 
 
+@pytest.mark.parametrize(("rows", "um", "is_level"), [(205, 1.0, True), (205, 0.5, False), (405, 0.5, False)])
+def test_another_scan_is_no_level_and_is_stated(rows, um, is_level, tissue, tmp_path) -> None:
+    other = np.ascontiguousarray(255 - tissue[:rows, : round(rows * 300 / 410)])
+    with tifffile.TiffWriter(tmp_path / "a.ome.tif") as tiff:
+        for name, pixels, pixel_um in (("one", tissue, 0.5), ("two", other, um)):
+            text = {"axes": "YXS", "Name": name, "PhysicalSizeX": pixel_um, "PhysicalSizeY": pixel_um}
+            tiff.write(pixels, photometric="rgb", tile=(64, 64), metadata=text)
+    with open_slide(tmp_path / "a.ome.tif") as slide:
+        assert slide.info.levels[0].height == 410
+        stored = [level.height for level in slide.info.levels if not level.is_computed]
+        stated = [warning for warning in slide.info.warnings if "only the largest image" in warning]
+        assert (stored, len(stated)) == ([410, rows], 0) if is_level else ([410], 1)
+        assert is_level or f"two ({other.shape[1]} x {rows} pixels)" in stated[0]
+
+
 def test_channels_of_fluorescence_keep_names_colors_and_bits(tissue, tmp_path) -> None:
     channels = np.moveaxis(tissue, -1, 0)[:2].astype(np.uint16) * 100
     text = {
