@@ -64,6 +64,21 @@ def test_a_mask_of_one_lesion_in_any_form(tmp_path: Path, name: str, values: np.
     assert np.count_nonzero(found != LESION) == 0
 
 
+@pytest.mark.parametrize(("orientation", "turn"), [(1, 0), (3, 2), (6, 3), (8, 1)])
+@pytest.mark.parametrize("name", ["m.png", "m.tif", "m.jpg"])
+def test_a_mask_is_upright_by_its_orientation(tmp_path: Path, name: str, orientation: int, turn: int) -> None:
+    values = LESION.astype(np.uint8) * 255
+    if name == "m.tif":
+        tifffile.imwrite(tmp_path / name, values, metadata=None, extratags=[(274, "H", 1, orientation, True)])
+    else:
+        exif = Image.Exif()
+        exif[274] = orientation
+        Image.fromarray(values).save(tmp_path / name, exif=exif)
+    np.testing.assert_array_equal(read_lesion_mask(tmp_path / name, name), np.rot90(LESION, turn))
+    if name != "m.tif":
+        np.testing.assert_array_equal(read_mask(tmp_path / name), np.rot90(LESION, turn))
+
+
 SOFT = np.asarray(Image.fromarray(np.kron(LESION, np.full((9, 9), 255)).astype(np.uint8)).resize((539, 359))) / 255
 SOFT_FORMS = [
     ("m.png", np.rint(SOFT * 65535).astype(np.uint16)),

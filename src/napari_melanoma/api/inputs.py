@@ -129,7 +129,8 @@ def _read_pillow(image: Any) -> tuple[NDArray[np.uint8], tuple[str, ...]]:  # no
     upright = exif_transpose(image)
     if upright.mode[:1] in "IF":  # 16 or 32 bits
         return to_srgb8(np.asarray(upright))
-    return color_conversion.to_srgb8(upright, upright.info.get("icc_profile")), ()
+    notes = color_conversion.note_invisible(upright)
+    return color_conversion.to_srgb8(upright, upright.info.get("icc_profile")), notes
 
 
 def _read_tensor(tensor: Any) -> NDArray[np.generic]:  # noqa: ANN401 - a tensor of torch

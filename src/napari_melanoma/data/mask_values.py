@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from napari_melanoma.core.errors import DataSetError, InputError, UnreadableImage
 from napari_melanoma.core.files import normalize_name
 from napari_melanoma.core.formatting import format_count, format_names
-from napari_melanoma.io.color_conversion import to_eight_bit
+from napari_melanoma.io.color_conversion import apply_orientation, to_eight_bit
 from napari_melanoma.io.discovery import SUFFIXES
 from napari_melanoma.io.formats import DAMAGE_ERRORS, HEAD_BYTES, identify_format
 
@@ -178,13 +178,16 @@ def _find_value_mode(image: Image) -> str:
 
 
 def _read_tiff(path: Path, file: IO[bytes]) -> NDArray:
-    """Read the samples of a TIFF without its opacity, 0 where it is transparent."""
+    """Read the samples of a TIFF, upright and without its opacity, 0 where it is transparent."""
     import tifffile
 
     from napari_melanoma.io.pillow_images import clear_transparent
 
     with tifffile.TiffFile(file) as tiff:
         stored, extra_samples = np.squeeze(tiff.asarray()), tiff.pages.first.extrasamples
+        orientation = int(tiff.pages.first.tags.valueof("Orientation", 1))
+    if stored.ndim == 2 or (stored.ndim == 3 and stored.shape[2] <= 4):
+        stored = apply_orientation(stored, orientation)
     if stored.ndim != 3 or stored.shape[2] not in (2, 4):
         return stored
     colors, opacity = stored[..., :-1], stored[..., -1]

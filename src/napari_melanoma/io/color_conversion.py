@@ -209,17 +209,32 @@ def to_srgb8(image: Image, profile: bytes | None) -> NDArray[np.uint8]:
     """Convert a Pillow image of 8 bits per channel to sRGB.
 
     ``image``: of mode 1, L, LA, La, P, PA, RGB, RGBA, RGBa, CMYK or YCbCr. Returns uint8 (row, column, channel=3),
-    composited over white.
+    composited over white; opacity of which no pixel is visible is ignored, as ``note_invisible`` states.
     """
     from PIL import Image as PillowImage
 
-    if not image.has_transparency_data:
-        return np.array(_opaque_srgb(image, profile))
+    if not image.has_transparency_data or is_invisible(image):
+        return np.array(_opaque_srgb(without_opacity(image), profile))
     gray = image.mode in ("1", "L", "LA", "La")
     image = image.convert("LA" if gray else "RGBA")
     rgb = _opaque_srgb(image.convert("L" if gray else "RGB"), profile)
     white = PillowImage.new("RGB", image.size, "white")
     return np.array(PillowImage.composite(rgb, white, image.getchannel("A")))
+
+
+def is_invisible(image: Image) -> bool:
+    """Whether an opacity channel is 0 everywhere, as some programs write it."""
+    return image.mode in ("LA", "RGBA") and image.getchannel("A").getextrema()[1] == 0
+
+
+def without_opacity(image: Image) -> Image:
+    """Return the colors of an image without its opacity channel, if it has one."""
+    return image.convert(image.mode[:-1]) if image.mode in ("LA", "RGBA") else image
+
+
+def note_invisible(image: Image) -> tuple[str, ...]:
+    """Return the note on an opacity channel that is 0 everywhere; none for other images."""
+    return ("all pixels are transparent by the opacity channel, which was ignored",) if is_invisible(image) else ()
 
 
 def _opaque_srgb(image: Image, profile: bytes | None) -> Image:

@@ -140,7 +140,7 @@ def _rgb(dataset: Dataset) -> tuple[NDArray[np.uint8], str | None]:
     samples = pixel_array(dataset)  # colors in YCbCr arrive as RGB
     if dataset.PhotometricInterpretation == "PALETTE COLOR":
         samples = apply_color_lut(samples, dataset)
-        values = find_value_range(samples)
+        values = ValueRange(65535 if samples.max(initial=0) > 255 else 255)  # 8-bit colors may be in 16-bit tables
         pixels = to_eight_bit(samples, values)
     elif dataset.SamplesPerPixel == 1:
         values = _gray_range(samples, dataset)

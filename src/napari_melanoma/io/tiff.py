@@ -20,7 +20,14 @@ from numpy.typing import NDArray
 
 from napari_melanoma.core.errors import UnreadableImage
 from napari_melanoma.io import jpeg_damage
-from napari_melanoma.io.color_conversion import ValueRange, apply_orientation, find_value_range, to_eight_bit, to_srgb8
+from napari_melanoma.io.color_conversion import (
+    ValueRange,
+    apply_orientation,
+    find_value_range,
+    note_invisible,
+    to_eight_bit,
+    to_srgb8,
+)
 from napari_melanoma.io.formats import DAMAGE_ERRORS, UPRIGHT, DecodedPhotograph, check_accepted, check_image_size
 from napari_melanoma.io.image_damage import ALWAYS_READ, check_plausible
 
@@ -76,7 +83,7 @@ def decode(file: IO[bytes], accept_damaged: bool = False) -> DecodedPhotograph:
         image, damage, notes = _decode_image(page)
         check_accepted(damage, accept_damaged)
         upright = apply_orientation(to_srgb8(image, profile), _get_orientation(page))
-        return DecodedPhotograph(upright, damage=damage, notes=notes)
+        return DecodedPhotograph(upright, damage=damage, notes=(*notes, *note_invisible(image)))
 
 
 def why_not_a_photograph(tiff: TiffFile) -> str | None:
@@ -168,7 +175,7 @@ def _decode_image(page: TiffPage) -> tuple[Image, str | None, tuple[str, ...]]:
     mode = "" if palette else _pillow_mode(page)
     samples, damage = decode_page(page)
     if palette:
-        return Image.fromarray(_palette_colors(page)[samples[..., 0]]), damage, ()
+        return Image.fromarray(palette_colors(page)[samples[..., 0]]), damage, ()
     samples = samples[..., : len(mode)]
     values = find_page_range(page, samples, has_alpha=mode[-1:] in _ALPHA.values())
     samples = np.ascontiguousarray(to_eight_bit(samples, values))
@@ -196,7 +203,8 @@ def _pillow_mode(page: TiffPage) -> str:
     mode = _MODES.get(photometric)
     encoded = photometric == "YCBCR" and _tag_value_name(page.compression) not in _DECODED_TO_RGB
     extra = [_tag_value_name(sample) for sample in page.extrasamples]
-    if mode is None or encoded or (mode == "L" and extra and extra[0] not in _ALPHA):
+    has_colors = mode == "L" and page.samplesperpixel > 1 + len(extra)  # more samples than the tags describe
+    if mode is None or encoded or has_colors or (mode == "L" and extra and extra[0] not in _ALPHA):
         raise UnreadableImage(
             f"has {page.samplesperpixel} channels of color space {photometric}, but gray, RGB, CMYK or a palette was "
             "expected. Export it as RGB."
@@ -209,12 +217,11 @@ def _tag_value_name(value: int) -> str:
     return value.name if isinstance(value, Enum) else str(value)
 
 
-def _palette_colors(page: TiffPage) -> NDArray[np.uint8]:
+def palette_colors(page: TiffPage) -> NDArray[np.uint8]:
     """Return the colors of a page with a palette: uint8 (index, channel=3)."""
     palette = np.asarray(page.colormap).T
-    if palette.max() > 255:  # some programs write 8-bit values where TIFF requires 16-bit values
-        palette = to_eight_bit(palette)
-    return palette.astype(np.uint8)
+    # Some programs write 8-bit values where TIFF requires 16-bit values.
+    return to_eight_bit(palette, ValueRange(65535 if palette.max() > 255 else 255))
 
 
 def is_truncated(path: Path) -> bool:

@@ -21,7 +21,7 @@ from napari_melanoma.core.geometry import PixelSize
 from napari_melanoma.io.color_conversion import apply_orientation_view
 from napari_melanoma.io.formats import DAMAGE_ERRORS, HEAD_BYTES, MAX_PIXELS, identify_format
 from napari_melanoma.io.photographs import read_image_size, read_photograph
-from napari_melanoma.io.pillow_images import open_lazily
+from napari_melanoma.io.pillow_images import is_deep_png, open_lazily
 from napari_melanoma.slides.reading.files import FileReader, slide_fingerprint
 from napari_melanoma.slides.reading.slide import (
     SlideInfo,
@@ -111,6 +111,11 @@ def _decode(path: Path, folder: Path) -> tuple[PixelBlock, bytes | None, tuple[s
         kind = identify_format(file.read(HEAD_BYTES))
         file.seek(0)
         image = open_lazily(file, kind or "JPEG")
+        if kind == "PNG" and is_deep_png(path):
+            raise UnreadableImage(
+                f"is a PNG image of 16 bits per channel, but images of more than {MAX_PIXELS / 1e6:.0f} million pixels are "
+                "supported only with 8 bits. Save it as a tiled TIFF."
+            )
         if kind not in ("JPEG", "PNG") or image.mode not in _SAMPLES:
             raise UnreadableImage(
                 f"is a {kind} image of mode {image.mode}, but images of more than {MAX_PIXELS / 1e6:.0f} million "

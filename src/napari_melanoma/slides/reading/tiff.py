@@ -26,6 +26,7 @@ from napari_melanoma.io.tiff import (
     find_page_range,
     find_segment_damage,
     is_truncated,
+    palette_colors,
 )
 from napari_melanoma.privacy.personal_data import filter_private_properties
 from napari_melanoma.slides.reading.files import FileReader, slide_fingerprint
@@ -637,6 +638,6 @@ def _to_rgb8(tile: NDArray, values: ValueRange, alpha: Alpha) -> NDArray[np.uint
 
 def _palette_format(page: TiffPage) -> PixelFormat:
     """Return the format of a page whose samples are indices of a color table."""
-    table = to_eight_bit(np.asarray(page.colormap)).T
+    table = palette_colors(page)
     brightest = int(table.sum(axis=1).argmax())
     return PixelFormat("brightfield", np.dtype(np.uint8), lambda tile: table[tile[..., 0]], brightest)
