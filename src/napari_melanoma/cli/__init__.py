@@ -171,7 +171,7 @@ def main() -> None:
     if home := provide_home():
         note = f"settings and models are in {home}. Set HOME to keep them."
         if not home.is_dir():
-            note = "settings, models and temporary files cannot be stored. Set HOME and TMPDIR to folders that you can write."
+            note = "settings, models and temporary files cannot be stored. Set HOME and TMPDIR to writable folders."
         typer.echo(f"Warning: HOME is not set: {note}", err=True)
     try:
         app(prog_name=PROGRAM)

@@ -113,7 +113,7 @@ def _decode(path: Path, folder: Path) -> tuple[PixelBlock, bytes | None, tuple[s
         image = open_lazily(file, kind or "JPEG")
         if kind == "PNG" and is_deep_png(path):
             raise UnreadableImage(
-                f"is a PNG image of 16 bits per channel, but images of more than {MAX_PIXELS / 1e6:.0f} million pixels are "
+                f"has 16 bits per channel, but PNG images of more than {MAX_PIXELS / 1e6:.0f} million pixels are "
                 "supported only with 8 bits. Save it as a tiled TIFF."
             )
         if kind not in ("JPEG", "PNG") or image.mode not in _SAMPLES:
