@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import pwd
 import re
@@ -16,7 +17,8 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from napari_melanoma.cli import app
+from napari_melanoma.cli import app, main
+from napari_melanoma.cli.session import command_session
 from napari_melanoma.core.paths import expand_user, provide_home
 from napari_melanoma.io.results import read_table, write_rgb
 
@@ -137,6 +139,40 @@ def test_a_private_folder_replaces_the_profile_that_is_missing_on_windows(
     assert folder is not None
     assert folder.is_dir()
     assert os.environ.pop("USERPROFILE") == str(folder)  # Windows has no HOME, and no number of the user
+
+
+@pytest.fixture
+def without_temporary_folder(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A system of which no usual folder for temporary files can be written."""
+
+    def find_none() -> None:
+        raise FileNotFoundError(errno.ENOENT, "No usable temporary directory found in ['/tmp']")
+
+    monkeypatch.setattr(tempfile, "tempdir", None)
+    monkeypatch.setattr(tempfile, "_get_default_tempdir", find_none)
+
+
+def test_commands_run_without_home_and_temporary_folder(
+    nameless: None, without_temporary_folder: None, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = provide_home()
+    assert folder is not None
+    assert not folder.exists()
+    monkeypatch.delenv("HOME")
+    monkeypatch.setattr(sys, "argv", ["napari-melanoma", "--version"])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    found = capsys.readouterr()
+    assert not ended.value.code
+    assert found.out.startswith("napari-melanoma ")
+    assert "HOME is not set: settings, models and temporary files cannot be stored. Set HOME and TMPDIR" in found.err
+    monkeypatch.delenv("HOME")
+
+
+def test_a_command_that_needs_a_temporary_folder_states_it(without_temporary_folder: None) -> None:
+    with pytest.raises(typer.Exit) as ended, command_session(False, False):
+        tempfile.mkdtemp()
+    assert ended.value.exit_code == 2
 
 
 def test_a_private_folder_replaces_the_home_folder_that_is_missing(

@@ -8,13 +8,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tifffile
 from PIL import Image
 
 from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.errors import DataSetError
 from napari_melanoma.data.check import DataCheck, check_data
+from napari_melanoma.data.collections import find_source
 from napari_melanoma.data.corrections import Correction, Corrections
 from napari_melanoma.data.dataset import read_dataset
+from napari_melanoma.data.dataset_import import SourceImportOptions, import_source
 from napari_melanoma.data.splits import split_trainable
 from napari_melanoma.io.results import read_table, write_mask, write_table
 from napari_melanoma.training.recipe import DataConfig
@@ -45,6 +48,25 @@ def folder(tmp_path: Path) -> Path:
     ]
     write_table(folder / "dataset.csv", rows)
     return folder
+
+
+def test_the_assumed_range_of_images_is_noted_by_import_and_check(folder: Path) -> None:
+    deep = np.random.default_rng(9).integers(0, 4096, (20, 30, 3), dtype=np.uint16)
+    overshoot = np.random.default_rng(8).random((20, 30, 3), dtype=np.float32)
+    overshoot[0, 0] = 1.02
+    source = folder.parent / "source"
+    source.mkdir()
+    for name, values in {"x": deep, "y": deep[::-1], "z": overshoot}.items():
+        tifffile.imwrite(source / f"{name}.tif", values, photometric="rgb", metadata=None)
+        write_mask(source / f"{name}_mask.png", np.arange(600).reshape(20, 30) < 300)
+    expected = [
+        ("images", "x, y: its 16-bit channels were read as 12-bit values, as no value exceeds 4095"),
+        ("images", "z: its floating-point values were read as 0 to 1; those outside were clipped"),
+    ]
+    options = SourceImportOptions(no_patients=True)
+    report = import_source(find_source("folder"), source, folder.parent / "out", options, run=RunContext())
+    assert [note for note in report.notes if note[0] == "images"] == expected
+    assert [note for note in check(folder.parent / "out").notes if note[0] == "images"] == expected
 
 
 def test_a_good_data_set(folder: Path) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tifffile
 from PIL import Image
 
 from napari_melanoma.core.context import Cancelled, Progress, RunContext
@@ -47,6 +48,30 @@ def bring(tmp_path: Path, images: Path) -> Import:
         return import_masks(masks, images, tmp_path / "out", parsed, run=RunContext())
 
     return bring
+
+
+@pytest.mark.parametrize("names", [("a_label", "b_label"), ("a", "b", "x_label"), ("a", "x_mask"), ("a_lesion", "b")])
+def test_a_mask_of_the_same_name_is_that_of_its_photograph(names: tuple[str, ...], tmp_path: Path) -> None:
+    for seed, name in enumerate(names):
+        photograph(tmp_path / "i" / f"{name}.png", seed)
+    masks = masks_of(tmp_path / "m", **{name: square(10 + number) for number, name in enumerate(names)})
+    report = import_masks(
+        masks, tmp_path / "i", tmp_path / "out", MaskImportOptions(no_patients=True), run=RunContext()
+    )
+    assert (sorted(report.added), report.faults, report.without_mask) == (sorted(names), [], [])
+    for number, name in enumerate(names):
+        np.testing.assert_array_equal(read_mask(tmp_path / "out" / "masks" / f"{name}.png"), square(10 + number))
+
+
+def test_the_assumed_range_of_a_photograph_is_reported(tmp_path: Path, bring: Import, images: Path) -> None:
+    dark = np.random.default_rng(9).integers(0, 4096, (*SHAPE, 3), dtype=np.uint16)
+    dark[0, 0] = 65535
+    tifffile.imwrite(images / "deep.tif", dark, photometric="rgb", metadata=None)
+    report = bring(masks_of(tmp_path / "masks", deep=square(20)))
+    note = "deep: its 16-bit channels were read as 12-bit values, as nearly no value exceeds 4095"
+    assert ("images", note) in report.notes
+    stored = np.asarray(Image.open(tmp_path / "out" / "images" / "deep.png"))
+    assert 100 < stored.mean() < 150
 
 
 def masks_of(folder: Path, **masks: np.ndarray) -> Path:

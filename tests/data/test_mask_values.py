@@ -64,6 +64,37 @@ def test_a_mask_of_one_lesion_in_any_form(tmp_path: Path, name: str, values: np.
     assert np.count_nonzero(found != LESION) == 0
 
 
+@pytest.mark.parametrize(("orientation", "turn"), [(1, 0), (3, 2), (6, 3), (8, 1)])
+@pytest.mark.parametrize("name", ["m.png", "m.tif", "m.jpg"])
+def test_a_mask_is_upright_by_its_orientation(tmp_path: Path, name: str, orientation: int, turn: int) -> None:
+    values = LESION.astype(np.uint8) * 255
+    if name == "m.tif":
+        tifffile.imwrite(tmp_path / name, values, metadata=None, extratags=[(274, "H", 1, orientation, True)])
+    else:
+        exif = Image.Exif()
+        exif[274] = orientation
+        Image.fromarray(values).save(tmp_path / name, exif=exif)
+    np.testing.assert_array_equal(read_lesion_mask(tmp_path / name, name), np.rot90(LESION, turn))
+    if name != "m.tif":
+        np.testing.assert_array_equal(read_mask(tmp_path / name), np.rot90(LESION, turn))
+
+
+SOFT = np.asarray(Image.fromarray(np.kron(LESION, np.full((9, 9), 255)).astype(np.uint8)).resize((539, 359))) / 255
+SOFT_FORMS = [
+    ("m.png", np.rint(SOFT * 65535).astype(np.uint16)),
+    ("m.tif", np.rint(SOFT * 4095).astype(np.uint16)),
+    ("m.tif", SOFT.astype(np.float32)),
+    ("m.tif", (SOFT * 1.02).astype(np.float32)),
+    ("m.tif", np.rint(SOFT * 255).astype(np.float32)),
+]
+
+
+@pytest.mark.parametrize(("name", "values"), SOFT_FORMS, ids=[f"{v.dtype} {v.max():.6g}" for _, v in SOFT_FORMS])
+def test_soft_edges_in_any_range(tmp_path: Path, name: str, values: np.ndarray) -> None:
+    found = read_lesion_mask(save(tmp_path / name, values), name)
+    assert np.count_nonzero(found != (SOFT > 0.5)) <= 20  # pixels of about half
+
+
 def test_a_picture_with_a_palette(tmp_path: Path) -> None:
     picture = Image.fromarray(TWO.astype(np.uint8), mode="P")
     picture.putpalette([0, 0, 0, 255, 0, 0, 0, 255, 0])

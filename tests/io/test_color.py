@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from PIL import Image, ImageCms
 
 from napari_melanoma.core.errors import UnreadableImage
-from napari_melanoma.io.color_conversion import apply_orientation, to_eight_bit, to_srgb8
+from napari_melanoma.io.color_conversion import apply_orientation, find_value_range, to_eight_bit, to_srgb8
 
 DISPLAY_P3 = ((0.51512, 0.24120, -0.00105), (0.29198, 0.69225, 0.04189), (0.15710, 0.06657, 0.78407))
 ADOBE_RGB = ((0.60974, 0.31111, 0.01947), (0.20528, 0.62567, 0.06087), (0.14919, 0.06322, 0.74457))
@@ -33,14 +33,87 @@ DEPTHS = [
 
 @pytest.mark.parametrize(("samples", "bits", "expected"), [case[1:] for case in DEPTHS], ids=[c[0] for c in DEPTHS])
 def test_eight_bit(samples, bits, expected) -> None:
-    found = to_eight_bit(samples, bits)
+    found = to_eight_bit(samples, find_value_range(samples, bits))
     assert found.dtype == np.uint8
     assert found.tolist() == expected
+
+
+VALUES = np.linspace(10, 240, 2000)
+
+
+def exceeded(values: np.ndarray, *others: float) -> np.ndarray:
+    """Values of which the first are replaced."""
+    replaced = values.copy()
+    replaced[: len(others)] = others
+    return replaced
+
+
+RANGES = [
+    ("fractions with an overshoot", exceeded(VALUES / 255, 1.02, -0.03), 1.0, "0 to 1; those outside were clipped"),
+    ("fractions with a defective pixel", exceeded(VALUES / 255, 50.0), 1.0, "0 to 1; those outside were clipped"),
+    ("many fractions a little above white", VALUES / 240 * 1.1, 1.0, "0 to 1; those outside were clipped"),
+    ("fractions", VALUES / 255, 1.0, None),
+    ("8 bits as floats", VALUES, 255.0, "0 to 255"),
+    ("8 bits as floats with an overshoot", exceeded(VALUES, 262.0), 255.0, "0 to 255; those outside"),
+    ("8 bits as floats in a black picture", exceeded(np.zeros(2000), 200.0, 90.0), 255.0, "0 to 255"),
+    ("12 bits as floats", VALUES * 16, 4095.0, "0 to 4095"),
+    ("16 bits as floats", VALUES * 257, 65535.0, "0 to 65535"),
+    ("12 bits", (VALUES * 16).astype(np.uint16), 4095, "12-bit values, as no value exceeds 4095"),
+    ("12 bits, big endian", (VALUES * 16).astype(">u2"), 4095, "12-bit values, as no value exceeds 4095"),
+    (
+        "12 bits and a label",
+        exceeded((VALUES * 16).astype(np.uint16), 65535, 65535),
+        4095,
+        "as nearly no value exceeds",
+    ),
+    ("8 bits in 16", VALUES.astype(np.uint16), 255, "8-bit values"),
+    ("16 bits", (VALUES * 257).astype(np.uint16), 65535, None),
+    ("16 bits in a black picture", exceeded(np.zeros(2000, np.uint16), 60000, 9000), 65535, None),
+    ("black", np.zeros(9, np.uint16), 65535, None),
+    ("8 bits", VALUES.astype(np.uint8), 255, None),
+]
+
+
+@pytest.mark.parametrize(("samples", "white", "note"), [case[1:] for case in RANGES], ids=[case[0] for case in RANGES])
+def test_the_range_follows_from_the_share_of_values(samples, white, note) -> None:
+    found = find_value_range(samples)
+    assert found.white == white
+    assert found.note == note or note in found.note
+    assert to_eight_bit(samples).dtype == np.uint8
+
+
+@settings(max_examples=30)
+@given(st.sampled_from([1.0, 255.0, 4095.0, 65535.0]), st.integers(0, 99))
+def test_a_few_values_outside_change_no_other_pixel(white, seed) -> None:
+    generator = np.random.default_rng(seed)
+    samples = generator.uniform(0.05, 0.95, (40, 50, 3)) * white
+    outside = samples.copy()
+    outside[0, :8] = generator.uniform(1.0, 3.0, (8, 3)) * white
+    np.testing.assert_array_equal(to_eight_bit(outside)[1:], to_eight_bit(samples)[1:])
+    assert (to_eight_bit(outside)[0, :8] == 255).all()
+
+
+@pytest.mark.parametrize("opaque", [255, 4095, 65535])
+def test_opacity_has_a_range_of_its_own(opaque) -> None:
+    colors = np.full((8, 8, 3), 2048, np.uint16)
+    samples = np.concatenate([colors, np.full((8, 8, 1), opaque, np.uint16)], axis=-1)
+    samples[0, 0, 3] = opaque // 2
+    found = to_eight_bit(samples, find_value_range(samples, has_alpha=True))
+    assert found[4, 4].tolist() == [128, 128, 128, 255]
+    assert abs(int(found[0, 0, 3]) - 127) <= 1
+
+
+def test_a_stated_maximum_is_used_if_it_fits() -> None:
+    ten_bits = (VALUES * 4).astype(np.uint16)
+    assert find_value_range(ten_bits, largest=1023).white == 1023
+    assert find_value_range(exceeded(ten_bits, 5000), largest=1023).white == 1023
+    assert find_value_range(ten_bits * 16, largest=1023).white == 65535
 
 
 REFUSED = [
     (np.array([0.5, np.nan, np.inf]), "2 values that are not finite"),
     (np.array([-0.1, 0.5]), "from -0.1 to 0.5"),
+    (np.linspace(-1, 1, 100), "from -1 to 1"),
     (np.array([0.0, 1e6]), "from 0 to 1e+06"),
     (np.array([1], np.int16), "16-bit signed integer samples"),
     (np.array([1], np.uint32), "32-bit unsigned integer samples"),

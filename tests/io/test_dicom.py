@@ -238,6 +238,20 @@ def test_a_damaged_file_is_not_for_others(scene, tmp_path) -> None:
         assert not is_not_for_this_reader(file)
 
 
+@pytest.mark.parametrize("photometric", ["RGB", "MONOCHROME2", "MONOCHROME1"])
+def test_values_of_12_bits_that_the_header_states_as_16(photometric, scene, tmp_path) -> None:
+    shown = scene if photometric == "RGB" else grey(scene)
+    stored = shown if photometric != "MONOCHROME1" else 255 - shown
+    found = read_photograph(write_dicom(tmp_path / "a.dcm", stored.astype(np.uint16) * 16, photometric))
+    expected = shown if photometric == "RGB" else np.repeat(shown[..., None], 3, axis=2)
+    assert np.abs(found.rgb.astype(int) - expected).max() <= 1
+    assert found.notes == ("its 16-bit channels were read as 12-bit values, as no value exceeds 4095",)
+    windowed = write_dicom(
+        tmp_path / "b.dcm", stored.astype(np.uint16) * 16, photometric, WindowCenter=32768, WindowWidth=65536
+    )
+    assert photometric == "RGB" or read_photograph(windowed).notes == ()
+
+
 def test_a_layer_keeps_the_notes_on_how_its_file_was_read(scene, tmp_path) -> None:
     from napari.layers import Image
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from napari_melanoma.core.errors import InputError
-from napari_melanoma.io.discovery import SUFFIXES, find_images_and_tables, find_photographs, note_without_suffix
+from napari_melanoma.io.discovery import SUFFIXES, find_images_and_tables, find_photographs, note_left_out
 
 FILES = [
     *("img10.jpg", "img2.JPG", "b/a.png", "b/c/deep.dcm", "b/notes.txt", "b/slide.ome.tif", "b/plain.tif"),
@@ -66,9 +66,19 @@ def test_images_without_a_suffix_are_named(find, inputs, left_out, folder) -> No
     without_suffix: list[Path] = []
     found = find(inputs, without_suffix)
     assert not {*found} & {*without_suffix}
-    notes = note_without_suffix(without_suffix)
+    notes = note_left_out(without_suffix)
     expected = ", ".join(Path(name).name for name in left_out)
     assert [text.partition(":")[0] for _, text in notes] == [expected] * bool(left_out)
+
+
+@pytest.mark.parametrize("find", [find_photographs, find_images_and_tables])
+def test_images_of_other_formats_are_named(find, folder) -> None:
+    for name in ("b/raw.NEF", "anim.gif", ".hidden.gif", "notes.txt"):
+        (folder / name).write_bytes(b"any")
+    left_out: list[Path] = []
+    find(["."], left_out)
+    expected = "anim.gif, raw.NEF: images of formats that are not supported. Export them as PNG or JPEG."
+    assert note_left_out(left_out) == [("left out", expected)]
 
 
 def test_absolute_patterns(folder) -> None:

@@ -108,9 +108,55 @@ def test_reads(case: Case, scene, tmp_path) -> None:
     assert read_image_size(path) == (48, 32)
 
 
+@pytest.mark.parametrize("name", ["a.png", "a.webp", "a.tif"])
+def test_opacity_of_which_nothing_is_visible_is_ignored(name, scene, tmp_path) -> None:
+    rgba = np.dstack([scene, np.zeros(scene.shape[:2], np.uint8)])
+    if name == "a.tif":
+        tifffile.imwrite(tmp_path / name, rgba, photometric="rgb", extrasamples=["unassalpha"], metadata=None)
+    else:
+        Image.fromarray(rgba).save(tmp_path / name, lossless=True, exact=True)
+    found = read_photograph(tmp_path / name)
+    np.testing.assert_array_equal(found.rgb, scene)
+    assert found.notes == ("all pixels are transparent by the opacity channel, which was ignored",)
+
+
+@pytest.mark.parametrize("name", ["a.png", "a.webp"])
+def test_further_pictures_of_a_file_are_noted(name, scene, tmp_path) -> None:
+    others = [Image.fromarray(255 - scene), Image.fromarray(scene // 2)]
+    Image.fromarray(scene).save(tmp_path / name, save_all=True, append_images=others, lossless=True)
+    found = read_photograph(tmp_path / name)
+    np.testing.assert_array_equal(found.rgb, scene)
+    assert found.notes == ("only one of 3 pictures in the file was read",)
+
+
+def adobe_exif() -> bytes:
+    """EXIF of a camera that stores Adobe RGB without a profile: interoperability index R03."""
+    first = struct.pack("<HHHIII", 1, 0x8769, 4, 1, 26, 0)
+    exif = struct.pack("<HHHII", 2, 0xA001, 3, 1, 65535) + struct.pack("<HHIII", 0xA005, 4, 1, 56, 0)
+    interop = struct.pack("<HHHI4sI", 1, 1, 2, 4, b"R03\0", 0)
+    return b"Exif\0\0" + b"II*\0" + struct.pack("<I", 8) + first + exif + interop
+
+
+@pytest.mark.parametrize(("gamma", "noted"), [(45455, False), (100000, True), (55556, True)])
+def test_a_gamma_without_a_profile_is_noted(gamma, noted, scene, tmp_path) -> None:
+    Image.fromarray(scene).save(tmp_path / "a.png")
+    content, chunk = (tmp_path / "a.png").read_bytes(), b"gAMA" + struct.pack(">I", gamma)
+    whole = struct.pack(">I", 4) + chunk + struct.pack(">I", zlib.crc32(chunk))
+    (tmp_path / "a.png").write_bytes(content[:33] + whole + content[33:])
+    assert any("gamma" in note for note in read_photograph(tmp_path / "a.png").notes) is noted
+
+
+def test_adobe_rgb_without_a_profile_is_noted(scene, tmp_path) -> None:
+    Image.fromarray(scene).save(tmp_path / "a.jpg", exif=adobe_exif())
+    Image.fromarray(scene).save(tmp_path / "b.jpg")
+    note = "the file states Adobe RGB without a profile, but its colors were read as sRGB"
+    assert read_photograph(tmp_path / "a.jpg").notes == (note,)
+    assert read_photograph(tmp_path / "b.jpg").notes == ()
+
+
 def test_deep_gray_rounds_instead_of_cutting(tmp_path) -> None:
     deep = np.full((16, 16), 1000, np.uint16)
-    deep[0, 0] = 65535
+    deep[:2] = 65535
     (tmp_path / "deep.png").write_bytes(imagecodecs.png_encode(deep))
     assert np.unique(read_photograph(tmp_path / "deep.png").rgb).tolist() == [4, 255]  # 1000 / 257 = 3.9; 1000 >> 8 = 3
 

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import Image
+from PIL import Image, ImageFilter
 
 from napari_melanoma.core.errors import InputError, SaveError, UnreadableImage
 from napari_melanoma.io.results import (
@@ -50,6 +50,13 @@ def test_foreign_masks(name, values, tmp_path) -> None:
     Image.fromarray(values).save(tmp_path / name)
     expected = MASK if values.any() else np.zeros_like(MASK)
     assert (read_mask(tmp_path / name) != expected).mean() < 0.01
+
+
+@pytest.mark.parametrize("white", [1000, 4095, 65535])
+def test_a_mask_of_16_bits_with_soft_edges(white, tmp_path) -> None:
+    soft = np.asarray(Image.fromarray(MASK.astype(np.uint8) * 255).filter(ImageFilter.GaussianBlur(2)))
+    Image.fromarray(np.rint(soft / soft.max() * white).astype(np.uint16)).save(tmp_path / "soft.png")
+    assert np.count_nonzero(read_mask(tmp_path / "soft.png") != (soft > soft.max() / 2)) <= 1
 
 
 @pytest.mark.parametrize(("content", "found"), [(b"", "no image"), (b"II*\0", "TIFF"), (b"\x89PNG\r\n\x1a\n", "")])

@@ -231,6 +231,27 @@ def test_a_page_with_too_few_parts_is_refused_before_memory_is_allocated(tmp_pat
         tracemalloc.stop()
 
 
+def test_gray_with_samples_that_nothing_describes_is_refused(scene, tmp_path) -> None:
+    tifffile.imwrite(tmp_path / "a.tif", scene, photometric="minisblack", planarconfig="contig", metadata=None)
+    with tifffile.TiffFile(tmp_path / "a.tif") as tiff:
+        offset = tiff.pages.first.tags["ExtraSamples"].offset
+    content = bytearray((tmp_path / "a.tif").read_bytes())
+    content[offset : offset + 2] = b"\xff\xfe"  # the number of a private tag
+    (tmp_path / "a.tif").write_bytes(content)
+    with pytest.raises(UnreadableImage, match="has 3 channels of color space MINISBLACK"):
+        read_photograph(tmp_path / "a.tif")
+
+
+@pytest.mark.parametrize("largest", [200, 60000])
+def test_a_palette_of_dark_colors_keeps_them(largest, tmp_path) -> None:
+    table = np.repeat(np.linspace(0, 3000 if largest > 255 else 20, 256).astype(np.uint16)[None], 3, axis=0)
+    table[:, 255] = largest
+    indices = np.arange(64 * 64, dtype=np.uint16).reshape(64, 64).astype(np.uint8)
+    tifffile.imwrite(tmp_path / "a.tif", indices, photometric="palette", colormap=table, metadata=None)
+    expected = table.T[indices] if largest < 256 else np.rint(table.T[indices] / 257)
+    np.testing.assert_array_equal(read_photograph(tmp_path / "a.tif").rgb, expected)
+
+
 LEVELS = np.arange(64 * 80 * 3, dtype=np.uint32).reshape(64, 80, 3) % 256
 SPREAD = (LEVELS * 257).astype(np.uint16)
 

@@ -113,6 +113,16 @@ def test_only_the_ending_of_a_file_is_not_part_of_the_name(tmp_path: Path) -> No
     assert list(read_patient_table(table)[0]) == [*names[:4], "S22.1", "b", "c.d"]
 
 
+@pytest.mark.parametrize("present", [False, True])
+def test_a_dicom_file_in_a_cell_names_its_slide(present: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "working").mkdir()
+    monkeypatch.chdir(tmp_path / "working")
+    if present:
+        Path("S1.dcm").write_bytes(b"any")
+    table = write_table(tmp_path / "t.csv", ("S1.dcm,P", "S2/0.dcm,P", "S3.dicom,P"), "slide,patient_id")
+    assert list(read_patient_table(table)[0]) == ["S1", "S2", "S3"]
+
+
 def test_slides_without_patients_are_reported(slides: list[Path], tmp_path: Path) -> None:
     table = write_table(tmp_path / "t.csv", ("a.svs,1",), "slide,metastasis")
     report = make_slide_dataset(slides, table, tmp_path / "out", run=RunContext())

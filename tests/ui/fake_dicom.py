@@ -26,7 +26,7 @@ def write_level(path: Path, rows: int, columns: int, spacing_mm: float, kind: st
         SOPClassUID="1.2.840.10008.5.1.4.1.1.77.1.6",
         SOPInstanceUID=generate_uid(),
         StudyInstanceUID=STUDY,
-        SeriesInstanceUID=SERIES,
+        SeriesInstanceUID=more.pop("SeriesInstanceUID", SERIES),
         FrameOfReferenceUID=FRAME,
         PositionReferenceIndicator="SLIDE_CORNER",
         Modality="SM",

@@ -103,7 +103,8 @@ def _to_photograph(source: object, *, accept_damaged: bool) -> Photograph:
     if isinstance(source, str | PathLike):
         return read_photograph_file(to_path(source, "the image"), accept_damaged=accept_damaged)
     if _is_from("PIL", source):
-        return Photograph(_read_pillow(source), ARRAY_NAME)
+        rgb, notes = _read_pillow(source)
+        return Photograph(rgb, ARRAY_NAME, notes=notes)
     array = _read_tensor(source) if _is_from("torch", source) else source
     if not isinstance(array, np.ndarray):
         raise InputError(
@@ -119,16 +120,17 @@ def _is_from(package: str, value: object) -> bool:
     return any(base.__module__.partition(".")[0] == package for base in type(value).__mro__)
 
 
-def _read_pillow(image: Any) -> NDArray[np.uint8]:  # noqa: ANN401 - an image of Pillow
-    """Return the upright sRGB pixels of an image of Pillow."""
+def _read_pillow(image: Any) -> tuple[NDArray[np.uint8], tuple[str, ...]]:  # noqa: ANN401 - an image of Pillow
+    """Return the upright sRGB pixels of an image of Pillow, and notes on their assumed range."""
     from PIL.ImageOps import exif_transpose
 
     from napari_melanoma.io import color_conversion
 
     upright = exif_transpose(image)
     if upright.mode[:1] in "IF":  # 16 or 32 bits
-        return to_srgb8(np.asarray(upright))[0]
-    return color_conversion.to_srgb8(upright, upright.info.get("icc_profile"))
+        return to_srgb8(np.asarray(upright))
+    notes = color_conversion.note_invisible(upright)
+    return color_conversion.to_srgb8(upright, upright.info.get("icc_profile")), notes
 
 
 def _read_tensor(tensor: Any) -> NDArray[np.generic]:  # noqa: ANN401 - a tensor of torch
@@ -172,7 +174,7 @@ def to_srgb8(array: NDArray[np.generic]) -> tuple[NDArray[np.uint8], tuple[str, 
     from skimage.color import gray2rgb, rgba2rgb
     from skimage.util import img_as_ubyte
 
-    from napari_melanoma.io.color_conversion import detect_bit_depth, to_eight_bit
+    from napari_melanoma.io.color_conversion import find_value_range, to_eight_bit
 
     if array.ndim not in (2, 3) or (array.ndim == 3 and array.shape[-1] not in (3, 4)):
         channels_first = array.ndim == 3 and array.shape[0] in (3, 4) and min(array.shape[1:]) > 4
@@ -193,9 +195,10 @@ def to_srgb8(array: NDArray[np.generic]) -> tuple[NDArray[np.uint8], tuple[str, 
             f"an image array must be uint8, uint16, bool or floating point; found {array.dtype}. If its values are 0 "
             "to 255, pass image.astype(np.uint8)."
         )
-    bits, note = detect_bit_depth(array)
+    note = None
     if array.dtype == np.uint16:
-        array = to_eight_bit(array, bits)
+        values = find_value_range(array, has_alpha=array.ndim == 3 and array.shape[-1] == 4)
+        array, note = to_eight_bit(array, values), values.note
     if array.ndim == 2:
         array = gray2rgb(array)
     elif array.shape[-1] == 4:

@@ -28,7 +28,7 @@ from napari_melanoma.core.errors import InputError, SaveError, UnreadableImage, 
 from napari_melanoma.core.formatting import format_count
 from napari_melanoma.core.paths import expand_user
 from napari_melanoma.data.table_mapping import TableMapping
-from napari_melanoma.io.discovery import SLIDE_SUFFIXES, TABLE_SUFFIXES, find_images_and_tables, note_without_suffix
+from napari_melanoma.io.discovery import SLIDE_SUFFIXES, TABLE_SUFFIXES, find_images_and_tables, note_left_out
 from napari_melanoma.io.photographs import read_image_size
 from napari_melanoma.lesion.results import is_own_output
 from napari_melanoma.privacy.pseudonyms import pseudonym
@@ -69,10 +69,10 @@ def collect_patients(
     """
     run = run or RunContext()
     selected = [Path(os.path.normpath(expand_user(path).absolute())) for path in paths]
-    without_suffix: list[Path] = []
-    files = find_images_and_tables(selected, without_suffix)
+    left_out: list[Path] = []
+    files = find_images_and_tables(selected, left_out)
     table_files = [path for path in files if path.suffix.lower() in TABLE_SUFFIXES]
-    notes: list[Note] = note_without_suffix(without_suffix)
+    notes: list[Note] = note_left_out(left_out)
     listed, images = set(files), _select_images(files, notes)
     tables = [read_case_table(path, images, mapping) for path in run.track(table_files, "reading tables")]
     notes += [note for table in tables for note in table.notes]

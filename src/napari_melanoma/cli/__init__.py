@@ -169,8 +169,10 @@ def main() -> None:
         elif hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")  # a file name outside the console's code page
     if home := provide_home():
-        note = f"Warning: HOME is not set: settings and models are in {home}. Set HOME to keep them."
-        typer.echo(note, err=True)
+        note = f"settings and models are in {home}. Set HOME to keep them."
+        if not home.is_dir():
+            note = "settings, models and temporary files cannot be stored. Set HOME and TMPDIR to writable folders."
+        typer.echo(f"Warning: HOME is not set: {note}", err=True)
     try:
         app(prog_name=PROGRAM)
     finally:

@@ -75,9 +75,9 @@ def open_(
 def _separate_slides(paths: list[str], *, all_are_slides: bool) -> tuple[list[Path], list[Path]]:
     """Return slides and photographs; a folder that is not a slide is searched for photographs."""
     from napari_melanoma.io.discovery import find_photographs
-    from napari_melanoma.slides.reading.detection import find_slides, is_slide
+    from napari_melanoma.slides.reading.detection import contains_slides, find_slides
 
-    slides = [path for path in paths if all_are_slides or is_slide(expand_user(path))]
+    slides = [path for path in paths if all_are_slides or contains_slides(expand_user(path))]
     photographs = [path for path in paths if path not in slides]
     return find_slides(slides) if slides else [], find_photographs(photographs) if photographs else []
 

@@ -88,7 +88,7 @@ def lesion(
     site: Site = None,
 ) -> None:
     """Analyze photographs."""
-    from napari_melanoma.io.discovery import note_without_suffix
+    from napari_melanoma.io.discovery import note_left_out
     from napari_melanoma.lesion.batch import analyze_files, find_inputs
     from napari_melanoma.lesion.batch_options import BatchOptions
     from napari_melanoma.models import PROMPTED_BUNDLE
@@ -103,9 +103,9 @@ def lesion(
     if prompts := _read_prompts(click or (), exclude or (), box):
         values["lesion"] = {"model": PROMPTED_BUNDLE, **values.get("lesion", {}), "prompts": prompts}
     chosen = BatchOptions.parse(values, "the command line")
-    without_suffix: list[Path] = []
-    paths = find_inputs(images, without_suffix)
-    current.report_notes(note_without_suffix(without_suffix))
+    left_out: list[Path] = []
+    paths = find_inputs(images, left_out)
+    current.report_notes(note_left_out(left_out))
     current.after_stop = f"Finished results stay in {out}: run the same command again to continue."
 
     report = partial(

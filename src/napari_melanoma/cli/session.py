@@ -30,12 +30,13 @@ from napari_melanoma.core.errors import (
     RunError,
     ScaleMissing,
 )
-from napari_melanoma.core.files import exceeded_path_limit
+from napari_melanoma.core.files import exceeded_path_limit, has_temporary_folder
 from napari_melanoma.core.locks import hold_output_lock
 from napari_melanoma.core.packages import explain_import_error
 from napari_melanoma.core.paths import OutsidePaths, allow_outside_files
 from napari_melanoma.io.photographs import accepting_damaged
 
+NO_TEMPORARY_FOLDER = "no temporary folder can be written. Set TMPDIR to a folder that you can write."
 MAX_PATH_SHOWN = 60  # characters of a path that is too long
 # Exit codes besides 0: some inputs failed, or an unexpected error; a wrong option or input; Ctrl+C (after a signal: 128
 # plus its number). ``cli.output`` has that of a closed output.
@@ -149,6 +150,8 @@ def command_session(
         except (typer.Exit, OutputClosed):
             raise
         except OSError as error:
+            if not error.filename and not has_temporary_folder():
+                current.finish_failed(InputError(NO_TEMPORARY_FOLDER), USAGE)
             limit = exceeded_path_limit(Path(str(error.filename)), error) if error.filename else ""
             if not limit:
                 current.finish_failed(error, FAILED)

@@ -261,6 +261,14 @@ def temporary_name(path: Path, suffix: str = "") -> Path:
     return path.with_name(f".{_shorten_name(path.name)}.{_owner_mark(os.getpid())}-{uuid.uuid4().hex[:8]}{suffix}")
 
 
+def has_temporary_folder() -> bool:
+    """Whether one of the usual folders for temporary files can be written."""
+    try:
+        return bool(tempfile.gettempdir())
+    except FileNotFoundError:
+        return False
+
+
 def temporary_prefix(purpose: str) -> str:
     """Return a prefix for temporary folders of ``tempfile``, after removing those left by killed processes."""
     prefix = f"napari-melanoma-{purpose}"

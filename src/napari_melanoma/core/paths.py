@@ -49,21 +49,29 @@ def provide_home() -> Path | None:
     """Set HOME to a private temporary folder if it is not set and the user has no account, as in some containers.
 
     On Windows, USERPROFILE is set. Without it, neither this program nor the libraries that it uses have a place for
-    settings and models. Returns the folder; None if there is a home folder.
+    settings and models. Returns the folder, which does not exist if no temporary folder can be written, so that
+    commands run that store nothing in it; None if there is a home folder.
     """
     if expand_user("~") != Path("~"):
         return None
+    try:
+        folder = _make_private_folder()
+    except OSError:  # tempfile has tried all usual folders
+        folder = Path(os.sep, "nonexistent")
+    os.environ["USERPROFILE" if sys.platform == "win32" else "HOME"] = str(folder)
+    return folder
+
+
+def _make_private_folder() -> Path:
+    """Make a temporary folder that no other user can read, of the same name for each call if possible."""
     if sys.platform == "win32":  # a service without a profile
-        folder = Path(tempfile.mkdtemp(prefix="napari-melanoma-"))
-        os.environ["USERPROFILE"] = str(folder)
-        return folder
+        return Path(tempfile.mkdtemp(prefix="napari-melanoma-"))
     folder = Path(tempfile.gettempdir(), f"napari-melanoma-{os.getuid()}")
     with suppress(OSError):
         folder.mkdir(0o700, exist_ok=True)
     status = folder.lstat() if os.path.lexists(folder) else None
     if status is None or not stat.S_ISDIR(status.st_mode) or status.st_uid != os.getuid() or status.st_mode & 0o077:
         folder = Path(tempfile.mkdtemp(prefix="napari-melanoma-"))  # the name was taken by another user
-    os.environ["HOME"] = str(folder)
     return folder
 
 

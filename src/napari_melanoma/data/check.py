@@ -34,7 +34,7 @@ from napari_melanoma.data.mask_values import covers_border, note_inverted
 from napari_melanoma.data.splits import SPLIT_RISK, LeakChecker
 from napari_melanoma.data.table_mapping import TableMapping, suggest_mapping
 from napari_melanoma.data.table_schema import AS_GIVEN_SUFFIX
-from napari_melanoma.io.photographs import read_photograph
+from napari_melanoma.io.photographs import read_photograph, summarize_notes
 from napari_melanoma.io.results import read_labels, read_mask
 from napari_melanoma.io.tables import iterate_rows
 
@@ -55,7 +55,7 @@ class ImageCheck:
     ``digest`` is the fingerprint of the pixels, "" if a file cannot be read; ``shape`` are the rows and columns of the
     image; ``lesion_fraction`` is the share of the image inside the mask, None without a mask of one lesion; ``fault``
     is the reason why a file cannot be used, "" if there is none; ``labels`` are the values of a label image of several
-    classes; ``covers_border``: the mask covers the border of the image.
+    classes; ``covers_border``: the mask covers the border of the image; ``notes``: what was assumed in reading it.
     """
 
     sample: Sample
@@ -65,6 +65,7 @@ class ImageCheck:
     fault: str = ""
     labels: tuple[int, ...] = ()
     covers_border: bool = False
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -224,6 +225,7 @@ def check_data(folder: Path, *, run: RunContext) -> DataCheck:
             *_note_label_images(checks, read_class_names(folder)),
             *note_inverted([one.sample.image_id for one in checks if one.covers_border and one.lesion_fraction != 1]),
             *_find_unusual_masks(checks),
+            *summarize_notes({check.sample.image_id: check.notes for check in checks}),
             *similar,
             *_note_unlisted_files(folder, samples),
             *missing,
@@ -256,20 +258,21 @@ def _read_entries(folder: Path, table: TableChecker, run: RunContext) -> tuple[l
 def _check_image(sample: Sample) -> ImageCheck:
     """Read the image and the mask of a sample."""
     try:
-        rgb = read_photograph(sample.image).rgb
+        photograph = read_photograph(sample.image)
+        rgb, notes = photograph.rgb, photograph.notes
         shape = (rgb.shape[0], rgb.shape[1])
         digest = array_fingerprint(rgb)
         if sample.mask is None:
-            return ImageCheck(sample, digest, shape)
+            return ImageCheck(sample, digest, shape, notes=notes)
         mask = read_mask(sample.mask)
         labels = _read_label_values(sample)
     except UnreadableImage as error:
         return ImageCheck(sample, fault=str(error))
     if mask.shape != shape:
         fault = f"its mask has {mask.shape[1]} x {mask.shape[0]} pixels, the image {shape[1]} x {shape[0]}"
-        return ImageCheck(sample, digest, shape, fault=fault)
+        return ImageCheck(sample, digest, shape, fault=fault, notes=notes)
     covering = not labels and covers_border(mask)
-    return ImageCheck(sample, digest, shape, None if labels else float(mask.mean()), "", labels, covering)
+    return ImageCheck(sample, digest, shape, None if labels else float(mask.mean()), "", labels, covering, notes)
 
 
 def _read_label_values(sample: Sample) -> tuple[int, ...]:

@@ -10,7 +10,7 @@ import errno
 import json
 import os
 import stat
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field, replace
@@ -79,9 +79,10 @@ from napari_melanoma.io.photographs import (
     is_stored_upright,
     read_image_size,
     read_photograph,
+    summarize_notes,
 )
 from napari_melanoma.io.results import read_table, write_labels, write_mask, write_rgb, write_table
-from napari_melanoma.io.thumbnails import read_thumbnail
+from napari_melanoma.io.thumbnails import read_noted_thumbnail
 
 if TYPE_CHECKING:
     import numpy as np
@@ -144,31 +145,34 @@ class SourceImportOptions(Config):
 NO_OPTIONS = SourceImportOptions()
 
 
-class MaskFindings(NamedTuple):
-    """What was noticed when the mask of an image was drawn.
+class ImageFindings(NamedTuple):
+    """What was noticed when an image was read and its mask was drawn.
 
     ``resized``: objects that were scaled. ``cut_off``: points outside. ``turned``: whether the image has an EXIF
-    orientation. ``covering``: whether the mask covers the border of the image.
+    orientation. ``covering``: whether the mask covers the border of the image. ``notes``: what was assumed in reading
+    the image.
     """
 
-    resized: int
-    cut_off: int
-    turned: bool
-    covering: bool
+    resized: int = 0
+    cut_off: int = 0
+    turned: bool = False
+    covering: bool = False
+    notes: Sequence[str] = ()
 
 
 @dataclass
 class PlannedImport:
     """What an import will do: the records, and how their masks are read.
 
-    ``order``: indices of red, green and blue in channels that are several files. ``findings``: of each drawn mask, by
-    image id; filled in by ``draw``, and by a continued import for the images of the earlier attempt.
+    ``order``: indices of red, green and blue in channels that are several files. ``findings``: of each image with a
+    mask or with notes, by image id; filled in by ``draw`` and ``add_notes``, and by a continued import for the images
+    of the earlier attempt.
     """
 
     records: list[SourceRecord]
     reading: MaskReading
     order: tuple[int, ...]
-    findings: dict[str, MaskFindings] = field(default_factory=dict)
+    findings: dict[str, ImageFindings] = field(default_factory=dict)
 
     def draw(self, record: SourceRecord, shape: Size, is_upright: bool) -> NDArray:
         """Draw the mask of an image of ``shape``; raises if it cannot be used."""
@@ -177,13 +181,23 @@ class PlannedImport:
             objects = (MaskObject(record.image_id, ImageFileArea(record.mask)),)
         drawn = draw_mask(objects, shape, self.reading)
         covering = drawn.mask.dtype == bool and bool(covers_border(drawn.mask))
-        self.findings[record.image_id] = MaskFindings(
-            int(drawn.resized), int(drawn.points_cut_off), not is_upright, covering
+        notes = self.findings.get(record.image_id, ImageFindings()).notes
+        self.findings[record.image_id] = ImageFindings(
+            int(drawn.resized), int(drawn.points_cut_off), not is_upright, covering, notes
         )
         return drawn.mask
 
-    def describe(self) -> list[tuple[str, str]]:
-        """Describe what was noticed when masks were drawn: topics and messages."""
+    def add_notes(self, record: SourceRecord, notes: Sequence[str]) -> None:
+        """Add what was assumed in reading an image."""
+        if notes:
+            known = self.findings.get(record.image_id, ImageFindings())
+            self.findings[record.image_id] = known._replace(notes=[*known.notes, *notes])
+
+    def describe(self, stated: Collection[str] = ()) -> list[tuple[str, str]]:
+        """Describe what was noticed when images were read and masks were drawn: topics and messages.
+
+        ``stated``: messages of the report so far, which are not repeated.
+        """
         covering = sorted(image_id for image_id, found in self.findings.items() if found.covering)
         notes = note_inverted(covering) + note_turned(sum(found.turned for found in self.findings.values()))
         for count, noun, outcome in (
@@ -191,7 +205,10 @@ class PlannedImport:
             (sum(found.cut_off for found in self.findings.values()), "point", "outside the image cut off"),
         ):
             notes += [("masks", f"{format_count(count, noun)} {outcome}")] if count else []
-        return notes
+        new = {
+            image_id: [note for note in found.notes if note not in stated] for image_id, found in self.findings.items()
+        }
+        return notes + summarize_notes(dict(sorted(new.items())))
 
     def close(self) -> None:
         """Close the archives of all files."""
@@ -323,7 +340,7 @@ def import_source(
         rows, harmonized = harmonize_records(source.spec, imported, run)
         report.rows = len(rows)
         report.notes += harmonized.describe_unrecognized(similar_only=source.spec.public)
-        report.notes += [*harmonized.describe_findings(), *plan.describe()]
+        report.notes += [*harmonized.describe_findings(), *plan.describe([message for _, message in report.notes])]
         report.leaks = find_leaks(rows)
         write_dataset_table(gathering / "dataset.csv", rows)
         if plan.reading.values == "keep" and plan.reading.names:
@@ -395,31 +412,31 @@ def harmonize_records(
 class _ImportJournal:
     """A file with one line for each imported image; a journal of another set, folder or choice of values is ignored.
 
-    ``findings``: what was noticed when the mask of an image was drawn, by image id; None without a mask.
+    ``findings``: what was noticed in each image, by image id; None if nothing, as without a mask and notes.
     """
 
     def __init__(self, path: Path, import_key: str) -> None:
         self.path = path
         self._import_key = import_key
-        self.findings: dict[str, MaskFindings | None] = {}
+        self.findings: dict[str, ImageFindings | None] = {}
         with suppress(FileNotFoundError, ValueError, TypeError):
             head, *lines = path.read_text(encoding="utf-8").splitlines()
             if parse_json(head, str(path)) == import_key:
                 for line in lines:  # the last one may be truncated
                     image_id, found = parse_json(line, str(path))
-                    self.findings[image_id] = None if found is None else MaskFindings(*found)
+                    self.findings[image_id] = None if found is None else ImageFindings(*found)
 
     def contains(self, record: SourceRecord) -> bool:
         """Whether an image was imported and its file exists."""
         return record.image_id in self.findings and _image_path(record, self.path.parent).exists()
 
     @contextmanager
-    def open_for_writing(self) -> Iterator[Callable[[str, MaskFindings | None], None]]:
+    def open_for_writing(self) -> Iterator[Callable[[str, ImageFindings | None], None]]:
         """Yield a function that records an image id, and the findings in its mask."""
         with self.path.open("w", encoding="utf-8") as file:
             file.write(json.dumps(self._import_key) + "\n")
 
-            def add_image(image_id: str, found: MaskFindings | None) -> None:
+            def add_image(image_id: str, found: ImageFindings | None) -> None:
                 file.write(json.dumps([image_id, found]) + "\n")
                 file.flush()
 
@@ -490,7 +507,9 @@ def _import_record(record: SourceRecord, plan: PlannedImport, folder: Path) -> _
     labels = None
     try:
         if record.is_converted:
-            write_rgb(image, read_record_image(record, plan.order, accept_damaged=False).rgb)
+            photograph = read_record_image(record, plan.order, accept_damaged=False)
+            plan.add_notes(record, photograph.notes)
+            write_rgb(image, photograph.rgb)
         else:
             _write_atomically(image, record.image.read())
         fault = _import_mask(record, image, folder, plan)
@@ -549,9 +568,10 @@ def write_private_table(out: Path, records: Sequence[SourceRecord]) -> list[tupl
 def _import_mask(record: SourceRecord, image: Path, folder: Path, plan: PlannedImport) -> str:
     """Check a copied image and import its mask; returns the fault, "" if there is none."""
     try:
-        thumbnail = read_thumbnail(image, THUMBNAIL_PX)
+        thumbnail, notes = read_noted_thumbnail(image, THUMBNAIL_PX)
     except UnreadableImage as error:
         return str(error)
+    plan.add_notes(record, notes)
     damage = None if accepts_damaged() else find_damage(image)  # a thumbnail of a damaged JPEG can be read
     if damage:
         return f"is damaged: {damage}. Copy it again, or accept it with --accept-damaged."

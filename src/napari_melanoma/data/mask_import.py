@@ -95,7 +95,9 @@ def import_masks(
         report.added = corrections.add_all(_make_corrections(plan, by_id, corrections, options, report, run), run=run)
     finally:
         plan.close()
-    report.notes += plan.describe() + write_private_table(out, plan.records if report.added else [])
+    report.notes += plan.describe([message for _, message in report.notes]) + write_private_table(
+        out, plan.records if report.added else []
+    )
     report.leaks = find_leaks(corrections.rows())
     return report
 
@@ -135,6 +137,7 @@ def _make_corrections(
         name = record.original or record.image.name
         try:
             photograph = read_record_image(record, plan.order)
+            plan.add_notes(record, photograph.notes)
             digest = array_fingerprint(photograph.rgb)
             known = corrections.find_row(digest, record.image_id)
             if known and known.get("review") in TRAINING_REVIEWS and not options.replace and digest not in seen:

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from napari_melanoma.core.errors import DataSetError, InputError, UnreadableImage
 from napari_melanoma.core.files import normalize_name
 from napari_melanoma.core.formatting import format_count, format_names
+from napari_melanoma.io.color_conversion import apply_orientation, to_eight_bit
 from napari_melanoma.io.discovery import SUFFIXES
 from napari_melanoma.io.formats import DAMAGE_ERRORS, HEAD_BYTES, identify_format
 
@@ -80,12 +81,14 @@ def read_lesion_mask(
 def find_lesion(values: NDArray) -> NDArray[np.bool_] | None:
     """Return which pixels of a mask belong to the lesion: bool (row, column); None if its values are ambiguous.
 
-    The values are unambiguous if there is only one besides 0, or if the mask is black and white (0 to 255) with soft
-    edges.
+    The values are unambiguous if there is only one besides 0, or if the mask is black and white (of 8, 12 or 16 bits)
+    with soft edges.
     """
     inside = values[values != 0]
     if not inside.size or (inside == inside[0]).all():
         return values != 0
+    if values.dtype == np.uint16:
+        values = to_eight_bit(values)
     if values.dtype.kind in "iu" and values.min() >= 0 and values.max() <= 255 and _has_soft_edges(values):
         return values > 127
     return None
@@ -175,13 +178,16 @@ def _find_value_mode(image: Image) -> str:
 
 
 def _read_tiff(path: Path, file: IO[bytes]) -> NDArray:
-    """Read the samples of a TIFF without its opacity, 0 where it is transparent."""
+    """Read the samples of a TIFF, upright and without its opacity, 0 where it is transparent."""
     import tifffile
 
     from napari_melanoma.io.pillow_images import clear_transparent
 
     with tifffile.TiffFile(file) as tiff:
         stored, extra_samples = np.squeeze(tiff.asarray()), tiff.pages.first.extrasamples
+        orientation = int(tiff.pages.first.tags.valueof("Orientation", 1))
+    if stored.ndim == 2 or (stored.ndim == 3 and stored.shape[2] <= 4):
+        stored = apply_orientation(stored, orientation)
     if stored.ndim != 3 or stored.shape[2] not in (2, 4):
         return stored
     colors, opacity = stored[..., :-1], stored[..., -1]
@@ -207,10 +213,22 @@ def _number_colors(stored: NDArray) -> NDArray:
         raise ValueError(f"found an array of {' x '.join(map(str, stored.shape))} values")
     stored = stored.astype(np.uint8) if stored.dtype.kind == "b" else stored
     if stored.dtype.kind == "f" and not (np.isfinite(stored).all() and (stored == np.round(stored)).all()):
-        raise ValueError("found fractions, such as probabilities")
+        eight_bit = _read_black_and_white(stored)
+        if eight_bit is None:
+            raise ValueError("found fractions, such as probabilities")
+        return eight_bit
     if stored.dtype.kind != "u" and stored.min(initial=0) < 0:
         raise ValueError("found negative values")
     return stored.astype(np.int64) if stored.dtype.kind != "u" else stored
+
+
+def _read_black_and_white(fractions: NDArray) -> NDArray[np.uint8] | None:
+    """Convert fractions that are nearly all black or white, as after scaling, to 8 bits; None for other fractions."""
+    try:
+        eight_bit = to_eight_bit(fractions)
+    except UnreadableImage:
+        return None
+    return eight_bit if _has_soft_edges(eight_bit) else None
 
 
 def _has_soft_edges(values: NDArray) -> bool:

@@ -31,7 +31,7 @@ from napari_melanoma.data.source_files import SourceFile, SourceTree, close_arch
 from napari_melanoma.data.table_mapping import TableMapping, find_column_meanings
 from napari_melanoma.data.table_schema import FILE_COLUMNS
 from napari_melanoma.io.dicom import DETECTOR_SCALE, DicomHeader, read_header
-from napari_melanoma.io.discovery import SUFFIXES, identify_without_suffix, note_without_suffix
+from napari_melanoma.io.discovery import SUFFIXES, is_left_out, note_left_out
 from napari_melanoma.privacy.pseudonyms import pseudonym
 
 RowsByImage = dict[str, PackedRow]  # image id, after the folders if they are kept, to the row about the image
@@ -504,8 +504,8 @@ def _report_left_out(
     if left_out := sorted({*left_out} - {mask.name for mask in without}):
         note = f"{format_count(len(left_out), 'image or mask file')} left out, because another file has the same name"
         tree.notes.append(("files", f"{note} apart from its suffix and case: {format_names(left_out)}"))
-    on_disk = (Path(file.path) for file in tree.files if not file.suffix and file.archive is None)
-    tree.notes += note_without_suffix(path for path in on_disk if identify_without_suffix(path))
+    on_disk = (Path(file.path) for file in tree.files if file.archive is None)
+    tree.notes += note_left_out(path for path in on_disk if is_left_out(path))
 
 
 def _add_class_folders(tree: SourceTree, records: list[SourceRecord]) -> list[SourceRecord]:

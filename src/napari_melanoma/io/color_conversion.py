@@ -2,8 +2,7 @@
 
 The rules are:
 
-- integers are scaled from their full range, or from that of fewer bits if the file states or ``detect_bit_depth`` finds
-  fewer; floating-point values as in ``to_eight_bit``;
+- values are scaled from the range that the file states or ``find_value_range`` finds, and what is assumed is noted;
 - transparent pixels are blended over white, as on paper and in viewers;
 - an embedded ICC profile is converted to sRGB (relative colorimetric with black point compensation); a profile that is
   damaged or belongs to another color space is ignored, and the colors are regarded as sRGB;
@@ -15,6 +14,8 @@ from __future__ import annotations
 
 import io
 import logging
+import math
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, cast
 
 import numpy as np
@@ -27,33 +28,80 @@ if TYPE_CHECKING:
     from PIL.ImageCms import ImageCmsTransform
 
 logger = logging.getLogger(__name__)
-_UNSCALED_BITS = (8, 12)  # bits per channel that cameras store in 16 bits without scaling
+_MAX_BYTE = 255
+_INTEGER_RANGES = (255, 4095, 65535)  # white of 8, 12 and 16 bits; cameras store fewer than 16 without scaling
+_FLOAT_RANGES = (1.0, 255.0, 4095.0, 65535.0)
+_STATED_RANGES = tuple(2**bits - 1 for bits in range(8, 16))
+# Interpolation exceeds the range by up to about a fifth of its length at edges, and sharpening by a little more.
+_OVERSHOOT = 0.25
+_HALF_LEVEL = 0.5 / 255  # of the range; less than this is due to rounding
+_MAX_EXCEEDING_SHARE = 0.01  # of the values, by defective pixels, reflections and labels in the picture
+_MAX_UNDERSHOOT_SHARE = 0.02  # of the values; images that are normalized around 0 have more negative ones
+_SAMPLED_VALUES = 1 << 22
 _SRGB_TOLERANCE = 2  # levels of 255; sRGB profiles under other names differ by rounding only
 
 
-def to_eight_bit(samples: NDArray, bits: int | None = None) -> NDArray[np.uint8]:
-    """Convert samples of any depth to 8 bits.
+@dataclass(frozen=True)
+class ValueRange:
+    """Which value of an image is white; larger ones are clipped.
 
-    Floating-point values are scaled by their range: up to 1 as fractions, up to 255 as 8-bit values, up to 65,535 as
-    16-bit values.
-
-    ``bits``: used bits of integer samples; all by default. Returns uint8, same shape.
+    ``opaque``: value of opacity that is opaque. ``note``: what was assumed, None if nothing.
     """
+
+    white: float
+    opaque: float | None = None
+    note: str | None = None
+
+
+def find_value_range(
+    samples: NDArray, bits: int | None = None, largest: float | None = None, *, has_alpha: bool = False
+) -> ValueRange:
+    """Find which value of an image is white, by the share of its values that exceed the usual ranges.
+
+    The maximum does not decide: interpolation and sharpening exceed white, and single pixels are defective. 16-bit
+    integers may have 8, 12 or 16 bits, as cameras store fewer bits without scaling; floating-point values may be
+    fractions, or values of 8, 12 or 16 bits.
+
+    ``samples``: (row, column) or (row, column, channel). ``bits``: used bits of integers, if the file states them.
+    ``largest``: maximum value that the file states; used if it is that of a range that fits. ``has_alpha``: whether the
+    last channel is opacity, which has a range of its own. Raises ``UnreadableImage`` for values of other types, that
+    are not finite, or that fit no range.
+    """
+    _check_dtype(samples.dtype)
+    colors = samples[..., :-1] if has_alpha else samples
+    found = _find_range(colors, bits, largest)
+    return replace(found, opaque=_find_opaque(samples[..., -1], bits)) if has_alpha else found
+
+
+def to_eight_bit(samples: NDArray, values: ValueRange | None = None) -> NDArray[np.uint8]:
+    """Convert samples of any depth to 8 bits; returns uint8, same shape.
+
+    ``values``: their range; found by ``find_value_range`` by default. If it has one of opacity, the last channel is.
+    """
+    values = values or find_value_range(samples)
+    if values.opaque is None:
+        return _scale(samples, values.white)
+    return np.concatenate([_scale(samples[..., :-1], values.white), _scale(samples[..., -1:], values.opaque)], axis=-1)
+
+
+def _scale(samples: NDArray, white: float) -> NDArray[np.uint8]:
+    samples = samples.astype(samples.dtype.newbyteorder("="), copy=False)  # big-endian values are equal to no np.uint16
+    if samples.dtype.kind == "f":
+        return np.rint(np.clip(samples * (255.0 / white), 0, 255)).astype(np.uint8)
     if samples.dtype == bool:
         return samples.astype(np.uint8) * np.uint8(255)
-    samples = samples.astype(samples.dtype.newbyteorder("="), copy=False)  # big-endian values are equal to no np.uint16
-    if samples.dtype in (np.uint8, np.uint16):
-        bits = bits or samples.dtype.itemsize * 8
-        if samples.dtype == np.uint8 and bits == 8:
-            return samples
-        levels = np.arange(2 ** (samples.dtype.itemsize * 8)) * (255 / (2**bits - 1))
-        return np.rint(np.minimum(levels, 255)).astype(np.uint8)[samples]
-    if samples.dtype.kind == "f":
-        return _floats_to_eight_bit(samples)
-    raise UnreadableImage(
-        f"has {describe_dtype(samples.dtype)}, but a photograph must have 8 or 16 bits unsigned, or floating points. "
-        "Export it with 8 bits per channel."
-    )
+    if samples.dtype == np.uint8 and white == _MAX_BYTE:
+        return samples
+    levels = np.arange(2 ** (samples.dtype.itemsize * 8)) * (255 / white)
+    return np.rint(np.minimum(levels, 255)).astype(np.uint8)[samples]
+
+
+def _check_dtype(dtype: np.dtype) -> None:
+    if dtype.kind not in "bf" and dtype.newbyteorder("=") not in (np.uint8, np.uint16):
+        raise UnreadableImage(
+            f"has {describe_dtype(dtype)}, but a photograph must have 8 or 16 bits unsigned, or floating points. "
+            "Export it with 8 bits per channel."
+        )
 
 
 def describe_dtype(dtype: np.dtype) -> str:
@@ -64,41 +112,75 @@ def describe_dtype(dtype: np.dtype) -> str:
     return f"{8 * dtype.itemsize}-bit {kinds[dtype.kind]} samples"
 
 
-def detect_bit_depth(samples: NDArray) -> tuple[int | None, str | None]:
-    """Detect whether a camera stored fewer than 16 bits per channel in a 16-bit image.
+def _find_range(colors: NDArray, bits: int | None, largest: float | None) -> ValueRange:
+    """Find the range of values without opacity."""
+    if colors.dtype.kind == "f":
+        return _find_float_range(colors, largest)
+    full = 8 * colors.dtype.itemsize
+    if full == 8 or (bits is not None and bits < full):
+        return ValueRange(2 ** (bits or 8) - 1)
+    highest = int(colors.max(initial=0))
+    sampled = _sample(colors)
+    if largest is not None and largest in _STATED_RANGES and _nearly_all_fit(sampled, highest, largest):
+        used = int(largest).bit_length()
+        note = f"the file states {largest:.0f} as the maximum value: its channels were read as {used}-bit values"
+        return ValueRange(largest, note=note)
+    white = next(top for top in _INTEGER_RANGES if _nearly_all_fit(sampled, highest, top))
+    if highest == 0 or white == _INTEGER_RANGES[-1]:
+        return ValueRange(_INTEGER_RANGES[-1])
+    exceeding = "nearly no value exceeds" if highest > white else "no value exceeds"
+    note = f"its 16-bit channels were read as {int(white).bit_length()}-bit values, as {exceeding} {white}"
+    return ValueRange(white, note=note)
 
-    Such an image would be nearly black if it were scaled from the full range. Its maximum is below a sixteenth of that
-    range, because the values have 12 or 8 bits.
 
-    ``samples``: (row, column) or (row, column, channel); alpha is ignored. Returns the number of bits and a note for
-    the result; both are None if the full range is used.
-    """
-    if samples.dtype.newbyteorder("=") != np.uint16:
-        return None, None
-    colors = samples if samples.ndim == 2 else samples[..., : max(1, samples.shape[2] - 1 + samples.shape[2] % 2)]
-    brightest = int(colors.max(initial=0))
-    bits = next((bits for bits in _UNSCALED_BITS if 0 < brightest < 2**bits), None)
-    if bits is None:
-        return None, None
-    return bits, f"no value of its 16-bit channels exceeds {brightest}: they were read as {bits}-bit values"
-
-
-def _floats_to_eight_bit(samples: NDArray) -> NDArray[np.uint8]:
-    """Convert floating-point values according to their range."""
-    invalid = int(np.count_nonzero(~np.isfinite(samples)))
+def _find_float_range(colors: NDArray, largest: float | None) -> ValueRange:
+    """Find the range of floating-point values, which may be exceeded by a little due to interpolation."""
+    invalid = int(np.count_nonzero(~np.isfinite(colors)))
     if invalid:
         raise UnreadableImage(
             f"has {invalid} values that are not finite (NaN or infinite), but all pixels of a photograph must have a "
             "color. Replace them and export it again."
         )
-    low, high = float(samples.min()), float(samples.max())
-    top = next((top for top in (1.0, 255.0, 65535.0) if high <= top), None)
-    if low < 0 or top is None:
+    low, high = float(colors.min(initial=0)), float(colors.max(initial=0))
+    sampled = _sample(colors)
+    ranges = (largest, *_FLOAT_RANGES) if largest in _FLOAT_RANGES else _FLOAT_RANGES
+    fitting = (top for top in ranges if _nearly_all_fit(sampled, high / (1 + _OVERSHOOT), top, _OVERSHOOT))
+    white = next(fitting, None)
+    if white is None or low < -_OVERSHOOT * white or np.mean(sampled < -_HALF_LEVEL * white) > _MAX_UNDERSHOOT_SHARE:
         raise UnreadableImage(
-            f"has floating points from {low:.4g} to {high:.4g}, but expected are 0 to 1, 0 to 255 or 0 to 65535. "
-            "Rescale it and export it again."
+            f"has floating points from {low:.4g} to {high:.4g}, but expected are 0 to 1, 0 to 255, 0 to 4095 or 0 to "
+            "65535. Rescale it and export it again."
         )
-    return np.rint(samples * (255.0 / top)).astype(np.uint8)
+    is_clipped = low < -_HALF_LEVEL * white or high > (1 + _HALF_LEVEL) * white
+    if white == 1 and not is_clipped:
+        return ValueRange(white)
+    clipped = "; those outside were clipped" if is_clipped else ""
+    return ValueRange(white, note=f"its floating-point values were read as 0 to {white:.0f}{clipped}")
+
+
+def _find_opaque(alpha: NDArray, bits: int | None) -> float:
+    """Return the value of opacity that is opaque: the end of the smallest range that it does not exceed."""
+    if alpha.dtype.kind == "f":
+        high = float(np.nan_to_num(alpha).max(initial=0)) / (1 + _OVERSHOOT)
+        return next((top for top in _FLOAT_RANGES if high <= top), _FLOAT_RANGES[-1])
+    full = 8 * alpha.dtype.itemsize
+    if full == 8 or (bits is not None and bits < full):
+        return float(2 ** (bits or 8) - 1)
+    return next(top for top in _INTEGER_RANGES if alpha.max(initial=0) <= top)
+
+
+def _sample(values: NDArray) -> NDArray:
+    """Return some of the values, evenly distributed, so that their shares are found quickly."""
+    step = max(1, math.isqrt(values.size // _SAMPLED_VALUES))
+    return values[::step, ::step] if values.ndim > 1 else values
+
+
+def _nearly_all_fit(values: NDArray, highest: float, white: float, overshoot: float = 0.0) -> bool:
+    """Whether at most a small share of the values exceeds white; values of 0 do not count, as they fit any range."""
+    if highest <= white:
+        return True
+    exceeding = np.count_nonzero(values > white * (1 + overshoot))
+    return bool(exceeding <= _MAX_EXCEEDING_SHARE * np.count_nonzero(values))
 
 
 def apply_orientation(image: NDArray, orientation: int) -> NDArray:
@@ -127,17 +209,32 @@ def to_srgb8(image: Image, profile: bytes | None) -> NDArray[np.uint8]:
     """Convert a Pillow image of 8 bits per channel to sRGB.
 
     ``image``: of mode 1, L, LA, La, P, PA, RGB, RGBA, RGBa, CMYK or YCbCr. Returns uint8 (row, column, channel=3),
-    composited over white.
+    composited over white; opacity of which no pixel is visible is ignored, as ``note_invisible`` states.
     """
     from PIL import Image as PillowImage
 
-    if not image.has_transparency_data:
-        return np.array(_opaque_srgb(image, profile))
+    if not image.has_transparency_data or is_invisible(image):
+        return np.array(_opaque_srgb(without_opacity(image), profile))
     gray = image.mode in ("1", "L", "LA", "La")
     image = image.convert("LA" if gray else "RGBA")
     rgb = _opaque_srgb(image.convert("L" if gray else "RGB"), profile)
     white = PillowImage.new("RGB", image.size, "white")
     return np.array(PillowImage.composite(rgb, white, image.getchannel("A")))
+
+
+def is_invisible(image: Image) -> bool:
+    """Whether an opacity channel is 0 everywhere, as some programs write it."""
+    return image.mode in ("LA", "RGBA") and image.getchannel("A").getextrema()[1] == 0
+
+
+def without_opacity(image: Image) -> Image:
+    """Return the colors of an image without its opacity channel, if it has one."""
+    return image.convert(image.mode[:-1]) if image.mode in ("LA", "RGBA") else image
+
+
+def note_invisible(image: Image) -> tuple[str, ...]:
+    """Return the note on an opacity channel that is 0 everywhere; none for other images."""
+    return ("all pixels are transparent by the opacity channel, which was ignored",) if is_invisible(image) else ()
 
 
 def _opaque_srgb(image: Image, profile: bytes | None) -> Image:

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from napari_melanoma.core.errors import UnreadableImage
 from napari_melanoma.core.geometry import PixelSize
 from napari_melanoma.io import jpeg_damage
-from napari_melanoma.io.color_conversion import detect_bit_depth, to_eight_bit, to_srgb8
+from napari_melanoma.io.color_conversion import ValueRange, find_value_range, to_eight_bit, to_srgb8
 from napari_melanoma.io.formats import (
     DAMAGE_ERRORS,
     DecodedPhotograph,
@@ -138,24 +138,33 @@ def _rgb(dataset: Dataset) -> tuple[NDArray[np.uint8], str | None]:
     from pydicom.pixels import apply_color_lut, pixel_array
 
     samples = pixel_array(dataset)  # colors in YCbCr arrive as RGB
-    note = None
     if dataset.PhotometricInterpretation == "PALETTE COLOR":
-        pixels = to_eight_bit(apply_color_lut(samples, dataset))
+        samples = apply_color_lut(samples, dataset)
+        values = ValueRange(65535 if samples.max(initial=0) > 255 else 255)  # 8-bit colors may be in 16-bit tables
+        pixels = to_eight_bit(samples, values)
     elif dataset.SamplesPerPixel == 1:
-        pixels = _to_display_values(samples, dataset)
+        values = _gray_range(samples, dataset)
+        pixels = _to_display_values(samples, dataset, int(values.white))
     else:
-        bits, note = detect_bit_depth(samples) if dataset.BitsStored == 16 else (dataset.BitsStored, None)
-        pixels = to_eight_bit(samples, bits or dataset.BitsStored)
-    return to_srgb8(Image.fromarray(pixels), dataset.get("ICCProfile")), note
+        values = find_value_range(samples, dataset.BitsStored)
+        pixels = to_eight_bit(samples, values)
+    return to_srgb8(Image.fromarray(pixels), dataset.get("ICCProfile")), values.note
 
 
-def _to_display_values(stored: NDArray, dataset: Dataset) -> NDArray[np.uint8]:
-    """Convert stored gray values to displayed ones: the smallest and largest storable values become black and white."""
+def _gray_range(stored: NDArray, dataset: Dataset) -> ValueRange:
+    """Return the range of gray values: what can be stored if they are signed or the file states what is shown."""
+    bits, states_window = dataset.BitsStored, "WindowCenter" in dataset or "VOILUTSequence" in dataset
+    if dataset.PixelRepresentation or states_window or stored.dtype not in (np.uint8, np.uint16):
+        return ValueRange(2 ** (bits - bool(dataset.PixelRepresentation)) - 1)
+    return find_value_range(stored, bits)
+
+
+def _to_display_values(stored: NDArray, dataset: Dataset, largest: int) -> NDArray[np.uint8]:
+    """Convert stored gray values to displayed ones: the smallest and largest ones become black and white."""
     from pydicom.pixels import apply_modality_lut, apply_voi_lut
 
-    bits = dataset.BitsStored
-    lowest = -(2 ** (bits - 1)) if dataset.PixelRepresentation else 0
-    extremes = np.array([lowest, lowest + 2**bits - 1], dtype=stored.dtype)
+    lowest = -(2 ** (dataset.BitsStored - 1)) if dataset.PixelRepresentation else 0
+    extremes = np.array([lowest, largest], dtype=stored.dtype)
     black, white = sorted(apply_voi_lut(apply_modality_lut(extremes, dataset), dataset).astype(np.float64))
     values = apply_voi_lut(apply_modality_lut(stored, dataset), dataset).astype(np.float32)
     gray = np.clip((values - black) / max(white - black, 1.0), 0.0, 1.0)

@@ -24,6 +24,10 @@ SLIDE_SUFFIXES = (
     *(".czi", ".vsi", ".isyntax", ".i2syntax"),
 )
 TABLE_SUFFIXES = (".csv", ".tsv")
+# Images of other formats, and raw files of cameras.
+_OTHER_SUFFIXES = frozenset(
+    {".gif", ".avif", ".jp2", ".jxl", ".psd", ".dng", ".cr2", ".cr3", ".nef", ".arw", ".orf", ".raf", ".rw2"}
+)
 FileFilter = Callable[[Path], bool]
 
 
@@ -49,39 +53,47 @@ def has_image_content(path: Path) -> bool:
         return False
 
 
-def find_photographs(inputs: Iterable[str | Path], without_suffix: list[Path] | None = None) -> list[Path]:
+def find_photographs(inputs: Iterable[str | Path], left_out: list[Path] | None = None) -> list[Path]:
     """List the photographs in files, folders and glob patterns.
 
     Folders are searched recursively; in them, and among the matches of a pattern, hidden files, OME-TIFF files and
     files whose suffix is not in ``SUFFIXES`` are left out. A file that is specified directly is included with any
     suffix. Patterns (``*``, ``?``, ``[...]``, ``**``) are expanded here because the shell of Windows does not do it.
-    ``without_suffix``: receives the files that were left out although they are images by their content, as their names
-    have no suffix.
+    ``left_out``: receives the files that were left out although they are images, see ``is_left_out``.
 
     Returns each file once, in natural order (``photo2`` before ``photo10``).
     """
     kind = FileKind(_is_photograph, "photograph", f"file ending in {', '.join(sorted(SUFFIXES))}")
-    return _find_files(inputs, kind, without_suffix)
+    return _find_files(inputs, kind, left_out)
 
 
-def find_images_and_tables(inputs: Iterable[str | Path], without_suffix: list[Path] | None = None) -> list[Path]:
+def find_images_and_tables(inputs: Iterable[str | Path], left_out: list[Path] | None = None) -> list[Path]:
     """List photographs, slides and tables as ``find_photographs`` does, including DICOM files without a suffix."""
 
     def accept(path: Path) -> bool:
         return _is_photograph(path) or _is_slide_or_table(path) or identify_without_suffix(path) == "DICOM"
 
     kind = FileKind(accept, "image", "photograph, slide, DICOM file or table (CSV) of images")
-    return _find_files(inputs, kind, without_suffix)
+    return _find_files(inputs, kind, left_out)
 
 
-def note_without_suffix(paths: Iterable[Path]) -> list[tuple[str, str]]:
-    """Return the note on images that were left out as they have no suffix; none if there is no such file."""
-    names = [path.name for path in sorted(set(paths), key=natural_key)]
-    text = (
-        f"{format_names(names)}: images by their content, but without an ending such as .jpg. Rename such files, or "
+def is_left_out(path: Path) -> bool:
+    """Return whether a file is an image that is not listed: by its content, without a suffix, or of another format."""
+    is_hidden = path.name.startswith(".")
+    return (path.suffix.lower() in _OTHER_SUFFIXES and not is_hidden) or identify_without_suffix(path) is not None
+
+
+def note_left_out(paths: Iterable[Path]) -> list[tuple[str, str]]:
+    """Return the notes on images that were left out, see ``is_left_out``; none if there is no such file."""
+    ordered = sorted(set(paths), key=natural_key)
+    unnamed = [path.name for path in ordered if not path.suffix]
+    others = [path.name for path in ordered if path.suffix]
+    without_ending = (
+        f"{format_names(unnamed)}: images by their content, but without an ending such as .jpg. Rename such files, or "
         "specify them one by one."
     )
-    return [("left out", text)] if names else []
+    other_format = f"{format_names(others)}: images of formats that are not supported. Export them as PNG or JPEG."
+    return [("left out", text) for names, text in ((unnamed, without_ending), (others, other_format)) if names]
 
 
 def natural_key(path: Path) -> list[tuple[int, int, str]]:
@@ -90,20 +102,20 @@ def natural_key(path: Path) -> list[tuple[int, int, str]]:
     return [(0, int(part), part) if part.isdecimal() else (1, 0, part) for part in parts]
 
 
-def _find_files(inputs: Iterable[str | Path], kind: FileKind, without_suffix: list[Path] | None) -> list[Path]:
+def _find_files(inputs: Iterable[str | Path], kind: FileKind, left_out: list[Path] | None) -> list[Path]:
     """Return the accepted files, each once, in natural order."""
-    left_out: list[Path] = []
+    found_beside: list[Path] = []
 
     def accept(path: Path) -> bool:
         is_accepted = kind.accept(path)
-        if not is_accepted and without_suffix is not None and identify_without_suffix(path):
-            left_out.append(path)
+        if not is_accepted and left_out is not None and is_left_out(path):
+            found_beside.append(path)
         return is_accepted
 
     noting = kind._replace(accept=accept)
     files = {real_path(path): path for name in inputs for path in _expand_input(name, noting)}
-    if without_suffix is not None:
-        without_suffix += [path for path in left_out if real_path(path) not in files]
+    if left_out is not None:
+        left_out += [path for path in found_beside if real_path(path) not in files]
     if not files:
         raise InputError(
             f"no {kind.name} was specified. Specify at least one {kind.description}, a folder that contains one, or a "

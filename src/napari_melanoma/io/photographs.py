@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +13,7 @@ from typing import IO, TYPE_CHECKING
 
 from napari_melanoma.core.errors import DamagedImage, UnreadableImage
 from napari_melanoma.core.files import check_name, open_regular
-from napari_melanoma.core.formatting import format_repr
+from napari_melanoma.core.formatting import format_names, format_repr
 from napari_melanoma.core.geometry import PixelSize
 from napari_melanoma.io.formats import (
     DAMAGE_ERRORS,
@@ -129,6 +129,18 @@ def find_damage(path: Path) -> str | None:
             return pillow_images.read_checked(file, kind)[1]
     except (UnreadableImage, *DAMAGE_ERRORS):
         return None
+
+
+def summarize_notes(notes_of: Mapping[str, Sequence[str]]) -> list[tuple[str, str]]:
+    """Summarize what was assumed in reading several photographs, as topics and messages.
+
+    ``notes_of``: the notes of each photograph, by its name.
+    """
+    names_by_note: dict[str, list[str]] = {}
+    for name, notes in notes_of.items():
+        for note in notes:
+            names_by_note.setdefault(note, []).append(name)
+    return [("images", f"{format_names(names)}: {note}") for note, names in names_by_note.items()]
 
 
 def format_damage_warning(damage: str | None) -> str:

@@ -19,7 +19,13 @@ from numpy.typing import NDArray
 from napari_melanoma.core.errors import UnreadableImage
 from napari_melanoma.core.files import open_regular
 from napari_melanoma.io import image_damage, jpeg_damage
-from napari_melanoma.io.color_conversion import apply_orientation, detect_bit_depth, to_eight_bit, to_srgb8
+from napari_melanoma.io.color_conversion import (
+    apply_orientation,
+    find_value_range,
+    note_invisible,
+    to_eight_bit,
+    to_srgb8,
+)
 from napari_melanoma.io.formats import (
     DAMAGE_ERRORS,
     HEAD_BYTES,
@@ -41,11 +47,14 @@ _ORIENTATION_TAG = 0x0112
 _PNG_DEPTH_OFFSET = 24
 _PNG_HEADER_BYTES = 33
 _DEEP = 16  # bits per channel
+_WITH_ALPHA = (2, 4)  # channels of gray and of colors with opacity
 _JPEG_END = b"\xff\xd9"
 _TRUNCATED_LOCK = threading.Lock()
 
 _MAKE, _MODEL, _SOFTWARE, _DATE_TIME = 0x010F, 0x0110, 0x0131, 0x0132
 _EXIF_IFD, _DATE_TIME_ORIGINAL, _LENS = 0x8769, 0x9003, 0xA434
+_INTEROP_IFD, _INTEROP_INDEX = 0xA005, 1
+_SRGB_GAMMA, _GAMMA_TOLERANCE = 1 / 2.2, 0.03
 _DAY = re.compile(r"((?:19|20)\d\d)[:-](\d\d)[:-](\d\d)")
 
 
@@ -61,8 +70,24 @@ def decode(file: IO[bytes], kind: Format, accept_damaged: bool = False) -> Decod
         profile = image.info.get("icc_profile")
         orientation = _read_orientation(image)
         is_deep = kind == "PNG" and content[_PNG_DEPTH_OFFSET] == _DEEP
+        frames = getattr(image, "n_frames", 1)
         pixels, notes = _decode_deep_png(image, content, damage) if is_deep else (_without_inversion(image), ())
+        notes += (*note_invisible(pixels), *(() if profile else _note_color_space(image)))
+        if frames > 1:
+            notes += (f"only one of {frames} pictures in the file was read",)
         return DecodedPhotograph(apply_orientation(to_srgb8(pixels, profile), orientation), damage=damage, notes=notes)
+
+
+def _note_color_space(image: ImageFile) -> tuple[str, ...]:
+    """Return the note on colors that are not sRGB by an image without a profile; none for other images."""
+    gamma = image.info.get("gamma")
+    if gamma and "srgb" not in image.info and abs(gamma - _SRGB_GAMMA) > _GAMMA_TOLERANCE:
+        return (f"the file states a gamma of {1 / gamma:.2g} without a profile, but its colors were read as sRGB",)
+    try:
+        is_adobe = str(image.getexif().get_ifd(_INTEROP_IFD).get(_INTEROP_INDEX, "")).strip("\0 ") == "R03"
+    except DAMAGE_ERRORS:
+        return ()
+    return ("the file states Adobe RGB without a profile, but its colors were read as sRGB",) if is_adobe else ()
 
 
 def _without_inversion(image: Image) -> Image:
@@ -113,12 +138,16 @@ def open_undamaged(file: IO[bytes], kind: Format) -> ImageFile:
 
 
 def read_opaque_values(image: Image, mode: str) -> NDArray:
-    """Return the samples of an image that is not a photograph, in a mode without opacity; 0 where it is transparent."""
+    """Return the samples of an image that is not a photograph, in a mode without opacity; 0 where it is transparent.
+
+    They are upright by the orientation that the file states.
+    """
+    orientation = _read_orientation(image)
     if not image.has_transparency_data:
-        return np.asarray(image.convert(mode))
+        return apply_orientation(np.asarray(image.convert(mode)), orientation)
     rgba = image.convert("RGBA")  # an opacity channel, or tRNS of a palette or of one color
     values = np.asarray(image if image.mode == mode else rgba.convert(mode))
-    return clear_transparent(values, np.asarray(rgba.getchannel("A")))
+    return apply_orientation(clear_transparent(values, np.asarray(rgba.getchannel("A"))), orientation)
 
 
 def clear_transparent(values: NDArray, opacity: NDArray[np.integer]) -> NDArray:
@@ -236,7 +265,7 @@ def open_lazily(file: IO[bytes], kind: Format) -> ImageFile:
     return HeifImageFile(file)
 
 
-def _read_orientation(image: ImageFile) -> int:
+def _read_orientation(image: Image) -> int:
     """Return the EXIF orientation of an image; 1 (upright) if the EXIF block is malformed."""
     try:
         return image.getexif().get(_ORIENTATION_TAG, UPRIGHT)
@@ -248,6 +277,12 @@ def read_orientation(file: IO[bytes], kind: Format) -> int:
     """Read the EXIF orientation of an image; 1 if it is upright."""
     with open_lazily(file, kind) as image:
         return _read_orientation(image)
+
+
+def is_deep_png(path: Path) -> bool:
+    """Whether a PNG has 16 bits per channel."""
+    with path.open("rb") as file:
+        return file.read(_PNG_HEADER_BYTES)[_PNG_DEPTH_OFFSET] == _DEEP
 
 
 def is_plain(content: bytes, kind: Format) -> bool:
@@ -273,8 +308,8 @@ def _decode_deep_png(image: Image, png: bytes, damage: str | None) -> tuple[Imag
     if damage and not image.mode.startswith("I;16"):
         return image, ()
     samples = np.asarray(image) if damage else imagecodecs.png_decode(png)
-    bits, note = detect_bit_depth(samples)
-    return PillowImage.fromarray(to_eight_bit(samples, bits)), (note,) if note else ()
+    values = find_value_range(samples, has_alpha=samples.ndim == 3 and samples.shape[2] in _WITH_ALPHA)
+    return PillowImage.fromarray(to_eight_bit(samples, values)), (values.note,) if values.note else ()
 
 
 @dataclass(frozen=True)

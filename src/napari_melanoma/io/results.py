@@ -64,17 +64,20 @@ def write_rgb(path: Path, rgb: NDArray[np.uint8]) -> None:
 def read_mask(path: Path) -> NDArray[np.bool_]:
     """Read a mask from a PNG, JPEG, BMP or WebP with the values 0 and 255, as from ``write_mask``, or 0 and 1.
 
-    Returns bool (row, column): values above 127, or above 0 if no value is above 1; False where it is transparent.
+    Returns bool (row, column): values above 127, or above 0 if no value is above 1, and of more than 8 bits above half
+    of the largest; False where it is transparent.
     """
     try:
         with _open_image(path, ("PNG", "JPEG", "BMP", "WebP")) as image:
-            values = read_opaque_values(image, "L")
+            is_deep = image.mode.startswith("I")  # Pillow would clip the values to 8 bits
+            values = read_opaque_values(image, image.mode if is_deep else "L")
     except DAMAGE_ERRORS as error:
         raise UnreadableImage(
             f"{path} cannot be read as a mask ({error}): expected a PNG with 0 outside and 255 inside. "
             "Save the mask again."
         ) from error
-    return values > (127 if values.max(initial=0) > 1 else 0)
+    largest = int(values.max(initial=0))
+    return values > (largest // 2 if is_deep or largest <= 1 else 127)
 
 
 def write_labels(path: Path, labels: NDArray[np.uint8]) -> None:

@@ -22,13 +22,20 @@ def read_thumbnail(path: Path, side_px: int) -> NDArray[np.uint8]:
 
     Returns uint8 (row, column, channel=3), upright; the longer side is at most ``side_px``.
     """
+    return read_noted_thumbnail(path, side_px)[0]
+
+
+def read_noted_thumbnail(path: Path, side_px: int) -> tuple[NDArray[np.uint8], tuple[str, ...]]:
+    """Read a photograph as ``read_thumbnail`` does; also return the notes on what was assumed in reading it."""
     from PIL import Image
 
     image = _read_reduced_jpeg(path, side_px)
+    notes: tuple[str, ...] = ()
     if image is None:
-        image = Image.fromarray(read_photograph(path).rgb)
+        photograph = read_photograph(path)
+        image, notes = Image.fromarray(photograph.rgb), photograph.notes
     image.thumbnail((side_px, side_px))
-    return np.asarray(image)
+    return np.asarray(image), notes
 
 
 def _read_reduced_jpeg(path: Path, side_px: int) -> Image.Image | None:

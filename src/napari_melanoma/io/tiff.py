@@ -20,7 +20,14 @@ from numpy.typing import NDArray
 
 from napari_melanoma.core.errors import UnreadableImage
 from napari_melanoma.io import jpeg_damage
-from napari_melanoma.io.color_conversion import apply_orientation, detect_bit_depth, to_eight_bit, to_srgb8
+from napari_melanoma.io.color_conversion import (
+    ValueRange,
+    apply_orientation,
+    find_value_range,
+    note_invisible,
+    to_eight_bit,
+    to_srgb8,
+)
 from napari_melanoma.io.formats import DAMAGE_ERRORS, UPRIGHT, DecodedPhotograph, check_accepted, check_image_size
 from napari_melanoma.io.image_damage import ALWAYS_READ, check_plausible
 
@@ -76,7 +83,7 @@ def decode(file: IO[bytes], accept_damaged: bool = False) -> DecodedPhotograph:
         image, damage, notes = _decode_image(page)
         check_accepted(damage, accept_damaged)
         upright = apply_orientation(to_srgb8(image, profile), _get_orientation(page))
-        return DecodedPhotograph(upright, damage=damage, notes=notes)
+        return DecodedPhotograph(upright, damage=damage, notes=(*notes, *note_invisible(image)))
 
 
 def why_not_a_photograph(tiff: TiffFile) -> str | None:
@@ -168,28 +175,26 @@ def _decode_image(page: TiffPage) -> tuple[Image, str | None, tuple[str, ...]]:
     mode = "" if palette else _pillow_mode(page)
     samples, damage = decode_page(page)
     if palette:
-        return Image.fromarray(_palette_colors(page)[samples[..., 0]]), damage, ()
+        return Image.fromarray(palette_colors(page)[samples[..., 0]]), damage, ()
     samples = samples[..., : len(mode)]
-    bits, note = _bit_depth(page, samples)
-    samples = np.ascontiguousarray(to_eight_bit(samples, bits))
+    values = find_page_range(page, samples, has_alpha=mode[-1:] in _ALPHA.values())
+    samples = np.ascontiguousarray(to_eight_bit(samples, values))
     if _tag_value_name(page.photometric) == "MINISWHITE":
         samples[..., 0] = ~samples[..., 0]
     size = (page.imagewidth, page.imagelength)
-    return Image.frombuffer(mode, size, samples, "raw", mode, 0, 1), damage, (note,) if note else ()
+    return Image.frombuffer(mode, size, samples, "raw", mode, 0, 1), damage, (values.note,) if values.note else ()
 
 
-def _bit_depth(page: TiffPage, samples: NDArray) -> tuple[int | None, str | None]:
-    """Return the bit depth of the values of a page, and a note if it is less than the header states."""
-    if page.bitspersample != 16 or samples.dtype != np.uint16:
-        return page.bitspersample, None
-    stated = next((page.tags.valueof(tag) for tag in _MAX_VALUE_TAGS if page.tags.valueof(tag) is not None), None)
-    maximum = int(np.max(stated)) if stated is not None else 0
-    stated_bits = maximum.bit_length()
-    if 8 <= stated_bits < 16 and maximum == 2**stated_bits - 1 and int(samples[..., :3].max(initial=0)) <= maximum:
-        note = f"the file states {maximum} as the maximum value: its channels were read as {stated_bits}-bit values"
-        return stated_bits, note
-    bits, detection_note = detect_bit_depth(samples)
-    return bits or 16, detection_note
+def find_page_range(page: TiffPage, samples: NDArray, *, has_alpha: bool, largest: float | None = None) -> ValueRange:
+    """Find the range of the values of a page by its tags and ``find_value_range``.
+
+    ``samples``: (row, column, channel), all or some of the page. ``has_alpha``: whether the last channel is opacity.
+    ``largest``: maximum value that other metadata state.
+    """
+    stated = next((page.tags.valueof(tag) for tag in _MAX_VALUE_TAGS if page.tags.valueof(tag) is not None), largest)
+    bits = page.bitspersample if isinstance(page.bitspersample, int) else None
+    largest = None if stated is None else float(np.max(stated))
+    return find_value_range(samples, bits, largest, has_alpha=has_alpha)
 
 
 def _pillow_mode(page: TiffPage) -> str:
@@ -198,7 +203,8 @@ def _pillow_mode(page: TiffPage) -> str:
     mode = _MODES.get(photometric)
     encoded = photometric == "YCBCR" and _tag_value_name(page.compression) not in _DECODED_TO_RGB
     extra = [_tag_value_name(sample) for sample in page.extrasamples]
-    if mode is None or encoded or (mode == "L" and extra and extra[0] not in _ALPHA):
+    has_colors = mode == "L" and page.samplesperpixel > 1 + len(extra)  # more samples than the tags describe
+    if mode is None or encoded or has_colors or (mode == "L" and extra and extra[0] not in _ALPHA):
         raise UnreadableImage(
             f"has {page.samplesperpixel} channels of color space {photometric}, but gray, RGB, CMYK or a palette was "
             "expected. Export it as RGB."
@@ -211,12 +217,11 @@ def _tag_value_name(value: int) -> str:
     return value.name if isinstance(value, Enum) else str(value)
 
 
-def _palette_colors(page: TiffPage) -> NDArray[np.uint8]:
+def palette_colors(page: TiffPage) -> NDArray[np.uint8]:
     """Return the colors of a page with a palette: uint8 (index, channel=3)."""
     palette = np.asarray(page.colormap).T
-    if palette.max() > 255:  # some programs write 8-bit values where TIFF requires 16-bit values
-        palette = to_eight_bit(palette)
-    return palette.astype(np.uint8)
+    # Some programs write 8-bit values where TIFF requires 16-bit values.
+    return to_eight_bit(palette, ValueRange(65535 if palette.max() > 255 else 255))
 
 
 def is_truncated(path: Path) -> bool:

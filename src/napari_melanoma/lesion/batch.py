@@ -369,9 +369,9 @@ class BatchSummary:
     left: int = 0
 
 
-def find_inputs(names: Iterable[str | Path], without_suffix: list[Path] | None = None) -> list[Path]:
+def find_inputs(names: Iterable[str | Path], left_out: list[Path] | None = None) -> list[Path]:
     """List the photographs as ``find_photographs`` does, without results of this program."""
-    listed = find_photographs(names, without_suffix)
+    listed = find_photographs(names, left_out)
     paths = [path for path in listed if not is_own_output(path)]
     if not paths:
         raise InputError(

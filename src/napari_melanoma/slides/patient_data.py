@@ -18,6 +18,7 @@ from napari_melanoma.slides.result_folder import slide_name
 from napari_melanoma.slides.synoptic_files import read_depth
 
 DEPTH_OF_READER = "reader"
+_DICOM_SUFFIXES = (".dcm", ".dicom")
 IMAGE_COLUMNS = ("image_id", "slide", "slide_id", "file", "filename", "file_name", "name")  # that name the slide
 
 
@@ -60,11 +61,20 @@ def read_patient_table(table: Path) -> tuple[dict[str, dict[str, str]], list[str
     rows: dict[str, dict[str, str]] = {}
     for row, values in zip(given, harmonized.rows, strict=True):
         path = Path(row[key].replace("\\", "/"))
-        is_file = path.suffix.lower() in (*SUFFIXES, *SCANNER_SUFFIXES) or path.exists()
-        name = slide_name(path) if is_file else path.name  # in which a dot may separate numbers: S21.1234
+        name = _slide_of_cell(path)
         if name in rows:
             raise DataSetError(f"{table} has several rows of the slide '{name}'. Keep one row for each slide.")
         if name:
             rows[name] = values
     findings = harmonized.report.describe_unrecognized("kept unchanged", "if they mean the same, rename it")
     return rows, [f"column '{column}': {note}" for column, note in findings]
+
+
+def _slide_of_cell(path: Path) -> str:
+    """Return the name of the slide that a cell of a table states, which may be the path of a file that is elsewhere."""
+    suffix = path.suffix.lower()
+    if suffix in _DICOM_SUFFIXES:  # a slide of several files has the name of its folder
+        return path.parent.name or path.stem
+    if suffix in (*SUFFIXES, *SCANNER_SUFFIXES):
+        return path.stem
+    return slide_name(path) if path.exists() else path.name  # in which a dot may separate numbers: S21.1234

@@ -35,7 +35,7 @@ from napari_melanoma.io.results import (
 from napari_melanoma.io.slide_store import STORE, SlideResult, SlideResultSpec, discard_result
 from napari_melanoma.slides.lesion_files import back_up_corrected_lesions
 from napari_melanoma.slides.notes import read_notes
-from napari_melanoma.slides.reading.detection import find_dicom_file, is_zarr
+from napari_melanoma.slides.reading.detection import find_dicom_slides, find_zarr_images, is_zarr
 from napari_melanoma.slides.reading.files import image_name, slide_fingerprint
 from napari_melanoma.slides.reading.opening import find_scanned_area
 
@@ -179,8 +179,8 @@ def _relative_path(folder: Path, slide: Path) -> str:
 def open_fingerprint(slide: Path) -> str:
     """Return the fingerprint of a slide; empty if it cannot be read, which is reported when it is opened."""
     try:
-        if slide.is_dir() and not is_zarr(slide):
-            slide = find_dicom_file(slide) or slide
+        if slide.is_dir():
+            slide = next(iter(find_zarr_images(slide) if is_zarr(slide) else find_dicom_slides(slide)), slide)
         return slide_fingerprint(slide) if slide.exists() else ""
     except OSError:
         return ""

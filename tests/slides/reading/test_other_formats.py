@@ -92,6 +92,37 @@ def test_files_that_openslide_cannot_open_are_reported(tmp_path) -> None:
         open_with_openslide(tmp_path / "a.ndpi")
 
 
+def write_ndpi(path, tissue, heights_nm):
+    """Write levels of one plane after the other, and an image of the whole glass."""
+    with tifffile.TiffWriter(path) as tiff:
+        for height, step in [(height, step) for height in heights_nm for step in (1, 2)] + [(0, 0)]:
+            pixels = tissue[:: step or 8, :: step or 8] if height == 0 else np.full_like(tissue, 60)[::step, ::step]
+            tags = [(271, "s", 0, "Hamamatsu"), (65421, "f", 1, 20 / step if step else -1.0), (65424, "i", 1, height)]
+            tiff.write(
+                np.asarray(Image.fromarray(np.ascontiguousarray(pixels)).convert("YCbCr")),
+                photometric="ycbcr",
+                compression="jpeg",
+                compressionargs={"level": 98},
+                subsampling=(1, 1),
+                rowsperstrip=pixels.shape[0],
+                metadata=None,
+                resolution=(20000 / (step or 20),) * 2,
+                resolutionunit="CENTIMETER",
+                extratags=[(*tag, True) for tag in (*tags, (65420, "I", 1, 1), (65422, "i", 1, 0), (65423, "i", 1, 0))],
+            )
+
+
+@pytest.mark.parametrize(
+    ("heights", "stated"),
+    [((0,), ()), ((-2000, 0, 1500), ("only the focal plane at 0 of 3 is shown; the others are at -2, 1.5 um.",))],
+)
+def test_focal_planes_of_an_ndpi_file_are_stated(heights, stated, tissue, tmp_path) -> None:
+    write_ndpi(tmp_path / "a.ndpi", tissue, heights)
+    with open_slide(tmp_path / "a.ndpi") as slide:
+        assert slide.info.warnings == stated
+        assert np.abs(slide.read_region(0, WHOLE).astype(int) - tissue).mean() < 3
+
+
 def write_zarr(folder, tissue, version: str, *, unit: str | None = "micrometer", channels=None):
     import zarr
 

@@ -177,6 +177,76 @@ def test_other_colors_become_rgb_of_8_bits(samples, options, expected, tissue, t
     assert expected
 
 
+DEEP = [
+    ("12 bits", 4095, {}, "12-bit values, as no value exceeds"),
+    ("12 bits with defective pixels", 4095, {"defects": 65535}, "12-bit values, as nearly no value exceeds"),
+    ("10 bits by a tag", 1023, {"extratags": [(281, 3, 1, 1023, True)]}, "states 1023 as the maximum value"),
+    ("10 bits by OME-XML", 1023, {"metadata": {"axes": "YXS", "SignificantBits": 10}}, "states 1023 as the maximum"),
+    ("16 bits", 65535, {}, None),
+]
+
+
+@pytest.mark.parametrize(("white", "options", "note"), [case[1:] for case in DEEP], ids=[case[0] for case in DEEP])
+@pytest.mark.parametrize("layout", ["tiles", "block"])
+def test_colors_of_fewer_bits_in_16(layout, white, options, note, tissue, tmp_path) -> None:
+    data = np.rint(tissue / 255 * white).astype(np.uint16)
+    data[10, :5] = options.get("defects", white)
+    metadata = options.get("metadata")
+    path = tmp_path / ("a.ome.tif" if metadata else "a.tif")
+    keywords = {"metadata": metadata, "extratags": options.get("extratags", ()), "photometric": "rgb"}
+    keywords |= {"tile": (64, 64), "compression": "zlib"} if layout == "tiles" else {}
+    tifffile.imwrite(path, data, **keywords)
+    with open_tiff(path) as slide:
+        read = slide.read_region(0, Box(0, 0, 410, 300)).astype(int)
+        noted = [warning for warning in slide.info.warnings if "16-bit" in warning or "maximum value" in warning]
+    assert np.abs(np.delete(read - tissue, 10, axis=0)).max() <= 1
+    assert len(noted) == (note is not None)
+    assert note is None or note in noted[0]
+
+
+def test_missing_tiles_do_not_change_the_range(tissue, tmp_path) -> None:
+    data = np.rint(tissue / 255 * 4095).astype(np.uint16)
+    tiles = [data[top : top + 64, left : left + 64] for top in range(0, 410, 64) for left in range(0, 300, 64)]
+    some = (None if number % 3 else tile for number, tile in enumerate(tiles))
+    tifffile.imwrite(tmp_path / "a.tif", some, shape=data.shape, dtype="u2", tile=(64, 64), photometric="rgb")
+    with open_tiff(tmp_path / "a.tif") as slide:
+        read = slide.read_region(0, Box(0, 0, 64, 128)).astype(int)
+    assert np.abs(read[:, :64] - tissue[:64, :64]).max() <= 1
+    assert (read[:, 64:] == 255).all()
+
+
+@pytest.mark.parametrize("name", ["macro", "Macro image", "case.svs [label image]", "overview", "label 2"])
+@pytest.mark.parametrize("first", ["macro", "scan"])
+def test_a_macro_image_with_more_pixels_is_not_the_slide(name, first, tissue, tmp_path) -> None:
+    macro = np.full((500, 400, 3), 90, np.uint8)
+    images = {"macro": (macro, name, 40.0), "scan": (tissue, "labeled section", 0.5)}
+    with tifffile.TiffWriter(tmp_path / "a.ome.tif") as tiff:
+        for key in sorted(images, key=lambda key: key != first):
+            pixels, title, um = images[key]
+            size = {"PhysicalSizeX": um, "PhysicalSizeY": um}
+            tiff.write(pixels, photometric="rgb", tile=(64, 64), metadata={"axes": "YXS", "Name": title, **size})
+    with open_slide(tmp_path / "a.ome.tif") as slide:
+        assert (slide.info.levels[0].height, slide.info.levels[0].width) == (410, 300)
+        assert slide.info.pixel_size.x_um == 0.5
+        assert slide.info.associated == (name.lower(),)
+        np.testing.assert_array_equal(slide.read_region(0, Box(0, 0, 410, 300)), tissue)
+
+
+@pytest.mark.parametrize(("rows", "um", "is_level"), [(205, 1.0, True), (205, 0.5, False), (405, 0.5, False)])
+def test_another_scan_is_no_level_and_is_stated(rows, um, is_level, tissue, tmp_path) -> None:
+    other = np.ascontiguousarray(255 - tissue[:rows, : round(rows * 300 / 410)])
+    with tifffile.TiffWriter(tmp_path / "a.ome.tif") as tiff:
+        for name, pixels, pixel_um in (("one", tissue, 0.5), ("two", other, um)):
+            text = {"axes": "YXS", "Name": name, "PhysicalSizeX": pixel_um, "PhysicalSizeY": pixel_um}
+            tiff.write(pixels, photometric="rgb", tile=(64, 64), metadata=text)
+    with open_slide(tmp_path / "a.ome.tif") as slide:
+        assert slide.info.levels[0].height == 410
+        stored = [level.height for level in slide.info.levels if not level.is_computed]
+        stated = [warning for warning in slide.info.warnings if "only the largest image" in warning]
+        assert (stored, len(stated)) == ([410, rows], 0) if is_level else ([410], 1)
+        assert is_level or f"two ({other.shape[1]} x {rows} pixels)" in stated[0]
+
+
 def test_channels_of_fluorescence_keep_names_colors_and_bits(tissue, tmp_path) -> None:
     channels = np.moveaxis(tissue, -1, 0)[:2].astype(np.uint16) * 100
     text = {

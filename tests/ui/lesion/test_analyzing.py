@@ -26,7 +26,7 @@ from qtpy.QtWidgets import (
 )
 
 from conftest import PATIENCE_MS, photograph, until
-from napari_melanoma.core.geometry import PixelSize
+from napari_melanoma.core.geometry import Box, PixelSize
 from napari_melanoma.imaging.modality import ModalityEstimate
 from napari_melanoma.lesion import analysis
 from napari_melanoma.phantoms.lesion.phantom import lesion_phantom
@@ -34,6 +34,7 @@ from napari_melanoma.phantoms.lesion.traits import LesionPhantomConfig
 from napari_melanoma.ui.lesion import dock as lesion_dock
 from napari_melanoma.ui.session import recovery
 from napari_melanoma.ui.viewer import docking, photographs, view_memory
+from napari_melanoma.ui.viewer.layer_slide import LayerSlide
 from napari_melanoma.ui.viewer.photographs import METADATA_KEY, LayerPhotographSource
 from napari_melanoma.ui.widgets.settings import DockSettings
 
@@ -126,6 +127,22 @@ def coloured(rgb, kind):
         alpha[:30] = 0
         return np.concatenate([rgb, alpha], axis=2)
     return rgb.astype(np.uint16) * 257 + 120
+
+
+def test_the_assumed_range_of_a_layer_is_noted():
+    rgb = gradient()
+    photograph = LayerPhotographSource.from_layer(Image(rgb.astype(np.uint16) * 16, rgb=True)).read()
+    assert np.abs(photograph.rgb.astype(int) - rgb).max() <= 1
+    assert photograph.notes == ("its 16-bit channels were read as 12-bit values, as no value exceeds 4095",)
+
+
+def test_all_regions_of_a_layer_have_one_range():
+    values = np.full((64, 64, 3), 0.9, np.float32)
+    values[32:] = 200.0
+    values[0, 0] = 262.0
+    slide = LayerSlide(Image(values, rgb=True))
+    assert (slide.read_region(0, Box(8, 0, 8, 64)) == 1).all()
+    assert (slide.read_region(0, Box(40, 0, 8, 64)) == 200).all()
 
 
 @pytest.mark.parametrize("kind", ["float 0 to 255", "transparent", "16 bit"])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import glob
 import logging
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import cache, lru_cache
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, cast
@@ -36,6 +36,8 @@ MICROSCOPE_UM = (0.05, 2.5)  # pixel sizes; those of prints and of scanned film 
 # Flags of tifffile for files of scanners.
 _SCANNER_FLAGS = {"svs", "ndpi", "scn", "philips", "bif", "qpi", "avs", "indica"}
 _PICTURES = ("JPEG", "PNG")
+_TIFF_SUFFIXES = (".tif", ".tiff")
+_LAYOUT = "bioformats2raw.layout"  # attribute of a Zarr folder with numbered images
 _X_TAG = 282
 _REMEMBERED = 65_536  # files whose content was inspected; 20 MB
 logger = logging.getLogger(__name__)
@@ -44,21 +46,36 @@ logger = logging.getLogger(__name__)
 def is_slide(path: Path, run: RunContext = NULL_CONTEXT) -> bool:
     """Return whether a file or folder is a whole slide.
 
-    False for paths that do not exist or cannot be read, unless the file ending is that of a scanner.
+    False for folders of several slides, and for paths that do not exist or cannot be read, unless the file ending is
+    that of a scanner.
     """
     if path.is_dir():
         try:
-            return _is_image_zarr(path) or find_dicom_file(path, run) is not None
+            return len(find_zarr_images(path)) == 1 or len(find_dicom_slides(path, run)) == 1
         except OSError:
             return False
     if path.name.lower().endswith(SCANNER_SUFFIXES):
         return True
     try:
-        status = path.stat()
-        stamp = status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
-        return _has_slide_content(path, stamp)
+        return _has_slide_content(path, _stamp(path))
     except Exception:  # noqa: BLE001 - tifffile and pydicom raise many kinds of errors for damaged files
         return False
+
+
+def contains_slides(path: Path, run: RunContext = NULL_CONTEXT) -> bool:
+    """Return whether a path is a slide, or a folder whose own files are one or several slides."""
+    if not path.is_dir():
+        return is_slide(path, run)
+    try:
+        return bool(find_zarr_images(path) or find_dicom_slides(path, run))
+    except OSError:
+        return False
+
+
+def _stamp(path: Path) -> tuple[int, ...]:
+    """Return values that change with a file."""
+    status = path.stat()
+    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
 
 
 @lru_cache(_REMEMBERED)  # folders are listed again for each search, and every few seconds by lists of slides
@@ -93,7 +110,9 @@ def is_certainly_slide(path: Path) -> bool:
 def find_slides(inputs: Iterable[str | Path]) -> list[Path]:
     """List the slides in files, folders and glob patterns, in natural order; result folders are not searched.
 
-    Slides of DICOM files and OME-Zarr images are listed as folders. Subfolders that cannot be read are logged.
+    Slides of DICOM files and OME-Zarr images are listed as folders; of several DICOM slides in a folder, the first file
+    of each is listed. TIFF files that cannot be read are listed, so that opening them reports the reason. Subfolders
+    that cannot be read are logged.
     """
     return sorted(find_slides_in_order(inputs), key=natural_key)
 
@@ -104,10 +123,10 @@ def find_slides_in_order(inputs: Iterable[str | Path]) -> list[Path]:
     search = FolderSearch()
     for text in inputs:
         for path in sorted(_expand_input(expand_user(text)), key=natural_key):
-            if path.is_file() or is_slide(path):
+            if path.is_file():
                 slides = [path]
             else:
-                slides = [entry for entry, entry_is_slide in search.walk(path) if entry_is_slide]
+                slides = [entry for entry, is_listed in search.walk(path) if is_listed or _is_unreadable_tiff(entry)]
             for folder in search.unreadable:
                 _warn_unreadable(folder)
             if not slides:
@@ -126,6 +145,24 @@ def _warn_unreadable(folder: Path) -> None:
     logger.warning("The folder %s cannot be read and is left out. Check the permissions.", folder)
 
 
+def _is_unreadable_tiff(path: Path) -> bool:
+    """Whether a file is a TIFF by its name that cannot be read, so that it may be a slide."""
+    if path.suffix.lower() not in _TIFF_SUFFIXES:
+        return False
+    try:
+        with open_regular(path) as file:
+            if identify_format(file.read(HEAD_BYTES)) != "TIFF":
+                return True
+            from tifffile import TiffFile
+
+            file.seek(0)
+            check_page_chain(file)
+            with TiffFile(file) as tiff:
+                return len(tiff.pages) == 0
+    except Exception:  # noqa: BLE001 - tifffile raises many kinds of errors for damaged files
+        return True
+
+
 def is_zarr(folder: Path) -> bool:
     """Return whether a folder is a Zarr group or array, such as an OME-Zarr image."""
     return any((folder / mark).is_file() for mark in ZARR_FILES)
@@ -133,6 +170,11 @@ def is_zarr(folder: Path) -> bool:
 
 def _is_image_zarr(folder: Path) -> bool:
     """Whether a folder is an OME-Zarr image; other Zarr folders, such as results, are no slides."""
+    return any("multiscales" in attributes for attributes in _read_attributes(folder))
+
+
+def _read_attributes(folder: Path) -> Iterator[Mapping[str, object]]:
+    """Yield the attributes of a Zarr group, and those of OME within them; none for other folders."""
     for mark in ZARR_FILES:
         try:
             content = read_json(folder / mark)
@@ -140,29 +182,47 @@ def _is_image_zarr(folder: Path) -> bool:
             continue
         attributes = content.get("attributes", content) if isinstance(content, dict) else {}
         holders = (attributes, attributes.get("ome")) if isinstance(attributes, dict) else ()
-        if any(isinstance(holder, dict) and "multiscales" in holder for holder in holders):
-            return True
-    return False
+        yield from (holder for holder in holders if isinstance(holder, dict))
 
 
-def find_dicom_file(folder: Path, run: RunContext = NULL_CONTEXT) -> Path | None:
-    """Return the first file, by name, of a DICOM slide in a folder that shows tissue; None if there is none."""
+def find_zarr_images(folder: Path) -> list[Path]:
+    """List the OME-Zarr images of a folder: itself, or those that bioformats2raw numbers in it."""
+    if _is_image_zarr(folder):
+        return [folder]
+    if not any(_LAYOUT in attributes for attributes in _read_attributes(folder)):
+        return []
+    images = [path for path in folder.iterdir() if path.name.isdecimal() and _is_image_zarr(path)]
+    return sorted(images, key=natural_key)
+
+
+def find_dicom_slides(folder: Path, run: RunContext = NULL_CONTEXT) -> list[Path]:
+    """List the DICOM slides in a folder: of each series, the first file, by name, that shows tissue."""
+    first_of_series: dict[str, Path] = {}
     for path in sorted(folder.iterdir()):
         run.check()
-        if path.name.startswith(".") or path.suffix.lower() in _OTHER_SUFFIXES:
+        if path.name.startswith(".") or path.suffix.lower() in _OTHER_SUFFIXES or not path.is_file():
             continue
-        if path.is_file() and _is_volume(path):
-            return path
-    return None
+        image_type, series = _identify_dicom(path)
+        if image_type == "VOLUME":
+            first_of_series.setdefault(series, path)
+    return list(first_of_series.values())
 
 
-def _is_volume(path: Path) -> bool:
-    """Whether a file is a DICOM slide file that shows tissue; False if it cannot be read."""
+def _identify_dicom(path: Path) -> tuple[str | None, str]:
+    """Return the image type of a DICOM slide file as ``_dicom_type``, and its series; None if it cannot be read."""
     try:
-        with open_regular(path) as file:
-            return identify_format(file.read(HEAD_BYTES)) == "DICOM" and _dicom_type(file) == "VOLUME"
+        return _read_dicom_identity(path, _stamp(path))
     except Exception:  # noqa: BLE001 - pydicom raises many kinds of errors for damaged files
-        return False
+        return None, ""
+
+
+@lru_cache(_REMEMBERED)
+def _read_dicom_identity(path: Path, stamp: tuple[int, ...]) -> tuple[str | None, str]:
+    """Read the image type and the series of a DICOM slide file; ``stamp`` changes with the file."""
+    with open_regular(path) as file:
+        if identify_format(file.read(HEAD_BYTES)) != "DICOM":
+            return None, ""
+        return _dicom_type(file)
 
 
 def _expand_input(path: Path) -> list[Path]:
@@ -190,8 +250,8 @@ class FolderSearch:
     def walk(self, folder: Path) -> Iterator[tuple[Path, bool]]:
         """Yield the files and the slides that are folders in a folder and its subfolders, and whether each is a slide.
 
-        Hidden files, slide folders and result folders are not searched. Raises InputError if the folder itself cannot
-        be read.
+        A folder that is one slide itself is yielded alone. Hidden files, slide folders and result folders are not
+        searched. Raises InputError if the folder itself cannot be read.
         """
         try:
             yield from self._walk(folder)
@@ -201,6 +261,23 @@ class FolderSearch:
     def _walk(self, folder: Path) -> Iterator[tuple[Path, bool]]:
         if any((folder / mark).exists() for mark in RESULT_FILES):
             return
+        images = find_zarr_images(folder)
+        if images:
+            yield from ((image, True) for image in images)
+            return
+        dicom_slides = find_dicom_slides(folder, self._run)
+        if not dicom_slides:
+            yield from self._walk_entries(folder)
+            return
+        # All files of a DICOM slide are in its folder; there may be other slides in it.
+        parts = {path for path in folder.iterdir() if path.is_file() and _identify_dicom(path)[0] is not None}
+        others = [(path, is_listed) for path, is_listed in self._walk_entries(folder) if path not in parts]
+        is_only_one = len(dicom_slides) == 1 and not any(is_listed for _, is_listed in others)
+        yield from ((path, True) for path in ([folder] if is_only_one else dicom_slides))
+        if not is_only_one:
+            yield from others
+
+    def _walk_entries(self, folder: Path) -> Iterator[tuple[Path, bool]]:
         entries = sorted(path for path in folder.iterdir() if not path.name.startswith("."))
         mirax_folders = {path.stem for path in entries if path.suffix.lower() == ".mrxs"}
         for path in entries:
@@ -208,15 +285,21 @@ class FolderSearch:
             is_folder = path.is_dir()
             if is_folder and path.name in mirax_folders:
                 continue
-            if (is_folder or self._accepts(path)) and is_slide(path, self._run):
+            if is_folder:
+                yield from self._walk_subfolder(path)
+            elif self._accepts(path) and is_slide(path, self._run):
                 yield path, True
-            elif is_folder and not path.is_symlink():
-                try:
-                    yield from self._walk(path)
-                except OSError:
-                    self.unreadable.append(path)
-            elif not is_folder and path.is_file():
+            elif path.is_file():
                 yield path, False
+
+    def _walk_subfolder(self, folder: Path) -> Iterator[tuple[Path, bool]]:
+        """Walk a folder; a link to one is followed only if it is a slide."""
+        try:
+            if folder.is_symlink() and not is_slide(folder, self._run):
+                return
+            yield from self._walk(folder)
+        except OSError:
+            self.unreadable.append(folder)
 
 
 def _contains_slide(file: IO[bytes], path: Path, kind: str | None) -> bool:
@@ -227,7 +310,7 @@ def _contains_slide(file: IO[bytes], path: Path, kind: str | None) -> bool:
         with TiffFile(file) as tiff:
             return _has_slide_marks(tiff) or (cast("TiffPage", tiff.pages[0]).is_tiled and _is_one_image(tiff))
     if kind == "DICOM":
-        return _dicom_type(file) is not None
+        return _dicom_type(file)[0] is not None
     if kind in _PICTURES:
         from napari_melanoma.io.photographs import read_image_size
 
@@ -264,13 +347,16 @@ def _has_microscope_scale(page: TiffPage) -> bool:
     return um is not None and MICROSCOPE_UM[0] <= um <= MICROSCOPE_UM[1]
 
 
-def _dicom_type(file: IO[bytes]) -> str | None:
-    """Return the image type of a DICOM slide, such as ``VOLUME`` for tissue, or ``LABEL``; None for other DICOM."""
+def _dicom_type(file: IO[bytes]) -> tuple[str | None, str]:
+    """Return the image type of a DICOM slide, such as ``VOLUME`` for tissue, or ``LABEL``, and its series.
+
+    The type is None for other DICOM files.
+    """
     from pydicom import dcmread
 
     file.seek(0)
-    dataset = dcmread(file, stop_before_pixels=True, specific_tags=["SOPClassUID", "ImageType"])
+    dataset = dcmread(file, stop_before_pixels=True, specific_tags=["SOPClassUID", "ImageType", "SeriesInstanceUID"])
     if dataset.get("SOPClassUID") != DICOM_SLIDE_CLASS:
-        return None
+        return None, ""
     words = [str(word) for word in dataset.get("ImageType") or []]
-    return words[2] if len(words) > 2 else "VOLUME"
+    return words[2] if len(words) > 2 else "VOLUME", str(dataset.get("SeriesInstanceUID") or "")

@@ -21,7 +21,7 @@ from napari_melanoma.core.geometry import PixelSize
 from napari_melanoma.io.color_conversion import apply_orientation_view
 from napari_melanoma.io.formats import DAMAGE_ERRORS, HEAD_BYTES, MAX_PIXELS, identify_format
 from napari_melanoma.io.photographs import read_image_size, read_photograph
-from napari_melanoma.io.pillow_images import open_lazily
+from napari_melanoma.io.pillow_images import is_deep_png, open_lazily
 from napari_melanoma.slides.reading.files import FileReader, slide_fingerprint
 from napari_melanoma.slides.reading.slide import (
     SlideInfo,
@@ -66,7 +66,7 @@ def open_flat_image(path: Path, pixel_size: PixelSize | None = None) -> TiledSli
     """
     folder = tempfile.TemporaryDirectory(prefix=temporary_prefix("slide"), ignore_cleanup_errors=True)
     try:
-        block, profile = _decode(path, Path(folder.name))
+        block, profile, notes = _decode(path, Path(folder.name))
     except UnreadableImage as fault:
         folder.cleanup()
         raise UnreadableImage(f"{path.name} {fault}") from None
@@ -90,24 +90,32 @@ def open_flat_image(path: Path, pixel_size: PixelSize | None = None) -> TiledSli
         levels=describe_levels(levels),
         pixel_size=scale.pixel_size,
         has_profile=profile is not None,
-        warnings=scale.warnings,
+        warnings=(*scale.warnings, *notes),
         scale_warnings=scale.warnings,
         fingerprint=slide_fingerprint(path),
     )
     return TiledSlide(info, [grid for grid, _ in levels], np.dtype(np.uint8), SlideExtras(lambda: profile, close=close))
 
 
-def _decode(path: Path, folder: Path) -> tuple[PixelBlock, bytes | None]:
-    """Decode an image into a file of raw pixels; return the pixels, and an ICC profile that is not applied yet."""
+def _decode(path: Path, folder: Path) -> tuple[PixelBlock, bytes | None, tuple[str, ...]]:
+    """Decode an image into a file of raw pixels.
+
+    Returns the pixels, an ICC profile that is not applied yet, and notes on what was assumed.
+    """
     size = read_image_size(path)
     if size is not None and size[0] * size[1] <= MAX_PIXELS:  # any mode, rotated upright, converted to sRGB
-        rgb = read_photograph(path).rgb
-        rgb.tofile(folder / "pixels")
-        return _open_block(folder / "pixels", rgb.shape), None
+        photograph = read_photograph(path)
+        photograph.rgb.tofile(folder / "pixels")
+        return _open_block(folder / "pixels", photograph.rgb.shape), None, photograph.notes
     with path.open("rb") as file:
         kind = identify_format(file.read(HEAD_BYTES))
         file.seek(0)
         image = open_lazily(file, kind or "JPEG")
+        if kind == "PNG" and is_deep_png(path):
+            raise UnreadableImage(
+                f"has 16 bits per channel, but PNG images of more than {MAX_PIXELS / 1e6:.0f} million pixels are "
+                "supported only with 8 bits. Save it as a tiled TIFF."
+            )
         if kind not in ("JPEG", "PNG") or image.mode not in _SAMPLES:
             raise UnreadableImage(
                 f"is a {kind} image of mode {image.mode}, but images of more than {MAX_PIXELS / 1e6:.0f} million "
@@ -123,11 +131,11 @@ def _decode(path: Path, folder: Path) -> tuple[PixelBlock, bytes | None]:
         profile, orientation = image.info.get("icc_profile"), image.getexif().get(_ORIENTATION, _UPRIGHT)
         pixels = _decode_to_memmap(file, kind, folder / "unpacked", shape)
     if orientation == _UPRIGHT:
-        return _open_block(folder / "unpacked", shape), profile
+        return _open_block(folder / "unpacked", shape), profile, ()
     view = apply_orientation_view(pixels, orientation)
     upright = np.memmap(folder / "pixels", np.uint8, "w+", shape=view.shape)
     np.copyto(upright, view)
-    return _open_block(folder / "pixels", view.shape), profile
+    return _open_block(folder / "pixels", view.shape), profile, ()
 
 
 def _decode_to_memmap(file: IO[bytes], kind: str, target: Path, shape: tuple[int, int, int]) -> NDArray[np.uint8]:

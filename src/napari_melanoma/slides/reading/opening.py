@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from threading import Lock
 
 from napari_melanoma.core.errors import InputError, MelanomaError, UnreadableImage
 from napari_melanoma.core.files import check_name, open_regular
+from napari_melanoma.core.formatting import format_names
 from napari_melanoma.core.geometry import Box, PixelSize
 from napari_melanoma.core.parsing import shorten
 from napari_melanoma.io.formats import DAMAGE_ERRORS, HEAD_BYTES, identify_format
-from napari_melanoma.slides.reading.detection import find_dicom_file, is_zarr
+from napari_melanoma.slides.reading.detection import find_dicom_slides, find_zarr_images, is_zarr
 from napari_melanoma.slides.reading.files import slide_fingerprint
 from napari_melanoma.slides.reading.slide import SlideInfo
 from napari_melanoma.slides.reading.tiled import TiledSlide
@@ -93,16 +95,28 @@ def _open_folder(folder: Path, pixel_size: PixelSize | None) -> TiledSlide:
     if is_zarr(folder):
         from napari_melanoma.slides.reading.zarr import open_zarr
 
-        return open_zarr(folder, pixel_size)
-    file = find_dicom_file(folder)
-    if file is None:
+        images = find_zarr_images(folder)
+        _check_one_slide(folder, images, "OME-Zarr images")
+        return open_zarr(images[0] if images else folder, pixel_size)
+    files = find_dicom_slides(folder)
+    _check_one_slide(folder, files, "DICOM slides")
+    if not files:
         raise UnreadableImage(
             f"{folder} is not a slide folder: expected DICOM files of a slide or an OME-Zarr image in it. "
             "Select the file of the slide, or a folder that contains a single slide."
         )
     from napari_melanoma.slides.reading.openslide import open_with_openslide
 
-    return open_with_openslide(file, pixel_size)
+    return open_with_openslide(files[0], pixel_size)
+
+
+def _check_one_slide(folder: Path, slides: Sequence[Path], kind: str) -> None:
+    """Raise an error for a folder of several slides."""
+    if len(slides) > 1:
+        raise UnreadableImage(
+            f"{folder} contains {len(slides)} {kind} ({format_names([path.name for path in slides])}), but one was "
+            "expected. Select one of these."
+        )
 
 
 def _has_raw_ycbcr(path: Path) -> bool:

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from contextlib import suppress
 from functools import partial
-from itertools import chain
+from itertools import chain, islice
+from os import SEEK_END
 from pathlib import Path
 from textwrap import shorten
 from threading import Lock
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +18,7 @@ from numpy.typing import NDArray
 from napari_melanoma.core.errors import UnreadableImage
 from napari_melanoma.core.files import open_regular
 from napari_melanoma.core.geometry import Box, PixelSize
-from napari_melanoma.io.formats import HEAD_BYTES, identify_format
+from napari_melanoma.io.formats import DAMAGE_ERRORS, HEAD_BYTES, identify_format
 from napari_melanoma.io.tiff import TRUNCATED, is_truncated
 from napari_melanoma.privacy.personal_data import filter_private_properties
 from napari_melanoma.slides.reading.files import slide_fingerprint
@@ -51,7 +52,9 @@ _FORMATS = {
     "aperio": "Aperio SVS",
 }
 FINE_CAMERAS = ("mirax", "zeiss")  # vendors of scanners with 0.23 um at 20x
-_FILTER_TAG = 65434  # TIFF tag of NDPI files: name of the fluorescence filter
+# TIFF tags of NDPI files: name of the fluorescence filter, offset of the focus in nanometers, and magnification, which
+# is not positive in images of the whole glass
+_NDPI_TAGS = _FILTER_TAG, _FOCUS_TAG, _MAGNIFICATION_TAG = 65434, 65424, 65421
 _SAMPLE_PX = 256
 _SINGLE_COLOR_SHARE = 0.1  # a color with less than this share of the strongest one is compression noise
 
@@ -176,7 +179,7 @@ def _build_slide(
         properties=filter_private_properties(properties),
         associated=tuple(slide.associated_images),
         has_profile="openslide.icc-size" in properties,
-        warnings=((TRUNCATED,) if is_truncated(path) else ()) + scale.warnings,
+        warnings=((TRUNCATED,) if is_truncated(path) else ()) + scale.warnings + _describe_focal_planes(path),
         scale_warnings=scale.warnings,
         fingerprint=slide_fingerprint(path),
     )
@@ -216,13 +219,36 @@ def _read_sample(handle: OpenSlideHandle) -> NDArray[np.uint8]:
 
 
 def _filter_name(path: Path) -> str | None:
+    pages = _read_ndpi_tags(path, 1)
+    name = pages[0][_FILTER_TAG] if pages else None
+    return name if isinstance(name, str) and name else None
+
+
+def _read_ndpi_tags(path: Path, limit: int | None = None) -> list[dict[int, Any]]:
+    """Read the tags of the first pages of an NDPI file, all by default; empty for other files, and for damaged ones."""
     from tifffile import TiffFile
 
     if path.suffix.lower() != ".ndpi":
-        return None
-    with TiffFile(path) as tiff:
-        name = tiff.pages[0].aspage().tags.valueof(_FILTER_TAG)
-    return name if isinstance(name, str) and name else None
+        return []
+    try:
+        with path.open("rb") as file:
+            head, size = file.read(12), file.seek(0, SEEK_END)
+        has_long_offsets = int.from_bytes(head[4:], "little") < size  # those of small files may be as in any TIFF
+        with TiffFile(path, is_ndpi=has_long_offsets) as tiff:
+            pages = [page.aspage().tags for page in islice(tiff.pages, limit)]
+            return [{tag: tags.valueof(tag) for tag in _NDPI_TAGS} for tags in pages]
+    except DAMAGE_ERRORS:  # OpenSlide opens the file, and may read it
+        return []
+
+
+def _describe_focal_planes(path: Path) -> tuple[str, ...]:
+    """Describe that only one of the focal planes of an NDPI file is read; empty for others."""
+    pages = _read_ndpi_tags(path)
+    heights = {int(tags[_FOCUS_TAG] or 0) for tags in pages if (tags[_MAGNIFICATION_TAG] or 0) > 0}
+    if len(heights) < 2:
+        return ()
+    others = ", ".join(f"{height / 1000:g}" for height in sorted(heights - {0}))
+    return (f"only the focal plane at 0 of {len(heights)} is shown; the others are at {others} um.",)
 
 
 def _tile_side(properties: Mapping[str, str], level: int, axis: str) -> int | None:

@@ -9,23 +9,31 @@ from contextlib import ExitStack, closing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from textwrap import shorten
-from typing import TYPE_CHECKING, Literal, cast
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from napari_melanoma.core.errors import InputError, UnreadableImage
+from napari_melanoma.core.formatting import format_names
 from napari_melanoma.core.geometry import PixelSize
-from napari_melanoma.io.color_conversion import apply_orientation, describe_dtype, to_eight_bit
+from napari_melanoma.io.color_conversion import ValueRange, apply_orientation, describe_dtype, to_eight_bit
 from napari_melanoma.io.formats import DAMAGE_ERRORS
-from napari_melanoma.io.tiff import TRUNCATED, check_page_chain, decode_whole, find_segment_damage, is_truncated
+from napari_melanoma.io.tiff import (
+    TRUNCATED,
+    check_page_chain,
+    decode_whole,
+    find_page_range,
+    find_segment_damage,
+    is_truncated,
+    palette_colors,
+)
 from napari_melanoma.privacy.personal_data import filter_private_properties
 from napari_melanoma.slides.reading.files import FileReader, slide_fingerprint
 from napari_melanoma.slides.reading.flat_images import FlatImageSource, PixelBlock
 from napari_melanoma.slides.reading.pyramids import (
     TRANSPOSED,
     OrientedSource,
-    is_padded_to_tiles,
     remove_padding,
     stated_downsample,
 )
@@ -42,10 +50,17 @@ from napari_melanoma.slides.reading.slide import (
     to_finite_float32,
     validate_scale,
 )
+from napari_melanoma.slides.reading.tiff_series import (
+    LevelPages,
+    find_ome_image,
+    parse_xml,
+    select_level_pages,
+    split_series,
+    tag_name,
+)
 from napari_melanoma.slides.reading.tiled import (
     SlideExtras,
     TiledSlide,
-    TileLevel,
     TileSource,
     describe_levels,
     fill_pyramid,
@@ -74,7 +89,7 @@ _RGB, _RGBA = 3, 4  # samples per pixel
 Alpha = Literal["", "associated", "unassociated"]
 _ALPHA: Mapping[int, Alpha] = {1: "associated", 2: "unassociated"}  # of the tag ExtraSamples; associated: multiplied
 _ORIENTATION_TAG, _UPRIGHT, _ROTATED = 274, 1, range(2, 9)
-RGB_CHANNELS, _PRIMARIES = ("red", "green", "blue"), ((255, 0, 0), (0, 255, 0), (0, 0, 255))
+RGB_CHANNELS, PRIMARIES = ("red", "green", "blue"), ((255, 0, 0), (0, 255, 0), (0, 0, 255))
 DARK_LEVEL = 40  # images of which half the pixels are darker are fluorescence
 _BRIGHT_PERCENTILE, _BRIGHT_LEVEL = 75, 100  # a quarter of the pixels of brightfield is brighter in all colors
 
@@ -85,17 +100,6 @@ _FORMATS = {  # flag of tifffile to name of the format
     "indica": "Indica Labs TIFF",
     "avs": "Argos TIFF",
 }
-_SAME_SHAPE = 0.02  # relative tolerance of aspect ratios, as levels have whole pixels
-_PLANE_AXES = {"Y", "X", "S"}
-_AXIS_WORDS = {"Z": "focal planes", "T": "points in time"}
-
-
-@dataclass(frozen=True)
-class LevelPages:
-    """The pages of one level, one for each channel if they are separate, and messages on omitted planes."""
-
-    pages: tuple[TiffPage, ...]
-    omitted: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -132,10 +136,12 @@ def open_tiff(path: Path, pixel_size: PixelSize | None = None) -> TiledSlide:
 
 def _build_slide(path: Path, tiff: TiffFile, reader: FileReader, given: PixelSize | None) -> TiledSlide:
     """Build a slide from an open file; ``given``: the pixel size set by the user."""
-    main, associated = split_series(tiff)
-    levels = [select_level_pages(level) for level in main]
+    roles = split_series(tiff)
+    levels = [select_level_pages(level) for level in roles.levels]
     pixel_format = read_pixel_format(levels[0].pages[0])
-    metadata = read_tiff_metadata(tiff, main[0], levels[0])
+    metadata = read_tiff_metadata(tiff, roles.levels[0], levels[0])
+    values = _find_slide_range(levels, pixel_format, reader, metadata.largest)
+    pixel_format = read_pixel_format(levels[0].pages[0], values)
     in_file = _level_sources(levels, pixel_format, reader)
     if _are_color_planes(metadata, pixel_format, in_file[-1]):
         pixel_format = PixelFormat("brightfield", np.dtype(np.uint8), pixel_format.convert, 255)
@@ -160,18 +166,22 @@ def _build_slide(path: Path, tiff: TiffFile, reader: FileReader, given: PixelSiz
         channels=RGB_CHANNELS if pixel_format.kind == "brightfield" else metadata.channels,
         colors=metadata.colors,
         properties=filter_private_properties(metadata.properties),
-        associated=tuple(associated),
+        associated=tuple(roles.associated),
         has_profile=profile is not None,
         warnings=(
             *_describe_truncation(path, levels, reader.size),
             *scale.warnings,
             *levels[0].omitted,
+            *_describe_other_scans(roles.scans),
             *_describe_ignored_sample(levels[0].pages[0]),
+            *((values.note,) if values is not None and values.note else ()),
         ),
         scale_warnings=scale.warnings,
         fingerprint=slide_fingerprint(path),
     )
-    extras = SlideExtras(lambda: profile, _close_both(tiff, reader), lambda name: _read_associated(associated[name]))
+    extras = SlideExtras(
+        lambda: profile, _close_both(tiff, reader), lambda name: _read_associated(roles.associated[name])
+    )
     return TiledSlide(info, [grid for grid, _ in sources], pixel_format.dtype, extras)
 
 
@@ -193,21 +203,65 @@ def _are_color_planes(metadata: TiffMetadata, pixel_format: PixelFormat, coarses
     part of it is bright in all three, as glass is, because markers of fluorescence differ.
     """
     is_eight_bit = pixel_format.kind == "fluorescence" and pixel_format.dtype == np.uint8
-    if not is_eight_bit or len(metadata.channels) != len(_PRIMARIES):
+    if not is_eight_bit or len(metadata.channels) != len(PRIMARIES):
         return False
-    is_named = metadata.colors == _PRIMARIES
+    is_named = metadata.colors == PRIMARIES
     is_unnamed = all(re.fullmatch(r"channel[ :_-]*[\d: ]*", name.strip().lower()) for name in metadata.channels)
     if not is_named and (not is_unnamed or len(set(metadata.colors)) > 1):
         return False
-    rows, columns = coarsest.rows, coarsest.columns
-    cells = {(row, column) for row in (0, rows // 2, rows - 1) for column in (0, columns // 2, columns - 1)}
     try:
-        pixels = np.concatenate([coarsest.read_tile(*cell).reshape(-1, len(_PRIMARIES)) for cell in sorted(cells)])
+        pixels = _read_sample(coarsest)
     except DAMAGE_ERRORS:
         return False
     if is_named:
-        return bool(np.median(pixels.max(axis=1)) >= DARK_LEVEL)
+        return _is_bright(pixels)
     return bool(np.percentile(pixels.min(axis=1), _BRIGHT_PERCENTILE) >= _BRIGHT_LEVEL)
+
+
+def is_bright(level: TileSource) -> bool:
+    """Whether a level with three channels shows brightfield, as most do; True if it cannot be read."""
+    try:
+        return _is_bright(_read_sample(level))
+    except DAMAGE_ERRORS:
+        return True
+
+
+def _is_bright(pixels: NDArray) -> bool:
+    return bool(np.median(pixels.max(axis=1)) >= DARK_LEVEL)
+
+
+def _find_slide_range(
+    levels: list[LevelPages], pixel_format: PixelFormat, reader: FileReader, largest: float | None
+) -> ValueRange | None:
+    """Find the range of the colors of a slide with more than 8 bits, from its coarsest level; None for other slides.
+
+    ``largest``: the maximum value that the metadata state.
+    """
+    page = levels[-1].pages[0]
+    if pixel_format.kind != "brightfield" or int(page.photometric) == _PALETTE or page.dtype != "u2":
+        return None
+    has_alpha = bool(_alpha(page))
+    stored = replace(pixel_format, convert=lambda tile: tile if has_alpha else tile[..., :_RGB], missing=0)
+    try:
+        pixels = _read_sample(_level_sources(levels[-1:], stored, reader)[0])
+    except DAMAGE_ERRORS:
+        return None
+    return find_page_range(page, pixels[None], has_alpha=has_alpha, largest=largest)
+
+
+def _read_sample(level: TileSource) -> NDArray:
+    """Read up to nine tiles that are distributed over a level, (pixel, channel)."""
+    rows, columns = level.rows, level.columns
+    cells = {(row, column) for row in (0, rows // 2, rows - 1) for column in (0, columns // 2, columns - 1)}
+    tiles = [level.read_tile(*cell) for cell in sorted(cells)]
+    return np.concatenate([tile.reshape(-1, tile.shape[-1]) for tile in tiles])
+
+
+def _describe_other_scans(scans: Sequence[str]) -> tuple[str, ...]:
+    """Describe other images of the file that may show tissue."""
+    if not scans:
+        return ()
+    return (f"only the largest image of the file is shown and analyzed, not {format_names(scans)}.",)
 
 
 def _describe_ignored_sample(page: TiffPage) -> tuple[str, ...]:
@@ -222,11 +276,15 @@ def _read_associated(series: TiffPageSeries) -> NDArray[np.uint8]:
     size = page.imagelength * page.imagewidth * page.samplesperpixel * np.dtype(page.dtype).itemsize
     if size > MAX_TILE_BYTES:
         raise ValueError(f"{size / 2**20:.0f} MB, but at most {MAX_TILE_BYTES / 2**20:.0f} MB are supported")
-    pixels, pixel_format = page.asarray(), read_pixel_format(page)
+    pixels = page.asarray()
     if page.samplesperpixel == 1:
         pixels = pixels[..., None]
     elif page.planarconfig == _SEPARATE:
         pixels = np.moveaxis(pixels, 0, -1)
+    has_alpha = bool(_alpha(page))
+    is_deep = page.dtype == "u2" and page.samplesperpixel in (_RGB, _RGBA)
+    colors = pixels if has_alpha else pixels[..., :_RGB]
+    pixel_format = read_pixel_format(page, find_page_range(page, colors, has_alpha=has_alpha) if is_deep else None)
     rgb = apply_orientation(pixel_format.convert(pixels), _orientation(page))
     return rgb if pixel_format.kind == "brightfield" else merge_channels(rgb, ((255, 255, 255),))
 
@@ -374,6 +432,12 @@ class TiffMetadata:
     colors: tuple[ColorRGB, ...] = ()
     properties: Mapping[str, str] = field(default_factory=dict)
 
+    @property
+    def largest(self) -> float | None:
+        """The maximum value of a sample by its significant bits; None if they are not stated."""
+        bits = parse_decimal(self.properties.get("SignificantBits"))
+        return None if bits is None else 2.0**bits - 1
+
 
 def read_tiff_metadata(tiff: TiffFile, series: TiffPageSeries, planes: LevelPages) -> TiffMetadata:
     """Read the metadata of the main image: those of the vendor, or the tags of the page."""
@@ -422,7 +486,7 @@ def _read_plain(name: str, tiff: TiffFile, series: TiffPageSeries, planes: Level
 
 def _read_perkin_elmer(name: str, tiff: TiffFile, series: TiffPageSeries, planes: LevelPages) -> TiffMetadata:
     """Read the resolution tags, and the description of each channel."""
-    roots = [_parse_xml(page.description) for page in planes.pages]
+    roots = [parse_xml(page.description) for page in planes.pages]
     texts = [{element.tag: (element.text or "").strip() for element in root or ()} for root in roots]
     magnification = parse_decimal(texts[0].get("Objective", "").lower().removesuffix("x"))
     scale = validate_scale(*_upright_sizes(planes.pages[0]), magnification, "resolution tag")
@@ -439,13 +503,11 @@ def _read_perkin_elmer(name: str, tiff: TiffFile, series: TiffPageSeries, planes
 
 def _read_ome(name: str, tiff: TiffFile, series: TiffPageSeries, planes: LevelPages) -> TiffMetadata:
     """Read the OME-XML of the image of a series."""
-    root = _parse_xml(tiff.ome_metadata or "")
-    images = [] if root is None else [child for child in root if _tag(child) == "Image"]
-    index = next((i for i, other in enumerate(tiff.series) if other is series or series in other.levels), 0)
-    if root is None or not images:
+    root = parse_xml(tiff.ome_metadata or "")
+    image = None if root is None else find_ome_image(tiff, series, root)
+    if root is None or image is None:
         return _read_plain(name, tiff, series, planes)
-    image = images[min(index, len(images) - 1)]
-    pixels = next((child for child in image if _tag(child) == "Pixels"), image)
+    pixels = next((child for child in image if tag_name(child) == "Pixels"), image)
     (y_um, x_um), unusable = read_lengths_um(
         [pixels.get(f"PhysicalSize{axis}") for axis in "YX"], [pixels.get(f"PhysicalSize{axis}Unit") for axis in "YX"]
     )
@@ -453,14 +515,14 @@ def _read_ome(name: str, tiff: TiffFile, series: TiffPageSeries, planes: LevelPa
     if y_um is None and x_um is None and not unusable:
         y_um, x_um, source = resolution_um(page, _Y_TAG), resolution_um(page, _X_TAG), "resolution tag"
     scale = validate_scale(y_um, x_um, magnification, source, unusable=unusable)
-    channels = [child for child in pixels if _tag(child) == "Channel"]
+    channels = [child for child in pixels if tag_name(child) == "Channel"]
     numbered = _default_channel_names(planes)
     if len(channels) != len(numbered):
         return TiffMetadata(name, scale, numbered, properties=dict(pixels.attrib))
     names = [channel.get("Name") or default for channel, default in zip(channels, numbered, strict=True)]
     colors = tuple(color for channel in channels if (color := _parse_rgba_color(channel.get("Color"))))
     if not colors and tuple(name.strip().lower() for name in names) in (RGB_CHANNELS, ("r", "g", "b")):
-        colors = _PRIMARIES
+        colors = PRIMARIES
     return TiffMetadata(name, scale, tuple(names), colors if len(colors) == len(names) else (), dict(pixels.attrib))
 
 
@@ -498,28 +560,12 @@ def _read_resolution(page: TiffPage, tag: int) -> tuple[float, int] | None:
 
 def _ome_magnification(root: Element, image: Element) -> float | None:
     """Return the nominal magnification of the objective of an image, or of the only objective; None if unknown."""
-    objectives = [element for element in root.iter() if _tag(element) == "Objective"]
-    used = next((child.get("ID") for child in image if _tag(child) == "ObjectiveSettings"), None)
+    objectives = [element for element in root.iter() if tag_name(element) == "Objective"]
+    used = next((child.get("ID") for child in image if tag_name(child) == "ObjectiveSettings"), None)
     if used is not None:
         objectives = [objective for objective in objectives if objective.get("ID") == used]
     stated = {parse_decimal(objective.get("NominalMagnification")) for objective in objectives}
     return (stated.pop() or None) if len(stated) == 1 else None
-
-
-def _parse_xml(text: str) -> Element | None:
-    """Return the root of an XML text; None if it is invalid."""
-    from xml.etree.ElementTree import ParseError, fromstring
-
-    try:
-        # Without the XML declaration, whose encoding is not that of a decoded text.
-        return fromstring(re.sub(r"^<\?xml[^>]*>\s*", "", text.strip()))
-    except ParseError:
-        return None
-
-
-def _tag(element: Element) -> str:
-    """Return the name of an element without its namespace."""
-    return element.tag.rpartition("}")[2]
 
 
 def _parse_comma_color(text: str) -> ColorRGB | None:
@@ -542,68 +588,10 @@ def _default_channel_names(planes: LevelPages) -> tuple[str, ...]:
     return tuple(f"channel {index}" for index in range(1, number + 1)) if number > 1 else ("gray",)
 
 
-def split_series(tiff: TiffFile) -> tuple[list[TiffPageSeries], dict[str, TiffPageSeries]]:
-    """Separate the levels of the slide from associated images.
-
-    Returns the levels of the image with the most pixels, the finest first, and associated images, such as label and
-    macro, by their name in lower case.
-    """
-    images = [series for series in tiff.series if {"Y", "X"} <= set(series.axes) and min(_size(series)) > 0]
-    if not images:
-        raise UnreadableImage(
-            "cannot be opened as a slide: it has no image with rows and columns, so it is truncated or damaged. "
-            "Copy it again from its source."
-        )
-    main = max(images, key=lambda series: _size(series)[0] * _size(series)[1])
-    levels, others = list(main.levels), [series for series in images if series is not main]
-    if len(levels) == 1:
-        copies = [series for series in others if _is_smaller_copy(series, main)]
-        levels += [level for series in copies for level in series.levels]
-        others = [series for series in others if series not in copies]
-    levels.sort(key=_size, reverse=True)
-    names = [series.name.lower() or f"image {index}" for index, series in enumerate(others, start=1)]
-    return levels, dict(zip(names, others, strict=True))
-
-
-def select_level_pages(level: TiffPageSeries) -> LevelPages:
-    """Select the pages of a level: all channels, but only the first focal plane and point in time."""
-    stacked = [(axis, length) for axis, length in zip(level.axes, level.shape, strict=True) if axis not in _PLANE_AXES]
-    if len(level.pages) == 1:
-        return LevelPages((level.keyframe,))
-    numbers = np.arange(len(level.pages)).reshape([length for _, length in stacked])
-    omitted = []
-    for position, (axis, length) in reversed(list(enumerate(stacked))):
-        if axis == "C":
-            continue
-        if length > 1:
-            omitted.append(f"only the first of {length} {_AXIS_WORDS.get(axis, f'planes ({axis})')} is shown.")
-        numbers = numbers.take([0], axis=position)
-    pages = tuple(cast("TiffPage", level.pages[int(number)]).aspage() for number in numbers.ravel())
-    return LevelPages(pages, tuple(omitted))
-
-
-def _size(series: TiffPageSeries) -> tuple[int, int]:
-    lengths = dict(zip(series.axes, series.shape, strict=True))
-    return lengths["Y"], lengths["X"]
-
-
-def _is_smaller_copy(series: TiffPageSeries, main: TiffPageSeries) -> bool:
-    """Whether a series is a level of the main image: smaller, with the same aspect ratio, data type and layout.
-
-    The aspect ratio may differ if the level is padded to whole tiles.
-    """
-    (height, width), (full_height, full_width) = _size(series), _size(main)
-    tile = series.keyframe.tilelength, series.keyframe.tilewidth
-    same_kind = series.axes == main.axes and series.dtype == main.dtype
-    same_layout = series.keyframe.is_tiled and main.keyframe.is_tiled
-    ratio = (full_height / height) / (full_width / width)
-    if not (same_kind and same_layout and height < full_height):
-        return False
-    return abs(ratio - 1) < _SAME_SHAPE or is_padded_to_tiles(TileLevel(height, width, *tile), _size(main))
-
-
-def read_pixel_format(page: TiffPage) -> PixelFormat:
+def read_pixel_format(page: TiffPage, values: ValueRange | None = None) -> PixelFormat:
     """Determine the format of the samples of a page.
+
+    ``values``: the range of colors; that of all bits by default.
 
     RGB, YCbCr and palettes are brightfield, which is converted to 8-bit RGB. Other samples are channels of
     fluorescence, which keep their 8 or 16 bits, or become float32. Raises UnreadableImage for other types.
@@ -613,8 +601,9 @@ def read_pixel_format(page: TiffPage) -> PixelFormat:
         return _palette_format(page)
     compressed_ycbcr = photometric == _YCBCR and int(page.compression) in _UNPACKED_BY_CODEC
     if (photometric == _PHOTO_RGB or compressed_ycbcr) and samples in (_RGB, _RGBA) and page.dtype in ("u1", "u2"):
-        bits, alpha = page.bitspersample, _alpha(page)
-        return PixelFormat("brightfield", np.dtype(np.uint8), lambda tile: _to_rgb8(tile, bits, alpha), 2**bits - 1)
+        most, alpha = 2**page.bitspersample - 1, _alpha(page)
+        known = values or ValueRange(most, most if alpha else None)
+        return PixelFormat("brightfield", np.dtype(np.uint8), lambda tile: _to_rgb8(tile, known, alpha), most)
     if photometric in (_MINISWHITE, _MINISBLACK, _PHOTO_RGB) and page.dtype in ("u1", "u2"):
         inverted = photometric == _MINISWHITE
         if not inverted:
@@ -622,9 +611,12 @@ def read_pixel_format(page: TiffPage) -> PixelFormat:
         return PixelFormat("fluorescence", np.dtype(page.dtype), np.invert, np.iinfo(page.dtype).max)
     if photometric == _MINISBLACK and np.dtype(page.dtype).kind == "f":
         return PixelFormat("fluorescence", np.dtype(np.float32), to_finite_float32)
-    values, color_space = describe_dtype(np.dtype(page.dtype)), getattr(page.photometric, "name", page.photometric)
+    samples_name, color_space = (
+        describe_dtype(np.dtype(page.dtype)),
+        getattr(page.photometric, "name", page.photometric),
+    )
     raise UnreadableImage(
-        f"has {values} ({samples} per pixel, color space {color_space}), but slides must be 8- "
+        f"has {samples_name} ({samples} per pixel, color space {color_space}), but slides must be 8- "
         "or 16-bit RGB, or channels of 8- or 16-bit unsigned integers or floating-point samples. Convert it to an "
         "OME-TIFF of one of those types."
     )
@@ -636,16 +628,16 @@ def _alpha(page: TiffPage) -> Alpha:
     return _ALPHA.get(extra, "")
 
 
-def _to_rgb8(tile: NDArray, bits: int, alpha: Alpha) -> NDArray[np.uint8]:
+def _to_rgb8(tile: NDArray, values: ValueRange, alpha: Alpha) -> NDArray[np.uint8]:
     """Convert RGB samples to 8 bits, with transparency over white; a fourth sample without a meaning is left out."""
     if not alpha:
-        return to_eight_bit(tile[..., :_RGB], bits)
-    rgba = to_eight_bit(tile, bits)
+        return to_eight_bit(tile[..., :_RGB], values)
+    rgba = to_eight_bit(tile, values)
     return compose_over_white(rgba) if alpha == "associated" else blend_over_white(rgba)
 
 
 def _palette_format(page: TiffPage) -> PixelFormat:
     """Return the format of a page whose samples are indices of a color table."""
-    table = to_eight_bit(np.asarray(page.colormap)).T
+    table = palette_colors(page)
     brightest = int(table.sum(axis=1).argmax())
     return PixelFormat("brightfield", np.dtype(np.uint8), lambda tile: table[tile[..., 0]], brightest)

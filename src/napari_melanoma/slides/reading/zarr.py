@@ -26,6 +26,8 @@ from napari_melanoma.slides.reading.slide import (
     to_finite_float32,
     validate_scale,
 )
+from napari_melanoma.slides.reading.tiff import PRIMARIES, is_bright
+from napari_melanoma.slides.reading.tiff_series import AXIS_WORDS
 from napari_melanoma.slides.reading.tiled import TiledSlide, TileSource, describe_levels, fill_pyramid
 
 if TYPE_CHECKING:
@@ -94,10 +96,12 @@ def _build_slide(folder: Path, group: Group, given: PixelSize | None) -> TiledSl
     metadata = attributes.get("ome", attributes)
     multiscale = _first_multiscale(metadata)
     axes = _read_axes(multiscale, group)
-    sources = [ZarrSource(_get_array(group, dataset["path"]), axes) for dataset in multiscale["datasets"]]
+    arrays = [_get_array(group, dataset["path"]) for dataset in multiscale["datasets"]]
+    sources = [ZarrSource(array, axes) for array in arrays]
     dtype = sources[0].dtype
-    kind, channels, colors = _read_channels(metadata, sources[0], dtype)
+    kind, channels, colors = _read_channels(metadata, sources, dtype)
     factors = [_read_factors(multiscale, axes, dataset) for dataset in multiscale["datasets"]]
+    omitted = _describe_omitted(metadata, axes, arrays[0].shape)
     remove_padding(sources, [stated_downsample(factors[0], factor) for factor in factors])
     levels = fill_pyramid(sources)
     scale = override_pixel_size(_read_scale(multiscale, axes), given)
@@ -110,7 +114,7 @@ def _build_slide(folder: Path, group: Group, given: PixelSize | None) -> TiledSl
         kind=kind,
         channels=channels,
         colors=colors,
-        warnings=scale.warnings,
+        warnings=(*scale.warnings, *omitted, *_describe_missing_chunks(arrays)),
         scale_warnings=scale.warnings,
         fingerprint=slide_fingerprint(folder),
     )
@@ -136,6 +140,33 @@ def _get_array(group: Group, path: str) -> Array:
     return array
 
 
+def _describe_omitted(metadata: Mapping[str, Any], axes: Sequence[str], shape: Sequence[int]) -> tuple[str, ...]:
+    """Describe planes and images that are not read."""
+    planes = [
+        f"only the first of {length} {AXIS_WORDS.get(axis.upper(), f'planes ({axis})')} is shown."
+        for axis, length in zip(axes, shape, strict=True)
+        if axis not in "cyx" and length > 1
+    ]
+    images = len(metadata["multiscales"])
+    return (*planes, *([f"only the first of {images} images of the folder is shown."] if images > 1 else []))
+
+
+def _describe_missing_chunks(arrays: Sequence[Array]) -> tuple[str, ...]:
+    """Describe how many chunks are not stored: writers omit those of one value, and copies may lose others."""
+    missing = [array.nchunks - array.nchunks_initialized for array in arrays]
+    if not any(missing):
+        return ()
+    counts = ", ".join(
+        f"{count:,} of {array.nchunks:,} (level {level})"
+        for level, (count, array) in enumerate(zip(missing, arrays, strict=True))
+        if count > 0
+    )
+    return (
+        f"parts of the image are not stored, and read as {arrays[0].fill_value}: {counts} chunks. Some programs leave "
+        "out empty parts; if the image has gaps, copy the whole folder again.",
+    )
+
+
 def _read_axes(multiscale: Mapping[str, Any], group: Group) -> list[str]:
     """Return the names of the axes, for any version of OME-Zarr."""
     ndim = _get_array(group, multiscale["datasets"][0]["path"]).ndim
@@ -154,18 +185,21 @@ def _image_name(folder: Path) -> str:
 
 
 def _read_channels(
-    metadata: Mapping[str, Any], source: ZarrSource, dtype: np.dtype
+    metadata: Mapping[str, Any], sources: Sequence[ZarrSource], dtype: np.dtype
 ) -> tuple[Any, tuple[str, ...], tuple[ColorRGB, ...]]:
-    """Return the kind of the slide, names and colors of the channels; 8-bit red, green and blue are brightfield."""
+    """Return the kind of the slide, names and colors of the channels.
+
+    Red, green and blue of 8 bits are brightfield if the image is bright.
+    """
     if dtype not in (np.uint8, np.uint16, np.float32):
         raise UnreadableImage(
             f"has {describe_dtype(dtype)}, but a slide must have 8- or 16-bit unsigned integers or floating-point "
             "samples. Convert it to one of these types."
         )
-    number = source.read_tile(0, 0).shape[2]
+    number = sources[0].read_tile(0, 0).shape[2]
     stated = (metadata.get("omero") or {}).get("channels") or []
     colors = tuple(_parse_hex_color(channel.get("color", "")) for channel in stated)
-    if number == 3 and dtype == np.uint8 and colors in ((), ((255, 0, 0), (0, 255, 0), (0, 0, 255))):
+    if number == 3 and dtype == np.uint8 and colors in ((), PRIMARIES) and is_bright(sources[-1]):
         return "brightfield", RGB, ()
     if len(stated) != number:
         return "fluorescence", tuple(f"channel {index + 1}" for index in range(number)) if number > 1 else ("gray",), ()

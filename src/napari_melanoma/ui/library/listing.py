@@ -87,8 +87,8 @@ def _find_images(path: Path, search: FolderSearch, run: RunContext) -> Iterator[
 
     if not path.exists():
         raise InputError(f"{path} does not exist. Choose an existing folder, slide or photograph.")
-    is_chosen_slide = is_slide(path, run)
-    if is_chosen_slide or path.is_file():
+    if path.is_file():
+        is_chosen_slide = is_slide(path, run)
         yield create_image(path, is_chosen_slide) if is_chosen_slide or _is_photograph(path) else None
         return
     result_folders: dict[Path, bool] = {}

@@ -317,7 +317,7 @@ def _load_dropped(paths: list[Path], run: RunContext) -> tuple[list[LayerData], 
 def _load_slides(paths: list[Path], run: RunContext) -> tuple[list[LayerData], list[Exception]]:
     """Read the layers of slides, also of those in folders; return them with the errors of files that failed."""
     from napari_melanoma.core.errors import MelanomaError
-    from napari_melanoma.slides.reading.detection import find_slides, is_slide
+    from napari_melanoma.slides.reading.detection import find_slides
     from napari_melanoma.ui.viewer.slide_layers import read_slide_layers
 
     layers: list[tuple[Any, dict[str, Any], str]] = []
@@ -325,7 +325,7 @@ def _load_slides(paths: list[Path], run: RunContext) -> tuple[list[LayerData], l
     files: list[Path] = []
     for path in paths:
         try:
-            files += find_slides([path]) if path.is_dir() and not is_slide(path) else [path]
+            files += find_slides([path]) if path.is_dir() else [path]
         except MelanomaError as error:
             errors.append(error)
     for path in run.track(list(dict.fromkeys(files)), "Opening"):  # a folder may be passed with a file in it

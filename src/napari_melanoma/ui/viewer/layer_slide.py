@@ -10,10 +10,12 @@ from numpy.typing import NDArray
 
 from napari_melanoma.core.geometry import Box
 from napari_melanoma.slides.reading.slide import LevelInfo, Slide, SlideInfo
-from napari_melanoma.ui.viewer.photographs import get_pixel_size, read_rgb
+from napari_melanoma.ui.viewer.photographs import find_rgb_range, get_pixel_size, read_rgb
 
 if TYPE_CHECKING:
     from napari.layers import Image
+
+    from napari_melanoma.io.color_conversion import ValueRange
 
 
 class LayerSlide(Slide):
@@ -26,6 +28,7 @@ class LayerSlide(Slide):
             LevelInfo(level.shape[0], level.shape[1], (finest[0] / level.shape[0] + finest[1] / level.shape[1]) / 2)
             for level in self._levels
         )
+        self._values: ValueRange | None = None  # found when it is first read
         self.info = SlideInfo(Path(layer.name), layer.name, "layer", levels, get_pixel_size(layer))
 
     def read_region(self, level: int, box: Box) -> NDArray[np.uint8]:
@@ -36,7 +39,8 @@ class LayerSlide(Slide):
         bottom, right = min(size.height, box.top + box.height), min(size.width, box.left + box.width)
         if top < bottom and left < right:
             inside = slice(top - box.top, bottom - box.top), slice(left - box.left, right - box.left)
-            rgb[inside] = read_rgb(data[top:bottom, left:right], self.info.name)
+            self._values = self._values or find_rgb_range(self._levels[-1], self.info.name)
+            rgb[inside] = read_rgb(data[top:bottom, left:right], self._values)
         return rgb
 
     def close(self) -> None:

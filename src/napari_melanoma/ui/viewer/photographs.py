@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from napari.viewer import Viewer
     from numpy.typing import NDArray
 
+    from napari_melanoma.io.color_conversion import ValueRange
     from napari_melanoma.io.photographs import Photograph
 
 
@@ -58,7 +59,9 @@ class LayerPhotographSource(NamedTuple):
 
     def read(self) -> Photograph:
         """Read the pixels as 8-bit RGB; call this in a thread."""
-        return self.describe(read_rgb(self.data, self.name))
+        values = find_rgb_range(self.data, self.name)
+        notes = (*self.notes, values.note) if values.note else self.notes
+        return self._replace(notes=notes).describe(read_rgb(self.data, values))
 
     def read_with_digest(self) -> tuple[Photograph, str]:
         """Read the photograph, and return it with the digest of its pixels."""
@@ -75,22 +78,34 @@ class LayerPhotographSource(NamedTuple):
         return Photograph(rgb, self.name, self.pixel_size, modality, self.damage, self.notes)
 
 
-def read_rgb(data: Any, name: str) -> NDArray[np.uint8]:  # noqa: ANN401 - numpy, dask or zarr
-    """Convert RGB or RGBA to contiguous uint8 (row, column, channel=3), by the same rules as for files."""
+def find_rgb_range(data: Any, name: str) -> ValueRange:  # noqa: ANN401 - numpy, dask or zarr
+    """Find the range of the values of RGB or RGBA by the same rules as for files; ``name``: that of its layer."""
     import numpy as np
-    from PIL import Image
 
     from napari_melanoma.core.errors import InputError, UnreadableImage
-    from napari_melanoma.io.color_conversion import to_eight_bit, to_srgb8
+    from napari_melanoma.io.color_conversion import find_value_range
 
     samples = np.asarray(data)
     if samples.size == 0:
         rows, columns = samples.shape[:2]
         raise InputError(f"'{name}' is empty ({rows} x {columns} pixels). Open the photograph again.")
     try:
-        samples = np.ascontiguousarray(to_eight_bit(samples))
+        return find_value_range(samples, has_alpha=samples.shape[2] == 4)
     except UnreadableImage as error:
         raise InputError(f"'{name}' {error}") from error
+
+
+def read_rgb(data: Any, values: ValueRange) -> NDArray[np.uint8]:  # noqa: ANN401 - numpy, dask or zarr
+    """Convert RGB or RGBA to contiguous uint8 (row, column, channel=3), by the same rules as for files.
+
+    ``values``: the range of the values of the whole image.
+    """
+    import numpy as np
+    from PIL import Image
+
+    from napari_melanoma.io.color_conversion import to_eight_bit, to_srgb8
+
+    samples = np.ascontiguousarray(to_eight_bit(np.asarray(data), values))
     return samples if samples.shape[2] == 3 else to_srgb8(Image.fromarray(samples), None)
 
 
