@@ -5,7 +5,7 @@ A reading starts from the proposals of the analysis. Positions are (row, column)
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from math import isclose
 from pathlib import Path
@@ -214,6 +214,13 @@ def latest_reading(depth: SlideDepthReadings) -> DepthReading | None:
     return max((one for one in depth.readings if one.when), key=lambda one: parse_time(one.when), default=None)
 
 
+def merge_readings(depths: Iterable[SlideDepthReadings]) -> SlideDepthReadings:
+    """Merge the readings of several files: the latest one of each reader."""
+    readings = [reading for depth in depths for reading in depth.readings if reading.when]
+    latest = {reading.reader: reading for reading in sorted(readings, key=lambda reading: parse_time(reading.when))}
+    return SlideDepthReadings(readings=tuple(latest.values()))
+
+
 def read_depth_file(path: Path) -> SlideDepthReadings:
     """Read readings from a file, such as the one of a slide in a case; empty if it does not exist."""
     if not path.is_file():
@@ -222,6 +229,11 @@ def read_depth_file(path: Path) -> SlideDepthReadings:
         return SlideDepthReadings.parse(read_json(path), str(path))
     except (OSError, ValueError, ConfigError) as error:
         raise InputError(f"{path} does not contain valid depth readings: {parse_error_reason(error)}") from error
+
+
+def read_depth(folder: Path) -> SlideDepthReadings:
+    """Read the depth readings of a slide; ``folder``: its result folder."""
+    return read_depth_file(folder / DEPTH_FILE)
 
 
 def write_depth(folder: Path, depth: SlideDepthReadings) -> None:

@@ -9,8 +9,8 @@ from qtpy.QtWidgets import QInputDialog, QLabel, QMessageBox, QPushButton, QWidg
 
 from napari_melanoma.core.formatting import format_count
 from napari_melanoma.depth.readings import format_time
+from napari_melanoma.depth.shown_blocks import CHANGED
 from napari_melanoma.depth.synoptic import SynopticReport
-from napari_melanoma.slides.synoptic_files import CHANGED
 from napari_melanoma.ui.session.depth import describe_signature
 from napari_melanoma.ui.widgets.dialogs import create_question
 from napari_melanoma.ui.widgets.editors import ReaderField
@@ -40,7 +40,7 @@ LOCK_NOTE = "The report and the measurement that it rests on will be locked unti
 class ReportForm(QWidget):
     """The findings of a report, confirmation of suggestions, and the signature, with the T category and its reason.
 
-    ``signing_notes``: set by the owner, what else the question before signing says.
+    ``list_contradictions``: called before signing, states what contradicts each other in what is shown.
     """
 
     reader_entered = Signal(str)
@@ -50,9 +50,9 @@ class ReportForm(QWidget):
     addendum_entered = Signal(str)
     _dialogs_closed = Signal()
 
-    def __init__(self) -> None:
+    def __init__(self, list_contradictions: Callable[[], Sequence[str]] = tuple) -> None:
         super().__init__()
-        self.signing_notes: tuple[str, ...] = ()
+        self._list_contradictions = list_contradictions
         self._report = SynopticReport()
         self._blocker = ""  # why the report cannot be signed, except for faults in the form
         self._is_editable = False
@@ -152,8 +152,11 @@ class ReportForm(QWidget):
         self.findings.flush()
         if self.sign_button.isEnabled():
             question = f"Sign the synoptic report as {self.reader_field.name}?"
-            details = "\n\n".join((*_describe_signing(self._report), *self.signing_notes, LOCK_NOTE))
-            self._ask("Sign", question, details, self.sign_requested.emit)
+            contradictions = self._list_contradictions()
+            if contradictions:
+                question = f"{format_count(len(contradictions), 'contradiction')}. {question}"
+            details = (*contradictions, *_describe_signing(self._report), LOCK_NOTE)
+            self._ask("Sign", question, "\n\n".join(details), self.sign_requested.emit)
 
     def _on_reopen(self) -> None:
         question = f"Reopen the report that {self._report.signed_by} signed?"

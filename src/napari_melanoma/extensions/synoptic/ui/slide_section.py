@@ -10,7 +10,7 @@ from qtpy.QtWidgets import QWidget
 from napari_melanoma.case.model import set_lesion_report
 from napari_melanoma.core.errors import InputError
 from napari_melanoma.core.provenance import utc_time
-from napari_melanoma.depth.readings import DepthReading, describe_entered_thickness
+from napari_melanoma.depth.readings import DepthReading
 from napari_melanoma.extensions.synoptic.ui.form import ReportForm
 from napari_melanoma.slides.synoptic_files import compare_reports, list_other_changes
 from napari_melanoma.ui.sections.base import SlideSection
@@ -42,7 +42,7 @@ class SynopticSection(SlideSection):
     def __init__(self, session: SlideSession) -> None:
         super().__init__(session)
         self._services, self._document = session.services, session.synoptic
-        self.form = form = ReportForm()
+        self.form = form = ReportForm(self._document.list_contradictions)
         self.add(form)
         steps = {"undo": ("↶", "Undo the last change in this section"), "redo": ("↷", "Redo")}
         self.history_buttons = {
@@ -90,8 +90,6 @@ class SynopticSection(SlideSection):
     def _update(self, _: object = None) -> None:
         document, session = self._document, self.session
         report = document.shown
-        entered = describe_entered_thickness(session.depth.state.reading, session.slide.info.pixel_size)
-        self.form.signing_notes = (entered,) if entered else ()
         changes = list(document.list_changes())
         lesion = find_slide_lesion(self._services.window, session.slide)
         if lesion is not None and lesion.synoptic is not None and (other := compare_reports(report, lesion.synoptic)):
@@ -105,11 +103,11 @@ class SynopticSection(SlideSection):
         """Sign the report, and lock it and the reading that it rests on; not if they are shown as they were before."""
         document, slide, status = self._document, self.session.slide_folder, self._services.status
         reader = self._services.reader
-        shown, basis = document.value, document.read_basis(reader)
+        shown, content = document.value, document.read_content()
         if self.session.check_files():
             status.show_message(CHANGED_ELSEWHERE.format(""))
             document.submit(
-                lambda run: list_other_changes(slide.folder, slide.slide, shown, basis, reader), self._name_changes
+                lambda run: list_other_changes(slide.folder, slide.slide, shown, content, reader), self._name_changes
             )
             return
         document.edit(document.sign)
