@@ -243,7 +243,9 @@ class SynopticReport(Config):
     def _derived_values(self) -> dict[str, Any]:
         """Compute the values of ``DERIVED``; an unknown thickness or category has no key."""
         mm, stage = self.value("breslow"), self.stage
-        recorded = {"breslow_recorded": format_recorded_thickness(mm)} if isinstance(mm, float) else {}
+        answer, recorded = self.answer("breslow"), dict[str, str]()
+        if answer is not None and isinstance(mm, float):
+            recorded = {"breslow_recorded": format_recorded_thickness(mm, at_least=answer.at_least)}
         category = {"t_category": stage.category} if stage.category else {}
         return {"status": self.status, **recorded, **category, "t_category_reason": stage.reason}
 
@@ -545,7 +547,7 @@ def _set_mitoses(mitoses: MitosisCount, name: str, value: float | None) -> Mitos
     if name == "mitotic_rate":
         return mitoses.model_copy(update={"per_mm2": value})
     if name == "mitoses_area":
-        return mitoses.model_copy(update={"mm2": value})
+        return mitoses.model_copy(update={"mm2": value, "um_per_px": None})  # it does not follow the scale
     counted = None if value is None else int(value)
     return mitoses.model_copy(update={"counted": counted, "none_found": counted == 0})
 
@@ -628,7 +630,7 @@ def _format_value(field: SynopticField, answer: SynopticAnswer) -> str:
         text = field.choices.get(value, value)
     elif field.name == "breslow":
         measured = format_thickness(value, at_least=answer.at_least)
-        text = f"{measured}, recorded as {format_recorded_thickness(value)}"
+        text = f"{measured}, recorded as {format_recorded_thickness(value, at_least=answer.at_least)}"
     else:
         text = f"{value:.4g} {field.unit}".strip()
     return f"{text}: {answer.detail}" if answer.detail else text

@@ -336,7 +336,7 @@ def _format_recorded(reading: DepthReading, validity: Validity | None) -> str:
     """Format the thickness as it is recorded; "" if it is unknown, or if it is predicted and not valid."""
     if not reading.mm:
         return ""
-    recorded = f"{'at least ' if reading.at_least else ''}{format_recorded_thickness(reading.mm)}"
+    recorded = format_recorded_thickness(reading.mm, at_least=reading.at_least)
     if validity is None or reading.when:
         return recorded
     return validity.headline(recorded) if validity.valid else ""

@@ -29,7 +29,6 @@ from qtpy.QtWidgets import (
 from conftest import wait_until_idle
 from napari_melanoma.case.model import CaseImage, CaseLesion, set_image, set_lesion, set_lesion_report
 from napari_melanoma.case.store import CaseStore, read_correction
-from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.errors import SaveError
 from napari_melanoma.core.files import write_json
 from napari_melanoma.core.geometry import PixelSize
@@ -267,14 +266,15 @@ def test_reports_of_slides_are_read_by_file_and_left_out_if_the_results_cannot_b
         record_slide(results, slides[-1], record_name=True)
         write_depth(results, SlideDepthReadings(readings=(DepthReading(reader="A", when=utc_time(), clark=level),)))
         save_synoptic(results, SynopticReport(reader="A"))
-    reports = lesion_section._read_slide_reports(slides, "A", RunContext())
+    root = find_results_root(DockSettings())
+    reports = lesion_section._read_slide_reports(root, slides, "A")
     assert [reports[path].value("clark") for path in slides] == ["III", "IV"]
 
     def fail(root, slide):
         raise PermissionError(f"{root} cannot be listed")
 
     monkeypatch.setattr(lesion_section, "slide_folder", fail)
-    assert lesion_section._read_slide_reports(slides, "A", RunContext()) == {}
+    assert lesion_section._read_slide_reports(root, slides, "A") == {}
 
 
 def test_the_results_of_a_missing_slide_are_in_the_report(tmp_path):

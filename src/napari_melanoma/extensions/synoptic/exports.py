@@ -67,7 +67,8 @@ def _table_rows(report: SynopticReport, changes: Sequence[str]) -> Iterator[dict
         yield cells
         if row.name == "breslow" and isinstance(mm, float):
             recorded = {"field": "breslow_recorded", "label": "Breslow thickness, recorded", "unit": "mm"}
-            yield {**cells, **recorded, "value": format_recorded_thickness(mm).removesuffix(" mm"), "detail": ""}
+            text = format_recorded_thickness(mm, at_least=bool(cells.get("at_least")))
+            yield {**cells, **recorded, "value": text.removeprefix("at least ").removesuffix(" mm"), "detail": ""}
     status = {"field": "status", "label": "Status of the report", "state": "answered", "value": report.status}
     yield {**status, "detail": SIGNATURE_LEFT_OUT if report.is_signed else None}
     for number, addendum in enumerate(report.addenda, start=1):

@@ -212,9 +212,10 @@ class DepthDocument(Document[SlideDepthReadings]):
 
     def rescale(self) -> None:
         """Convert the readings to the scale of the slide."""
-        size = self._size = self._session.slide.info.pixel_size
+        previous, size = self._size, self._session.slide.info.pixel_size
+        self._size = size
         if size is not None:
-            self.apply(lambda depth: rescale_readings(depth, size, self.reader, utc_time()))
+            self.apply(lambda depth: rescale_readings(depth, size, self.reader, utc_time(), previous))
 
     def reload_predictions(self) -> None:
         """Read the proposals of the analysis and the prediction of a network again."""

@@ -113,9 +113,9 @@ class LesionSynopticSection(LesionSection):
 
     def _prepare_files(self) -> Callable[[RunContext], LesionFiles]:
         slides = [image.path for image in self.session.lesion.images if image.is_slide]
-        root = find_results_root(DockSettings())
-        read_content = self.session.prepare_content(lambda image: slide_folder(root, image.path))
-        return lambda run: LesionFiles(read_content(), _read_slide_reports(root, slides, self._reader))
+        root, reader = find_results_root(DockSettings()), self._reader
+        read_content = self.session.prepare_content(lambda image: _find_folder(root, image.path))
+        return lambda run: LesionFiles(read_content(), _read_slide_reports(root, slides, reader))
 
     def _show_files(self, files: LesionFiles) -> None:
         self._files = files
@@ -161,12 +161,21 @@ class LesionSynopticSection(LesionSection):
             self._update()
 
 
+def _find_folder(root: Path, slide: Path) -> Path | None:
+    """Return the result folder of a slide; None if the results cannot be listed."""
+    with suppress(OSError):
+        return slide_folder(root, slide)
+    return None
+
+
 def _read_slide_reports(root: Path, slides: Sequence[Path], reader: str) -> dict[Path, SynopticReport]:
     """Read the stored reports of slides with their findings; those that cannot be read are left out."""
     reports = {}
     for path in slides:
+        folder = _find_folder(root, path)
+        if folder is None:
+            continue
         with suppress(InputError, OSError):  # the Slide dock reports it
-            folder = slide_folder(root, path)
             report, depth = load_synoptic(folder) or SynopticReport(reader=reader), read_depth(folder)
             reports[path] = report.with_findings(report.own_reading(depth))
     return reports
