@@ -740,7 +740,7 @@ def reader_rows(
     ``predicted``: the reading of the analysis.
     """
     own = depth.reading_by(reader)
-    if own is None or not own.when or own.mm is None:
+    if own is None or not has_measured(depth, reader):
         return []
     others = [one for one in depth.readings if one.reader != reader and one.when]
     rows = [_reader_row(one.reader or "(no name)", one) for one in (own, *others)]
@@ -751,23 +751,25 @@ def reader_rows(
     return [*rows, _reader_row("demonstration model" if validity.demonstration else "model", predicted)]
 
 
+def has_measured(depth: SlideDepthReadings, reader: str) -> bool:
+    """Whether a reader has measured the thickness; until then, those of others are hidden."""
+    own = depth.reading_by(reader)
+    return own is not None and bool(own.when) and own.mm is not None
+
+
 def describe_other_readings(depth: SlideDepthReadings, reader: str) -> str:
     """Describe the readings of other readers: how many are hidden, or how much they differ; empty if there are none."""
     others = [one for one in depth.readings if one.reader != reader and one.when and one.mm is not None]
     own = depth.reading_by(reader)
     if not others:
         return ""
-    if own is None or not own.when or own.mm is None:
+    if own is None or not has_measured(depth, reader):
         count = format_count(len(others), "other reader")
         return f"{count} measured this slide. Readings are shown after you have measured, to keep yours independent."
     bounded = {one.reader: " (lower bound)" for one in others if one.at_least or own.at_least}
-    return (
-        "; ".join(
-            f"{own.mm - (one.mm or 0):+.2f} mm compared with {one.reader or '(no name)'}{bounded.get(one.reader, '')}"
-            for one in others
-        )
-        + "."
-    )
+    differences = ((one.reader, (own.mm or 0) - (one.mm or 0)) for one in others)
+    texts = (f"{mm:+.2f} mm compared with {name or '(no name)'}{bounded.get(name, '')}" for name, mm in differences)
+    return "; ".join(texts) + "."
 
 
 def describe_proposals(proposals: SlideDepthProposals, reading: DepthReading, chosen: int = 0) -> str:

@@ -1007,3 +1007,43 @@ def test_escape_keeps_the_name_of_the_reader(qtbot):
     assert (field.text(), field.change_button.isVisible()) == ("B.", False)
     QTest.keyClick(field, Qt.Key.Key_Escape)
     assert (field.text(), field.isReadOnly(), field.change_button.isVisible()) == ("A. Reader", True, True)
+
+
+def test_the_message_that_a_report_is_signed_ends_when_it_is_reopened(reporting) -> None:
+    person = reporting
+    signs_findings(person)
+    assert person.dock.status.text.startswith("The synoptic report is signed by A. Reader")
+    reopens(person)
+    person.waits()
+    assert "is signed" not in person.dock.status.text
+
+
+def test_findings_of_the_signer_are_hidden_until_another_reader_has_measured(reporting) -> None:
+    person = reporting
+    opens(person)
+    signs_findings(person)
+    person.session.points.apply(lambda points: (*points, CountedPoint("Mitosis", (10.0, 20.0))))
+
+    def shown() -> tuple[str, str, str]:
+        changes = text(person, "synoptic_changes") + text(person, "depth_warning")
+        thickness = person.finds(QComboBox, "synoptic_breslow").currentText()
+        return thickness, text(person, "synoptic_stage"), changes
+
+    assert shown()[:2] == ("0.47", "pT1a")
+    assert "Mitosis in the whole slide" in shown()[2]
+    person.dock.context.set_reader("B. Reader")
+    person.waits()
+    assert shown()[:2] == ("", "T category hidden")
+    assert "Mitosis" not in shown()[2]
+    assert "1 other reader measured this slide" in text(person, "depth_others")
+    assert "0.47" not in "".join(label.text() for label in person.dock.findChildren(QLabel))
+    draws(person)
+    assert shown()[:2] == ("0.47", "pT1a")
+
+    person.dock.context.set_reader("C. Reader")
+    person.waits()
+    assert shown()[:2] == ("", "T category hidden")
+    presses(person, "synoptic_reveal")
+    assert shown()[:2] == ("0.47", "pT1a")
+    assert not is_shown(person, "synoptic_reveal")
+    assert stored(person).signed_by == "A. Reader"

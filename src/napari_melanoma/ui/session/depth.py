@@ -31,6 +31,7 @@ from napari_melanoma.depth.readings import (
     automatic_reading,
     current_reading,
     format_time,
+    has_measured,
     read_depth,
     rename_reader,
     rescale_readings,
@@ -76,6 +77,7 @@ UNREADABLE = (
     "The scale is locked: the synoptic report cannot be read, and it may be signed. Restore or remove its file "
     "synoptic.json, and open the slide again."
 )
+HIDDEN_CHANGES = "What has changed since the signature is shown after you have measured."
 NOT_READ = "The synoptic report, which may be signed, is still being read. Set the scale again in a moment."
 
 
@@ -387,7 +389,7 @@ class SynopticDocument(Document[SynopticReport]):
     def __init__(self, session: OpenSlide) -> None:
         super().__init__(SYNOPTIC_DOCUMENT, session.slide_folder, session.sessions.parent)
         self._session, self._services = session, session.services
-        self._follows_drawn = False
+        self._follows_drawn = self._reveals = False
         self._compared: tuple[object, ...] = ()  # the state that ``_changes`` is about
         self._changes: tuple[str, ...] = ()
         self._compared_files: tuple[object, ...] = ()  # the versions of the files that ``_file_changes`` is about
@@ -416,8 +418,24 @@ class SynopticDocument(Document[SynopticReport]):
 
     @property
     def shown(self) -> SynopticReport:
-        """The report with the findings of the reading, and with suggestions from it and from the lesion in the case."""
-        return self._prefill(self.value)
+        """The report with the findings of the reading, and with suggestions from it and from the lesion in the case.
+
+        Without the findings of another reader who has signed, until this reader has measured.
+        """
+        return self.value.without_findings() if self.hides_findings else self._prefill(self.value)
+
+    @property
+    def hides_findings(self) -> bool:
+        """Whether the findings of the reader who has signed are hidden, so that this reader measures independently."""
+        report, reader = self.value, self._depth.reader
+        is_other = report.is_signed and report.signed_by != reader
+        is_measured = self._reveals or has_measured(self._depth.value, reader)
+        return is_other and not is_measured and has_measured(self._depth.value, report.signed_by)
+
+    def reveal_findings(self) -> None:
+        """Show the findings of the reader who has signed also before this reader has measured."""
+        self._reveals = True
+        self.refresh()
 
     @property
     def shown_findings(self) -> SynopticReport:
@@ -533,7 +551,8 @@ class SynopticDocument(Document[SynopticReport]):
         if not is_same:  # outlines may be many
             self._compared = state
             self._changes = list_slide_changes(report, self.read_content())
-        return tuple(dict.fromkeys((*self._changes, *self._file_changes)))
+        changes = tuple(dict.fromkeys((*self._changes, *self._file_changes)))
+        return (HIDDEN_CHANGES,) if changes and self.hides_findings else changes
 
     def _follow_drawn(self) -> None:
         """Follow what is drawn on the slide, once the report is signed."""

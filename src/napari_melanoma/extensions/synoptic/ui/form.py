@@ -34,6 +34,7 @@ FAULTY = "Correct the input that is marked first."
 CONFIRM_TIP = "Confirm all suggested values after a review"
 SIGN_TIP = "Lock the report with your name; it can be reopened"
 LOCKED = "The report is locked: {} has signed it. Reopen it to change it."
+HIDDEN = "The findings of {} are shown after you have measured, to keep your reading independent."
 LOCK_NOTE = "The report and the measurement that it rests on will be locked until the report is reopened."
 
 
@@ -48,6 +49,7 @@ class ReportForm(QWidget):
     sign_requested = Signal()
     reopen_requested = Signal()
     addendum_entered = Signal(str)
+    reveal_requested = Signal()  # to show findings that are hidden
     _dialogs_closed = Signal()
 
     def __init__(self, list_contradictions: Callable[[], Sequence[str]] = tuple) -> None:
@@ -77,7 +79,9 @@ class ReportForm(QWidget):
         tip = "Add a text to the signed report, which it leaves unchanged"
         self.addendum_button = named(QPushButton("Addendum ..."), "synoptic_addendum", "Add an addendum", tip)
         self.button_row = row(self.sign_button, self.reopen_button, self.addendum_button)
-        head = (self.signature_label, self.reader_row, self.change_area)
+        tip = "Show the findings of the reader who has signed, although you have not measured"
+        self.reveal_button = named(QPushButton("Show the findings"), "synoptic_reveal", "Show the findings", tip)
+        head = (self.signature_label, self.reader_row, self.reveal_button, self.change_area)
         above = (*head, self.stage_label, self.reason_label, self.findings)
         texts = (self.check_label, self.addenda_label)
         fill_column(self, *above, self.confirm_button, self.button_row, *texts)
@@ -89,6 +93,7 @@ class ReportForm(QWidget):
         self.findings.fault_changed.connect(self._update_buttons)
         self.reader_field.editingFinished.connect(self._on_reader)
         self.confirm_button.clicked.connect(lambda: self._on_confirm(""))
+        self.reveal_button.clicked.connect(self.reveal_requested)
         self.sign_button.clicked.connect(self._on_sign)
         self.reopen_button.clicked.connect(self._on_reopen)
         self.addendum_button.clicked.connect(self._on_addendum)
@@ -97,16 +102,26 @@ class ReportForm(QWidget):
         """Close a dialog about the report, because another one is shown."""
         self._dialogs_closed.emit()
 
-    def show_report(self, report: SynopticReport, reader: str, changes: Sequence[str], *, is_editable: bool) -> None:
+    def show_report(
+        self,
+        report: SynopticReport,
+        reader: str,
+        changes: Sequence[str],
+        *,
+        is_editable: bool,
+        hides_findings: bool = False,
+    ) -> None:
         """Show a report; input that is being typed stays.
 
         ``reader``: name of the person who would sign it. ``changes``: what has changed since it was signed.
+        ``hides_findings``: the report lacks findings that the reader may not see yet.
         """
         self._report, self._is_editable, stage = report, is_editable, report.stage
         if not self.reader_field.hasFocus():
             self.reader_field.show_name(reader)
-        self.stage_label.setText(stage.category or "No T category")
-        self.reason_label.setText(stage.reason)
+        self.stage_label.setText("T category hidden" if hides_findings else stage.category or "No T category")
+        self.reason_label.setText(HIDDEN.format(report.signed_by) if hides_findings else stage.reason)
+        set_shown(self.reveal_button, hides_findings)
         self._blocker = "" if is_editable else "The report cannot be changed."
         self.findings.show_report(report, LOCKED.format(report.signed_by) if report.is_signed else self._blocker)
         count = len(report.suggested)
@@ -123,7 +138,7 @@ class ReportForm(QWidget):
         self.signature_label.setText(f"{signed}{since}" if signed else "Not signed.")
         for label, text in (
             (self.change_label, "\n".join(changes)),
-            (self.check_label, "\n".join(report.check())),
+            (self.check_label, "" if hides_findings else "\n".join(report.check())),
             (self.addenda_label, "\n".join(addenda)),
         ):
             show_text(label, text)

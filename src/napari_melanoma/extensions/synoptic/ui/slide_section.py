@@ -42,6 +42,7 @@ class SynopticSection(SlideSection):
     def __init__(self, session: SlideSession) -> None:
         super().__init__(session)
         self._services, self._document = session.services, session.synoptic
+        self._signed_message = ""  # shown until the report is reopened
         self.form = form = ReportForm(self._document.list_contradictions)
         self.add(form)
         steps = {"undo": ("↶", "Undo the last change in this section"), "redo": ("↷", "Redo")}
@@ -68,6 +69,7 @@ class SynopticSection(SlideSection):
         form.confirm_requested.connect(lambda name: document.confirm(*([name] if name else [])))
         form.sign_requested.connect(self._sign)
         form.reopen_requested.connect(self._reopen)
+        form.reveal_requested.connect(document.reveal_findings)
         form.addendum_entered.connect(
             lambda text: document.apply(lambda report: report.add_addendum(text, services.reader, utc_time()))
         )
@@ -94,7 +96,12 @@ class SynopticSection(SlideSection):
         lesion = find_slide_lesion(self._services.window, session.slide)
         if lesion is not None and lesion.synoptic is not None and (other := compare_reports(report, lesion.synoptic)):
             changes.append(OTHER_IN_CASE.format(other))
-        self.form.show_report(report, self._services.reader, changes, is_editable=True)
+        self.form.show_report(
+            report, self._services.reader, changes, is_editable=True, hides_findings=document.hides_findings
+        )
+        if self._signed_message and not report.is_signed:  # it was reopened, here or elsewhere
+            self._services.status.end_message(self._signed_message)
+            self._signed_message = ""
         for button, step in zip(self.history_buttons.values(), document.find_steps(), strict=True):
             button.setEnabled(step is not None and not report.is_signed)
         self.case_button.setEnabled(bool(report.answers))
@@ -114,7 +121,8 @@ class SynopticSection(SlideSection):
         lesions, signed = self.session.lesions, document.value
         if not signed.is_signed:
             return
-        status.show_message(SIGNED.format(signed.signed_by))  # not why it was refused before
+        self._signed_message = SIGNED.format(signed.signed_by)
+        status.show_message(self._signed_message)  # not why it was refused before
         if not lesions.is_saved and document.shows_stored_lesions:
             lesions.save()
 
