@@ -1047,3 +1047,30 @@ def test_findings_of_the_signer_are_hidden_until_another_reader_has_measured(rep
     assert shown()[:2] == ("0.47", "pT1a")
     assert not is_shown(person, "synoptic_reveal")
     assert stored(person).signed_by == "A. Reader"
+
+
+def test_contradictions_with_the_case_are_named_before_signing(reporting, monkeypatch) -> None:
+    person = reporting
+    lesion = add_lesion(Case(), site="upper extremity", laterality="right", diagnosis="nevus").lesions[0]
+    monkeypatch.setattr("napari_melanoma.ui.session.depth.find_slide_lesion", lambda *_: lesion)
+    types(person, "synoptic_reader", "A. Reader")
+    chooses(person, "laterality", "midline")
+    chooses(person, "site", "lower extremity")
+    types(person, "synoptic_breslow", "3")
+    chooses(person, "ulceration", "present")
+    presses(person, "synoptic_confirm")
+    presses(person, "synoptic_sign")
+    question = person.dock.window().findChild(QMessageBox, "synoptic_sign_question")
+    assert question.text() == "3 contradictions. Sign the synoptic report as A. Reader?"
+    for expected in (
+        "Laterality: midline (synoptic report), but Right (lesion of the case).",
+        "Site: lower extremity (synoptic report), but Upper extremity (lesion of the case).",
+        "Diagnosis: Nevus (lesion of the case), but pT3b (synoptic report).",
+    ):
+        assert expected in question.informativeText().split("\n\n")
+    press_button(person.qtbot, "synoptic_sign_question", "Cancel")
+    person.waits()
+    assert not stored(person).is_signed
+    signs(person)
+    assert stored(person).is_signed
+    assert not is_shown(person, "synoptic_changes"), "they were confirmed"
