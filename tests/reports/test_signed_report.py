@@ -348,7 +348,7 @@ def test_each_part_of_the_content_of_a_slide_is_signed(folder: Path, name: str) 
 
 
 @pytest.fixture
-def case(folder: Path, tmp_path: Path) -> CaseStore:
+def case(folder: Path, tmp_path: Path) -> Iterator[CaseStore]:
     """A case with a lesion of which everything is known that a report shows, with a report that is signed."""
     case = set_patient(Case(), patient_id="P-1", age=64.0, sex="male", fitzpatrick=2, ethnicity="known")
     case = set_patient(case, personal_history=True, family_history=False)
@@ -369,7 +369,8 @@ def case(folder: Path, tmp_path: Path) -> CaseStore:
     content = read_lesion_content(case, case.lesions[0], store.folder, lambda image: folder)
     case = set_lesion(case, "L1", synoptic=report.sign("A", WHEN, content.list_blocks(report)))
     store.save(case)
-    return store
+    yield store
+    store.close()
 
 
 def replace_lesions(case: Case, lesion: CaseLesion) -> Case:
@@ -398,6 +399,25 @@ def test_each_value_that_differs_from_the_signed_report_of_a_lesion_is_stated_in
     for one in written:
         text = one.path.read_text(encoding="utf-8").replace('\\"', '"').replace('""', '"')
         assert [stated for stated in own if stated not in text] == [], one.format
+
+
+def test_no_change_states_an_age_that_few_people_reach_or_a_text_of_a_user(case: CaseStore, folder: Path) -> None:
+    write_json(folder / "risk.json", RISK | {"known": {"age": "97"}})
+    lesion = case.case.lesions[0]
+    changed = set_patient(case.case, age=97.0, patient_id="Smith")
+    changed = set_lesion(changed, "L1", synoptic=set_comment(lesion.report, "About Smith"))
+    content = read_lesion_content(changed, changed.lesions[0], case.folder, lambda image: folder)
+    stated = "\n".join(content.list_changes(changed.lesions[0].report))
+    assert "Patient, Age: signed: a text; now: another text." in stated
+    assert "Comment: signed: a text; now: another text." in stated
+    assert "Smith" not in stated
+    assert "97" not in stated
+
+
+def set_comment(report: SynopticReport, text: str) -> SynopticReport:
+    """Replace the comment of a signed report, as another program may do."""
+    comment = report.answers["comment"].model_copy(update={"value": text, "detail": text})
+    return report.model_copy(update={"answers": {**report.answers, "comment": comment}})
 
 
 def test_a_report_that_was_signed_with_a_slide_is_compared_with_its_lesion(folder: Path) -> None:

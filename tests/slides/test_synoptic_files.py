@@ -628,6 +628,16 @@ def test_a_signature_of_an_earlier_version_states_what_is_compared(earlier: Path
     assert read_synoptic(earlier)[1] == (NOT_RECORDED,)
 
 
+def test_an_earlier_signature_of_a_slide_is_compared_with_its_lesion(earlier: Path) -> None:
+    report = load_synoptic(earlier)
+    (only,) = LesionContent(LESION_OF_CASE).list_changes(report)
+    names = ("Breslow thickness", "ulceration", "mitoses", "site", "diagnosis")
+    listed = ", ".join(f"{name} in the case" for name in names)
+    assert only == f"Signed with an earlier version: only {listed}, answers are compared."
+    stated = LesionContent(change_lesion(laterality="right")).list_changes(report)
+    assert stated == ("Changed after signature: lesion of the case, Laterality: signed: left; now: Right.", only)
+
+
 @pytest.mark.parametrize("name", CHANGES.keys() - NOT_IN_EARLIER)
 def test_a_change_after_an_earlier_signature_is_stated(earlier: Path, name: str) -> None:
     CHANGES[name][0](earlier)

@@ -24,6 +24,7 @@ from napari_melanoma.depth.report_blocks import (
     PREDICTION,
     SYNOPTIC,
     format_table_cell,
+    is_private_cell,
     lesion_block,
     synoptic_block,
 )
@@ -31,7 +32,6 @@ from napari_melanoma.depth.shown_blocks import KeyPath, ShownBlock, group, known
 from napari_melanoma.depth.signatures import list_changes_since_signature
 from napari_melanoma.depth.synoptic import SynopticReport
 from napari_melanoma.io.results import RESULT
-from napari_melanoma.privacy.personal_data import MAX_AGE
 from napari_melanoma.slides.slide_content import SlideContent, read_slide_content
 
 READINGS = "depth"  # folder in a case
@@ -130,7 +130,6 @@ def _list_readings(folder: Path | None, image: CaseImage, results: Path) -> Iter
 
 def patient_block(patient: CasePatient) -> ShownBlock:
     """Return the known values of the patient; the id, and an age that few people reach, are private."""
-    age = patient.age
     return group(
         PATIENT,
         "Patient",
@@ -140,7 +139,7 @@ def patient_block(patient: CasePatient) -> ShownBlock:
                 field_title(name),
                 patient.cell(name),
                 format_table_cell(name, patient.cell(name)) or patient.cell(name),
-                is_private=name == "patient_id" or (name == "age" and age is not None and age > MAX_AGE),
+                is_private=is_private_cell(name, patient.cell(name)),
             )
             for name in PATIENT_COLUMNS
         ),
@@ -176,6 +175,7 @@ def prediction_block(prediction: ClassPrediction, *, is_outdated: bool = False) 
                         one.field.replace("_", " "),
                         [one.value, one.change],
                         f"{one.value}: {one.change:+.2f}",
+                        is_private=is_private_cell(one.field, one.value),
                     )
                     for one in prediction.contributions
                 ),

@@ -30,6 +30,7 @@ from napari_melanoma.depth.synoptic import (
 )
 from napari_melanoma.depth.synoptic_fields import FIELDS, FIELDS_BY_NAME, NOT_ANSWERED, OTHER
 from napari_melanoma.depth.t_category import ROMAN, format_thickness, round_measured_thickness, t_category
+from napari_melanoma.privacy.personal_data import AGES, MAX_AGE
 
 # Keys of the groups of a report, and their names in sentences
 SLIDE, SYNOPTIC, READING, OTHER_READINGS, LESION = "slide", "synoptic", "reading", "readings", "lesion"
@@ -202,6 +203,14 @@ def lesion_block(lesion: SynopticLesion) -> ShownBlock:
             for column in (*SITE_COLUMNS, *LESION_COLUMNS)
         ),
     )
+
+
+def is_private_cell(name: str, text: str) -> bool:
+    """Whether a cell identifies a patient: the id, and an age that few people reach."""
+    try:
+        return name == "patient_id" or (name in AGES and float(text) > MAX_AGE)
+    except ValueError:
+        return False
 
 
 def format_table_cell(name: str, text: str) -> str:

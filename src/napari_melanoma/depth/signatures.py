@@ -148,7 +148,9 @@ def _list_earlier_changes(report: SynopticReport, now: Blocks, unread: Collectio
         changes += _describe(path, label, before, after)
     if isinstance(values.get(ANSWERS), str) and values[ANSWERS] != _digest_answers(report):
         changes.append(ONLY_HASH)
-    names = [label for name, label in FIRST_ENTRIES.items() if name in values]
+    of_lesion = {name for name in values if name.startswith("case_") or name == ANSWERS}
+    compared = of_lesion if is_lesion else values.keys()
+    names = [label for name, label in FIRST_ENTRIES.items() if name in compared]
     only = EARLIER.format(format_names(names, len(names)), "is" if len(names) == 1 else "are")
     return (*changes, *_state_missing(missing), only)
 

@@ -36,6 +36,7 @@ from napari_melanoma.depth.report_blocks import (
     REGIONS,
     RISK,
     SLIDE,
+    is_private_cell,
     lesion_block,
     reading_block,
     synoptic_block,
@@ -452,7 +453,13 @@ def risk_block(prediction: Mapping[str, Any]) -> ShownBlock:
                 "known",
                 "patient and melanoma",
                 (
-                    known(name, field_title(name), str(cell), format_field_value(name, str(cell)))
+                    known(
+                        name,
+                        field_title(name),
+                        str(cell),
+                        format_field_value(name, str(cell)),
+                        is_private=is_private_cell(name, str(cell)),
+                    )
                     for name, cell in data.items()
                 ),
             ),
