@@ -78,11 +78,11 @@ class ReportForm(QWidget):
         self.reopen_button = named(QPushButton("Reopen"), "synoptic_reopen", "Reopen", tip)
         tip = "Add a text to the signed report, which it leaves unchanged"
         self.addendum_button = named(QPushButton("Addendum ..."), "synoptic_addendum", "Add an addendum", tip)
-        self.button_row = row(self.sign_button, self.reopen_button, self.addendum_button)
         tip = "Show the findings of the reader who has signed, although you have not measured"
-        self.reveal_button = named(QPushButton("Show the findings"), "synoptic_reveal", "Show the findings", tip)
-        head = (self.signature_label, self.reader_row, self.reveal_button, self.change_area)
-        above = (*head, self.stage_label, self.reason_label, self.findings)
+        self.reveal_button = named(QPushButton("Show findings"), "synoptic_reveal", "Show findings", tip)
+        self.button_row = row(self.sign_button, self.reopen_button, self.addendum_button)
+        head = (self.signature_label, self.reader_row, self.change_area)
+        above = (*head, self.stage_label, self.reason_label, self.reveal_button, self.findings)
         texts = (self.check_label, self.addenda_label)
         fill_column(self, *above, self.confirm_button, self.button_row, *texts)
         self.layout().addStretch(1)  # takes the space that a text has left
