@@ -9,7 +9,7 @@ from napari_melanoma.core.errors import ConfigError, InputError
 from napari_melanoma.core.files import back_up_if_changed, file_stamp, write_json
 from napari_melanoma.core.parsing import parse_error_reason, read_json
 from napari_melanoma.depth.readings import DEPTH_FILE, DepthReading, read_depth
-from napari_melanoma.depth.report_blocks import READING, SLIDE, SYNOPTIC, lesion_block, synoptic_block
+from napari_melanoma.depth.report_blocks import READING, SLIDE, SYNOPTIC
 from napari_melanoma.depth.shown_blocks import compare_blocks
 from napari_melanoma.depth.signatures import list_changes_since_signature
 from napari_melanoma.depth.synoptic import DERIVED, SIGNATURE, SynopticLesion, SynopticReport, format_stored_answer
@@ -59,11 +59,6 @@ def list_slide_changes(report: SynopticReport, content: SlideContent) -> tuple[s
     if not report.is_signed:
         return ()
     return list_changes_since_signature(report, content.list_blocks(report, report.signed_by), content.list_unread())
-
-
-def list_lesion_changes(report: SynopticReport, lesion: SynopticLesion) -> tuple[str, ...]:
-    """State what has changed in a lesion of a case since its report was signed; empty if it is not signed."""
-    return list_changes_since_signature(report, (synoptic_block(report), lesion_block(lesion)))
 
 
 def list_other_changes(
