@@ -29,8 +29,8 @@ from napari_melanoma.depth.readings import (
 from napari_melanoma.depth.synoptic import SynopticAnswer, SynopticReport
 from napari_melanoma.io.geojson import Annotation, write_geojson
 from napari_melanoma.io.results import read_mask, read_table, write_table
-from napari_melanoma.slides.depth_readings import read_proposals
 from napari_melanoma.slides.regions import REGIONS
+from napari_melanoma.slides.slide_content import read_proposals
 from napari_melanoma.slides.synoptic_files import save_synoptic
 
 pytestmark = pytest.mark.slow

@@ -18,7 +18,7 @@ from napari_melanoma.depth.readings import (
     set_values,
     values_for_line,
 )
-from napari_melanoma.depth.synoptic import SynopticAnswer, set_finding
+from napari_melanoma.depth.synoptic import SynopticAnswer, find_answer, set_finding
 from napari_melanoma.depth.synoptic_fields import NOT_ASSESSED
 from napari_melanoma.reports.slide import list_changes
 
@@ -215,6 +215,46 @@ def test_an_entered_rate_or_area_stays_on_another_scale() -> None:
     assert (rescaled.per_mm2, rescaled.mm2) == (pytest.approx(0.5), pytest.approx(4.0))
     unscaled = set_values(NONE, "A", FIRST, mitoses=readings.count_mitoses(((10.0, 10.0),), (square,), None))
     assert readings.rescale_readings(unscaled, SIZE, "A", SECOND).readings[0].mitoses.per_mm2 == pytest.approx(1.0)
+
+
+SQUARE = ((0.0, 0.0), (0.0, 4000.0), (2000.0, 4000.0), (2000.0, 0.0))  # 1 mm² at 0.5 x 0.25 µm
+TWICE = PixelSize(1.0, 0.5)
+
+
+@pytest.mark.parametrize("has_line", [False, True])
+@pytest.mark.parametrize(
+    ("name", "answer"),
+    [
+        ("breslow", SynopticAnswer(value=1.23)),
+        ("mitoses_area", SynopticAnswer(value=5.0)),
+        ("mitoses_area", SynopticAnswer(state=NOT_ASSESSED)),
+        ("mitotic_rate", SynopticAnswer(value=5.0)),
+        ("mitotic_rate", SynopticAnswer(state=NOT_ASSESSED)),
+        ("mitoses_counted", SynopticAnswer(value=5.0)),
+        ("peripheral_distance_invasive", SynopticAnswer(value=5.0)),
+        ("deep_distance_invasive", SynopticAnswer(value=5.0)),
+        ("ulceration", SynopticAnswer(value="present")),
+        ("clark", SynopticAnswer(value="IV")),
+    ],
+)
+def test_an_entered_finding_stays_on_another_scale(name: str, answer: SynopticAnswer, *, has_line: bool) -> None:
+    line = values_for_line(EMPTY, LINE, SIZE) if has_line else {}
+    mitoses = readings.count_mitoses(((10.0, 10.0), (20.0, 10.0)), (SQUARE,), SIZE)
+    depth = set_finding(set_values(NONE, "A", FIRST, **line, mitoses=mitoses), name, answer, "A", FIRST)
+    for previous in (SIZE, None):
+        rescaled = readings.rescale_readings(depth, TWICE, "A", SECOND, previous).readings[0]
+        assert find_answer(rescaled, name) == answer
+
+
+@pytest.mark.parametrize("previous", [SIZE, None])
+def test_a_drawn_area_follows_the_scale_without_a_line(previous: PixelSize | None) -> None:
+    found = readings.count_mitoses(((10.0, 10.0), (20.0, 10.0)), (SQUARE,), SIZE)
+    depth = set_values(NONE, "A", FIRST, mitoses=found)
+    assert readings.rescale_readings(depth, TWICE, "A", SECOND, previous).readings[0].mitoses.mm2 == pytest.approx(4.0)
+    earlier = set_values(NONE, "A", FIRST, mitoses=found.model_copy(update={"um_per_px": None}))
+    expected = 4.0 if previous else 1.0  # of an earlier version: whether it was entered is unknown
+    rescaled = readings.rescale_readings(earlier, TWICE, "A", SECOND, previous).readings[0]
+    assert rescaled.mitoses.mm2 == pytest.approx(expected)
 
 
 @pytest.mark.parametrize("name", ["mitotic_rate", "mitoses_counted", "peripheral_distance_invasive"])

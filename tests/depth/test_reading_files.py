@@ -17,9 +17,9 @@ from napari_melanoma.depth.readings import (
     SlideDepthProposals,
     SlideDepthReadings,
     parse_proposals,
+    read_depth,
     write_depth,
 )
-from napari_melanoma.slides.synoptic_files import read_depth
 
 READING = DepthReading(
     reader="Reader A",

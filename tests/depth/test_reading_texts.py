@@ -92,11 +92,16 @@ def test_a_certain_reading_has_no_warning() -> None:
         ),
         (MitosisCount(points=((1, 1),), counted=1), "1 counted. Select the counted region to get the number per mm²."),
         (
-            MitosisCount(points=((1, 1), (2, 2)), areas=(((0, 0), (0, 9), (9, 9)),), counted=1, mm2=0.5, per_mm2=2.0),
+            MitosisCount(points=((1, 8), (20, 2)), areas=(((0, 0), (0, 9), (9, 9)),), counted=1, mm2=0.5, per_mm2=2.0),
             "1 counted in 0.50 mm²: 2.0 per mm² (imprecise: the area is below 1 mm²); 1 outside the area not counted.",
         ),
+        (MitosisCount(counted=5), "5 counted. Select the counted region to get the number per mm²."),
+        (
+            MitosisCount(points=((1, 8), (20, 2)), areas=(((0, 0), (0, 9), (9, 9)),), counted=5, mm2=2.0, per_mm2=2.5),
+            "5 counted in 2.00 mm²: 2.5 per mm²; 1 outside the area not counted.",
+        ),
     ],
-    ids=["none", "area only", "none found", "no area", "small area"],
+    ids=["none", "area only", "none found", "no area", "small area", "entered", "entered besides marks"],
 )
 def test_mitoses_state_the_counted_area(given: MitosisCount, message: str) -> None:
     assert format_mitoses(given) == message

@@ -288,7 +288,7 @@ def test_texts_have_units_and_details() -> None:
     other = SynopticAnswer(value="other", detail="curettage")
     reason = SynopticAnswer(state=CANNOT, detail="curettage")
     given = SynopticReport(answers={"breslow": least, "procedure": other, "mitotic_rate": reason})
-    assert row(given, "breslow")[0] == "at least 2.50 mm, recorded as 2.5 mm"
+    assert row(given, "breslow")[0] == "at least 2.50 mm, recorded as at least 2.5 mm"
     assert row(given, "procedure")[0] == "other: curettage"
     assert row(given, "mitotic_rate")[0] == "cannot be determined: curettage"
     assert given.stage.category == "at least pT3"

@@ -63,7 +63,11 @@ def test_category_by_recorded_thickness_and_ulceration(
         (TumorFindings(mm=0.9), "pT1b", "which does not change the category"),
         (TumorFindings(mm=2.5, at_least=True), "at least pT3", "the category may be higher"),
         (TumorFindings(mm=2.5, at_least=True, ulcerated=True), "at least pT3b", "at least 2.50 mm"),
-        (TumorFindings(mm=5.0, at_least=True, ulcerated=False), "pT4a", "at least 5.00 mm, recorded as 5.0 mm"),
+        (
+            TumorFindings(mm=5.0, at_least=True, ulcerated=False),
+            "pT4a",
+            "at least 5.00 mm, recorded as at least 5.0 mm",
+        ),
         (TumorFindings(extent="in_situ", mm=1.2), "", "a Breslow thickness of 1.20 mm contradicts melanoma in situ."),
         (TumorFindings(extent="invasive", mm=0.0), "", "contradicts invasive melanoma"),
         (TumorFindings(extent="none", clark=2, mm=1.0), "", "1.00 mm and Clark level II contradict no evidence"),
@@ -112,3 +116,14 @@ def test_lower_bound_gives_the_same_category_as_a_bound(mm: float, ulcerated: bo
 )
 def test_thickness_is_shown_and_recorded_with_two_digits(mm: float, measured: str, recorded: str) -> None:
     assert (format_thickness(mm), format_recorded_thickness(mm)) == (measured, recorded)
+
+
+@pytest.mark.parametrize(
+    ("mm", "recorded"), [(0.04, "at least 0.04 mm"), (0.05, "at least 0.1 mm"), (0, "at least 0.0 mm")]
+)
+def test_a_lower_bound_is_never_recorded_as_an_upper_one(mm: float, recorded: str) -> None:
+    assert format_recorded_thickness(mm, at_least=True) == recorded
+    if mm:
+        stage = stage_primary_tumor(TumorFindings(mm=mm, at_least=True, ulcerated=False))
+        assert "less than" not in stage.text
+        assert f"recorded as {recorded}" in stage.text

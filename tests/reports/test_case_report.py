@@ -34,7 +34,7 @@ from napari_melanoma.core.errors import InputError, MelanomaError
 from napari_melanoma.core.files import write_json
 from napari_melanoma.core.provenance import array_fingerprint
 from napari_melanoma.core.validity import Validity, ValidityInputs
-from napari_melanoma.depth.readings import write_depth
+from napari_melanoma.depth.readings import read_depth, write_depth
 from napari_melanoma.depth.synoptic import SynopticAnswer, SynopticReport
 from napari_melanoma.extensions.privacy_audit.audit import audit
 from napari_melanoma.extensions.synoptic.report_section import list_synoptic_changes
@@ -48,7 +48,6 @@ from napari_melanoma.phantoms.lesion import LesionPhantomConfig, lesion_phantom
 from napari_melanoma.reports.case_report import CollectedReport, collect_report
 from napari_melanoma.reports.formatting import format_known_data
 from napari_melanoma.reports.lesion import prediction_blocks
-from napari_melanoma.slides.synoptic_files import read_depth
 
 pytestmark = pytest.mark.usefixtures("features_found_once")
 NAMES = (
@@ -281,7 +280,8 @@ def test_the_summary_lists_changes_after_the_signature(reported: ReportedCase, t
     summary = replace(collected.report, blocks=collected.report.blocks[:1])
     text = text_of(replace(collected, report=summary), tmp_path / "page.html")
     status = "Signed by BV (date left out: it is personal data)."
-    assert f"{status} Changed after signature: Breslow thickness: 1.42 mm when signed, now 0.22 mm." in text
+    stated = "depth reading, Breslow thickness: signed: 1.42 mm; now: 0.22 mm, recorded as 0.2 mm."
+    assert f"{status} Changed after signature: {stated}" in text
 
 
 def test_a_synoptic_report_is_one_table_on_one_page(collected: CollectedReport) -> None:

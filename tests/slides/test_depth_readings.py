@@ -10,7 +10,7 @@ import pytest
 from napari_melanoma.core import files
 from napari_melanoma.core.errors import InputError
 from napari_melanoma.core.files import write_json
-from napari_melanoma.depth.readings import DEPTH_FILE, DepthReading, SlideDepthReadings, write_depth
+from napari_melanoma.depth.readings import DEPTH_FILE, DepthReading, SlideDepthReadings, read_depth, write_depth
 from napari_melanoma.slides.depth_readings import (
     UNNAMED_READER,
     collect_readings,
@@ -24,7 +24,6 @@ from napari_melanoma.slides.depth_readings import (
     save_depth,
     write_readings,
 )
-from napari_melanoma.slides.synoptic_files import read_depth
 
 WHEN = "2026-01-02T10:00:00+00:00"
 DEPTHS = {"one": (0.5, 0.6, 0.55), "two": (1.3, 1.2, 1.4), "three": (2.6, 2.9, 2.7), "four": (4.4, 4.3, 4.2)}

@@ -11,15 +11,15 @@ from fake_slides import FakeAnalysis, draw_slide
 from napari_melanoma.core.context import Cancelled, RunContext
 from napari_melanoma.core.errors import InputError
 from napari_melanoma.core.geometry import PixelSize
-from napari_melanoma.depth.readings import SlideDepthReadings
 from napari_melanoma.depth.synoptic import SynopticAnswer, SynopticReport
 from napari_melanoma.slides import result_folder, slide_table
 from napari_melanoma.slides.notes import SlideNotes, write_notes
 from napari_melanoma.slides.reading.detection import find_slides
 from napari_melanoma.slides.reading.opening import open_slide
 from napari_melanoma.slides.result_folder import record_slide
+from napari_melanoma.slides.slide_content import read_slide_content
 from napari_melanoma.slides.slide_table import WorkItem, WorkItemReader
-from napari_melanoma.slides.synoptic_files import SYNOPTIC_FILE, read_signature_basis, save_synoptic
+from napari_melanoma.slides.synoptic_files import SYNOPTIC_FILE, save_synoptic
 
 
 def analysis(slide: Path, out: Path) -> FakeAnalysis:
@@ -96,8 +96,8 @@ def test_a_signed_report_is_the_state_of_its_slide_unless_it_is_analyzed(tmp_pat
     ]
     damaged = f"results cannot be read: {out / 's4' / SYNOPTIC_FILE} does not contain a valid synoptic report"
     assert found[slides[4]].description.startswith(damaged)
-    values = read_signature_basis(out / "s0", SlideDepthReadings(), "B", slide=slides[0]).values()
-    save_synoptic(out / "s0", DRAFT.sign("B", WHEN, values))
+    shown = read_slide_content(out / "s0", slide=slides[0]).list_blocks(DRAFT, "B")
+    save_synoptic(out / "s0", DRAFT.sign("B", WHEN, shown))
     (item,) = WorkItemReader(out).read(slides[:1], RunContext()).values()
     assert item.description == "signed by B"
     write_notes(out / "s0", SlideNotes(pixel_size=PixelSize(1.0, 1.0)))

@@ -20,12 +20,13 @@ from napari_melanoma.core.formatting import format_count
 from napari_melanoma.core.validity import Validity, read_validity
 from napari_melanoma.data.table_schema import check_value, field_title, find_column
 from napari_melanoma.data.taxonomy import UNKNOWN
+from napari_melanoma.depth.report_blocks import CASE_COLUMNS
 from napari_melanoma.depth.synoptic import SynopticAnswer, SynopticReport
 from napari_melanoma.depth.t_category import ROMAN
 from napari_melanoma.io.discovery import SLIDE_SUFFIXES
 
 # Columns of the findings of a lesion by field of its synoptic report, which contains them
-FINDINGS = {"breslow": "depth_mm", "ulceration": "ulceration", "clark": "clark", "mitotic_rate": "mitoses_per_mm2"}
+FINDINGS = CASE_COLUMNS
 VERSION = "1.1"  # of the format: a new major version is incompatible, a new minor version only adds keys
 ID_PATTERN = r"^[A-Za-z0-9_-]{0,32}$"  # ids are part of file names in the case folder
 Origin = Literal["name", "content", "dicom", "exif", "table"]

@@ -5,7 +5,7 @@ A reading starts from the proposals of the analysis. Positions are (row, column)
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from math import isclose
 from pathlib import Path
@@ -62,7 +62,7 @@ FINDING_KEYS = {
     "deep_distance_invasive": "deep_mm",
 }
 # Field to the keys that are left out of the history, which would otherwise repeat all marked points at each change.
-SHORTENED_FIELDS = {"mitoses": ("points", "areas", "none_found")}
+SHORTENED_FIELDS = {"mitoses": ("points", "areas", "none_found", "um_per_px")}
 Number = Annotated[float, Field(allow_inf_nan=False)]
 Length = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Point = tuple[Number, Number]
@@ -99,6 +99,9 @@ class MitosisCount(Config):
         None, ge=0, description="number of mitoses within the areas; of all marked mitoses if no area was drawn"
     )
     mm2: Length | None = Field(None, description="total area")
+    um_per_px: tuple[Length, Length] | None = Field(
+        None, description="pixel size (height, width) at which the area was computed; none if it was entered"
+    )
     per_mm2: Length | None = None
 
 
@@ -214,6 +217,13 @@ def latest_reading(depth: SlideDepthReadings) -> DepthReading | None:
     return max((one for one in depth.readings if one.when), key=lambda one: parse_time(one.when), default=None)
 
 
+def merge_readings(depths: Iterable[SlideDepthReadings]) -> SlideDepthReadings:
+    """Merge the readings of several files: the latest one of each reader."""
+    readings = [reading for depth in depths for reading in depth.readings if reading.when]
+    latest = {reading.reader: reading for reading in sorted(readings, key=lambda reading: parse_time(reading.when))}
+    return SlideDepthReadings(readings=tuple(latest.values()))
+
+
 def read_depth_file(path: Path) -> SlideDepthReadings:
     """Read readings from a file, such as the one of a slide in a case; empty if it does not exist."""
     if not path.is_file():
@@ -222,6 +232,11 @@ def read_depth_file(path: Path) -> SlideDepthReadings:
         return SlideDepthReadings.parse(read_json(path), str(path))
     except (OSError, ValueError, ConfigError) as error:
         raise InputError(f"{path} does not contain valid depth readings: {parse_error_reason(error)}") from error
+
+
+def read_depth(folder: Path) -> SlideDepthReadings:
+    """Read the depth readings of a slide; ``folder``: its result folder."""
+    return read_depth_file(folder / DEPTH_FILE)
 
 
 def write_depth(folder: Path, depth: SlideDepthReadings) -> None:
@@ -413,14 +428,24 @@ def count_mitoses(
     pixels = joint_area(pieces)
     mm2 = pixels * size.y_um * size.x_um / 1e6 if size is not None and pixels > 0 else None
     per_mm2 = None if mm2 is None or counted is None else counted / mm2
-    is_zero = none_found and not marked
-    return MitosisCount(points=points, areas=areas, none_found=is_zero, counted=counted, mm2=mm2, per_mm2=per_mm2)
+    return MitosisCount(
+        points=points,
+        areas=areas,
+        none_found=none_found and not marked,
+        counted=counted,
+        mm2=mm2,
+        um_per_px=None if mm2 is None else _pixel_size_um(size),
+        per_mm2=per_mm2,
+    )
 
 
-def rescale_readings(depth: SlideDepthReadings, size: PixelSize, reader: str, when: str) -> SlideDepthReadings:
-    """Rescale all readings after the pixel size of a slide was changed; lengths entered as numbers are kept.
+def rescale_readings(
+    depth: SlideDepthReadings, size: PixelSize, reader: str, when: str, previous: PixelSize | None = None
+) -> SlideDepthReadings:
+    """Rescale all readings after the pixel size of a slide was changed; what was entered is kept.
 
-    ``reader``, ``when``: recorded with the changes. Returns the same object if all readings have this scale already.
+    ``reader``, ``when``: recorded with the changes. ``previous``: the pixel size before, if it is known. Returns the
+    same object if all readings have this scale already.
     """
     for reading in depth.readings:
         values: dict[str, Any] = {}
@@ -433,7 +458,7 @@ def rescale_readings(depth: SlideDepthReadings, size: PixelSize, reader: str, wh
             if reading.interval_mm is not None:
                 values["interval_mm"] = tuple(end * factor for end in reading.interval_mm)
         if reading.mitoses.areas:
-            values["mitoses"] = _rescale_mitoses(reading.mitoses, before, size)
+            values["mitoses"] = _rescale_mitoses(reading, before or _pixel_size_um(previous), size)
         rescaled = DepthReading.parse({**dict(reading), **values}, "a reading")
         changes = _list_changes(reading, rescaled, reader, when)
         if changes:
@@ -442,19 +467,30 @@ def rescale_readings(depth: SlideDepthReadings, size: PixelSize, reader: str, wh
     return depth
 
 
-def _rescale_mitoses(mitoses: MitosisCount, before: tuple[float, float] | None, size: PixelSize) -> MitosisCount:
-    """Compute the area and rate at another scale; what was entered as a number is kept.
+def _rescale_mitoses(reading: DepthReading, before: tuple[float, float] | None, size: PixelSize) -> MitosisCount:
+    """Compute the area and rate of a reading at another scale; a number or a reason that was entered is kept.
 
-    ``before``: the previous pixel size; if it is None, the area counts as drawn.
+    ``before``: the previous pixel size, by which a drawn area is recognized if it does not state its own.
     """
+    mitoses = reading.mitoses
     pixels = joint_area([piece for area in mitoses.areas for piece in untangle_polygon(Polygon(area))])
-    mm2, rate, counted = mitoses.mm2, mitoses.per_mm2, mitoses.counted
+    mm2, rate, counted, scale = mitoses.mm2, mitoses.per_mm2, mitoses.counted, mitoses.um_per_px
     is_computed = rate is None if mm2 is None else bool(mm2 and counted is not None) and _is_close(rate, counted, mm2)
-    if pixels > 0 and (mm2 is None or before is None or _is_close(mm2, pixels * before[0] * before[1], 1e6)):
-        mm2 = pixels * size.y_um * size.x_um / 1e6
-    if is_computed:
+    measured_at = scale or before
+    is_drawn = mm2 is None or (
+        measured_at is not None and _is_close(mm2, pixels * measured_at[0] * measured_at[1], 1e6)
+    )
+    if pixels > 0 and is_drawn and not _is_stated(reading, "mitoses_area"):
+        mm2, scale = pixels * size.y_um * size.x_um / 1e6, _pixel_size_um(size)
+    if is_computed and not _is_stated(reading, "mitotic_rate"):
         rate = counted / mm2 if mm2 and counted is not None else None
-    return mitoses.model_copy(update={"mm2": mm2, "per_mm2": rate})
+    return mitoses.model_copy(update={"mm2": mm2, "per_mm2": rate, "um_per_px": scale})
+
+
+def _is_stated(reading: DepthReading, name: str) -> bool:
+    """Whether a reader has stated why a finding has no value."""
+    remark = reading.remarks.get(name)
+    return remark is not None and remark.state != ANSWERED and reading.finding(name) is None
 
 
 def _is_close(value: float | None, numerator: float | None, denominator: float) -> bool:
@@ -669,9 +705,14 @@ def describe_mitoses(reading: DepthReading) -> str:
     return f"{mitoses.counted} counted; rate {remark.state}."
 
 
+def _count_marked(mitoses: MitosisCount) -> int:
+    """Return the number of marked mitoses within the areas; another one may have been entered."""
+    return count_mitoses(mitoses.points, mitoses.areas, None, none_found=True).counted or 0
+
+
 def format_mitoses(mitoses: MitosisCount) -> str:
     """Format the number of mitoses, per square millimeter if the area is known."""
-    outside = len(mitoses.points) - (mitoses.counted or 0)
+    outside = len(mitoses.points) - _count_marked(mitoses)
     not_counted = f"; {outside} outside the area not counted" if outside else ""
     if mitoses.counted is None and mitoses.per_mm2 is not None:
         return f"{mitoses.per_mm2:.4g} per mm², entered as a number{not_counted}."
@@ -699,7 +740,7 @@ def reader_rows(
     ``predicted``: the reading of the analysis.
     """
     own = depth.reading_by(reader)
-    if own is None or not own.when or own.mm is None:
+    if own is None or not has_measured(depth, reader):
         return []
     others = [one for one in depth.readings if one.reader != reader and one.when]
     rows = [_reader_row(one.reader or "(no name)", one) for one in (own, *others)]
@@ -710,23 +751,25 @@ def reader_rows(
     return [*rows, _reader_row("demonstration model" if validity.demonstration else "model", predicted)]
 
 
+def has_measured(depth: SlideDepthReadings, reader: str) -> bool:
+    """Whether a reader has measured the thickness; until then, those of others are hidden."""
+    own = depth.reading_by(reader)
+    return own is not None and bool(own.when) and own.mm is not None
+
+
 def describe_other_readings(depth: SlideDepthReadings, reader: str) -> str:
     """Describe the readings of other readers: how many are hidden, or how much they differ; empty if there are none."""
     others = [one for one in depth.readings if one.reader != reader and one.when and one.mm is not None]
     own = depth.reading_by(reader)
     if not others:
         return ""
-    if own is None or not own.when or own.mm is None:
+    if own is None or not has_measured(depth, reader):
         count = format_count(len(others), "other reader")
         return f"{count} measured this slide. Readings are shown after you have measured, to keep yours independent."
     bounded = {one.reader: " (lower bound)" for one in others if one.at_least or own.at_least}
-    return (
-        "; ".join(
-            f"{own.mm - (one.mm or 0):+.2f} mm compared with {one.reader or '(no name)'}{bounded.get(one.reader, '')}"
-            for one in others
-        )
-        + "."
-    )
+    differences = ((one.reader, (own.mm or 0) - (one.mm or 0)) for one in others)
+    texts = (f"{mm:+.2f} mm compared with {name or '(no name)'}{bounded.get(name, '')}" for name, mm in differences)
+    return "; ".join(texts) + "."
 
 
 def describe_proposals(proposals: SlideDepthProposals, reading: DepthReading, chosen: int = 0) -> str:

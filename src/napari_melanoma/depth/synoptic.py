@@ -32,6 +32,7 @@ from napari_melanoma.depth.readings import (
     SlideDepthReadings,
     set_values,
 )
+from napari_melanoma.depth.shown_blocks import Blocks, ShownBlock
 from napari_melanoma.depth.synoptic_fields import (
     ANSWERED,
     CANNOT,
@@ -57,7 +58,6 @@ RowState = Literal["answered", "suggested", "not assessed", "cannot be determine
 Source = Literal["", "model", "reading", "case"]
 Status = Literal["preliminary", "final", "amended"]
 NOT_FILLED_IN = "not filled in"
-ANSWERS = "answers"  # key of the answers among the values of a signature
 SIGNATURE = "signature"  # name of the signature in the history
 SOURCE_NAMES: Mapping[Source, str] = {"model": "the model", "reading": "the depth reading", "case": "the case"}
 Author = Literal["reader", "model", "imported"]
@@ -95,6 +95,8 @@ class SynopticLesion(Protocol):
     def mitoses_per_mm2(self) -> float | None: ...
     @property
     def clark(self) -> int | None: ...
+    def cell(self, name: str) -> str:
+        """Format a field as in a table."""
 
 
 class SynopticAnswer(Config):
@@ -193,8 +195,9 @@ class SynopticReport(Config):
     reader: str = Field("", description="who edited it last: until it is signed, its findings are those of this reader")
     signed_by: str = Field("", description="name of the reader; empty if not signed")
     signed_at: Annotated[str, AfterValidator(_check_time)] = Field("", description="UTC, ISO 8601; empty if not signed")
+    signed_report: tuple[ShownBlock, ...] = Field((), description="what the report showed when it was signed")
     signed_values: dict[str, Any] = Field(
-        {}, description="what the report rested on when it was signed, such as scale, line and lesions"
+        {}, description="of a report that an earlier version has signed: some of the values that it showed"
     )
     addenda: tuple[SynopticAddendum, ...] = Field((), description="texts added after the signature, the oldest first")
     history: tuple[SynopticChange, ...] = Field((), description="every change by a reader, the oldest first")
@@ -232,14 +235,17 @@ class SynopticReport(Config):
         """Write ``other_answers`` among the answers, and add the derived values."""
         values: dict[str, Any] = handler(self)
         values["answers"] |= values.pop("other_answers")
-        if not values["conflicts"]:
-            values.pop("conflicts")
+        for name in ("conflicts", "signed_report", "signed_values"):
+            if not values[name]:
+                values.pop(name)
         return {**values, DERIVED: self._derived_values()}
 
     def _derived_values(self) -> dict[str, Any]:
         """Compute the values of ``DERIVED``; an unknown thickness or category has no key."""
         mm, stage = self.value("breslow"), self.stage
-        recorded = {"breslow_recorded": format_recorded_thickness(mm)} if isinstance(mm, float) else {}
+        answer, recorded = self.answer("breslow"), dict[str, str]()
+        if answer is not None and isinstance(mm, float):
+            recorded = {"breslow_recorded": format_recorded_thickness(mm, at_least=answer.at_least)}
         category = {"t_category": stage.category} if stage.category else {}
         return {"status": self.status, **recorded, **category, "t_category_reason": stage.reason}
 
@@ -268,7 +274,7 @@ class SynopticReport(Config):
 
     @property
     def stored_answers(self) -> dict[str, Any]:
-        """All answers as JSON, also those to fields of a newer version, as a signature records them."""
+        """All answers as JSON, also those to fields of a newer version."""
         return dict(self.model_dump(mode="json")["answers"])
 
     @property
@@ -393,14 +399,14 @@ class SynopticReport(Config):
             if _confirmed(own) is None and not (is_new and self.is_signed):
                 result[name] = imported or (None if is_new else own)
             elif imported is not None and (own is None or not _is_same_value(own, imported)):
-                texts = [_format_without_detail(field, one) for one in (own, imported)]
+                texts = [format_without_detail(field, one) for one in (own, imported)]
                 conflicts[name] = (TWO_STORES if _confirmed(own) else ADDED_LATER).format(field.label, *texts)
         return self._replace(answers=result, conflicts=conflicts)
 
-    def sign(self, reader: str, when: str, values: Mapping[str, Any] | None = None) -> Self:
+    def sign(self, reader: str, when: str, shown: Blocks = ()) -> Self:
         """Sign and lock the report; raise if suggestions are left that are not confirmed.
 
-        ``values``: what it rests on, see ``SignatureBasis``.
+        ``shown``: what the report shows.
         """
         self._require_unlocked()
         if not reader.strip():
@@ -412,8 +418,9 @@ class SynopticReport(Config):
             raise InputError(f"suggested values are not confirmed: {names}. Confirm or change them, then sign.")
         change = SynopticChange(field=SIGNATURE, after=reader, reader=reader, when=when)
         history = (*self.history, change)
-        recorded = {} if values is None else {**values, ANSWERS: self.stored_answers}
-        return self._replace(signed_by=reader, signed_at=when, signed_values=recorded, history=history)
+        return self._replace(
+            signed_by=reader, signed_at=when, signed_report=tuple(shown), signed_values={}, history=history
+        )
 
     def add_addendum(self, text: str, reader: str, when: str) -> Self:
         """Add a text to a signed report, whose answers and signature stay as they are."""
@@ -430,7 +437,9 @@ class SynopticReport(Config):
             return self
         change = SynopticChange(field=SIGNATURE, before=self.signed_by, reader=reader, when=when)
         history = (*self.history, change)
-        return self._replace(reader=reader, signed_by="", signed_at="", signed_values={}, history=history)
+        return self._replace(
+            reader=reader, signed_by="", signed_at="", signed_report=(), signed_values={}, history=history
+        )
 
     def list_empty_fields(self) -> tuple[list[str], list[str]]:
         """Return the labels of empty fields: those that this tumor requires, and the others."""
@@ -502,7 +511,7 @@ def find_answer(reading: DepthReading, name: str) -> SynopticAnswer | None:
 
 def describe_finding(reading: DepthReading, name: str) -> str:
     """Describe a finding in words: its value, why there is none, or unknown if no reader has answered."""
-    return _format_without_detail(FIELDS_BY_NAME[name], find_answer(reading, name))
+    return format_without_detail(FIELDS_BY_NAME[name], find_answer(reading, name))
 
 
 def set_finding(
@@ -538,7 +547,7 @@ def _set_mitoses(mitoses: MitosisCount, name: str, value: float | None) -> Mitos
     if name == "mitotic_rate":
         return mitoses.model_copy(update={"per_mm2": value})
     if name == "mitoses_area":
-        return mitoses.model_copy(update={"mm2": value})
+        return mitoses.model_copy(update={"mm2": value, "um_per_px": None})  # it does not follow the scale
     counted = None if value is None else int(value)
     return mitoses.model_copy(update={"counted": counted, "none_found": counted == 0})
 
@@ -621,13 +630,13 @@ def _format_value(field: SynopticField, answer: SynopticAnswer) -> str:
         text = field.choices.get(value, value)
     elif field.name == "breslow":
         measured = format_thickness(value, at_least=answer.at_least)
-        text = f"{measured}, recorded as {format_recorded_thickness(value)}"
+        text = f"{measured}, recorded as {format_recorded_thickness(value, at_least=answer.at_least)}"
     else:
         text = f"{value:.4g} {field.unit}".strip()
     return f"{text}: {answer.detail}" if answer.detail else text
 
 
-def _format_without_detail(field: SynopticField, answer: SynopticAnswer | None) -> str:
+def format_without_detail(field: SynopticField, answer: SynopticAnswer | None) -> str:
     """Format an answer without its note, which may be private."""
     return "unknown" if answer is None else _format_value(field, answer.model_copy(update={"detail": ""}))
 

@@ -147,9 +147,14 @@ def describe_tumor_contradiction(findings: TumorFindings) -> str:
     return f"{' and '.join(contradicting)} {verb} {EXTENT_NAMES[extent]}. Correct one of them."
 
 
-def format_recorded_thickness(mm: float) -> str:
-    """Format a thickness as it is recorded, to the nearest 0.1 mm; a smaller one is not shown as 0."""
+def format_recorded_thickness(mm: float, *, at_least: bool = False) -> str:
+    """Format a thickness as it is recorded, to the nearest 0.1 mm; a smaller one is not shown as 0.
+
+    A lower bound (``at_least``) below 0.05 mm is not rounded: *less than 0.1 mm* would be the opposite.
+    """
     recorded = round_thickness(mm)
+    if at_least:
+        return format_thickness(mm, at_least=True) if recorded == 0 < mm else f"at least {recorded:.1f} mm"
     return "less than 0.1 mm" if recorded == 0 < mm else f"{recorded:.1f} mm"
 
 
@@ -157,7 +162,8 @@ def _stage_thickness(findings: TumorFindings, mm: float) -> PathologicStage:
     category, unlettered = t_category(mm, findings.ulcerated), t_category(mm, None)
     may_be_higher = findings.at_least and not category.startswith("T4")
     measured = format_thickness(mm, at_least=findings.at_least)
-    reason = f"{measured}, recorded as {format_recorded_thickness(mm)}, {_describe_range(mm)}; {findings.ulceration}"
+    recorded = format_recorded_thickness(mm, at_least=findings.at_least)
+    reason = f"{measured}, recorded as {recorded}, {_describe_range(mm)}; {findings.ulceration}"
     if findings.ulcerated is None:
         has_letter = unlettered[-1] in "ab"
         reason += ", which does not change the category" if has_letter else ", so the category has no letter"

@@ -12,7 +12,8 @@ from pathlib import Path
 
 from napari_melanoma.case.changes import ImagePair, compare_images, list_follow_ups
 from napari_melanoma.case.fusion import FusedCase, fuse_lesion
-from napari_melanoma.case.model import FINDINGS, Case, CaseImage, CaseLesion, CasePart, number_lesions
+from napari_melanoma.case.lesion_content import read_lesion_content
+from napari_melanoma.case.model import Case, CaseImage, CaseLesion, CasePart, number_lesions
 from napari_melanoma.case.results import PREDICTIONS_FILE, CasePredictions, collect_metadata, read_predictions
 from napari_melanoma.case.store import CASE, CaseStore
 from napari_melanoma.core.context import BATCH_ERRORS, RunContext
@@ -22,9 +23,9 @@ from napari_melanoma.core.paths import real_path
 from napari_melanoma.core.provenance import parse_time
 from napari_melanoma.core.validity import read_validity
 from napari_melanoma.data.body_sites import site_title, site_word
-from napari_melanoma.data.table_schema import field_title, find_column, format_field_value
-from napari_melanoma.data.taxonomy import load_taxonomy
+from napari_melanoma.data.table_schema import field_title, find_column
 from napari_melanoma.depth.readings import DepthReading, format_headline, format_time, latest_reading
+from napari_melanoma.depth.report_blocks import SITE_COLUMNS, format_table_cell, lesion_block
 from napari_melanoma.depth.synoptic import SynopticReport, describe_finding
 from napari_melanoma.depth.synoptic_fields import FIELDS_BY_NAME
 from napari_melanoma.depth.t_category import format_thickness, t_category
@@ -41,7 +42,6 @@ from napari_melanoma.reports.disclosure import (
     remove_personal_data,
     show_patient_id,
 )
-from napari_melanoma.reports.formatting import round_number
 from napari_melanoma.reports.lesion import (
     OUTDATED,
     case_photograph,
@@ -56,14 +56,8 @@ from napari_melanoma.reports.slide import LINE_CAPTION, agreement_sections, is_s
 from napari_melanoma.slides.depth import describe_depth
 from napari_melanoma.slides.result_folder import recorded_slide
 from napari_melanoma.slides.results import describe_prediction
-from napari_melanoma.slides.synoptic_files import lesion_basis, list_changes_since_signature
 
 PATIENT_FIELDS = ("age", "sex", "fitzpatrick", "ethnicity", "personal_history", "family_history")
-LESION_FIELDS = (
-    *("diagnosis", "diagnosis_detail", "diagnosis_by", "itch", "hurt", "bleed", "elevation"),
-    *("diameter_1_mm", "diameter_2_mm"),
-    *("depth_mm", "ulceration", "mitoses_per_mm2", "clark", "metastasis"),
-)
 SUMMARY_FIELDS = ("diagnosis", "diagnosis_detail", "diagnosis_by")
 TABLE_IMAGES = 5  # photographs beside each other in a table of measurements
 MODALITIES = {"tbp_tile": "total-body photograph", "wsi": "slide"}
@@ -237,6 +231,7 @@ def _collect_slides(
 def _case_blocks(store: CaseStore, slides: Mapping[str, SlidePart], collector: Collector) -> list[Block]:
     """Return the blocks of a case: the summary, the lesions, and measurements; ``slides``: by id of the image."""
     case, numbers = store.case, number_lesions(store.case)
+    collector.lesion_changes = _list_lesion_changes(store, slides)
     patient = _list_known_fields(case.patient, PATIENT_FIELDS, personal=collector.personal)
     marks = [SiteMark(numbers[one.id], site_word(one.site, one.sub_site), one.laterality) for one in case.lesions]
     problems: list[Block] = []
@@ -274,6 +269,16 @@ def _case_blocks(store: CaseStore, slides: Mapping[str, SlidePart], collector: C
     return [*summary_section(patient, summaries, body), *imports, *problems, *sections, *measurements]
 
 
+def _list_lesion_changes(store: CaseStore, slides: Mapping[str, SlidePart]) -> dict[str, tuple[str, ...]]:
+    """Return what has changed since the report of each lesion was signed, by id; ``slides``: by id of the image."""
+    changes = {}
+    for lesion in store.case.lesions:
+        if lesion.report is not None and lesion.report.is_signed:
+            content = read_lesion_content(store.case, lesion, store.folder, lambda image: slides[image.id].folder)
+            changes[lesion.id] = content.list_changes(lesion.report)
+    return changes
+
+
 def _summarize_prediction(store: CaseStore, lesion: CaseLesion, predictions: CasePredictions | None) -> str:
     """Return the headline of the prediction for a lesion from its photographs; empty without one."""
     found = predictions.find_lesion(lesion.id) if predictions else None
@@ -295,8 +300,7 @@ def _lesion_blocks(
     store: CaseStore, lesion: CaseLesion, name: str, predictions: CasePredictions | None, collector: Collector
 ) -> Iterator[Block]:
     """Yield the clinical data of a lesion, its prediction, and the sections of packages."""
-    values = _list_known_fields(lesion, LESION_FIELDS, personal=collector.personal)
-    if values:
+    if values := _list_lesion_values(lesion):
         yield fields("Lesion", values)
     yield from add_lesion_sections(lesion, name, collector, is_first=True)
     yield from _prediction_sections(store, lesion, name, predictions, collector)
@@ -475,15 +479,19 @@ def _slide_result_section(part: SlidePart, lesion: CaseLesion | None, name: str,
     if lesion is None:
         return section
     site = site_title(site_word(lesion.site, lesion.sub_site), lesion.laterality)
-    values = {"Site": site, **_list_known_fields(lesion, LESION_FIELDS, personal=collector.personal)}
+    values = {"Site": site, **_list_lesion_values(lesion)}
     return replace(section, blocks=(fields("Lesion of the case", values), *section.blocks))
+
+
+def _list_lesion_values(lesion: CaseLesion) -> dict[str, str]:
+    """Return the known values of a lesion by their titles, without the site, which is in a title."""
+    return dict(one.row for one in lesion_block(lesion).blocks if one.key not in SITE_COLUMNS)
 
 
 def _list_known_fields(part: CasePart, names: Sequence[str], *, personal: bool) -> dict[str, str]:
     """Return the titles and values of the known fields of a patient or a lesion."""
     texts = {name: _format_field(part, name, personal=personal) for name in names}
-    entered = dict.fromkeys(FINDINGS.values(), ", entered in the case")  # unlike readings of slides
-    return {f"{field_title(name)}{entered.get(name, '')}": text for name, text in texts.items() if text}
+    return {field_title(name): text for name, text in texts.items() if text}
 
 
 def _format_field(part: CasePart, name: str, *, personal: bool) -> str:
@@ -492,13 +500,7 @@ def _format_field(part: CasePart, name: str, *, personal: bool) -> str:
     if not text or column is None:
         return ""
     shown = hide_age(name, text, personal=personal)
-    if column.taxonomy and text in load_taxonomy(column.taxonomy).words:
-        shown = load_taxonomy(column.taxonomy).title(text)
-    elif column.kind == "yes_no":
-        shown = format_field_value(name, text)
-    elif column.unit and shown == text:
-        shown = f"{round_number(name, text)} {column.unit}"
-    return shown
+    return format_table_cell(name, text) if shown == text else shown
 
 
 OUTDATED_COPY = "The synoptic report in the case differs from that of the slide, which was signed later."
@@ -541,7 +543,7 @@ def summarize_lesion(
     statuses = [describe_status(one, collector.readers, personal=collector.personal) for one in reports]
     if lesion.report is not None:
         statuses += lesion.report.conflicts.values()
-        statuses += list_changes_since_signature(lesion.report, lesion_basis(lesion))
+        statuses += collector.lesion_changes.get(lesion.id, ())
         is_later = reports[0].is_signed and parse_time(reports[0].signed_at) > parse_time(lesion.report.signed_at)
         if is_later and reports[0].answers != lesion.report.answers:
             statuses.append(OUTDATED_COPY)

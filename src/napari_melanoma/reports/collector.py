@@ -46,7 +46,8 @@ class Collector:
 
     ``personal``: whether the report may contain personal data. ``strokes``: whether it lists painted strokes.
     ``total``, ``done``: numbers of images and results, for the progress. ``readers``: labels of readers by their names.
-    ``case``: the title of the case that is being collected; empty if there is only one.
+    ``case``: the title of the case that is being collected; empty if there is only one. ``lesion_changes``: what has
+    changed since the report of each of its lesions was signed, by id.
     """
 
     personal: bool
@@ -56,6 +57,7 @@ class Collector:
     done: int = 0
     readers: dict[str, str] = field(default_factory=dict)
     case: str = ""
+    lesion_changes: dict[str, tuple[str, ...]] = field(default_factory=dict)
     problems: list[Problem] = field(default_factory=list)
     _origins: list[tuple[str, Mapping[str, Any]]] = field(default_factory=list)  # subject, and content of result.json
     _corrections: list[tuple[str, str, str]] = field(default_factory=list)  # subject, text, and time in ISO 8601

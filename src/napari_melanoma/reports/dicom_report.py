@@ -18,7 +18,7 @@ from napari_melanoma.core.formatting import format_count
 from napari_melanoma.core.geometry import PixelSize
 from napari_melanoma.core.polygons import Polygon
 from napari_melanoma.core.validity import NOTICE, Validity
-from napari_melanoma.depth.readings import DepthReading, automatic_reading
+from napari_melanoma.depth.readings import DepthReading, automatic_reading, read_depth
 from napari_melanoma.depth.synoptic_fields import ANSWERED, FIELDS_BY_NAME
 from napari_melanoma.io import dicom_codes as codes
 from napari_melanoma.io.dicom import read_pixel_size
@@ -36,11 +36,11 @@ from napari_melanoma.reports.dicom_groups import (
     write_document,
 )
 from napari_melanoma.reports.export_formats import ExportedSlide, NothingToExportError
-from napari_melanoma.slides.depth_readings import read_proposals
 from napari_melanoma.slides.lesions import SlideLesion
 from napari_melanoma.slides.notes import SlideMeasurement, measure_shape, read_notes
 from napari_melanoma.slides.regions import is_ignored, load_regions, region_reader
-from napari_melanoma.slides.synoptic_files import read_depth, read_stated_synoptic
+from napari_melanoma.slides.slide_content import read_proposals
+from napari_melanoma.slides.synoptic_files import read_stated_synoptic
 
 if TYPE_CHECKING:
     from pydicom import Dataset

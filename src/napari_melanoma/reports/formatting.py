@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from typing import Any
 
 from napari_melanoma.data.table_schema import field_title, find_column, format_field_value
-from napari_melanoma.depth.t_category import round_measured_thickness
+from napari_melanoma.depth.report_blocks import round_number
 from napari_melanoma.figures.page import Bar
 from napari_melanoma.reports.disclosure import OLDEST, hide_age
 
@@ -22,26 +21,6 @@ def format_known_data(data: Mapping[str, object], *, personal: bool = True) -> s
     texts = ((name, format_field_value(name, round_number(name, str(cell)))) for name, cell in data.items())
     shown = ((name, hide_age(name, text, personal=personal)) for name, text in texts)
     return ", ".join(f"{field_title(name)} {cell} {_column_unit(name, cell)}".rstrip() for name, cell in shown) or "–"
-
-
-def round_number(name: str, cell: str) -> str:
-    """Round the cell of a column of numbers to two decimals, or to three digits if it is small; a thickness to two.
-
-    Any other text, and the cells of any other column, stay as they are.
-    """
-    column = find_column(name)
-    if column is None or column.kind != "number":
-        return cell
-    try:
-        value = float(cell)
-    except ValueError:
-        return cell
-    if not math.isfinite(value):
-        return cell
-    if name.startswith("depth_mm") and value >= 0.01:
-        return f"{round_measured_thickness(value):.2f}"
-    decimals = max(2, 2 - math.floor(math.log10(abs(value)))) if value else 0
-    return f"{round(value, decimals):.15g}"
 
 
 def format_risk(prediction: Mapping[str, Any]) -> str:

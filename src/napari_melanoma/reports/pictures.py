@@ -23,6 +23,7 @@ from napari_melanoma.slides.lesion_files import LABEL_COLORS, UNLABELED_COLOR
 from napari_melanoma.slides.lesions import SlideLesion
 from napari_melanoma.slides.reading.slide import Slide
 from napari_melanoma.slides.regions import Regions
+from napari_melanoma.slides.slide_content import MAX_LESIONS
 
 if TYPE_CHECKING:
     from PIL import ImageDraw
@@ -37,7 +38,6 @@ LINE_COLOR, LINE_PX = (11, 60, 255), 4  # color and width of a Breslow line
 LINE_MARGIN = 0.35  # shown around a line, as a share of its length
 REGION_COLOR = (60, 90, 160)  # of a region that has no color
 DASH_PX = 9
-MAX_LESIONS = 12  # lesions with a number in the overview of a slide, and a row in the table of a report
 WHITE = (255, 255, 255)
 
 

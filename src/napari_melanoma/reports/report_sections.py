@@ -12,13 +12,13 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
+from napari_melanoma.case.lesion_content import READINGS
 from napari_melanoma.core.context import BATCH_ERRORS, RunContext
 from napari_melanoma.core.errors import InputError
 from napari_melanoma.core.geometry import PixelSize
 from napari_melanoma.core.paths import real_path
 from napari_melanoma.core.plugins import Family, describe_plugin_error, expect
-from napari_melanoma.core.provenance import parse_time
-from napari_melanoma.depth.readings import DepthReading, SlideDepthReadings, read_depth_file
+from napari_melanoma.depth.readings import DepthReading, SlideDepthReadings, merge_readings, read_depth, read_depth_file
 from napari_melanoma.depth.synoptic import SynopticLesion, SynopticReport
 from napari_melanoma.figures.page import Block
 from napari_melanoma.io.results import read_slide_result
@@ -26,13 +26,12 @@ from napari_melanoma.reports.collector import Collector
 from napari_melanoma.reports.disclosure import label_readers
 from napari_melanoma.slides.notes import SlideNotes, read_notes
 from napari_melanoma.slides.result_folder import open_fingerprint, recorded_slide, stated_fingerprint
-from napari_melanoma.slides.synoptic_files import DAMAGED, read_depth, read_synoptic
+from napari_melanoma.slides.synoptic_files import DAMAGED, read_synoptic
 from napari_melanoma.slides.tissue_classifier.strokes import STROKES, Stroke, read_strokes
 
 if TYPE_CHECKING:
     from napari_melanoma.case.model import CaseImage, CaseLesion
 
-READINGS = "depth"  # folder in a case
 Subject = TypeVar("Subject")
 
 
@@ -61,7 +60,7 @@ class SlidePart:
         folder = next((one for one in folders if _belongs_to(one, image.path)), None)
         found = [_read_readings(case / READINGS / f"{image.id}.json"), *([_read_readings(folder)] if folder else [])]
         synoptic, changes, damage = _read_synoptic(folder, lesion, image.path) if folder else (None, (), None)
-        depth, faults = _merge_readings([one for one, _ in found]), [*(fault for _, fault in found), damage]
+        depth, faults = merge_readings([one for one, _ in found]), [*(fault for _, fault in found), damage]
         synoptic = None if synoptic is None else synoptic.with_findings(synoptic.own_reading(depth) or DepthReading())
         return cls(image.path, folder, depth, synoptic, tuple(filter(None, faults)), image, changes)
 
@@ -137,13 +136,6 @@ def _read_synoptic(
         return *read_synoptic(folder, lesion, slide), None
     except InputError as error:
         return None, (DAMAGED,), error
-
-
-def _merge_readings(depths: Sequence[SlideDepthReadings]) -> SlideDepthReadings:
-    """Merge the readings of several files: the latest one of each reader."""
-    readings = [reading for depth in depths for reading in depth.readings if reading.when]
-    latest = {reading.reader: reading for reading in sorted(readings, key=lambda reading: parse_time(reading.when))}
-    return SlideDepthReadings(readings=tuple(latest.values()))
 
 
 def _add_nothing(subject: object, name: str, collector: Collector) -> Iterable[Block]:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,11 +11,10 @@ from napari_melanoma.case.model import FINDINGS as CASE_FINDINGS
 from napari_melanoma.case.model import Case, CaseImage, set_lesion_answers
 from napari_melanoma.core.errors import InputError, MelanomaError
 from napari_melanoma.core.files import write_json
-from napari_melanoma.core.formatting import format_class, format_count, to_sentence
+from napari_melanoma.core.formatting import format_count, to_sentence
 from napari_melanoma.core.geometry import PixelSize
 from napari_melanoma.core.parsing import read_object_or_empty
 from napari_melanoma.core.paths import real_path
-from napari_melanoma.core.polygons import joint_area
 from napari_melanoma.core.provenance import collect_provenance, utc_time
 from napari_melanoma.core.validity import Validity, read_validity
 from napari_melanoma.depth.readings import (
@@ -38,9 +35,11 @@ from napari_melanoma.depth.readings import (
     format_time,
     latest_reading,
     list_all_changes,
+    read_depth,
     reader_rows,
     reading_warnings,
 )
+from napari_melanoma.depth.shown_blocks import ShownBlock
 from napari_melanoma.depth.synoptic import (
     SIGNATURE,
     SynopticLesion,
@@ -52,14 +51,12 @@ from napari_melanoma.depth.synoptic import (
 from napari_melanoma.depth.synoptic_fields import FIELDS_BY_NAME
 from napari_melanoma.depth.t_category import ROMAN, format_recorded_thickness, t_category
 from napari_melanoma.figures.page import Block, Figure, Notice, Report, Section, Table, Text, fields, write_report
-from napari_melanoma.io.geojson import Annotation
 from napari_melanoma.io.results import RESULT, RISK_FILE
 from napari_melanoma.io.slide_store import STORE
 from napari_melanoma.lesion.results import read_result
 from napari_melanoma.reports.collector import ChangeRow, Collector, change_order
 from napari_melanoma.reports.disclosure import disclose_changes, disclose_readings, show_times
 from napari_melanoma.reports.pictures import (
-    MAX_LESIONS,
     Picture,
     draw_depth_line,
     draw_slide_overview,
@@ -73,7 +70,6 @@ from napari_melanoma.slides.depth_readings import (
     compare_readers,
     describe_agreement,
     list_readers,
-    read_proposals,
 )
 from napari_melanoma.slides.lesion_files import read_lesions
 from napari_melanoma.slides.lesions import SlideLesion
@@ -82,8 +78,18 @@ from napari_melanoma.slides.reading.opening import open_slide
 from napari_melanoma.slides.reading.slide import SlideInfo
 from napari_melanoma.slides.regions import Regions, load_regions
 from napari_melanoma.slides.result_folder import recorded_slide
-from napari_melanoma.slides.results import describe_other_scale, describe_other_scores, describe_prediction
-from napari_melanoma.slides.synoptic_files import SYNOPTIC_FILE, format_sourced_scale, read_depth
+from napari_melanoma.slides.results import describe_other_scale
+from napari_melanoma.slides.slide_content import (
+    AREA_UNITS,
+    ORIGINS,
+    analysis_block,
+    format_sourced_scale,
+    lesions_block,
+    measurements_block,
+    read_proposals,
+    regions_block,
+)
+from napari_melanoma.slides.synoptic_files import SYNOPTIC_FILE
 
 NO_READER = "No reader has reviewed this slide: the values are those of the analysis."
 LINE_CAPTION = "Measurement line from the surface to the deepest cell"
@@ -330,7 +336,7 @@ def _format_recorded(reading: DepthReading, validity: Validity | None) -> str:
     """Format the thickness as it is recorded; "" if it is unknown, or if it is predicted and not valid."""
     if not reading.mm:
         return ""
-    recorded = f"{'at least ' if reading.at_least else ''}{format_recorded_thickness(reading.mm)}"
+    recorded = format_recorded_thickness(reading.mm, at_least=reading.at_least)
     if validity is None or reading.when:
         return recorded
     return validity.headline(recorded) if validity.valid else ""
@@ -468,8 +474,6 @@ def _reopen_with_scale(slide: Path, scale: PixelSize) -> SlideInfo:
 
 LESION_TABLE = ("Lesion", "Class", "Probability", "Area, mm²", "Height, mm", "Width, mm", "Origin")
 COUNT_TABLE = ("Class", "Within", "Count", "Per mm² (95 % interval)")
-AREA_UNITS = {"mm2": "Area, mm²", "percent": "Share of the analyzed area, %"}
-ORIGINS = {"found": "model", "classed": "model, class set by hand"}
 NO_FOLDER = "No result folder of this slide was found or specified: its analysis is not included."
 NO_READING = "its readings or its synoptic report are damaged, and are not shown."
 
@@ -512,7 +516,7 @@ def slide_section(part: SlidePart, title: str, subtitle: str, name: str, collect
         *add_slide_sections(part, name, collector, is_first=True),
         *_depth_sections(part, info, latest, name, collector),
         *_analysis_blocks(content, validity, info.pixel_size),
-        *_lesion_blocks(lesions, validity, content),
+        *_lesion_blocks(lesions, content),
         *_region_blocks(regions, info.pixel_size),
         *_read_measurements(part, info),
         *add_slide_sections(part, name, collector, is_first=False),
@@ -576,52 +580,29 @@ def _analysis_blocks(
     """Yield the section on the analysis: its prediction and warnings."""
     if validity is None:
         return
-    values = {"Prediction": to_sentence(validity.headline(describe_prediction(content)))}
-    if validity.valid and (others := describe_other_scores(content)):
-        values["Other values of the slide"] = to_sentence(others)
-    if content.get("tissue_mm2"):
-        values["Tissue"] = f"{content['tissue_mm2']:.1f} mm²"
+    block = analysis_block(content)
+    rows = tuple(one.row for one in block.blocks if one.text)
     reasons = validity.cautions if validity.valid else validity.other_reasons
     texts = (describe_other_scale(content, size), *reasons, *(content.get("warnings") or ()))
     notices = (Notice(to_sentence(str(text))) for text in texts if text)
-    areas = content.get("areas") if validity.valid else None
-    yield Section("Analysis", (fields("Analysis", values), *notices, *([_area_table(areas)] if areas else [])))
+    areas = block.find("areas") if validity.valid else None
+    tables = [] if areas is None or not areas.blocks else [_area_table(areas)]
+    yield Section("Analysis", (Table("Analysis", (), rows), *notices, *tables))
 
 
-def _area_table(areas: Mapping[str, Mapping[str, float | None]]) -> Table:
+def _area_table(areas: ShownBlock) -> Table:
     """Return the table of the areas of the classes on the map of a tissue classifier."""
-    rows = (
-        (name, *("–" if area[unit] is None else f"{area[unit]:.3g}" for unit in AREA_UNITS))
-        for name, area in areas.items()
-    )
-    return Table("Areas of classes", ("Class", *AREA_UNITS.values()), tuple(rows))
+    rows = tuple((area.label, *area.cells) for area in areas.blocks)
+    return Table(areas.label, ("Class", *AREA_UNITS.values()), rows)
 
 
-def _lesion_blocks(
-    lesions: Sequence[SlideLesion], validity: Validity | None, content: Mapping[str, Any]
-) -> Iterator[Block]:
-    """Yield the table of lesions; ``validity``: of the analysis; ``content``: of ``result.json``."""
+def _lesion_blocks(lesions: Sequence[SlideLesion], content: Mapping[str, Any]) -> Iterator[Block]:
+    """Yield the table of lesions; ``content``: of ``result.json``."""
     if not lesions:
         return
-    is_demonstration = validity is not None and validity.demonstration
-    origins = (
-        {name: text.replace("model", "demonstration") for name, text in ORIGINS.items()}
-        if is_demonstration
-        else ORIGINS
-    )
-    rows = tuple(
-        (
-            str(lesion.index),
-            format_class(lesion.label) or "lesion",
-            _format_probability(lesion, str(content.get("target") or "")),
-            *(
-                "–" if value is None else f"{value:.3g}"
-                for value in (lesion.area_mm2, lesion.height_mm, lesion.width_mm)
-            ),
-            origins.get(lesion.origin, "by hand"),
-        )
-        for lesion in lesions[:MAX_LESIONS]
-    )
+    block = lesions_block(lesions, content)
+    listed = block.find("rows")
+    rows = tuple((one.key.removeprefix("lesion "), *one.cells) for one in (listed.blocks if listed else ()))
     unlisted = len(lesions) - len(rows)
     limit = ((content.get("options") or {}).get("lesions") or {}).get("malignant_from", 0.5)
     notes = (
@@ -640,25 +621,11 @@ def _lesion_blocks(
     yield Section("Lesions", (Table("Lesions", LESION_TABLE, rows), *notes))
 
 
-def _format_probability(lesion: SlideLesion, target: str) -> str:
-    """Format the probability beside the class of a lesion, with the class that it refers to."""
-    if math.isnan(lesion.class_probability):
-        return "–"
-    name = format_class(target or lesion.label) if math.isnan(lesion.malignancy) else "malignancy"
-    return f"{name} {lesion.class_probability:.2f}"
-
-
 def _region_blocks(regions: Regions, size: PixelSize | None) -> Iterator[Block]:
     """Yield the table of regions by class."""
-    classes: dict[str, list[Annotation]] = defaultdict(list)
-    for region in regions:
-        classes[region.class_name].append(region)
-    rows = [
-        (name or "without a class", str(len(own)), _format_area([p for one in own for p in one.polygons], size))
-        for name, own in sorted(classes.items())
-    ]
+    rows = tuple((one.label, *one.cells[:2]) for one in regions_block(regions, size).blocks)
     if rows:
-        yield Section("Regions", (Table("Regions", ("Class", "Count", "Area, mm²"), tuple(rows)),))
+        yield Section("Regions", (Table("Regions", ("Class", "Count", "Area, mm²"), rows),))
 
 
 def _read_measurements(part: SlidePart | None, info: SlideInfo) -> list[Block]:
@@ -675,24 +642,14 @@ def _measurement_blocks(folder: Path, info: SlideInfo) -> list[Block]:
             raise InputError(f"{info.name} cannot be read, so the area of its counts is unknown.")
         return (info.levels[0].height, info.levels[0].width), info.pixel_size
 
-    measured, counted = [], []
-    for row in collect_measurements(folder, read_size):
-        if row["kind"] == "count":
-            density = "–"
-            if row["per_mm2"] is not None:
-                density = f"{row['per_mm2']:.3g} ({row['per_mm2_low']:.3g} to {row['per_mm2_high']:.3g})"
-            counted.append((str(row["name"]), str(row["within"]), str(row["count"]), density))
-        else:
-            measured.append((str(row["name"]), f"{row['value']:.4g} {row['unit']}"))
+    block = measurements_block(collect_measurements(folder, read_size))
+    measured = tuple(one.row for one in block.blocks if not one.blocks)
+    counted = tuple(one.cells for one in block.blocks if one.blocks)
     tables = [
-        *([Table("Lengths, areas and angles", ("Measurement", "Value"), tuple(measured))] if measured else []),
-        *([Table("Counts", COUNT_TABLE, tuple(counted))] if counted else []),
+        *([Table("Lengths, areas and angles", ("Measurement", "Value"), measured)] if measured else []),
+        *([Table("Counts", COUNT_TABLE, counted)] if counted else []),
     ]
-    return [Section("Measured on the slide", tuple(tables))] if tables else []
-
-
-def _format_area(polygons: Sequence[Any], size: PixelSize | None) -> str:
-    return "–" if size is None else f"{joint_area(polygons) * size.pixel_area_mm2:.3f}"
+    return [Section(block.label, tuple(tables))] if tables else []
 
 
 def _depth_sections(

@@ -19,7 +19,7 @@ from xml.sax.saxutils import escape
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_melanoma.case.model import CaseLesion, CasePatient
+from napari_melanoma.case.model import Case, CaseLesion
 from napari_melanoma.core.context import Progress, RunContext
 from napari_melanoma.core.errors import ConfigError, InputError, describe_error
 from napari_melanoma.core.files import atomic_file, save_error, write_json
@@ -527,7 +527,7 @@ def _list_case_sources(folder: Path, out: Path, *, personal: bool) -> list[Expor
             )
     except (InputError, ConfigError) as error:
         return [ExportSource(folder, out / folder.name, partial(_raise, error))]
-    read = partial(_read_case_lesion, folder, store.case.patient, personal=personal)
+    read = partial(_read_case_lesion, folder, store.case, personal=personal)
     target = out / store.folder.name
     return [ExportSource(folder / one.id, target / one.id, partial(read, one)) for one in store.case.lesions]
 
@@ -536,17 +536,17 @@ def _raise(error: Exception) -> NoReturn:
     raise error
 
 
-def _read_case_lesion(folder: Path, patient: CasePatient, lesion: CaseLesion, *, personal: bool) -> ExportedSlide:
-    from napari_melanoma.slides.synoptic_files import lesion_basis, list_changes_since_signature
+def _read_case_lesion(folder: Path, case: Case, lesion: CaseLesion, *, personal: bool) -> ExportedSlide:
+    from napari_melanoma.case.lesion_content import read_lesion_content
 
     if lesion.report is None:
         raise NothingToExportError(
             f"{folder.name}, {lesion.id}: there is no synoptic report yet. Fill in that of the lesion in the Case dock."
         )
     report = lesion.report
-    changes = list_changes_since_signature(report, lesion_basis(lesion))
+    changes = read_lesion_content(case, lesion, folder, lambda image: None).list_changes(report)
     return ExportedSlide(
-        folder / lesion.id, None, {}, personal=personal, synoptic=report, changes=changes, patient=patient
+        folder / lesion.id, None, {}, personal=personal, synoptic=report, changes=changes, patient=case.patient
     )
 
 

@@ -26,7 +26,7 @@ from napari_melanoma.depth.readings import (
     SlideDepthReadings,
     automatic_reading,
     latest_reading,
-    parse_proposals,
+    read_depth,
     write_depth,
 )
 from napari_melanoma.depth.synoptic import SynopticLesion, describe_finding
@@ -37,9 +37,9 @@ from napari_melanoma.io.results import RISK_FILE, read_risk_prediction, read_sli
 from napari_melanoma.metrics.agreement import MIN_CASES, BlandAltman, bland_altman, intraclass_correlation
 from napari_melanoma.metrics.statistics import Estimate
 from napari_melanoma.slides.result_folder import open_fingerprint, record_new_slide, slide_folder, stated_fingerprint
-from napari_melanoma.slides.synoptic_files import read_depth, read_stated_synoptic
+from napari_melanoma.slides.slide_content import DEPTH_ANALYSIS, read_proposals
+from napari_melanoma.slides.synoptic_files import read_stated_synoptic
 
-ANALYSIS = "depth"  # subfolder of a result folder, for analyses of the depth only
 READINGS, AGREEMENT, FIGURE = "readings.csv", "agreement.json", "figures/bland_altman.png"
 UNNAMED_READER = "(no name)"  # a reader without a name, in tables and on the command line
 
@@ -108,20 +108,7 @@ def save_depth(folder: Path, slide: Path, depth: SlideDepthReadings, known: tupl
 
 def depth_analysis_folder(folder: Path, slide: Path) -> Path:
     """Return the folder for an analysis of the depth only; ``folder``: result folder of the slide."""
-    return slide_folder(folder / ANALYSIS, slide)
-
-
-def read_proposals(folder: Path) -> SlideDepthProposals:
-    """Read the depth proposals in the result folder of a slide.
-
-    Those of the slide analysis have precedence over those of analyses of the depth only; proposals without a line,
-    which only explain why there is none, come last.
-    """
-    folders = [folder, *sorted(path.parent for path in folder.glob(f"{ANALYSIS}/*/result.json"))]
-    all_proposals = [parse_proposals(read_slide_result(analyzed)) for analyzed in folders]
-    with_lines = [proposals for proposals in all_proposals if proposals.proposals]
-    not_empty = [proposals for proposals in all_proposals if proposals != SlideDepthProposals()]
-    return next(iter((*with_lines, *not_empty)), SlideDepthProposals())
+    return slide_folder(folder / DEPTH_ANALYSIS, slide)
 
 
 def list_depth_models(*, demonstrations: bool = True) -> tuple[str, ...]:

@@ -9,13 +9,13 @@ from napari_melanoma.core.prediction_config import DEPTH_COLUMN, TabularEncoding
 from napari_melanoma.core.provenance import parse_time
 from napari_melanoma.data.harmonize import harmonize_rows
 from napari_melanoma.data.tabular_encoding import read_table_values
+from napari_melanoma.depth.readings import read_depth
 from napari_melanoma.io.discovery import SUFFIXES
 from napari_melanoma.io.tables import iterate_rows
 from napari_melanoma.slides.bag_models import SlidePatientData
 from napari_melanoma.slides.options import SlideOptions
 from napari_melanoma.slides.reading.detection import SCANNER_SUFFIXES
 from napari_melanoma.slides.result_folder import slide_name
-from napari_melanoma.slides.synoptic_files import read_depth
 
 DEPTH_OF_READER = "reader"
 _DICOM_SUFFIXES = (".dcm", ".dicom")

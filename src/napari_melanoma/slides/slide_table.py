@@ -17,13 +17,14 @@ from napari_melanoma.core.locks import hold_lock
 from napari_melanoma.core.paths import folder_name
 from napari_melanoma.core.run_folder import RunState
 from napari_melanoma.core.validity import Validity, read_validity
+from napari_melanoma.depth.shown_blocks import CHANGED
 from napari_melanoma.io.results import LESIONS, read_slide_result, read_table, write_table
 from napari_melanoma.io.slide_store import STORE
 from napari_melanoma.slides.background_runs import SlideRunStatus, read_slide_run_status
 from napari_melanoma.slides.lesions import LESION_CLASSES
 from napari_melanoma.slides.result_folder import SOURCE, SlideFolderNames, list_folder_names, slide_name
 from napari_melanoma.slides.results import score_method, slide_probability
-from napari_melanoma.slides.synoptic_files import CHANGED, read_synoptic
+from napari_melanoma.slides.synoptic_files import read_synoptic
 
 TABLE, LOCK = "slides.csv", ".slides.lock"
 LOCK_TIMEOUT_S = 60.0  # time to wait while another process writes the table

@@ -18,6 +18,7 @@ from pydantic import BaseModel
 from napari_melanoma.case.model import Case, CasePatient, add_lesion, set_lesion, set_patient
 from napari_melanoma.case.store import CaseStore
 from napari_melanoma.core.context import RunContext
+from napari_melanoma.depth.signatures import NOT_RECORDED
 from napari_melanoma.depth.synoptic import SynopticAnswer, SynopticReport
 from napari_melanoma.depth.synoptic_fields import ANSWERED, CANNOT, FIELDS, NOT_ASSESSED, SynopticField
 from napari_melanoma.extensions.privacy_audit.audit import PrivacyFinding, audit
@@ -26,7 +27,7 @@ from napari_melanoma.extensions.synoptic.fhir import SYSTEM, build_diagnostic_re
 from napari_melanoma.io.results import read_table
 from napari_melanoma.privacy.pseudonyms import pseudonym
 from napari_melanoma.reports.slide_export import export_results, find_exported_folders, find_result_folders
-from napari_melanoma.slides.synoptic_files import NOT_RECORDED, save_synoptic
+from napari_melanoma.slides.synoptic_files import save_synoptic
 
 SCHEMA = jsonschema.Draft202012Validator(
     json.loads((Path(__file__).parents[3] / "docs" / "reference" / "synoptic.schema.json").read_text(encoding="utf-8"))
@@ -211,6 +212,12 @@ def millimeters(value: float, **more: str) -> dict[str, object]:
             millimeters(2.55, comparator=">="),
         ),
         ({"value": 0.04}, "44661-7", millimeters(0.1, comparator="<"), millimeters(0.04)),
+        (
+            {"value": 0.04, "at_least": True},
+            "44661-7",
+            millimeters(0.04, comparator=">="),
+            millimeters(0.04, comparator=">="),
+        ),
     ],
 )
 def test_thickness_is_recorded_with_the_measured_one(

@@ -15,7 +15,7 @@ from painted_phantoms import BRESLOW_MM, CLASSES, PURE, Phantom, draw_phantom
 
 from napari_melanoma.core.context import Cancelled, RunContext
 from napari_melanoma.core.errors import BundleError, InputError
-from napari_melanoma.depth.readings import parse_proposals
+from napari_melanoma.depth.readings import parse_proposals, read_depth
 from napari_melanoma.io.geojson import read_geojson
 from napari_melanoma.io.results import OUTLINES
 from napari_melanoma.io.slide_store import SlideResult
@@ -29,7 +29,6 @@ from napari_melanoma.slides.options import SlideOptions
 from napari_melanoma.slides.reading.opening import open_slide
 from napari_melanoma.slides.results import describe_prediction
 from napari_melanoma.slides.slide_table import SlideStatus, status_to_row
-from napari_melanoma.slides.synoptic_files import read_depth
 from napari_melanoma.slides.tissue_classifier.bundle import load_tissue_passes, map_tissue, write_tissue_bundle
 from napari_melanoma.slides.tissue_classifier.cells import list_cells
 from napari_melanoma.slides.tissue_classifier.classifier import (

@@ -29,7 +29,6 @@ from qtpy.QtWidgets import (
 from conftest import wait_until_idle
 from napari_melanoma.case.model import CaseImage, CaseLesion, set_image, set_lesion, set_lesion_report
 from napari_melanoma.case.store import CaseStore, read_correction
-from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.errors import SaveError
 from napari_melanoma.core.files import write_json
 from napari_melanoma.core.geometry import PixelSize
@@ -267,14 +266,15 @@ def test_reports_of_slides_are_read_by_file_and_left_out_if_the_results_cannot_b
         record_slide(results, slides[-1], record_name=True)
         write_depth(results, SlideDepthReadings(readings=(DepthReading(reader="A", when=utc_time(), clark=level),)))
         save_synoptic(results, SynopticReport(reader="A"))
-    reports = lesion_section._read_slide_reports(slides, "A", RunContext())
+    root = find_results_root(DockSettings())
+    reports = lesion_section._read_slide_reports(root, slides, "A")
     assert [reports[path].value("clark") for path in slides] == ["III", "IV"]
 
     def fail(root, slide):
         raise PermissionError(f"{root} cannot be listed")
 
     monkeypatch.setattr(lesion_section, "slide_folder", fail)
-    assert lesion_section._read_slide_reports(slides, "A", RunContext()) == {}
+    assert lesion_section._read_slide_reports(root, slides, "A") == {}
 
 
 def test_the_results_of_a_missing_slide_are_in_the_report(tmp_path):
@@ -538,6 +538,7 @@ def test_undo_keeps_a_signature_and_comments_belong_to_their_lesions(reporting, 
     person.clicks("synoptic_confirm")
     person.clicks("synoptic_sign")
     press_button(person.qtbot, "synoptic_sign_question", "Sign")
+    person.waits()
     signed = report_of(person)
     assert signed.is_signed
     for _ in range(9):  # more than there are steps
@@ -554,9 +555,12 @@ def test_undo_keeps_a_signature_and_comments_belong_to_their_lesions(reporting, 
     person.clicks("case_undo")
     assert change_label.text() == ""
     person.dock.controller.edit(set_lesion(person.case, "L1", sub_site="shoulder"), "site")
-    before = "left, posterior torso"
-    expected = f"Changed after signature: site in the case: {before} when signed, now {before}, shoulder."
-    assert change_label.text() == expected
+    stated = "Lesion of the case, Sub-site: not in the signed report; now: Shoulder."
+    assert change_label.text() == f"Changed after signature: {stated}"
+    person.clicks("case_undo")
+    person.dock.controller.edit(set_lesion(person.case, "L1", diagnosis="nevus"), "diagnosis")
+    assert "Lesion of the case, Diagnosis: " in change_label.text()
+    assert "now: Nevus." in change_label.text()
     person.clicks("case_undo")
     assert change_label.isHidden()
     person.clicks("synoptic_addendum")
@@ -618,7 +622,7 @@ def test_a_finding_of_a_lesion_is_one_value_in_the_form_and_in_the_findings(repo
     assert (lesion().ulceration, shown("ulceration")) == (False, ["not identified"] * 2)
     # Signed means signed: also in the findings, where a click states why.
     when = "2026-01-02T10:00:00+00:00"
-    report = lesion().synoptic.confirm(reader="A. Reader", when=when).sign("A. Reader", when, {})
+    report = lesion().synoptic.confirm(reader="A. Reader", when=when).sign("A. Reader", when)
     person.dock.controller.amend(set_lesion(person.case, "L1", synoptic=report))
     for name in ("lesion_ulceration", "lesion_breslow", "synoptic_clark"):
         person.dock.status.clear()

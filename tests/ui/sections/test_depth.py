@@ -48,6 +48,7 @@ from napari_melanoma.depth.readings import (
     describe_other_readings,
     format_headline,
     format_line_label,
+    read_depth,
     reader_rows,
     reading_warnings,
     set_values,
@@ -62,7 +63,6 @@ from napari_melanoma.slides.counts import CountedPoint
 from napari_melanoma.slides.depth_readings import KnownDepth
 from napari_melanoma.slides.reading.slide import SlideInfo
 from napari_melanoma.slides.regions import DEFAULT_CLASSES, region_from_polygons
-from napari_melanoma.slides.synoptic_files import read_depth
 from napari_melanoma.ui.sections.depth.layer import LINE_COLOR, MODEL_COLOR, READER_COLOR, list_compared_lines
 from napari_melanoma.ui.sections.depth.section import (
     LISTING_MODELS,

@@ -26,9 +26,8 @@ from qtpy.QtWidgets import (
 from slide_fixtures import UNSEEN
 
 from conftest import wait_until_idle
-from napari_melanoma.depth.readings import DepthReading, SlideDepthReadings, write_depth
+from napari_melanoma.depth.readings import DepthReading, SlideDepthReadings, read_depth, write_depth
 from napari_melanoma.models.bundle import user_models_folder
-from napari_melanoma.slides.synoptic_files import read_depth
 from napari_melanoma.ui.sections.base import PhotographSection
 from napari_melanoma.ui.sections.choice import SectionChoice, SectionDock
 from napari_melanoma.ui.sections.host import SectionHost

@@ -27,6 +27,7 @@ from slide_fixtures import UNSEEN
 from conftest import wait_until_idle
 from napari_melanoma.core.geometry import PixelSize
 from napari_melanoma.core.polygons import Polygon, to_shape
+from napari_melanoma.depth.readings import read_depth
 from napari_melanoma.io.geojson import Annotation, read_geojson
 from napari_melanoma.io.results import read_table
 from napari_melanoma.slides import depth_readings, tile_sets
@@ -40,7 +41,6 @@ from napari_melanoma.slides.regions import (
     region_from_vertices,
     region_reader,
 )
-from napari_melanoma.slides.synoptic_files import read_depth
 from napari_melanoma.slides.tile_sets import TileDataOptions, read_tile_set
 from napari_melanoma.ui.sections.regions.data_set import CUTTING
 from napari_melanoma.ui.sections.regions.region_list import (

@@ -33,30 +33,28 @@ from conftest import wait_until_idle
 from napari_melanoma.case.model import Case, CaseImage, add_images, add_lesion, set_lesion
 from napari_melanoma.core.files import write_json
 from napari_melanoma.core.geometry import PixelSize
+from napari_melanoma.core.polygons import Polygon
 from napari_melanoma.depth.readings import (
     FINDINGS,
     SlideDepthReadings,
     count_mitoses,
+    read_depth,
     set_values,
     write_depth,
 )
+from napari_melanoma.depth.shown_blocks import find_block
 from napari_melanoma.depth.synoptic import SynopticAnswer, SynopticReport, find_answer
 from napari_melanoma.extensions.synoptic.ui.form import ReportForm
 from napari_melanoma.extensions.synoptic.ui.slide_section import SynopticSection
+from napari_melanoma.io.geojson import Annotation
 from napari_melanoma.io.results import RESULT, read_slide_result
+from napari_melanoma.slides.counts import CountedPoint
 from napari_melanoma.slides.lesion_files import read_lesions, save_lesions
 from napari_melanoma.slides.lesions import LesionConfig
-from napari_melanoma.slides.notes import read_notes, write_notes
+from napari_melanoma.slides.notes import SlideMeasurement, read_notes, write_notes
 from napari_melanoma.slides.result_folder import slide_folder
-from napari_melanoma.slides.synoptic_files import (
-    BASIS,
-    CASE_ENTRIES,
-    SYNOPTIC_FILE,
-    load_synoptic,
-    read_depth,
-    read_signature_basis,
-    read_synoptic,
-)
+from napari_melanoma.slides.slide_content import lesions_block
+from napari_melanoma.slides.synoptic_files import SYNOPTIC_FILE, load_synoptic, read_synoptic
 from napari_melanoma.ui.shared_state import reader_changed
 from napari_melanoma.ui.viewer.docking import MIN_WIDTH_PX
 from napari_melanoma.ui.viewer.photographs import METADATA_KEY
@@ -153,6 +151,11 @@ def text(person, name: str) -> str:
 def stored(person):
     person.session.flush()
     return read_synoptic(person.session.folder)[0]
+
+
+def signed_value(person, *keys: str):
+    """The value of a block of the signed report."""
+    return find_block(stored(person).signed_report, *keys).value
 
 
 def is_shown(person, name: str) -> bool:
@@ -353,8 +356,8 @@ def test_signing_lists_empty_fields_and_freezes_the_reading_that_the_report_rest
     assert "Required, but empty: Procedure, Laterality, Site" in question.informativeText()
     press_button(person.qtbot, "synoptic_sign_question", "Sign")
     person.waits()
-    assert stored(person).signed_values["breslow"] == [pytest.approx(0.2, rel=1e-2), False]
-    assert stored(person).signed_values["scale"][2] == "file"
+    assert signed_value(person, "reading", "breslow") == pytest.approx(0.2, rel=1e-2)
+    assert signed_value(person, "slide", "scale")[2] == "file"
     assert read_synoptic(person.session.folder)[1] == (), "another process reads the same values"
 
     # The reading is locked: nothing that the dock or the layer does changes it.
@@ -448,11 +451,10 @@ def test_only_a_signature_saves_lesions_and_another_threshold_is_stated_until_it
     moves(person, 0.6)
     types(person, "synoptic_reader", "A. Reader")
     signs(person)
-    signed = stored(person).signed_values
-    assert signed["threshold"] == 0.6
+    assert signed_value(person, "lesions", "summary", "threshold") == 0.6
     assert person.session.lesions.is_saved
     moves(person, 0.95)
-    assert "threshold of the lesions: 0.60 when signed, now 0.95" in text(person, "synoptic_changes")
+    assert "Lesions, threshold: signed: 0.60; now: 0.95." in text(person, "synoptic_changes")
     moves(person, 0.6)
     assert not is_shown(person, "synoptic_changes")
 
@@ -477,23 +479,54 @@ def replaces_slide(person) -> None:
     layer.metadata = {**layer.metadata, METADATA_KEY: {**values, "info": info}}
 
 
+def draws_region(person) -> None:
+    region = Annotation((Polygon(((0.0, 0.0), (0.0, 90.0), (90.0, 90.0))),), "Hot spot", id="r1")
+    person.session.regions.apply(lambda regions: (*regions, region))
+
+
+def marks(person) -> None:
+    person.session.points.apply(lambda points: (*points, CountedPoint("Mitosis", (10.0, 20.0))))
+
+
+def measures(person) -> None:
+    line = SlideMeasurement("line", ((0.0, 0.0), (0.0, 100.0)))
+    person.session.measures.apply(lambda measures: (*measures, line))
+
+
+# What a reader does to a value that is not locked, and a part of what is stated
 STATED = {
-    "slide_file": replaces_slide,
-    "lesions": lambda person: edits_lesions(person, lambda lesions: lesions[1:]),
-    "outlines": lambda person: edits_lesions(person, lambda lesions: (replace(lesions[0], label="benign"),)),
-    "threshold": lambda person: moves(person, 0.95),
-    "model": lambda person: shows_result(person, model={"name": "other", "fingerprint": "0123"}),
-    "probability": lambda person: shows_result(person, probability=0.123, scores={}),
-    "tissue": lambda person: shows_result(person, tissue_mm2=7.5),
-    "analysis_scale": lambda person: shows_result(person, mpp=[0.25, 0.25], mpp_source="given"),
+    "slide file": (replaces_slide, "Slide, slide file: signed: "),
+    "lesions": (
+        lambda person: edits_lesions(person, lambda lesions: lesions[1:]),
+        "Lesions, number: signed: 2; now: 1.",
+    ),
+    "outlines": (
+        lambda person: edits_lesions(person, lambda lesions: (replace(lesions[0], label="benign"),)),
+        "Class: signed: malignant; now: benign.",
+    ),
+    "threshold": (lambda person: moves(person, 0.95), "Lesions, threshold: signed: 0.60; now: 0.95."),
+    "model": (
+        lambda person: shows_result(person, model={"name": "other", "fingerprint": "0123"}),
+        "now: other (0123).",
+    ),
+    "probability": (
+        lambda person: shows_result(person, probability=0.123, scores={}),
+        "Analysis, Prediction, probability: signed: 0.210; now: 0.123.",
+    ),
+    "tissue": (lambda person: shows_result(person, tissue_mm2=7.5), "Analysis, Tissue: signed: 2.5 mm²; now: 7.5 mm²."),
+    "scale of the analysis": (
+        lambda person: shows_result(person, mpp=[0.25, 0.25], mpp_source="given"),
+        "now: 0.25 µm per pixel (given).",
+    ),
+    "region": (draws_region, "Regions, Hot spot, Count: not in the signed report; now: 1."),
+    "mark": (marks, "Measured on the slide, Mitosis in the whole slide: signed: 1, "),
+    "measurement": (measures, "Measured on the slide, length 1: not in the signed report; now: 0.05 mm."),
 }
 
 
-def test_all_that_a_signature_rests_on_is_locked_or_stated_in_the_dock(analysed, monkeypatch) -> None:
-    assert {*LOCKED, *STATED} == {*BASIS} - CASE_ENTRIES
+def test_what_a_signed_report_shows_is_locked_or_stated_in_the_dock(analysed, monkeypatch) -> None:
     person = analysed
-    lesion = add_lesion(Case(), depth_mm=0.2).lesions[0]
-    found = [lesion]
+    found = [add_lesion(Case(), depth_mm=0.2).lesions[0]]
     monkeypatch.setattr("napari_melanoma.ui.session.depth.find_slide_lesion", lambda *_: found[0])
     expands(person)
     opens(person)
@@ -502,10 +535,10 @@ def test_all_that_a_signature_rests_on_is_locked_or_stated_in_the_dock(analysed,
     document(person).set_values(
         mitoses=count_mitoses(MARKS["points"], MARKS["areas"], person.dock.slide.info.pixel_size)
     )
+    person.session.points.apply(lambda points: (*points, CountedPoint("Mitosis", MARKS["points"][0])))
     shows_result(person, tissue_mm2=2.5, mpp=[0.5, 0.5])
     presses(person, "synoptic_confirm")
     signs(person)
-    assert {*person.session.synoptic.value.signed_values} == {*BASIS, "answers"}, "everything is recorded"
     before, scale = document(person).state.reading, person.dock.slide.info.pixel_size
     for name, act in LOCKED.items():
         person.dock.status.clear()
@@ -514,22 +547,17 @@ def test_all_that_a_signature_rests_on_is_locked_or_stated_in_the_dock(analysed,
         assert (document(person).state.reading, person.dock.slide.info.pixel_size) == (before, scale), name
         assert "locked" in person.dock.status.text or "signed by A. Reader" in person.dock.status.text, name
         assert not is_shown(person, "synoptic_changes")
-    for name, act in STATED.items():
+    for act, expected in STATED.values():
         act(person)
         person.session.synoptic.refresh()
-        signed, now = (
-            BASIS[name].format(values[name])
-            for values in (
-                person.session.synoptic.value.signed_values,
-                person.session.synoptic.read_basis("A. Reader").values(),
-            )
-        )
-        expected = f"Changed after signature: {BASIS[name].label}: {signed} when signed, now {now}."
         assert expected in text(person, "synoptic_changes")
         assert expected in text(person, "depth_warning")
-    found[0] = add_lesion(Case(), depth_mm=0.7).lesions[0]
+    found[0] = add_lesion(Case(), depth_mm=0.7, diagnosis="nevus").lesions[0]
     person.session.synoptic.refresh()
-    assert "Breslow thickness in the case: 0.20 mm when signed, now 0.70 mm." in text(person, "synoptic_changes")
+    stated = text(person, "synoptic_changes")
+    assert "Lesion of the case, Depth, entered in the case: signed: 0.20 mm; now: 0.70 mm." in stated
+    assert "Lesion of the case, Diagnosis: not in the signed report; now: Nevus." in stated
+    assert "Contradiction since the signature: Diagnosis: Nevus (lesion of the case), but pT1" in stated
 
 
 def test_damaged_files_and_signed_reports_of_the_case_are_not_replaced(
@@ -625,7 +653,7 @@ def test_lesions_of_another_class_are_no_change_and_are_not_signed(analysed) -> 
     types(person, "synoptic_reader", "A. Reader")
     session = person.session
     state = session.lesions.value
-    stored_lesions = read_signature_basis(session.folder, session.depth.value, "A. Reader")
+    stored_lesions = lesions_block(read_lesions(session.folder), read_slide_result(session.folder), 0.6)
     assert session.results.value.content["target"] == state.source.target
 
     def shows_another_class() -> None:
@@ -635,7 +663,7 @@ def test_lesions_of_another_class_are_no_change_and_are_not_signed(analysed) -> 
 
     shows_another_class()
     signs(person)
-    assert stored(person).signed_values["lesions"] == stored_lesions.values()["lesions"]
+    assert find_block(stored(person).signed_report, "lesions") == stored_lesions
     assert read_synoptic(session.folder)[1] == ()
     assert not is_shown(person, "synoptic_changes")
     session.lesions.set(state)
@@ -713,21 +741,21 @@ def edits_result(folder: Path, **values: object) -> None:
 
 
 # What another program does to files that the signature rests on, and a part of what is stated
-ELSEWHERE = {
-    "threshold": (
+ELSEWHERE = (
+    (
         lambda folder: save_lesions(folder, read_lesions(folder), LesionConfig(high=0.9)),
-        "threshold of the lesions: 0.60 when signed, now 0.90.",
+        "Lesions, threshold: signed: 0.60; now: 0.90.",
     ),
-    "tissue": (lambda folder: edits_result(folder, tissue_mm2=9.5), "now 9.500 mm²"),
-    "breslow": (
+    (lambda folder: edits_result(folder, tissue_mm2=9.5), "now: 9.5 mm²"),
+    (
         lambda folder: write_depth(folder, set_values(read_depth(folder), "A. Reader", LATER, mm=3.3)),
-        "Breslow thickness: 0.20 mm when signed, now 3.30 mm.",
+        "Depth reading, Breslow thickness: signed: 0.20 mm, recorded as 0.2 mm; now: 3.30 mm, recorded as 3.3 mm.",
     ),
-    "scale": (
+    (
         lambda folder: write_notes(folder, replace(read_notes(folder), pixel_size=PixelSize(1.0, 1.0))),
-        "now 1 µm per pixel (given).",
+        "now: 1 µm per pixel (given).",
     ),
-}
+)
 
 
 def test_changes_by_another_program_are_stated_when_the_window_gets_the_focus(analysed) -> None:
@@ -741,12 +769,12 @@ def test_changes_by_another_program_are_stated_when_the_window_gets_the_focus(an
     person.session.flush()
     focuses(person)
     assert not is_shown(person, "synoptic_changes")
-    for name, (change, expected) in ELSEWHERE.items():
+    for change, expected in ELSEWHERE:
         change(person.session.folder)
         focuses(person)
         person.until(lambda expected=expected: expected in text(person, "synoptic_changes"))
         stated = next(one for one in text(person, "synoptic_changes").splitlines() if expected in one)
-        assert stated.startswith(f"Changed after signature: {BASIS[name].label}: ")
+        assert stated.startswith("Changed after signature: ")
         assert stated in text(person, "depth_warning")
     assert document(person).state.reading.mm == 3.3
     assert set(text(person, "synoptic_changes").splitlines()) >= set(read_synoptic(person.session.folder)[1])
@@ -762,7 +790,7 @@ def test_a_report_is_not_signed_with_values_that_another_program_has_replaced(re
     write_depth(person.session.folder, set_values(read_depth(person.session.folder), "A. Reader", LATER, mm=3.3))
     signs(person)
     assert "Not signed: another program has changed" in person.dock.status.text
-    assert "(Breslow thickness: 0.20 mm, now 3.30 mm)" in person.dock.status.text
+    assert "Depth reading, Breslow thickness: 0.20 mm, recorded as 0.2 mm, now 3.30 mm" in person.dock.status.text
     assert not stored(person).is_signed
     assert person.finds(QComboBox, "synoptic_breslow").currentText() == "3.30"
     signs(person)
@@ -904,11 +932,11 @@ def test_the_list_of_changes_scrolls_and_moves_no_control(qtbot) -> None:
     qtbot.addWidget(form)
     form.resize(MIN_WIDTH_PX, 900)
     form.show()
-    report = SynopticReport().sign("A. Reader", LATER, {})
+    report = SynopticReport().sign("A. Reader", LATER)
     form.show_report(report, "A. Reader", (), is_editable=True)
     qtbot.wait(50)
     before = form.stage_label.pos()
-    changes = [f"Changed after signature: {name}: 1 when signed, now 2." for name in BASIS]
+    changes = [f"Changed after signature: {name}: signed: 1; now: 2." for name in map(str, range(30))]
     form.show_report(report, "A. Reader", changes, is_editable=True)
     area, label = form.change_area, form.change_label
     qtbot.waitUntil(lambda: area.verticalScrollBar().maximum() > 0)
@@ -917,7 +945,7 @@ def test_the_list_of_changes_scrolls_and_moves_no_control(qtbot) -> None:
     assert bottom < area.viewport().height(), "the last change can be read"
     assert label.height() >= label.heightForWidth(label.width())
     assert form.stage_label.pos() == before
-    assert f"Since then, {len(BASIS)} values changed" in form.signature_label.text()
+    assert "Since then, 30 values changed" in form.signature_label.text()
 
 
 def test_a_typed_thickness_is_marked_and_the_question_before_signing_states_it(reporting) -> None:
@@ -928,12 +956,13 @@ def test_a_typed_thickness_is_marked_and_the_question_before_signing_states_it(r
     types(person, "synoptic_breslow", "1.23")
     layer = line_layer(person)
     assert [label.strip() for label in layer.text.values] == ["0.20 mm"], "the length of the line"
-    entered = "The line measures 0.20 mm; 1.23 mm was entered."
-    assert text(person, "depth_warning").startswith(entered)
+    assert text(person, "depth_warning").startswith("The line measures 0.20 mm; 1.23 mm was entered.")
     presses(person, "synoptic_confirm")
     presses(person, "synoptic_sign")
     question = person.dock.window().findChild(QMessageBox, "synoptic_sign_question")
-    assert entered in question.informativeText()
+    assert question.text() == "1 contradiction. Sign the synoptic report as A. Reader?"
+    expected = "Breslow thickness: 1.23 mm, recorded as 1.2 mm (synoptic report), but 0.20 mm (length of the line)."
+    assert expected in question.informativeText()
     press_button(person.qtbot, "synoptic_sign_question", "Sign")
     person.waits()
     assert stored(person).value("breslow") == 1.23
@@ -978,3 +1007,70 @@ def test_escape_keeps_the_name_of_the_reader(qtbot):
     assert (field.text(), field.change_button.isVisible()) == ("B.", False)
     QTest.keyClick(field, Qt.Key.Key_Escape)
     assert (field.text(), field.isReadOnly(), field.change_button.isVisible()) == ("A. Reader", True, True)
+
+
+def test_the_message_that_a_report_is_signed_ends_when_it_is_reopened(reporting) -> None:
+    person = reporting
+    signs_findings(person)
+    assert person.dock.status.text.startswith("The synoptic report is signed by A. Reader")
+    reopens(person)
+    person.waits()
+    assert "is signed" not in person.dock.status.text
+
+
+def test_findings_of_the_signer_are_hidden_until_another_reader_has_measured(reporting) -> None:
+    person = reporting
+    opens(person)
+    signs_findings(person)
+    person.session.points.apply(lambda points: (*points, CountedPoint("Mitosis", (10.0, 20.0))))
+
+    def shown() -> tuple[str, str, str]:
+        changes = text(person, "synoptic_changes") + text(person, "depth_warning")
+        thickness = person.finds(QComboBox, "synoptic_breslow").currentText()
+        return thickness, text(person, "synoptic_stage"), changes
+
+    assert shown()[:2] == ("0.47", "pT1a")
+    assert "Mitosis in the whole slide" in shown()[2]
+    person.dock.context.set_reader("B. Reader")
+    person.waits()
+    assert shown()[:2] == ("", "T category hidden")
+    assert "Mitosis" not in shown()[2]
+    assert "1 other reader measured this slide" in text(person, "depth_others")
+    assert "0.47" not in "".join(label.text() for label in person.dock.findChildren(QLabel))
+    draws(person)
+    assert shown()[:2] == ("0.47", "pT1a")
+
+    person.dock.context.set_reader("C. Reader")
+    person.waits()
+    assert shown()[:2] == ("", "T category hidden")
+    presses(person, "synoptic_reveal")
+    assert shown()[:2] == ("0.47", "pT1a")
+    assert not is_shown(person, "synoptic_reveal")
+    assert stored(person).signed_by == "A. Reader"
+
+
+def test_contradictions_with_the_case_are_named_before_signing(reporting, monkeypatch) -> None:
+    person = reporting
+    lesion = add_lesion(Case(), site="upper extremity", laterality="right", diagnosis="nevus").lesions[0]
+    monkeypatch.setattr("napari_melanoma.ui.session.depth.find_slide_lesion", lambda *_: lesion)
+    types(person, "synoptic_reader", "A. Reader")
+    chooses(person, "laterality", "midline")
+    chooses(person, "site", "lower extremity")
+    types(person, "synoptic_breslow", "3")
+    chooses(person, "ulceration", "present")
+    presses(person, "synoptic_confirm")
+    presses(person, "synoptic_sign")
+    question = person.dock.window().findChild(QMessageBox, "synoptic_sign_question")
+    assert question.text() == "3 contradictions. Sign the synoptic report as A. Reader?"
+    for expected in (
+        "Laterality: midline (synoptic report), but Right (lesion of the case).",
+        "Site: lower extremity (synoptic report), but Upper extremity (lesion of the case).",
+        "Diagnosis: Nevus (lesion of the case), but pT3b (synoptic report).",
+    ):
+        assert expected in question.informativeText().split("\n\n")
+    press_button(person.qtbot, "synoptic_sign_question", "Cancel")
+    person.waits()
+    assert not stored(person).is_signed
+    signs(person)
+    assert stored(person).is_signed
+    assert not is_shown(person, "synoptic_changes"), "they were confirmed"

@@ -12,15 +12,9 @@ from fake_session import open_session, reopens
 from conftest import wait_until_idle
 from napari_melanoma.core.geometry import PixelSize
 from napari_melanoma.core.run_folder import RunState
-from napari_melanoma.depth.readings import DepthReading, SlideDepthReadings, set_values, write_depth
+from napari_melanoma.depth.readings import DepthReading, SlideDepthReadings, read_depth, set_values, write_depth
 from napari_melanoma.depth.synoptic import SynopticAnswer, SynopticReport, find_answer
-from napari_melanoma.slides.synoptic_files import (
-    SYNOPTIC_FILE,
-    load_synoptic,
-    read_depth,
-    save_synoptic,
-    store_synoptic,
-)
+from napari_melanoma.slides.synoptic_files import SYNOPTIC_FILE, load_synoptic, save_synoptic, store_synoptic
 from napari_melanoma.ui.session.slide import SlideSession, SlideSessions
 
 if TYPE_CHECKING:

@@ -26,7 +26,7 @@ from napari_melanoma.core.files import write_json
 from napari_melanoma.core.geometry import Box
 from napari_melanoma.core.polygons import Polygon
 from napari_melanoma.core.validity import ValidityInputs
-from napari_melanoma.depth.readings import DepthReading, SlideDepthReadings, set_values, write_depth
+from napari_melanoma.depth.readings import DepthReading, SlideDepthReadings, read_depth, set_values, write_depth
 from napari_melanoma.depth.synoptic import SynopticReport
 from napari_melanoma.io.geojson import Annotation, read_geojson, write_geojson
 from napari_melanoma.io.results import describe_scanned_area, read_table
@@ -34,7 +34,7 @@ from napari_melanoma.reports.export_formats import EXPORTS
 from napari_melanoma.slides.counts import CountedPoint, save_counts
 from napari_melanoma.slides.notes import SlideMeasurement
 from napari_melanoma.slides.regions import REGIONS
-from napari_melanoma.slides.synoptic_files import read_depth, save_synoptic
+from napari_melanoma.slides.synoptic_files import save_synoptic
 from napari_melanoma.ui.session.annotations import import_region_file
 from napari_melanoma.ui.viewer import view_memory
 from napari_melanoma.ui.viewer.docking import show_dock

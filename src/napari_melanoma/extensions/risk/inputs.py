@@ -13,7 +13,14 @@ from napari_melanoma.core.paths import expand_user
 from napari_melanoma.core.prediction_config import DEPTH_COLUMN
 from napari_melanoma.core.validity import Validity
 from napari_melanoma.data.tabular_encoding import read_number
-from napari_melanoma.depth.readings import DepthReading, Line, SlideDepthProposals, SlideDepthReadings, latest_reading
+from napari_melanoma.depth.readings import (
+    DepthReading,
+    Line,
+    SlideDepthProposals,
+    SlideDepthReadings,
+    latest_reading,
+    read_depth,
+)
 from napari_melanoma.depth.t_category import format_thickness
 from napari_melanoma.extensions.risk.prediction import check_plausible_depth
 from napari_melanoma.io.results import read_slide_result
@@ -26,7 +33,6 @@ from napari_melanoma.slides.depth_readings import (
     read_proposals,
 )
 from napari_melanoma.slides.reading.detection import find_slides, is_slide
-from napari_melanoma.slides.synoptic_files import read_depth
 
 
 @dataclass(frozen=True)

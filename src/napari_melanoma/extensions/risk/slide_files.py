@@ -9,13 +9,13 @@ from typing import Any
 
 from napari_melanoma.core.errors import InputError
 from napari_melanoma.core.geometry import Box
-from napari_melanoma.depth.readings import SlideDepthProposals, SlideDepthReadings, latest_reading
+from napari_melanoma.depth.readings import SlideDepthProposals, SlideDepthReadings, latest_reading, read_depth
 from napari_melanoma.depth.tumor_maps import BENIGN_NAMES
 from napari_melanoma.extensions.risk.inputs import make_slide_case
 from napari_melanoma.extensions.risk.maps import RiskMap, read_risk_maps
 from napari_melanoma.io.results import RISK_FILE, read_risk_prediction, read_slide_result
-from napari_melanoma.slides.depth_readings import UNKNOWN_DEPTH, KnownDepth, is_complete_risk, read_proposals
-from napari_melanoma.slides.synoptic_files import read_depth
+from napari_melanoma.slides.depth_readings import UNKNOWN_DEPTH, KnownDepth, is_complete_risk
+from napari_melanoma.slides.slide_content import read_proposals
 
 
 @dataclass(frozen=True)

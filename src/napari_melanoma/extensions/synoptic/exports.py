@@ -9,6 +9,7 @@ from typing import Any
 
 from napari_melanoma.core.files import write_json
 from napari_melanoma.core.provenance import parse_time
+from napari_melanoma.depth.readings import read_depth
 from napari_melanoma.depth.synoptic import DERIVED, SynopticReport
 from napari_melanoma.depth.synoptic_fields import FIELDS_BY_NAME
 from napari_melanoma.depth.t_category import format_recorded_thickness
@@ -16,7 +17,7 @@ from napari_melanoma.io.results import write_table
 from napari_melanoma.reports.disclosure import disclose_changes
 from napari_melanoma.reports.export_formats import ExportedSlide, ExportFormat, NothingToExportError
 from napari_melanoma.slides.notes import read_notes
-from napari_melanoma.slides.synoptic_files import read_depth, read_synoptic
+from napari_melanoma.slides.synoptic_files import read_synoptic
 
 SIGNATURE_LEFT_OUT = "signed; name and date left out: they are personal data"
 COLUMNS = ("field", "label", "state", "value", "unit", "at_least", "detail", "origin", "suggested_by", "confirmed_from")
@@ -66,7 +67,8 @@ def _table_rows(report: SynopticReport, changes: Sequence[str]) -> Iterator[dict
         yield cells
         if row.name == "breslow" and isinstance(mm, float):
             recorded = {"field": "breslow_recorded", "label": "Breslow thickness, recorded", "unit": "mm"}
-            yield {**cells, **recorded, "value": format_recorded_thickness(mm).removesuffix(" mm"), "detail": ""}
+            text = format_recorded_thickness(mm, at_least=bool(cells.get("at_least")))
+            yield {**cells, **recorded, "value": text.removeprefix("at least ").removesuffix(" mm"), "detail": ""}
     status = {"field": "status", "label": "Status of the report", "state": "answered", "value": report.status}
     yield {**status, "detail": SIGNATURE_LEFT_OUT if report.is_signed else None}
     for number, addendum in enumerate(report.addenda, start=1):

@@ -172,9 +172,10 @@ def _describe_answer(field: SynopticField, answer: SynopticAnswer) -> Resource:
 def _describe_thickness(field: SynopticField, mm: float, *, at_least: bool) -> Resource:
     """Return the recorded thickness, with the measured one as a component."""
     recorded, bound = round_thickness(mm), {"comparator": ">="} if at_least else {}
-    is_smaller = recorded == 0 < mm
-    shown = {**_quantity(0.1 if is_smaller else recorded, field.unit), **({"comparator": "<"} if is_smaller else bound)}
     quantity = {**_quantity(round_measured_thickness(mm), field.unit), **bound}
+    shown = {**_quantity(recorded, field.unit), **bound}
+    if recorded == 0 < mm:  # a lower bound is given as measured: it may not become an upper one
+        shown = quantity if at_least else {**_quantity(0.1, field.unit), "comparator": "<"}
     measured = _component("breslow_measured", "Breslow thickness as measured", quantity)
     return {"valueQuantity": shown, **measured}
 

@@ -11,7 +11,6 @@ from napari_melanoma.reports.collector import Collector
 from napari_melanoma.reports.disclosure import describe_status, show_times
 from napari_melanoma.reports.report_sections import ReportSection, SlidePart
 from napari_melanoma.reports.slide import list_synoptic_changes
-from napari_melanoma.slides.synoptic_files import lesion_basis, list_changes_since_signature
 
 
 def synoptic_section(
@@ -39,8 +38,7 @@ def _report_slide(part: SlidePart, name: str, collector: Collector) -> Iterator[
 
 def _report_lesion(lesion: CaseLesion, name: str, collector: Collector) -> Iterator[Section]:
     if lesion.report is not None:
-        changes = list_changes_since_signature(lesion.report, lesion_basis(lesion))
-        yield _report(lesion.report, changes, name, collector)
+        yield _report(lesion.report, collector.lesion_changes.get(lesion.id, ()), name, collector)
 
 
 def _report(report: SynopticReport, changes: Sequence[str], name: str, collector: Collector) -> Section:

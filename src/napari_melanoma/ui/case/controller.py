@@ -61,6 +61,11 @@ class CaseController(QObject):
         return None if self.history is None else self.history.case
 
     @property
+    def folder(self) -> Path | None:
+        """The folder of the case; None if none is open."""
+        return None if self.store is None else self.store.folder
+
+    @property
     def read_only(self) -> str:
         """Why the case is read-only; empty if it can be changed."""
         return "" if self.store is None else self.store.read_only

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
+from pathlib import Path
 from typing import Any, Protocol
 
 from psygnal import Signal
 
-from napari_melanoma.case.model import Case, CaseLesion, set_lesion
+from napari_melanoma.case.lesion_content import FindFolder, LesionContent, read_lesion_content
+from napari_melanoma.case.model import Case, CaseLesion, CasePatient, set_lesion
 from napari_melanoma.ui.session.image import ImageSession
 from napari_melanoma.ui.widgets.settings import DockSettings
 
@@ -22,6 +25,10 @@ class OpenCase(Protocol):
     @property
     def is_editable(self) -> bool:
         """Whether it can be changed."""
+
+    @property
+    def folder(self) -> Path | None:
+        """Where it is stored; None after it was closed."""
 
     def edit(self, case: Case, description: str) -> bool:
         """Change the case as an undo step."""
@@ -53,6 +60,23 @@ class LesionSession(ImageSession):
     def is_editable(self) -> bool:
         """Whether the lesion can be changed."""
         return self._case is not None and self._case.is_editable
+
+    @property
+    def patient(self) -> CasePatient:
+        """The patient of the lesion."""
+        case = None if self._case is None else self._case.case
+        return CasePatient() if case is None else case.patient
+
+    def prepare_content(self, find_folder: FindFolder) -> Callable[[], LesionContent]:
+        """Return a function that reads what a report on the lesion shows, for another thread.
+
+        ``find_folder``: returns the result folder of a slide.
+        """
+        case, lesion = None if self._case is None else self._case.case, self.lesion
+        folder = None if self._case is None else self._case.folder
+        if case is None:
+            return lambda: LesionContent(lesion)
+        return partial(read_lesion_content, case, lesion, folder, find_folder)
 
     def update(self, lesion: CaseLesion) -> None:
         """Use the current values."""

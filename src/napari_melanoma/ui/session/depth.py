@@ -5,6 +5,7 @@ They are one module, since a signed report locks the reading, and findings of th
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -30,6 +31,8 @@ from napari_melanoma.depth.readings import (
     automatic_reading,
     current_reading,
     format_time,
+    has_measured,
+    read_depth,
     rename_reader,
     rescale_readings,
     restore_values,
@@ -37,22 +40,21 @@ from napari_melanoma.depth.readings import (
     values_for_line,
     with_reading,
 )
+from napari_melanoma.depth.report_blocks import list_contradictions
 from napari_melanoma.depth.synoptic import SynopticAnswer, SynopticReport, add_stored_findings, set_finding
-from napari_melanoma.io.results import OUTLINES, RESULT
 from napari_melanoma.slides.depth_readings import NetworkDepth
+from napari_melanoma.slides.slide_content import SlideContent, read_slide_content
 from napari_melanoma.slides.synoptic_files import (
-    ANALYSIS_ENTRIES,
-    BASIS_FILES,
     DAMAGED,
-    LESION_ENTRIES,
+    SHOWN_FILES,
     SYNOPTIC_FILE,
-    SignatureBasis,
-    list_changes_since_signature,
-    read_signature_basis,
+    list_slide_changes,
     read_stated_synoptic,
     read_stored_synoptic,
     store_synoptic,
 )
+from napari_melanoma.ui.session.annotations import REGION_DOCUMENT
+from napari_melanoma.ui.session.counts import COUNT_DOCUMENT
 from napari_melanoma.ui.session.document import Document, DocumentKind, Edited, SlideFolder, Stored, Unsaved
 from napari_melanoma.ui.session.history import History
 from napari_melanoma.ui.session.lesions import LesionDocument
@@ -75,6 +77,7 @@ UNREADABLE = (
     "The scale is locked: the synoptic report cannot be read, and it may be signed. Restore or remove its file "
     "synoptic.json, and open the slide again."
 )
+HIDDEN_CHANGES = "What has changed since the signature is shown after you have measured."
 NOT_READ = "The synoptic report, which may be signed, is still being read. Set the scale again in a moment."
 
 
@@ -211,9 +214,10 @@ class DepthDocument(Document[SlideDepthReadings]):
 
     def rescale(self) -> None:
         """Convert the readings to the scale of the slide."""
-        size = self._size = self._session.slide.info.pixel_size
+        previous, size = self._size, self._session.slide.info.pixel_size
+        self._size = size
         if size is not None:
-            self.apply(lambda depth: rescale_readings(depth, size, self.reader, utc_time()))
+            self.apply(lambda depth: rescale_readings(depth, size, self.reader, utc_time(), previous))
 
     def reload_predictions(self) -> None:
         """Read the proposals of the analysis and the prediction of a network again."""
@@ -304,7 +308,7 @@ class DepthDocument(Document[SlideDepthReadings]):
 
         Nor are readings of others replaced that another window or program has changed.
         """
-        from napari_melanoma.slides.synoptic_files import SIGNED_ELSEWHERE, find_other_signature, read_depth
+        from napari_melanoma.slides.synoptic_files import SIGNED_ELSEWHERE, find_other_signature
 
         folder, depth = unsaved.folder, unsaved.value
         signed, stamp = find_other_signature(folder, self._report.value), file_stamp(folder / DEPTH_FILE)
@@ -385,7 +389,8 @@ class SynopticDocument(Document[SynopticReport]):
     def __init__(self, session: OpenSlide) -> None:
         super().__init__(SYNOPTIC_DOCUMENT, session.slide_folder, session.sessions.parent)
         self._session, self._services = session, session.services
-        self._compared: tuple[object, ...] = (None,) * 6  # the state that ``_changes`` is about
+        self._follows_drawn = self._reveals = False
+        self._compared: tuple[object, ...] = ()  # the state that ``_changes`` is about
         self._changes: tuple[str, ...] = ()
         self._compared_files: tuple[object, ...] = ()  # the versions of the files that ``_file_changes`` is about
         self._file_changes: tuple[str, ...] = ()
@@ -399,6 +404,11 @@ class SynopticDocument(Document[SynopticReport]):
         return LesionDocument.of(self._session)
 
     @property
+    def _drawn(self) -> tuple[Document[Any], ...]:
+        """The points and the regions of the slide."""
+        return tuple(self._session.document(kind) for kind in (COUNT_DOCUMENT, REGION_DOCUMENT))
+
+    @property
     def shows_stored_lesions(self) -> bool:
         """Whether the lesions of the whole slide and of the class of its analysis are shown, not those of another."""
         lesions, target = self._lesions.value, self._session.results.value.content.get("target")
@@ -408,8 +418,24 @@ class SynopticDocument(Document[SynopticReport]):
 
     @property
     def shown(self) -> SynopticReport:
-        """The report with the findings of the reading, and with suggestions from it and from the lesion in the case."""
-        return self._prefill(self.value)
+        """The report with the findings of the reading, and with suggestions from it and from the lesion in the case.
+
+        Without the findings of another reader who has signed, until this reader has measured.
+        """
+        return self.value.without_findings() if self.hides_findings else self._prefill(self.value)
+
+    @property
+    def hides_findings(self) -> bool:
+        """Whether the findings of the reader who has signed are hidden, so that this reader measures independently."""
+        report, reader = self.value, self._depth.reader
+        is_other = report.is_signed and report.signed_by != reader
+        is_measured = self._reveals or has_measured(self._depth.value, reader)
+        return is_other and not is_measured and has_measured(self._depth.value, report.signed_by)
+
+    def reveal_findings(self) -> None:
+        """Show the findings of the reader who has signed also before this reader has measured."""
+        self._reveals = True
+        self.refresh()
 
     @property
     def shown_findings(self) -> SynopticReport:
@@ -475,37 +501,38 @@ class SynopticDocument(Document[SynopticReport]):
         redone = min((one for one in documents if one.can_redo), key=lambda one: one.undone_step, default=None)
         return undone, redone
 
-    def read_basis(self, reader: str) -> SignatureBasis:
-        """Return what a report that a reader signs rests on, as the window shows it."""
-        session = self._session
-        lesions, results = self._lesions.value, session.results.value
-        analysis, left_out = {} if results.is_view else results.content, frozenset[str]()
-        if not self.shows_stored_lesions:
-            lesions = None
-        if lesions is None and (session.folder / OUTLINES).is_file():  # others are shown, or they are not read yet
-            left_out |= LESION_ENTRIES
-        if not analysis and (session.folder / RESULT).is_file():
-            left_out |= ANALYSIS_ENTRIES
-        return SignatureBasis(
-            reading=self._depth.value.reading_by(reader) or DepthReading(),
-            fingerprint=session.slide.info.fingerprint,
-            pixel_size=session.slide.info.pixel_size,
-            lesions=None if lesions is None else lesions.lesions,
-            threshold=None if lesions is None else lesions.config.high,
-            analysis=analysis,
-            lesion=find_slide_lesion(self._services.window, session.slide),
-            left_out=left_out,
+    def read_content(self) -> SlideContent:
+        """Return what a report on the slide shows, as the window does."""
+        session, info = self._session, self._session.slide.info
+        lesions, results, finest = self._lesions.value, session.results.value, info.levels[0]
+        shown: dict[str, Any] = {} if results.is_view or not results.content else {"analysis": results.content}
+        if self.shows_stored_lesions and lesions is not None:
+            shown |= {"lesions": lesions.lesions, "threshold": lesions.config.high}
+        for name, document in zip(("points", "regions"), self._drawn, strict=True):
+            if document.is_ready and not document.problem:
+                shown[name] = document.value
+        return read_slide_content(
+            session.folder,
+            find_slide_lesion(self._services.window, session.slide),
+            info.path,
+            depth=self._depth.value,
+            proposals=self._depth.state.predicted.proposals,
+            measures=session.measures.value,
+            fingerprint=info.fingerprint,
+            pixel_size=info.pixel_size,
+            shape=(finest.height, finest.width),
+            **shown,
         )
 
     def sign(self, report: SynopticReport) -> SynopticReport:
-        """Sign a report with its findings as the current reader."""
-        session, reader = self._session, self._depth.reader
-        basis = self.read_basis(reader)
-        values = basis.values()
-        if basis.left_out:
-            stored = read_signature_basis(session.folder, self._depth.value, reader, slide=self.location.slide)
-            values |= {name: value for name, value in stored.values().items() if name in basis.left_out}
-        return report.sign(reader, utc_time(), values)
+        """Sign a report with its findings, and what is shown with it, as the current reader."""
+        reader = self._depth.reader
+        return report.sign(reader, utc_time(), self.read_content().list_blocks(report, reader))
+
+    def list_contradictions(self) -> tuple[str, ...]:
+        """State what contradicts each other in the report as it would be signed now."""
+        content = self.read_content()
+        return tuple(one.text for one in list_contradictions(content.list_blocks(self.shown, self._depth.reader)))
 
     def list_changes(self) -> tuple[str, ...]:
         """State what has changed since the report was signed; empty if it is not signed."""
@@ -515,16 +542,38 @@ class SynopticDocument(Document[SynopticReport]):
         if not report.is_signed:
             return ()
         lesion = find_slide_lesion(self._services.window, session.slide)
-        state = (report, self._depth.value, self._lesions.value, session.results.value, session.slide.info, lesion)
-        if any(one is not other for one, other in zip(state, self._compared, strict=True)):  # outlines may be many
+        self._follow_drawn()
+        drawn = (document.value for document in self._drawn)
+        shown = (self._lesions.value, session.results.value, session.slide.info, lesion, session.measures.value)
+        ready = (one.is_ready for one in self._drawn)
+        state = (report, self._depth.value, *shown, *drawn, *ready)
+        is_same = len(state) == len(self._compared) and all(map(operator.is_, state, self._compared))
+        if not is_same:  # outlines may be many
             self._compared = state
-            self._changes = list_changes_since_signature(report, self.read_basis(report.signed_by))
-        return tuple(dict.fromkeys((*self._changes, *self._file_changes)))
+            self._changes = list_slide_changes(report, self.read_content())
+        changes = tuple(dict.fromkeys((*self._changes, *self._file_changes)))
+        return (HIDDEN_CHANGES,) if changes and self.hides_findings else changes
+
+    def _follow_drawn(self) -> None:
+        """Follow what is drawn on the slide, once the report is signed."""
+        if self._follows_drawn:
+            return
+        self._follows_drawn = True
+        for document in self._drawn:
+            document.changed.connect(self._refresh)
+            document.ready.connect(self._refresh)
+            document.queue.idle.connect(self.update_file_changes)
+        self._session.measures.changed.connect(self._refresh)
+
+    def _refresh(self, _: object = None) -> None:
+        """Show what has changed, after another value of the slide has changed."""
+        if self.value.is_signed:
+            self.refresh()
 
     def compare_files(self) -> None:
-        """Compare what is stored with what the report rested on when signed, as other programs see it, if it is new."""
+        """Compare what is stored with what the report showed when signed, as other programs see it, if it is new."""
         folder, slide = self.location.folder, self.location.slide
-        stamps = tuple(file_stamp(path) for path in (*(folder / name for name in BASIS_FILES), slide))
+        stamps = tuple(file_stamp(path) for path in (*(folder / name for name in SHOWN_FILES), slide))
         if not self.value.is_signed or stamps == self._compared_files:
             return
         self._compared_files = stamps
@@ -583,7 +632,8 @@ def _write(
 
 
 def _read_predictions(folder: Path) -> DepthPredictions:
-    from napari_melanoma.slides.depth_readings import read_network_depth, read_proposals
+    from napari_melanoma.slides.depth_readings import read_network_depth
+    from napari_melanoma.slides.slide_content import read_proposals
 
     return DepthPredictions(read_proposals(folder), read_network_depth(folder))
 

@@ -189,12 +189,12 @@ def find_unavailable_exports(folder: Path, *, is_dicom: bool) -> dict[str, str]:
     ``folder``: the results of the slide. ``is_dicom``: whether the slide is a DICOM slide.
     """
     from napari_melanoma.core.errors import InputError
-    from napari_melanoma.depth.readings import DEPTH_FILE
+    from napari_melanoma.depth.readings import DEPTH_FILE, read_depth
     from napari_melanoma.io.results import RISK_FILE
     from napari_melanoma.slides.counts import COUNTS
-    from napari_melanoma.slides.depth_readings import read_proposals
     from napari_melanoma.slides.notes import read_notes
-    from napari_melanoma.slides.synoptic_files import SYNOPTIC_FILE, read_depth
+    from napari_melanoma.slides.slide_content import read_proposals
+    from napari_melanoma.slides.synoptic_files import SYNOPTIC_FILE
 
     has_file, has_risk = (folder / DEPTH_FILE).is_file(), (folder / RISK_FILE).is_file()
     try:

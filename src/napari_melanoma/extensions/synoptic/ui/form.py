@@ -9,8 +9,8 @@ from qtpy.QtWidgets import QInputDialog, QLabel, QMessageBox, QPushButton, QWidg
 
 from napari_melanoma.core.formatting import format_count
 from napari_melanoma.depth.readings import format_time
+from napari_melanoma.depth.shown_blocks import CHANGED
 from napari_melanoma.depth.synoptic import SynopticReport
-from napari_melanoma.slides.synoptic_files import CHANGED
 from napari_melanoma.ui.session.depth import describe_signature
 from napari_melanoma.ui.widgets.dialogs import create_question
 from napari_melanoma.ui.widgets.editors import ReaderField
@@ -34,13 +34,14 @@ FAULTY = "Correct the input that is marked first."
 CONFIRM_TIP = "Confirm all suggested values after a review"
 SIGN_TIP = "Lock the report with your name; it can be reopened"
 LOCKED = "The report is locked: {} has signed it. Reopen it to change it."
+HIDDEN = "The findings of {} are shown after you have measured, to keep your reading independent."
 LOCK_NOTE = "The report and the measurement that it rests on will be locked until the report is reopened."
 
 
 class ReportForm(QWidget):
     """The findings of a report, confirmation of suggestions, and the signature, with the T category and its reason.
 
-    ``signing_notes``: set by the owner, what else the question before signing says.
+    ``list_contradictions``: called before signing, states what contradicts each other in what is shown.
     """
 
     reader_entered = Signal(str)
@@ -48,11 +49,12 @@ class ReportForm(QWidget):
     sign_requested = Signal()
     reopen_requested = Signal()
     addendum_entered = Signal(str)
+    reveal_requested = Signal()  # to show findings that are hidden
     _dialogs_closed = Signal()
 
-    def __init__(self) -> None:
+    def __init__(self, list_contradictions: Callable[[], Sequence[str]] = tuple) -> None:
         super().__init__()
-        self.signing_notes: tuple[str, ...] = ()
+        self._list_contradictions = list_contradictions
         self._report = SynopticReport()
         self._blocker = ""  # why the report cannot be signed, except for faults in the form
         self._is_editable = False
@@ -76,9 +78,11 @@ class ReportForm(QWidget):
         self.reopen_button = named(QPushButton("Reopen"), "synoptic_reopen", "Reopen", tip)
         tip = "Add a text to the signed report, which it leaves unchanged"
         self.addendum_button = named(QPushButton("Addendum ..."), "synoptic_addendum", "Add an addendum", tip)
+        tip = "Show the findings of the reader who has signed, although you have not measured"
+        self.reveal_button = named(QPushButton("Show findings"), "synoptic_reveal", "Show findings", tip)
         self.button_row = row(self.sign_button, self.reopen_button, self.addendum_button)
         head = (self.signature_label, self.reader_row, self.change_area)
-        above = (*head, self.stage_label, self.reason_label, self.findings)
+        above = (*head, self.stage_label, self.reason_label, self.reveal_button, self.findings)
         texts = (self.check_label, self.addenda_label)
         fill_column(self, *above, self.confirm_button, self.button_row, *texts)
         self.layout().addStretch(1)  # takes the space that a text has left
@@ -89,6 +93,7 @@ class ReportForm(QWidget):
         self.findings.fault_changed.connect(self._update_buttons)
         self.reader_field.editingFinished.connect(self._on_reader)
         self.confirm_button.clicked.connect(lambda: self._on_confirm(""))
+        self.reveal_button.clicked.connect(self.reveal_requested)
         self.sign_button.clicked.connect(self._on_sign)
         self.reopen_button.clicked.connect(self._on_reopen)
         self.addendum_button.clicked.connect(self._on_addendum)
@@ -97,16 +102,26 @@ class ReportForm(QWidget):
         """Close a dialog about the report, because another one is shown."""
         self._dialogs_closed.emit()
 
-    def show_report(self, report: SynopticReport, reader: str, changes: Sequence[str], *, is_editable: bool) -> None:
+    def show_report(
+        self,
+        report: SynopticReport,
+        reader: str,
+        changes: Sequence[str],
+        *,
+        is_editable: bool,
+        hides_findings: bool = False,
+    ) -> None:
         """Show a report; input that is being typed stays.
 
         ``reader``: name of the person who would sign it. ``changes``: what has changed since it was signed.
+        ``hides_findings``: the report lacks findings that the reader may not see yet.
         """
         self._report, self._is_editable, stage = report, is_editable, report.stage
         if not self.reader_field.hasFocus():
             self.reader_field.show_name(reader)
-        self.stage_label.setText(stage.category or "No T category")
-        self.reason_label.setText(stage.reason)
+        self.stage_label.setText("T category hidden" if hides_findings else stage.category or "No T category")
+        self.reason_label.setText(HIDDEN.format(report.signed_by) if hides_findings else stage.reason)
+        set_shown(self.reveal_button, hides_findings)
         self._blocker = "" if is_editable else "The report cannot be changed."
         self.findings.show_report(report, LOCKED.format(report.signed_by) if report.is_signed else self._blocker)
         count = len(report.suggested)
@@ -123,7 +138,7 @@ class ReportForm(QWidget):
         self.signature_label.setText(f"{signed}{since}" if signed else "Not signed.")
         for label, text in (
             (self.change_label, "\n".join(changes)),
-            (self.check_label, "\n".join(report.check())),
+            (self.check_label, "" if hides_findings else "\n".join(report.check())),
             (self.addenda_label, "\n".join(addenda)),
         ):
             show_text(label, text)
@@ -152,8 +167,11 @@ class ReportForm(QWidget):
         self.findings.flush()
         if self.sign_button.isEnabled():
             question = f"Sign the synoptic report as {self.reader_field.name}?"
-            details = "\n\n".join((*_describe_signing(self._report), *self.signing_notes, LOCK_NOTE))
-            self._ask("Sign", question, details, self.sign_requested.emit)
+            contradictions = self._list_contradictions()
+            if contradictions:
+                question = f"{format_count(len(contradictions), 'contradiction')}. {question}"
+            details = (*contradictions, *_describe_signing(self._report), LOCK_NOTE)
+            self._ask("Sign", question, "\n\n".join(details), self.sign_requested.emit)
 
     def _on_reopen(self) -> None:
         question = f"Reopen the report that {self._report.signed_by} signed?"

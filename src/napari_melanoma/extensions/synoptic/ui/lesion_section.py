@@ -2,27 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from functools import partial
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from qtpy.QtGui import QShowEvent
 
+from napari_melanoma.case.lesion_content import LesionContent
 from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.errors import InputError, MelanomaError
 from napari_melanoma.core.provenance import utc_time
+from napari_melanoma.depth.readings import read_depth
+from napari_melanoma.depth.report_blocks import IMAGES, PREDICTION, list_contradictions
 from napari_melanoma.depth.synoptic import SynopticReport
 from napari_melanoma.extensions.synoptic.ui.form import ReportForm
 from napari_melanoma.slides.result_folder import slide_folder
-from napari_melanoma.slides.synoptic_files import (
-    compare_reports,
-    lesion_basis,
-    list_changes_since_signature,
-    load_synoptic,
-    read_depth,
-)
+from napari_melanoma.slides.synoptic_files import compare_reports, load_synoptic
 from napari_melanoma.ui.sections.base import LesionSection
 from napari_melanoma.ui.shared_state import reader_changed
 from napari_melanoma.ui.slide.run_manager import find_results_root
@@ -39,16 +36,27 @@ OTHER_ON_SLIDE = (
 )
 
 
+NOT_READ = frozenset(((PREDICTION,), (IMAGES,)))  # keys of what is read from files
+
+
+@dataclass(frozen=True)
+class LesionFiles:
+    """What is stored of a lesion outside of its case: ``content``; ``reports``: of its slides, by their files."""
+
+    content: LesionContent
+    reports: Mapping[Path, SynopticReport] = field(default_factory=dict)
+
+
 class LesionSynopticSection(LesionSection):
     """The report of a lesion; each change of an answer is an undo step of the case."""
 
     def __init__(self, session: LesionSession) -> None:
         super().__init__(session)
-        self._slide_reports: dict[Path, SynopticReport] = {}  # as stored, by the file of the slide
+        self._files = LesionFiles(LesionContent(session.lesion, unread=NOT_READ))
         self._queue = LatestJobQueue(self)
-        self._queue.succeeded.connect(self._show_slide_reports)
+        self._queue.succeeded.connect(self._show_files)
         self._queue.failed.connect(session.show_error)
-        self.form = form = ReportForm()
+        self.form = form = ReportForm(self._list_contradictions)
         self.add(form)
         form.reader_entered.connect(self._on_reader)
         form.findings.answered.connect(
@@ -60,9 +68,7 @@ class LesionSynopticSection(LesionSection):
                 lambda one: one.confirm(*([name] if name else []), reader=self._reader, when=utc_time())
             )
         )
-        form.sign_requested.connect(
-            lambda: self._amend(lambda one: one.sign(self._reader, utc_time(), lesion_basis(session.lesion).values()))
-        )
+        form.sign_requested.connect(lambda: self._queue.submit("sign", self._prepare_files, self._sign))
         form.addendum_entered.connect(
             lambda text: self._amend(lambda one: one.add_addendum(text, self._reader, utc_time()))
         )
@@ -88,30 +94,49 @@ class LesionSynopticSection(LesionSection):
     def _reader(self) -> str:
         return str(self.session.settings.get(READER_SETTING, ""))
 
+    @property
+    def _content(self) -> LesionContent:
+        """What a report on the lesion shows."""
+        return replace(self._files.content, lesion=self.session.lesion, patient=self.session.patient)
+
     def showEvent(self, event: QShowEvent) -> None:  # noqa: N802 - Qt's name
-        """Read the reports of the slides again, which may have been edited in the Slide dock."""
+        """Read the files of photographs and slides again, which may have been edited in other docks."""
         super().showEvent(event)
-        self._read_slide_reports()
+        self._read_files()
 
     def _on_changed(self) -> None:
         self._update()
-        self._read_slide_reports()
+        self._read_files()
 
-    def _read_slide_reports(self) -> None:
+    def _read_files(self) -> None:
+        self._queue.submit("files", self._prepare_files)
+
+    def _prepare_files(self) -> Callable[[RunContext], LesionFiles]:
         slides = [image.path for image in self.session.lesion.images if image.is_slide]
-        work = partial(_read_slide_reports, slides, self._reader)
-        self._queue.submit("slide reports", lambda: work)
+        root, reader = find_results_root(DockSettings()), self._reader
+        read_content = self.session.prepare_content(lambda image: _find_folder(root, image.path))
+        return lambda run: LesionFiles(read_content(), _read_slide_reports(root, slides, reader))
 
-    def _show_slide_reports(self, reports: dict[Path, SynopticReport]) -> None:
-        self._slide_reports = reports
+    def _show_files(self, files: LesionFiles) -> None:
+        self._files = files
+        self._update()
+
+    def _list_contradictions(self) -> tuple[str, ...]:
+        """State what contradicts each other in the report as it would be signed now."""
+        return tuple(one.text for one in list_contradictions(self._content.list_blocks(self._report)))
+
+    def _sign(self, files: LesionFiles) -> None:
+        """Sign the report with what is shown of the lesion."""
+        self._files = files
+        self._amend(lambda one: one.sign(self._reader, utc_time(), self._content.list_blocks(one)))
         self._update()
 
     def _update(self, _: object = None) -> None:
         report = self._report
-        compared = [(path.name, compare_reports(report, other)) for path, other in self._slide_reports.items()]
+        compared = [(path.name, compare_reports(report, other)) for path, other in self._files.reports.items()]
         changes = (
             *report.conflicts.values(),
-            *list_changes_since_signature(report, lesion_basis(self.session.lesion)),
+            *self._content.list_changes(report),
             *(OTHER_ON_SLIDE.format(name, other) for name, other in compared if other),
         )
         self.form.show_report(report, self._reader, changes, is_editable=self.session.is_editable)
@@ -136,12 +161,21 @@ class LesionSynopticSection(LesionSection):
             self._update()
 
 
-def _read_slide_reports(slides: Sequence[Path], reader: str, run: RunContext) -> dict[Path, SynopticReport]:
+def _find_folder(root: Path, slide: Path) -> Path | None:
+    """Return the result folder of a slide; None if the results cannot be listed."""
+    with suppress(OSError):
+        return slide_folder(root, slide)
+    return None
+
+
+def _read_slide_reports(root: Path, slides: Sequence[Path], reader: str) -> dict[Path, SynopticReport]:
     """Read the stored reports of slides with their findings; those that cannot be read are left out."""
     reports = {}
     for path in slides:
+        folder = _find_folder(root, path)
+        if folder is None:
+            continue
         with suppress(InputError, OSError):  # the Slide dock reports it
-            folder = slide_folder(find_results_root(DockSettings()), path)
             report, depth = load_synoptic(folder) or SynopticReport(reader=reader), read_depth(folder)
             reports[path] = report.with_findings(report.own_reading(depth))
     return reports

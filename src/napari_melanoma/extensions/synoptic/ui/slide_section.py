@@ -10,7 +10,7 @@ from qtpy.QtWidgets import QWidget
 from napari_melanoma.case.model import set_lesion_report
 from napari_melanoma.core.errors import InputError
 from napari_melanoma.core.provenance import utc_time
-from napari_melanoma.depth.readings import DepthReading, describe_entered_thickness
+from napari_melanoma.depth.readings import DepthReading
 from napari_melanoma.extensions.synoptic.ui.form import ReportForm
 from napari_melanoma.slides.synoptic_files import compare_reports, list_other_changes
 from napari_melanoma.ui.sections.base import SlideSection
@@ -42,7 +42,8 @@ class SynopticSection(SlideSection):
     def __init__(self, session: SlideSession) -> None:
         super().__init__(session)
         self._services, self._document = session.services, session.synoptic
-        self.form = form = ReportForm()
+        self._signed_message = ""  # shown until the report is reopened
+        self.form = form = ReportForm(self._document.list_contradictions)
         self.add(form)
         steps = {"undo": ("↶", "Undo the last change in this section"), "redo": ("↷", "Redo")}
         self.history_buttons = {
@@ -68,6 +69,7 @@ class SynopticSection(SlideSection):
         form.confirm_requested.connect(lambda name: document.confirm(*([name] if name else [])))
         form.sign_requested.connect(self._sign)
         form.reopen_requested.connect(self._reopen)
+        form.reveal_requested.connect(document.reveal_findings)
         form.addendum_entered.connect(
             lambda text: document.apply(lambda report: report.add_addendum(text, services.reader, utc_time()))
         )
@@ -90,13 +92,16 @@ class SynopticSection(SlideSection):
     def _update(self, _: object = None) -> None:
         document, session = self._document, self.session
         report = document.shown
-        entered = describe_entered_thickness(session.depth.state.reading, session.slide.info.pixel_size)
-        self.form.signing_notes = (entered,) if entered else ()
         changes = list(document.list_changes())
         lesion = find_slide_lesion(self._services.window, session.slide)
         if lesion is not None and lesion.synoptic is not None and (other := compare_reports(report, lesion.synoptic)):
             changes.append(OTHER_IN_CASE.format(other))
-        self.form.show_report(report, self._services.reader, changes, is_editable=True)
+        self.form.show_report(
+            report, self._services.reader, changes, is_editable=True, hides_findings=document.hides_findings
+        )
+        if self._signed_message and not report.is_signed:  # it was reopened, here or elsewhere
+            self._services.status.end_message(self._signed_message)
+            self._signed_message = ""
         for button, step in zip(self.history_buttons.values(), document.find_steps(), strict=True):
             button.setEnabled(step is not None and not report.is_signed)
         self.case_button.setEnabled(bool(report.answers))
@@ -105,18 +110,19 @@ class SynopticSection(SlideSection):
         """Sign the report, and lock it and the reading that it rests on; not if they are shown as they were before."""
         document, slide, status = self._document, self.session.slide_folder, self._services.status
         reader = self._services.reader
-        shown, basis = document.value, document.read_basis(reader)
+        shown, content = document.value, document.read_content()
         if self.session.check_files():
             status.show_message(CHANGED_ELSEWHERE.format(""))
             document.submit(
-                lambda run: list_other_changes(slide.folder, slide.slide, shown, basis, reader), self._name_changes
+                lambda run: list_other_changes(slide.folder, slide.slide, shown, content, reader), self._name_changes
             )
             return
         document.edit(document.sign)
         lesions, signed = self.session.lesions, document.value
         if not signed.is_signed:
             return
-        status.show_message(SIGNED.format(signed.signed_by))  # not why it was refused before
+        self._signed_message = SIGNED.format(signed.signed_by)
+        status.show_message(self._signed_message)  # not why it was refused before
         if not lesions.is_saved and document.shows_stored_lesions:
             lesions.save()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
+from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -276,7 +277,8 @@ class DepthSection(SlideSection):
         # The thickness of a model is not shown if its result is not valid
         is_hidden = not proposals.validity.valid and not reading.when
         shown = reading.model_copy(update={"mm": None}) if is_hidden else reading
-        warnings = [*self.session.synoptic.list_changes(), *reading_warnings(shown, state.size)]
+        changes = (escape(one, quote=False) for one in self.session.synoptic.list_changes())  # with names of classes
+        warnings = [*changes, *reading_warnings(shown, state.size)]
         if state.size is None:
             link = self._services.icons.link("scale", "Set the scale")
             warnings.insert(0, f"No scale: a depth requires one. {link}.")
