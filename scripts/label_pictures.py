@@ -47,7 +47,7 @@ def label_pictures(folder: Path, out: Path, theme: str) -> None:
     take(dock, frames)
     for count in range(1, LABELED[-1] + 1):
         label(dock, diagnoses)
-        wait_until(lambda count=count: len(dock.records.labels) == count and tasks.is_idle())
+        wait_until(lambda count=count: dock.records.counts["labeled"] == count and tasks.is_idle())
         if count in LABELED:
             take(dock, frames)
     QTest.mouseClick(dock.diagnosis.use_button, Qt.MouseButton.LeftButton)
