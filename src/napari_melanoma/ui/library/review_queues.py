@@ -37,7 +37,7 @@ def identify_photographs(paths: Sequence[Path], run: RunContext) -> dict[Path, s
     for path in paths:
         run.check()
         with suppress(MelanomaError, OSError):  # reported when it is rated
-            digests[path] = array_fingerprint(read_photograph(path).rgb)
+            digests[path] = array_fingerprint(read_photograph(path, accept_damaged=True).rgb)
     return digests
 
 
