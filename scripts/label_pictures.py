@@ -12,6 +12,7 @@ from qtpy.QtCore import QPoint, Qt
 from qtpy.QtTest import QTest
 
 from napari_melanoma.ui.launch import process_events
+from napari_melanoma.ui.library.review_photographs import REPEAT_S
 from napari_melanoma.ui.viewer.camera import find_canvas
 from napari_melanoma.ui.widgets.job import tasks
 
@@ -47,7 +48,7 @@ def label_pictures(folder: Path, out: Path, theme: str) -> None:
     take(dock, frames)
     for count in range(1, LABELED[-1] + 1):
         label(dock, diagnoses)
-        wait_until(lambda count=count: len(dock.records.labels) == count and tasks.is_idle())
+        wait_until(lambda count=count: dock.records.counts["labeled"] == count and tasks.is_idle())
         if count in LABELED:
             take(dock, frames)
     QTest.mouseClick(dock.diagnosis.use_button, Qt.MouseButton.LeftButton)
@@ -59,6 +60,7 @@ def label_pictures(folder: Path, out: Path, theme: str) -> None:
 
 def label(dock: ReviewDock, diagnoses: dict[str, str]) -> None:
     """Click the diagnosis of the photograph in view."""
+    process_events(REPEAT_S)  # before, the class of the previous photograph is ignored
     path, classes = dock.list_view.path, dock.diagnosis.class_list
     assert path is not None
     item = classes.list.item(classes.classes.index(diagnoses[path.stem]))

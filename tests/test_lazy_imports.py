@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
+from patience import LONG_PATIENCE_S
 
 import napari_melanoma
 
@@ -69,7 +70,9 @@ class Step(NamedTuple):
 def run_alone(script: str, argument: Sequence[Any]) -> list[Any]:
     command = [sys.executable, "-W", "ignore", "-c", script, json.dumps(argument)]
     environment = {**os.environ, "QT_QPA_PLATFORM": "offscreen"}
-    done = subprocess.run(command, capture_output=True, text=True, timeout=300, env=environment, check=False)
+    done = subprocess.run(
+        command, capture_output=True, text=True, timeout=LONG_PATIENCE_S, env=environment, check=False
+    )
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
 

@@ -10,6 +10,7 @@ import weakref
 import numpy as np
 import psutil
 import pytest
+from patience import PATIENCE_S
 
 from napari_melanoma import worker
 from napari_melanoma.core import errors
@@ -17,8 +18,6 @@ from napari_melanoma.core.context import KeptArray, Progress, RunContext
 from napari_melanoma.core.errors import DamagedImage, MelanomaError
 from napari_melanoma.lesion import loaded_models
 from napari_melanoma.models.graphs import Graphs
-
-PATIENCE_S = 60.0
 
 
 def double(array, run):

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from patience import LONG_PATIENCE_S
 
 from napari_melanoma.classification import explanation
 from napari_melanoma.classification.classifier import Classifier, LesionInput
@@ -85,7 +86,7 @@ def test_classification_with_a_heatmap_does_not_import_torch(tmp_path: Any, lesi
 
     write_rgb(tmp_path / "photograph.png", lesion.rgb)
     command = [sys.executable, "-c", CLASSIFY, str(tmp_path / "photograph.png")]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=LONG_PATIENCE_S, check=False)
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout) == ["onnxruntime", [150, 200], []]
 

@@ -16,6 +16,7 @@ import dark_model
 import numpy as np
 import pytest
 import tifffile
+from patience import LONG_PATIENCE_S
 from PIL import Image
 
 from napari_melanoma.core import files
@@ -308,7 +309,7 @@ def test_ctrl_c_ends_cleanly(photographs: Path, tmp_path: Path, lines) -> None:
                 event = json.loads(process.stdout.readline())
                 assert event["event"] in ("progress", "note"), event
             process.send_signal(signal.SIGINT)
-            stdout, stderr = process.communicate(timeout=300)
+            stdout, stderr = process.communicate(timeout=LONG_PATIENCE_S)
         finally:
             process.kill()
     assert (process.returncode, stderr) == (130, "")

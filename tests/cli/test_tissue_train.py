@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 from painted_phantoms import CLASSES, Phantom, draw_phantom
+from patience import LONG_PATIENCE_S
 
 from napari_melanoma.core.run_folder import RunFolder
 from napari_melanoma.evaluation.comparison import read_comparison
@@ -21,7 +22,6 @@ from napari_melanoma.models.bundle import read_bundle
 from napari_melanoma.slides.tissue_classifier.strokes import write_strokes
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("user_folders")]  # trains a network: a minute
-PATIENCE_S = 600
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +37,7 @@ def test_a_network_that_was_killed_is_resumed_and_gives_a_map(
     out = tmp_path / "run"
     words = ["tissue", "train", str(phantom.path), "--out", str(out), "--epochs", "2"]
     process = start(*words)
-    end = time.monotonic() + PATIENCE_S
+    end = time.monotonic() + LONG_PATIENCE_S
     while process.poll() is None and not (out / "checkpoints" / "last.ckpt").exists() and time.monotonic() < end:
         time.sleep(0.1)
     process.kill()

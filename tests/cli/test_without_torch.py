@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from patience import LONG_PATIENCE_S
 
 from napari_melanoma.core.packages import TORCH_PACKAGES
 
@@ -32,7 +33,7 @@ def test_commands_without_torch(tmp_path: Path) -> None:
     def run(*arguments: str) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, "-m", "napari_melanoma", *arguments]
         return subprocess.run(
-            command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300, check=False
+            command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=LONG_PATIENCE_S, check=False
         )
 
     assert run("phantom", "lesion", "--out", ".").returncode == 0

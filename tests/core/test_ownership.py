@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
+from patience import PATIENCE_S
 
 from napari_melanoma.core import locks
 from napari_melanoma.core.errors import RunError, SaveError
@@ -95,7 +96,7 @@ def test_a_file_is_touched_while_its_owner_lives(tmp_path: Path, monkeypatch: py
     path.touch()
     with heartbeat(path), heartbeat(tmp_path / "none"):
         os.utime(path, (0, 0))
-        end = time.monotonic() + 30
+        end = time.monotonic() + PATIENCE_S
         while path.stat().st_mtime == 0:
             assert time.monotonic() < end
             time.sleep(0.01)

@@ -557,3 +557,13 @@ def test_a_diagnosis_entered_in_the_table_counts_instead_of_other_labels() -> No
     row = {"diagnosis": "nevus", "reviewer": "B. Reader", "reviewed_at": "later", LABELS: json.dumps([asdict(label)])}
     assert read_diagnoses({**row, "diagnosis": "melanoma"}) == [label]
     assert read_diagnoses(row) == [DiagnosisLabel("nevus", "B. Reader", "later")]
+
+
+@pytest.mark.parametrize("reader", ["", "  "])
+def test_a_diagnosis_without_a_reader_is_not_stored(tmp_path: Path, reader: str) -> None:
+    folder = tmp_path / "corrections"
+    with pytest.raises(DataSetError, match="'mole' has no reader, and was not stored"):
+        Corrections(folder).label(
+            Correction("mole", np.zeros((*SHAPE, 3), np.uint8), None, "unreviewed"), DiagnosisLabel("nevus", reader)
+        )
+    assert not folder.exists()

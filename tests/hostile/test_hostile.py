@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from patience import LONG_PATIENCE_S
 
 from hostile import runner, sandbox
 
@@ -32,7 +33,9 @@ def test_a_replayed_case_has_the_same_input_in_any_process(tmp_path: Path) -> No
     name = runner.Name("recipes", "wrong_values", 7)
     command = [sys.executable, str(SCRIPT), "--replay", str(name)]
     environment = {**os.environ, "TMPDIR": str(tmp_path)}  # where replayed cases stay
-    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False, env=environment)
+    done = subprocess.run(
+        command, capture_output=True, text=True, timeout=LONG_PATIENCE_S, check=False, env=environment
+    )
     assert done.stdout.startswith(f"{name}: refused well")
     box = sandbox.Sandbox(tmp_path / "here")
     runner.faults_of(name.family)[name.fault](sandbox.rng_of(name.family, name.fault, name.seed), box)
@@ -76,5 +79,7 @@ tried(lambda box: open(os.path.join(sandbox.LIBRARIES[0], "..", box.root.name, "
 tried(lambda box: (box.inputs / ".x.01234567").write_text("x"), right=lambda found: "")
 print(verdicts)
 """
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=300, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=LONG_PATIENCE_S, check=False
+    )
     assert done.stdout.strip() == str(["refused well", "accepted and right", *["wrong"] * 7]), done.stderr

@@ -14,6 +14,7 @@ import numpy as np
 import photographs as hostile
 import pytest
 import tifffile
+from patience import LONG_PATIENCE_S
 
 from napari_melanoma.core.errors import DamagedImage, UnreadableImage
 from napari_melanoma.io.photographs import Photograph, read_photograph
@@ -162,7 +163,9 @@ def test_a_header_that_claims_too_much_is_refused_before_memory_is_taken(tmp_pat
             path = tmp_path / f"{kind.replace(' ', '_')}_{side}"
             path.write_bytes(claiming(kind, side if kind != "webp" else min(side, 13_000)))
             names.append(str(path))
-    ran = subprocess.run([sys.executable, "-c", CLAIMS, *names], capture_output=True, text=True, timeout=300)
+    ran = subprocess.run(
+        [sys.executable, "-c", CLAIMS, *names], capture_output=True, text=True, timeout=LONG_PATIENCE_S
+    )
     assert ran.returncode == 0, ran.stderr
     results, _ = json.loads(ran.stdout.splitlines()[-1])
     for name, (words, more) in results.items():

@@ -16,14 +16,21 @@ from napari_melanoma.core.errors import BundleError, DataSetError
 from napari_melanoma.core.files import atomic_file
 from napari_melanoma.core.provenance import array_fingerprint
 from napari_melanoma.data.corrections import Correction, Corrections
-from napari_melanoma.data.diagnosis_labels import LABELS, DiagnosisLabel
+from napari_melanoma.data.diagnosis_labels import DRAWN, LABELS, DiagnosisLabel
 from napari_melanoma.io.photographs import read_photograph
 from napari_melanoma.metrics.calibration import wilson_interval
 from napari_melanoma.models.installed_bundles import find_bundle
 from napari_melanoma.runs import labeling
 from napari_melanoma.runs.adapting import plan_adaptation
 from napari_melanoma.runs.clinic_photographs import AdaptOptions
-from napari_melanoma.runs.labeling import FolderPhotograph, LabelFit, Labeling, LabelingState, PhotographFiles
+from napari_melanoma.runs.labeling import (
+    FolderPhotograph,
+    LabelFit,
+    Labeling,
+    LabelingState,
+    PhotographFiles,
+    is_in_random_sample,
+)
 from napari_melanoma.ui.library.resolve import describe_advice
 
 if TYPE_CHECKING:
@@ -152,6 +159,32 @@ def test_files_with_the_same_pixels_are_labeled_once(clinic: Clinic) -> None:
     assert not state.order
     assert {path.stem: text for path, text in state.labels.items()} == {"first": "nevus", "second": "nevus"}
     assert (len(state.images), state.counts.photographs) == (1, 1)
+
+
+def test_the_accuracy_counts_the_photographs_that_the_record_states_as_drawn(clinic: Clinic) -> None:
+    for number in range(COUNT):
+        path, rgb = clinic.add(f"p{number:02}", draw(number)), draw(number)
+        drawn = DRAWN if number in (3, 7, 11) else ""
+        label = DiagnosisLabel("melanoma" if number % 2 else "nevus", "Ana", drawn=drawn)
+        clinic.corrections.label(Correction(path.stem, rgb, None, "unreviewed"), label)
+    state = clinic.update()
+    assert state.accuracy is not None
+    assert (state.accuracy.count, state.labeled_drawn, int(require_fit(state).is_drawn.sum())) == (3, 3, 3)
+
+
+def test_photographs_of_the_random_sample_are_not_offered_because_of_their_predictions(clinic: Clinic) -> None:
+    for number in range(40):
+        clinic.add(f"p{number:02}", draw(number))
+    state = clinic.update()
+    sample = {path for path in state.order if is_in_random_sample(path)}
+    assert state.drawn == sample
+    assert 4 <= len(sample) <= 16  # a fourth, by the names
+    turns = min(len(sample), (len(state.order) - len(sample)) // 3)
+    assert [path in sample for path in state.order[: 4 * turns]] == [False, False, False, True] * turns
+    # Another photograph leaves the others in their part
+    added = clinic.add("another", draw(50))
+    again = clinic.update()
+    assert again.drawn - {added} == sample
 
 
 def test_mixed_types_of_photographs_are_not_fitted(clinic: Clinic) -> None:

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+from patience import PATIENCE_S
 
 from napari_melanoma.core import packages, paths
 from napari_melanoma.core.context import Cancelled, Progress, RunContext
@@ -26,7 +27,6 @@ from napari_melanoma.runs.launching import RunReport, build_command, create_run_
 from napari_melanoma.training.recipe import TrainRecipe
 
 RECIPE = TrainRecipe.parse({"data": {"datasets": ["somewhere"]}}, "the test")
-PATIENCE_S = 30.0
 
 pytestmark = pytest.mark.usefixtures("user_folders")
 
@@ -84,7 +84,7 @@ from napari_melanoma.training.recipe import TrainRecipe
 launching.build_command = lambda out, **options: [sys.executable, "-c", "import time; time.sleep(60)"]
 launching.launch(TrainRecipe.parse({{"data": {{"datasets": ["x"]}}}}, "here"), Path({str(out)!r}))
 """
-    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=PATIENCE_S)
     stamp = ProcessStamp.read(out / PROCESS_FILE)
     assert stamp is not None
     try:
@@ -375,6 +375,6 @@ with wait_for_turn(out, run=RunContext()):
     (out / "turn").write_text(f"{began} {time.time()}")
 """
     children = [subprocess.Popen([sys.executable, "-c", code, str(tmp_path / f"run-{n}")]) for n in range(3)]
-    assert [child.wait(timeout=60) for child in children] == [0, 0, 0]
+    assert [child.wait(timeout=PATIENCE_S) for child in children] == [0, 0, 0]
     turns_taken = sorted(tuple(map(float, (tmp_path / f"run-{n}/turn").read_text().split())) for n in range(3))
     assert all(before[1] <= after[0] for before, after in itertools.pairwise(turns_taken))

@@ -13,6 +13,7 @@ from typing import Any
 
 import psutil
 import pytest
+from patience import PATIENCE_S
 
 from napari_melanoma.core import locks
 from napari_melanoma.core.config import write_toml
@@ -46,7 +47,7 @@ def gone() -> ProcessStamp:
 def zombie() -> Iterator[int]:
     """A child process that has ended and was not reaped."""
     child = subprocess.Popen([sys.executable, "-c", "pass"])
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + PATIENCE_S
     while psutil.Process(child.pid).status() != psutil.STATUS_ZOMBIE and time.monotonic() < deadline:
         time.sleep(0.01)
     yield child.pid
@@ -284,7 +285,7 @@ def test_a_run_without_events_writes_a_heartbeat(folder: RunFolder, monkeypatch:
     size = folder.events.stat().st_size
     os.utime(folder.events, (time.time() - 3600,) * 2)
     with folder.locked():
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + PATIENCE_S
         while time.time() - folder.events.stat().st_mtime > 60 and time.monotonic() < deadline:
             time.sleep(0.01)
     assert time.time() - folder.events.stat().st_mtime < 60

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from patience import PATIENCE_S
 
 from napari_melanoma.core.context import Cancelled
 from napari_melanoma.core.errors import ConfigError, MissingPackage, SaveError
@@ -177,7 +178,7 @@ def read_log(content: bytes) -> Iterator[bytes]:
 
 def read_records(file: Path, kind: Any) -> list[Any]:
     """Read the records of a run; its process writes the last ones shortly after the run was finished."""
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + PATIENCE_S
     while True:
         records = [kind.FromString(data) for data in read_log(file.read_bytes())]
         if any(record.HasField("exit") for record in records) or time.monotonic() > deadline:

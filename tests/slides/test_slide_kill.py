@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from patience import LONG_PATIENCE_S
 
 from napari_melanoma.core.config import write_toml
 from napari_melanoma.core.run_folder import RunFolder
@@ -24,7 +25,6 @@ from napari_melanoma.models.bundle import BundleInfo
 from napari_melanoma.slides.options import SlideOptions
 
 KILLS = int(os.environ.get("NAPARI_MELANOMA_KILLS", "3"))
-PATIENCE_S = 300
 HEAVY = [
     "napari_melanoma.slides.cohort",
     "napari_melanoma.slides.model_loading",
@@ -73,7 +73,7 @@ def started(context: Any, words: list[str], out: Path, pause: float) -> Any:
 
 def wait_for(what: Callable[[], bool], process: Any, out: Path) -> None:
     """Wait until something is so, or the process has ended."""
-    end = time.monotonic() + PATIENCE_S
+    end = time.monotonic() + LONG_PATIENCE_S
     while not what() and process.is_alive():
         assert time.monotonic() < end, out.with_suffix(".txt").read_text()
         time.sleep(0.005)
@@ -119,7 +119,7 @@ def test_killed_at_random_moments(
     assert 0 < safe < 224, "killed too early or too late for the test"
     for target in (out, tmp_path / "whole"):
         process = started(context, words(target), target, pause=0.0)
-        process.join(PATIENCE_S)
+        process.join(LONG_PATIENCE_S)
         assert process.exitcode == 0, target.with_suffix(".txt").read_text()
     assert_same(tmp_path / "whole" / "section", folder)
     assert lives(folder) == kills + 1

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from patience import PATIENCE_S
 from typer.testing import CliRunner, Result
 
 from napari_melanoma.cli import app
@@ -29,7 +30,6 @@ from napari_melanoma.slides.tile_models import TileModel
 
 LoadModel = Callable[..., TileModel]
 Draw = Callable[..., Path]
-PATIENCE_S = 60.0
 CHILD = """
 import sys, time
 from pathlib import Path

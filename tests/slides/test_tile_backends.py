@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from patience import LONG_PATIENCE_S
 
 from napari_melanoma.core.errors import ConfigError
 from napari_melanoma.models.bundle import BundleInfo, load_network
@@ -177,7 +178,7 @@ def test_bfloat16_is_read_from_the_flags_of_the_processor(
 def test_the_analysis_of_a_slide_does_not_import_torch(drawn_slide: Callable[..., Path], tmp_path: Path) -> None:
     slide = drawn_slide(tmp_path / "section.tif")
     command = [sys.executable, "-W", "ignore", "-c", ANALYZE, str(slide), str(tmp_path / "out")]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=LONG_PATIENCE_S, check=False)
     assert done.returncode == 0, done.stderr
     unwanted, content = json.loads(done.stdout.splitlines()[-1])
     assert unwanted == []

@@ -15,6 +15,7 @@ from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 import pytest
+from patience import LONG_PATIENCE_S
 from PIL import Image
 
 from napari_melanoma.core.context import Cancelled, Progress, RunContext
@@ -248,7 +249,7 @@ def test_a_killed_decoding_loses_only_the_last_files(
     at: int, fill_store: Callable[..., Filled], data: Path, folder: Path
 ) -> None:
     command = [sys.executable, "-W", "ignore", "-c", KILLED, str(data), str(folder), str(at)]
-    assert subprocess.run(command, check=False, timeout=120).returncode == 9
+    assert subprocess.run(command, check=False, timeout=LONG_PATIENCE_S).returncode == 9
     samples = read_dataset(data)
     filled = fill_store(samples)
     assert 16 - at <= len(filled.decoded) <= 16 - at + 3  # properties are saved for three files at once
@@ -260,7 +261,7 @@ def test_a_killed_decoding_loses_only_the_last_files(
 def test_two_processes_fill_one_store(data: Path, folder: Path, fill_store: Callable[..., Filled]) -> None:
     command = [sys.executable, "-W", "ignore", "-c", KILLED, str(data), str(folder), "-1"]
     both = [subprocess.Popen(command) for _ in range(2)]
-    assert [process.wait(timeout=120) for process in both] == [0, 0]
+    assert [process.wait(timeout=LONG_PATIENCE_S) for process in both] == [0, 0]
     assert len(pixel_files(folder)) == 16
     assert fill_store(read_dataset(data)).decoded == []
 

@@ -15,6 +15,7 @@ from typing import Any
 
 import psutil
 import pytest
+from patience import LONG_PATIENCE_S
 
 from napari_melanoma.core.config import write_toml
 from napari_melanoma.core.context import RunContext
@@ -26,7 +27,6 @@ from napari_melanoma.training.recipe import TrainRecipe
 Change = Callable[..., TrainRecipe]
 Events = Callable[[Path], list[dict[str, Any]]]
 Live = Callable[[list[str], Path], BaseProcess]
-PATIENCE_S = 300
 EPOCHS = 6
 
 pytestmark = [
@@ -65,14 +65,14 @@ def test_two_processes_stop_together_and_train_the_same_as_one(
     RunFolder(out).write_command("pause")
     wait_for(out, "paused", run, output)  # both wait for each other's commands
     run.terminate()  # as a cluster does
-    run.join(PATIENCE_S)
+    run.join(LONG_PATIENCE_S)
     assert run.exitcode == 128 + 15, output.read_text()
     assert events(out)[-1]["kind"] == "cancelled"
     assert 0 < len(losses(out)) < EPOCHS
     RunFolder(out).write_command("run")
     again = live(words(recipe_for_two, out, "--resume"), output)
     train(change(recipe_for_two, devices=1), tmp_path / "one", resume=False, run=RunContext())
-    again.join(PATIENCE_S)
+    again.join(LONG_PATIENCE_S)
     printed = output.read_text()
     assert again.exitcode == 0, printed
     for one, two in zip(losses(tmp_path / "one"), losses(out), strict=True):
@@ -98,9 +98,9 @@ def test_a_cancel_command_ends_both_processes(
     wait_for(out, "epoch", run, output)
     (helper,) = psutil.Process(run.pid).children()
     RunFolder(out).write_command("cancel")
-    run.join(PATIENCE_S)
+    run.join(LONG_PATIENCE_S)
     assert run.exitcode == 130, output.read_text()
-    helper.wait(PATIENCE_S)
+    helper.wait(LONG_PATIENCE_S)
     kinds = [event["kind"] for event in events(out)]
     assert kinds[-1] == "cancelled"
     assert kinds.count("cancelled") == 1
@@ -119,8 +119,8 @@ def test_killing_one_of_two_processes_ends_both(
         run.kill()
     else:
         helper.kill()
-    run.join(PATIENCE_S)
-    psutil.wait_procs([helper], PATIENCE_S)
+    run.join(LONG_PATIENCE_S)
+    psutil.wait_procs([helper], LONG_PATIENCE_S)
     assert run.exitcode != 0
     assert not helper.is_running() or helper.status() == psutil.STATUS_ZOMBIE
     assert read_run(out).state in (RunState.failed, RunState.lost)
@@ -129,7 +129,7 @@ def test_killing_one_of_two_processes_ends_both(
 
 def wait_for(out: Path, kind: str, run: BaseProcess, output: Path) -> None:
     """Wait until an event is recorded."""
-    end = time.monotonic() + PATIENCE_S
+    end = time.monotonic() + LONG_PATIENCE_S
     while not any(event["kind"] == kind for event in RunFolder(out).read_events()):
         assert run.is_alive(), output.read_text()
         assert time.monotonic() < end, f"no event {kind}"

@@ -13,6 +13,7 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 import pytest
+from patience import LONG_PATIENCE_S
 
 from napari_melanoma.core.config import write_toml
 from napari_melanoma.core.run_folder import RunFolder
@@ -23,7 +24,6 @@ Change = Callable[..., TrainRecipe]
 Live = Callable[[list[str], Path], BaseProcess]
 
 KILLS = int(os.environ.get("NAPARI_MELANOMA_KILLS", "2"))
-PATIENCE_S = 600
 LONGEST_S = 0.3
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("user_folders")]
@@ -46,13 +46,13 @@ def start(live: Live, recipe: TrainRecipe, out: Path) -> BaseProcess:
 def finish(live: Live, recipe: TrainRecipe, out: Path) -> None:
     """Start or resume a run, and wait until it has finished."""
     process = start(live, recipe, out)
-    process.join(PATIENCE_S)
+    process.join(LONG_PATIENCE_S)
     assert process.exitcode == 0, out.with_suffix(".txt").read_text()
 
 
 def wait_for_events(process: BaseProcess, out: Path, events: int) -> None:
     """Wait for a number of events of a process, independent of the speed of the machine."""
-    end = time.monotonic() + PATIENCE_S
+    end = time.monotonic() + LONG_PATIENCE_S
     before = count_events(out)
     while count_events(out) - before < events and process.is_alive():
         assert time.monotonic() < end, out.with_suffix(".txt").read_text()
@@ -106,7 +106,7 @@ def stop_by_sigterm(live: Live, recipe: TrainRecipe, out: Path) -> None:
     process = start(live, recipe, out)
     wait_for_events(process, out, 3)  # more than the event that it has started
     process.terminate()
-    process.join(PATIENCE_S)
+    process.join(LONG_PATIENCE_S)
     if sys.platform != "win32":
         assert process.exitcode == 128 + 15, out.with_suffix(".txt").read_text()
         assert RunFolder(out).read_events()[-1]["kind"] == "cancelled"

@@ -13,6 +13,8 @@ import psutil
 import pytest
 from message_boxes import press_button
 from napari import Viewer
+from patience import PATIENCE_MS
+from pytestqt.qtbot import QtBot
 from qtpy.QtCore import QEvent
 
 from napari_melanoma.imaging import modality
@@ -21,7 +23,6 @@ from napari_melanoma.ui.widgets.job import tasks
 from napari_melanoma.ui.worker_client import WorkerClient
 
 SHAPE = (120, 160)
-PATIENCE_MS = 60_000
 FAKE_WORKER = Path(__file__).with_name("fake_worker.py")
 WINDOW_SIZE = (800, 520)  # nearly the smallest: without a GPU, drawing takes as long as there are pixels
 
@@ -56,6 +57,8 @@ def pytest_configure(config):
     """Register the markers; CONTRIBUTING.md has their rules."""
     config.addinivalue_line("markers", "path: a main path of a dock in a window, run by `make test`")
     config.addinivalue_line("markers", "both_qts: may fail under one Qt binding only, so run under both")
+    for wait in (QtBot.waitUntil, QtBot.waitSignal, QtBot.waitSignals, QtBot.waitActive, QtBot.waitExposed):
+        wait.__kwdefaults__["timeout"] = PATIENCE_MS  # 5 s are too short on a busy machine
 
 
 @pytest.fixture(autouse=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contextlib import contextmanager
 
-PATIENCE_MS = 60_000
+from patience import PATIENCE_MS
 
 
 @contextmanager

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from patience import LONG_PATIENCE_S, PATIENCE_MS
 from qtpy.QtGui import QImage
 
 from conftest import photograph
@@ -58,7 +59,7 @@ def test_open_shows_the_dock_and_the_photographs(shown, tmp_path, monkeypatch, q
     Image.fromarray(np.full((30, 40, 3), 180, np.uint8)).save(path)
 
     def run():
-        qtbot.waitUntil(lambda: len(shown[0].layers) == 1, timeout=20_000)
+        qtbot.waitUntil(lambda: len(shown[0].layers) == 1, timeout=PATIENCE_MS)
 
     monkeypatch.setattr(napari, "run", run)
     assert open_viewer([path]) == 0
@@ -93,7 +94,7 @@ def test_the_demo_imports_nothing_heavy_and_writes_a_screenshot_a_report_and_res
     """In a process of its own, since other tests of this one may have imported torch."""
     worker = Path(__file__).with_name("fake_worker.py")
     command = [sys.executable, "-c", SESSION, str(worker), str(tmp_path)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=LONG_PATIENCE_S, check=False)
     assert done.returncode == 0, done.stderr[-2000:]
     assert QImage(str(tmp_path / "screenshot.png")).width() >= 900
     report = (tmp_path / "report.html").read_text(encoding="utf-8")

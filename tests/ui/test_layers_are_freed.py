@@ -42,4 +42,4 @@ def test_removed_layers_are_freed(person: Pathologist, slide_path: Path, tmp_pat
         gc.collect()
         return not opened
 
-    qtbot.waitUntil(are_freed, timeout=10_000)
+    qtbot.waitUntil(are_freed)

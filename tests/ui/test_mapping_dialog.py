@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from patience import PATIENCE_MS
 from qtpy.QtWidgets import QComboBox, QPushButton, QWidget
 
 from napari_melanoma.data.harmonize import harmonize_rows
@@ -10,7 +11,6 @@ from napari_melanoma.data.table_mapping import TableMapping, read_mapping
 from napari_melanoma.io.tables import iterate_rows
 from napari_melanoma.ui.table_mapping import MappingDialog
 
-PATIENCE_MS = 60_000
 TABLE = (
     "Bildname;Pat-Nr;Geschlecht;Alter;Lokalisation;Befund;dx;Bemerkung\n"
     "b1;17;w;54;Rücken;NV;;nach Urlaub\n"

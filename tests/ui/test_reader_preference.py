@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 import tifffile
 from napari.settings import get_settings
+from patience import PATIENCE_MS
 from qtpy.QtCore import QTimer
 
 from napari_melanoma.ui.viewer.photographs import METADATA_KEY
 
-PATIENCE_MS = 60_000
 RGB = np.random.default_rng(0).integers(0, 255, (40, 50, 3), np.uint8)
 OURS = {"*.tif": "napari-melanoma"}
 

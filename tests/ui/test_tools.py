@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 from napari.layers import Image, Labels, Shapes
 from napari.utils import progress
+from patience import PATIENCE_MS
 from qtpy.QtCore import QLocale, Qt
 
 import napari_melanoma as nm
@@ -19,7 +20,6 @@ from napari_melanoma.ui.session.adoption import LabelsSource
 from napari_melanoma.ui.tools import _set_features
 from napari_melanoma.ui.viewer.photographs import list_foreign_labels
 
-PATIENCE_MS = 60_000
 UM = {"scale": (20.0, 30.0), "translate": (500.0, -100.0), "units": ("um", "um")}
 
 

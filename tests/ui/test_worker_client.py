@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import psutil
 import pytest
+from patience import PATIENCE_MS
 
 from napari_melanoma import worker
 from napari_melanoma.core.context import Cancelled, KeptArray, RunContext
@@ -19,8 +20,6 @@ from napari_melanoma.core.errors import BundleError, WorkerTerminated
 from napari_melanoma.core.processes import python_executable
 from napari_melanoma.ui.widgets.job import tasks
 from napari_melanoma.ui.worker_client import NORMAL, URGENT, WorkerClient, acquire_worker, release_worker
-
-PATIENCE_MS = 60_000
 
 
 def ask(client, model="fine", priority=NORMAL):

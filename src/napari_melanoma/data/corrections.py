@@ -35,7 +35,6 @@ COLUMNS = (
 )
 MIN_BATCH_SIZE = 20  # minimum number of photographs between two writes of the table
 HISTORY_FILE = "history.jsonl"
-DRAWN = "random"
 # Column that names a file, and the folder of the data set that contains these files
 FILE_FOLDERS = {"path": "images", "mask_path": "masks", "prediction_path": "predictions"}
 # Numbers of training patients before the first and between two test patients (the 4th, 9th, 14th ... patient)
@@ -94,7 +93,15 @@ class Corrections:
         return added
 
     def label(self, correction: Correction, label: DiagnosisLabel) -> Row:
-        """Store a reader's diagnosis of a photograph, and return its row; of a known one, nothing else is changed."""
+        """Store a reader's diagnosis of a photograph, and return its row; of a known one, nothing else is changed.
+
+        Raises DataSetError without a reader: the labels of two readers could not be told apart.
+        """
+        if not label.reader.strip():
+            raise DataSetError(
+                f"the diagnosis of '{correction.name}' has no reader, and was not stored: expected the name or the "
+                "initials of who gave it. Enter a reader."
+            )
         is_known = partial(self._has_photograph, correction.name)
         prepared = PreparedCorrection.prepare(correction, self.folder, is_known=is_known)
         try:

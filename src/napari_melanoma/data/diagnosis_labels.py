@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
+from typing import Self
 
 from napari_melanoma.core.errors import DataSetError
 from napari_melanoma.core.parsing import parse_json
@@ -12,6 +13,7 @@ from napari_melanoma.core.provenance import utc_time
 from napari_melanoma.data.table_schema import AS_GIVEN_SUFFIX
 
 LABELS = "diagnosis_labels"  # column with the diagnoses by reader, as JSON
+DRAWN = "random"
 Row = dict[str, str]  # column to text
 
 
@@ -58,3 +60,56 @@ def read_diagnoses(row: Mapping[str, str]) -> list[DiagnosisLabel]:
         return labels
     entered = DiagnosisLabel(diagnosis, row.get("reviewer", ""), row.get("reviewed_at", ""))
     return [label for label in labels if label.diagnosis == diagnosis] + [entered]
+
+
+@dataclass(frozen=True)
+class PhotographLabels:
+    """The diagnoses of a photograph in the corrections, by all readers.
+
+    ``diagnosis``: that of the row, which is empty while readers disagree. ``fault``: why the labels cannot be read;
+    empty if they can.
+    """
+
+    diagnosis: str = ""
+    labels: tuple[DiagnosisLabel, ...] = ()
+    fault: str = ""
+
+    @classmethod
+    def of(cls, row: Mapping[str, str]) -> Self:
+        """Read the labels of a row."""
+        diagnosis = row.get("diagnosis", "")
+        try:
+            return cls(diagnosis, tuple(read_diagnoses(row)))
+        except DataSetError as error:
+            return cls(diagnosis, fault=str(error))
+
+    def find_own(self, reader: str) -> str:
+        """Return the diagnosis by a reader; empty if the reader has not labeled the photograph."""
+        return next((label.diagnosis for label in self.labels if label.reader == reader), "")
+
+    def is_closed(self, reader: str) -> bool:
+        """Whether a reader need not label the photograph: it is done, or labels that cannot be read must be kept."""
+        return bool(self.fault or self.find_own(reader))
+
+    @property
+    def is_disputed(self) -> bool:
+        """Whether readers disagree, and no diagnosis was entered since."""
+        return not self.diagnosis and len({label.diagnosis for label in self.labels}) > 1
+
+    @property
+    def was_drawn(self) -> bool:
+        """Whether the photograph was labeled because it was drawn at random."""
+        return any(label.drawn == DRAWN for label in self.labels)
+
+    def describe(self, reader: str) -> str:
+        """Describe the labels for a reader, who sees the labels of others only after an own one."""
+        own = self.find_own(reader)
+        if not self.labels:
+            return self.diagnosis
+        if not own:
+            others = ", ".join(sorted({label.reader or "another reader" for label in self.labels}))
+            return f"labeled by {others}"
+        others = ", ".join(
+            f"{label.reader or 'before'}: {label.diagnosis}" for label in self.labels if label.reader != reader
+        )
+        return f"{own} ≠ {others}" if self.is_disputed else own

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -25,12 +26,12 @@ from napari_melanoma.classification.adaptation import (
 )
 from napari_melanoma.classification.embeddings import EmbeddedPhotograph, EmbeddingStore
 from napari_melanoma.core.context import RunContext
-from napari_melanoma.core.errors import DataSetError, SaveError
+from napari_melanoma.core.errors import SaveError
 from napari_melanoma.core.files import atomic_file
 from napari_melanoma.core.formatting import format_count, to_sentence
-from napari_melanoma.data.corrections import DRAWN, find_image_path, find_stored_file
+from napari_melanoma.data.corrections import find_image_path, find_stored_file
 from napari_melanoma.data.dataset import DatasetEntry, Key, Sample, make_sample
-from napari_melanoma.data.diagnosis_labels import DiagnosisLabel, read_diagnoses
+from napari_melanoma.data.diagnosis_labels import PhotographLabels
 from napari_melanoma.data.groups import Groups
 from napari_melanoma.data.harmonize import Harmonizer
 from napari_melanoma.imaging.postprocessing import RefinementConfig, make_mask
@@ -60,7 +61,7 @@ from napari_melanoma.runs.clinic_photographs import (
 from napari_melanoma.training.data_selection import predicted_mask_path
 
 LIVE_CANDIDATE = Candidate("stacked", 1.0)  # while labels are given; the selection of the bundle compares all
-RANDOM_EVERY = 4  # every fourth photograph is drawn at random: only these estimate the accuracy
+RANDOM_EVERY = 4  # a fourth of the photographs is drawn at random: only these estimate the accuracy
 MORE_LABELS = 50  # whose benefit is estimated
 CURVE_LABELS = (15, 20, 30, 45, 70, 100, 150, 220, 330, 500)
 CURVE_DRAWS, MIN_DRAWN = 2, 8  # draws of each size; photographs drawn at random without which there is no curve
@@ -117,11 +118,16 @@ class LabelFit:
         low, high = wilson_interval(hits / count * patients, patients)
         return Estimate(hits / count, float(low), float(high), count)
 
+    @property
+    def curve_sizes(self) -> list[int]:
+        """Numbers of labels of the learning curve; empty if there are too few labels for one."""
+        sizes = [size for size in CURVE_LABELS if size < 0.8 * len(self.folds)] + [round(0.8 * len(self.folds))]
+        return sizes if len(sizes) > 1 and self.is_drawn.sum() >= MIN_DRAWN else []
+
     def measure_curve(self, run: RunContext) -> LearningCurve | None:
         """Measure the log loss of the random photographs after a fit to some of the others; None for too few."""
-        drawn = np.flatnonzero(self.is_drawn)
-        sizes = [size for size in CURVE_LABELS if size < 0.8 * len(self.folds)] + [round(0.8 * len(self.folds))]
-        if len(drawn) < MIN_DRAWN or len(sizes) < 2:
+        drawn, sizes = np.flatnonzero(self.is_drawn), self.curve_sizes
+        if not sizes:
             return None
         random = np.random.default_rng(0)
         losses = np.zeros((len(sizes), len(self.folds)))
@@ -150,9 +156,10 @@ class LabelingState:
     """What is known after a label.
 
     ``missing``: photographs without an embedding, by file. ``order``: photographs to label, the next one first.
-    ``drawn``: those among them that are drawn at random. ``labels``: what the list shows of labeled photographs, by
-    file. ``shipped``, ``adapted``: probability of each class, by file; ``adapted`` is empty without a fit.
-    ``notice``: why there is no fit, or what it leaves out. ``images``: ids of the corrections that are in the folder.
+    ``drawn``: those among them that are drawn at random. ``labeled_drawn``: number of photographs whose label states
+    that they were drawn. ``labels``: what the list shows of labeled photographs, by file. ``shipped``, ``adapted``:
+    probability of each class, by file; ``adapted`` is empty without a fit. ``notice``: why there is no fit, or what it
+    leaves out. ``images``: ids of the corrections that are in the folder.
     """
 
     model: str = ""
@@ -160,6 +167,7 @@ class LabelingState:
     missing: Mapping[Path, PhotographFiles] = field(default_factory=dict)
     order: tuple[Path, ...] = ()
     drawn: frozenset[Path] = frozenset()
+    labeled_drawn: int = 0
     labels: Mapping[Path, str] = field(default_factory=dict)
     shipped: Mapping[Path, Mapping[str, float]] = field(default_factory=dict)
     adapted: Mapping[Path, Mapping[str, float]] = field(default_factory=dict)
@@ -171,42 +179,12 @@ class LabelingState:
 
 
 class _Row(NamedTuple):
-    """A row of the corrections: as given, harmonized, as a sample (None without its image), and its labels.
-
-    ``fault``: why its labels cannot be read; empty if they can.
-    """
+    """A row of the corrections: as given, harmonized, as a sample (None without its image), and its labels."""
 
     row: Mapping[str, str]
     harmonized: dict[str, str]
     sample: Sample | None
-    labels: Sequence[DiagnosisLabel]
-    fault: str = ""
-
-    def find_own(self, reader: str) -> str:
-        """Return the diagnosis by a reader; empty if the reader has not labeled the photograph."""
-        return next((label.diagnosis for label in self.labels if label.reader == reader), "")
-
-    @property
-    def is_disputed(self) -> bool:
-        """Whether readers disagree, and no diagnosis was entered since."""
-        return not self.row.get("diagnosis") and len({label.diagnosis for label in self.labels}) > 1
-
-    @property
-    def was_drawn(self) -> bool:
-        return any(label.drawn == DRAWN for label in self.labels)
-
-    def describe(self, reader: str) -> str:
-        """Describe the labels for a reader, who sees the labels of others only after an own one."""
-        own = self.find_own(reader)
-        if not self.labels:
-            return self.row.get("diagnosis", "")
-        if not own:
-            others = ", ".join(sorted({label.reader or "another reader" for label in self.labels}))
-            return f"labeled by {others}"
-        others = ", ".join(
-            f"{label.reader or 'before'}: {label.diagnosis}" for label in self.labels if label.reader != reader
-        )
-        return f"{own} ≠ {others}" if self.is_disputed else own
+    labels: PhotographLabels
 
 
 class Labeling:
@@ -244,15 +222,21 @@ class Labeling:
         missing = self._read(files, run)
         embedded = {path: self._embedded[path][1] for path in files if path in self._embedded}
         state = self._fit(known, embedded, run)
-        labels = {path: label for path, row in known.items() if (label := row.describe(reader))}
+        labels = {path: label for path, row in known.items() if (label := row.labels.describe(reader))}
         closed = {
-            path
-            for path, row in known.items()
-            if row.row.get("review") == "rejected" or row.fault or row.find_own(reader)
+            path for path, row in known.items() if row.row.get("review") == "rejected" or row.labels.is_closed(reader)
         }
         order, drawn = order_photographs(photographs, closed, embedded, state)
-        images = tuple(row.row["image_id"] for row in self._rows.values())
-        return replace(state, missing=missing, order=order, drawn=drawn, labels=labels, images=images)
+        rows_of_folder = self._rows.values()
+        return replace(
+            state,
+            missing=missing,
+            order=order,
+            drawn=drawn,
+            labeled_drawn=sum(row.labels.was_drawn for row in rows_of_folder),
+            labels=labels,
+            images=tuple(row.row["image_id"] for row in rows_of_folder),
+        )
 
     def _read_row(self, row: Mapping[str, str], before: _Row | None) -> _Row:
         """Harmonize a row, and find its files, unless it is unchanged: stored files do not change."""
@@ -261,14 +245,8 @@ class Labeling:
         image = find_stored_file(self.corrections, find_image_path(self.corrections, dict(row)))
         mask = find_stored_file(self.corrections, row.get("mask_path", ""))
         sample = make_sample(DatasetEntry(dict(row), image, mask), self.corrections, Groups([row]))
-        labels, fault = [], ""
-        try:
-            labels = read_diagnoses(row)
-        except DataSetError as error:
-            fault = str(error)
-        return _Row(
-            row, self._harmonizer.harmonize_row(row), sample if isinstance(sample, Sample) else None, labels, fault
-        )
+        usable = sample if isinstance(sample, Sample) else None
+        return _Row(row, self._harmonizer.harmonize_row(row), usable, PhotographLabels.of(row))
 
     def _find_files(self, path: Path, row: _Row | None) -> PhotographFiles:
         if row is None or row.sample is None:
@@ -348,9 +326,7 @@ class Labeling:
         )
         allowed = list_allowed_candidates(self.info, labels, index)
         candidate = LIVE_CANDIDATE if LIVE_CANDIDATE in allowed else RECALIBRATED
-        frontier = max((_draw_rank(path) for path, row in known.items() if row.was_drawn), default="")
-        # Photographs before the last drawn one that were labeled for another reason are drawn as well: random, too
-        is_drawn = np.array([_draw_rank(path) <= frontier for path in used])
+        is_drawn = np.array([known[path].labels.was_drawn for path in used])
         fit = LabelFit(base, cases, candidate, choose_case_folds(cases, classes, index)[0], is_drawn, index)
         adapted = softmax(fit_candidate(base, cases, candidate).predict(logits, features))
         return replace(state, adapted=_by_class(paths, classes, adapted), accuracy=fit.estimate_accuracy(), fit=fit)
@@ -379,11 +355,11 @@ def _by_class(
 
 def _describe_left_out(found: LabeledPhotographs, rows: Iterable[_Row]) -> str:
     """Describe which labeled photographs are not used in the fit."""
-    counts = {"the readers disagree": len({row.row["image_id"] for row in rows if row.is_disputed})}
+    counts = {"the readers disagree": len({row.row["image_id"] for row in rows if row.labels.is_disputed})}
     counts |= {reason: len(names) for reason, names in found.left_out.items() if reason != NO_DIAGNOSIS}
     texts = [f"{format_count(count, 'photograph')} ({reason})" for reason, count in counts.items() if count]
     left_out = f"Left out: {', '.join(texts)}." if texts else ""
-    return " ".join(filter(None, [left_out, *{to_sentence(row.fault) for row in rows if row.fault}]))
+    return " ".join(filter(None, [left_out, *{to_sentence(row.labels.fault) for row in rows if row.labels.fault}]))
 
 
 # The order.
@@ -392,6 +368,15 @@ def _describe_left_out(found: LabeledPhotographs, rows: Iterable[_Row]) -> str:
 def _draw_rank(path: Path) -> str:
     """Return the position of a photograph in the random order, which depends on its name alone."""
     return hashlib.sha256(path.name.encode()).hexdigest()
+
+
+def is_in_random_sample(path: Path) -> bool:
+    """Return whether a photograph belongs to the fourth that is drawn at random, by its name alone.
+
+    It is not offered because of its prediction: otherwise, the most difficult ones would be labeled before they could
+    be drawn, and the accuracy of the drawn ones would be too high.
+    """
+    return int(_draw_rank(path)[:8], 16) < 16**8 / RANDOM_EVERY
 
 
 def order_photographs(
@@ -408,20 +393,16 @@ def order_photographs(
     waiting = [one.path for one in photographs if one.path not in closed and not one.is_skipped]
     skipped = [one.path for one in photographs if one.path not in closed and one.is_skipped]
     scores = score_photographs(waiting, [path for path in closed if path in embedded], embedded, state)
-    informative = sorted(waiting, key=lambda path: -scores.get(path, 0.0))
-    random = sorted(waiting, key=_draw_rank)
+    drawn = sorted(filter(is_in_random_sample, waiting), key=_draw_rank)
+    informative = sorted(
+        (path for path in waiting if not is_in_random_sample(path)), key=lambda path: -scores.get(path, 0.0)
+    )
     done = sum(one.path in closed for one in photographs)
+    queues = deque(informative), deque(drawn)
     order: list[Path] = []
-    drawn: set[Path] = set()
-    taken: set[Path] = set()
-    queues = iter(informative), iter(random)
-    while len(order) < len(waiting):
+    while any(queues):
         is_random = (done + len(order)) % RANDOM_EVERY == RANDOM_EVERY - 1
-        path = next(path for path in queues[is_random] if path not in taken)
-        taken.add(path)
-        order.append(path)
-        if is_random:
-            drawn.add(path)
+        order.append((queues[is_random] or queues[not is_random]).popleft())
     return (*order, *skipped), frozenset(drawn)
 
 

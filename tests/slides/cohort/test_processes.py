@@ -19,6 +19,7 @@ import psutil
 import pytest
 import tifffile
 from distributed import LocalCluster
+from patience import PATIENCE_S
 from typer.testing import CliRunner
 
 from napari_melanoma.cli import app
@@ -28,7 +29,6 @@ from napari_melanoma.models.bundle import BundleInfo
 from napari_melanoma.slides.cohort import CohortJob, count_workers, job_result, run_job, start_cluster
 from napari_melanoma.slides.options import SlideOptions
 
-PATIENCE_S = 120.0
 IN_THIS_PROCESS: dict[str, Any] = {
     "n_workers": 1,
     "threads_per_worker": 1,

@@ -16,13 +16,13 @@ import numpy as np
 import psutil
 import pytest
 import tifffile
+from patience import LONG_PATIENCE_S
 
 from napari_melanoma.core.config import write_toml
 from napari_melanoma.models.bundle import BundleInfo
 from napari_melanoma.slides.options import SlideOptions
 
 EXAMPLES = Path(__file__).resolve().parents[3] / "examples" / "slurm"
-PATIENCE_S = 180.0
 SBATCH = """#!/bin/sh
 cp "$1" "$JOBS/script" && setsid bash "$JOBS/script" >> "$JOBS/log" 2>&1 &
 echo $! >> "$JOBS/submitted"
@@ -79,7 +79,7 @@ def options(tmp_path: Path, dense_bundle_without_timm: BundleInfo) -> Path:
 
 
 def wait_for(what: Callable[[], Any], process: subprocess.Popen[bytes], log: Path) -> Any:
-    end = time.monotonic() + PATIENCE_S
+    end = time.monotonic() + LONG_PATIENCE_S
     while not (found := what()):
         assert process.poll() is None, log.read_text()
         assert time.monotonic() < end, log.read_text()
@@ -109,13 +109,13 @@ def test_a_task_of_an_array_is_queued_again_before_its_time_limit_and_resumes(
         try:
             wait_for(lambda: list(out.glob("s0/result.zarr")), first, log)
             first.send_signal(signal.SIGUSR1)  # as SLURM does two minutes before the limit
-            assert first.wait(PATIENCE_S) == 1
+            assert first.wait(LONG_PATIENCE_S) == 1
         finally:
             first.kill()
     assert (tmp_path / "scontrol").read_text() == "requeue 17\n"
     assert "run the same command again to continue" in log.read_text()
     again = subprocess.run(
-        words, env=task, cwd=tmp_path, capture_output=True, text=True, timeout=PATIENCE_S, check=False
+        words, env=task, cwd=tmp_path, capture_output=True, text=True, timeout=LONG_PATIENCE_S, check=False
     )
     assert again.returncode == 0, again.stderr
     content = result(out, slides[0])
@@ -139,7 +139,7 @@ def test_a_job_of_dask_jobqueue_that_ends_is_replaced_and_its_slide_resumed(
             wait_for(lambda: list(out.glob("s0/result.zarr")), command, log)
             job = int(submitted.read_text().split()[0])
             os.killpg(job, signal.SIGKILL)
-            assert command.wait(PATIENCE_S) == 0, log.read_text() + (tmp_path / "log").read_text()
+            assert command.wait(LONG_PATIENCE_S) == 0, log.read_text() + (tmp_path / "log").read_text()
         finally:
             command.kill()
     assert [result(out, slide)["tiles_done"] for slide in slides] == [

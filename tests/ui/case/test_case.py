@@ -11,6 +11,7 @@ import pytest
 from click_tool import use_tool
 from fake_slides import draw_slide
 from message_boxes import press_button
+from patience import PATIENCE_MS
 from PIL import Image as PillowImage
 from qtpy.QtCore import QMimeData, QPoint, QPointF, Qt, QUrl
 from qtpy.QtGui import QDragEnterEvent, QDropEvent, QShortcut
@@ -49,7 +50,6 @@ from napari_melanoma.ui.viewer import photographs
 from napari_melanoma.ui.viewer.slide_layers import list_slides
 from napari_melanoma.ui.widgets.settings import DockSettings
 
-PATIENCE_MS = 60_000
 NAMES = (
     "back_left_1_dermoscopy",
     "back_left_1_macro",
@@ -814,9 +814,13 @@ def test_recent_edits_are_saved_when_the_dock_is_closed(viewer, shared_client, p
     person.drops(photos)
     person.types("patient_age", "54")
     viewer.window.remove_dock_widget(made)
-    qtbot.waitUntil(lambda: json.loads((photos / "case.json").read_text())["patient"].get("age") == 54)
-    with CaseStore.open(photos) as store:
-        assert store.read_only == ""
+
+    def is_free():  # the file is written before its lock is released
+        with CaseStore.open(photos) as store:
+            return store.read_only == ""
+
+    qtbot.waitUntil(is_free)
+    assert CaseStore.open_read_only(photos).case.patient.age == 54
 
 
 def test_images_in_a_read_only_folder_get_a_case_elsewhere(someone, photos, tmp_path, monkeypatch):

@@ -49,7 +49,7 @@ def test_the_start_page_leads_to_a_photograph_and_opens_no_model_before(
     qtbot.waitUntil(lambda: len(person.viewer.layers) == 1, timeout=PATIENCE_MS)
     assert person.viewer.layers[0].rgb
     assert not dock.welcome.isVisibleTo(dock)
-    qtbot.waitUntil(lambda: button.isVisibleTo(dock), timeout=PATIENCE_MS)
+    qtbot.waitUntil(lambda: button.isVisibleTo(dock) and len(prepared) > 1, timeout=PATIENCE_MS)
     assert "ermoscopic" in dock.picker.modality.currentText()
     assert prepared[0] == (worker.prepare_segmenter, dock.model.model)
     assert prepared[1][0] == worker.prepare_classifier

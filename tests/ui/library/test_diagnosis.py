@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -24,7 +25,8 @@ from napari_melanoma.io.photographs import read_photograph
 from napari_melanoma.ui.library import diagnosis, review_photographs
 from napari_melanoma.ui.library.resolve import INFORMATIVE
 from napari_melanoma.ui.library.review import ReviewDock
-from napari_melanoma.ui.library.review_photographs import OPENING, EmbeddingQueue, RatingQueue
+from napari_melanoma.ui.library.review_photographs import OPENING, Opening, find_press_time
+from napari_melanoma.ui.library.review_queues import EmbeddingQueue, RatingQueue
 from napari_melanoma.ui.session.corrections_store import ReviewSettings
 from napari_melanoma.ui.shared_state import reader_changed
 from napari_melanoma.ui.viewer.camera import find_canvas
@@ -103,14 +105,15 @@ def labeled(corrections, photographs):
     """Labels of 20 photographs from an earlier session, every fourth of them drawn at random."""
     for number in range(2, COUNT - 2):
         name, word = f"mole-{number:02}", "melanoma" if number >= COUNT // 2 else "nevus"
-        rgb = read_photograph(photographs / f"{name}.png").rgb
-        drawn = "random" if number % 4 == 3 else ""
-        corrections.label(Correction(name, rgb, None, "unreviewed"), DiagnosisLabel(word, "Ana", drawn=drawn))
+        path, drawn = photographs / f"{name}.png", "random" if number % 4 == 3 else ""
+        correction = Correction(name, read_photograph(path).rgb, None, "unreviewed", source=path)
+        corrections.label(correction, DiagnosisLabel(word, "Ana", drawn=drawn))
 
 
 @pytest.fixture
-def labeler(viewer, shared_client, corrections, qtbot, photographs):
-    """A user with the Diagnosis section expanded, and the first photograph open."""
+def labeler(viewer, shared_client, corrections, qtbot, photographs, monkeypatch):
+    """A user with the Diagnosis section expanded, and the first photograph open; keys may be repeated at once."""
+    monkeypatch.setattr(review_photographs, "REPEAT_S", 0.0)
     _, made = viewer.window.add_plugin_dock_widget("napari-melanoma", "Review")
     user = Labeler(viewer, made, qtbot)
     user.section.title_button.click()
@@ -159,13 +162,48 @@ def test_number_keys_store_diagnoses_and_open_the_next_also_after_a_restart(
     user = Labeler(viewer, again, qtbot)
     user.reviews(photographs)
     assert worker.embed_photograph not in requests
-    assert {path.stem for path in again.records.labels} == set(labeled)
+    assert {image.path.stem for image in again.list_model.images if again.records.find_own(image.path)} == labeled
     assert not set(user.shown()) & set(labeled)
     user.lists("labeled")
     assert set(user.shown()) == set(labeled)
     del again._client.request
     viewer.window.remove_dock_widget(again)
     again.deleteLater()
+
+
+def test_labels_of_the_record_are_listed_without_ratings_features_and_the_section(
+    labeled, viewer, shared_client, photographs, qtbot, monkeypatch
+):
+    monkeypatch.setattr(RatingQueue, "start", lambda *_: None)
+    monkeypatch.setattr(diagnosis.DiagnosisSection, "refresh", lambda *_: None)
+    _, made = viewer.window.add_plugin_dock_widget("napari-melanoma", "Review")
+    user = Labeler(viewer, made, qtbot)
+    user.reviews(photographs)
+    assert made.count_label.text() == f"4 to do, {COUNT - 4} labeled"
+    user.lists("all")
+    assert [user.state_of(name) for name in ("mole-00", "mole-02", "mole-21")] == ["", "● nevus", "● melanoma"]
+    # Another reader has labeled none of them
+    made.settings.reviewer = "Ben"
+    user.waits()
+    assert made.count_label.text() == f"{COUNT} to do"
+    assert user.state_of("mole-02") == "● labeled by Ana"
+
+
+def test_a_corrected_label_changes_the_text_of_its_row(labeler):
+    labeler.lists("all")
+    name, painted = labeler.sees(), []
+    row = labeler.shown().index(name)
+
+    def record(first, last):  # what is painted now
+        if first.row() <= row <= last.row():
+            painted.append(labeler.state_of(name))
+
+    labeler.dock.list_model.dataChanged.connect(record)
+    for number, text in ((MELANOMA, "● melanoma"), (NEVUS, "● nevus")):
+        labeler.clicks_on(name)
+        labeler.presses_key(number)
+        assert labeler.state_of(name) == painted[-1] == text
+    labeler.dock.list_model.dataChanged.disconnect(record)
 
 
 def shows_window(viewer, qtbot):
@@ -219,37 +257,100 @@ def test_keys_act_on_the_photograph_on_the_canvas_alone(labeler, corrections, vi
     window.hide()
 
 
-@pytest.mark.parametrize("is_drawn", [True, False])
-def test_a_key_that_waits_while_the_gui_is_busy_acts_if_it_was_pressed_after_the_drawing(
-    labeler, corrections, monkeypatch, qtbot, is_drawn
-):
+PRESS_TIMES = {  # of an event, in ms; the time at which it arrives, in s; expected
+    "at once": (1_000_000, 1000.0, 1000.0),
+    "rounded up": (1_000_001, 1000.0, 1000.0),
+    "while the GUI was busy": (998_500, 1000.0, 998.5),
+    "32 bits since 50 days": (1_000_000, 2**32 / 1000 + 1000.5, 2**32 / 1000 + 1000),
+    "of another clock": (7_000, 1000.0, None),
+    "later": (1_002_000, 1000.0, None),
+}
+
+
+@pytest.mark.parametrize(("timestamp", "now", "expected"), PRESS_TIMES.values(), ids=PRESS_TIMES)
+def test_time_of_a_press(timestamp, now, expected):
+    found = find_press_time(timestamp, now)
+    assert found == (expected if expected is None else pytest.approx(expected, abs=1e-3))
+
+
+def press_at(window, number, seconds):
+    """Press a digit; its event arrives now, and states that it was pressed at a time by ``time.monotonic``."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(review_photographs, "find_press_time", lambda timestamp, now: seconds)
+        QTest.keyClick(window.windowHandle(), str(number))
+
+
+@pytest.mark.both_qts
+@pytest.mark.parametrize("is_seen", [True, False], ids=["after the drawing", "before the drawing"])
+def test_a_key_counts_from_the_drawing_on_whenever_its_event_arrives(labeler, corrections, monkeypatch, qtbot, is_seen):
+    opener = labeler.dock.opener
+    window = shows_window(labeler.viewer, qtbot)
+    labeler.waits()
+    first = labeler.sees()
+    number_key(labeler.dock, MELANOMA).activated.emit()
+    busy = []
+
+    def be_busy():  # the photograph is on the screen, but the event loop does not deliver keys yet
+        if not busy and opener._state is Opening.DRAWING:
+            time.sleep(0.3)
+            busy.append(opener._drawn_time)
+            press_at(window, NEVUS, busy[0] + (0.1 if is_seen else -0.1))
+
+    opener._drawing_timers[0].timeout.connect(be_busy)
+    labeler.waits()
+    opener._drawing_timers[0].timeout.disconnect(be_busy)
+    assert len(busy) == 1
+    labels = {row["image_id"]: row["diagnosis"] for row in corrections.rows()}
+    assert labels.pop(first) == "melanoma"
+    assert list(labels.values()) == (["nevus"] if is_seen else [])
+    assert (OPENING in labeler.dock.status.text) is not is_seen
+    window.hide()
+
+
+def test_a_key_that_waits_while_the_lesion_dock_follows_acts(labeler, corrections, monkeypatch, qtbot):
     opener, press = labeler.dock.opener, number_key(labeler.dock, NEVUS).activated.emit
     shows_window(labeler.viewer, qtbot)
     labeler.waits()
-    first = labeler.sees()
     select = review_photographs.show_photograph
     pressed = []
 
-    def press_once():
+    def select_slowly(viewer, image):
         if not pressed:
             pressed.append(opener.is_opening)
             QTimer.singleShot(0, press)
-
-    def select_slowly(viewer, image):
-        press_once()
         select(viewer, image)
 
-    if is_drawn:  # a key is pressed while the Lesion dock follows
-        monkeypatch.setattr(review_photographs, "show_photograph", select_slowly)
-    else:  # a key was pressed before, but the event loop was busy until now
-        opener._drawing_timers[1].timeout.connect(press_once)
+    monkeypatch.setattr(review_photographs, "show_photograph", select_slowly)
     press()
     labeler.waits()
     assert pressed == [True]
-    assert len(corrections.rows()) == (2 if is_drawn else 1)
-    assert corrections.rows()[0]["image_id"] == first
-    assert (OPENING in labeler.dock.status.text) is not is_drawn
+    assert len(corrections.rows()) == 2
     labeler.viewer.window._qt_window.hide()
+
+
+def test_a_digit_that_is_pressed_twice_labels_one_photograph(labeler, corrections, monkeypatch, qtbot):
+    monkeypatch.setattr(review_photographs, "REPEAT_S", 0.5)
+    window = shows_window(labeler.viewer, qtbot)
+    labeler.waits()
+    first, opener = labeler.sees(), labeler.dock.opener
+    number_key(labeler.dock, MELANOMA).activated.emit()
+    qtbot.waitUntil(lambda: opener.is_shown and labeler.sees() != first, timeout=PATIENCE_MS)
+    second = labeler.sees()
+    press_at(window, MELANOMA, opener._drawn_time + 0.4)
+    labeler.waits()
+    assert [row["image_id"] for row in corrections.rows()] == [first]
+    assert labeler.sees() == second
+    assert "1 again: the same key within 0.5 s of a new photograph is ignored" in labeler.dock.status.text
+    # Another one, and the same one later, count
+    press_at(window, NEVUS, opener._drawn_time + 0.4)
+    labeler.waits()
+    third = labeler.sees()
+    press_at(window, NEVUS, opener._drawn_time + 0.6)
+    labeler.waits()
+    assert "again" not in labeler.dock.status.text
+    labels = {row["image_id"]: row["diagnosis"] for row in corrections.rows()}
+    assert labels == {first: "melanoma", second: "nevus", third: "nevus"}
+    window.hide()
 
 
 def test_digits_label_wherever_the_focus_is_while_the_dock_is_in_front(labeler, corrections, viewer, qtbot):
@@ -401,7 +502,7 @@ def test_the_order_does_not_change_by_itself_once_a_photograph_is_open(
     # States that changed before the click do not move the rows after it
     user.dock.list_model.keeps_order = False
     ranks = [image.path for image in reversed(user.dock.list_model.rows)]
-    user.dock.records.set_labels({}, ranks)
+    user.dock.records.set_order(ranks)
     user.clicks_on(names[5])
     user.dock.list_view.update_order()
     assert user.shown() == names
@@ -552,35 +653,69 @@ def test_a_second_reader_is_kept_apart(labeler, corrections):
     assert corrections.rows()[0]["diagnosis"] in ("melanoma", "nevus")
 
 
-def test_the_reader_is_that_of_the_other_sections(labeler, corrections, viewer, qtbot):
+def answer_reader(window, qtbot, name):
+    """Enter a name in the question for the reader, which is then closed."""
+
+    def find():
+        return next((one for one in window.findChildren(QInputDialog, "label_reader_dialog") if one.isVisible()), None)
+
+    qtbot.waitUntil(lambda: find() is not None, timeout=PATIENCE_MS)
+    dialog = find()
+    if name is None:
+        dialog.reject()
+    else:
+        dialog.setTextValue(name)
+        dialog.accept()
+    QApplication.sendPostedEvents(None, QEvent.Type.DeferredDelete)
+
+
+def test_a_diagnosis_is_stored_once_its_reader_is_given(labeler, corrections, viewer, qtbot):
     settings = labeler.dock.settings
     settings.reviewer = ""  # not the name of the user account
     button = labeler.section.reader_button
     assert (settings.reviewer, button.text()) == ("", "not set")
     window = shows_window(viewer, qtbot)
     labeler.waits()
-    find_canvas(window).setFocus()
-    QTest.keyClick(window.windowHandle(), Qt.Key.Key_1)
-    dialog = window.findChild(QInputDialog, "label_reader_dialog")
-    assert "The diagnosis was not stored" in labeler.dock.status.text
-    dialog.setTextValue("model")  # which is reserved
-    dialog.accept()
-    assert settings.reviewer == ""
-    settings.set(READER_SETTING, "Ana Silva")  # as another section does
-    reader_changed().changed.emit("Ana Silva")
-    labeler.waits()
-    assert button.text() == "Ana Silva"
-    assert corrections.rows() == []
-    window.activateWindow()
-    qtbot.waitUntil(lambda: QApplication.activeWindow() is window, timeout=PATIENCE_MS)
-    QTest.keyClick(window.windowHandle(), Qt.Key.Key_1)
-    labeler.waits()
-    (label,) = read_diagnoses(corrections.rows()[0])
-    assert label.reader == "Ana Silva"
+    first = labeler.sees()
+
+    def press_and_answer(*names):
+        window.activateWindow()
+        qtbot.waitUntil(lambda: QApplication.activeWindow() is window, timeout=PATIENCE_MS)
+        find_canvas(window).setFocus()
+        QTest.keyClick(window.windowHandle(), Qt.Key.Key_1)
+        for name in names:
+            answer_reader(window, qtbot, name)
+        labeler.waits()
+
+    # Without a name nothing is stored, and the question comes again
+    for name in (None, " "):
+        press_and_answer(name)
+        assert (corrections.rows(), labeler.sees(), settings.reviewer) == ([], first, "")
+        assert f"The diagnosis of {first}.png was not stored" in labeler.dock.status.text
+    # A reserved name is asked again
+    press_and_answer("model", "Ana Silva")
+    assert (settings.reviewer, button.text()) == ("Ana Silva", "Ana Silva")
+    (row,) = corrections.rows()
+    (label,) = read_diagnoses(row)
+    assert (row["image_id"], label.diagnosis, label.reader) == (first, "melanoma", "Ana Silva")
+    assert labeler.sees() != first
     with qtbot.waitSignal(reader_changed().changed):
         labeler.section.set_reader("Ben")
     assert settings.get(READER_SETTING, "") == "Ben"
     window.hide()
+
+
+def test_a_reader_given_elsewhere_signs_the_diagnosis_that_waits(labeler, corrections):
+    labeler.dock.settings.reviewer = ""
+    first = labeler.sees()
+    labeler.presses_key(MELANOMA)
+    assert corrections.rows() == []
+    labeler.dock.settings.set(READER_SETTING, "Ana")  # as another section does
+    reader_changed().changed.emit("Ana")
+    labeler.waits()
+    assert [row["image_id"] for row in corrections.rows()] == [first]
+    answer_reader(labeler.dock.window(), labeler.qtbot, None)
+    assert "was not stored" not in labeler.dock.status.text
 
 
 def test_texts_state_alike_that_the_mask_in_view_is_not_stored(labeler, viewer, qtbot):
@@ -664,6 +799,12 @@ def test_the_adapted_model_is_used_only_if_it_is_better(labeled, labeler, correc
     assert expected in labeler.dock.status.text
     assert activated == (["melanoma-small-adapted"] if outcome == "better" else [])
     assert labeler.section.model.model == "melanoma-small"
+    if outcome == "better":  # the user returns to the shipped model
+        classifier = labeler.lesion.classifier
+        classifier.model = "melanoma-small"
+        classifier.changed.emit()
+        assert "In use as" not in labeler.text("label_advice") + labeler.dock.status.text
+        assert "another model is selected in the Lesion dock" in labeler.text("label_advice")
     labeler.labels(1)
     assert expected not in labeler.text("label_advice")
 
@@ -730,7 +871,8 @@ def test_embeddings_continue_where_diagnoses_were_given(labeler, corrections, ph
     labeler.reviews(photographs)
     assert [name for name, _ in requests] == ["mole-50"]
     # A folder that shows a labeled photograph
-    PillowImage.fromarray(read_photograph(next(iter(labeler.dock.records.labels))).rgb).save(other / "copy-03.png")
+    labeled = next(image.path for image in labeler.dock.list_model.images if labeler.dock.records.find_own(image.path))
+    PillowImage.fromarray(read_photograph(labeled).rgb).save(other / "copy-03.png")
     labeler.reviews(other)
     assert {name for name, _ in requests[1:]} == {"other-00", "other-01", "other-02"}
     # A model without an encoder is stated.

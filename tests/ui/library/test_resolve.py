@@ -4,12 +4,18 @@ from __future__ import annotations
 
 from collections import Counter
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 
+from napari_melanoma.classification.adaptation import LabelCounts
+from napari_melanoma.data.diagnosis_labels import DiagnosisLabel
 from napari_melanoma.io.discovery import natural_key
 from napari_melanoma.lesion.uncertainty_ratings import Rating
+from napari_melanoma.metrics.statistics import Estimate
+from napari_melanoma.runs.labeling import LabelingState
 from napari_melanoma.slides.slide_table import WorkItem
 from napari_melanoma.ui.library.resolve import (
     INFORMATIVE,
@@ -19,6 +25,9 @@ from napari_melanoma.ui.library.resolve import (
     ReviewRecords,
     arrange,
     count_states,
+    describe_accuracy,
+    describe_advice,
+    describe_outcome,
     find_next_to_do,
     resolve_state,
     resolve_tray_buttons,
@@ -72,10 +81,15 @@ def records(**scores: float | None) -> tuple[ReviewRecords, list[LibraryImage]]:
     return made, images
 
 
+def reviewed(**reviews: str) -> dict[str, dict[str, str]]:
+    """Rows of the corrections, by the digest of the photograph."""
+    return {f"digest of {name}": {"review": review, "source": name} for name, review in reviews.items()}
+
+
 def test_state_and_uncertainty_of_photographs_under_review() -> None:
     made, images = records(a=0.1, b=0.3, c=1.0, d=None, e=None, f=0.2)
     made.set_error(Path("e"), "e is damaged.")
-    made.set_reviews({"digest of a": "accepted", "digest of b": "rejected", "digest of f": "unknown word"})
+    made.set_rows(reviewed(a="accepted", b="rejected", f="unknown word"), "Ana")
     assert [made.find_state(one)[:3] for one in images] == [
         ("accepted", "certain 0.10", "certain 0.10"),
         ("rejected", "uncertain 0.30", "uncertain 0.30"),
@@ -96,18 +110,36 @@ def test_state_and_uncertainty_of_photographs_under_review() -> None:
 
 def test_photographs_labeled_by_the_reader_are_not_to_do() -> None:
     made, images = records(a=0.1, b=0.3, c=0.2, d=0.4)
-    made.set_reviews({"digest of b": "accepted"})
-    made.set_labels({Path(name): "nevus" for name in "abc"}, order=[Path("d"), Path("c")])  # c by another reader
+    own, other = (DiagnosisLabel("nevus", reader).make_cells({}) for reader in ("Ana", "Ben"))
+    made.set_rows({"digest of a": own, "digest of b": own | {"review": "accepted"}, "digest of c": other}, "Ana")
+    made.set_order(map(Path, "dcab"))
     assert [made.find_state(one).state for one in images] == ["labeled", "accepted", "to do", "to do"]
-    assert [made.find_state(one).mark for one in images] == ["● nevus", "✓ nevus", "● nevus", ""]
+    assert [made.find_state(one).mark for one in images] == ["● nevus", "✓ nevus", "● labeled by Ben", ""]
     assert count_states(made.counts, "to do") == "2 to do, 1 labeled, 1 accepted"
     assert [one.name for one in arrange(images, Query(kind="all", sort=INFORMATIVE), made.find_state)] == list("dcab")
+
+
+def test_labels_are_those_of_the_corrections_and_their_reader() -> None:
+    made, images = records(a=0.1, b=None)
+    made.set_rows({"digest of a": DiagnosisLabel("nevus", "Ana").make_cells({})}, "Ana")
+    assert (made.find_state(images[0]).mark, made.find_own(Path("a"))) == ("● nevus", "nevus")
+    made.set_rows({"digest of a": DiagnosisLabel("melanoma", "Ana").make_cells({})}, "Ana")
+    assert made.find_state(images[0]).mark == "● melanoma"
+    made.set_rows({"digest of a": DiagnosisLabel("melanoma", "Ana").make_cells({})}, "Ben")
+    assert made.find_state(images[0])[:5:4] == ("to do", "labeled by Ana")
+    made.set_rows({"digest of a": {"diagnosis_labels": "[broken"}}, "Ana")
+    assert made.find_state(images[0]).state == "labeled"  # kept as they are
+    # A photograph that is not rated is in the corrections if a row names its file, and has its pixels
+    made.set_rows({"digest of b": reviewed(b="accepted")["digest of b"]}, "Ana")
+    assert made.list_unidentified() == [Path("b")]
+    made.set_digest(Path("b"), "digest of b")
+    assert (made.list_unidentified(), made.find_state(images[1]).state) == ([], "accepted")
 
 
 def test_a_photograph_that_has_changed_on_disk_is_reviewed_again() -> None:
     made, images = records(a=0.1, b=0.3)
     made.set_error(Path("b"), "b is damaged.")
-    made.set_reviews({"digest of a": "accepted", "digest of b": "rejected"})
+    made.set_rows(reviewed(a="accepted", b="rejected"), "Ana")
     made.set_images(images)
     assert [made.find_state(one)[:2] for one in images] == [
         ("accepted", "not rated yet"),
@@ -158,7 +190,7 @@ A, B, C, D = map(image, "abcd")
 @pytest.mark.parametrize(("row", "expected"), [(0, "b"), (1, "b"), (2, "d"), (4, "b"), (-1, "b")])
 def test_next_unreviewed_photograph_wraps_around(row: int, expected: str) -> None:
     made, _ = records(a=0.5, c=0.5)
-    made.set_reviews({"digest of a": "accepted", "digest of c": "rejected"})
+    made.set_rows(reviewed(a="accepted", c="rejected"), "Ana")
     assert find_next_to_do([A, B, C, D], row, made.find_state) == image(expected)
     assert find_next_to_do([A, C], row, made.find_state) is None
 
@@ -185,3 +217,36 @@ def test_buttons_of_the_tray(selected: list[LibraryImage], enabled: list[str], t
     buttons = resolve_tray_buttons(selected, "Return", "Shift+Return")
     assert [name for name, button in buttons.items() if not button.reason] == enabled
     assert buttons["open"].text == text
+
+
+def labeling_state(drawn: int, used: int, curve_sizes: tuple[int, ...] = ()) -> LabelingState:
+    """40 labels, of which some state that they were drawn; ``used``: in the fit."""
+    paths = [Path(f"{number}.png") for number in range(40)]
+    is_drawn = np.arange(40) < used
+    fit: Any = SimpleNamespace(is_drawn=is_drawn, curve_sizes=list(curve_sizes))
+    counts = LabelCounts.of(np.arange(40) % 2, [str(number) for number in range(40)], 1)
+    labels = dict.fromkeys(paths, "nevus")
+    accuracy = Estimate(0.5, 0.27, 0.73, used)
+    return LabelingState(
+        "model", "melanoma", labels=labels, labeled_drawn=drawn, counts=counts, accuracy=accuracy, fit=fit
+    )
+
+
+def test_the_accuracy_names_the_photographs_of_the_record() -> None:
+    assert (
+        describe_accuracy(labeling_state(13, 13))
+        == "Accuracy 50 % (95 % interval 27–73) on 13 photographs drawn at random."
+    )
+    assert "on 11 of 13 photographs drawn at random" in describe_accuracy(labeling_state(13, 11))  # two are left out
+
+
+def test_a_learning_curve_that_is_computed_does_not_need_more_photographs() -> None:
+    assert "The learning curve is being computed." in describe_advice(labeling_state(13, 13, (15, 32)), None)
+    assert "needs more photographs" in describe_advice(labeling_state(5, 5), None)
+
+
+def test_the_outcome_states_which_model_is_selected_now() -> None:
+    summary = {"bundle": "x", "advice": "activate", "reason": "Better."}
+    assert describe_outcome(summary, "small-adapted", is_used=True).startswith("In use as small-adapted.")
+    former = describe_outcome(summary, "small-adapted", is_used=False)
+    assert former.startswith("Installed as small-adapted; another model is selected in the Lesion dock.")

@@ -21,7 +21,7 @@ from napari_melanoma.lesion.uncertainty_ratings import load_ratings
 from napari_melanoma.models.installed_bundles import find_bundle
 from napari_melanoma.ui.library import review, review_photographs
 from napari_melanoma.ui.library.review import ReviewDock
-from napari_melanoma.ui.library.review_photographs import list_photographs
+from napari_melanoma.ui.library.review_queues import list_photographs
 from napari_melanoma.ui.session import corrections_store
 from napari_melanoma.ui.session.corrections_store import ReviewSettings
 

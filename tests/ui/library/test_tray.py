@@ -12,6 +12,7 @@ import pytest
 import tifffile
 from fake_case import write_case
 from fake_slides import LABEL_COLOR, FakeAnalysis, draw_labeled_slide, draw_slide, draw_tiled_photograph
+from patience import PATIENCE_MS
 from qtpy.compat import isalive
 from qtpy.QtCore import QObject, Qt
 from qtpy.QtWidgets import QAbstractButton, QApplication, QLabel
@@ -53,7 +54,7 @@ class Reader(Person):
         self.list = dock.list_view
 
     def until(self, condition):
-        self.qtbot.waitUntil(condition, timeout=60_000)
+        self.qtbot.waitUntil(condition, timeout=PATIENCE_MS)
 
     def shows(self, *paths):
         """Show folders, a case or files in the Tray, and wait for their tiles."""
@@ -189,8 +190,7 @@ def test_slides_and_photographs_of_a_folder_are_shown_with_their_states(person, 
     # Filter and order keep the selection.
     dock = person.dock
     person.qtbot.keyClicks(dock.name_field, "S1")
-    person.until(lambda: person.names == ["s10.tif"])
-    assert dock.count_label.text() == "1 of 4 images"
+    person.until(lambda: person.names == ["s10.tif"] and dock.count_label.text() == "1 of 4 images")
     person.qtbot.keyClick(dock.name_field, Qt.Key.Key_Escape)
     person.until(lambda: len(person.names) == 4)
     person.list.select_paths([folder / name for name in ("mole.png", "s2.tif", "torn.svs")])
@@ -479,8 +479,7 @@ def test_images_of_a_case_are_opened_in_the_case_dock_and_follow_its_file(unseen
     with CaseStore.open(case.folder) as store:
         store.save(set_image(store.case, "I1", results=()))
     person.dock._refresh_visible()
-    person.until(lambda: person.text(0) == "not analyzed")
-    assert person.text(1) == "analyzed"
+    person.until(lambda: [person.text(row) for row in (0, 1)] == ["not analyzed", "analyzed"])
 
 
 def test_a_photograph_of_a_case_is_no_slide_though_it_has_tiles(person, tmp_path):
@@ -666,6 +665,5 @@ def test_filter_follows_the_states_and_keeps_the_selection(person, folder, monke
     assert [image.name for image in person.list.selected_images] == ["s10.tif"]
     second.finishes()
     person.dock._refresh_visible()
-    person.until(lambda: person.names == [])
-    assert person.dock.empty_label.isVisible()
+    person.until(lambda: person.names == [] and person.dock.empty_label.isVisible())
     assert not person.dock.open_button.isEnabled()

@@ -129,6 +129,7 @@ def test_results_of_a_tissue_classifier_are_a_class_map_also_when_they_are_opene
         person.opens_slides(slide_path)
         person.opens_section("Heatmap")
         person.until(lambda: find("classes") is not None)
+        person.waits()
         assert find("classes").visible
         assert find("classes").data is person.session.results.value.shown_class_map.labels
         assert find("heatmap") is None or not np.isfinite(find("heatmap").data).any()
@@ -136,6 +137,7 @@ def test_results_of_a_tissue_classifier_are_a_class_map_also_when_they_are_opene
         assert "melanoma" in person.label_text("slide_class_colors")
         chooses("melanoma")
         person.until(lambda: find("classes") is None)
+        person.waits()
         assert np.isfinite(find("heatmap").data).any()
         assert person.tiles
         chooses("benign")

@@ -155,6 +155,7 @@ def test_points_are_clicked_counted_exported_and_restored(measuring, slide_path,
     person.presses("measure_export")
     person.chooses_file("measure_export_dialog", tmp_path / "out.csv")
     person.until((tmp_path / "out.csv").is_file)
+    person.waits()
     rows = read_table(tmp_path / "out.csv")
     assert sum(int(row["count"]) for row in rows if row["within"] == "the whole slide") == 2
     person.waits()
@@ -167,9 +168,8 @@ def test_points_are_clicked_counted_exported_and_restored(measuring, slide_path,
     person.viewer.layers.clear()
     person.waits()  # as tomorrow
     person.opens_slides(slide_path)
-    person.until(lambda: COUNT_LAYER in person.viewer.layers)
+    person.until(lambda: COUNT_LAYER in person.viewer.layers and len(person.viewer.layers[COUNT_LAYER].data) == 2)
     assert set(points(person)) == set(before)
-    assert len(person.viewer.layers[COUNT_LAYER].data) == 2
 
 
 @pytest.mark.usefixtures("shown_viewer")

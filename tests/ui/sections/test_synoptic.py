@@ -383,8 +383,7 @@ def test_signing_lists_empty_fields_and_freezes_the_reading_that_the_report_rest
     layer = line_layer(person)
     layer.selected_data = {0}
     layer.remove_selected()
-    person.until(lambda: len(layer.data) == 1)
-    assert "The reading is locked" in person.dock.status.text
+    person.until(lambda: len(layer.data) == 1 and "The reading is locked" in person.dock.status.text)
     person.dock.status.clear()
     person.viewer.layers.remove(layer)  # as the button below napari's list of layers does
     person.until(lambda: line_layer(person) is not None)

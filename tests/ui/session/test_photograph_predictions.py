@@ -11,6 +11,7 @@ from unittest.mock import Mock
 import numpy as np
 import pytest
 from napari.components import ViewerModel
+from patience import PATIENCE_S
 from psygnal import Signal
 from qtpy.QtCore import QObject
 from qtpy.QtCore import Signal as QtSignal
@@ -116,7 +117,7 @@ class Predictions:
         request = Request(function.__name__)
         with run.stopped_by(request.cancel):
             self.sent.append(request)
-            raise request.answer.get(timeout=60)
+            raise request.answer.get(timeout=PATIENCE_S)
 
     def requests(self, session: PhotographSession) -> HeatmapKey:
         """Request the heatmap of a photograph as its layer does, until the worker has the request."""

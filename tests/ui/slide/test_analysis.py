@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from fake_models import make_risk_prediction
 from fake_slides import LESION, MPP, TILE, FakeAnalysis, draw_slide
+from patience import LONG_PATIENCE_MS
 from qtpy.QtCore import Qt
 from qtpy.QtGui import QAction
 from qtpy.QtWidgets import (
@@ -84,7 +85,6 @@ REASSURING = re.compile(r"no (metastasis|invasive|lesion)|benign|\bT[12][ab]?\b|
 DEMO = ValidityInputs("tiny", demonstration=True, field_mm=0.24, model_field_mm=3).check()
 HEADLINE = "Not valid: not applicable to real patients."
 controls_of_qt = (QAbstractSlider, QAbstractSpinBox, QComboBox, QAbstractItemView)
-PATIENCE_MS = 180_000
 
 
 @pytest.fixture
@@ -525,8 +525,7 @@ def test_an_analysis_fills_the_heatmap_while_it_runs_and_ends_with_lesions(perso
     person.qtbot.mouseClick(person.lesion_table.viewport(), Qt.MouseButton.LeftButton, pos=row)  # selected already
     assert get_camera(viewer).zoom == pytest.approx(zoom)
     person.sets_threshold(0.8)
-    person.until(lambda: len(person.rows()) == 1)
-    assert dock.save_button.isEnabled()
+    person.until(lambda: len(person.rows()) == 1 and dock.save_button.isEnabled())
     person.clicks("save")
     person.until(lambda: len(read_table(launched.last.path / "lesions.csv")) == 1)
     person.waits()
@@ -554,10 +553,9 @@ def test_analysis_is_detached_found_cancelled_and_resumed_if_a_tile_finished(per
     person.until(lambda: launched.last.place.read_command() == "cancel")
     launched.last.place.append_final_event("cancelled")
     launched.last.dies()
-    person.until(lambda: dock.run_panel.buttons.resume.isEnabled())
+    person.until(lambda: dock.run_panel.buttons.resume.isEnabled() and dock.analyze_button.isEnabled())
     assert person.label_text("run_state").endswith("and kept. Press Resume to continue from there.")
     assert "Canceled" not in dock.status.text  # it is shown once, in the run panel
-    assert dock.analyze_button.isEnabled()
     person.clicks("run_resume")
     person.until(lambda: len(launched.options) == 2)
     person.until(lambda: dock.run_panel.active)
@@ -582,17 +580,17 @@ def test_slide_is_analyzed_by_a_separate_process(home, monkeypatch, viewer, qtbo
     had_torch = "torch" in sys.modules  # by another test
     _, dock = viewer.window.add_plugin_dock_widget("napari-melanoma", "Slide")
     dock.opener.open([draw_slide(tmp_path / "section.tif")])
-    qtbot.waitUntil(lambda: dock.result_location is not None and tasks.is_idle(dock), timeout=PATIENCE_MS)
+    qtbot.waitUntil(lambda: dock.result_location is not None and tasks.is_idle(dock), timeout=LONG_PATIENCE_MS)
     assert dock.model_picker.model == "", "what ships is not valid on a real slide"
     assert "paint classes" in dock.analyze_button.toolTip()
     sample = draw_slide(tmp_path / "sample.tif")  # demonstration models are for samples
     sample.with_name("sample.truth.json").write_text("{}")
     dock.opener.open([sample])
-    qtbot.waitUntil(lambda: dock.model_picker.model == "tile-demo" and tasks.is_idle(dock), timeout=PATIENCE_MS)
+    qtbot.waitUntil(lambda: dock.model_picker.model == "tile-demo" and tasks.is_idle(dock), timeout=LONG_PATIENCE_MS)
     dock.analyze_button.click()
-    qtbot.waitUntil(lambda: dock.run_panel.active, timeout=PATIENCE_MS)
+    qtbot.waitUntil(lambda: dock.run_panel.active, timeout=LONG_PATIENCE_MS)
     results = dock.context.session.results
-    qtbot.waitUntil(lambda: bool(results.value.content) and tasks.is_idle(dock), timeout=PATIENCE_MS)
+    qtbot.waitUntil(lambda: bool(results.value.content) and tasks.is_idle(dock), timeout=LONG_PATIENCE_MS)
     output = (dock.result_location.folder / "output.txt").read_text()
     assert str(dock.run_panel.status.state) == "finished", output
     content = results.value.content
@@ -609,7 +607,7 @@ def test_edited_lesions_are_replaced_only_after_confirmation(ready, launched, mo
     person, requested = ready, []
     person.lesion_table.selectRow(1)
     person.clicks("lesion_class")
-    person.until(lambda: person.rows()[1][1] == "benign *")
+    person.until(lambda: [row[1] for row in person.rows()][1:] == ["benign *"])
     person.waits()
 
     def answered(box):

@@ -148,6 +148,7 @@ def test_a_report_exported_from_a_dicom_slide_is_imported_with_measurements_and_
     depth.apply(lambda known: set_values(known, "Dr. B", "2026-01-02T10:00:00+00:00", line=deepest, mm=0.05, clark=3))
     person.waits()
     person.until(lambda: (session.folder / "view.json").is_file() and (session.folder / REGIONS).is_file())
+    person.waits()  # they may be written once more
     path = tmp_path / "report.dcm"
     person.dock.exporter.choose_file("dicom-sr")
     person.chooses_file("export_dialog", path)

@@ -524,11 +524,9 @@ def check_cancel(reader, launched, monkeypatch):
     reader.until(lambda: not button.isVisible())
     launched.fingerprint = reader.dock.slide.info.fingerprint
     reader.analyses()
-    reader.until(button.isVisible)
-    assert not reader.dock.body.isVisible()
+    reader.until(lambda: button.isVisible() and not reader.dock.body.isVisible())
     clicks_bar(reader, "reading_cancel")
-    reader.until(lambda: launched.last.place.read_command() == "cancel")
-    assert not button.isVisible()
+    reader.until(lambda: launched.last.place.read_command() == "cancel" and not button.isVisible())
     launched.last.place.append_final_event("cancelled")
     launched.last.dies()
     reader.until(lambda: not reader.dock.run_panel.active)
@@ -564,8 +562,7 @@ def test_progress_is_shown_with_any_tab(reader, slide_path):
     press(reader, Qt.Key.Key_F8)
     bar = reader.dock.reading_mode.mode.toolbar.progress_bar
     opens_tab(reader, "Regions")
-    reader.until(bar.isVisible)
-    assert bar.value() == 25
+    reader.until(lambda: bar.isVisible() and bar.value() == 25)
     assert "56 / 224 tiles" in bar.toolTip()
     analysis.finishes()
     reader.until(lambda: not reader.dock.run_panel.active and not bar.isVisible())

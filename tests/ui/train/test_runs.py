@@ -261,7 +261,7 @@ def test_a_run_is_read_in_a_thread_while_it_is_shown_and_active(view, qtbot, tmp
     # Another run clears the view.
     show(view, qtbot, fake_run(tmp_path, "running", "another").log("of the first\n"))
     until(qtbot, lambda: view.curves is not None)
-    assert all(len(values(view, label, number)) for label in PLOTS for number in (0, 1))
+    until(qtbot, lambda: all(len(values(view, label, number)) for label in PLOTS for number in (0, 1)))
     view.set_folder(fake_run(tmp_path, "queued").path)
     assert view.log.toPlainText() == ""
     assert not any(len(values(view, label, number)) for label in PLOTS for number in (0, 1))

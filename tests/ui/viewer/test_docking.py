@@ -121,7 +121,7 @@ def test_docks_of_other_plugins_are_not_moved_and_leave_us_our_height(docks):
         docks.viewer.window.add_dock_widget(plain, name=f"other {number}", area="left")
     train = docks.opens("Train").widget()
     scroll = train.findChild(QScrollArea, "train_scroll")
-    docks.qtbot.waitUntil(lambda: scroll.height() > 0.7 * train.height(), timeout=5_000)
+    docks.qtbot.waitUntil(lambda: scroll.height() > 0.7 * train.height())
     other = docks.viewer.window.add_dock_widget(QWidget(), name="other", area="right")
     lesion = docks.opens("Lesion")
     assert docks.window.tabifiedDockWidgets(other) == []

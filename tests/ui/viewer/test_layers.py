@@ -13,6 +13,7 @@ import pytest
 import slide_fixtures
 import tifffile
 from napari.utils.notifications import notification_manager
+from patience import PATIENCE_MS
 from PIL import Image
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian, SecondaryCaptureImageStorage, generate_uid
@@ -41,7 +42,6 @@ from napari_melanoma.ui.widgets.signals import Connections
 
 user = pytest.fixture(slide_fixtures.UNSEEN[0])
 WORDS = "units"  # of napari's "Inconsistent units across layers; units will not be used for rendering."
-PATIENCE_MS = 60_000
 
 
 def outline(size: float) -> np.ndarray:
@@ -360,7 +360,7 @@ def test_refresh_from_a_thread_runs_in_the_gui_thread(qtbot) -> None:
     thread.start()
     thread.join()
     assert kept.threads == []
-    qtbot.waitUntil(lambda: kept.threads == [threading.main_thread()], timeout=20_000)
+    qtbot.waitUntil(lambda: kept.threads == [threading.main_thread()], timeout=PATIENCE_MS)
 
 
 def test_approximate_overview_becomes_exact(make_napari_viewer, flat_slide, notifications, qtbot, monkeypatch) -> None:
@@ -370,7 +370,7 @@ def test_approximate_overview_becomes_exact(make_napari_viewer, flat_slide, noti
     monkeypatch.setattr(LayerRefresher, "_refresh_layers", lambda self: refreshed.append(draw(self)))
     [layer] = show_slide(make_napari_viewer(), flat_slide)  # the layer's thumbnail is made of the coarsest level
     exact = layer.data[0][:, :].reshape(768, 2, 320, 2, 3).mean(axis=(1, 3))
-    qtbot.waitUntil(lambda: bool(refreshed), timeout=20_000)
+    qtbot.waitUntil(lambda: bool(refreshed), timeout=PATIENCE_MS)
     assert np.abs(layer.data[1][:, :] - exact).max() <= 1
     shown = layer._slice.thumbnail.raw  # napari keeps the coarsest level as it was first read
     assert np.abs(shown - exact).max() <= 1

@@ -88,7 +88,7 @@ def test_keys_and_view_follow_the_photograph(two):
     small.visible = False
     presses_undo(two)
     assert not small.data[5, 30]
-    two.qtbot.waitUntil(lambda: not two.lesion.unsaved, timeout=5_000)
+    two.qtbot.waitUntil(lambda: not two.lesion.unsaved)
     assert not two.lesion.corrected
     small.visible = True
 

@@ -6,29 +6,23 @@ import math
 import subprocess
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from qtpy.QtCore import QSize, Qt, Signal
+from qtpy.QtCore import Qt, Signal
 from qtpy.QtWidgets import (
     QBoxLayout,
     QInputDialog,
     QLabel,
-    QListWidget,
-    QListWidgetItem,
     QPushButton,
     QSizePolicy,
-    QWidget,
 )
 
 from napari_melanoma.core.context import RunContext
-from napari_melanoma.core.errors import MelanomaError
-from napari_melanoma.data.taxonomy import UNKNOWN, load_taxonomy
-from napari_melanoma.io.geojson import Color
 from napari_melanoma.models import DEFAULT_CLASSIFIER
 from napari_melanoma.models.bundle import BundleInfo
+from napari_melanoma.ui.library.diagnosis_list import TITLE, VISIBLE_CLASSES, BasePicker, DiagnosisList
 from napari_melanoma.ui.library.dock import LibraryDock
 from napari_melanoma.ui.library.resolve import (
     INFORMATIVE,
@@ -40,23 +34,21 @@ from napari_melanoma.ui.library.resolve import (
     describe_live,
     describe_outcome,
 )
-from napari_melanoma.ui.library.review_photographs import EmbeddingQueue, RatingQueue, ReviewChanges, ReviewOpener
-from napari_melanoma.ui.session.corrections_store import DIAGNOSES, CorrectionsIndex, CorrectionsStore, StoredLabel
+from napari_melanoma.ui.library.review_photographs import ReviewChanges, ReviewOpener
+from napari_melanoma.ui.library.review_queues import EmbeddingQueue, RatingQueue
+from napari_melanoma.ui.session.corrections_store import CorrectionsIndex, CorrectionsStore, StoredLabel
 from napari_melanoma.ui.shared_state import corrections_changed, live_predictions, models_changed, reader_changed
 from napari_melanoma.ui.viewer.photographs import is_photograph
 from napari_melanoma.ui.viewer.shortcuts import add_number_shortcuts, add_shortcut, format_key
 from napari_melanoma.ui.viewer.view_memory import get_current_picture
 from napari_melanoma.ui.widgets.charts import CurvePoint, SmallCurve
-from napari_melanoma.ui.widgets.class_list import CLASS_KEYS, ROW_PX, SQUARE, class_icon
+from napari_melanoma.ui.widgets.class_list import ROW_PX
 from napari_melanoma.ui.widgets.job import LatestJobQueue
-from napari_melanoma.ui.widgets.model_picker import ModelPicker
 from napari_melanoma.ui.widgets.report_writer import run_command
-from napari_melanoma.ui.widgets.settings import DebounceTimer, DockSettings
+from napari_melanoma.ui.widgets.settings import DebounceTimer
 from napari_melanoma.ui.widgets.style import (
     CollapsibleSection,
-    ThemedIcons,
     column,
-    fill_column,
     named,
     reserve_space,
     row,
@@ -69,16 +61,13 @@ from napari_melanoma.ui.worker_client import WorkerClient
 if TYPE_CHECKING:
     from napari_melanoma.data.corrections import CorrectionChange
     from napari_melanoma.runs.labeling import LabelFit, Labeling, LabelingState, LearningCurve
+    from napari_melanoma.ui.session.photograph import PhotographSession
+    from napari_melanoma.ui.viewer.photographs import LayerPhotographSource
 
-TITLE = "Diagnosis"
-SETTING = "review/diagnoses"  # classes that the user has added
-COLORS: tuple[Color, ...] = (  # of the keys: those of Okabe and Ito (2008), and three more
-    *((213, 94, 0), (0, 114, 178), (0, 158, 115), (230, 159, 0), (204, 121, 167), (86, 180, 233)),
-    *((110, 60, 20), (240, 228, 66), (120, 120, 120)),
-)
-VISIBLE_CLASSES = 4
 NO_MASK, MASK_NOT_STORED = ", without a mask", "; mask not stored"  # the latter if it is in view
-NO_READER = "Enter your name, or leave it empty. The diagnosis was not stored: press the key again."
+NO_READER = "Enter your name or initials: {diagnosis} of {name} is then stored."
+NOT_SIGNED = "No reader was entered. The diagnosis of {name} was not stored: press the key again."
+READER_TEXT = "Name or initials stored with your diagnoses:"
 NOT_SHOWN = "Select a photograph in the list to label it."
 REJECTED = "{name} is marked as not valid (rejected). The diagnosis was not stored: accept its mask first, or undo."
 DISAGREE = "The readers disagree: it is left out of the fit until they agree, or a diagnosis is entered."
@@ -100,96 +89,18 @@ class ReviewParts(NamedTuple):
     open_path: Callable[..., None]  # Path, ``in_series``
 
 
-class BasePicker(ModelPicker):
-    """A combo box of the classifiers that can be adapted; an adapted one is not selected by itself."""
+class KeyedLabel(NamedTuple):
+    """A diagnosis as it was given for the photograph in view, before it is stored.
 
-    task = "classification"
-    object_names = ("label_model", "label_model_card")
-    accessible_names = ("Classifier", "Card of the classifier")
-    tip = "Classifier that is adapted to your diagnoses"
+    ``is_valid``: whether its prediction is valid. ``no_mask``: what the message states about its mask.
+    """
 
-    def _on_models(self, name: str) -> None:
-        if self._is_listed:
-            self.refresh()
-
-
-class DiagnosisList(QWidget):
-    """The diagnoses with their keys: those of a classifier, then those that the user has added."""
-
-    chosen = Signal(int)  # number, from 1
-
-    def __init__(self, settings: DockSettings, icons: ThemedIcons) -> None:
-        super().__init__()
-        self._settings = settings
-        self._of_model: tuple[str, ...] = ()
-        keys = format_key("review.class_keys")
-        tip = f"Store the diagnosis, and go to the next photograph ({keys}; with Ctrl while the dock is behind others)"
-        self.list = named(QListWidget(), "diagnosis_classes", "Diagnoses", tip)
-        self.list.setIconSize(QSize(SQUARE, SQUARE))
-        add = tool_button("add_diagnosis", "Add a diagnosis", "Add a diagnosis of the table to the list")
-        self.remove_button = tool_button(
-            "remove_diagnosis", "Remove the diagnosis from the list", "Remove the last added diagnosis from the list"
-        )
-        icons.add(add, "plus")
-        icons.add(self.remove_button, "delete_shape")
-        fill_column(self, row(self.list, column(add, self.remove_button), stretch=0))
-        self.list.itemClicked.connect(lambda item: self.chosen.emit(self.list.row(item) + 1))
-        add.clicked.connect(self._choose_class)
-        self.remove_button.clicked.connect(self._remove_class)
-
-    @property
-    def classes(self) -> list[str]:
-        """The diagnoses in the order of their keys."""
-        entries = load_taxonomy("diagnosis").entries
-        own = [name for name in self._of_model if name in entries and len(self._of_model) > 2]
-        return list(dict.fromkeys([*(own or DIAGNOSES[:6]), *self._added]))
-
-    @property
-    def _added(self) -> list[str]:
-        entries = load_taxonomy("diagnosis").entries
-        return [name for name in self._settings.get(SETTING, list[str]()) if name in entries]
-
-    def show_model(self, model: str) -> None:
-        """List the classes of a classifier; common diagnoses if it predicts yes or no, or is not installed."""
-        from napari_melanoma.models.installed_bundles import find_bundle
-
-        self._of_model = ()
-        with suppress(MelanomaError):
-            self._of_model = find_bundle(model).config.classes
-        self._show_classes()
-
-    def add_class(self, name: str) -> None:
-        """Add a diagnosis of the taxonomy."""
-        self._settings.set(SETTING, list(dict.fromkeys([*self._added, name])))
-        self._show_classes()
-
-    def mark(self, name: str) -> None:
-        """Mark a diagnosis; none if it is not in the list."""
-        self.list.setCurrentRow(self.classes.index(name) if name in self.classes else -1)
-
-    def _remove_class(self) -> None:
-        self._settings.set(SETTING, self._added[:-1])
-        self._show_classes()
-
-    def _show_classes(self) -> None:
-        self.list.clear()
-        for number, name in enumerate(self.classes, start=1):
-            key = str(number) if number in CLASS_KEYS else ""
-            item = QListWidgetItem(class_icon(COLORS[(number - 1) % len(COLORS)], key), name)
-            item.setSizeHint(QSize(0, ROW_PX))
-            self.list.addItem(item)
-        self.list.setFixedHeight(min(self.list.count(), VISIBLE_CLASSES) * ROW_PX + 4)
-        self.remove_button.setEnabled(bool(self._added))
-
-    def _choose_class(self) -> None:
-        taxonomy = load_taxonomy("diagnosis")
-        dialog = named(QInputDialog(self.window()), "diagnosis_dialog", "Add a diagnosis")
-        dialog.setWindowTitle(TITLE)
-        dialog.setLabelText("Diagnosis to add to the list:")
-        dialog.setComboBoxItems([word for word in taxonomy.words if word not in (*self.classes, UNKNOWN)])
-        dialog.textValueSelected.connect(self.add_class)
-        dialog.finished.connect(dialog.deleteLater)
-        dialog.open()
+    path: Path
+    source: LayerPhotographSource
+    diagnosis: str
+    drawn: str
+    is_valid: bool
+    no_mask: str
 
 
 class DiagnosisSection(CollapsibleSection):
@@ -209,13 +120,13 @@ class DiagnosisSection(CollapsibleSection):
         self._images: Sequence[LibraryImage] = ()
         self._labelings: dict[tuple[str, Path], Labeling] = {}  # used in the threads of the queue
         self._fitted: object = None  # what the state was computed from
-        self._is_reader_requested = False  # once
+        self._unsigned: KeyedLabel | None = None  # until the reader has entered a name
         self._skipped: set[Path] = set()
         self._undone: Path | None = None  # to which the list is scrolled once its new position is known
         self._given: set[Path] = set()  # labeled, but not in the order yet
         self._shown: Path | None = None
         self.embeddings = EmbeddingQueue(parts.client, parts.rating, dock.status, self)
-        self._outcome = ""  # of the last selection, shown until the next label
+        self._outcome: tuple[Mapping[str, Any], str | None] | None = None  # of the last selection, until the next label
         self._processes: list[subprocess.Popen[str]] = []  # of the selection
         self._queue = LatestJobQueue(self)
         self._timer = DebounceTimer(self)
@@ -285,6 +196,7 @@ class DiagnosisSection(CollapsibleSection):
         parts.store.changed.connect(self.refresh)
         parts.store.undone.connect(self._on_undone)
         parts.opener.shown.connect(self._on_shown)
+        parts.opener.classifier_changed.connect(self._show_texts)
         for signal in (parts.opener.identified, parts.rating.rated):
             signal.connect(lambda *_: self._timer.start())
         parts.rating.finished.connect(lambda *_: self.refresh())
@@ -300,25 +212,39 @@ class DiagnosisSection(CollapsibleSection):
         self.reader_button.setText(self._settings.reviewer or "not set")
 
     def _on_reader(self, _: str) -> None:
+        """Store the diagnosis that waits for the name of its reader."""
         self._show_reader()
+        unsigned, self._unsigned = self._unsigned, None
+        if unsigned is not None and self._settings.reviewer:
+            self._store(unsigned)
+        elif unsigned is not None:
+            self._report_unsigned(unsigned)
         self.refresh()
 
-    def _edit_reader(self) -> None:
-        self._is_reader_requested = True
+    def _edit_reader(self, text: str = READER_TEXT) -> None:
         dialog = named(QInputDialog(self.window()), "label_reader_dialog", "Reader")
         dialog.setWindowTitle(TITLE)
-        dialog.setLabelText("Name or initials stored with your diagnoses:")
+        dialog.setLabelText(text)
         dialog.setTextValue(self._settings.reviewer)
         dialog.textValueSelected.connect(self.set_reader)
+        dialog.rejected.connect(self._on_reader_declined)
         dialog.finished.connect(dialog.deleteLater)
         dialog.open()
+
+    def _on_reader_declined(self) -> None:
+        unsigned, self._unsigned = self._unsigned, None
+        if unsigned is not None:
+            self._report_unsigned(unsigned)
+
+    def _report_unsigned(self, label: KeyedLabel) -> None:
+        self._dock.status.show_until(NOT_SIGNED.format(name=label.path.name), self._parts.opener.shown)
 
     def set_reader(self, name: str) -> None:
         """Label as another reader, whose diagnoses are kept apart."""
         from napari_melanoma.depth.readings import MODEL_READER, RESERVED_READER_NAME
 
         if name.strip().lower() == MODEL_READER:
-            self._dock.status.show_until(RESERVED_READER_NAME, reader_changed().changed)
+            self._edit_reader(f"{RESERVED_READER_NAME}\n{READER_TEXT}")
         else:
             self._settings.reviewer = name  # shown by the signal of all docks
 
@@ -342,36 +268,50 @@ class DiagnosisSection(CollapsibleSection):
 
     def label(self, number: int) -> None:
         """Store the diagnosis with a number for the photograph in view, and open the next one."""
-        from napari_melanoma.data.corrections import DRAWN
-        from napari_melanoma.data.diagnosis_labels import DiagnosisLabel
-
         opener, changes, classes = self._parts.opener, self._parts.changes, self.class_list.classes
+        if number > len(classes) or not changes.admits(partial(self.label, number), number):
+            return
         session = opener.session
         listed = {image.path for image in self._images}
         if session is None or session.path is None or session.path not in listed or not opener.is_shown:
-            if not changes.report_early_key():
-                self._dock.status.show_until(NOT_SHOWN, opener.shown)
+            self._dock.status.show_until(NOT_SHOWN, opener.shown)
             return
-        changes.report_early_key()
         path = session.path
         stored = self._parts.store.index.rows.get(self._parts.records.find_digest(path), {})
         if stored.get("review") == "rejected":
             self._dock.status.show_until(REJECTED.format(name=path.name), opener.shown)
-        elif number <= len(classes) and not self._settings.reviewer and not self._is_reader_requested:
+            return
+        label = self._make_label(session, path, classes[number - 1])
+        changes.record_number(number)
+        if self._settings.reviewer:
+            self._store(label)
+        else:
+            self._unsigned = label
+            self._dock.status.show_until(
+                NO_READER.format(name=path.name, diagnosis=label.diagnosis), reader_changed().changed
+            )
             self._edit_reader()
-            self._dock.status.show_until(NO_READER, opener.shown)
-        elif number <= len(classes):
-            drawn = DRAWN if path == self._find_drawn() else ""
-            label = DiagnosisLabel(classes[number - 1], self._settings.reviewer, drawn=drawn)
-            prediction = None if session.prediction is None else session.prediction.prediction
-            is_valid = prediction is None or prediction.validity.valid
-            no_mask = NO_MASK if session.masked_lesion is None else MASK_NOT_STORED
-            callback = partial(self._on_labeled, path, label.reader, is_valid, no_mask)
-            self._parts.store.label(session.source, path, label, callback)
-            self._given.add(path)
-            self._outcome = ""
+
+    def _make_label(self, session: PhotographSession, path: Path, diagnosis: str) -> KeyedLabel:
+        from napari_melanoma.data.diagnosis_labels import DRAWN
+
+        drawn = DRAWN if path == self._find_drawn() else ""
+        is_valid = session.prediction is None or session.prediction.prediction.validity.valid
+        no_mask = NO_MASK if session.masked_lesion is None else MASK_NOT_STORED
+        return KeyedLabel(path, session.source, diagnosis, drawn, is_valid, no_mask)
+
+    def _store(self, keyed: KeyedLabel) -> None:
+        """Store a diagnosis by the reader, and open the next photograph."""
+        from napari_melanoma.data.diagnosis_labels import DiagnosisLabel
+
+        label = DiagnosisLabel(keyed.diagnosis, self._settings.reviewer, drawn=keyed.drawn)
+        self._parts.store.label(keyed.source, keyed.path, label, partial(self._on_labeled, keyed, label.reader))
+        self._given.add(keyed.path)
+        self._outcome = None
+        session = self._parts.opener.session
+        if session is not None and session.path == keyed.path:  # otherwise, the user has opened another one
             self._shown = None  # it is not skipped
-            self._open_next(path)
+            self._open_next(keyed.path)
 
     def _find_drawn(self) -> Path | None:
         """Return the next photograph in the random order; None if it is not known."""
@@ -399,19 +339,19 @@ class DiagnosisSection(CollapsibleSection):
         ordered = order if is_informative else [*listed[rank:], *listed[:rank]]
         return next((one for one in ordered if one in waiting), None)
 
-    def _on_labeled(self, path: Path, reader: str, is_valid: bool, no_mask: str, stored: StoredLabel) -> None:
+    def _on_labeled(self, keyed: KeyedLabel, reader: str, stored: StoredLabel) -> None:
         from napari_melanoma.data.diagnosis_labels import read_diagnoses
 
         records, label = self._parts.records, read_diagnoses(stored.row)
-        records.set_digest(path, stored.row["image_sha256"])
+        records.set_digest(keyed.path, stored.row["image_sha256"])
         self._parts.changes.add(stored.row)
         own = next(one.diagnosis for one in label if one.reader == reader)
-        by = f" by {reader}" if reader else ""
-        parts = [f"{path.name}: {own} stored{by}{'' if stored.row.get('mask_path') else no_mask}."]
+        no_mask = "" if stored.row.get("mask_path") else keyed.no_mask
+        parts = [f"{keyed.path.name}: {own} stored by {reader}{no_mask}."]
         if not stored.row.get("diagnosis"):
             others = ", ".join(f"{one.reader or 'before'}: {one.diagnosis}" for one in label if one.reader != reader)
             parts += [f"{others}.", DISAGREE]
-        if not is_valid:
+        if not keyed.is_valid:
             parts.append(NOT_VALID)
         self._parts.changes.show_stored(f"{' '.join(parts)} {self._dock.icons.link('undo_label', 'Undo')}")
         self._parts.store.set_index(stored.index)
@@ -453,8 +393,7 @@ class DiagnosisSection(CollapsibleSection):
 
     def _mark_own_class(self) -> None:
         """Select the class of the photograph in view; none without a label by this reader."""
-        label = "" if self._shown is None else self._parts.records.labels.get(self._shown, "").split(" ≠ ")[0]
-        self.class_list.mark(label)
+        self.class_list.mark(self._parts.records.find_own(self._shown))
 
     # Embeddings and fit.
 
@@ -467,8 +406,8 @@ class DiagnosisSection(CollapsibleSection):
         for key in ("fit", "curve"):  # of the previous photographs
             self._queue.stop(key)
         self.state, self.curve = None, None
-        self._fitted, self._shown, self._undone, self._outcome = None, None, None, ""
-        self._parts.records.set_labels({}, ())
+        self._fitted, self._shown, self._undone, self._outcome = None, None, None, None
+        self._parts.records.set_order(())
         self._mark_own_class()
         self._show_texts()
         self._remember_folder()
@@ -520,9 +459,9 @@ class DiagnosisSection(CollapsibleSection):
 
     def _show_state(self, state: LabelingState, texts: Mapping[Path, str]) -> None:
         """Show labels, order and predictions, and compute the embeddings that are missing."""
-        self.state, records = state, self._parts.records
+        self.state = state
         self._given &= {*state.order}
-        records.set_labels(state.labels, state.order)
+        self._parts.records.set_order(dict.fromkeys((*state.order, *state.labels)))
         ordered = (*state.order, *state.labels, *state.missing)
         missing = {path: state.missing[path] for path in ordered if path in state.missing}
         live_predictions().set_texts(texts if self.is_expanded else {})
@@ -586,7 +525,7 @@ class DiagnosisSection(CollapsibleSection):
     def _show_texts(self) -> None:
         state, curve = self.state, self.curve
         advice = STARTING if state is None else describe_advice(state, curve)
-        self.advice_label.setText(self._outcome or advice)
+        self.advice_label.setText(self._describe_outcome() or advice)
         self.accuracy_label.setText("" if state is None else describe_accuracy(state))
         self.chart.show_points(() if curve is None else list_points(curve))
         is_ready = state is not None and state.fit is not None
@@ -613,11 +552,17 @@ class DiagnosisSection(CollapsibleSection):
 
     def _on_adapted(self, outcome: tuple[dict[str, Any], BundleInfo | None]) -> None:
         summary, bundle = outcome
-        self._outcome = describe_outcome(summary, None if bundle is None else bundle.name)
-        self._dock.status.show_message(self._outcome)
-        self._show_texts()
+        self._outcome = summary, None if bundle is None else bundle.name
         if bundle is not None:
             models_changed().changed.emit(bundle.name)
+        self._dock.status.show_until(self._describe_outcome(), self._parts.opener.classifier_changed)
+        self._show_texts()
+
+    def _describe_outcome(self) -> str:
+        if self._outcome is None:
+            return ""
+        summary, name = self._outcome
+        return describe_outcome(summary, name, is_used=name == self._parts.opener.classifier)
 
 
 def _update(

@@ -168,6 +168,11 @@ class LibraryModel(QAbstractListModel):
         if index.isValid():
             self.dataChanged.emit(index, index)
 
+    def update_texts(self) -> None:
+        """Repaint all rows: their states may have changed."""
+        if self.rows:
+            self.dataChanged.emit(self.index(0), self.index(len(self.rows) - 1))
+
     def _describe(self, image: LibraryImage) -> list[str]:
         fault = self._thumbnails.get_fault(image.path)
         return describe_image(image, self.get_state(image), fault, self._thumbnails.get_problem(image.path))

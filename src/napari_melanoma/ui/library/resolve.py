@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence, Set
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from napari_melanoma.core.formatting import format_count
+from napari_melanoma.data.diagnosis_labels import PhotographLabels
 
 if TYPE_CHECKING:
     from napari_melanoma.lesion.uncertainty_ratings import Rating
@@ -117,19 +118,20 @@ def resolve_state(image: LibraryImage, item: WorkItem | None) -> ImageState:
 
 
 class ReviewRecords:
-    """Ratings, diagnoses and reviews of photographs.
+    """What a list of photographs shows: their ratings, and their reviews and diagnoses in the corrections.
 
-    ``errors``: why files cannot be read. ``labels``: diagnoses in words. ``counts``: the number of
-    listed photographs in each state, kept up to date, since there may be thousands.
+    ``errors``: why files cannot be read. ``counts``: the number of listed photographs in each state, kept up to date,
+    since there may be thousands.
     """
 
     def __init__(self) -> None:
         self.errors: dict[Path, str] = {}
         self.counts: Counter[str] = Counter()
-        self.labels: Mapping[Path, str] = {}
-        self._labeled: Set[Path] = set()  # by the reader
+        self._rows: Mapping[str, Mapping[str, str]] = {}  # of the corrections, by the digest of the pixels
+        self._labels: dict[str, PhotographLabels] = {}  # by that digest
+        self._sources: set[str] = set()  # names of the files of the rows
+        self._reader = ""
         self._ranks: Mapping[Path, int] = {}  # positions in the order to label
-        self._reviews: Mapping[str, str] = {}  # by the digest of the pixels, by which corrections identify a photograph
         self._ratings: dict[Path, Rating] = {}
         self._digests: dict[Path, str] = {}
         self._versions: dict[Path, tuple[float, int]] = {}  # of the listed photographs: time and size
@@ -145,16 +147,17 @@ class ReviewRecords:
         self._ratings.clear()
         self._count_all()
 
-    def set_reviews(self, reviews: Mapping[str, str]) -> None:
-        """Set the reviews in the corrections by the digest of the photograph's pixels."""
-        self._reviews = reviews
+    def set_rows(self, rows: Mapping[str, Mapping[str, str]], reader: str) -> None:
+        """Set the rows of the corrections by the digest of the photograph's pixels, and who labels photographs."""
+        known = {digest: labels for digest, labels in self._labels.items() if self._rows[digest] == rows.get(digest)}
+        self._labels = {digest: known.get(digest) or PhotographLabels.of(row) for digest, row in rows.items()}
+        self._sources = {row.get("source", "") for row in rows.values()}
+        self._rows, self._reader = rows, reader
         self._count_all()
 
-    def set_labels(self, labels: Mapping[Path, str], order: Sequence[Path]) -> None:
-        """Set the diagnoses in words, and the photographs that the reader has not labeled, in the order to label."""
-        self.labels, self._labeled = labels, labels.keys() - set(order)
-        self._ranks = {path: rank for rank, path in enumerate(dict.fromkeys((*order, *labels)))}
-        self._count_all()
+    def set_order(self, order: Iterable[Path]) -> None:
+        """Set the order to label."""
+        self._ranks = {path: rank for rank, path in enumerate(order)}
 
     def set_rating(self, path: Path, rating: Rating) -> None:
         """Set the rating of a photograph."""
@@ -171,6 +174,14 @@ class ReviewRecords:
         """Return the digest of a photograph's pixels; empty if it is unknown."""
         return self._digests.get(path, "")
 
+    def find_labels(self, path: Path | None) -> PhotographLabels:
+        """Return the diagnoses of a photograph; none if its digest is unknown."""
+        return self._labels.get("" if path is None else self.find_digest(path), PhotographLabels())
+
+    def find_own(self, path: Path | None) -> str:
+        """Return the diagnosis of a photograph by the reader; empty if there is none."""
+        return self.find_labels(path).find_own(self._reader)
+
     def set_error(self, path: Path, reason: str) -> None:
         """Set why a file cannot be read."""
         self.errors[path] = reason
@@ -180,13 +191,18 @@ class ReviewRecords:
         """Return the photographs without a rating, except unreadable files."""
         return [image for image in images if image.path not in self._ratings and image.path not in self.errors]
 
+    def list_unidentified(self) -> list[Path]:
+        """Return the photographs of unknown digest that may be in the corrections, by the name of the file."""
+        unknown = (path for path in self._versions if path not in self._digests and path not in self.errors)
+        return [path for path in unknown if path.name in self._sources]
+
     def find_state(self, image: LibraryImage) -> ImageState:
         """Return whether a photograph is reviewed, and its uncertainty in words and as a number."""
         path = image.path
         if path in self.errors:
             return ImageState(UNREADABLE, UNREADABLE, self.errors[path])
         state, rating = self._find_review(path), self._ratings.get(path)
-        label, rank = self.labels.get(path, ""), self._ranks.get(path, float("inf"))
+        label, rank = self.find_labels(path).describe(self._reader), self._ranks.get(path, float("inf"))
         if rating is None:
             return ImageState(state, "not rated yet", "not rated yet", None, label, rank)
         words = next(words for limit, words in CERTAINTY_WORDS if rating.score < limit)
@@ -196,8 +212,10 @@ class ReviewRecords:
     def _find_review(self, path: Path) -> str:
         if path in self.errors:
             return UNREADABLE
-        review = self._reviews.get(self._digests.get(path, ""), "")
-        return review if review in REVIEWED else LABELED if path in self._labeled else TO_DO
+        review = self._rows.get(self.find_digest(path), {}).get("review", "")
+        if review in REVIEWED:
+            return review
+        return LABELED if self.find_labels(path).is_closed(self._reader) else TO_DO
 
     def _count(self, path: Path) -> None:
         if path in self._states:
@@ -335,6 +353,8 @@ def describe_advice(state: LabelingState, curve: LearningCurve | None) -> str:
         text = labels
     elif limits := counts.describe_limits(positive):
         text = f"{labels} Only the calibration is fitted; for more: {limits}."
+    elif curve is None and state.fit.curve_sizes:
+        text = f"{labels} The learning curve is being computed."
     elif curve is None:
         text = f"{labels} The learning curve needs more photographs that were drawn at random."
     else:
@@ -350,15 +370,19 @@ def describe_advice(state: LabelingState, curve: LearningCurve | None) -> str:
 
 def describe_accuracy(state: LabelingState) -> str:
     """State the accuracy with its interval, and what it was estimated by."""
-    if state.accuracy is None:
+    if state.accuracy is None or state.fit is None:
         return "Every fourth photograph is drawn at random; only these estimate the accuracy."
     mean, low, high = (round(100 * value) for value in (state.accuracy.mean, state.accuracy.low, state.accuracy.high))
-    photographs = format_count(state.accuracy.count, "photograph")
+    used, drawn = int(state.fit.is_drawn.sum()), format_count(state.labeled_drawn, "photograph")
+    photographs = drawn if used == state.labeled_drawn else f"{used:,} of {drawn}"  # the others are left out
     return f"Accuracy {mean} % (95 % interval {low}–{high}) on {photographs} drawn at random."
 
 
-def describe_outcome(summary: Mapping[str, Any], name: str | None) -> str:
-    """Describe the decision, with the figures of both models side by side; ``name``: of the installed model."""
+def describe_outcome(summary: Mapping[str, Any], name: str | None, *, is_used: bool) -> str:
+    """Describe the decision, with the figures of both models side by side.
+
+    ``name``: of the installed model. ``is_used``: whether it is the one that is selected now.
+    """
     from napari_melanoma.evaluation.comparison import ADVICE
 
     figures = ", ".join(
@@ -366,5 +390,9 @@ def describe_outcome(summary: Mapping[str, Any], name: str | None) -> str:
         for metric in ("AUC", "ECE", "specificity")
         if (shipped := summary.get("shipped", {}).get(metric)) and (adapted := summary.get("adapted", {}).get(metric))
     )
-    decision = KEPT if name is None else f"In use as {name}. {ADVICE[summary['advice']]}"
+    decision = "The shipped model stays in use." if summary.get("bundle") else KEPT
+    if name and is_used:
+        decision = f"In use as {name}. {ADVICE[summary['advice']]}"
+    elif name:
+        decision = f"Installed as {name}; another model is selected in the Lesion dock. {ADVICE[summary['advice']]}"
     return " ".join(filter(None, [decision, figures and f"{figures}.", summary["reason"]]))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -39,19 +39,22 @@ from napari_melanoma.ui.library.resolve import (
     resolve_rate_button,
 )
 from napari_melanoma.ui.library.review_photographs import (
-    PhotographList,
-    RatingQueue,
     ReviewChanges,
     ReviewOpener,
+)
+from napari_melanoma.ui.library.review_queues import (
+    PhotographList,
+    RatingQueue,
+    identify_photographs,
     list_photographs,
 )
 from napari_melanoma.ui.library.view import LibraryView
 from napari_melanoma.ui.session.corrections_store import CorrectionsStore, StoredCorrection
-from napari_melanoma.ui.shared_state import corrections_changed
+from napari_melanoma.ui.shared_state import corrections_changed, reader_changed
 from napari_melanoma.ui.viewer.docking import show_dock
 from napari_melanoma.ui.viewer.shortcuts import add_shortcut, format_key
 from napari_melanoma.ui.widgets.dialogs import StoreGuard
-from napari_melanoma.ui.widgets.job import tasks
+from napari_melanoma.ui.widgets.job import LatestJobQueue, tasks
 from napari_melanoma.ui.widgets.model_picker import ModelPicker
 from napari_melanoma.ui.widgets.status_line import describe_failure, remove_option_hints
 from napari_melanoma.ui.widgets.style import form_layout, named, row, tool_button
@@ -64,6 +67,7 @@ if TYPE_CHECKING:
 
 PICTURE_PX = 48
 MAX_TOOLTIP_PATHS = 10  # paths listed in a tooltip
+IDENTIFIED_AT_ONCE = 20  # photographs that are read before their labels are shown
 NEXT_KEY, PREVIOUS_KEY, ACCEPT_KEY, REJECT_KEY = (
     format_key(f"review.{name}") for name in ("next", "previous", "accept", "reject")
 )
@@ -92,6 +96,8 @@ class ReviewDock(LibraryDock):
         self.close_guard = StoreGuard(self, self.corrections_store)
         self.rating = RatingQueue(self._client, self)
         self._fingerprint = ""  # of the model of the ratings
+        self._identification = LatestJobQueue(self)
+        self._identified: set[Path] = set()  # photographs that were read to find their labels
         self.opener = ReviewOpener(napari_viewer, self)
         self.changes = ReviewChanges(self, self.opener, self.corrections_store)
         self._create_widgets()
@@ -180,6 +186,10 @@ class ReviewDock(LibraryDock):
         self.opener.open_failed.connect(self._on_open_failed)
         self.opener.changed.connect(self._show_actions)
         self.corrections_store.changed.connect(self._on_corrections)
+        reader_changed().changed.connect(self._on_corrections)
+        self._identification.succeeded.connect(self._on_digests)
+        self._identification.failed.connect(self._on_failed)
+        self._identification.idle.connect(partial(self.status.end, "loading"))
         self.mask_import.chosen.connect(self._import_masks)
         self.diagnosis.updated.connect(self.list_view.update_states)
         for source in (self.rating, self.corrections_store, self.model):
@@ -267,7 +277,7 @@ class ReviewDock(LibraryDock):
             self.clear_name()
             self.list_view.select_path(None)
             self.opener.reset()
-            self.changes.end_early()
+            self.changes.end_notice()
         all_rated = ", all rated already" if len(listed.images) == len(listed.ratings) else ""
         self.status.show_message(f"{format_count(len(listed.images), 'photograph')}{all_rated}.")
         self.list_model.images = listed.images
@@ -277,13 +287,33 @@ class ReviewDock(LibraryDock):
         self._fingerprint = listed.fingerprint
         for path, rating in listed.ratings.items():
             self.records.set_rating(path, rating)
-        self.records.set_reviews(self._list_reviews())
+        self.records.set_rows(self.corrections_store.index.rows, self.settings.reviewer)
         self.list_view.update_order()
         self.diagnosis.set_images(listed.images)
+        self._identification.cancel()
+        self._identified.clear()
+        self._identify()
         self._on_rate()
 
-    def _list_reviews(self) -> dict[str, str]:
-        return {digest: row.get("review", "") for digest, row in self.corrections_store.index.rows.items()}
+    def _identify(self) -> None:
+        """Read the photographs that are probably in the corrections and not rated yet, so that their labels are shown.
+
+        Those of other names are identified when they are rated.
+        """
+        paths = [path for path in self.records.list_unidentified() if path not in self._identified]
+        self._identified.update(paths)
+        for start in range(0, len(paths), IDENTIFIED_AT_ONCE):
+            self._identify_some(paths[start : start + IDENTIFIED_AT_ONCE])
+
+    def _identify_some(self, paths: Sequence[Path]) -> None:
+        self.status.begin("loading", "Reading photographs with labels ...")
+        self._identification.submit(str(paths[0]), lambda: partial(identify_photographs, paths))
+
+    def _on_digests(self, digests: Mapping[Path, str]) -> None:
+        for path, digest in digests.items():
+            self._on_identified(path, digest)
+        self.list_view.update_states()
+        self.diagnosis.refresh()
 
     def _on_rate(self) -> None:
         unrated = self.records.list_unrated(self.list_model.images)
@@ -350,7 +380,7 @@ class ReviewDock(LibraryDock):
             self._open_image(image)
 
     def _review(self, action: Callable[[], None]) -> None:
-        if not self.changes.report_early_key():
+        if self.changes.admits(partial(self._review, action)):
             action()
 
     def _on_identified(self, path: Path, image_digest: str) -> None:
@@ -383,10 +413,12 @@ class ReviewDock(LibraryDock):
             self._open_image(image)
         return image is not None
 
-    def _on_corrections(self) -> None:
-        self.records.set_reviews(self._list_reviews())
+    def _on_corrections(self, _: object = None) -> None:
+        """Show the states and diagnoses of the corrections, for the reader."""
+        self.records.set_rows(self.corrections_store.index.rows, self.settings.reviewer)
         self.list_view.update_states()
-        self.list_view.viewport().update()
+        self.list_model.update_texts()
+        self._identify()
 
     def _import_masks(self, masks: Path, photographs: Path, patients: Path | None) -> None:
         into = (self.corrections_store.folder, self.settings.reviewer)

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections import deque
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
 from enum import Enum, auto
 from functools import partial
 from itertools import pairwise
@@ -13,18 +11,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from qtpy.QtCore import QEvent, QObject, Signal
+from qtpy.QtGui import QInputEvent
 from qtpy.QtWidgets import QWidget
 
-from napari_melanoma import worker
-from napari_melanoma.core.context import Progress, RunContext
-from napari_melanoma.core.errors import BundleError, DamagedImage, WorkerTerminated
+from napari_melanoma.core.context import RunContext
+from napari_melanoma.core.errors import DamagedImage
 from napari_melanoma.core.files import FileStamp, file_stamp
-from napari_melanoma.core.formatting import format_duration
-from napari_melanoma.lesion.uncertainty_ratings import Rating, UncertaintyMeasure
 from napari_melanoma.ui.lesion.dock import LesionDock, LesionDockLink, read_photograph_layers
 from napari_melanoma.ui.library.dock import LibraryDock
-from napari_melanoma.ui.library.listing import create_image
-from napari_melanoma.ui.library.resolve import LibraryImage
 from napari_melanoma.ui.readers import LayerData
 from napari_melanoma.ui.sections.corrections import confirm_undo
 from napari_melanoma.ui.session.corrections_store import CorrectionsStore, is_change_of
@@ -32,22 +26,22 @@ from napari_melanoma.ui.session.photograph import PhotographSession
 from napari_melanoma.ui.viewer import photographs
 from napari_melanoma.ui.viewer.camera import find_canvas, find_main_window
 from napari_melanoma.ui.viewer.view_memory import confirm_open_damaged, show_only, show_photograph
-from napari_melanoma.ui.widgets.job import BackgroundJob, GuiTaskQueue, LatestJobQueue, tasks
-from napari_melanoma.ui.widgets.settings import DebounceTimer
-from napari_melanoma.ui.widgets.status_line import StatusLine
-from napari_melanoma.ui.worker_client import WorkerClient
+from napari_melanoma.ui.widgets.job import GuiTaskQueue, LatestJobQueue, tasks
+from napari_melanoma.ui.widgets.settings import DebounceTimer, DockSettings
 
 if TYPE_CHECKING:
     from napari.layers import Image
     from napari.viewer import Viewer
 
     from napari_melanoma.data.corrections import CorrectionChange
-    from napari_melanoma.runs.labeling import PhotographFiles
 
 OPENING = "the next photograph was not in view yet. Nothing was stored. Press the key again."
-DRAWN_MS = 100  # after a photograph is drawn: earlier keys were pressed while the previous one was in view
+REPEATED = "the same key within {seconds:g} s of a new photograph is ignored. Nothing was stored. Press it again."
+REPEAT_S = 0.5  # after a photograph is drawn: a key that is pressed twice was meant for the previous one
 PAUSE_MS = 1200  # after a photograph of a series is drawn: a user who stays longer waits for its analysis
 MAX_PREFETCHED = 4  # photographs that were read in advance
+PRESSES = (QEvent.Type.ShortcutOverride, QEvent.Type.MouseButtonPress, QEvent.Type.MouseButtonDblClick)
+CLOCK_MS, ROUNDING_MS, MAX_DELAY_MS = 2**32, 100, 60_000  # of the times of events
 
 
 class Opening(Enum):
@@ -55,23 +49,58 @@ class Opening(Enum):
 
     NONE = auto()  # there is none, or its file cannot be read
     READING = auto()  # the file is being read; the previous photograph is still in view
-    DRAWING = auto()  # it is the visible layer, but keys that were pressed before it was drawn may still arrive
+    DRAWING = auto()  # it is the visible layer; keys that were pressed before or after it was drawn may arrive
     SELECTING = auto()  # it is being selected in the Lesion dock
     SHOWN = auto()
     REDRAWING = auto()  # as DRAWING, but it was selected before: it was hidden or shown, or another one was selected
 
 
+class PressTime(QObject):
+    """The time at which the last key or mouse button was pressed: its event arrives later while the GUI is busy.
+
+    ``value``: by ``time.monotonic``; None before the first press, and where the window system has another clock.
+    """
+
+    def __init__(self, parent: QObject) -> None:
+        super().__init__(parent)
+        self.value: float | None = None
+
+    def watch(self, *windows: QWidget | None) -> None:
+        """Notice what is pressed in windows from now on, and forget what was pressed before."""
+        self.value = None
+        for window in windows:
+            if window is not None and (handle := window.windowHandle()) is not None:
+                handle.installEventFilter(self)  # again: the same filter is installed once
+
+    def eventFilter(self, watched: QObject, event: QEvent) -> bool:  # noqa: N802 - Qt's name
+        """Record when a key or a mouse button was pressed."""
+        if event.type() in PRESSES and isinstance(event, QInputEvent):
+            self.value = find_press_time(event.timestamp(), time.monotonic())
+        return False
+
+
+def find_press_time(timestamp: int, now: float) -> float | None:
+    """Convert the time of an event in ms, of which window systems keep 32 bits or more, to that of ``now`` in s.
+
+    None unless it lies shortly before ``now``: then the window system counts from another time.
+    """
+    delay = (round(1000 * now) - timestamp) % CLOCK_MS
+    delay = 0 if delay > CLOCK_MS - ROUNDING_MS else delay
+    return now - delay / 1000 if delay <= MAX_DELAY_MS else None
+
+
 class ReviewOpener(LesionDockLink):
     """Show one photograph at a time in the viewer and the Lesion dock, and analyze it once.
 
-    ``shown``: it is drawn on the canvas. ``switched``: another one was selected in the Lesion dock. ``kept_open``: a
-    previous photograph was not closed, because it has unsaved corrections.
+    ``shown``: it is drawn on the canvas, and selected. ``switched``: another one was selected in the Lesion dock.
+    ``kept_open``: a previous photograph was not closed, because it has unsaved corrections.
     """
 
     shown = Signal(object)  # Path
     switched = Signal(object)  # Path
     identified = Signal(object, str)  # Path, digest of the pixels
     stored = Signal(object, object)  # Path, StoredCorrection
+    classifier_changed = Signal()  # in the Lesion dock
     kept_open = Signal(str)  # name of the layer
     open_failed = Signal(object, object)  # Path, the exception
 
@@ -93,8 +122,14 @@ class ReviewOpener(LesionDockLink):
         self._prefetching.succeeded.connect(self._on_prefetched)  # errors are reported when it is opened
         self._analysis_timer = DebounceTimer(self, PAUSE_MS)
         self._analysis_timer.timeout.connect(self._analyze)
-        # One after the other, from the paint event on: it is drawn, it is seen, and keys that have waited are delivered
-        self._drawing_timers = tuple(DebounceTimer(self, interval) for interval in (0, DRAWN_MS, 0))
+        self._press_time = PressTime(self)
+        self._canvas: QWidget | None = None  # whose frames are noticed
+        self._is_painted = False
+        self._drawn_time: float | None = None  # by ``time.monotonic``, of the photograph under review
+        self._held: Callable[[], None] | None = None  # of a key that was pressed after the drawing
+        # One after the other, from the paint event on: it is drawn, and keys that have waited are delivered
+        self._drawing_timers = tuple(DebounceTimer(self, 0) for _ in range(2))
+        self._drawing_timers[0].timeout.connect(self._on_frame)
         for timer, following in pairwise(self._drawing_timers):
             timer.timeout.connect(following.start)
         self._drawing_timers[-1].timeout.connect(self._on_drawn)
@@ -119,8 +154,37 @@ class ReviewOpener(LesionDockLink):
 
     @property
     def is_opening(self) -> bool:
-        """Whether the photograph under review is still being read or drawn."""
+        """Whether the photograph under review is still being read, drawn or selected."""
         return self._state not in (Opening.NONE, Opening.SHOWN)
+
+    @property
+    def classifier(self) -> str:
+        """The classifier that is selected in the Lesion dock; that of its settings if it was not opened."""
+        dock = self.connected_dock
+        return DockSettings().classifier if dock is None else dock.classifier.model
+
+    @property
+    def is_pressed_in_view(self) -> bool:
+        """Whether the last key was pressed while the photograph under review was on the canvas.
+
+        Without a time of the press, whether its event arrived afterwards.
+        """
+        if not self.is_opening:
+            return self.is_shown
+        pressed, drawn = self._press_time.value, self._drawn_time
+        return pressed is not None and drawn is not None and pressed >= drawn
+
+    @property
+    def seconds_in_view(self) -> float:
+        """How long the photograph under review had been in view when the last key was pressed; 0 if it is not."""
+        pressed, drawn = self._press_time.value, self._drawn_time
+        if drawn is None:
+            return 0.0
+        return (pressed if pressed is not None and pressed >= drawn else time.monotonic()) - drawn
+
+    def hold(self, action: Callable[[], None]) -> None:
+        """Run an action once the photograph under review is selected, unless another one is opened before."""
+        self._held = action
 
     def open(self, path: Path, *, in_series: bool = False) -> None:
         """Show a photograph; of several requests in a row, only the latest one is read.
@@ -128,7 +192,8 @@ class ReviewOpener(LesionDockLink):
         ``in_series``: after the previous one was labeled. It is analyzed only once the user pauses, since the layers
         of an analysis take several times as long as the photograph itself.
         """
-        self._requested_path = path
+        self._requested_path, self._held, self._drawn_time = path, None, None
+        self._press_time.watch(self._dock.window(), find_main_window(self._dock))
         self._stop_timers()
         self._analysis_timer.setInterval(PAUSE_MS if in_series else 0)
         self._set_state(Opening.READING)
@@ -146,7 +211,7 @@ class ReviewOpener(LesionDockLink):
 
     def reset(self) -> None:
         """Review no photograph any more: others are listed. The one in view is closed when another is opened."""
-        self._requested_path = None
+        self._requested_path = self._held = self._drawn_time = None
         self._stop_timers()
         self._latest.stop("open")
         self._prefetching.cancel()
@@ -186,14 +251,24 @@ class ReviewOpener(LesionDockLink):
         dock.analysis_controller.changed.connect(self._analyze)
         dock.picker.changed.connect(self._on_picked)
         dock.picker.visibility_changed.connect(self._on_visibility)
+        dock.classifier.changed.connect(self.classifier_changed)
 
     def eventFilter(self, watched: QObject, event: QEvent) -> bool:  # noqa: N802 - Qt's name
         """Notice that the canvas is drawn, or hidden."""
         if event.type() in (QEvent.Type.Paint, QEvent.Type.Hide):
             watched.removeEventFilter(self)
             if self._state in (Opening.DRAWING, Opening.REDRAWING):
+                self._is_painted = True
                 self._drawing_timers[0].start()
         return False
+
+    def _on_frame(self) -> None:
+        """Record when the photograph is on the screen: with the first frame after the paint event.
+
+        Without frames, as on some platforms, in the next turn of the event loop.
+        """
+        if self._is_painted and self._drawn_time is None:
+            self._drawn_time = time.monotonic()
 
     def _on_picked(self) -> None:
         """Review the photograph that the user has selected in the Lesion dock."""
@@ -223,8 +298,12 @@ class ReviewOpener(LesionDockLink):
         image = None if self._requested_path is None else self.find_image(self._requested_path)
         for timer in self._drawing_timers:
             timer.stop()
+        self._is_painted, self._drawn_time = False, None
         self._set_state(state)
         if canvas is not None and canvas.isVisible() and image is not None and image.visible:
+            if canvas is not self._canvas:
+                self._canvas = canvas
+                canvas.frameSwapped.connect(self._on_frame)
             canvas.installEventFilter(self)
             canvas.update()
         else:
@@ -239,12 +318,16 @@ class ReviewOpener(LesionDockLink):
             active = self.viewer.layers.selection.active
             if active is None or photographs.get_identity(active) != photographs.get_identity(image):
                 self.viewer.layers.selection.active = image
+        self._drawn_time = self._drawn_time or time.monotonic()
+        held, self._held = self._held, None
         self._set_state(Opening.SHOWN)
         if self.is_shown and self._requested_path is not None:
             self.shown.emit(self._requested_path)
             others = [identity for identity, path in self._opened.items() if path != self._requested_path]
             self._closing.add(*(partial(self._close, identity) for identity in others))
             self._analysis_timer.start()
+        if held is not None:
+            held()
 
     def _on_prefetched(self, result: tuple[Path, FileStamp | None, list[LayerData]]) -> None:
         path, version, layers = result
@@ -344,42 +427,62 @@ class ReviewOpener(LesionDockLink):
 
 
 class ReviewChanges:
-    """What the user stores during a review: its undo, and its messages, which do not hide that a key was too early."""
+    """What the user stores during a review: which keys act, its undo, and its messages.
+
+    A message does not hide the notice that a key was ignored.
+    """
 
     def __init__(self, dock: LibraryDock, opener: ReviewOpener, store: CorrectionsStore) -> None:
         self._dock, self._opener, self._store = dock, opener, store
         self._rows: list[Mapping[str, str]] = []  # as they were stored here, also of folders that are not listed now
         self._early_keys = 0  # number of the last keys in a row
-        self._early_text = ""
+        self._notice = ""  # that a key was ignored
+        self._last_number: int | None = None  # of the last diagnosis
 
     def add(self, row: Mapping[str, str]) -> None:
         """Record a row that was stored here, so that its undo does not ask."""
         self._rows.append(row)
 
-    def report_early_key(self) -> bool:
-        """Report, until the next key, that a key was pressed before the photograph was in view; return whether so."""
-        if not self._opener.is_opening:
-            self.end_early()
+    def record_number(self, number: int) -> None:
+        """Record the number key by which a diagnosis was given: pressed again at once, it is ignored."""
+        self._last_number = number
+
+    def admits(self, action: Callable[[], None], number: int | None = None) -> bool:
+        """Return whether the action of a key may run now.
+
+        A key that was pressed before the photograph was in view is ignored, and so is the ``number`` of the last
+        diagnosis shortly afterwards; both are reported until the next key. While the Lesion dock selects the photograph
+        in view, the action is run afterwards.
+        """
+        opener = self._opener
+        if opener.is_opening and not opener.is_pressed_in_view:
+            self._early_keys += 1
+            count = self._early_keys
+            self._show_notice(f"{'Too early' if count == 1 else f'{count} keys were too early'}: {OPENING}")
             return False
-        self._early_keys += 1
-        count = self._early_keys
-        self._show_early(f"{'Too early' if count == 1 else f'{count} keys were too early'}: {OPENING}")
+        if number is not None and number == self._last_number and opener.seconds_in_view < REPEAT_S:
+            self._show_notice(f"{number} again: {REPEATED.format(seconds=REPEAT_S)}")
+            return False
+        if opener.is_opening:
+            opener.hold(action)
+            return False
+        self.end_notice()
         return True
 
-    def _show_early(self, text: str) -> None:
+    def _show_notice(self, text: str) -> None:
         """Show a text until the user acts; the progress of embeddings must not replace it."""
-        self._early_text = text
+        self._notice = text
         self._dock.status.show_error(text)
 
-    def end_early(self) -> None:
-        """End the report of early keys: a key acts, or other photographs are listed."""
-        self._dock.status.end_message(self._early_text)
-        self._early_keys, self._early_text = 0, ""
+    def end_notice(self) -> None:
+        """End the notice that keys were ignored: a key acts, or other photographs are listed."""
+        self._dock.status.end_message(self._notice)
+        self._early_keys, self._notice = 0, ""
 
     def show_stored(self, message: str) -> None:
         """Show what was stored."""
-        if self._early_keys:
-            self._show_early(f"{message} {self._early_text}")
+        if self._notice:
+            self._show_notice(f"{message} {self._notice}")
         else:
             self._dock.status.show_message(message)
 
@@ -398,185 +501,3 @@ def _prefetch(path: Path, run: RunContext) -> tuple[Path, FileStamp | None, list
     """Read a photograph as layers, and return its path and version with them; call this in a thread."""
     version = file_stamp(path)
     return path, version, read_photograph_layers(path, run)[1]
-
-
-MEASURE: UncertaintyMeasure = "entropy"  # of the uncertainty by which photographs are ranked
-
-
-@dataclass(frozen=True)
-class PhotographList:
-    """Photographs with their stored ratings by a model; ``fingerprint``: of its weights."""
-
-    model: str
-    fingerprint: str
-    images: Sequence[LibraryImage]
-    ratings: Mapping[Path, Rating]
-
-
-def list_photographs(chosen: Sequence[Path], model: str, run: RunContext) -> PhotographList:
-    """Find the selected photographs and those in selected folders, in natural order, with their stored ratings."""
-    from napari_melanoma.io.discovery import find_photographs
-    from napari_melanoma.lesion.uncertainty_ratings import load_ratings
-    from napari_melanoma.models.installed_bundles import find_bundle
-
-    images = [create_image(path.absolute(), is_slide=False) for path in find_photographs(chosen)]
-    run.check()
-    fingerprint = find_bundle(model).fingerprint
-    stored = load_ratings(fingerprint, MEASURE)
-    ratings = {image.path: stored.get((str(image.path), image.modified, image.size)) for image in images}
-    found = {path: rating for path, rating in ratings.items() if rating is not None}
-    return PhotographList(model, fingerprint, images, found)
-
-
-EMBEDDED_BEFORE_ORDER = 10  # embeddings between two orders
-MAX_CRASHES = 3  # after so many crashes of the worker in a row, the photographs are probably not the cause
-
-
-class RatingQueue(QObject):
-    """Rate photographs one by one, so that an analysis started by the user waits for one photograph at most.
-
-    ``finished``: all photographs were rated, or rating was canceled. ``model_replaced``: afterwards, if it has ended
-    since another model has the name now.
-    """
-
-    rated = Signal(object, object)  # Path, Rating
-    rating_failed = Signal(object, str)  # Path, reason
-    progressed = Signal(object)  # Progress
-    failed = Signal(object)  # the exception, which ends rating
-    finished = Signal(int, float)  # number of rated photographs, seconds
-    model_replaced = Signal()
-
-    def __init__(self, client: WorkerClient, parent: QObject) -> None:
-        super().__init__(parent)
-        self._client = client
-        self._pending: deque[LibraryImage] = deque()
-        self._request: BackgroundJob | None = None
-        self._model = self._fingerprint = ""
-        self._total = self._done = self._crashes = 0
-        self._start_time = 0.0
-
-    def start(self, images: Sequence[LibraryImage], model: str, fingerprint: str) -> None:
-        """Rate photographs; must not be called while others are being rated. ``fingerprint``: of the model."""
-        self._pending, self._model, self._fingerprint = deque(images), model, fingerprint
-        self._total, self._done, self._crashes, self._start_time = len(images), 0, 0, time.monotonic()
-        self._rate_next()
-
-    def cancel(self) -> None:
-        """Cancel rating; existing ratings are kept, and the result of the current photograph is ignored."""
-        self._pending.clear()
-        request, self._request = self._request, None
-        tasks.set_running(self, False)
-        if request is not None:
-            request.ignore()
-            self.finished.emit(self._done, time.monotonic() - self._start_time)
-
-    def _rate_next(self) -> None:
-        self._request = None
-        tasks.set_running(self, bool(self._pending))
-        seconds = time.monotonic() - self._start_time
-        if not self._pending:
-            self.finished.emit(self._done, seconds)
-            return
-        image = self._pending.popleft()
-        done = self._total - len(self._pending) - 1
-        left = f", {format_duration(seconds / done * (self._total - done))} left" if done > 1 and seconds > 1 else ""
-        self.progressed.emit(Progress(done, self._total, f"Rating {done + 1:,} of {self._total:,}{left}"))
-        self._request = self._client.request(worker.rate, self._model, image.path, MEASURE)
-        self._request.succeeded.connect(partial(self._on_rated, image))
-        self._request.failed.connect(partial(self._on_failed, image.path))
-        self.destroyed.connect(self._request.ignore)  # which outlives a closed dock
-
-    def _on_rated(self, image: LibraryImage, rating: Rating) -> None:
-        from napari_melanoma.lesion.uncertainty_ratings import store_rating
-
-        store_rating(image.path, image.modified, image.size, rating)
-        self._crashes = 0
-        if rating.model_fingerprint != self._fingerprint:
-            self._pending.clear()
-            self._rate_next()
-            self.model_replaced.emit()
-            return
-        self._done += 1
-        self.rated.emit(image.path, rating)
-        self._rate_next()
-
-    def _on_failed(self, path: Path, error: Exception) -> None:
-        self._crashes = self._crashes + 1 if isinstance(error, WorkerTerminated) else 0
-        if isinstance(error, BundleError) or self._crashes == MAX_CRASHES:
-            self._pending.clear()
-            self._rate_next()
-            self.failed.emit(error)  # last, so that the reason stays in the status line
-        else:
-            self.rating_failed.emit(path, str(error))
-            self._rate_next()
-
-
-class EmbeddingQueue(QObject):
-    """Compute the embeddings of photographs one by one, while none is being rated; each photograph is tried once.
-
-    ``done``: number of computed embeddings. ``advanced``: some were computed, or all. ``stopped``: by the user.
-    """
-
-    advanced = Signal()
-    failed = Signal(object)  # the exception, after which nothing more is computed
-
-    def __init__(self, client: WorkerClient, rating: RatingQueue, status: StatusLine, parent: QObject) -> None:
-        super().__init__(parent)
-        self._client, self._rating, self._status = client, rating, status
-        self._pending: dict[Path, PhotographFiles] = {}
-        self._tried: dict[Path, PhotographFiles] = {}
-        self._target = "", Path()  # the model, and the folder of the corrections
-        self._request: BackgroundJob | None = None
-        self._total = self._crashes = self.done = 0
-        self.stopped = False
-        rating.finished.connect(self.resume)
-
-    def set_photographs(self, model: str, folder: Path, missing: Mapping[Path, PhotographFiles], total: int) -> None:
-        """Replace the photographs, in their order; ``total``: number with those that have an embedding."""
-        self._target = model, folder
-        self._pending = {path: files for path, files in missing.items() if self._tried.get(path) != files}
-        self._total = total
-        self.resume()
-
-    def clear(self) -> None:
-        """Remove all photographs, and try again those that failed."""
-        self._pending.clear()
-        self._tried.clear()
-        self.stopped = False
-
-    def resume(self, *_: object) -> None:
-        """Request the next embedding."""
-        if self._request is not None or self.stopped or not tasks.is_idle(self._rating):
-            return
-        if not self._pending:
-            self._status.end("embedding")
-            return
-        path, files = next(iter(self._pending.items()))
-        done = max(0, self._total - len(self._pending))
-        self._status.begin("embedding", "Computing image features ...")
-        progress = Progress(done, self._total, f"Computing image features {done + 1:,} of {self._total:,}")
-        self._status.progress("embedding", progress)
-        self._request = self._client.request(worker.embed_photograph, *self._target, files)
-        tasks.set_running(self, True)
-        end = partial(self._end, path, files, self._target)
-        self._request.succeeded.connect(lambda _: end())
-        self._request.failed.connect(end)
-        self.destroyed.connect(self._request.ignore)  # which outlives a closed dock
-
-    def _end(
-        self, path: Path, files: PhotographFiles, target: tuple[str, Path], error: Exception | None = None
-    ) -> None:
-        self._request = None
-        if target == self._target:  # otherwise, another model was selected in the meantime
-            self._tried[path] = files
-            if self._pending.get(path) == files:  # otherwise, its mask was corrected
-                del self._pending[path]
-        self.done += error is None
-        self._crashes = self._crashes + 1 if isinstance(error, WorkerTerminated) else 0
-        if isinstance(error, BundleError) or self._crashes == MAX_CRASHES:
-            self._pending.clear()
-            self.failed.emit(error)
-        tasks.set_running(self, False)
-        if not self._pending or self.done % EMBEDDED_BEFORE_ORDER == 0:
-            self.advanced.emit()
-        self.resume()

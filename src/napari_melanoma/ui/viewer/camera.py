@@ -15,6 +15,7 @@ from napari_melanoma.ui.widgets.signals import follow
 if TYPE_CHECKING:
     from napari.viewer import Viewer
     from qtpy.QtGui import QShowEvent
+    from qtpy.QtOpenGLWidgets import QOpenGLWidget
 
 
 COVER_CELLS = 1024  # along the longer side of the view: about one for each pixel of the screen
@@ -176,12 +177,12 @@ def find_main_window(widget: QWidget | None) -> QMainWindow | None:
     return widget
 
 
-def find_canvas(window: QMainWindow) -> QWidget | None:
+def find_canvas(window: QMainWindow) -> QOpenGLWidget | None:
     """Return the widget of the viewer's canvas; None in a window without one."""
     from qtpy.QtOpenGLWidgets import QOpenGLWidget
 
     central = window.centralWidget()
-    canvas: QWidget | None = None if central is None else central.findChild(QOpenGLWidget)
+    canvas: QOpenGLWidget | None = None if central is None else central.findChild(QOpenGLWidget)
     return canvas
 
 
