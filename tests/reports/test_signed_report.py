@@ -307,7 +307,10 @@ def find_tables(blocks: Sequence[Any]) -> Iterator[Table]:
             yield from find_tables(block.blocks)
 
 
-@pytest.mark.parametrize("name", DepthReading.model_fields.keys() - {"reader", "when", "authors", "history", "remarks"})
+UNSIGNED = {"reader", "when", "authors", "history", "remarks"}  # who and when
+
+
+@pytest.mark.parametrize("name", sorted(DepthReading.model_fields.keys() - UNSIGNED))
 def test_each_field_of_a_reading_is_signed(folder: Path, name: str) -> None:
     content = read_slide_content(folder)
     reading = content.depth.reading_by("A")

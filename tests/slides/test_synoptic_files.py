@@ -638,13 +638,13 @@ def test_an_earlier_signature_of_a_slide_is_compared_with_its_lesion(earlier: Pa
     assert stated == ("Changed after signature: lesion of the case, Laterality: signed: left; now: Right.", only)
 
 
-@pytest.mark.parametrize("name", CHANGES.keys() - NOT_IN_EARLIER)
+@pytest.mark.parametrize("name", sorted(CHANGES.keys() - NOT_IN_EARLIER))
 def test_a_change_after_an_earlier_signature_is_stated(earlier: Path, name: str) -> None:
     CHANGES[name][0](earlier)
     assert any(one.startswith("Changed after signature: ") for one in read_synoptic(earlier, LESION_OF_CASE)[1])
 
 
-@pytest.mark.parametrize("name", CASE_CHANGES.keys() - {"diagnosis"})
+@pytest.mark.parametrize("name", sorted(CASE_CHANGES.keys() - {"diagnosis"}))
 def test_a_change_of_the_case_after_an_earlier_signature_is_stated(earlier: Path, name: str) -> None:
     changed = change_lesion(**CASE_CHANGES[name][0])
     (stated, _) = read_synoptic(earlier, changed)[1]
