@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from napari_melanoma.core.errors import InputError
@@ -87,6 +87,7 @@ def test_cells_of_a_stroke(name: str) -> None:
     assert [tuple(cell) for cell in cells.tolist()] == expected
 
 
+@example([(3.0378681775235457, 0.0), (-0.5, 0.0)], 0.0, "brush")  # along a border of cells
 @given(
     st.lists(st.tuples(st.floats(-5, 35), st.floats(-5, 45)), min_size=1, max_size=5),
     st.floats(0, 400),

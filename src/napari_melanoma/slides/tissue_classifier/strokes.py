@@ -35,6 +35,7 @@ from napari_melanoma.slides.regions import CREATED, READER
 STROKES = "strokes.geojson"
 MAX_CELLS = 64  # cells of a stroke that are used: those of one stroke are similar
 MIN_REACH = 0.5  # cells: a thinner line covers the cells whose center is within half a cell of it
+ROUNDING = 1e-6  # in cells
 StrokeKind = Literal["brush", "polygon", "cells"]
 _CHANNELS = "channels"  # member of the file with the channels of a fluorescence slide
 _CLASSES = "classes"  # member of the file with the classes in their order, also those without strokes
@@ -116,7 +117,8 @@ def _cells_along(points: NDArray[np.float64], reach: float, grid: CellRaster) ->
     """Return the cells whose center is within ``reach`` cells of a line; all positions in cells."""
     import shapely
 
-    reach = max(reach, MIN_REACH)
+    # A line along a border of cells has their centers just within reach on both sides, wherever the map begins.
+    reach = max(reach, MIN_REACH) + ROUNDING
     line = shapely.linestrings(points) if len(points) > 1 else shapely.points(points[0])
     centers = _centers_between(points.min(axis=0) - reach, points.max(axis=0) + reach, grid)
     shapely.prepare(line)
