@@ -70,6 +70,12 @@ CASES = [
         ["abc"],
         ["001"],
     ),
+    Case(
+        "words that mean unknown are no ids",
+        [row("a", "unknown"), row("b", "n/a"), row("c", "p", "l"), row("d", "unknown", "l"), row("e", "-", "?", "none")],
+        ["a", "b", "cd", "e"],
+        ["a", "b", "p", "e"],
+    ),
     Case("a copy without ids", [row("a", "p"), row("b", copy_of="a")], ["ab"], ["p"]),
     Case("copies of different patients", [row("a", "p"), row("b", "q", copy_of="a")], ["ab"], ["p"]),
     Case("a chain of copies", [row("a"), row("b", copy_of="a"), row("c", copy_of="b")], ["abc"], ["a"]),

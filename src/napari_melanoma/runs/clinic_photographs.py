@@ -32,7 +32,7 @@ from napari_melanoma.data.duplicates import (
     load_hash_thumbnails,
     merge_groups,
 )
-from napari_melanoma.data.groups import GROUP_COLUMNS, Groups
+from napari_melanoma.data.groups import GROUP_COLUMNS, Groups, read_id
 from napari_melanoma.data.harmonize import Harmonizer
 from napari_melanoma.data.taxonomy import load_taxonomy
 from napari_melanoma.data.training_images import (
@@ -250,7 +250,7 @@ def select_photographs(
         given = (rows[sample.key].get(f"{DIAGNOSIS}_as_given") or "").strip()
         if sample.key in labels and sample.review != "rejected":
             row, names = raw[sample.key], (options.group or GROUP_COLUMNS[0], *GROUP_COLUMNS[1:])
-            columns.append(next((name for name in names if row.get(name)), "image_id"))
+            columns.append(next((name for name in names if read_id(row, name)), "image_id"))
             usable.append(put_in_group(sample, groups.find_of_row(named[sample.key])))
         elif sample.key in labels:
             left_out[REJECTED].append(sample.image_id)
