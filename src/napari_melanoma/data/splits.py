@@ -460,12 +460,16 @@ class LeakChecker:
                 yield column, f"{suggestion}, but patient_id is empty: {advice} before you split", False
 
 
-def find_leaks(rows: Iterable[Mapping[str, str]]) -> list[tuple[str, str]]:
-    """Describe patients in several splits or folds, in harmonized rows, as the check of a data set does."""
+def check_patients_of(rows: Iterable[Mapping[str, str]]) -> tuple[list[tuple[str, str]], list[tuple[str, str]]]:
+    """Check harmonized rows for patients, as the check of a data set does.
+
+    Returns patients in several splits or folds, and questions about their ids, each as topics and messages.
+    """
     checker = LeakChecker()
     for row in rows:
         checker.add_row(row, row)
-    return list(checker.describe_leaks())
+    questions = [("patient_id", question) for question in checker.describe_patient_ids()]
+    return list(checker.describe_leaks()), questions
 
 
 def find_patient_leaks(folder: Path, parts: Mapping[str, str]) -> list[str]:
