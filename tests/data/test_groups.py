@@ -26,6 +26,7 @@ from napari_melanoma.data.training_images import PUBLIC, HashedImages, find_trai
 from napari_melanoma.io.results import read_table, write_mask, write_table
 from napari_melanoma.runs.folds import plan_folds
 from napari_melanoma.training.recipe import TrainRecipe
+from napari_melanoma.training.run_data import DataRow, read_data, write_data
 
 Row = dict[str, str]
 
@@ -230,6 +231,15 @@ def test_a_patient_is_recognized_as_trained_on_by_its_lesion(tmp_path: Path) -> 
     nothing = np.zeros(2, np.uint64), np.zeros((2, 15), np.uint8), np.zeros(2, bool)
     listed = make_training_images(HashedImages(trained, *nothing), key=PUBLIC)
     assert find_trained_groups(later, listed).tolist() == [True, False]
+
+
+def test_the_table_of_a_run_keeps_the_names_of_a_group(lesions: Path, tmp_path: Path) -> None:
+    """By which the test images of the run are found among the training images of other models."""
+    samples = read_dataset(lesions)
+    write_data(tmp_path / "data.csv", [DataRow("test", one, "", "") for one in samples])
+    stored = [row.sample for row in read_data(tmp_path / "data.csv")]
+    assert [one.group_names for one in stored] == [one.group_names for one in samples]
+    assert any(one.joined for one in stored)
 
 
 def test_a_merge_states_patients_in_several_splits(tmp_path: Path) -> None:
