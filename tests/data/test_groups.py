@@ -73,7 +73,13 @@ CASES = [
     ),
     Case(
         "words that mean unknown are no ids",
-        [row("a", "unknown"), row("b", "n/a"), row("c", "p", "l"), row("d", "unknown", "l"), row("e", "-", "?", "none")],
+        [
+            row("a", "unknown"),
+            row("b", "n/a"),
+            row("c", "p", "l"),
+            row("d", "unknown", "l"),
+            row("e", "-", "?", "none"),
+        ],
         ["a", "b", "cd", "e"],
         ["a", "b", "p", "e"],
     ),

@@ -119,9 +119,7 @@ def by_adaptation(folder: Path) -> list[str]:
 def by_import(folder: Path) -> list[str]:
     (folder / "dataset.csv").rename(folder / "images/metadata.csv")
     options = SourceImportOptions(no_patients=True)
-    report = import_source(
-        find_source("folder"), folder / "images", folder.with_name("new"), options, run=NULL_CONTEXT
-    )
+    report = import_source(find_source("folder"), folder / "images", folder.with_name("new"), options, run=NULL_CONTEXT)
     return [message for _, message in report.notes]
 
 

@@ -27,9 +27,12 @@ _PREPOSITIONS = re.compile(r"\b(?:with|in|mit|im|avec|dans|con|com|em|met)\b", r
 _GLUED = re.compile(r"(non|nicht|niet)(\w{4,})")
 # Words without a meaning of their own, by their normalized spelling
 _FILLERS = frozenset(
-    "a an the of for cell cells ein eine einen der die das von fur zelle zellen un une le la les de du d pour cellule "
-    "cellules una uno el los las del para celula celulas il lo gli di da per cellula um uma o os do een het van voor cel "
-    "cellen".split()
+    (
+        *("a", "an", "the", "of", "for", "cell", "cells", "ein", "eine", "einen", "der", "die", "das", "von", "fur"),
+        *("zelle", "zellen", "un", "une", "le", "la", "les", "de", "du", "d", "pour", "cellule", "cellules", "una"),
+        *("uno", "el", "los", "las", "del", "para", "celula", "celulas", "il", "lo", "gli", "di", "da", "per"),
+        *("cellula", "um", "uma", "o", "os", "do", "een", "het", "van", "voor", "cel", "cellen"),
+    )
 )
 # The meanings of diagnoses by their groups, the first that applies
 _GROUPS: tuple[tuple[str, ClassMeaning], ...] = (

@@ -179,6 +179,16 @@ class Groups:
         """Return the group of a row that was added."""
         return self.find(_make_node(row))
 
+    def find_lesion(self, row: Mapping[str, str]) -> tuple[str, str] | None:
+        """Return what identifies the lesion of a row that was added: its patient and its name; None without a lesion.
+
+        Unlike its group, it is not that of other lesions of the patient, nor of copies.
+        """
+        lesion, patient = read_id(row, "lesion_id"), read_id(row, "patient_id")
+        if lesion and not patient and self._has_one_patient(lesion):
+            patient = min(self._patients[lesion]).name
+        return (normalize_patient(patient), lesion) if lesion else None
+
     def _connect(self, node: Node, picture: str) -> None:
         self._of_picture[picture].add(node)
         self._pictures[node].add(picture)

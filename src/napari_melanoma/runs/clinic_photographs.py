@@ -264,7 +264,8 @@ def select_photographs(
     usable = [replace(sample, group=group) for sample, group in zip(usable, merged, strict=True)]
     classes = tuple(labels[sample.key] for sample in usable)
     found = LabeledPhotographs(tuple(usable), rows, classes, positive, tuple(columns), dict(left_out), thumbnails)
-    return found.keep(~_find_conflicts(found, copies), CONFLICT)
+    lesions = {sample.key: groups.find_lesion(named[sample.key]) for sample in usable}
+    return found.keep(~_find_conflicts(found, lesions, copies), CONFLICT)
 
 
 def classifier_config(config: BundleConfig) -> ClassifierConfig:
@@ -307,13 +308,14 @@ def read_classes(
     return labels
 
 
-def _find_conflicts(found: LabeledPhotographs, copies: Sequence[set[Key]]) -> NDArray[np.bool_]:
+def _find_conflicts(
+    found: LabeledPhotographs, lesion_of: Mapping[Key, object], copies: Sequence[set[Key]]
+) -> NDArray[np.bool_]:
     """Find lesions, and copies of a picture, with different diagnoses; bool (photograph,)."""
-    lesions: dict[tuple[str, str], set[Key]] = defaultdict(set)
-    for sample in found.samples:
-        row = found.rows[sample.key]
-        if row.get("lesion_id"):
-            lesions[sample.group, row["lesion_id"]].add(sample.key)
+    lesions: dict[object, set[Key]] = defaultdict(set)
+    for key, lesion in lesion_of.items():
+        if lesion is not None:
+            lesions[lesion].add(key)
     labels = {sample.key: label for sample, label in zip(found.samples, found.labels, strict=True)}
     conflicts = {key for keys in (*lesions.values(), *copies) if len({labels[key] for key in keys}) > 1 for key in keys}
     return np.array([sample.key in conflicts for sample in found.samples], bool)
