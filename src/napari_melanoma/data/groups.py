@@ -26,11 +26,12 @@ class Group(NamedTuple):
     """A group of images.
 
     ``name``: that of a patient, else of a lesion, else of an image. ``names``: the own names (``get_group_id``) of all
-    its rows, each once, those of patients first.
+    its rows, each once, those of patients first. ``patients``: its patients, each in one spelling.
     """
 
     name: str
     names: tuple[str, ...]
+    patients: tuple[str, ...] = ()
 
 
 ROUNDED_ID = re.compile(r"\d([.,]\d+)?E\+\d+", re.IGNORECASE)  # as a spreadsheet writes 1234567890123: 1.23457E+12
@@ -172,7 +173,10 @@ class Groups:
             is_shared = first.kind == LESION and Node(PATIENT, first.name) in self._nodes
             name = f"{first.name} (lesion)" if is_shared else first.name
             names = tuple(dict.fromkeys(one.name for one in (first, *others)))
-            self._found |= dict.fromkeys(connected, Group(name, names))
+            spellings: dict[str, str] = {}
+            for patient in (one.name for one in (first, *others) if one.kind == PATIENT):
+                spellings.setdefault(normalize_patient(patient), patient)
+            self._found |= dict.fromkeys(connected, Group(name, names, tuple(spellings.values())))
         return self._found[node]
 
     def find_of_row(self, row: Mapping[str, str]) -> Group:
