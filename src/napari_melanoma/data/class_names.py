@@ -20,6 +20,7 @@ MALIGNANT: tuple[ClassMeaning, ...] = ("melanoma", "malignant")
 BENIGN: tuple[ClassMeaning, ...] = ("nevus", "benign")
 UNSPECIFIC: tuple[ClassMeaning, ...] = ("tumor", "ambiguous")
 LESIONS = frozenset({"melanoma", "malignant", "spread", "tumor", "nevus", "benign"})
+_NOUNS, _ADJECTIVES = ("melanoma", "tumor", "nevus"), ("malignant", "benign")
 _STRUCTURES = frozenset({"structure", "background"})
 # A negation does not extend beyond these marks and words.
 _SEGMENTS = re.compile(r"[,;:/()\[\]|+&]|\b(?:but|aber|sondern|mais|pero|sino|mas|maar)\b", re.IGNORECASE)
@@ -80,12 +81,17 @@ def _add_meanings(words: list[str], attributes: list[str], stated: set[str], neg
 
 
 def _take_negated_words(words: Sequence[str]) -> tuple[list[str], list[str]]:
-    """Separate the words that are negated alone: the one after *non*, and the one before *negative* or *free*."""
+    """Separate the words that are negated alone: the one after *non*, and the one before *negative* or *free*.
+
+    An adjective that follows directly belongs to the lesion before it, as in *non melanoma maligno*.
+    """
     rest, negated = list[str](), list[str]()
-    pending = iter(words)
-    for word in pending:
-        if word == "non":
-            negated.append(next(pending, ""))
+    for before, word in zip(("", *words), words, strict=False):
+        is_adjective = word in _ADJECTIVES and bool(negated) and negated[-1] == before in _NOUNS
+        if before == "non" or is_adjective:
+            negated.append(word)
+        elif word == "non":
+            continue
         elif word == "absent" and rest:
             negated.append(rest.pop())
         else:
