@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+import tifffile
 from PIL import Image
 
 import napari_melanoma as nm
@@ -153,9 +154,21 @@ def test_a_real_tensor_is_accepted() -> None:
     assert np.abs(nm.read_photograph(half).rgb.astype(int) - RAMP).max() <= 1
 
 
+@pytest.mark.parametrize("white", [255, 65535])
+def test_opacity_of_which_nothing_is_visible_is_ignored_in_arrays_as_in_files(white: int, tmp_path: Path) -> None:
+    dtype = np.uint8 if white == 255 else np.uint16
+    rgba = np.dstack([np.random.default_rng(0).integers(0, white + 1, (40, 50, 3)), np.zeros((40, 50))]).astype(dtype)
+    tifffile.imwrite(tmp_path / "a.tif", rgba, photometric="rgb", extrasamples=["unassalpha"])
+    array, file = nm.read_photograph(rgba), nm.read_photograph(tmp_path / "a.tif")
+    np.testing.assert_array_equal(array.rgb, file.rgb)
+    assert array.notes == file.notes
+    assert "transparent" in file.notes[0]
+
+
 def test_transparent_pixels_are_white() -> None:
     clear = np.zeros((2, 2, 4), np.uint8)
-    assert (nm.read_photograph(clear).rgb == 255).all()
+    clear[0, 0, 3] = 255
+    assert (nm.read_photograph(clear).rgb[..., 0] == [[0, 255], [255, 255]]).all()
 
 
 @pytest.mark.parametrize(

@@ -42,6 +42,20 @@ NEGATED = (
     "no tumor or nevus",
 )
 MEANINGS["structure"] = (*MEANINGS["structure"], *STRUCTURES, *NEGATED)
+# A negated property does not negate the lesion that has it
+MEANINGS["melanoma"] = (
+    *MEANINGS["melanoma"],
+    *("non-invasive melanoma", "non-metastatic melanoma", "non-pigmented melanoma", "nicht invasives Melanom"),
+    *("niet-invasief melanoom", "mélanome non invasif", "BRAF-negative melanoma", "melanoma S100 negative"),
+)
+MEANINGS["malignant"] = (*MEANINGS["malignant"], "nonmelanoma skin cancer", "non-melanocytic carcinoma")
+MEANINGS["nevus"] = (*MEANINGS["nevus"], "non-dysplastic nevus")
+MEANINGS["tumor"] = (*MEANINGS["tumor"], "non-necrotic tumor", "non-metastatic tumor", "S100-negative tumor")
+MEANINGS["benign"] = (*MEANINGS["benign"], "non-malignant tumor", "lésion non maligne")
+MEANINGS["structure"] = (
+    *MEANINGS["structure"],
+    *("no metastasis", "non-metastatic", "free of tumor cells", "Gewebe frei von Tumor", "nicht ein Melanom"),
+)
 
 
 @pytest.mark.parametrize(
@@ -62,13 +76,13 @@ def test_each_word_is_read_with_its_meaning_and_its_negation_in_each_language() 
     with (TAXONOMY_FOLDER / "class_word_synonyms.csv").open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
     for row in rows:
-        if row["target"] == "not":
+        if row["target"] in ("not", "non"):
             nots.setdefault(row["language"], []).append(row["source"])
     assert set(nots) == {"en", "de", "fr", "es", "it", "pt", "nl"}
     for row in rows:
-        if row["target"] not in ("melanoma", "malignant", "tumor", "nevus", "benign"):
+        if row["target"] not in ("melanoma", "malignant", "spread", "tumor", "nevus", "benign"):
             continue
-        assert read_class_name(row["source"]) == row["target"], row
+        assert read_class_name(row["source"]) == row["target"].replace("spread", "malignant"), row
         for word in nots[row["language"]]:
             negated = read_class_name(f"{word} {row['source']}")
             assert negated == {"malignant": "benign", "benign": "malignant"}.get(row["target"], "structure"), (

@@ -17,7 +17,7 @@ from PIL import Image
 from napari_melanoma.core.context import NULL_CONTEXT
 from napari_melanoma.data.check import check_data
 from napari_melanoma.data.corrections import PatientSplits
-from napari_melanoma.data.dataset import read_dataset
+from napari_melanoma.data.dataset import Sample, put_in_group, read_dataset
 from napari_melanoma.data.dataset_report import describe_dataset
 from napari_melanoma.data.groups import Groups
 from napari_melanoma.data.merging import MergeOptions, merge_datasets
@@ -26,6 +26,7 @@ from napari_melanoma.data.training_images import PUBLIC, HashedImages, find_trai
 from napari_melanoma.io.results import read_table, write_mask, write_table
 from napari_melanoma.runs.folds import plan_folds
 from napari_melanoma.training.recipe import TrainRecipe
+from napari_melanoma.training.run_data import DataRow, read_data, write_data
 
 Row = dict[str, str]
 
@@ -69,6 +70,18 @@ CASES = [
         [row("a", "1", "l"), row("b", "001", "l"), row("c", "", "l")],
         ["abc"],
         ["001"],
+    ),
+    Case(
+        "words that mean unknown are no ids",
+        [
+            row("a", "unknown"),
+            row("b", "n/a"),
+            row("c", "p", "l"),
+            row("d", "unknown", "l"),
+            row("e", "-", "?", "none"),
+        ],
+        ["a", "b", "cd", "e"],
+        ["a", "b", "p", "e"],
     ),
     Case("a copy without ids", [row("a", "p"), row("b", copy_of="a")], ["ab"], ["p"]),
     Case("copies of different patients", [row("a", "p"), row("b", "q", copy_of="a")], ["ab"], ["p"]),
@@ -204,18 +217,32 @@ def test_check_and_report_state_divided_lesions(lesions: Path) -> None:
     assert (report.groups, report.largest_group, len(report.in_two_splits)) == (30, 3, 30)
 
 
-def test_a_test_patient_stays_in_the_test_set_when_a_lesion_joins_it_with_others(lesions: Path) -> None:
-    """Each row by itself had the group of its first id, by which earlier runs chose their test images."""
-    joined = read_dataset(lesions)
-    single = []
-    for one in read_table(lesions / "dataset.csv"):
-        alone = write_dataset(lesions.parent / "alone" / one["image_id"] / "lesions", [one])
-        single += read_dataset(alone)
-    before = _choose_test_groups(single, 0.2)
-    earlier = {sample.image_id for sample in single if sample.group in before}
-    now = {sample.image_id for sample in joined if sample.group in _choose_test_groups(joined, 0.2)}
-    assert earlier < now
-    assert {name[:-1] for name in now} == {name[:-1] for name in earlier}  # and no other lesion
+def choose_test_images(samples: list[Sample]) -> set[str]:
+    chosen = _choose_test_groups(samples, 0.2)
+    return {sample.image_id for sample in samples if sample.group in chosen}
+
+
+def test_the_test_patients_are_those_before_photographs_of_their_lesions_were_added(lesions: Path) -> None:
+    joined, rows = read_dataset(lesions), read_table(lesions / "dataset.csv")
+    named = read_dataset(write_dataset(lesions.parent / "named/lesions", [one for one in rows if one["patient_id"]]))
+    assert {name[:-1] for name in choose_test_images(joined)} == {name[:-1] for name in choose_test_images(named)}
+
+
+@pytest.mark.parametrize("lesions_of_each", [1, 6])
+def test_more_lesions_of_each_patient_enlarge_no_test_set(lesions_of_each: int) -> None:
+    numbers = [(p, k) for p in range(200) for k in range(lesions_of_each)]
+    rows = [row(f"a{p}-{k}", f"p{p}", f"l{p}-{k}") for p, k in numbers]
+    rows += [row(f"b{p}-{k}", "", f"l{p}-{k}") for p, k in numbers]
+    groups, one = Groups(rows), Sample("", Path(), None, "", "", "set")
+    samples = [put_in_group(one, groups.find_of_row(each)) for each in rows]
+    assert 30 <= len(_choose_test_groups(samples, 0.2)) <= 50  # of 200
+
+
+def test_a_test_patient_stays_in_the_test_set_when_a_copy_joins_it_with_others(tmp_path: Path) -> None:
+    rows = [row(f"i{n}", f"p{n}") for n in range(30)]
+    before = choose_test_images(read_dataset(write_dataset(tmp_path / "a/set", rows)))
+    rows = [one | {"near_duplicate_of": f"i{n + 1}" if n % 2 == 0 else ""} for n, one in enumerate(rows)]
+    assert before < choose_test_images(read_dataset(write_dataset(tmp_path / "b/set", rows)))
 
 
 def test_a_patient_is_recognized_as_trained_on_by_its_lesion(tmp_path: Path) -> None:
@@ -224,6 +251,15 @@ def test_a_patient_is_recognized_as_trained_on_by_its_lesion(tmp_path: Path) -> 
     nothing = np.zeros(2, np.uint64), np.zeros((2, 15), np.uint8), np.zeros(2, bool)
     listed = make_training_images(HashedImages(trained, *nothing), key=PUBLIC)
     assert find_trained_groups(later, listed).tolist() == [True, False]
+
+
+def test_the_table_of_a_run_keeps_the_names_of_a_group(lesions: Path, tmp_path: Path) -> None:
+    """By which the test images of the run are found among the training images of other models."""
+    samples = read_dataset(lesions)
+    write_data(tmp_path / "data.csv", [DataRow("test", one, "", "") for one in samples])
+    stored = [row.sample for row in read_data(tmp_path / "data.csv")]
+    assert [one.group_names for one in stored] == [one.group_names for one in samples]
+    assert any(one.joined for one in stored)
 
 
 def test_a_merge_states_patients_in_several_splits(tmp_path: Path) -> None:

@@ -15,8 +15,11 @@ import napari_melanoma as nm
 from napari_melanoma.core.context import NULL_CONTEXT
 from napari_melanoma.core.errors import DataSetError
 from napari_melanoma.data.check import check_data
+from napari_melanoma.data.collections import find_source
 from napari_melanoma.data.dataset import read_dataset
+from napari_melanoma.data.dataset_import import SourceImportOptions, import_source
 from napari_melanoma.data.groups import describe_patient_ids, normalize_patient
+from napari_melanoma.data.mask_import import MaskImportOptions, import_masks
 from napari_melanoma.data.merging import MergeOptions, merge_datasets
 from napari_melanoma.data.splits import SplitOptions, split_dataset, split_samples
 from napari_melanoma.evaluation.pipeline import select_images
@@ -113,7 +116,21 @@ def by_adaptation(folder: Path) -> list[str]:
     return LabeledPhotographs(samples, {}, ("melanoma",) * len(samples), "melanoma", (), {}, none).notes
 
 
-WAYS = [by_check, by_split, by_python, by_merge, by_training, by_evaluation, by_adaptation]
+def by_import(folder: Path) -> list[str]:
+    (folder / "dataset.csv").rename(folder / "images/metadata.csv")
+    options = SourceImportOptions(no_patients=True)
+    report = import_source(find_source("folder"), folder / "images", folder.with_name("new"), options, run=NULL_CONTEXT)
+    return [message for _, message in report.notes]
+
+
+def by_masks(folder: Path) -> list[str]:
+    options = MaskImportOptions(metadata=folder / "dataset.csv", no_patients=True)
+    new = folder.with_name("new")
+    report = import_masks(folder / "masks", folder / "images", new, options, run=NULL_CONTEXT)
+    return [message for _, message in report.notes]
+
+
+WAYS = [by_import, by_masks, by_check, by_split, by_python, by_merge, by_training, by_evaluation, by_adaptation]
 
 
 @pytest.mark.usefixtures("user_folders")

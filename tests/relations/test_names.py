@@ -99,7 +99,7 @@ def test_the_spelling_of_diagnoses_changes_no_split(
     assert found[1] == found[0]
 
 
-MALIGNANT = ("melanoma", "Melanom", "mélanome", "melanoma maligno", "malignant", "tumor", "Tumour", "invasive melanoma")
+MALIGNANT = ("melanoma", "Melanom", "mélanome", "melanoma maligno", "malignant", "tumor", "Tumour")
 NEGATIONS = ("non-{}", "not {}", "no {}", "Non-{}", "kein {}", "NOT {}")
 
 
@@ -112,3 +112,12 @@ def test_a_negated_class_is_the_other_class(name: str, negation: str) -> None:
         assert default_lesion_class(classes).casefold() == name.casefold()
     assert class_to_label(name) == "malignant"
     assert class_to_label(negated) != "malignant"
+
+
+@pytest.mark.parametrize("name", ["invasive melanoma", "metastatic melanoma", "pigmented melanoma", "BRAF melanoma"])
+def test_a_negated_property_is_a_question(name: str) -> None:
+    """Melanoma without the property is melanoma, unlike what is no such melanoma."""
+    for classes in ([name, f"non-{name}"], [f"Non-{name}", name]):
+        assert default_lesion_class(classes) == ""
+    assert class_to_label(f"non-{name}") == "malignant"
+    assert default_lesion_class([f"not {name}", name]) == name

@@ -716,6 +716,17 @@ def test_a_lesion_belongs_to_the_patient_that_one_of_its_photographs_names(base:
     assert list(plan.left_out["a lesion with two diagnoses"]) == ["i000", "i001"]
 
 
+def test_lesions_of_one_number_of_two_patients_whom_a_copy_joins_are_no_conflict(
+    base: BundleInfo, tmp_path: Path
+) -> None:
+    rows = [row | {"lesion_id": str(index % 2)} for index, row in enumerate(make_rows(40))]
+    rows = [row | {"near_duplicate_of": "i001" if row["image_id"] == "i003" else ""} for row in rows]
+    for index, row in enumerate(rows):
+        row["diagnosis"] = "melanoma" if index % 4 == 0 else "nevus"  # lesion 0 of the first two patients differs
+    plan = plan_adaptation(base, write_dataset(tmp_path / "data", rows), AdaptOptions(), run=RunContext())
+    assert (dict(plan.left_out), plan.groups) == ({}, 19)
+
+
 def test_chosen_photographs_only(base: BundleInfo, clinic: Path, tmp_path: Path) -> None:
     chosen = tmp_path / "chosen.txt"
     chosen.write_text("".join(f"i{number:03}\n" for number in range(40)), "utf-8")

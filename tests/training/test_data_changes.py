@@ -65,6 +65,11 @@ CHANGES: list[tuple[str, Callable[[Path], Any], list[str]]] = [
     ("another mask", write_again, ["1 file changed (b03.png)", "Start a new run to use the changes"]),
     ("a lost image", lambda data: (data / "images/b02.png").unlink(), ["1 file missing (b02.png)"]),
     ("a lost row", lambda data: edit(data, lambda rows: rows[1:]), ["its table was edited; 1 image not in the table"]),
+    (
+        "a table that cannot be read",
+        lambda data: (data / "dataset.csv").write_text("name\nb00\n"),
+        ["its table was edited; its table is unusable", "needs a column image_id", "Start a new run"],
+    ),
     ("another split", lambda data: edit(data, relabel), ["1 image with another split or diagnosis (b03)"]),
     (
         "an added row",

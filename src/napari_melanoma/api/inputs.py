@@ -169,12 +169,12 @@ def numbering_errors(number: int) -> Iterator[None]:
 def to_srgb8(array: NDArray[np.generic]) -> tuple[NDArray[np.uint8], tuple[str, ...]]:
     """Convert an array to uint8 sRGB (row, column, channel=3); transparent pixels are blended over white.
 
-    Also returns a note on the assumed range of 16-bit values, if any.
+    Opacity of which no pixel is visible is ignored, as in files. Also returns notes on what was assumed.
     """
     from skimage.color import gray2rgb, rgba2rgb
     from skimage.util import img_as_ubyte
 
-    from napari_melanoma.io.color_conversion import find_value_range, to_eight_bit
+    from napari_melanoma.io.color_conversion import INVISIBLE, find_value_range, to_eight_bit
 
     if array.ndim not in (2, 3) or (array.ndim == 3 and array.shape[-1] not in (3, 4)):
         channels_first = array.ndim == 3 and array.shape[0] in (3, 4) and min(array.shape[1:]) > 4
@@ -195,15 +195,19 @@ def to_srgb8(array: NDArray[np.generic]) -> tuple[NDArray[np.uint8], tuple[str, 
             f"an image array must be uint8, uint16, bool or floating point; found {array.dtype}. If its values are 0 "
             "to 255, pass image.astype(np.uint8)."
         )
-    note = None
+    notes = list[str]()
+    if array.ndim == 3 and array.shape[-1] == 4 and not array[..., 3].any():
+        array = array[..., :3]
+        notes.append(INVISIBLE)
     if array.dtype == np.uint16:
         values = find_value_range(array, has_alpha=array.ndim == 3 and array.shape[-1] == 4)
-        array, note = to_eight_bit(array, values), values.note
+        array = to_eight_bit(array, values)
+        notes += [values.note] if values.note else []
     if array.ndim == 2:
         array = gray2rgb(array)
     elif array.shape[-1] == 4:
         array = rgba2rgb(array)
-    return np.ascontiguousarray(img_as_ubyte(array)), (note,) if note else ()
+    return np.ascontiguousarray(img_as_ubyte(array)), tuple(notes)
 
 
 def _check_fractions(array: NDArray[np.generic]) -> None:

@@ -1,7 +1,8 @@
 """The meaning of class names of models and of other programs: malignant, benign, neither, or open.
 
-Names are read word by word, with negation, in the languages of the taxonomy: *Non-tumor* is no tumor, *tumor stroma*
-is stroma, and *peritumoral* names no tumor. A name that is a diagnosis means what the taxonomy states.
+Names are read word by word, with negation, in the languages of the taxonomy: *Non-tumor* is no tumor, *non-pigmented
+melanoma* and *BRAF-negative melanoma* are melanoma, *tumor stroma* is stroma, and *peritumoral* names no tumor. A name
+that is a diagnosis means what the taxonomy states.
 """
 
 from __future__ import annotations
@@ -18,12 +19,22 @@ ClassMeaning = Literal["melanoma", "malignant", "tumor", "ambiguous", "nevus", "
 MALIGNANT: tuple[ClassMeaning, ...] = ("melanoma", "malignant")
 BENIGN: tuple[ClassMeaning, ...] = ("nevus", "benign")
 UNSPECIFIC: tuple[ClassMeaning, ...] = ("tumor", "ambiguous")
-LESIONS = frozenset({"melanoma", "malignant", "tumor", "nevus", "benign"})
+LESIONS = frozenset({"melanoma", "malignant", "spread", "tumor", "nevus", "benign"})
+_NOUNS, _ADJECTIVES = ("melanoma", "tumor", "nevus"), ("malignant", "benign")
 _STRUCTURES = frozenset({"structure", "background"})
 # A negation does not extend beyond these marks and words.
 _SEGMENTS = re.compile(r"[,;:/()\[\]|+&]|\b(?:but|aber|sondern|mais|pero|sino|mas|maar)\b", re.IGNORECASE)
 _PREPOSITIONS = re.compile(r"\b(?:with|in|mit|im|avec|dans|con|com|em|met)\b", re.IGNORECASE)
 _GLUED = re.compile(r"(non|nicht|niet)(\w{4,})")
+# Words without a meaning of their own, by their normalized spelling
+_FILLERS = frozenset(
+    (
+        *("a", "an", "the", "of", "for", "cell", "cells", "ein", "eine", "einen", "der", "die", "das", "von", "fur"),
+        *("zelle", "zellen", "un", "une", "le", "la", "les", "de", "du", "d", "pour", "cellule", "cellules", "una"),
+        *("uno", "el", "los", "las", "del", "para", "celula", "celulas", "il", "lo", "gli", "di", "da", "per"),
+        *("cellula", "um", "uma", "o", "os", "do", "een", "het", "van", "voor", "cel", "cellen"),
+    )
+)
 # The meanings of diagnoses by their groups, the first that applies
 _GROUPS: tuple[tuple[str, ClassMeaning], ...] = (
     ("melanoma", "melanoma"),
@@ -49,7 +60,7 @@ def read_class_name(name: str) -> ClassMeaning:
     negated: set[str] = set()
     for segment in _SEGMENTS.split(name.replace("_", " ")):
         parts = [_read_words(part) for part in _PREPOSITIONS.split(segment)]
-        known = [words for words in parts if words] or [[]]
+        known = [words for words in parts if any(words)] or [[]]
         _add_meanings(known[0], [word for words in known[1:] for word in words], stated, negated)
     meaning = _combine(stated, negated)
     return "ambiguous" if "?" in name and meaning in (*MALIGNANT, *BENIGN) else meaning
@@ -57,44 +68,74 @@ def read_class_name(name: str) -> ClassMeaning:
 
 def _add_meanings(words: list[str], attributes: list[str], stated: set[str], negated: set[str]) -> None:
     """Add the meanings of a part of a name; ``attributes``: words after *with* or *in*."""
+    words, single = _take_negated_words(words)
+    negated.update(LESIONS.intersection(single))
     start = words.index("not") if "not" in words else len(words)
     before, after = words[:start], words[start + 1 :]
     lesions = [word for word in before if word in LESIONS]
-    if "absent" in words:
-        negated.update(word for word in words if word in LESIONS)
-    elif _STRUCTURES & {*before} or ("area" in before and {*lesions} == {"benign"}):
+    if _STRUCTURES & {*before} or ("area" in before and {*lesions} == {"benign"}):
         stated.add("background" if "background" in before else "structure")  # lesions are an attribute of it
     else:
         stated.update(lesions)
-        (negated if start < len(words) else stated).update(word for word in (*after, *attributes) if word in LESIONS)
+        (negated if start < len(words) else stated).update(LESIONS.intersection((*after, *attributes)))
+
+
+def _take_negated_words(words: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Separate the words that are negated alone: the one after *non*, and the one before *negative* or *free*.
+
+    An adjective that follows directly belongs to the lesion before it, as in *non melanoma maligno*.
+    """
+    rest, negated = list[str](), list[str]()
+    for before, word in zip(("", *words), words, strict=False):
+        is_adjective = word in _ADJECTIVES and bool(negated) and negated[-1] == before in _NOUNS
+        if before == "non" or is_adjective:
+            negated.append(word)
+        elif word == "non":
+            continue
+        elif word == "absent" and rest:
+            negated.append(rest.pop())
+        else:
+            rest.append("not" if word == "absent" else word)
+    return rest, negated
 
 
 def _read_words(text: str) -> list[str]:
-    return [meaning for word in normalize_wording(text).split() for meaning in _read_word(word)]
+    """Return the meanings of the words of a text, "" for unknown ones."""
+    words = list[str]()
+    for word in normalize_wording(text).split():
+        if word not in _FILLERS:
+            words += _read_word(word)
+        elif words and words[-1] == "absent":  # "free of", unlike "tumor-free"
+            words[-1] = "not"
+    return words
 
 
 def _read_word(text: str) -> tuple[str, ...]:
-    """Return the meaning of a word, preceded by a negation that is written in one word with it; none if unknown."""
+    """Return the meaning of a word, preceded by a negation that is written in one word with it; "" if unknown."""
     words = load_taxonomy("class_word")
     found = words.translate(text)
     if found in (None, UNKNOWN) and (glued := _GLUED.fullmatch(text)):
         negated = words.translate(glued[2])
-        return ("not", negated) if negated not in (None, UNKNOWN) else ()
-    return () if found in (None, UNKNOWN) else (str(found),)
+        return ("non", negated) if negated not in (None, UNKNOWN) else ("",)
+    return ("" if found in (None, UNKNOWN) else str(found),)
 
 
 def _combine(stated: set[str], negated: set[str]) -> ClassMeaning:
+    if "spread" in stated:
+        stated = stated | {"malignant"}
     if stated.intersection(MALIGNANT) and stated.intersection(BENIGN):
         return "ambiguous"
-    others: tuple[ClassMeaning, ...] = ("tumor", "structure", "background")
-    for meaning in (*MALIGNANT, *BENIGN, *others):
-        if meaning in stated:
-            return meaning
     opposite: dict[frozenset[str], ClassMeaning] = {
         frozenset({"malignant"}): "benign",
         frozenset({"benign"}): "malignant",
     }
-    return opposite.get(frozenset(negated), "structure" if negated else "")
+    if stated <= {"tumor"} and (meaning := opposite.get(frozenset(negated))):
+        return meaning
+    others: tuple[ClassMeaning, ...] = ("tumor", "structure", "background")
+    for meaning in (*MALIGNANT, *BENIGN, *others):
+        if meaning in stated:
+            return meaning
+    return "structure" if negated else ""
 
 
 def find_lesion_classes(classes: Sequence[str]) -> tuple[str, ...]:

@@ -67,9 +67,9 @@ class OutsideFolderError(DataSetError):
 class Sample:
     """One image of a data set with its reference mask.
 
-    ``group`` identifies the images that must stay in one split (``data.groups``), and ``joined`` are the names of its
-    patients, lesions and images, if it has several. ``split`` is "" if none is assigned; ``domain`` is the name of the
-    data set's folder.
+    ``group`` identifies the images that must stay in one split (``data.groups``), ``joined`` are the names of its
+    patients, lesions and images, if it has several, and ``patients`` those of its patients, likewise. ``split`` is ""
+    if none is assigned; ``domain`` is the name of the data set's folder.
     ``review`` is the review state of the mask, normally one of ``REVIEWS``, or None if the row has none. ``synthetic``
     images are phantoms. ``pixel_size`` is that of the table, None if the row has none. ``mask_model`` is the model that
     drew the mask, before a correction; "" if it was drawn without one, None if that is unknown.
@@ -88,6 +88,7 @@ class Sample:
     pixel_size: PixelSize | None = None
     mask_model: str | None = None
     joined: tuple[str, ...] = ()
+    patients: tuple[str, ...] = ()
 
     @property
     def group_names(self) -> tuple[str, ...]:
@@ -314,8 +315,11 @@ def make_sample(entry: DatasetEntry, folder: Path, groups: Groups) -> Sample | D
 
 def put_in_group(sample: Sample, group: Group) -> Sample:
     """Return the sample as a member of a group of its data set."""
-    joined = tuple(f"{sample.domain}/{name}" for name in group.names) if len(group.names) > 1 else ()
-    return replace(sample, group=f"{sample.domain}/{group.name}", joined=joined)
+    joined, patients = (
+        tuple(f"{sample.domain}/{name}" for name in names) if len(names) > 1 else ()
+        for names in (group.names, group.patients)
+    )
+    return replace(sample, group=f"{sample.domain}/{group.name}", joined=joined, patients=patients)
 
 
 def describe_patients_of(samples: Iterable[Sample]) -> list[str]:

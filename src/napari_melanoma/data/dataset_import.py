@@ -70,7 +70,7 @@ from napari_melanoma.data.mask_values import (
 )
 from napari_melanoma.data.source_files import close_archives
 from napari_melanoma.data.source_records import DataSource, SourceContents, SourceRecord, SourceSpec, join_table
-from napari_melanoma.data.splits import NAME_TABLE, check_patients_named, find_leaks
+from napari_melanoma.data.splits import NAME_TABLE, check_patients_named, check_patients_of
 from napari_melanoma.data.table_mapping import TableMapping
 from napari_melanoma.io.photographs import (
     Photograph,
@@ -341,7 +341,8 @@ def import_source(
         report.rows = len(rows)
         report.notes += harmonized.describe_unrecognized(similar_only=source.spec.public)
         report.notes += [*harmonized.describe_findings(), *plan.describe([message for _, message in report.notes])]
-        report.leaks = find_leaks(rows)
+        report.leaks, questions = check_patients_of(rows)
+        report.notes += questions
         write_dataset_table(gathering / "dataset.csv", rows)
         if plan.reading.values == "keep" and plan.reading.names:
             write_class_names(gathering, plan.reading.names)

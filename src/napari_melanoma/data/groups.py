@@ -16,6 +16,7 @@ from typing import NamedTuple
 
 from napari_melanoma.core.errors import DataSetError
 from napari_melanoma.core.formatting import format_count, format_names
+from napari_melanoma.data.cell_values import is_unknown_text
 
 GROUP_COLUMNS = ("patient_id", "lesion_id", "near_duplicate_of")
 PATIENT, LESION, PICTURE = range(3)  # kinds of nodes
@@ -25,11 +26,12 @@ class Group(NamedTuple):
     """A group of images.
 
     ``name``: that of a patient, else of a lesion, else of an image. ``names``: the own names (``get_group_id``) of all
-    its rows, each once, those of patients first.
+    its rows, each once, those of patients first. ``patients``: its patients, each in one spelling.
     """
 
     name: str
     names: tuple[str, ...]
+    patients: tuple[str, ...] = ()
 
 
 ROUNDED_ID = re.compile(r"\d([.,]\d+)?E\+\d+", re.IGNORECASE)  # as a spreadsheet writes 1234567890123: 1.23457E+12
@@ -97,7 +99,17 @@ class Node(NamedTuple):
 
 def get_group_id(row: Mapping[str, str]) -> str:
     """Return the own name of a row: the first available of patient, lesion, duplicated image and image."""
-    return next((row[key] for key in GROUP_COLUMNS if row.get(key)), row["image_id"])
+    return _make_node(row).name
+
+
+def read_id(row: Mapping[str, str], column: str) -> str:
+    """Return the patient, lesion or image in a column; "" for none, and for a word that means unknown."""
+    return _drop_unknown(row.get(column) or "")
+
+
+@lru_cache(maxsize=1 << 14)
+def _drop_unknown(text: str) -> str:
+    return "" if is_unknown_text(text) else text
 
 
 def hash_to_unit_interval(salt: str, name: str) -> float:
@@ -133,7 +145,7 @@ class Groups:
         node, image = _make_node(row), row["image_id"]
         self._nodes.add(node)
         self._of_image[image] = node
-        if original := row.get("near_duplicate_of"):
+        if original := read_id(row, "near_duplicate_of"):
             self._connect(node, original)
             self._connect(self._of_image.get(original, node), original)
         if image in self._of_picture:
@@ -142,7 +154,7 @@ class Groups:
             self._lesions_alone.add(node.name)
         if node.kind == PATIENT:
             self._alike[normalize_patient(node.name)].add(node)
-            if lesion := row.get("lesion_id"):
+            if lesion := read_id(row, "lesion_id"):
                 self._patients[lesion].add(node)
                 self._lesions[node].add(lesion)
         self._found.clear()
@@ -161,12 +173,25 @@ class Groups:
             is_shared = first.kind == LESION and Node(PATIENT, first.name) in self._nodes
             name = f"{first.name} (lesion)" if is_shared else first.name
             names = tuple(dict.fromkeys(one.name for one in (first, *others)))
-            self._found |= dict.fromkeys(connected, Group(name, names))
+            spellings: dict[str, str] = {}
+            for patient in (one.name for one in (first, *others) if one.kind == PATIENT):
+                spellings.setdefault(normalize_patient(patient), patient)
+            self._found |= dict.fromkeys(connected, Group(name, names, tuple(spellings.values())))
         return self._found[node]
 
     def find_of_row(self, row: Mapping[str, str]) -> Group:
         """Return the group of a row that was added."""
         return self.find(_make_node(row))
+
+    def find_lesion(self, row: Mapping[str, str]) -> tuple[str, str] | None:
+        """Return what identifies the lesion of a row that was added: its patient and its name; None without a lesion.
+
+        Unlike its group, it is not that of other lesions of the patient, nor of copies.
+        """
+        lesion, patient = read_id(row, "lesion_id"), read_id(row, "patient_id")
+        if lesion and not patient and self._has_one_patient(lesion):
+            patient = min(self._patients[lesion]).name
+        return (normalize_patient(patient), lesion) if lesion else None
 
     def _connect(self, node: Node, picture: str) -> None:
         self._of_picture[picture].add(node)
@@ -189,5 +214,7 @@ class Groups:
 
 
 def _make_node(row: Mapping[str, str]) -> Node:
-    kind = next((kind for kind, column in enumerate(GROUP_COLUMNS) if row.get(column)), PICTURE)
-    return Node(kind, get_group_id(row))
+    for kind, column in enumerate(GROUP_COLUMNS):
+        if name := read_id(row, column):
+            return Node(kind, name)
+    return Node(PICTURE, row["image_id"])

@@ -27,7 +27,7 @@ from napari_melanoma.data.dataset_import import (
 from napari_melanoma.data.formats.masks import MaskFormat, detect_format
 from napari_melanoma.data.mask_areas import ImageFileArea
 from napari_melanoma.data.mask_values import LabelImageError, describe_label_images
-from napari_melanoma.data.splits import find_leaks
+from napari_melanoma.data.splits import check_patients_of
 from napari_melanoma.data.table_schema import AS_GIVEN_SUFFIX
 from napari_melanoma.io.formats import Modality
 from napari_melanoma.io.photographs import is_stored_upright, read_image_size
@@ -98,7 +98,8 @@ def import_masks(
     report.notes += plan.describe([message for _, message in report.notes]) + write_private_table(
         out, plan.records if report.added else []
     )
-    report.leaks = find_leaks(corrections.rows())
+    report.leaks, questions = check_patients_of(corrections.rows())
+    report.notes += questions
     return report
 
 

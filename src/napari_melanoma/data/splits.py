@@ -122,12 +122,12 @@ def split_samples(
 
     Rows with the split ``rules.split`` are trained on, those with ``rules.validation_split`` are the validation set and
     those with ``rules.test_split`` the test set; those with another split are ignored. Rows without a split are
-    selected for the test set by a hash of the names in their group, and else trained on. The hash is independent of the
-    seed and of other rows, so that added, removed or newly reviewed rows move no other group. If it selects none of
-    three or more groups of a data set, the group with the smallest hash goes to the test set. In data sets without the
-    validation split, the validation set is held out from the images to train on. A group in the test set is in no other
-    part, and one in the validation set is not trained on. If ``rules.split`` is ``"all"``, the column is not used:
-    every image is trained on or validated on.
+    selected for the test set by a hash of their patient, else of their lesion or image, and else trained on. The hash
+    is independent of the seed and of other rows, so that added, removed or newly reviewed rows move no other group. If
+    it selects none of three or more groups of a data set, the group with the smallest hash goes to the test set. In
+    data sets without the validation split, the validation set is held out from the images to train on. A group in the
+    test set is in no other part, and one in the validation set is not trained on. If ``rules.split`` is ``"all"``, the
+    column is not used: every image is trained on or validated on.
 
     Any part may be empty; the caller must check. Raises if the images to train on are also those to evaluate.
     """
@@ -311,13 +311,14 @@ def sample_by_name(samples: Sequence[Sample], count: int) -> list[Sample]:
 def _choose_test_groups(samples: Iterable[Sample], fraction: float) -> set[str]:
     """Choose the groups of the test set by their hash, for each data set; at least one of three or more.
 
-    A group is chosen by any of its names: the test patients of a table stay in the test set after they were connected
-    with others.
+    A group is chosen by any of its patients: the test patients of a table stay in the test set after they were
+    connected with others. Its lesions and images have no effect, as more of them would enlarge the test set.
     """
     domains: dict[str, dict[str, float]] = defaultdict(dict)
     for sample in samples:
         if sample.group not in domains[sample.domain]:
-            hashes_of_names = (hash_to_unit_interval(HELD_OUT_SALT, name) for name in sample.group_names)
+            names = sample.patients or (sample.group,)
+            hashes_of_names = (hash_to_unit_interval(HELD_OUT_SALT, name) for name in names)
             domains[sample.domain][sample.group] = min(hashes_of_names)
     chosen: set[str] = set()
     for hashes in domains.values():
@@ -460,12 +461,16 @@ class LeakChecker:
                 yield column, f"{suggestion}, but patient_id is empty: {advice} before you split", False
 
 
-def find_leaks(rows: Iterable[Mapping[str, str]]) -> list[tuple[str, str]]:
-    """Describe patients in several splits or folds, in harmonized rows, as the check of a data set does."""
+def check_patients_of(rows: Iterable[Mapping[str, str]]) -> tuple[list[tuple[str, str]], list[tuple[str, str]]]:
+    """Check harmonized rows for patients, as the check of a data set does.
+
+    Returns patients in several splits or folds, and questions about their ids, each as topics and messages.
+    """
     checker = LeakChecker()
     for row in rows:
         checker.add_row(row, row)
-    return list(checker.describe_leaks())
+    questions = [("patient_id", question) for question in checker.describe_patient_ids()]
+    return list(checker.describe_leaks()), questions
 
 
 def find_patient_leaks(folder: Path, parts: Mapping[str, str]) -> list[str]:

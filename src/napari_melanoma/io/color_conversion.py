@@ -38,6 +38,7 @@ _HALF_LEVEL = 0.5 / 255  # of the range; less than this is due to rounding
 _MAX_EXCEEDING_SHARE = 0.01  # of the values, by defective pixels, reflections and labels in the picture
 _MAX_UNDERSHOOT_SHARE = 0.02  # of the values; images that are normalized around 0 have more negative ones
 _SAMPLED_VALUES = 1 << 22
+INVISIBLE = "all pixels are transparent by the opacity channel, which was ignored"  # note of a photograph
 _SRGB_TOLERANCE = 2  # levels of 255; sRGB profiles under other names differ by rounding only
 
 
@@ -234,7 +235,7 @@ def without_opacity(image: Image) -> Image:
 
 def note_invisible(image: Image) -> tuple[str, ...]:
     """Return the note on an opacity channel that is 0 everywhere; none for other images."""
-    return ("all pixels are transparent by the opacity channel, which was ignored",) if is_invisible(image) else ()
+    return (INVISIBLE,) if is_invisible(image) else ()
 
 
 def _opaque_srgb(image: Image, profile: bytes | None) -> Image:

@@ -32,7 +32,7 @@ from napari_melanoma.data.duplicates import (
     load_hash_thumbnails,
     merge_groups,
 )
-from napari_melanoma.data.groups import GROUP_COLUMNS, Groups
+from napari_melanoma.data.groups import GROUP_COLUMNS, Groups, read_id
 from napari_melanoma.data.harmonize import Harmonizer
 from napari_melanoma.data.taxonomy import load_taxonomy
 from napari_melanoma.data.training_images import (
@@ -250,7 +250,7 @@ def select_photographs(
         given = (rows[sample.key].get(f"{DIAGNOSIS}_as_given") or "").strip()
         if sample.key in labels and sample.review != "rejected":
             row, names = raw[sample.key], (options.group or GROUP_COLUMNS[0], *GROUP_COLUMNS[1:])
-            columns.append(next((name for name in names if row.get(name)), "image_id"))
+            columns.append(next((name for name in names if read_id(row, name)), "image_id"))
             usable.append(put_in_group(sample, groups.find_of_row(named[sample.key])))
         elif sample.key in labels:
             left_out[REJECTED].append(sample.image_id)
@@ -264,7 +264,8 @@ def select_photographs(
     usable = [replace(sample, group=group) for sample, group in zip(usable, merged, strict=True)]
     classes = tuple(labels[sample.key] for sample in usable)
     found = LabeledPhotographs(tuple(usable), rows, classes, positive, tuple(columns), dict(left_out), thumbnails)
-    return found.keep(~_find_conflicts(found, copies), CONFLICT)
+    lesions = {sample.key: groups.find_lesion(named[sample.key]) for sample in usable}
+    return found.keep(~_find_conflicts(found, lesions, copies), CONFLICT)
 
 
 def classifier_config(config: BundleConfig) -> ClassifierConfig:
@@ -307,13 +308,14 @@ def read_classes(
     return labels
 
 
-def _find_conflicts(found: LabeledPhotographs, copies: Sequence[set[Key]]) -> NDArray[np.bool_]:
+def _find_conflicts(
+    found: LabeledPhotographs, lesion_of: Mapping[Key, object], copies: Sequence[set[Key]]
+) -> NDArray[np.bool_]:
     """Find lesions, and copies of a picture, with different diagnoses; bool (photograph,)."""
-    lesions: dict[tuple[str, str], set[Key]] = defaultdict(set)
-    for sample in found.samples:
-        row = found.rows[sample.key]
-        if row.get("lesion_id"):
-            lesions[sample.group, row["lesion_id"]].add(sample.key)
+    lesions: dict[object, set[Key]] = defaultdict(set)
+    for key, lesion in lesion_of.items():
+        if lesion is not None:
+            lesions[lesion].add(key)
     labels = {sample.key: label for sample, label in zip(found.samples, found.labels, strict=True)}
     conflicts = {key for keys in (*lesions.values(), *copies) if len({labels[key] for key in keys}) > 1 for key in keys}
     return np.array([sample.key in conflicts for sample in found.samples], bool)

@@ -327,7 +327,7 @@ class Labeling:
         allowed = list_allowed_candidates(self.info, labels, index)
         candidate = LIVE_CANDIDATE if LIVE_CANDIDATE in allowed else RECALIBRATED
         is_drawn = np.array([known[path].labels.was_drawn for path in used])
-        fit = LabelFit(base, cases, candidate, choose_case_folds(cases, classes, index)[0], is_drawn, index)
+        fit = LabelFit(base, cases, candidate, choose_case_folds(cases, classes, index, repeats=1)[0], is_drawn, index)
         adapted = softmax(fit_candidate(base, cases, candidate).predict(logits, features))
         return replace(state, adapted=_by_class(paths, classes, adapted), accuracy=fit.estimate_accuracy(), fit=fit)
 

@@ -54,8 +54,10 @@ def describe_data_changes(folder: RunFolder, recipe: TrainRecipe) -> list[str]:
         changes = list(_list_file_changes(rows[path.name], started))
         if is_edited := digests.get(str(path), "") not in ("", _digest(table)):
             changes.insert(0, "its table was edited")
-        if is_edited or not digests:
-            changes += _list_row_changes(rows[path.name], path)
+        try:
+            changes += _list_row_changes(rows[path.name], path) if is_edited or not digests else ()
+        except DataSetError as error:  # of no other use to the run, which continues
+            changes.append(f"its table is unusable ({error})")
         if changes:
             sentences.append(
                 f"The data set {path} has changed since the run started: {'; '.join(changes)}. {AS_STARTED} Start a "

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -48,7 +49,7 @@ DataPart = Literal[
 PARTS: tuple[DataPart, ...] = get_args(DataPart)
 COLUMNS = (
     *("part", "image_id", "domain", "group", "split", "diagnosis", "modality", "review"),
-    *("image", "mask", "image_sha", "mask_sha", "drawn", "mask_model"),  # drawn: 1 for synthetic images
+    *("image", "mask", "image_sha", "mask_sha", "drawn", "mask_model", "joined"),  # drawn: 1 for synthetic images
 )
 
 
@@ -77,7 +78,7 @@ def write_data(path: Path, rows: Iterable[DataRow]) -> None:
                 *(row.part, sample.image_id, sample.domain, sample.group, sample.split, sample.diagnosis or ""),
                 *(sample.modality or "", sample.review or "", sample.image.absolute()),
                 *(sample.mask.absolute() if sample.mask else "", row.image_sha, row.mask_sha, int(sample.synthetic)),
-                sample.mask_model or "",
+                *(sample.mask_model or "", json.dumps(sample.joined) if sample.joined else ""),
             ]
         )
     write_text(path, text.getvalue())
@@ -120,6 +121,7 @@ def _row(cells: dict[str, str]) -> DataRow:
         review=cells["review"] or None,
         synthetic=cells["drawn"] == "1",
         mask_model=cells.get("mask_model"),  # None in the tables of earlier versions
+        joined=tuple(json.loads(cells.get("joined") or "[]")),
     )
     return DataRow(part, sample, cells["image_sha"], cells["mask_sha"])
 

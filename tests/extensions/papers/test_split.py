@@ -13,7 +13,13 @@ from napari_melanoma.core.errors import DataSetError
 from napari_melanoma.core.paths import allow_outside_files
 from napari_melanoma.data.dataset import read_dataset
 from napari_melanoma.extensions.papers.papers import Role, read_paper
-from napari_melanoma.extensions.papers.split import AssignedImage, assign_to_folds, read_split, write_split
+from napari_melanoma.extensions.papers.split import (
+    AssignedImage,
+    assign_to_folds,
+    read_labeled_images,
+    read_split,
+    write_split,
+)
 from napari_melanoma.io.results import read_table, write_table
 
 pytestmark = pytest.mark.usefixtures("user_folders")
@@ -92,3 +98,22 @@ def test_an_unknown_split_is_refused_and_not_trained_on(tmp_path: Path, spots: C
     role = Role(title="images", modality="dermoscopic", sources=(), used="others", untouched=True)
     with pytest.raises(DataSetError, match=message):
         assign_to_folds(images, role, 2, RunContext())
+
+
+def test_the_order_of_rows_does_not_decide_which_of_two_copies_is_used(
+    tmp_path: Path, spots: Callable[..., Path]
+) -> None:
+    folder, role = spots(tmp_path / "own", 24), Role(title="images", modality="dermoscopic", sources=(), used="others")
+    for number in range(6):
+        shutil.copy(folder / f"images/s{number}.png", folder / f"images/s{number + 12}.png")
+    rows = [{**row, "melanoma": str(int(row["image_id"][1:]) % 2)} for row in read_table(folder / "dataset.csv")]
+    found = []
+    for ordered in (rows, rows[::-1]):
+        write_table(folder / "dataset.csv", ordered)
+        images = assign_to_folds(list(read_labeled_images(folder, "melanoma")), role, 2, RunContext())
+        write_split({"D": (folder,)}, read_paper("P4").file.roles, None, tmp_path / "out", RunContext())
+        parts = {row["image_id"]: row["split"] for row in read_table(tmp_path / "out/own/dataset.csv")}
+        folds = {image.sample.image_id: (image.fold, image.duplicate) for image in images}
+        found.append((folds, parts))
+    assert found[0] == found[1]
+    assert sum(duplicate for _, duplicate in found[0][0].values()) == 6

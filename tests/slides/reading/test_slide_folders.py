@@ -10,6 +10,7 @@ import pytest
 import tifffile
 import zarr
 from fake_dicom import write_level
+from PIL import Image
 from pydicom.uid import generate_uid
 from typer.testing import CliRunner
 
@@ -72,6 +73,7 @@ def test_a_tiff_that_cannot_be_read_is_reported(tissue: np.ndarray, tmp_path: Pa
     (folder / "empty.tif").touch()
     (folder / "text.tiff").write_text("no image")
     (folder / "cut.tif").write_bytes((folder / "a.tif").read_bytes()[:6])
+    Image.fromarray(tissue).save(folder / "renamed.tif", "JPEG")  # a photograph, which no one reads as a TIFF
     assert listed(folder) == ["slides/a.tif", "slides/cut.tif", "slides/empty.tif", "slides/text.tiff"]
     found = CliRunner().invoke(app, ["slide", str(folder), "--out", str(tmp_path / "out"), "--json"])
     assert found.exit_code == 1

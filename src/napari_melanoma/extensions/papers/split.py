@@ -26,6 +26,7 @@ from napari_melanoma.data.dataset import (
     Sample,
     iter_entries,
     make_sample,
+    order_by_name,
     raise_faults,
     read_dataset,
     select_trainable,
@@ -92,7 +93,7 @@ def write_split(
     """
     for role, members in folders.items():
         parts = _split_role(members, roles[role])
-        training, test = ([sample for part in parts for sample in part[side]] for side in (0, 1))
+        training, test = (order_by_name(sample for part in parts for sample in part[side]) for side in (0, 1))
         found = find_duplicates([*test, *training], run) if search_duplicates else []
         duplicates = {id(pair.second) for pair in found}
         training, test = ([sample for sample in side if id(sample) not in duplicates] for side in (training, test))
@@ -268,7 +269,8 @@ def assign_to_folds(
         _test_patients([image.sample for image in images if image.label]) if role.untouched else frozenset[str]()
     )
     labeled = sorted(
-        (image for image in images if image.label), key=lambda image: image.sample.group not in test_groups
+        (image for image in images if image.label),
+        key=lambda image: (image.sample.group not in test_groups, image.sample.key),
     )
     found = find_duplicates([image.sample for image in labeled], run) if search_duplicates else []
     duplicates = {id(pair.second) for pair in found}

@@ -151,8 +151,9 @@ def _is_unreadable_tiff(path: Path) -> bool:
         return False
     try:
         with open_regular(path) as file:
-            if identify_format(file.read(HEAD_BYTES)) != "TIFF":
-                return True
+            kind = identify_format(file.read(HEAD_BYTES))
+            if kind != "TIFF":  # a photograph under another name is none
+                return kind is None
             from tifffile import TiffFile
 
             file.seek(0)
