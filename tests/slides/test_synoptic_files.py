@@ -628,6 +628,66 @@ def test_a_signature_of_an_earlier_version_states_what_is_compared(earlier: Path
     assert read_synoptic(earlier)[1] == (NOT_RECORDED,)
 
 
+@pytest.mark.parametrize("state", ["not assessed", "cannot be determined"])
+def test_an_earlier_signature_of_findings_without_a_value_is_read(earlier: Path, state: str) -> None:
+    names = ("breslow", "ulceration", "clark", "mitotic_rate", "mitoses_counted", "mitoses_area")
+    depth = read_depth(earlier)
+    for name in names:
+        depth = set_finding(depth, name, SynopticAnswer(state=state), "A", WHEN)
+    write_depth(earlier, depth)
+    stated = {key: {"state": state} for key in names}
+    values = {"breslow": [None, False, state], "ulceration": state, "clark": state, "answers": stated}
+    values |= {"mitosis_areas": [None, EARLIER_VALUES["mitosis_areas"][1]]}
+    states = {"state": state, "count_state": state, "area_state": state}
+    values |= {"mitoses": {"counted": None, "per_mm2": None, **states}}
+    edit_earlier(earlier, values, stated)
+    (only,) = read_synoptic(earlier, LESION_OF_CASE)[1]
+    assert only.startswith("Signed with an earlier version: only ")
+    edit_mitoses(earlier, mm2=9.0)
+    assert (
+        f"Changed after signature: depth reading, Area counted for mitoses: signed: {state}; now: 9 mm²."
+        in read_synoptic(earlier, LESION_OF_CASE)[1]
+    )
+
+
+def edit_earlier(folder: Path, values: dict[str, Any], answers: dict[str, Any]) -> None:
+    """Set values of the signature and answers of the report."""
+    content = json.loads((folder / SYNOPTIC_FILE).read_text(encoding="utf-8"))
+    content["signed_values"] |= values
+    content["answers"] = answers
+    write_json(folder / SYNOPTIC_FILE, content)
+
+
+@pytest.mark.parametrize(
+    ("signed_as", "now", "expected"),
+    [
+        ({"at_least": True}, {}, "at least: signed: yes; now: not in the report."),
+        ({}, {"at_least": True}, "at least: not in the signed report; now: yes."),
+        ({"detail": "Of Ms. Secret"}, {}, "detail: signed: a text; now: not in the report."),
+        ({"detail": "Of Ms. Secret"}, {"detail": "Mr. Secret"}, "detail: signed: a text; now: another text."),
+    ],
+)
+def test_what_was_stated_with_an_answer_of_an_earlier_signature_is_compared(
+    earlier: Path, signed_as: dict[str, Any], now: dict[str, Any], expected: str
+) -> None:
+    answers = EARLIER_VALUES["answers"]
+    own = {"breslow": answers["breslow"] | signed_as}
+    edit_earlier(earlier, {"answers": answers | own}, answers | {"breslow": answers["breslow"] | now})
+    stated = read_synoptic(earlier, LESION_OF_CASE)[1]
+    assert f"Changed after signature: synoptic report, Breslow thickness, {expected}" in stated
+    assert "Secret" not in str(stated)
+
+
+def test_findings_that_were_added_to_the_case_after_an_earlier_signature_are_no_change(earlier: Path) -> None:
+    values = {"case_breslow": "not measured", "case_ulceration": "unknown", "case_mitoses": "unknown"}
+    edit_earlier(earlier, values, EARLIER_VALUES["answers"])
+    (only,) = read_synoptic(earlier, change_lesion(depth_mm=1.34, ulceration=False, mitoses_per_mm2=2.0))[1]
+    assert only.startswith("Signed with an earlier version: only ")
+    stated = read_synoptic(earlier, change_lesion(depth_mm=2.2, ulceration=False, mitoses_per_mm2=2.0))[1]
+    assert len(stated) == 2
+    assert stated[0].endswith("Breslow thickness: not in the signed report; now: 2.20 mm.")
+
+
 def test_an_earlier_signature_of_a_slide_is_compared_with_its_lesion(earlier: Path) -> None:
     report = load_synoptic(earlier)
     (only,) = LesionContent(LESION_OF_CASE).list_changes(report)
