@@ -330,6 +330,20 @@ def test_a_change_after_the_signature_is_stated(signed: Path, name: str) -> None
     assert load_synoptic(signed) == report, "what was signed stays"
 
 
+def test_a_region_is_stated_also_if_counts_or_the_slide_cannot_be_read(signed: Path) -> None:
+    add_region(signed)
+    stated = "Changed after signature: Regions, Hot spot, Count: not in the signed report; now: 1."
+    counts = signed / "counts.geojson"
+    counts.write_text("{", encoding="utf-8")
+    assert stated in read_synoptic(signed, LESION_OF_CASE)[1]
+    counts.unlink()
+    slide = recorded_slide(signed)
+    slide.rename(slide.with_name("moved.dcm"))
+    changes = read_synoptic(signed, LESION_OF_CASE)[1]
+    assert stated in changes
+    assert not any("Area, mm²" in one for one in changes), "which is unknown without a scale"
+
+
 @pytest.mark.parametrize(
     ("labels", "expected"),
     [
