@@ -264,7 +264,6 @@ def _prediction_block(content: Mapping[str, Any], text: str) -> ShownBlock:
     values = (
         known("probability", "probability", probability, f"{probability or 0:.3f}"),
         known("class", "class", str(content.get("target") or "")),
-        known("lesions", "lesions", len(content.get("lesions") or ()) or None),
     )
     return group("prediction", "Prediction", values).model_copy(update={"text": text})
 
