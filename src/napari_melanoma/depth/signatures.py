@@ -85,9 +85,10 @@ def list_changes_since_signature(
         return ()
     if not report.signed_report:
         return _list_earlier_changes(report, now, unread)
-    signed = report.signed_report
-    if find_block(signed, SLIDE) is not None and find_block(now, SLIDE) is None:
-        # Signed with a slide, and shown with its lesion: the rest is compared where the slide is shown
+    signed, is_without_slide = report.signed_report, False
+    if find_block(report.signed_report, SLIDE) is not None and find_block(now, SLIDE) is None:
+        # Signed with a slide, and shown with its lesion, of which the slide is not known
+        is_without_slide = True
         signed, now = (tuple(one for one in tree if one.key in (SYNOPTIC, LESION)) for tree in (signed, now))
     compared, missing = list[str](), list[KeyPath]()
     for change in compare_blocks(signed, now):
@@ -103,6 +104,7 @@ def list_changes_since_signature(
         *compared,
         *(CONTRADICTION.format(one.text) for one in list_contradictions(now) if one.key not in known),
         *_state_missing(missing, signed),
+        *([NOT_VERIFIED.format("slide")] if is_without_slide else []),
     )
 
 
