@@ -40,7 +40,7 @@ from napari_melanoma.depth.readings import (
     write_depth,
 )
 from napari_melanoma.depth.report_blocks import lesion_block
-from napari_melanoma.depth.signatures import NOT_RECORDED, ONLY_HASH
+from napari_melanoma.depth.signatures import IN_WORDS, NOT_RECORDED, ONLY_HASH
 from napari_melanoma.depth.synoptic import SynopticAnswer, SynopticReport, set_finding
 from napari_melanoma.depth.synoptic_fields import FIELDS_BY_NAME
 from napari_melanoma.figures.page import Table
@@ -640,6 +640,9 @@ def test_a_signature_of_an_earlier_version_states_what_is_compared(earlier: Path
     assert read_synoptic(earlier)[1][0] == ONLY_HASH
     write_json(path, content | {"signed_values": {}})
     assert read_synoptic(earlier)[1] == (NOT_RECORDED,)
+    words = {"Breslow thickness": "1.34 mm", "ulceration": "not identified", "mitoses": "not assessed"}
+    write_json(path, content | {"signed_values": words})
+    assert read_synoptic(earlier)[1] == (IN_WORDS,)
 
 
 @pytest.mark.parametrize("state", ["not assessed", "cannot be determined"])

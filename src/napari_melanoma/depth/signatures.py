@@ -40,10 +40,12 @@ from napari_melanoma.depth.synoptic_fields import FIELDS_BY_NAME
 
 NOT_RECORDED = "What the report showed when it was signed was not recorded: whether it has changed since is unknown."
 EARLIER = "Signed with an earlier version: only {} {} compared."
+IN_WORDS = "Signed with an earlier version, which recorded words only: whether it has changed since is unknown."
 ONLY_HASH = f"{CHANGED}: answers: which ones is unknown, as only a hash was recorded when signed."
 CONTRADICTION = "Contradiction since the signature: {}"
 ANSWERS = "answers"  # key of the answers in earlier signatures
 DETAIL = "detail"  # key of the note on an answer
+WORDS = "Breslow thickness"  # start of the label by which the first signatures have a formatted value
 UNKNOWN_WORDS = ("unknown", "not measured")  # no value in earlier signatures
 FIRST_ENTRIES = {  # entries of earlier signatures, and what they are called
     "slide_file": "slide file",
@@ -134,6 +136,8 @@ def _list_earlier_changes(report: SynopticReport, now: Blocks, unread: Collectio
     values = report.signed_values
     if not values:
         return (NOT_RECORDED,)
+    if any(name.startswith(WORDS) for name in values):
+        return (IN_WORDS,)
     signed = {path: value for name, value in values.items() for path, value in _read_entry(name, value)}
     areas = find_block(now, ANALYSIS, "areas") if "tissue" in values else None
     signed = {(ANALYSIS, "areas", one.key, "mm2"): None for one in (areas.blocks if areas else ())} | signed
