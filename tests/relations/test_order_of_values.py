@@ -10,7 +10,7 @@ import importlib
 import inspect
 import pkgutil
 from collections.abc import Callable, Mapping
-from dataclasses import fields, is_dataclass, replace
+from dataclasses import dataclass, fields, is_dataclass, replace
 from functools import cache
 from typing import Any
 
@@ -36,6 +36,24 @@ SETTINGS = {  # arguments that do not depend on images
     "sensitivity": 0.9,
     "threshold": 0.4,
 }
+
+
+@dataclass(frozen=True, eq=False)
+class Average:
+    """A statistic of values of images for weights, (draw, image)."""
+
+    values: np.ndarray
+
+    def __call__(self, weights: np.ndarray) -> np.ndarray:
+        return weights @ self.values / weights.sum(axis=-1)
+
+
+@dataclass(frozen=True, eq=False)
+class Averages(Average):
+    """The same by its name."""
+
+    def __call__(self, weights: np.ndarray) -> Any:
+        return {"one": super().__call__(weights)}
 
 
 @cache
@@ -83,10 +101,10 @@ def values_of_images() -> dict[str, Any]:
 def special_values() -> dict[tuple[str, str], Any]:
     """Values of arguments that have another shape in one function, by function and argument."""
     of = values_of_images()
-    share = np.full(IMAGES, 0.5)
+    share = np.random.default_rng(1).choice([0.5, 1.0, 2.0], IMAGES)
     return {
         ("bootstrap_mean", "values"): of["scores"],
-        ("bootstrap_statistic", "statistic"): lambda weights: weights.max(axis=-1) * 0 + 1.0,
+        ("bootstrap_statistic", "statistic"): Average(of["scores"]),
         ("calibrate_logits", "config"): ClassifierConfig(temperature=1.5),
         ("class_recalls", "labels"): of["predictions"].labels,
         ("class_recalls", "predicted"): of["predictions"].labels[::-1].copy(),
@@ -98,7 +116,7 @@ def special_values() -> dict[tuple[str, str], Any]:
         ("count_classes", "predicted"): of["predictions"].labels[::-1].copy(),
         ("count_classes", "weights"): share[None],
         ("decode_depths", "config"): DepthOutputConfig(scale=SCALE, margin=0.2),
-        ("draw_statistics", "statistics"): lambda weights: {"one": weights.max(axis=-1)},
+        ("draw_statistics", "statistics"): Averages(of["scores"]),
         ("estimate_label_metrics", "classes"): CLASSES,
         ("fit_calibration", "labels"): of["predictions"].labels,
         ("fit_temperature", "labels"): of["predictions"].labels,

@@ -34,6 +34,8 @@ from napari_melanoma.slides.tissue_classifier.strokes import Stroke
 IMPORTERS = {"masks": "folder"}
 COLUMNS = ("patient_id", "lesion_id", "diagnosis", "age", "sex", "site", "mpp_x", "mpp_y", "split")
 EMPTY = "x02"
+# Formats of mask files, whose import reports an empty mask and leaves the image out
+WITHOUT_EMPTY = ("decathlon", "imagefolder", "masks", "nnunet", "parquet")
 WHEN = "2026-01-02T10:00:00+00:00"
 
 
@@ -59,13 +61,12 @@ def difficult(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.parametrize("name", [one for one in DATA_EXPORTS.members if not DATA_EXPORTS.find_plugin(one)])
 def test_a_data_set_is_exported_and_imported(name: str, difficult: Path, tmp_path: Path) -> None:
-    """Pixels, masks and values; images without a lesion stay images without one."""
+    """Pixels, masks and values; images without a lesion stay images without one, or are reported as left out."""
     exported = nm.export_dataset(difficult, name, tmp_path / "out", areas="pixels")
     imported = nm.import_dataset(IMPORTERS.get(name, name), exported.folder, tmp_path / "back")
     rows = {row["image_id"]: row for row in read_table(tmp_path / "back/dataset.csv")}
     first = {row["image_id"]: row for row in read_table(difficult / "dataset.csv")}
-    # A format of mask files states that a mask is empty; with areas, an image without one is an image.
-    assert imported.faults in ([], [(EMPTY, "its mask is empty")])
+    assert imported.faults == ([(EMPTY, "its mask is empty")] if name in WITHOUT_EMPTY else [])
     assert rows.keys() == first.keys() - {image for image, _ in imported.faults}
     for image, row in rows.items():
         given = first[image]

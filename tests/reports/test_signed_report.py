@@ -35,7 +35,14 @@ from napari_melanoma.core.files import write_json
 from napari_melanoma.core.polygons import Polygon
 from napari_melanoma.depth.readings import FINDINGS, DepthReading, SlideDepthReadings, set_values, write_depth
 from napari_melanoma.depth.report_blocks import GROUPS, IMAGES, LESION, PATIENT, PREDICTION, READING, SYNOPTIC
-from napari_melanoma.depth.shown_blocks import BlockChange, KeyPath, ShownBlock, compare_blocks, iterate_values
+from napari_melanoma.depth.shown_blocks import (
+    NOT_VERIFIED,
+    BlockChange,
+    KeyPath,
+    ShownBlock,
+    compare_blocks,
+    iterate_values,
+)
 from napari_melanoma.depth.synoptic import SynopticAnswer, SynopticReport, set_finding
 from napari_melanoma.depth.synoptic_fields import FIELDS, SynopticField
 from napari_melanoma.figures.page import Bar, Section, Table, render_report
@@ -425,9 +432,28 @@ def set_comment(report: SynopticReport, text: str) -> SynopticReport:
 
 def test_a_report_that_was_signed_with_a_slide_is_compared_with_its_lesion(folder: Path) -> None:
     report = load_synoptic(folder)
-    assert LesionContent(create_lesion()).list_changes(report) == ()
+    assert LesionContent(create_lesion()).list_changes(report) == (NOT_VERIFIED.format("slide"),)
     lesion = create_lesion(laterality="right", site="lower extremity", sub_site="", diagnosis="nevus")
     stated = LesionContent(lesion).list_changes(report)
     assert "Changed after signature: Lesion of the case, Side: signed: Left; now: Right." in stated
     assert any(one.startswith("Contradiction since the signature: Site: ") for one in stated)
     assert any(one.startswith("Contradiction since the signature: Diagnosis: Nevus") for one in stated)
+
+
+def test_a_report_that_was_signed_with_a_slide_states_its_changes_with_the_lesion(folder: Path, tmp_path: Path) -> None:
+    """After it was added to the case, in the form of the lesion, the page and exports of the case."""
+    slide = tmp_path / "archive" / "level0.dcm"
+    case = add_images(replace_lesions(Case(), create_lesion()), [CaseImage(id="", path=slide, modality="wsi")], "L1")
+    case = set_lesion(case, "L1", synoptic=load_synoptic(folder))
+    with CaseStore.create(tmp_path / "case", case) as store:
+        (lesion,) = store.case.lesions
+        before = read_lesion_content(case, lesion, store.folder, lambda image: folder).list_changes(lesion.report)
+        assert not any("Regions" in one or "Not verified" in one for one in before)
+        save_regions(folder, slide, (), None)
+        stated = "Changed after signature: Regions, Hot spot, Count: signed: 1; now: not in the report."
+        content = read_lesion_content(case, lesion, store.folder, lambda image: folder)
+        assert stated in content.list_changes(lesion.report)
+        page = unescape(render_report(collect_report([store.folder, folder], run=RunContext()).report))
+        assert page.count(stated) > 1  # with the lesion, and with the slide
+        (written,) = export_results([store.folder], tmp_path / "out", ["synoptic"], run=RunContext())
+        assert NOT_VERIFIED.format("slide") in written.path.read_text(encoding="utf-8")

@@ -40,7 +40,7 @@ from napari_melanoma.depth.readings import (
     write_depth,
 )
 from napari_melanoma.depth.report_blocks import lesion_block
-from napari_melanoma.depth.signatures import NOT_RECORDED, ONLY_HASH
+from napari_melanoma.depth.signatures import IN_WORDS, NOT_RECORDED, ONLY_HASH
 from napari_melanoma.depth.synoptic import SynopticAnswer, SynopticReport, set_finding
 from napari_melanoma.depth.synoptic_fields import FIELDS_BY_NAME
 from napari_melanoma.figures.page import Table
@@ -328,6 +328,20 @@ def test_a_change_after_the_signature_is_stated(signed: Path, name: str) -> None
     assert [one for one in stated if one.startswith(f"Changed after signature: {expected}")], stated
     assert "Secret" not in str(stated)
     assert load_synoptic(signed) == report, "what was signed stays"
+
+
+def test_a_region_is_stated_also_if_counts_or_the_slide_cannot_be_read(signed: Path) -> None:
+    add_region(signed)
+    stated = "Changed after signature: Regions, Hot spot, Count: not in the signed report; now: 1."
+    counts = signed / "counts.geojson"
+    counts.write_text("{", encoding="utf-8")
+    assert stated in read_synoptic(signed, LESION_OF_CASE)[1]
+    counts.unlink()
+    slide = recorded_slide(signed)
+    slide.rename(slide.with_name("moved.dcm"))
+    changes = read_synoptic(signed, LESION_OF_CASE)[1]
+    assert stated in changes
+    assert not any("Area, mm²" in one for one in changes), "which is unknown without a scale"
 
 
 @pytest.mark.parametrize(
@@ -626,6 +640,69 @@ def test_a_signature_of_an_earlier_version_states_what_is_compared(earlier: Path
     assert read_synoptic(earlier)[1][0] == ONLY_HASH
     write_json(path, content | {"signed_values": {}})
     assert read_synoptic(earlier)[1] == (NOT_RECORDED,)
+    words = {"Breslow thickness": "1.34 mm", "ulceration": "not identified", "mitoses": "not assessed"}
+    write_json(path, content | {"signed_values": words})
+    assert read_synoptic(earlier)[1] == (IN_WORDS,)
+
+
+@pytest.mark.parametrize("state", ["not assessed", "cannot be determined"])
+def test_an_earlier_signature_of_findings_without_a_value_is_read(earlier: Path, state: str) -> None:
+    names = ("breslow", "ulceration", "clark", "mitotic_rate", "mitoses_counted", "mitoses_area")
+    depth = read_depth(earlier)
+    for name in names:
+        depth = set_finding(depth, name, SynopticAnswer(state=state), "A", WHEN)
+    write_depth(earlier, depth)
+    stated = {key: {"state": state} for key in names}
+    values = {"breslow": [None, False, state], "ulceration": state, "clark": state, "answers": stated}
+    values |= {"mitosis_areas": [None, EARLIER_VALUES["mitosis_areas"][1]]}
+    states = {"state": state, "count_state": state, "area_state": state}
+    values |= {"mitoses": {"counted": None, "per_mm2": None, **states}}
+    edit_earlier(earlier, values, stated)
+    (only,) = read_synoptic(earlier, LESION_OF_CASE)[1]
+    assert only.startswith("Signed with an earlier version: only ")
+    edit_mitoses(earlier, mm2=9.0)
+    assert (
+        f"Changed after signature: depth reading, Area counted for mitoses: signed: {state}; now: 9 mm²."
+        in read_synoptic(earlier, LESION_OF_CASE)[1]
+    )
+
+
+def edit_earlier(folder: Path, values: dict[str, Any], answers: dict[str, Any]) -> None:
+    """Set values of the signature and answers of the report."""
+    content = json.loads((folder / SYNOPTIC_FILE).read_text(encoding="utf-8"))
+    content["signed_values"] |= values
+    content["answers"] = answers
+    write_json(folder / SYNOPTIC_FILE, content)
+
+
+@pytest.mark.parametrize(
+    ("signed_as", "now", "expected"),
+    [
+        ({"at_least": True}, {}, "at least: signed: yes; now: not in the report."),
+        ({}, {"at_least": True}, "at least: not in the signed report; now: yes."),
+        ({"detail": "Of Ms. Secret"}, {}, "detail: signed: a text; now: not in the report."),
+        ({"detail": "Of Ms. Secret"}, {"detail": "Mr. Secret"}, "detail: signed: a text; now: another text."),
+    ],
+)
+def test_what_was_stated_with_an_answer_of_an_earlier_signature_is_compared(
+    earlier: Path, signed_as: dict[str, Any], now: dict[str, Any], expected: str
+) -> None:
+    answers = EARLIER_VALUES["answers"]
+    own = {"breslow": answers["breslow"] | signed_as}
+    edit_earlier(earlier, {"answers": answers | own}, answers | {"breslow": answers["breslow"] | now})
+    stated = read_synoptic(earlier, LESION_OF_CASE)[1]
+    assert f"Changed after signature: synoptic report, Breslow thickness, {expected}" in stated
+    assert "Secret" not in str(stated)
+
+
+def test_findings_that_were_added_to_the_case_after_an_earlier_signature_are_no_change(earlier: Path) -> None:
+    values = {"case_breslow": "not measured", "case_ulceration": "unknown", "case_mitoses": "unknown"}
+    edit_earlier(earlier, values, EARLIER_VALUES["answers"])
+    (only,) = read_synoptic(earlier, change_lesion(depth_mm=1.34, ulceration=False, mitoses_per_mm2=2.0))[1]
+    assert only.startswith("Signed with an earlier version: only ")
+    stated = read_synoptic(earlier, change_lesion(depth_mm=2.2, ulceration=False, mitoses_per_mm2=2.0))[1]
+    assert len(stated) == 2
+    assert stated[0].endswith("Breslow thickness: not in the signed report; now: 2.20 mm.")
 
 
 def test_an_earlier_signature_of_a_slide_is_compared_with_its_lesion(earlier: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import unicodedata
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -297,6 +298,18 @@ def test_slides_of_one_name_are_told_apart(tmp_path, drawn_slide):
     )
     with pytest.raises(DataSetError, match="2 slides are named HE, so that the patient data of that name cannot be"):
         made([*slides, other], tmp_path / "more", patients={"HE": {"patient_id": "p1"}, "other": {"patient_id": "p2"}})
+
+
+def test_patients_are_found_by_the_names_of_slides(tmp_path, drawn_slide):
+    decomposed = unicodedata.normalize("NFD", "Läsion")
+    slides = [annotated(drawn_slide(tmp_path / f"{decomposed}.tif"), [box(0, 0, 192, 192)])]
+    made(slides, tmp_path / "tiles", patients={"Läsion": {"patient_id": "p1", "sex": "female"}})
+    assert {row["sex"] for row in read_table(tmp_path / "tiles" / "dataset.csv")} == {"female"}
+    for number, name in enumerate(("HE", "he")):
+        (tmp_path / str(number)).mkdir()
+        slides.append(annotated(drawn_slide(tmp_path / str(number) / f"{name}.tif"), [box(0, 0, 192, 192)]))
+    with pytest.raises(DataSetError, match="2 slides are named HE and he, so that the patient data of that name"):
+        made(slides, tmp_path / "more", patients={"HE": {"patient_id": "p1"}, "he": {"patient_id": "p2"}})
 
 
 def test_regions_of_one_file_are_those_of_one_slide(tmp_path, drawn_slide):

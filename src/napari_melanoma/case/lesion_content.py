@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,13 +22,14 @@ from napari_melanoma.depth.report_blocks import (
     LESION,
     PATIENT,
     PREDICTION,
+    SLIDE,
     SYNOPTIC,
     format_table_cell,
     is_private_cell,
     lesion_block,
     synoptic_block,
 )
-from napari_melanoma.depth.shown_blocks import KeyPath, ShownBlock, group, known
+from napari_melanoma.depth.shown_blocks import KeyPath, ShownBlock, find_block, group, known
 from napari_melanoma.depth.signatures import list_changes_since_signature
 from napari_melanoma.depth.synoptic import SynopticReport
 from napari_melanoma.io.results import RESULT
@@ -69,8 +70,23 @@ class LesionContent:
         return tuple(one for one in groups if one is not None and one.blocks)
 
     def list_changes(self, report: SynopticReport) -> tuple[str, ...]:
-        """State what has changed since the report of the lesion was signed; empty if it is not signed."""
+        """State what has changed since the report of the lesion was signed; empty if it is not signed.
+
+        A report that was signed with a slide is compared with what is shown of that slide.
+        """
+        slide = self._find_signed_slide(report)
+        if slide is not None:
+            return list_changes_since_signature(
+                report, slide.list_blocks(report, report.signed_by), slide.list_unread()
+            )
         return list_changes_since_signature(report, self.list_blocks(report), self._list_unread())
+
+    def _find_signed_slide(self, report: SynopticReport) -> SlideContent | None:
+        """Return the content of the slide with which a report was signed; None if it was signed with the lesion."""
+        file = find_block(report.signed_report, SLIDE, "file")
+        found = (one for one in self.slides.values() if file is not None and one.fingerprint == file.value)
+        slide = next(found, None)
+        return None if slide is None else replace(slide, lesion=self.lesion)
 
     def _list_unread(self) -> frozenset[KeyPath]:
         inner = {(IMAGES, key, *path) for key, slide in self.slides.items() for path in slide.list_unread()}

@@ -45,11 +45,10 @@ class ShownBlock(Config):
 
     @model_serializer(mode="wrap")
     def _write(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Leave out what is empty."""
+        """Leave out what is empty, but not the key, such as that of regions without a class."""
         values = handler(self)
-        return {key: one for key, one in values.items() if one not in (None, "", [], ()) and one is not False} | (
-            {"value": self.value} if self.value in (0, False, "") else {}
-        )
+        written = {key: one for key, one in values.items() if one not in (None, "", [], ()) and one is not False}
+        return {"key": self.key, **written} | ({"value": self.value} if self.value in (0, False, "") else {})
 
     def find(self, *keys: str) -> ShownBlock | None:
         """Return the block below this one with these keys; None if there is none."""

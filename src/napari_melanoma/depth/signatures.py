@@ -40,9 +40,12 @@ from napari_melanoma.depth.synoptic_fields import FIELDS_BY_NAME
 
 NOT_RECORDED = "What the report showed when it was signed was not recorded: whether it has changed since is unknown."
 EARLIER = "Signed with an earlier version: only {} {} compared."
+IN_WORDS = "Signed with an earlier version, which recorded words only: whether it has changed since is unknown."
 ONLY_HASH = f"{CHANGED}: answers: which ones is unknown, as only a hash was recorded when signed."
 CONTRADICTION = "Contradiction since the signature: {}"
 ANSWERS = "answers"  # key of the answers in earlier signatures
+DETAIL = "detail"  # key of the note on an answer
+WORDS = "Breslow thickness"  # start of the label by which the first signatures have a formatted value
 UNKNOWN_WORDS = ("unknown", "not measured")  # no value in earlier signatures
 FIRST_ENTRIES = {  # entries of earlier signatures, and what they are called
     "slide_file": "slide file",
@@ -84,9 +87,10 @@ def list_changes_since_signature(
         return ()
     if not report.signed_report:
         return _list_earlier_changes(report, now, unread)
-    signed = report.signed_report
-    if find_block(signed, SLIDE) is not None and find_block(now, SLIDE) is None:
-        # Signed with a slide, and shown with its lesion: the rest is compared where the slide is shown
+    signed, is_without_slide = report.signed_report, False
+    if find_block(report.signed_report, SLIDE) is not None and find_block(now, SLIDE) is None:
+        # Signed with a slide, and shown with its lesion, of which the slide is not known
+        is_without_slide = True
         signed, now = (tuple(one for one in tree if one.key in (SYNOPTIC, LESION)) for tree in (signed, now))
     compared, missing = list[str](), list[KeyPath]()
     for change in compare_blocks(signed, now):
@@ -102,6 +106,7 @@ def list_changes_since_signature(
         *compared,
         *(CONTRADICTION.format(one.text) for one in list_contradictions(now) if one.key not in known),
         *_state_missing(missing, signed),
+        *([NOT_VERIFIED.format("slide")] if is_without_slide else []),
     )
 
 
@@ -131,6 +136,8 @@ def _list_earlier_changes(report: SynopticReport, now: Blocks, unread: Collectio
     values = report.signed_values
     if not values:
         return (NOT_RECORDED,)
+    if any(name.startswith(WORDS) for name in values):
+        return (IN_WORDS,)
     signed = {path: value for name, value in values.items() for path, value in _read_entry(name, value)}
     areas = find_block(now, ANALYSIS, "areas") if "tissue" in values else None
     signed = {(ANALYSIS, "areas", one.key, "mm2"): None for one in (areas.blocks if areas else ())} | signed
@@ -143,9 +150,9 @@ def _list_earlier_changes(report: SynopticReport, now: Blocks, unread: Collectio
         if (found := _find_unread(path, unread)) is not None:
             missing += [found] if value is not None else []
             continue
-        label = _name_path(path)
-        before = None if value is None else ShownBlock(key=path[-1], value=value, text=_format_value(path, value))
-        changes += _describe(path, label, before, after)
+        change = _compare_value(path, value, after)
+        if change is not None and not _is_copied(change, now):
+            changes.append(change.describe())
     if isinstance(values.get(ANSWERS), str) and values[ANSWERS] != _digest_answers(report):
         changes.append(ONLY_HASH)
     of_lesion = {name for name in values if name.startswith("case_") or name == ANSWERS}
@@ -155,21 +162,27 @@ def _list_earlier_changes(report: SynopticReport, now: Blocks, unread: Collectio
     return (*changes, *_state_missing(missing), only)
 
 
-def _describe(path: KeyPath, label: str, before: ShownBlock | None, after: ShownBlock | None) -> Iterator[str]:
-    """Yield the change of one value, if it has changed; ``after`` may have another unit, which was not recorded."""
+def _compare_value(path: KeyPath, value: Any, after: ShownBlock | None) -> BlockChange | None:  # noqa: ANN401 - JSON
+    """Return the change of one value; None if it is the same. ``after`` may have a unit, which was not recorded."""
+    label, is_private = _name_path(path), path[-1] == DETAIL
     if after is not None:
         after = after.model_copy(update={"unit": "", "blocks": (), "label": label, "key": path[-1]})
-    trees = [() if one is None else (one.model_copy(update={"label": label}),) for one in (before, after)]
-    yield from (BlockChange(path, label, one.before, one.after).describe() for one in compare_blocks(*trees))
+    before = ShownBlock(key=path[-1], label=label, value=value, text=_format_value(path, value), is_private=is_private)
+    trees = [() if one is None or one.value is None else (one,) for one in (before, after)]
+    found = next(iter(compare_blocks(*trees)), None)
+    return None if found is None else BlockChange(path, label, found.before, found.after)
 
 
 def _name_path(path: KeyPath) -> str:
     field = FIELDS_BY_NAME.get(path[1])
-    return f"{GROUPS[path[0]]}, {field.label if field else path[-1].replace('_', ' ')}"
+    names = path[-1:] if field is None else (field.label, *path[2:])
+    return ", ".join((GROUPS[path[0]], *(one.replace("_", " ") for one in names)))
 
 
 def _format_value(path: KeyPath, value: Any) -> str:  # noqa: ANN401 - JSON
-    if path[0] == SYNOPTIC and path[1] in FIELDS_BY_NAME:
+    if value is None or value is True:
+        return "" if value is None else "yes"
+    if path[0] == SYNOPTIC and len(path) == 2 and path[1] in FIELDS_BY_NAME:
         return format_stored_answer(path[1], {"value": value})
     if isinstance(value, float) and path[1] in FIELDS_BY_NAME:
         return f"{value:.4g} {FIELDS_BY_NAME[path[1]].unit}".strip()
@@ -202,6 +215,7 @@ def _convert_entry(name: str, value: Any) -> Iterator[tuple[KeyPath, Any]]:  # n
         case "mitoses":
             yield (READING, "mitotic_rate"), _known(value, "per_mm2", "state")
             yield (READING, "mitoses_counted"), _known(value, "counted", "count_state")
+            yield (READING, "mitoses_area"), value.get("area_state")
         case "mitosis_marks":
             yield (READING, PICTURE, "marks"), value
         case "mitosis_areas":
@@ -242,9 +256,11 @@ def _convert_entry(name: str, value: Any) -> Iterator[tuple[KeyPath, Any]]:  # n
             raise TypeError(value)
         case _ if name == ANSWERS and isinstance(value, Mapping):
             for field in FIELDS_BY_NAME:
-                answer = value.get(field)
-                stated = None if answer is None else answer.get("value", answer.get("state"))
-                yield (SYNOPTIC, field), stated
+                answer = value.get(field) or {}
+                yield (SYNOPTIC, field), answer.get("value", answer.get("state"))
+                yield (SYNOPTIC, field, "at_least"), answer.get("at_least") or None
+                yield (SYNOPTIC, field, DETAIL), answer.get("detail")
+                yield (SYNOPTIC, field, "source"), answer.get("confirmed_from")
 
 
 def _known(value: Mapping[str, Any], key: str, state: str) -> Any:  # noqa: ANN401 - JSON

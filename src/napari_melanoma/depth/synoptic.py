@@ -652,7 +652,7 @@ def format_stored_answer(name: str, answer: Any) -> str:  # noqa: ANN401 - JSON
         return str(answer.get("state") or "")
     if field is None or field.kind == "text":
         return "text"
-    if name == "breslow":
+    if name == "breslow" and isinstance(value, float | int):
         return format_thickness(value, at_least=bool(answer.get("at_least"))) + suggested
     number = f"{value:.4g} {field.unit}".strip() if isinstance(value, float | int) else str(value)
     return field.choices.get(str(value), number) + suggested

@@ -73,11 +73,17 @@ AREA_UNITS = {"mm2": "Area, mm²", "percent": "Share of the analyzed area, %"}
 SCALED: frozenset[KeyPath] = frozenset(
     (
         (SLIDE, "scale"),
-        (REGIONS,),
         (MEASUREMENTS,),
         *((READING, PICTURE, key) for key in ("marked", "breslow")),
     )
 )
+
+# What cannot be compared if a file cannot be read; counts depend on the regions that they are within
+DEPENDENT: Mapping[str, set[KeyPath]] = {
+    "points": {(MEASUREMENTS,)},
+    "regions": {(MEASUREMENTS,), (REGIONS,)},
+    "proposals": {(ANALYSIS, "depth")},
+}
 
 
 @dataclass(frozen=True)
@@ -109,7 +115,9 @@ class SlideContent:
         """Return the keys of blocks that cannot be compared now."""
         missing = {(SLIDE, "file"): self.fingerprint, (LESION,): self.lesion}
         unread = self.unread | {path for path, value in missing.items() if not value}
-        return unread | SCALED if self.shape is None and self.pixel_size is None else unread
+        if self.shape is not None or self.pixel_size is not None:
+            return unread
+        return unread | SCALED | {(REGIONS, region.class_name, "area") for region in self.regions}
 
     def list_blocks(self, report: SynopticReport | None, reader: str) -> tuple[ShownBlock, ...]:
         """Return the tree that a report on the slide shows; ``reader``: who signs, or has signed."""
@@ -179,7 +187,7 @@ def read_slide_content(
         except (MelanomaError, OSError):
             if name == "depth":  # which may have been changed
                 raise
-            unread |= {(MEASUREMENTS,), (REGIONS,)}
+            unread |= DEPENDENT.get(name, set())
     if values["shape"] is None and values.get("points"):
         unread.add((MEASUREMENTS,))
     return SlideContent(lesion=lesion, unread=frozenset(unread), **values)
@@ -256,7 +264,6 @@ def _prediction_block(content: Mapping[str, Any], text: str) -> ShownBlock:
     values = (
         known("probability", "probability", probability, f"{probability or 0:.3f}"),
         known("class", "class", str(content.get("target") or "")),
-        known("lesions", "lesions", len(content.get("lesions") or ()) or None),
     )
     return group("prediction", "Prediction", values).model_copy(update={"text": text})
 

@@ -16,7 +16,7 @@ from pydantic import Field
 from napari_melanoma.core.config import Config
 from napari_melanoma.core.context import BATCH_ERRORS, RunContext
 from napari_melanoma.core.errors import DataSetError, InputError, MelanomaError, SaveError, ScaleMissing, describe_error
-from napari_melanoma.core.files import normalize_name, remove_file, write_json
+from napari_melanoma.core.files import compose_name, normalize_name, remove_file, write_json
 from napari_melanoma.core.formatting import format_class, format_count
 from napari_melanoma.core.geometry import Box, MapPlacement, PixelSize
 from napari_melanoma.core.parsing import parse_error_reason, read_json
@@ -333,12 +333,15 @@ def _table_name(slide: Path) -> str:
 
 
 def _check_patients(slides: Sequence[Path], patients: Mapping[str, object]) -> None:
-    """Raise if patient data are stated for a name that several slides have."""
-    for name, count in Counter(map(_table_name, slides)).items():
-        if count > 1 and patients.get(name):
+    """Raise if patient data are stated for a name that several slides have, letters in upper case being the same."""
+    stated = {normalize_name(name) for name, values in patients.items() if values}
+    names = [_table_name(path) for path in slides]
+    for name, count in Counter(map(normalize_name, names)).items():
+        if count > 1 and name in stated:
+            shared = " and ".join(dict.fromkeys(one for one in names if normalize_name(one) == name))
             raise DataSetError(
-                f"{count} slides are named {name}, so that the patient data of that name cannot be assigned. Give the "
-                "slides different names."
+                f"{count} slides are named {shared}, so that the patient data of that name cannot be assigned. Give "
+                "the slides different names."
             )
 
 
@@ -411,8 +414,10 @@ def _add_patients_and_split(
 
     Returns the rows without tiles that the split leaves out, whose files are removed.
     """
+    by_name = {compose_name(name): values for name, values in patients.items()}
     for row in rows:
-        row.update({name: text for name, text in patients.get(row["slide"], {}).items() if text})
+        of_slide = by_name.get(compose_name(row["slide"]), {})
+        row.update({name: text for name, text in of_slide.items() if text})
     report.slides = len({row["slide"] for row in rows})
     report.patients = len({row["patient_id"] for row in rows})
     note = split_tiles(rows, options.test_fraction)

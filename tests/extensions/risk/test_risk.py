@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tifffile
+from pydantic import ValidationError
 
 from napari_melanoma.classification.classifier import Classifier
 from napari_melanoma.classification.comparators import read_comparators
@@ -248,6 +249,16 @@ def test_patches_are_extracted_at_the_deepest_positions(slide: Path, tmp_path: P
         cut_slide_patches(slide, (), content, options(model))
     content["lesions"][0]["label"] = "melanoma"
     assert [one.description for one in cut_slide_patches(slide, (), content, options(model))] == ["lesion"]
+
+
+def test_patches_of_pixels_that_are_not_square_have_the_stated_size(slide: Path, tmp_path: Path, model: Path) -> None:
+    known = read_slide_case(result(tmp_path / "section"), {}, None)
+    stated = options(model, mpp=5.0, mpp_y=10.0)
+    (patch,) = cut_slide_patches(slide, known.lines, {}, stated)
+    assert patch.box is not None
+    assert (patch.box.height, patch.box.width) == (300, 600)  # 3 mm
+    with pytest.raises(ValidationError, match="set mpp, too"):
+        options(model, mpp_y=10.0)
 
 
 @pytest.mark.slow

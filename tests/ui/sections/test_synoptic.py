@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import partial
+from math import cos, sin
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -557,6 +558,38 @@ def test_what_a_signed_report_shows_is_locked_or_stated_in_the_dock(analysed, mo
     assert "Lesion of the case, Depth, entered in the case: signed: 0.20 mm; now: 0.70 mm." in stated
     assert "Lesion of the case, Diagnosis: not in the signed report; now: Nevus." in stated
     assert "Contradiction since the signature: Diagnosis: Nevus (lesion of the case), but pT1" in stated
+
+
+def test_the_files_show_what_the_window_has_signed(analysed, monkeypatch) -> None:
+    """Also lesions that are stored only then, positions between pixels, and regions without a class."""
+    person = analysed
+    lesion = add_lesion(Case(), depth_mm=0.2).lesions[0]
+    monkeypatch.setattr("napari_melanoma.ui.session.depth.find_slide_lesion", lambda *_: lesion)
+    expands(person)
+    opens(person)
+    types(person, "synoptic_reader", "A. Reader")
+    draws(person)
+    outline = tuple((150.123 + 77.777 * sin(angle), 170.987 + 77.777 * cos(angle)) for angle in range(6))
+    document(person).set_values(
+        mitoses=count_mitoses(((70.123, 80.987),), (outline,), person.dock.slide.info.pixel_size)
+    )
+    regions = (Annotation((Polygon(outline),), "Hot spot", id="r1"), Annotation((Polygon(outline),), "", id="r2"))
+    person.session.regions.apply(lambda _: regions)
+    person.session.points.apply(lambda _: (CountedPoint("Mitosis", (150.0, 160.0)), CountedPoint("Cell", (1.0, 2.0))))
+    person.session.measures.apply(lambda _: (SlideMeasurement("area", outline), SlideMeasurement("line", outline[:2])))
+    edits_lesions(person, lambda lesions: (replace(lesions[0], polygons=(Polygon(outline),), origin="drawn"),))
+    presses(person, "synoptic_confirm")
+    signs(person)
+    assert not is_shown(person, "synoptic_changes")
+    person.session.flush()
+    person.waits()
+    folder = person.session.folder
+    assert len(read_lesions(folder)) == len(read_slide_result(folder)["lesions"]) == 1
+    assert read_synoptic(folder, lesion)[1] == ()
+    assert [one.label for one in find_block(load_synoptic(folder).signed_report, "regions").blocks] == [
+        "without a class",
+        "Hot spot",
+    ]
 
 
 def test_damaged_files_and_signed_reports_of_the_case_are_not_replaced(

@@ -297,7 +297,8 @@ def _slide_inputs(
     case = read_slide_case(folder, metadata, options.reader)
     if not case.lines and not (folder / RESULT).is_file():
         record_slide(folder, path)
-        analyze_slide(path, folder, SlideOptions(model=options.slide_model, mpp=options.mpp), run)
+        scale = {"mpp": options.mpp, "mpp_y": options.mpp_y}
+        analyze_slide(path, folder, SlideOptions(model=options.slide_model, **scale), run)
         case = read_slide_case(folder, metadata, options.reader)
     return case, cut_slide_patches(path, case.lines, read_slide_result(folder), options)
 

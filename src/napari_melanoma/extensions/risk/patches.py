@@ -169,8 +169,9 @@ def read_patch_image(path: Path, metadata: Mapping[str, str], options: RiskOptio
     photograph = read_photograph(path)
     _check_not_photograph(path.name, photograph, metadata)
     rgb = photograph.rgb
-    table_mpp = {name: read_number(metadata.get(name)) for name in ("mpp_y", "mpp_x")}
-    mpp = {name: um if um > 0 else options.mpp for name, um in table_mpp.items()}
+    given = {"mpp_y": options.mpp_y or options.mpp, "mpp_x": options.mpp}
+    table_mpp = {name: read_number(metadata.get(name)) for name in given}
+    mpp = {name: um if um > 0 else given[name] for name, um in table_mpp.items()}
     for name, count in (("mpp_y", rgb.shape[0]), ("mpp_x", rgb.shape[1])):
         side_mm = (mpp[name] or math.nan) * count / UM_PER_MM
         if abs(side_mm - options.patch_mm) > SCALE_TOLERANCE * options.patch_mm:
@@ -215,7 +216,7 @@ def cut_slide_patches(
 
     ``lines``: thickness lines. ``content``: of the result of the slide.
     """
-    pixel_size = None if options.mpp is None else PixelSize(options.mpp, options.mpp)
+    pixel_size = None if options.mpp is None else PixelSize(options.mpp_y or options.mpp, options.mpp)
     with open_slide(path, pixel_size) as slide:
         size = slide.info.pixel_size
         if size is None:

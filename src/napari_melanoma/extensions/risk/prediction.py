@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 import numpy as np
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from napari_melanoma.classification.prediction import (
     METHODS,
@@ -16,7 +16,7 @@ from napari_melanoma.classification.prediction import (
     describe_prediction_set,
     format_probability,
 )
-from napari_melanoma.core.config import Config
+from napari_melanoma.core.config import Config, omit_unset
 from napari_melanoma.core.errors import InputError
 from napari_melanoma.core.geometry import UM_PER_MM
 from napari_melanoma.core.prediction_config import DEPTH_COLUMN, FittedNumbers, FittedWords, TabularEncoding
@@ -53,10 +53,21 @@ class RiskOptions(Config):
     mpp: float | None = Field(
         None, gt=0, description="micrometers per pixel of slides that state none or a wrong value"
     )
+    mpp_y: float | None = Field(
+        None, gt=0, description="height of a pixel in micrometers, if it is not square; by default mpp, its width"
+    )
     heatmap: tuple[HeatmapMethod, ...] = Field(
         (), description=f"method of a heatmap of the patches: attention, {', '.join(METHODS)}; by default none"
     )
     background: int = Field(32, ge=1, le=512, description="training cases that replace a part in Shapley values")
+
+    @model_validator(mode="after")
+    def _check_height(self) -> Self:
+        if self.mpp_y is not None and self.mpp is None:
+            raise ValueError("mpp_y is the height of pixels whose width is mpp: set mpp, too")
+        return self
+
+    _omit_unset = omit_unset("mpp_y")
 
 
 @dataclass(frozen=True)

@@ -32,6 +32,7 @@ from napari_melanoma.ui.session.report_file import choose_report_file
 from napari_melanoma.ui.session.slide import SlideSession
 from napari_melanoma.ui.shared_state import case_rows
 from napari_melanoma.ui.viewer import camera
+from napari_melanoma.ui.viewer.slide_layers import describe_set_scale
 from napari_melanoma.ui.viewer.view_memory import zoom_to_box
 from napari_melanoma.ui.widgets.charts import BarChart
 from napari_melanoma.ui.widgets.editors import NoWheelComboBox
@@ -279,8 +280,7 @@ class RiskSection(SlideSection):
             return
         self.session.depth.flush()  # include the latest reading
         size = self.session.slide.info.pixel_size
-        mpp = size.x_um if size is not None and size.source in ("given", "ruler") else None
-        options = {"model": self.model_picker.model, "mpp": mpp}
+        options = {"model": self.model_picker.model, **describe_set_scale(size)}
         self.requests.estimate(self.session, options, self.patient_form.row)
 
     def _show_patch(self, index: str) -> None:
