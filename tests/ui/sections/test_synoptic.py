@@ -1073,3 +1073,25 @@ def test_contradictions_with_the_case_are_named_before_signing(reporting, monkey
     signs(person)
     assert stored(person).is_signed
     assert not is_shown(person, "synoptic_changes"), "they were confirmed"
+
+
+def test_the_lesion_of_the_case_is_compared_also_when_files_have_changed(reporting) -> None:
+    """The files of the slide do not contain the lesion, which is open in the Case dock, also if it is read-only."""
+    person = reporting
+    case = add_lesion(Case(), diagnosis="melanoma")
+    case = add_images(case, [CaseImage(id="I1", path=person.dock.slide.info.path, modality="wsi")], "L1")
+    dock = QWidget(person.dock.window())
+    dock.setObjectName("case_dock")
+    dock.controller = controller = SimpleNamespace(case=case, read_only="another window has opened it")
+    types(person, "synoptic_reader", "A. Reader")
+    chooses(person, "procedure", "excision")
+    signs(person)
+    for diagnosis, expected in (
+        ("nevus", "Changed after signature: Lesion of the case, Diagnosis: signed: Melanoma; now: Nevus."),
+        ("melanoma", ""),
+    ):
+        controller.case = set_lesion(case, "L1", diagnosis=diagnosis)
+        write_notes(person.dock.result_location.folder, read_notes(person.dock.result_location.folder))
+        person.session.check_files()  # as when the window gets the focus
+        person.waits()
+        assert text(person, "synoptic_changes") == expected
