@@ -1095,3 +1095,26 @@ def test_the_lesion_of_the_case_is_compared_also_when_files_have_changed(reporti
         person.session.check_files()  # as when the window gets the focus
         person.waits()
         assert text(person, "synoptic_changes") == expected
+
+
+def test_what_others_have_measured_is_not_suggested_by_the_case(reporting, monkeypatch) -> None:
+    """Until the reader has measured; the site, which is not measured on the slide, is suggested at once."""
+    person = reporting
+    values = {"depth_mm": 0.47, "ulceration": True, "clark": 4, "mitoses_per_mm2": 3.0}
+    lesion = add_lesion(Case(), site="upper extremity", **values).lesions[0]
+    opens(person)
+    signs_findings(person)
+    monkeypatch.setattr("napari_melanoma.ui.session.depth.find_slide_lesion", lambda *_: lesion)
+    person.dock.context.set_reader("B. Reader")
+    person.waits()
+    fields = ("breslow", "ulceration", "clark", "mitotic_rate", "extent")
+
+    def suggested() -> dict[str, object]:
+        answers = person.session.synoptic.shown_findings.answers
+        return {name: one.value for name, one in answers.items() if one.suggested_by == "case"}
+
+    assert suggested() == {"site": "upper extremity"}
+    assert all(person.finds(QComboBox, f"depth_{name}").currentText() == "–" for name in ("ulceration", "clark"))
+    draws(person)
+    assert suggested().keys() >= {"ulceration", "clark", "mitotic_rate"}
+    assert not suggested().keys() >= {*fields}

@@ -32,6 +32,7 @@ from napari_melanoma.depth.readings import (
     current_reading,
     format_time,
     has_measured,
+    hides_others,
     read_depth,
     rename_reader,
     rescale_readings,
@@ -433,6 +434,11 @@ class SynopticDocument(Document[SynopticReport]):
         is_measured = self._reveals or has_measured(self._depth.value, reader)
         return is_other and not is_measured and has_measured(self._depth.value, report.signed_by)
 
+    @property
+    def is_blind(self) -> bool:
+        """Whether what other readers have measured, also in the case, is hidden until this one has measured."""
+        return not self._reveals and hides_others(self._depth.value, self._depth.reader)
+
     def reveal_findings(self) -> None:
         """Show the findings of the reader who has signed also before this reader has measured."""
         self._reveals = True
@@ -451,7 +457,7 @@ class SynopticDocument(Document[SynopticReport]):
         if validity.valid and not reading.author("ulcerated"):  # suggested also after the reader has measured
             authors = {**reading.all_authors(), "ulcerated": "model"}
             reading = reading.model_copy(update={"ulcerated": model.ulcerated, "authors": authors})
-        return report.prefill(reading, lesion, validity)
+        return report.prefill(reading, lesion, validity, is_blind=self.is_blind)
 
     def set_answer(self, name: str, answer: SynopticAnswer | None) -> None:
         """Set or clear (None) a field, as one undo step."""
