@@ -353,7 +353,7 @@ def test_signing_lists_empty_fields_and_freezes_the_reading_that_the_report_rest
     presses(person, "synoptic_sign")
     question = person.dock.window().findChild(QMessageBox, "synoptic_sign_question")
     assert "T category: pT1" in question.informativeText()
-    assert "Required, but empty: Procedure, Laterality, Site" in question.informativeText()
+    assert "Required, but empty: Procedure; Laterality; Site" in question.informativeText()
     press_button(person.qtbot, "synoptic_sign_question", "Sign")
     person.waits()
     assert signed_value(person, "reading", "breslow") == pytest.approx(0.2, rel=1e-2)
@@ -1062,8 +1062,8 @@ def test_contradictions_with_the_case_are_named_before_signing(reporting, monkey
     question = person.dock.window().findChild(QMessageBox, "synoptic_sign_question")
     assert question.text() == "3 contradictions. Sign the synoptic report as A. Reader?"
     for expected in (
-        "Laterality: midline (synoptic report), but Right (lesion of the case).",
-        "Site: lower extremity (synoptic report), but Upper extremity (lesion of the case).",
+        "Laterality: midline (synoptic report), but right (lesion of the case).",
+        "Site: lower extremity (synoptic report), but upper extremity (lesion of the case).",
         "Diagnosis: Nevus (lesion of the case), but pT3b (synoptic report).",
     ):
         assert expected in question.informativeText().split("\n\n")
