@@ -65,12 +65,20 @@ CASES = [
         "two sites and sides",
         {"site": "lower extremity", "laterality": "midline"},
         {"site": "upper extremity", "sub_site": "hand", "laterality": "right"},
-        ("Laterality: midline (synoptic report), but Right", "Site: lower extremity (synoptic report), but Upper"),
+        ("Laterality: midline (synoptic report), but right", "Site: lower extremity (synoptic report), but upper"),
     ),
     Contradicting("a wider site", {"site": "anterior torso"}, {"site": "torso"}, ()),
     Contradicting("a narrower site", {"site": "torso"}, {"site": "anterior torso"}, ()),
     Contradicting("a site that is not specified", {"site": "not_specified"}, {"site": "torso"}, ()),
-    Contradicting("a finding of the case", T3B, {"ulceration": False}, ("Ulceration: present (synoptic report), but",)),
+    Contradicting(
+        "a finding of the case", T3B, {"ulceration": False}, ("Ulceration: present (synoptic report), but not",)
+    ),
+    Contradicting(
+        "a rate of the case",
+        {"mitotic_rate": 3.0},
+        {"mitoses_per_mm2": 9.0},
+        ("Mitotic rate: 3 per mm² (synoptic report), but 9 per mm²",),
+    ),
     Contradicting("two thicknesses", T3B, {"depth_mm": 2.9}, ("Breslow thickness: 3.00 mm, recorded as 3.0 mm",)),
     Contradicting("the same shown thickness", T3B, {"depth_mm": 3.004}, ()),
     Contradicting(

@@ -757,6 +757,12 @@ def has_measured(depth: SlideDepthReadings, reader: str) -> bool:
     return own is not None and bool(own.when) and own.mm is not None
 
 
+def hides_others(depth: SlideDepthReadings, reader: str) -> bool:
+    """Whether other readers have measured the thickness, and this one has not: their findings are hidden from it."""
+    is_measured = any(one.reader != reader and has_measured(depth, one.reader) for one in depth.readings)
+    return is_measured and not has_measured(depth, reader)
+
+
 def describe_other_readings(depth: SlideDepthReadings, reader: str) -> str:
     """Describe the readings of other readers: how many are hidden, or how much they differ; empty if there are none."""
     others = [one for one in depth.readings if one.reader != reader and one.when and one.mm is not None]

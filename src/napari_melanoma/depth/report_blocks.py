@@ -277,9 +277,19 @@ def _list_double_values(blocks: Blocks) -> Iterator[Contradiction]:
         found = [(label, one) for label, one in found if one.value not in NO_FINDING and not one.is_private]
         for label, other in found[1:]:
             if not _is_same_finding(name, found[0][1], other):
-                text = f"{found[0][1].text} ({found[0][0]}), but {other.text} ({label or other.label})"
+                first, second = (_format_finding(name, one) for one in (found[0][1], other))
+                text = f"{first} ({found[0][0]}), but {second} ({label or other.label})"
                 yield Contradiction(name, f"{field.label}: {text}.")
                 break
+
+
+def _format_finding(name: str, block: ShownBlock) -> str:
+    """Format a value in the words and the unit of the synoptic report, which differ from those of the case."""
+    field, value = FIELDS_BY_NAME[name], block.value
+    if isinstance(value, str) and value in field.choices:
+        return field.choices[value]
+    is_number = isinstance(value, float | int) and name != "breslow"
+    return f"{value:.4g} {field.unit}".strip() if is_number else block.text
 
 
 def _is_same_finding(name: str, first: ShownBlock, second: ShownBlock) -> bool:

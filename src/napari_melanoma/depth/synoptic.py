@@ -372,12 +372,18 @@ class SynopticReport(Config):
         )
 
     def prefill(
-        self, reading: DepthReading | None, lesion: SynopticLesion | None = None, validity: Validity | None = None
+        self,
+        reading: DepthReading | None,
+        lesion: SynopticLesion | None = None,
+        validity: Validity | None = None,
+        *,
+        is_blind: bool = False,
     ) -> Self:
         """Add the findings of a reading, and suggest answers for fields that no reader has filled in.
 
         Previous suggestions are replaced. ``validity``: that of the slide analysis. If the analysis is not valid, a
-        depth reading that no reader has confirmed is left out. A signed report stays as it is.
+        depth reading that no reader has confirmed is left out. ``is_blind``: suggest no findings of the lesion, which
+        others have measured. A signed report stays as it is.
         """
         if self.is_signed:
             return self
@@ -386,7 +392,13 @@ class SynopticReport(Config):
         confirmed = {
             name: answer for name, answer in self.with_findings(reading).answers.items() if not answer.suggested_by
         }
-        return self._replace(answers={**_suggest_answers(reading, lesion), **confirmed})
+        suggested = _suggest_answers(reading, lesion)
+        if is_blind:
+            measured = (*FINDINGS, "extent")
+            suggested = {
+                name: one for name, one in suggested.items() if name not in measured or one.suggested_by != "case"
+            }
+        return self._replace(answers={**suggested, **confirmed})
 
     def with_imported(self, answers: Mapping[str, SynopticAnswer | None], *, is_new: bool = False) -> Self:
         """Add findings of a table, as suggestions; ``conflicts`` state other answers of a reader.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from napari_melanoma.core.errors import ConfigError, InputError
@@ -105,6 +105,32 @@ def read_stated_synoptic(
         return read_synoptic(folder, lesion, slide)
     except InputError:
         return None, (DAMAGED,)
+
+
+@dataclass(frozen=True)
+class StoredContent:
+    """The signed report of a slide and what is shown with it, as the files have them.
+
+    ``content``: None if the report is not signed, or if a file is damaged.
+    """
+
+    report: SynopticReport | None
+    content: SlideContent | None
+
+    def list_changes(self, lesion: SynopticLesion | None) -> tuple[str, ...]:
+        """State what has changed since the signature; ``lesion``: the present one of the open case."""
+        if self.report is None:
+            return (DAMAGED,)
+        return () if self.content is None else list_slide_changes(self.report, replace(self.content, lesion=lesion))
+
+
+def read_stored_content(folder: Path, slide: Path) -> StoredContent:
+    """Read the synoptic report of a slide, and what is shown with it if it is signed."""
+    try:
+        report = load_synoptic(folder) or SynopticReport()
+        return StoredContent(report, read_slide_content(folder, None, slide) if report.is_signed else None)
+    except InputError:
+        return StoredContent(None, None)
 
 
 @dataclass(frozen=True)

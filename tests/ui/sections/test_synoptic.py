@@ -354,7 +354,7 @@ def test_signing_lists_empty_fields_and_freezes_the_reading_that_the_report_rest
     presses(person, "synoptic_sign")
     question = person.dock.window().findChild(QMessageBox, "synoptic_sign_question")
     assert "T category: pT1" in question.informativeText()
-    assert "Required, but empty: Procedure, Laterality, Site" in question.informativeText()
+    assert "Required, but empty: Procedure; Laterality; Site" in question.informativeText()
     press_button(person.qtbot, "synoptic_sign_question", "Sign")
     person.waits()
     assert signed_value(person, "reading", "breslow") == pytest.approx(0.2, rel=1e-2)
@@ -1095,8 +1095,8 @@ def test_contradictions_with_the_case_are_named_before_signing(reporting, monkey
     question = person.dock.window().findChild(QMessageBox, "synoptic_sign_question")
     assert question.text() == "3 contradictions. Sign the synoptic report as A. Reader?"
     for expected in (
-        "Laterality: midline (synoptic report), but Right (lesion of the case).",
-        "Site: lower extremity (synoptic report), but Upper extremity (lesion of the case).",
+        "Laterality: midline (synoptic report), but right (lesion of the case).",
+        "Site: lower extremity (synoptic report), but upper extremity (lesion of the case).",
         "Diagnosis: Nevus (lesion of the case), but pT3b (synoptic report).",
     ):
         assert expected in question.informativeText().split("\n\n")
@@ -1106,3 +1106,48 @@ def test_contradictions_with_the_case_are_named_before_signing(reporting, monkey
     signs(person)
     assert stored(person).is_signed
     assert not is_shown(person, "synoptic_changes"), "they were confirmed"
+
+
+def test_the_lesion_of_the_case_is_compared_also_when_files_have_changed(reporting) -> None:
+    """The files of the slide do not contain the lesion, which is open in the Case dock, also if it is read-only."""
+    person = reporting
+    case = add_lesion(Case(), diagnosis="melanoma")
+    case = add_images(case, [CaseImage(id="I1", path=person.dock.slide.info.path, modality="wsi")], "L1")
+    dock = QWidget(person.dock.window())
+    dock.setObjectName("case_dock")
+    dock.controller = controller = SimpleNamespace(case=case, read_only="another window has opened it")
+    types(person, "synoptic_reader", "A. Reader")
+    chooses(person, "procedure", "excision")
+    signs(person)
+    for diagnosis, expected in (
+        ("nevus", "Changed after signature: Lesion of the case, Diagnosis: signed: Melanoma; now: Nevus."),
+        ("melanoma", ""),
+    ):
+        controller.case = set_lesion(case, "L1", diagnosis=diagnosis)
+        write_notes(person.dock.result_location.folder, read_notes(person.dock.result_location.folder))
+        person.session.check_files()  # as when the window gets the focus
+        person.waits()
+        assert text(person, "synoptic_changes") == expected
+
+
+def test_what_others_have_measured_is_not_suggested_by_the_case(reporting, monkeypatch) -> None:
+    """Until the reader has measured; the site, which is not measured on the slide, is suggested at once."""
+    person = reporting
+    values = {"depth_mm": 0.47, "ulceration": True, "clark": 4, "mitoses_per_mm2": 3.0}
+    lesion = add_lesion(Case(), site="upper extremity", **values).lesions[0]
+    opens(person)
+    signs_findings(person)
+    monkeypatch.setattr("napari_melanoma.ui.session.depth.find_slide_lesion", lambda *_: lesion)
+    person.dock.context.set_reader("B. Reader")
+    person.waits()
+    fields = ("breslow", "ulceration", "clark", "mitotic_rate", "extent")
+
+    def suggested() -> dict[str, object]:
+        answers = person.session.synoptic.shown_findings.answers
+        return {name: one.value for name, one in answers.items() if one.suggested_by == "case"}
+
+    assert suggested() == {"site": "upper extremity"}
+    assert all(person.finds(QComboBox, f"depth_{name}").currentText() == "–" for name in ("ulceration", "clark"))
+    draws(person)
+    assert suggested().keys() >= {"ulceration", "clark", "mitotic_rate"}
+    assert not suggested().keys() >= {*fields}

@@ -32,6 +32,7 @@ from napari_melanoma.depth.readings import (
     current_reading,
     format_time,
     has_measured,
+    hides_others,
     read_depth,
     rename_reader,
     rescale_readings,
@@ -48,8 +49,9 @@ from napari_melanoma.slides.synoptic_files import (
     DAMAGED,
     SHOWN_FILES,
     SYNOPTIC_FILE,
+    StoredContent,
     list_slide_changes,
-    read_stated_synoptic,
+    read_stored_content,
     read_stored_synoptic,
     store_synoptic,
 )
@@ -392,8 +394,8 @@ class SynopticDocument(Document[SynopticReport]):
         self._follows_drawn = self._reveals = False
         self._compared: tuple[object, ...] = ()  # the state that ``_changes`` is about
         self._changes: tuple[str, ...] = ()
-        self._compared_files: tuple[object, ...] = ()  # the versions of the files that ``_file_changes`` is about
-        self._file_changes: tuple[str, ...] = ()
+        self._compared_files: tuple[object, ...] = ()  # the versions of the files that ``_file_content`` was read from
+        self._file_content: StoredContent | None = None  # as other programs see it, if it differs from what was signed
 
     @property
     def _depth(self) -> DepthDocument:
@@ -432,6 +434,11 @@ class SynopticDocument(Document[SynopticReport]):
         is_measured = self._reveals or has_measured(self._depth.value, reader)
         return is_other and not is_measured and has_measured(self._depth.value, report.signed_by)
 
+    @property
+    def is_blind(self) -> bool:
+        """Whether what other readers have measured, also in the case, is hidden until this one has measured."""
+        return not self._reveals and hides_others(self._depth.value, self._depth.reader)
+
     def reveal_findings(self) -> None:
         """Show the findings of the reader who has signed also before this reader has measured."""
         self._reveals = True
@@ -450,7 +457,7 @@ class SynopticDocument(Document[SynopticReport]):
         if validity.valid and not reading.author("ulcerated"):  # suggested also after the reader has measured
             authors = {**reading.all_authors(), "ulcerated": "model"}
             reading = reading.model_copy(update={"ulcerated": model.ulcerated, "authors": authors})
-        return report.prefill(reading, lesion, validity)
+        return report.prefill(reading, lesion, validity, is_blind=self.is_blind)
 
     def set_answer(self, name: str, answer: SynopticAnswer | None) -> None:
         """Set or clear (None) a field, as one undo step."""
@@ -546,13 +553,13 @@ class SynopticDocument(Document[SynopticReport]):
         drawn = (document.value for document in self._drawn)
         shown = (self._lesions.value, session.results.value, session.slide.info, lesion, session.measures.value)
         ready = (one.is_ready for one in self._drawn)
-        state = (report, self._depth.value, *shown, *drawn, *ready)
+        state = (report, self._depth.value, *shown, *drawn, *ready, self._file_content)
         is_same = len(state) == len(self._compared) and all(map(operator.is_, state, self._compared))
         if not is_same:  # outlines may be many
             self._compared = state
-            self._changes = list_slide_changes(report, self.read_content())
-        changes = tuple(dict.fromkeys((*self._changes, *self._file_changes)))
-        return (HIDDEN_CHANGES,) if changes and self.hides_findings else changes
+            stored = () if self._file_content is None else self._file_content.list_changes(lesion)
+            self._changes = tuple(dict.fromkeys((*list_slide_changes(report, self.read_content()), *stored)))
+        return (HIDDEN_CHANGES,) if self._changes and self.hides_findings else self._changes
 
     def _follow_drawn(self) -> None:
         """Follow what is drawn on the slide, once the report is signed."""
@@ -577,17 +584,19 @@ class SynopticDocument(Document[SynopticReport]):
         if not self.value.is_signed or stamps == self._compared_files:
             return
         self._compared_files = stamps
-        self.submit(lambda run: read_stated_synoptic(folder, slide=slide)[1], self._on_compared)
+        self.submit(lambda run: read_stored_content(folder, slide), self._on_compared)
 
     def update_file_changes(self) -> None:
         """Compare the files again if they differed: this window has written one of them."""
-        if self._file_changes:
+        if self._file_content is not None:
             self.compare_files()
 
-    def _on_compared(self, changes: tuple[str, ...]) -> None:
-        if changes != self._file_changes:
+    def _on_compared(self, stored: StoredContent) -> None:
+        lesion = find_slide_lesion(self._services.window, self._session.slide)
+        found = stored if stored.list_changes(lesion) else None
+        if found is not self._file_content:
             self._lesions.saved.connect(self.update_file_changes, unique=True)
-            self._file_changes = changes
+            self._file_content = found
             self.refresh()
 
     def _on_written(self, stored: Stored[SynopticReport] | None) -> None:

@@ -208,5 +208,5 @@ def _describe_signing(report: SynopticReport) -> list[str]:
     return [
         f"T category: {report.stage.category or 'none'} ({report.stage.reason}).",
         *(warning for warning in report.check() if not warning.startswith("Not filled in")),
-        *(f"{title}: {', '.join(labels)}." for title, labels in empty.items() if labels),
+        *(f"{title}: {'; '.join(labels)}." for title, labels in empty.items() if labels),  # labels have commas
     ]

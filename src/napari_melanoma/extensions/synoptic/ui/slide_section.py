@@ -94,7 +94,8 @@ class SynopticSection(SlideSection):
         report = document.shown
         changes = list(document.list_changes())
         lesion = find_slide_lesion(self._services.window, session.slide)
-        if lesion is not None and lesion.synoptic is not None and (other := compare_reports(report, lesion.synoptic)):
+        in_case = None if lesion is None or document.is_blind else lesion.synoptic
+        if in_case is not None and (other := compare_reports(report, in_case)):
             changes.append(OTHER_IN_CASE.format(other))
         self.form.show_report(
             report, self._services.reader, changes, is_editable=True, hides_findings=document.hides_findings
@@ -165,5 +166,6 @@ class SynopticSection(SlideSection):
         if is_other and lesion.report is not None and lesion.report.is_signed:
             raise InputError("the lesion has a signed synoptic report in the case. Reopen it in the Case dock first.")
         controller.edit(set_lesion_report(controller.case, lesion.id, report), "the synoptic report")
-        replaced = " It replaces the previous one; Undo in the Case dock restores it." if is_other else ""
+        replaced = " It replaces the previous one; Undo in the Case dock restores it."
+        replaced = replaced if is_other and lesion.report is not None and lesion.report.answers else ""
         return f"Added to the case, with the lesion of {image.path.name}: the synoptic report.{replaced}"
