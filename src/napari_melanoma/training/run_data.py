@@ -19,6 +19,7 @@ from napari_melanoma.core.csv_files import CsvError, CsvWriter, read_csv_dicts
 from napari_melanoma.core.errors import BundleError, RunError
 from napari_melanoma.core.files import write_text
 from napari_melanoma.core.parsing import parse_error_reason
+from napari_melanoma.core.parsing import parse_json
 from napari_melanoma.core.renamed_keys import rename_keys
 from napari_melanoma.core.run_folder import RunFolder
 from napari_melanoma.data.dataset import Key, Sample
@@ -121,7 +122,7 @@ def _row(cells: dict[str, str]) -> DataRow:
         review=cells["review"] or None,
         synthetic=cells["drawn"] == "1",
         mask_model=cells.get("mask_model"),  # None in the tables of earlier versions
-        joined=tuple(json.loads(cells.get("joined") or "[]")),
+        joined=tuple(parse_json(cells.get("joined") or "[]", "the column joined")),
     )
     return DataRow(part, sample, cells["image_sha"], cells["mask_sha"])
 
