@@ -18,8 +18,7 @@ from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.csv_files import CsvError, CsvWriter, read_csv_dicts
 from napari_melanoma.core.errors import BundleError, RunError
 from napari_melanoma.core.files import write_text
-from napari_melanoma.core.parsing import parse_error_reason
-from napari_melanoma.core.parsing import parse_json
+from napari_melanoma.core.parsing import parse_error_reason, parse_json
 from napari_melanoma.core.renamed_keys import rename_keys
 from napari_melanoma.core.run_folder import RunFolder
 from napari_melanoma.data.dataset import Key, Sample
