@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+import tifffile
 from PIL import Image
 from typer._click.core import Context
 from typer.main import get_command
@@ -21,6 +22,7 @@ VARYING = re.compile(
     r"(^|_)(created|created_on|date|time|times|seconds|elapsed|started|finished|written|duration|host|pid|uid|command|"
     r"path|folder|out|provenance|version|speed|per_second|memory|message|rss|inode|mtime|modified|stamp|environment)(_|$)"
 )
+OF_A_PROCESS = ("events.jsonl", "process.json", "control.json", "log.txt")  # what happened when, not what was found
 DIGITS = 9  # significant ones of numbers that are compared: sums in another order differ in the last ones
 
 
@@ -74,7 +76,12 @@ def read_outputs(folder: Path, rename: Mapping[str, str] | None = None) -> dict[
     for path in sorted(folder.rglob("*")):
         parts = path.relative_to(folder).parts
         hidden = any(part.startswith(".") for part in parts)  # locks, and the key of pseudonyms
-        if path.is_file() and not hidden and not any(part.endswith(".zarr") for part in parts):
+        if (
+            path.is_file()
+            and not hidden
+            and path.name not in OF_A_PROCESS
+            and not any(part.endswith(".zarr") for part in parts)
+        ):
             found[_rename("/".join(parts), rename or {})] = _read(path, rename or {})
     return found
 
@@ -117,6 +124,9 @@ def _read(path: Path, rename: Mapping[str, str]) -> Any:
             with path.open(encoding="utf-8-sig", newline="") as file:
                 rows = list(csv.DictReader(file, delimiter=separator))
             return normalize([{key: _number(value) for key, value in row.items()} for row in rows], rename)
+        case ".tif" | ".tiff":
+            values = tifffile.imread(path)  # the description has a random identifier
+            return (values.shape, values.dtype.str, values.tobytes())
         case ".png" | ".jpg":
             pixels = np.asarray(Image.open(path))
             return (pixels.shape, pixels.tobytes())
