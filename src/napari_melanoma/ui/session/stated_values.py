@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Self, get_args
 
 from napari_melanoma.core.geometry import PixelSize
 from napari_melanoma.core.validity import format_modality
-from napari_melanoma.data.table_schema import field_title
+from napari_melanoma.data.table_schema import COLUMN_NAMES, field_title
 from napari_melanoma.io.formats import Modality
 from napari_melanoma.ui.viewer import photographs
 from napari_melanoma.ui.viewer.photographs import format_pixel_size
@@ -114,4 +114,4 @@ class StatedValues(NamedTuple):
             return None
         data.restore(self.patient)
         session.patient_changed.emit()
-        return ", ".join(field_title(name).lower() for name, text in data.edits.items() if text)
+        return ", ".join(field_title(name).lower() for name in COLUMN_NAMES if data.edits.get(name))
