@@ -62,7 +62,6 @@ SCENARIOS: dict[str, Scenario] = {
     "data slides slides": Scenario(("data", "slides", "{}", "--table", "slides.csv", "--out", "out"), SLIDES),
     "data merge datasets": Scenario(("data", "merge", "{}", "--out", "out"), SETS),
     "data duplicates datasets": Scenario(("data", "duplicates", "{}", "--out", "out/pairs.csv"), SETS),
-    "data report datasets": Scenario(("data", "report", "{}", "--out", "out"), SETS, slow=True),
     "evaluate data": Scenario(
         ("evaluate", "--model", "lesion-small", "{}", "--out", "out"), options("--data", "one", "two"), slow=True
     ),
@@ -83,6 +82,7 @@ OTHERS = {
     "open paths": "opens a window",
     "report paths": "the order is that of the pages",
     "case sources": "images are numbered in the order in which they are named",
+    "data report datasets": "the data sets are listed in the order in which they are named",
     "compare runs": "each run is compared for itself",
     "compare model": "the first is the old model",
     "compare replay": "read as the data sets",

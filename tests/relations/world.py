@@ -55,7 +55,7 @@ def make_rows(count: int, first: int = 0) -> list[dict[str, Any]]:
             "image_id": f"x{number:02}",
             "patient_id": "" if number % 5 == 4 else f"P{number // 2:02}",
             "lesion_id": f"L{number // 2:02}",
-            "diagnosis": DIAGNOSES[number % 3],
+            "diagnosis": DIAGNOSES[number // 2 % 3],
             "modality": "dermoscopic",
             "age": 30 + number,
             "sex": ("female", "male")[number // 2 % 2],
