@@ -23,13 +23,8 @@ VARYING = re.compile(
     r"(^|_)(created|created_on|date|time|times|seconds|elapsed|started|finished|written|duration|host|pid|uid|command|"
     r"path|folder|out|provenance|version|speed|per_second|memory|message|rss|inode|mtime|modified|stamp|environment)(_|$)"
 )
-OF_A_PROCESS = (
-    "events.jsonl",
-    "process.json",
-    "control.json",
-    "log.txt",
-    "settled.json",
-)  # what happened when, not what was found
+# What happened when, and the digests of the input, are not what was found.
+OF_A_PROCESS = ("events.jsonl", "process.json", "control.json", "log.txt", "settled.json", "tables.json")
 DIGITS = 9  # significant ones of numbers that are compared: sums in another order differ in the last ones
 
 

@@ -81,7 +81,7 @@ def observe(call: Callable[..., str], dataset: Path, folder: Path, *words: str) 
         (folder / "out").rmdir()
     lines = [json.loads(line) for line in call(*words, "--json", at=folder).splitlines()]
     printed = [line for line in lines if line.get("event") != "progress"]
-    files = read_outputs(folder / "out") if (folder / "out").exists() else {}
+    files = read_outputs(folder / "out", {str(folder): ""}) if (folder / "out").exists() else {}
     rows = {row["image_id"]: normalize(row) for row in read_table(folder / "dataset/dataset.csv")}
     return {"printed": normalize(printed), "files": files, "rows": rows}
 
