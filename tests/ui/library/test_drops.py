@@ -11,7 +11,6 @@ from qtpy.QtWidgets import QApplication, QComboBox, QLineEdit, QScrollArea, QWid
 
 from conftest import PATIENCE_MS, wait_until_idle
 from napari_melanoma.ui.library.review import ReviewDock
-from napari_melanoma.ui.widgets.job import tasks
 
 viewer, stage, dock, person, window = map(pytest.fixture, FIXTURES)
 
@@ -88,8 +87,7 @@ def review(client, viewer, stage, qtbot, tmp_path, monkeypatch):
 def test_only_dropped_photographs_are_rated(review, tmp_path, qtbot):
     (tmp_path / "notes.txt").write_text("no photograph")
     assert drops(review.welcome, tmp_path / "notes.txt")
-    qtbot.wait(200)
-    assert tasks.is_idle(review)
+    wait_until_idle(qtbot, review)
     assert review.list_model.rowCount() == 0
     assert review.status.text == "notes.txt is not a photograph. Drop a folder of photographs, or photographs."
     # Of a folder, only what is dropped is rated.
