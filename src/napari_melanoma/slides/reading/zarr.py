@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from zarr import Array, Group
 
 ColorRGB = tuple[int, int, int]
+MAX_COUNTED_CHUNKS = 1_000_000
 RGB = ("red", "green", "blue")
 _TILE_PX = range(128, 2049)  # chunks of other sizes are read as tiles of ``_DEFAULT_PX``
 _DEFAULT_PX = 512
@@ -149,9 +150,6 @@ def _describe_omitted(metadata: Mapping[str, Any], axes: Sequence[str], shape: S
     ]
     images = len(metadata["multiscales"])
     return (*planes, *([f"only the first of {images} images of the folder is shown."] if images > 1 else []))
-
-
-MAX_COUNTED_CHUNKS = 1_000_000
 
 
 def _describe_missing_chunks(arrays: Sequence[Array]) -> tuple[str, ...]:
