@@ -82,6 +82,11 @@ SPELLINGS = {
     "title case": str.title,
     "with spaces": lambda text: f" {text} ",
     "with underscores": lambda text: text.replace(" ", "_"),
+    "in German": {
+        "melanoma": "Melanom",
+        "nevus": "Nävus",
+        "seborrheic keratosis": "Seborrhoische Keratose",
+    }.__getitem__,
 }
 
 

@@ -252,6 +252,11 @@ def translate_diagnosis(text: str, source: str = "") -> str | None:
     return next((word for word in translations if word is not None), None)
 
 
+def normalize_diagnosis(text: str) -> str:
+    """Return one spelling of a diagnosis: the word of the taxonomy that it means, else its normalized wording."""
+    return translate_diagnosis(text) or normalize_wording(text)
+
+
 def is_exact_diagnosis(text: str, source: str = "") -> bool:
     """Whether a diagnosis is completely understood; False if the last part of a path is not."""
     parts = [part for part in text.split("::") if part.strip()]

@@ -18,6 +18,7 @@ from napari_melanoma.core.config import Config
 from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.errors import DataSetError
 from napari_melanoma.core.formatting import format_names
+from napari_melanoma.data.cell_values import normalize_diagnosis
 from napari_melanoma.data.dataset import (
     Key,
     Sample,
@@ -100,8 +101,8 @@ class TrainingSplit:
 
 
 def get_diagnosis(sample: Sample) -> str:
-    """Return the stratum of a sample: its diagnosis, "" if unknown."""
-    return sample.diagnosis or ""
+    """Return the stratum of a sample: its diagnosis in one spelling, "" if unknown."""
+    return normalize_diagnosis(sample.diagnosis or "")
 
 
 def split_trainable(samples: Iterable[Sample], rules: SplitRules, seed: int) -> TrainingSplit:
@@ -631,7 +632,7 @@ def choose_folds(
     fold_samples = [samples[index] for index in indices]
     folds = assign_folds(
         [sample.group for sample in fold_samples],
-        [sample.diagnosis or "" for sample in fold_samples],
+        [get_diagnosis(sample) for sample in fold_samples],
         options.folds,
         options.seed,
         kept_folds,
@@ -697,7 +698,7 @@ def _merge_groups(samples: Sequence[Sample], groups: Sequence[str], melanoma: Se
     The class of an image is its diagnosis, or whether it is a melanoma if no diagnosis is known. The name of the data
     set's folder is left out: a copy in another folder is split in the same way.
     """
-    classes = [sample.diagnosis or f"melanoma {cell}" for sample, cell in zip(samples, melanoma, strict=True)]
+    classes = [get_diagnosis(sample) or f"melanoma {cell}" for sample, cell in zip(samples, melanoma, strict=True)]
     rarest = find_rarest_classes(groups, classes)
     return [
         replace(sample, domain="", group=group.removeprefix(f"{sample.domain}/"), diagnosis=rarest[group])

@@ -42,7 +42,7 @@ from napari_melanoma.data.dataset import (
     select_trainable,
 )
 from napari_melanoma.data.duplicates import find_duplicates, merge_groups
-from napari_melanoma.data.splits import FOLD, TEST, assign_folds
+from napari_melanoma.data.splits import FOLD, TEST, assign_folds, get_diagnosis
 from napari_melanoma.data.tabular_encoding import join_encodings
 from napari_melanoma.data.training_images import FILE_NAME, TrainingImages
 from napari_melanoma.evaluation.any_task import evaluate_model
@@ -197,7 +197,7 @@ def plan_folds(recipe: TrainRecipe, count: int, run: RunContext) -> list[tuple[S
         )
     folds = _read_table_folds(recipe.data.datasets, chosen, count)
     if folds is None:
-        classes = [strata.get(sample.key, "") if strata else sample.diagnosis or "" for sample, _ in chosen]
+        classes = [strata.get(sample.key, "") if strata else get_diagnosis(sample) for sample, _ in chosen]
         assigned = assign_folds([group for _, group in chosen], classes, count, recipe.seed)
         folds = [number + 1 for number in assigned]
     return [(sample, group, fold) for (sample, group), fold in zip(chosen, folds, strict=True)]
