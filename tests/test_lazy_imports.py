@@ -81,7 +81,7 @@ PACKAGE = Path(napari_melanoma.__file__).parent
 PARTS = sorted(path.stem for path in PACKAGE.iterdir() if path.suffix == ".py" or (path / "__init__.py").exists())
 COMPUTING = ("models", "training")
 # Modules that define networks at import time; they are imported inside functions only.
-NETWORKS = ("classification.explanation_networks", "slides.tile_outputs")
+NETWORKS = ("classification.explanation_networks", "slides.class_probabilities")
 EXTENSION_WINDOWS = tuple(f"extensions.{path.parent.name}.ui" for path in PACKAGE.glob("extensions/*/ui"))
 WITHOUT_WINDOWS = [part for part in PARTS if part not in {*COMPUTING, "ui", "__init__", "__main__", "torch_backends"}]
 

@@ -15,7 +15,7 @@ from painted_phantoms import CLASSES, Phantom, draw_phantom
 from patience import LONG_PATIENCE_S
 
 from napari_melanoma.core.run_folder import RunFolder
-from napari_melanoma.evaluation.comparison import read_comparison
+from napari_melanoma.evaluation.comparison_results import read_comparison
 from napari_melanoma.io.geojson import read_geojson
 from napari_melanoma.io.slide_store import SlideResult
 from napari_melanoma.models.bundle import read_bundle

@@ -12,7 +12,7 @@ from PIL import Image
 from napari_melanoma.cli.output import create_report
 from napari_melanoma.core.context import Milestone, Progress
 from napari_melanoma.core.run_folder import RunFolder
-from napari_melanoma.evaluation.comparison import Advice, ComparedModel, Comparison
+from napari_melanoma.evaluation.comparison_results import Advice, ComparedModel, Comparison
 from napari_melanoma.metrics import statistics
 from napari_melanoma.models.bundle import BundleConfig, BundleInfo
 from napari_melanoma.runs import train as workflow

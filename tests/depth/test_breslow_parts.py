@@ -148,13 +148,18 @@ def test_the_width_is_never_less_than_five_micrometers_per_unit() -> None:
 
 
 @pytest.mark.parametrize("sign", [1, -1])
-@pytest.mark.parametrize(("coverage", "reach"), [(0.9, 0.39), (0.8, 0.37), (0.99, 0.4)])
+@pytest.mark.parametrize(("coverage", "reach"), [(0.9, 0.39), (0.8, 0.37), (0.95, 0.4)])
 def test_an_interval_ends_at_the_corrected_quantile(sign: int, coverage: float, reach: float) -> None:
     """Of 40 errors of 0.01 to 0.4 mm, the one of rank 41 times the share of one side, rounded up."""
     truth = [1 + sign * number / 100 for number in range(1, 41)]
     law = calibrate_intervals(truth, [DepthFeatures(1.0, 1.0, 1.0)] * 40, coverage)
     assert law.interval(DepthFeatures(1.0, 1.0, 1.0)) == pytest.approx(sorted((1.0, 1 + sign * reach)))
     assert (law.coverage, law.cases, law.made_of) == (coverage, 40, "")
+
+
+def test_a_coverage_that_the_slides_cannot_show_is_refused() -> None:
+    with pytest.raises(ValueError, match="needs more slides"):
+        calibrate_intervals(range(1, 41), [DepthFeatures(1.0, 1.0, 1.0)] * 40, 0.99)
 
 
 def candidate(mm: float, way: int = 0, area: float = 1.0) -> DepthCandidate:

@@ -15,13 +15,19 @@ from markupsafe import escape
 from napari_melanoma.core.context import Cancelled, RunContext
 from napari_melanoma.core.errors import DataSetError, InputError
 from napari_melanoma.data.dataset import Sample, read_dataset
-from napari_melanoma.evaluation.comparing import (
+from napari_melanoma.evaluation.comparison_results import (
+    ADVICE,
+    ComparedModel,
+    Comparison,
+    ImageChange,
+    read_comparison,
+)
+from napari_melanoma.evaluation.model_comparison import (
     ComparisonOptions,
     compare_pair,
     make_mask_task,
     write_comparison_page,
 )
-from napari_melanoma.evaluation.comparison import ADVICE, ComparedModel, Comparison, ImageChange, read_comparison
 from napari_melanoma.io.photographs import read_photograph
 from napari_melanoma.io.results import write_mask, write_rgb, write_table
 from napari_melanoma.metrics.statistics import Estimate

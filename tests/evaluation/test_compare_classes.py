@@ -10,7 +10,7 @@ import pytest
 
 from napari_melanoma.core.errors import InputError
 from napari_melanoma.core.files import write_json
-from napari_melanoma.evaluation.comparing import compare_evaluation_folders
+from napari_melanoma.evaluation.model_comparison import compare_evaluation_folders
 from napari_melanoma.io.results import read_table, write_table
 
 

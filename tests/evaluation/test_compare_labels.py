@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.errors import DataSetError, InputError
 from napari_melanoma.data.dataset import Sample, read_dataset
-from napari_melanoma.evaluation.comparing import ComparisonOptions, compare_pair, compare_segmenters
-from napari_melanoma.evaluation.comparison import Comparison, read_comparison
+from napari_melanoma.evaluation.comparison_results import Comparison, read_comparison
 from napari_melanoma.evaluation.labels import LabelTask
+from napari_melanoma.evaluation.model_comparison import ComparisonOptions, compare_pair, compare_segmenters
 from napari_melanoma.io.results import read_table, write_labels, write_rgb, write_table
 from napari_melanoma.metrics.overlap import estimate_label_metrics, label_differences, label_metrics
 

@@ -15,10 +15,10 @@ from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.errors import InputError
 from napari_melanoma.data.dataset import read_dataset
 from napari_melanoma.evaluation import masks
-from napari_melanoma.evaluation.comparing import compare_evaluation_folders, compare_masks
-from napari_melanoma.evaluation.comparison import ModelsComparison
+from napari_melanoma.evaluation.comparison_results import ModelsComparison
 from napari_melanoma.evaluation.masks import EvaluationOptions, MaskTask
 from napari_melanoma.evaluation.masks import evaluate_masks as evaluate
+from napari_melanoma.evaluation.model_comparison import compare_evaluation_folders, compare_masks
 from napari_melanoma.evaluation.pipeline import is_evaluation, predict_tables, read_evaluation
 from napari_melanoma.io.results import write_mask, write_rgb, write_table
 

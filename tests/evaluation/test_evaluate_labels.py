@@ -17,8 +17,8 @@ from napari_melanoma.core.errors import BundleError, ConfigError, InputError, Un
 from napari_melanoma.core.prediction_config import TileConfig
 from napari_melanoma.data.dataset import Sample
 from napari_melanoma.evaluation import labels as labels_module
-from napari_melanoma.evaluation.comparing import compare_evaluation_folders
 from napari_melanoma.evaluation.labels import evaluate_labels
+from napari_melanoma.evaluation.model_comparison import compare_evaluation_folders
 from napari_melanoma.evaluation.pipeline import SelectionOptions
 from napari_melanoma.io.results import read_labels, write_labels, write_rgb, write_table
 from napari_melanoma.lesion.segmentation import Segmenter

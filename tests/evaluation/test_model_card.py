@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from napari_melanoma.core.prediction_config import ClassifierConfig, OperatingPoint
-from napari_melanoma.evaluation.comparison import Advice, ComparedModel, Comparison
+from napari_melanoma.evaluation.comparison_results import Advice, ComparedModel, Comparison
 from napari_melanoma.evaluation.model_card import draft_card
 from napari_melanoma.metrics.statistics import Estimate
 from napari_melanoma.models.bundle import BundleConfig

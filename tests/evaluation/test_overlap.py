@@ -15,16 +15,16 @@ from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.errors import DataSetError
 from napari_melanoma.data.dataset import Sample, read_dataset
 from napari_melanoma.data.training_images import FILE_NAME, TrainingImages, hash_images, make_training_images
-from napari_melanoma.evaluation.comparing import (
+from napari_melanoma.evaluation.comparison_results import Comparison
+from napari_melanoma.evaluation.masks import EvaluationOptions
+from napari_melanoma.evaluation.masks import evaluate_masks as evaluate
+from napari_melanoma.evaluation.model_comparison import (
     ComparisonOptions,
     compare_evaluation_folders,
     compare_masks,
     compare_pair,
     make_mask_task,
 )
-from napari_melanoma.evaluation.comparison import Comparison
-from napari_melanoma.evaluation.masks import EvaluationOptions
-from napari_melanoma.evaluation.masks import evaluate_masks as evaluate
 from napari_melanoma.evaluation.training_overlap import find_overlap
 from napari_melanoma.imaging.postprocessing import RefinementConfig
 from napari_melanoma.io.photographs import Photograph

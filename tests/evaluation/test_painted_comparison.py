@@ -11,7 +11,7 @@ import pytest
 from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.errors import RunError
 from napari_melanoma.evaluation import painted_comparison
-from napari_melanoma.evaluation.comparison import read_comparison
+from napari_melanoma.evaluation.comparison_results import read_comparison
 from napari_melanoma.evaluation.painted_comparison import (
     FACT,
     MIN_CELLS,

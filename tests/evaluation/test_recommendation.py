@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from napari_melanoma.evaluation.comparison import DomainChange, advise, advise_by_auc, count_images_needed
+from napari_melanoma.evaluation.comparison_results import DomainChange, advise, advise_by_auc, count_images_needed
 from napari_melanoma.metrics.statistics import Estimate
 
 

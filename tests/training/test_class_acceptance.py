@@ -11,7 +11,7 @@ import pytest
 
 from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.errors import RunError
-from napari_melanoma.evaluation.comparison import table_rows
+from napari_melanoma.evaluation.comparison_results import table_rows
 from napari_melanoma.models.bundle import BundleInfo
 from napari_melanoma.runs.acceptance import activate_model, compare_run
 from napari_melanoma.runs.launching import read_run

@@ -12,7 +12,7 @@ from PIL import Image
 from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.errors import DataSetError
 from napari_melanoma.core.run_folder import RunFolder
-from napari_melanoma.evaluation.comparison import read_comparison
+from napari_melanoma.evaluation.comparison_results import read_comparison
 from napari_melanoma.evaluation.masks import EvaluationOptions, evaluate_masks
 from napari_melanoma.io.results import write_table
 from napari_melanoma.lesion.segmentation import Segmenter

@@ -12,7 +12,7 @@ from PIL import Image
 
 from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.errors import ConfigError, DataSetError, RunError
-from napari_melanoma.evaluation.comparison import read_comparison
+from napari_melanoma.evaluation.comparison_results import read_comparison
 from napari_melanoma.io.photographs import read_photograph
 from napari_melanoma.io.results import read_labels, write_labels, write_rgb, write_table
 from napari_melanoma.models.bundle import BundleInfo, load_network, read_bundle

@@ -134,7 +134,7 @@ class FakeRun:
 
     def compare(self, *, images=37, gain=0.021, half=0.013, advice="activate", reason=None, shown=5, replay=True):
         """Write a comparison: ``gain`` in Jaccard with an interval of ``half`` to each side."""
-        from napari_melanoma.evaluation.comparison import ComparedModel, Comparison, DomainChange, ImageChange
+        from napari_melanoma.evaluation.comparison_results import ComparedModel, Comparison, DomainChange, ImageChange
         from napari_melanoma.metrics.statistics import Estimate
 
         def near(mean, half=0.03):
@@ -175,7 +175,7 @@ class FakeRun:
 
     def compare_classes(self):
         """Write a comparison of classifiers with a gain of 0.05 in AUC."""
-        from napari_melanoma.evaluation.comparison import ComparedModel, Comparison
+        from napari_melanoma.evaluation.comparison_results import ComparedModel, Comparison
         from napari_melanoma.metrics.statistics import Estimate
 
         old = {"AUC": Estimate(0.8, 0.75, 0.85, 60), "ECE": Estimate(0.06, 0.02, 0.1, 60)}

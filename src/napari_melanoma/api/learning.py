@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from napari_melanoma.api.inputs import ProgressCallback
     from napari_melanoma.case.model import Case
-    from napari_melanoma.evaluation.comparison import Comparison, ModelsComparison
+    from napari_melanoma.evaluation.comparison_results import Comparison, ModelsComparison
     from napari_melanoma.metrics.statistics import Estimate
     from napari_melanoma.training.recipe import TrainRecipe
 
@@ -617,8 +617,8 @@ def compare(
         If a data set is invalid, or no image could be measured.
     """
     from napari_melanoma.evaluation.any_task import compare_models
-    from napari_melanoma.evaluation.comparing import compare_evaluation_folders
-    from napari_melanoma.evaluation.comparison import Comparison
+    from napari_melanoma.evaluation.comparison_results import Comparison
+    from napari_melanoma.evaluation.model_comparison import compare_evaluation_folders
 
     out = to_path(folder, "the folder of the results")
     check_sequence(models, "models")

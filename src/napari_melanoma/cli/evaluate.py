@@ -26,7 +26,7 @@ from napari_melanoma.core.formatting import format_count
 
 if TYPE_CHECKING:
     from napari_melanoma.classification.explanation import PointingOptions
-    from napari_melanoma.evaluation.comparison import Comparison, ModelsComparison
+    from napari_melanoma.evaluation.comparison_results import Comparison, ModelsComparison
     from napari_melanoma.evaluation.pipeline import Evaluation
     from napari_melanoma.models.bundle import BundleInfo
 
@@ -255,7 +255,7 @@ def _compare_bundles(
 ) -> None:
     """Run models on the same images and compare them."""
     from napari_melanoma.evaluation.any_task import compare_models
-    from napari_melanoma.evaluation.comparison import Comparison
+    from napari_melanoma.evaluation.comparison_results import Comparison
 
     are_classifiers = any(info.config.task == "classification" for info in bundles)
     if are_classifiers or len(bundles) > 2:
@@ -275,7 +275,7 @@ def _compare_bundles(
 
 def _compare_evaluation_folders(folders: list[Path], out: Path | None, current: CommandSession) -> None:
     """Compare saved evaluations."""
-    from napari_melanoma.evaluation.comparing import check_comparison_folder, compare_evaluation_folders
+    from napari_melanoma.evaluation.model_comparison import check_comparison_folder, compare_evaluation_folders
 
     if out is None:
         raise InputError("the output folder for the comparison of evaluations is missing. Add --out DIR.")
@@ -340,7 +340,7 @@ def _compare_runs(runs: list[Path], current: CommandSession) -> None:
 
 
 def _report_comparison(current: CommandSession, path: Path, comparison: Comparison) -> None:
-    from napari_melanoma.evaluation.comparison import comparison_values, table_rows
+    from napari_melanoma.evaluation.comparison_results import comparison_values, table_rows
 
     header = ("images", "n", "metric", comparison.old.name, comparison.new.name, "difference (95 % interval)")
     text = _align_columns([header, *table_rows(comparison)])
@@ -348,7 +348,7 @@ def _report_comparison(current: CommandSession, path: Path, comparison: Comparis
 
 
 def _format_advice(comparison: Comparison, location: str) -> str:
-    from napari_melanoma.evaluation.comparison import ADVICE
+    from napari_melanoma.evaluation.comparison_results import ADVICE
 
     failed = f" {format_count(len(comparison.failed), 'image')} failed." if comparison.failed else ""
     return f"{ADVICE[comparison.advice]} {comparison.reason}{failed} ({location})"

@@ -213,7 +213,7 @@ def push(
 
 def _report_objection(run: Path, current: CommandSession) -> None:
     """Warn if the comparison of a run does not recommend the new model, or if the user discarded that model."""
-    from napari_melanoma.evaluation.comparison import read_comparison
+    from napari_melanoma.evaluation.comparison_results import read_comparison
     from napari_melanoma.runs.acceptance import explain_objection, is_discarded
 
     try:

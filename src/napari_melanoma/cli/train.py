@@ -222,7 +222,7 @@ def _train_folds(
 def _read_advice(out: Path) -> tuple[str, dict[str, Any]]:
     """Return the recommendation of the run's comparison as text and as JSON values; both empty if there is none."""
     from napari_melanoma.core.run_folder import RunFolder
-    from napari_melanoma.evaluation.comparison import ADVICE, read_comparison
+    from napari_melanoma.evaluation.comparison_results import ADVICE, read_comparison
 
     folder = RunFolder(out).comparison
     try:
@@ -445,7 +445,7 @@ def _list_figures(figures: AdaptationFigures) -> dict[str, str]:
 
 
 def _summarize_adaptation(result: Adaptation) -> str:
-    from napari_melanoma.evaluation.comparison import ADVICE
+    from napari_melanoma.evaluation.comparison_results import ADVICE
 
     if result.bundle is None:
         return f"Keep '{result.plan.model}'; nothing was written. {result.figures.reason}"

@@ -17,8 +17,8 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from napari_melanoma.core.collector import paused_collector
 from napari_melanoma.core.errors import MalformedFile
+from napari_melanoma.core.garbage_collection import paused_garbage_collection
 
 MAX_JSON_BYTES = 256 * 1024**2
 MAX_TOML_BYTES = 256 * 1024  # for a recipe or options; tomllib takes up to a second for it
@@ -73,7 +73,7 @@ def parse_json(text: str | bytes, where: str, *, allow_nan: bool = False, conver
     if _may_overflow(text):
         parsers |= {"parse_int": _parse_integer, "parse_float": _parse_float}
     try:
-        with paused_collector():
+        with paused_garbage_collection():
             content = json.loads(text, object_pairs_hook=partial(_build_object, convert=convert), **parsers)
         if text.count("[") + text.count("{") > MAX_DEPTH:
             _check_depth(content)

@@ -37,6 +37,7 @@ from napari_melanoma.depth.tumor_maps import (
     classify_tissue,
     interpolate_maps,
 )
+from napari_melanoma.metrics.calibration import conformal_quantile
 
 NO_TISSUE = "no tissue was found"
 NO_TUMOR = "no invasive tumor was found in section {}"
@@ -287,8 +288,10 @@ def calibrate_intervals(
     errors = np.asarray(truth_mm, np.float64) - [one.mm for one in features]
     scale = _fit_scale(np.abs(errors), features)
     scores = errors / [_expected_error_mm(one, scale) for one in features]
-    tail = (1 - coverage) / 2
-    less, more = _conformal_quantile(-scores, tail), _conformal_quantile(scores, tail)
+    one_sided = (1 + coverage) / 2
+    less, more = conformal_quantile(-scores, one_sided), conformal_quantile(scores, one_sided)
+    if math.isinf(less):
+        raise ValueError(f"a coverage of {coverage:g} needs more slides with truth and measurement than {len(errors)}")
     return DepthIntervalModel(coverage, scale, max(less, 0.0), max(more, 0.0), len(errors), made_of)
 
 
@@ -323,12 +326,6 @@ def _fit_scale(errors: np.ndarray, features: Sequence[DepthFeatures]) -> tuple[f
     clipped = np.minimum(errors, np.quantile(errors, 0.95))
     constant, per_mm, per_spread_mm = nnls(columns, clipped)[0].tolist()
     return constant, per_mm, per_spread_mm
-
-
-def _conformal_quantile(scores: np.ndarray, tail: float) -> float:
-    """Return the quantile ``1 - tail`` with the finite-sample correction of split conformal prediction."""
-    rank = math.ceil((len(scores) + 1) * (1 - tail))
-    return float(np.sort(scores)[min(rank, len(scores)) - 1])
 
 
 def rank_candidates(candidates: Iterable[DepthCandidate]) -> tuple[DepthCandidate, ...]:

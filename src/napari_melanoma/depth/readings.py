@@ -167,7 +167,7 @@ class DepthReading(Config):
         """Return the author of each value that is set."""
         return {field: author for field in AUTHORED_FIELDS if (author := self.author(field))}
 
-    def without_predictions(self) -> Self:
+    def without_predicted_findings(self) -> Self:
         """Return a reading without findings of the model."""
         return self.model_copy(
             update={field: None for field in ("ulcerated", "clark") if self.author(field) == "model"}

@@ -95,12 +95,13 @@ def classify_tissue(maps: TissueMaps, cell_um: tuple[float, float]) -> TissueMas
 def block_means(values: NDArray[Any], steps: Sequence[int]) -> NDArray[np.float32]:
     """Average over blocks of cells; the last blocks are padded with the values at the edge.
 
-    ``values``: numbers (row, column). ``steps``: height and width of a block in cells. Returns float32 (row, column).
+    ``values``: numbers (..., row, column). ``steps``: height and width of a block in cells. Returns float32
+    (..., row, column).
     """
-    below, right = (-side % step for side, step in zip(values.shape, steps, strict=True))
-    padded = np.pad(values, ((0, below), (0, right)), mode="edge")
-    rows, columns = padded.shape[0] // steps[0], padded.shape[1] // steps[1]
-    return padded.reshape(rows, steps[0], columns, steps[1]).mean(axis=(1, 3), dtype=np.float32)
+    *others, rows, columns = values.shape
+    padding = [(0, 0)] * len(others) + [(0, -side % step) for side, step in zip((rows, columns), steps, strict=True)]
+    blocks = (-(-rows // steps[0]), steps[0], -(-columns // steps[1]), steps[1])
+    return np.pad(values, padding, mode="edge").reshape(*others, *blocks).mean(axis=(-3, -1), dtype=np.float32)
 
 
 def _melanoma_prevails(

@@ -19,7 +19,7 @@ from napari_melanoma.core.prediction_config import AgeGroup, SetRule
 from napari_melanoma.data.dataset import Sample
 from napari_melanoma.data.taxonomy import UNKNOWN
 from napari_melanoma.evaluation.classes import class_subgroups
-from napari_melanoma.evaluation.comparison import TOLERATED_LOSS, Advice
+from napari_melanoma.evaluation.comparison_results import TOLERATED_LOSS, Advice
 from napari_melanoma.evaluation.labeled_images import Rows
 from napari_melanoma.evaluation.model_card import CardSubgroup, age_groups, card_header
 from napari_melanoma.metrics.calibration import conformal_sets, softmax

@@ -21,16 +21,16 @@ from napari_melanoma.data.dataset import (
 )
 from napari_melanoma.data.partial_results import has_partial_results
 from napari_melanoma.evaluation.classes import evaluate_classifier
-from napari_melanoma.evaluation.comparing import (
+from napari_melanoma.evaluation.comparison_results import Comparison, ModelsComparison
+from napari_melanoma.evaluation.labeled_images import ClassEvaluationOptions
+from napari_melanoma.evaluation.labels import evaluate_labels
+from napari_melanoma.evaluation.masks import EvaluationOptions, evaluate_masks
+from napari_melanoma.evaluation.model_comparison import (
     ComparisonOptions,
     compare_classifiers,
     compare_masks,
     compare_segmenters,
 )
-from napari_melanoma.evaluation.comparison import Comparison, ModelsComparison
-from napari_melanoma.evaluation.labeled_images import ClassEvaluationOptions
-from napari_melanoma.evaluation.labels import evaluate_labels
-from napari_melanoma.evaluation.masks import EvaluationOptions, evaluate_masks
 from napari_melanoma.evaluation.pipeline import (
     Evaluation,
     SelectionOptions,

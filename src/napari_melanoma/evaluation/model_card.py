@@ -14,7 +14,7 @@ from napari_melanoma.core.files import write_text
 from napari_melanoma.core.prediction_config import AgeGroup, OperatingPoint
 from napari_melanoma.core.run_folder import RunFolder
 from napari_melanoma.evaluation.classes import AGES
-from napari_melanoma.evaluation.comparison import ADVICE, Comparison, read_comparison
+from napari_melanoma.evaluation.comparison_results import ADVICE, Comparison, read_comparison
 from napari_melanoma.metrics.statistics import Estimate
 from napari_melanoma.models.bundle import CARD, BundleConfig, read_bundle
 from napari_melanoma.training.monitor import describe_few_validation

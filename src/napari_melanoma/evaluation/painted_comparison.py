@@ -19,7 +19,7 @@ from napari_melanoma.core.errors import RunError
 from napari_melanoma.core.formatting import format_count, rank_counts
 from napari_melanoma.core.paths import expand_user
 from napari_melanoma.core.provenance import collect_provenance
-from napari_melanoma.evaluation.comparison import DECIDES, Advice, ComparedModel, Comparison
+from napari_melanoma.evaluation.comparison_results import DECIDES, Advice, ComparedModel, Comparison
 from napari_melanoma.io.photographs import read_photograph
 from napari_melanoma.metrics.statistics import Estimate, bootstrap_interval, draw_statistics
 from napari_melanoma.slides.model_loading import LoadOptions, load_tile_model

@@ -45,7 +45,7 @@ from napari_melanoma.data.dataset import (
 from napari_melanoma.data.partial_results import PartialResults, remove_partial_results, stamp_files
 from napari_melanoma.data.table_schema import VAL
 from napari_melanoma.data.training_images import DigestFunction, hash_image_file
-from napari_melanoma.evaluation.comparison import FailedImage
+from napari_melanoma.evaluation.comparison_results import FailedImage
 from napari_melanoma.evaluation.training_overlap import (
     TRAINED_ON,
     Overlap,

@@ -28,7 +28,7 @@ from napari_melanoma.data.training_images import (
     hash_image_file,
     hash_images,
 )
-from napari_melanoma.evaluation.comparison import MIN_COUNT, Advice
+from napari_melanoma.evaluation.comparison_results import MIN_COUNT, Advice
 from napari_melanoma.imaging.modality import certain_modality, recognize_modality
 from napari_melanoma.io.photographs import accepts_damaged, find_damage, read_photograph
 from napari_melanoma.training.run_data import read_training_images

@@ -17,10 +17,10 @@ from typing import Any, TextIO
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_melanoma.core.collector import paused_collector
 from napari_melanoma.core.errors import InputError, MalformedFile
 from napari_melanoma.core.files import atomic_file
 from napari_melanoma.core.formatting import format_class
+from napari_melanoma.core.garbage_collection import paused_garbage_collection
 from napari_melanoma.core.parsing import parse_error_reason, read_json, shorten
 from napari_melanoma.core.polygons import (
     MIN_VERTICES,
@@ -76,7 +76,7 @@ def write_geojson(
     scanned area, from which the positions in the file are counted.
     """
     with (
-        paused_collector(),
+        paused_garbage_collection(),
         atomic_file(path) as temporary,
         temporary.open("w", encoding="utf-8", errors="backslashreplace", newline="\n") as file,  # names of files
     ):
@@ -230,7 +230,7 @@ def read_geojson(path: Path, origin: Origin = CANVAS, *, areas_only: bool = Fals
     ``origin``: the corner of the scanned area, from which files of QuPath are counted. It is not used for a file that
     states its origin. ``areas_only``: without measurements and nuclei, which are most of a file with cells.
     """
-    with paused_collector():
+    with paused_garbage_collection():
         content = _parse(path, areas_only=areas_only)
         return read_features(content, path, find_origin(path, content) or origin)
 

@@ -395,12 +395,12 @@ def conformal_sets(
     true_scores = nonconformity(known)[np.arange(len(truth)), truth]
     if rule in ("class_conditional", "clustered"):
         limits = np.array(
-            [_conformal_quantile(true_scores[truth == label], coverage) for label in range(array.shape[1])]
+            [conformal_quantile(true_scores[truth == label], coverage) for label in range(array.shape[1])]
         )
         if rule == "clustered":
-            limits[np.isinf(limits)] = _conformal_quantile(true_scores, coverage)
+            limits[np.isinf(limits)] = conformal_quantile(true_scores, coverage)
     else:
-        limits = np.full(array.shape[1], _conformal_quantile(true_scores, coverage))
+        limits = np.full(array.shape[1], conformal_quantile(true_scores, coverage))
     sets = nonconformity(array) <= limits + ROUNDING
     sets |= ~sets.any(axis=1, keepdims=True) & (array == array.max(axis=1, keepdims=True))
     return sets | (array > np.where(sets, array, np.inf).min(axis=1, keepdims=True))
@@ -423,10 +423,10 @@ def _aps_scores(probabilities: NDArray[np.float64]) -> NDArray[np.float64]:
     return scores
 
 
-def _conformal_quantile(true_scores: NDArray[np.float64], coverage: float) -> float:
-    """Return the quantile of the true classes' scores, corrected for the new image; infinite with too few cases."""
-    rank = conformal_rank(len(true_scores), coverage)
-    return float(np.sort(true_scores)[rank - 1]) if rank <= len(true_scores) else np.inf
+def conformal_quantile(scores: NDArray[np.float64], coverage: float) -> float:
+    """Return the quantile of the scores of known cases, corrected for the new case; infinite with too few cases."""
+    rank = conformal_rank(len(scores), coverage)
+    return float(np.sort(scores)[rank - 1]) if rank <= len(scores) else np.inf
 
 
 def conformal_rank(cases: int, coverage: float) -> int:

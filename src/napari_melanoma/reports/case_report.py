@@ -614,7 +614,7 @@ def _describe_category(
         if report.stage.category:
             return f"{report.stage.text} (synoptic report)"
     readings = {name: reading for name, part in parts.items() if (reading := latest_reading(part.depth))}
-    measured = {name: reading.without_predictions() for name, reading in readings.items() if reading.mm}
+    measured = {name: reading.without_predicted_findings() for name, reading in readings.items() if reading.mm}
     if measured:
         return "; ".join(_describe_reading(name, reading, collector) for name, reading in measured.items())
     if lesion.depth_mm:

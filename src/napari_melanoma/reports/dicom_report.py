@@ -201,7 +201,7 @@ class _ReportBuilder(GroupBuilder):
         folder = self._exported.folder
         for reading in read_depth(folder).readings:
             if reading.when and any(author == "reader" for author in reading.all_authors().values()):
-                yield self._reading(reading.without_predictions(), reading.reader, "")
+                yield self._reading(reading.without_predicted_findings(), reading.reader, "")
         proposals = read_proposals(folder)
         if not proposals.proposals:
             return

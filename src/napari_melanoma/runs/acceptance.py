@@ -24,12 +24,12 @@ from napari_melanoma.data.dataset import Sample, read_datasets
 from napari_melanoma.data.splits import ALL_SPLITS, sample_by_name, split_trainable
 from napari_melanoma.evaluation.any_task import evaluation_task
 from napari_melanoma.evaluation.classes import ClassTask
-from napari_melanoma.evaluation.comparing import ComparisonOptions, compare_segmenters, compare_with_start
-from napari_melanoma.evaluation.comparison import ComparedModel, Comparison, read_comparison
+from napari_melanoma.evaluation.comparison_results import ComparedModel, Comparison, read_comparison
 from napari_melanoma.evaluation.labeled_images import ClassEvaluationOptions, LabeledImages
 from napari_melanoma.evaluation.labels import LabelTask
 from napari_melanoma.evaluation.masks import EvaluationOptions, MaskTask
 from napari_melanoma.evaluation.model_card import write_compared_card
+from napari_melanoma.evaluation.model_comparison import ComparisonOptions, compare_segmenters, compare_with_start
 from napari_melanoma.evaluation.painted_comparison import compare_with_painted, find_held_back
 from napari_melanoma.evaluation.pipeline import Evaluation, EvaluationTask, Result, SelectionOptions, run_evaluation
 from napari_melanoma.evaluation.slides import BagTask, PatientDataBaseline, SlideAloneBaseline, SlideBaseline

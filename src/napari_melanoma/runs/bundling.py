@@ -56,7 +56,7 @@ from napari_melanoma.runs.starting_weights import ParentModel, describe_start, f
 from napari_melanoma.training.data_preparation import PreparedData
 from napari_melanoma.training.data_selection import predicted_mask_path
 from napari_melanoma.training.loader import ClassBatch
-from napari_melanoma.training.monitor import depth_metrics
+from napari_melanoma.training.monitor import measure_validation_depths
 from napari_melanoma.training.recipe import ClassificationConfig, TrainRecipe
 from napari_melanoma.training.run_data import training_images_statement
 from napari_melanoma.training.whole_slides import PreparedBags
@@ -435,7 +435,7 @@ def _evaluate_depth(
         return None
     options = list_architectures()[config.architecture].spec.config.parse(config.options, "options")
     scale, true = cast("BiomarkerConfig", options).depth_scale, validation.depth_mm.astype(np.float64)
-    measured = depth_metrics(depth_to_mm(validation.predicted_depths[:, 0], scale), true)
+    measured = measure_validation_depths(depth_to_mm(validation.predicted_depths[:, 0], scale), true)
     return DepthOutputConfig(
         column=classification.depth.column,
         scale=scale,

@@ -47,7 +47,7 @@ from napari_melanoma.data.tabular_encoding import join_encodings
 from napari_melanoma.data.training_images import FILE_NAME, TrainingImages
 from napari_melanoma.evaluation.any_task import evaluate_model
 from napari_melanoma.evaluation.classes import read_predictions
-from napari_melanoma.evaluation.comparison import read_estimates
+from napari_melanoma.evaluation.comparison_results import read_estimates
 from napari_melanoma.evaluation.model_card import draft_card
 from napari_melanoma.evaluation.pipeline import (
     METRICS_FILE,

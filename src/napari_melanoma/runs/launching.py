@@ -35,7 +35,7 @@ from napari_melanoma.core.run_folder import (
     run_state,
 )
 from napari_melanoma.core.run_queue import enqueue
-from napari_melanoma.evaluation.comparison import Comparison, read_comparison
+from napari_melanoma.evaluation.comparison_results import Comparison, read_comparison
 from napari_melanoma.runs.acceptance import activated_name, is_discarded, replacement_name
 from napari_melanoma.training.data_selection import list_datasets
 from napari_melanoma.training.monitor import Monitor, monitor_for_recipe, monitor_from_values

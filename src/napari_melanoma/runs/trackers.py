@@ -24,7 +24,7 @@ from napari_melanoma.core.packages import require_packages
 from napari_melanoma.core.parsing import read_json, read_object
 from napari_melanoma.core.paths import real_path
 from napari_melanoma.core.run_folder import RunEventReader, RunFolder
-from napari_melanoma.evaluation.comparison import COMPARISON
+from napari_melanoma.evaluation.comparison_results import COMPARISON
 from napari_melanoma.evaluation.pipeline import METRICS_FILE
 from napari_melanoma.models.bundle import CARD
 from napari_melanoma.training.recipe import TRACKER_NAMES, TrainRecipe

@@ -353,9 +353,9 @@ def _coarse_maps(depth_map: DepthMap) -> tuple[TissueMaps, tuple[float, float], 
     overview = depth_map.overview
     cell_um = check_cell_um(overview.placement, overview.probability.shape[1:])
     step = max(1, int(COARSE_UM / max(cell_um)))
-    layers = [np.rint(255 * block_means(np.nan_to_num(layer), (step, step))) for layer in overview.probability]
+    maps = np.rint(255 * block_means(np.nan_to_num(overview.probability), (step, step)))
     return (
-        TissueMaps(np.stack(layers).astype(np.uint8), depth_map.classes),
+        TissueMaps(maps.astype(np.uint8), depth_map.classes),
         (cell_um[0] * step, cell_um[1] * step),
         step,
     )
@@ -403,5 +403,5 @@ def _read_strips(values: zarr.Array, box: Box, step: int) -> NDArray[np.uint8]:
     height = max(step, STRIP_ROWS // step * step)
     for top in range(box.top, box.top + box.height, height):
         strip = np.asarray(values[:, top : min(top + height, box.top + box.height), columns])
-        strips.append(strip if step == 1 else np.stack([np.rint(block_means(layer, (step, step))) for layer in strip]))
+        strips.append(strip if step == 1 else np.rint(block_means(strip, (step, step))))
     return np.concatenate(strips, axis=1).astype(np.uint8)

@@ -334,7 +334,7 @@ def _thickness_reading(slide: SlideReadings, name: str) -> DepthReading | None:
         reading: DepthReading | None = automatic_reading(slide.automatic)
     else:
         own = slide.readings.get("" if name == UNNAMED_READER else name)
-        reading = None if own is None else own.without_predictions()
+        reading = None if own is None else own.without_predicted_findings()
     return None if reading is None or reading.mm is None else reading
 
 

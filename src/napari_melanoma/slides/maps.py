@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from napari_melanoma.core.context import Progress, RunContext
 from napari_melanoma.core.geometry import Box, MapPlacement
+from napari_melanoma.depth.tumor_maps import block_means
 from napari_melanoma.io.results import read_slide_result
 from napari_melanoma.io.slide_store import DONE, SlideResult, TileBoxes
 from napari_melanoma.slides.tiling import TileGrid, grid_from_json
@@ -105,7 +106,7 @@ def stitched_maps(result: SlideResult, grid: TileGrid, run: RunContext, smoothin
     for block in run.track(blocks, "Stitching the tiles"):
         values = _stitch_smoothed(block, cells, predictions, classes, smoothing)
         store.put(block, np.round(255 * values).astype(np.uint8))
-        reduced, top, left = _reduce_mean(values, step), block.top // step, block.left // step
+        reduced, top, left = block_means(values, (step, step)), block.top // step, block.left // step
         overview[:, top : top + reduced.shape[1], left : left + reduced.shape[2]] = reduced
     run.report(Progress(len(blocks), len(blocks), "Stitching the tiles"))
     place = cells.pixel_placement
@@ -164,16 +165,6 @@ def _blocks(shape: tuple[int, int], step: int) -> Iterator[Box]:
     for top in range(0, shape[0], side):
         for left in range(0, shape[1], side):
             yield Box(top, left, min(side, shape[0] - top), min(side, shape[1] - left))
-
-
-def _reduce_mean(values: NDArray[np.float32], step: int) -> NDArray[np.float32]:
-    """Average over squares of cells; incomplete squares at the end are padded with the values at the edge."""
-    if step == 1:
-        return values
-    below, right = -values.shape[1] % step, -values.shape[2] % step
-    padded = np.pad(values, ((0, 0), (0, below), (0, right)), mode="edge")
-    rows, columns = padded.shape[1] // step, padded.shape[2] // step
-    return padded.reshape(len(values), rows, step, columns, step).mean(axis=(2, 4))
 
 
 def _mask_unknown(

@@ -320,7 +320,7 @@ def _torch_passes(
     bundle: BundleInfo, info: TileModelInfo, network: TorchNetwork, precision: Precision | None
 ) -> TorchPasses:
     from napari_melanoma.models.network_functions import MeanEmbedding, make_cells
-    from napari_melanoma.slides.tile_outputs import ClassProbabilities
+    from napari_melanoma.slides.class_probabilities import ClassProbabilities
 
     outputs: nn.Module
     if info.kind == "embedding":

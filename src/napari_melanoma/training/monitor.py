@@ -255,7 +255,7 @@ def _first_line(error: Exception) -> str:
     return lines[0][:200].rstrip(".") if lines else type(error).__name__
 
 
-def depth_metrics(predicted_mm: NDArray[np.float64], true_mm: NDArray[np.float64]) -> dict[str, float]:
+def measure_validation_depths(predicted_mm: NDArray[np.float64], true_mm: NDArray[np.float64]) -> dict[str, float]:
     """Evaluate predicted depths.
 
     ``predicted_mm``, ``true_mm``: float64 (image,); NaN if unknown. Returns ``validation_depth_mae_mm`` and

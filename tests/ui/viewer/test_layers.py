@@ -24,8 +24,8 @@ from slide_fixtures import Pathologist
 from vispy.gloo.glir import GlirProgram
 
 from conftest import wait_until_idle
-from napari_melanoma.core.collector import paused_collector
 from napari_melanoma.core.context import RunContext
+from napari_melanoma.core.garbage_collection import paused_garbage_collection
 from napari_melanoma.core.geometry import Box, PixelSize
 from napari_melanoma.slides.reading import tiled
 from napari_melanoma.ui import sample_data
@@ -419,7 +419,7 @@ def test_closed_docks_are_freed(viewer, shared_client, thawed, qtbot):
 
 
 def test_garbage_collection_resumes_after_an_error():
-    @paused_collector()
+    @paused_garbage_collection()
     def load(run):
         assert not gc.isenabled()
         run.check()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -20,6 +19,7 @@ from napari_melanoma.core.errors import RunError
 from napari_melanoma.core.prediction_config import DEPTH_COLUMN, TabularConfig
 from napari_melanoma.core.run_folder import RunFolder
 from napari_melanoma.data.dataset import Key, Sample
+from napari_melanoma.data.groups import hash_to_unit_interval
 from napari_melanoma.data.table_schema import READER_COLUMN
 from napari_melanoma.data.tabular_encoding import fit_encoding, read_table_values, to_matrix
 from napari_melanoma.evaluation.masks import measure_sample
@@ -127,15 +127,10 @@ def _baselines(subject: RowSubject) -> dict[str, Callable[[Sample], RowPredictio
             labels_by_domain.setdefault(domain, []).append(row.get(subject.target) == "1")
     shares = {domain: float(np.mean(labels)) for domain, labels in labels_by_domain.items()}
     return {
-        "random": lambda sample: RowPrediction(_random_probability(sample.full_name)),
+        "random": lambda sample: RowPrediction(hash_to_unit_interval("random", sample.full_name)),
         "constant_negative": lambda sample: RowPrediction(0.0),
         "prevalence": lambda sample: RowPrediction(shares.get(sample.domain, 0.0)),
     }
-
-
-def _random_probability(name: str) -> float:
-    """Return a pseudo-random number in [0, 1) that depends on the name of an image only."""
-    return int.from_bytes(hashlib.sha256(f"random {name}".encode()).digest()[:6]) / 2**48
 
 
 def _measure_without_pixels(

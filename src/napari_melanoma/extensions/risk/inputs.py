@@ -126,7 +126,7 @@ def _values_from_reading(reading: DepthReading | None) -> dict[str, str]:
     """Return Clark level, ulceration and mitoses that a reader has set."""
     if reading is None:
         return {}
-    own, mitoses = reading.without_predictions(), reading.mitoses.per_mm2
+    own, mitoses = reading.without_predicted_findings(), reading.mitoses.per_mm2
     values = {
         "clark": None if own.clark is None else str(own.clark),
         "ulceration": None if own.ulcerated is None else str(int(own.ulcerated)),

@@ -26,7 +26,7 @@ from napari_melanoma.models.zoo import find_encoder
 from napari_melanoma.training.augmentation import BatchAugmentation
 from napari_melanoma.training.loader import ClassBatch, MixupSampler
 from napari_melanoma.training.losses import make_class_loss
-from napari_melanoma.training.monitor import MONITORS, depth_metrics
+from napari_melanoma.training.monitor import MONITORS, measure_validation_depths
 from napari_melanoma.training.random_numbers import derive_seed
 from napari_melanoma.training.recipe import (
     OTHER_DOMAIN_KEY,
@@ -240,7 +240,7 @@ class ClassificationTask(ClassTask):
 
     def measure_extra(self, columns: Tensor) -> dict[str, float]:
         """Return the metrics of the depth."""
-        return depth_metrics(*columns.double().numpy().T)
+        return measure_validation_depths(*columns.double().numpy().T)
 
 
 def class_weights(counts: Sequence[int]) -> Tensor:

@@ -11,9 +11,9 @@ from qtpy.QtCore import QObject, Signal
 from qtpy.QtWidgets import QAbstractButton, QMessageBox, QWidget
 
 from napari_melanoma import worker
-from napari_melanoma.core.collector import paused_collector
 from napari_melanoma.core.context import KeptArray, Progress, RunContext
 from napari_melanoma.core.formatting import format_duration
+from napari_melanoma.core.garbage_collection import paused_garbage_collection
 from napari_melanoma.core.provenance import array_fingerprint, describe_device
 from napari_melanoma.lesion.options import LesionOptions
 from napari_melanoma.ui.session.analyzed_lesion import describe_other_lesions
@@ -227,7 +227,7 @@ def _describe_band(result: LesionResult) -> str:
     return f"Predictions for the flipped images disagree on {100 * share:.0f} % of the segmented area (blue band)."
 
 
-@paused_collector()
+@paused_garbage_collection()
 def preload_libraries(run: RunContext) -> None:
     """Import the libraries that the first analysis needs, by analyzing a few pixels."""
     import numpy as np

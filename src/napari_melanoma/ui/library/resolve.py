@@ -383,7 +383,7 @@ def describe_outcome(summary: Mapping[str, Any], name: str | None, *, is_used: b
 
     ``name``: of the installed model. ``is_used``: whether it is the one that is selected now.
     """
-    from napari_melanoma.evaluation.comparison import ADVICE
+    from napari_melanoma.evaluation.comparison_results import ADVICE
 
     figures = ", ".join(
         f"{metric} {shipped['mean']:.2f} → {adapted['mean']:.2f}"

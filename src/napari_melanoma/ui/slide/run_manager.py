@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 from qtpy.QtCore import QObject, Signal
 
-from napari_melanoma.core.collector import paused_collector
 from napari_melanoma.core.context import RunContext
+from napari_melanoma.core.garbage_collection import paused_garbage_collection
 from napari_melanoma.core.processes import is_run_alive
 from napari_melanoma.slides.notes import NotesFile, SlideNotes
 from napari_melanoma.slides.reading.slide import SlideInfo
@@ -136,7 +136,7 @@ class SlideRunManager(QObject):
         self.not_started.emit()
 
 
-@paused_collector()
+@paused_garbage_collection()
 def preload(run: RunContext) -> None:
     """Import the modules that are required to open a slide; run it in a background thread."""
     from importlib import import_module

@@ -25,7 +25,7 @@ from napari_melanoma.ui.widgets.job import JobFunction, LatestJobQueue
 from napari_melanoma.ui.widgets.style import elide, named, quiet_label, row
 
 if TYPE_CHECKING:
-    from napari_melanoma.evaluation.comparison import Comparison
+    from napari_melanoma.evaluation.comparison_results import Comparison
     from napari_melanoma.runs.launching import RunReport
 
 

@@ -11,7 +11,7 @@ from napari_melanoma.metrics.metric_table import metric_label
 from napari_melanoma.training.monitor import MONITORS, Monitor
 
 if TYPE_CHECKING:
-    from napari_melanoma.evaluation.comparison import Comparison
+    from napari_melanoma.evaluation.comparison_results import Comparison
     from napari_melanoma.runs.launching import RunReport
 
 CANCELING = "canceling ..."

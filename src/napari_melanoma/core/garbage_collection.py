@@ -34,7 +34,7 @@ _pauses = _Pauses()
 
 
 @contextmanager
-def paused_collector() -> Iterator[None]:
+def paused_garbage_collection() -> Iterator[None]:
     """Pause garbage collection, for imports, and while millions of lists are built: it takes ten times as long."""
     _pauses.begin()
     try:

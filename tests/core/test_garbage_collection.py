@@ -9,7 +9,7 @@ from threading import Thread
 
 import pytest
 
-from napari_melanoma.core.collector import paused_collector
+from napari_melanoma.core.garbage_collection import paused_garbage_collection
 
 
 @pytest.fixture
@@ -27,7 +27,7 @@ def test_collection_is_enabled_after_the_pauses_of_several_threads() -> None:
 
     def pause() -> None:
         for _ in range(20_000):
-            with paused_collector():
+            with paused_garbage_collection():
                 was_paused.append(not gc.isenabled())
 
     threads = [Thread(target=pause) for _ in range(4)]
@@ -42,7 +42,7 @@ def test_collection_is_enabled_after_the_pauses_of_several_threads() -> None:
 def test_collection_that_was_disabled_stays_disabled() -> None:
     gc.disable()
     try:
-        with paused_collector(), paused_collector():
+        with paused_garbage_collection(), paused_garbage_collection():
             pass
         assert not gc.isenabled()
     finally:

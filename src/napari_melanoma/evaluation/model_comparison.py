@@ -35,7 +35,7 @@ from napari_melanoma.evaluation.classes import (
     out_of_distribution_warning,
     read_predictions,
 )
-from napari_melanoma.evaluation.comparison import (
+from napari_melanoma.evaluation.comparison_results import (
     ADVICE,
     COLUMNS,
     NEXT_STEPS,
