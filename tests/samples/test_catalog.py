@@ -13,6 +13,7 @@ from PIL import Image
 from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.csv_files import read_csv_dicts
 from napari_melanoma.core.errors import InputError
+from napari_melanoma.core.geometry import PixelSize
 from napari_melanoma.data.check import check_data
 from napari_melanoma.io.photographs import read_photograph
 from napari_melanoma.io.results import read_mask
@@ -37,9 +38,7 @@ def copied(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 def test_the_table_lists_the_files_of_the_package() -> None:
     listed = {path for sample in SAMPLES.values() for path in sample.files}
-    present = {
-        path for path in catalog.FOLDER.glob("*/**/*") if path.is_file() and path.suffix in (".jpg", ".png", ".tif")
-    }
+    present = {path for path in catalog.FOLDER.glob("*/**/*") if path.suffix in (".jpg", ".png", ".tif")}
     assert listed == present
     assert catalog.find_damaged_files() == []
     assert len(WITH_MASK) == 8
@@ -75,6 +74,8 @@ def test_the_line_over_a_ruler_has_a_long_tick_at_each_millimeter(name: str) -> 
     size = sample.pixel_size
     assert size is not None
     assert size.source == "ruler"
+    by_line = PixelSize.from_ruler(start, end, length_mm)
+    assert (size.y_um, size.x_um) == pytest.approx((by_line.y_um, by_line.x_um), abs=1e-4)
     assert 22.0 < size.x_um < 24.0  # these dermatoscopes show a field of about 23 mm
 
 

@@ -57,7 +57,9 @@ class Sample:
     @property
     def pixel_size(self) -> PixelSize | None:
         """The size of a pixel by the ruler; None without a ruler."""
-        return None if self.ruler is None else PixelSize.from_ruler(*self.ruler)
+        if self.ruler is None:
+            return None
+        return PixelSize(float(self.row["mpp_y"]), float(self.row["mpp_x"]), "ruler")
 
     @property
     def patient(self) -> dict[str, str]:

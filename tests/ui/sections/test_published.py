@@ -1,4 +1,4 @@
-"""A sample shows its published diagnosis, mask, scale and patient data beside the analysis; other photographs do not."""
+"""A sample shows what is published of it beside the analysis; other photographs do not."""
 
 from __future__ import annotations
 
