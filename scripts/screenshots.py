@@ -140,10 +140,10 @@ def lesion_pictures(photograph: Path | None, folder: Path, out: Path, theme: str
 
 def click_pictures(folder: Path, out: Path, theme: str) -> None:
     """Picture several lesions that were proposed, and corrected by a click."""
-    from napari_melanoma.ui.sample_data import several_lesions_sample
+    from napari_melanoma.ui.sample_data import nevus_sample
 
     viewer, dock = open_dock("Lesion", theme, (1400, 900))
-    ((rgb, options, _),) = several_lesions_sample()
+    ((rgb, options, _),) = nevus_sample()
     image = viewer.add_image(rgb, **options)
     wait_until(lambda: dock.findChild(QAbstractButton, "find_lesions") is not None)
     dock.findChild(QAbstractButton, "find_lesions").click()
@@ -296,16 +296,9 @@ def body_pictures(folder: Path, out: Path, theme: str) -> None:
 
 def case_pictures(folder: Path, out: Path, theme: str) -> None:
     """Picture the Case dock with the sample patient and one open image."""
-    from napari_melanoma.case.model import set_lesion, set_patient
-    from napari_melanoma.core.context import RunContext
-    from napari_melanoma.ui.case.importing import write_sample
-
     viewer, dock = open_dock("Case", theme, (1400, 980))
-    dock.importer.add_paths([write_sample(folder / "P-0042", RunContext())])
+    dock.importer.open_sample(folder / "P-0042")
     wait_until(lambda: dock.controller.case is not None and tasks.is_idle())
-    case = set_patient(dock.controller.case, age=54, sex="female", fitzpatrick=2, family_history=True)
-    case = set_lesion(case, "L1", site="posterior torso", sub_site="upper back", laterality="left", diagnosis="nevus")
-    dock.controller.edit(case, "clinical metadata")
     dock.patient_section.collapse()
     dock.tree.opened.emit("I1")
     wait_until(lambda: tasks.is_idle() and "analyzed" in dock.tree.topLevelItem(0).child(0).text(2))

@@ -12,6 +12,7 @@ from page_files import Files
 # Commands that do not run, by a pattern of their beginning, and why.
 NOT_RUN = {
     "napari-melanoma open": "opens a window",
+    "napari-melanoma demo": "opens a window; tests/ui/test_demo.py does",
     "make ": "is what runs the tests",
     r"(QT_API=pyqt6 scripts/with-display.sh )?\.venv/bin/": "runs tests or the program in a checkout",
     "python -m pip ": "changes the environment",
