@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 import json
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from importlib import import_module
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from slide_models import SKIN_TEST, use_skin_errors
 from typer.testing import CliRunner
 
 from napari_melanoma.case.model import set_lesion
@@ -76,8 +78,15 @@ class FullCase:
 
 
 @pytest.fixture(scope="module")
-def full(tmp_path_factory: pytest.TempPathFactory) -> FullCase:
+def full(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FullCase]:
     """Everything from the first photograph to the report."""
+    with pytest.MonkeyPatch.context() as patch:
+        use_skin_errors(patch)
+        yield make_case(tmp_path_factory)
+
+
+def make_case(tmp_path_factory: pytest.TempPathFactory) -> FullCase:
+    """Run the commands, and read the slide in between."""
     root = tmp_path_factory.mktemp("full")
     areas, masks = write_photographs(root / "photographs")
     call("phantom", "slide", "--out", root / "slides", "--seed", SEED, "--size", 2048, "--mpp", MPP,
@@ -88,7 +97,7 @@ def full(tmp_path_factory: pytest.TempPathFactory) -> FullCase:
         one["breslow_line"] for section in truth["sections"] for one in section["lesions"] if one["breslow_line"]
     ]
     made = FullCase(root, areas, masks, tuple(map(tuple, line)))
-    call("slide", slide, "--out", root / "results", "--model", "skin-demo")
+    call("slide", slide, "--out", root / "results", "--model", SKIN_TEST)
     call("case", made.case, "--from", root / "photographs", "--from", slide)
     call("case", made.case, "--classify")
     read_slide(made)
@@ -212,7 +221,7 @@ PARTS = (
     "Signed by AS (date left out: it is personal data).",
     "Mitotic rate not assessed",
     "T category (AJCC 8) pT1b: 0.90 mm, recorded as 0.9 mm",
-    "skin-demo f414b84fdfce71c7",
+    "skin-test 3940814c19c9da5e",
 )
 
 

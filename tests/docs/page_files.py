@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 import tomli_w
 from PIL import Image
+from slide_models import SKIN_TEST
 from typer.testing import CliRunner
 
 from napari_melanoma.cli import app
@@ -402,7 +403,7 @@ def drawn_regions(target: Path, names: tuple[str, ...] = ("a", "b")) -> None:
 def slide_results(target: Path) -> None:
     """An analyzed slide, ``section.svs``."""
     slide(target.parent / "section.svs")
-    run("slide", target.parent / "section.svs", "--out", target, "--model", "skin-demo")
+    run("slide", target.parent / "section.svs", "--out", target, "--model", SKIN_TEST)
 
 
 def evaluation(target: Path, model: str) -> None:
@@ -424,12 +425,13 @@ def case(target: Path) -> None:
         run("case", target.name, "--from", photographs.name)
 
 
-def depth_readings(target: Path, readers: tuple[str, ...] = ("A. Meyer", "B")) -> None:
-    """Measure the depth of a slide by hand, in the Slide dock."""
+def depth_readings(target: Path, readers: tuple[str, ...] = ("A. Meyer", "B"), line: Any = None) -> None:
+    """Measure the depth of a slide by hand, in the Slide dock; ``line``: (row, column) of surface and deepest cell."""
     from napari_melanoma.depth.readings import DepthReading, SlideDepthReadings, write_depth
 
     readings = tuple(
-        DepthReading(reader=name, when="2026-03-01", mm=1.6 + shift / 10) for shift, name in enumerate(readers)
+        DepthReading(reader=name, when="2026-03-01", mm=1.6 + shift / 10, line=line)
+        for shift, name in enumerate(readers)
     )
     write_depth(target, SlideDepthReadings(readings=readings))
 
@@ -446,6 +448,11 @@ def synoptic_report(target: Path) -> None:
 
 
 # Models and recipes
+
+
+def skin_layers(target: Path) -> None:
+    """A slide model with a tumor, in the place of one that the reader has painted or trained."""
+    shutil.copytree(SKIN_TEST, target)
 
 
 def bundle(name: str) -> Builder:

@@ -214,7 +214,10 @@ class AnalyzedSlide:
         ``analyze_slide(..., options={"score": {"method": "mean"}})`` uses the mean over all tiles instead, weighted by
         their tissue, which is low if a lesion is small relative to the tissue; ``maximum`` the highest value.
     lesions : int
-        Number of detected lesions.
+        Number of detected lesions, or of areas of ``target``.
+    target : str, optional
+        The class of interest, whose areas are counted and listed; None if the model has no tumor class and
+        ``options={"target": CLASS}`` was not set.
     breslow_mm : float, optional
         Breslow thickness in mm, if the model can measure it.
     valid : bool
@@ -231,6 +234,7 @@ class AnalyzedSlide:
     valid: bool
     warnings: tuple[str, ...]
     _content: Mapping[str, Any] = field(repr=False)
+    target: str | None = None
 
     @classmethod
     def read(cls, folder: AnyPath) -> Self:
@@ -272,6 +276,7 @@ class AnalyzedSlide:
             valid=validity.valid,
             warnings=list_warnings(validity, *(content.get("warnings") or ())),
             _content=content,
+            target=content.get("target") or None,
         )
 
     def to_pandas(self) -> pd.DataFrame:
@@ -348,8 +353,8 @@ def analyze_slide(
         tiles: call the function again with the same arguments to continue. The results of a finished one are read.
     model : str or os.PathLike or BundleInfo
         Name of a model, the folder of a bundle, a result of ``load_model``, or the ``Path`` of a training run; by
-        default ``tile-demo``, which classifies tiles. The Breslow thickness requires a model that segments the layers
-        of the skin, such as ``skin-demo``.
+        default ``skin-tissue``, which maps tissue. The Breslow thickness requires a model that segments background,
+        epidermis and tumor, such as a tissue classifier that was painted with these classes.
     pixel_size_um : float or (float, float), optional
         Micrometers per pixel of the finest level, one number, or height and width; by default the value in the file.
     options : SlideOptions or mapping, optional

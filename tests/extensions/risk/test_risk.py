@@ -230,7 +230,7 @@ def test_reading_overrides_an_analysis_that_is_not_valid(tmp_path: Path) -> None
         "ulceration": True,
         "clark_estimate": 3,
     }
-    demo = ValidityInputs("skin-demo", demonstration=True).check().to_json()
+    demo = ValidityInputs("skin-test", demonstration=True).check().to_json()
     own = result(tmp_path / "section", breslow_mm=None, depth={**found, "validity": demo}, validity=demo)
     write_depth(own, SlideDepthReadings(readings=(reading(0.4, "A", "2026-01-01T10:00:00"),)))
     known = read_slide_case(own, {}, None)
@@ -316,6 +316,16 @@ def test_patch_and_slide_of_the_same_name_have_separate_folders(
     record_slide(result(tmp_path / "analyzed" / "section"), slide)
     found = assess_risk_of_files([patch, slide], tmp_path / "analyzed", options(model), metadata, run=RunContext())
     assert [one.name for one in found.outcomes] == ["section-2", "section"]
+
+
+def test_a_slide_that_was_not_analyzed_needs_a_model_that_detects_the_tumor(
+    slide: Path, model: Path, tmp_path: Path
+) -> None:
+    found = assess_risk_of_files([slide], tmp_path, options(model), PatientTable({}), run=RunContext())
+    assert "name a model that detects the tumor with --slide-model" in found.outcomes[0].error
+    over_tissue = options(model, cover="tissue")
+    found = assess_risk_of_files([slide], tmp_path, over_tissue, PatientTable({}), run=RunContext())
+    assert "--slide-model" not in found.outcomes[0].error
 
 
 def test_comparators_are_restored_and_a_damaged_file_is_reported(
