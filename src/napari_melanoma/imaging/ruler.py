@@ -1,7 +1,7 @@
 """Find a millimeter scale in a photograph, and read the size of a pixel from its ticks.
 
-A scale is a straight row of ticks at equal distances, on one side of a line or without one, of which every second, fifth
-or tenth is longer. Hairs, frames, stickers and ink are none: without longer ticks there is no proposal.
+A scale is a straight row of ticks at equal distances, on one side of a line or without one, of which every second,
+fifth or tenth is longer. Hairs, frames, stickers and ink are none: without longer ticks there is no proposal.
 """
 
 from __future__ import annotations

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
-from itertools import pairwise
+from dataclasses import dataclass, field, replace
 from operator import itemgetter
 
 import numpy as np
@@ -16,8 +15,11 @@ from napari_melanoma.imaging.ruler_rows import DarkRow, GrayView, Map, find_dark
 FINE_SIDE, COARSE_SIDE = 1536, 640  # longer sides in pixels of the views for ticks and for rows
 STEP = 0.5  # px of the fine view between samples along a row
 EXTENSION = 0.04  # of the length of a row, to each side, in which ticks are searched, too
-# Distances from the row, as shares of the longer side, between which profiles along the row are averaged.
-BANDS = (0.003, 0.006, 0.010, 0.014, 0.019, 0.025, 0.033, 0.045, 0.062, 0.085)
+# Distances from a row in which ticks are searched, as shares of the longer side, and the half width of the band in
+# which they are averaged, as a share of the distance.
+NEAREST, FARTHEST = 0.003, 0.085
+BAND, THIN_BAND = 0.16, 0.001
+REPEATS = 0.42  # least autocorrelation of a row that may be a scale: scales have 0.58 to 0.96, other rows mostly less
 MAX_PEAKS = 140
 HYPOTHESES = 12  # pairs of peaks per profile from which a row of ticks is built
 REACH = 6.5  # periods to each side in which a pair of peaks is rated
@@ -27,6 +29,7 @@ UNITS = {2: (5, 10), 5: (1, 5), 10: (1, 10)}  # distances of the shorter and the
 RATIO_TOLERANCE = 0.025
 MIN_LONG, MIN_SHORT = 4, 7  # ticks
 MIN_CONFIDENCE = 0.5
+MAX_BETWEEN = 0.5  # of the height of longer ticks in a profile, of that between them
 
 
 @dataclass(frozen=True)
@@ -62,7 +65,7 @@ class _Comb:
 
     ``origin`` + number * ``period``: positions in samples. ``numbers``: int (n,), of the peaks that were found.
     ``missing``: positions without a peak. ``extra``: other peaks as high between them. ``spread``: root mean square
-    distance of the peaks from the positions, in periods.
+    distance of the peaks from the positions, in periods. ``profile``: the profile with the peaks.
     """
 
     origin: float
@@ -71,6 +74,7 @@ class _Comb:
     missing: int
     extra: int
     spread: float
+    profile: NDArray[np.float64] = field(repr=False)
 
     @property
     def count(self) -> int:
@@ -86,6 +90,12 @@ class _Comb:
     def ends(self) -> tuple[float, float]:
         """Positions of the first and the last peak."""
         return self.origin + self.period * self.numbers[0], self.origin + self.period * self.numbers[-1]
+
+    def heights_at(self, positions: NDArray[np.float64], reach: float) -> NDArray[np.float64]:
+        """Return the highest values of the profile within ``reach`` of positions, all in samples."""
+        steps = np.arange(-math.floor(reach), math.floor(reach) + 1)
+        near = np.rint(positions).astype(np.int64)[:, None] + steps
+        return self.profile[np.clip(near, 0, len(self.profile) - 1)].max(axis=1)
 
     @property
     def is_regular(self) -> bool:
@@ -105,29 +115,23 @@ def find_tick_patterns(rgb: NDArray[np.uint8]) -> Iterator[TickPattern]:
 
 
 def _read_row(view: GrayView, row: DarkRow, *, light: bool) -> TickPattern | None:
-    """Read the ticks on both sides of a row; None if there are none, or none of them is longer."""
+    """Read the ticks along a row; None if there are none, or none of them is longer."""
     margin = EXTENSION * row.length
     row = replace(row, start=row.point_at(-margin, 0), length=row.length + 2 * margin)
-    strip = view.cut_strip(row, round(BANDS[-1] * view.longer_side) + 1, STEP)
+    half = round(FARTHEST * view.longer_side) + 1
+    strip = view.cut_strip(row, half, STEP)
     outside = np.isnan(strip)
     if outside.mean() > 0.5:
         return None
     strip[outside] = np.nanmedian(strip)
     dark = flatten_light(-strip if light else strip)
     dark[outside] = 0
-    best = None
-    for side in (dark[len(dark) // 2 :], dark[len(dark) // 2 :: -1]):
-        pattern = _read_side(side, row, view)
-        if pattern is not None and (best is None or pattern.confidence > best.confidence):
-            best = pattern
-    return best
-
-
-def _read_side(dark: Map, row: DarkRow, view: GrayView) -> TickPattern | None:
-    combs = [find_comb(profile) for profile in _profiles(dark, view.longer_side)]
+    if _repeats(_profiles(dark, view.longer_side, 1.4)) < REPEATS:
+        return None
+    combs = [find_comb(profile) for profile in _profiles(dark, view.longer_side, 1.12)]
     regular = [comb for comb in combs if comb is not None and comb.is_regular]
-    pairs = [(long, short) for index, long in enumerate(regular) for short in regular[:index]]
-    matched = [(_rate(*pair), *pair, ratio) for pair in pairs if (ratio := _match(*pair))]
+    pairs = [(long, short) for long in regular for short in regular]
+    matched = [(_rate(*pair), *pair, ratio) for pair in pairs if (ratio := _match(*pair)) and _stands_out(*pair)]
     sure = [pair for pair in matched if pair[0] >= MIN_CONFIDENCE]
     if not sure:
         return None
@@ -137,16 +141,38 @@ def _read_side(dark: Map, row: DarkRow, view: GrayView) -> TickPattern | None:
     return _to_pattern(long, short, ratio, confidence, row, view)
 
 
-def _profiles(dark: Map, longer_side: int) -> Iterator[NDArray[np.float64]]:
-    """Yield how dark it is along the row at growing distances from it, in units of the usual variation."""
+def _profiles(dark: Map, longer_side: int, growth: float) -> NDArray[np.float64]:
+    """Return how dark it is along the row in bands at growing distances on both sides, (band, sample).
+
+    In units of the usual variation in the band. ``growth``: ratio of the distances of neighboring bands.
+    """
     from scipy.ndimage import gaussian_filter1d
 
-    for inner, outer in pairwise(BANDS):
-        first = max(1, round(inner * longer_side))
-        profile = dark[first : max(first + 1, round(outer * longer_side)) + 1].mean(axis=0, dtype=np.float64)
-        profile -= gaussian_filter1d(profile, 40)
-        usual = 1.48 * np.median(np.abs(profile - np.median(profile)))
-        yield profile / (usual + 0.02)
+    middle, profiles = len(dark) // 2, []
+    sums = np.concatenate([np.zeros((1, dark.shape[1])), np.cumsum(dark, axis=0, dtype=np.float64)])
+    for distance in np.geomspace(NEAREST, FARTHEST, round(math.log(FARTHEST / NEAREST, growth))) * longer_side:
+        half = max(BAND * distance, THIN_BAND * longer_side, 0.5)
+        first, last = max(1, round(distance - half)), round(distance + half)
+        for start, end in ((middle + first, middle + last + 1), (middle - last, middle - first + 1)):
+            start, end = max(start, 0), min(end, len(dark))
+            if end > start:
+                profiles.append((sums[end] - sums[start]) / (end - start))
+    found = np.array(profiles)
+    found -= gaussian_filter1d(found, 40, axis=1)
+    usual = 1.48 * np.median(np.abs(found - np.median(found, axis=1, keepdims=True)), axis=1, keepdims=True)
+    return found / (usual + 0.02)
+
+
+def _repeats(profiles: NDArray[np.float64]) -> float:
+    """Return the second highest autocorrelation of the profiles, beyond their first negative one."""
+    clipped = np.clip(profiles, -4, 4)
+    clipped -= clipped.mean(axis=1, keepdims=True)
+    length = clipped.shape[1]
+    spectrum = np.abs(np.fft.rfft(clipped, 2 * length, axis=1)) ** 2
+    repeats = np.fft.irfft(spectrum, 2 * length, axis=1)[:, : length // 3]
+    repeats /= (repeats[:, :1] + 1e-9) * (1 - np.arange(length // 3) / length)
+    beyond = np.maximum.accumulate(repeats < 0, axis=1)
+    return float(np.partition(np.where(beyond, repeats, -1).max(axis=1), -2)[-2])
 
 
 def find_comb(profile: NDArray[np.float64]) -> _Comb | None:
@@ -162,7 +188,7 @@ def find_comb(profile: NDArray[np.float64]) -> _Comb | None:
         found, heights = found[highest], heights[highest]
     left, middle, right = profile[found - 1], profile[found], profile[found + 1]
     at = found + np.clip(0.5 * (left - right) / (left - 2 * middle + right - 1e-9), -0.5, 0.5)
-    combs = (_grow_comb(at, heights, start, period) for start, period in _guess_combs(at))
+    combs = (_grow_comb(profile, at, heights, guess) for guess in _guess_combs(at))
     return max((comb for comb in combs if comb is not None), key=lambda comb: comb.score, default=None)
 
 
@@ -180,8 +206,11 @@ def _guess_combs(at: NDArray[np.float64]) -> Iterator[tuple[float, float]]:
         yield float(start[index]), float(period[index])
 
 
-def _grow_comb(at: NDArray[np.float64], heights: NDArray[np.float64], start: float, period: float) -> _Comb | None:
+def _grow_comb(
+    profile: NDArray[np.float64], at: NDArray[np.float64], heights: NDArray[np.float64], guess: tuple[float, float]
+) -> _Comb | None:
     """Follow the peaks from a pair of them in both directions until two positions have no peak."""
+    start, period = guess
     members = {0: int(np.argmin(np.abs(at - start)))}
     for sign in (-1, 1):
         number, position, current, missed = 0, start, period, 0
@@ -204,7 +233,7 @@ def _grow_comb(at: NDArray[np.float64], heights: NDArray[np.float64], start: flo
     as_high = heights > 0.5 * np.median(heights[chosen])
     extra = max(0, int(np.count_nonzero(between & as_high)) - len(chosen))
     missing = int(numbers[-1] - numbers[0]) + 1 - len(numbers)
-    return _Comb(float(origin), float(slope), numbers, missing, extra, spread)
+    return _Comb(float(origin), float(slope), numbers, missing, extra, spread, profile)
 
 
 def _match(long: _Comb, short: _Comb) -> int:
@@ -218,6 +247,15 @@ def _match(long: _Comb, short: _Comb) -> int:
     aligned = np.abs(number - np.rint(number)).mean() < 0.2
     covered = (number > short.numbers[0] - 1) & (number < short.numbers[-1] + 1)
     return ratio if aligned and covered.mean() > 0.6 else 0
+
+
+def _stands_out(long: _Comb, short: _Comb) -> bool:
+    """Whether, where the longer ticks are seen, there is little at the shorter ones between them."""
+    ratio = round(long.period / short.period)
+    numbers = np.arange(long.numbers[0] * ratio, long.numbers[-1] * ratio + 1)
+    heights = long.heights_at(long.origin + long.period * numbers / ratio, 0.15 * short.period)
+    is_long = numbers % ratio == 0
+    return float(np.median(heights[~is_long])) < MAX_BETWEEN * float(np.median(heights[is_long]))
 
 
 def _rate(long: _Comb, short: _Comb) -> float:
