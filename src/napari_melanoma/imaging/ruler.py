@@ -20,6 +20,7 @@ __all__ = ["Ruler", "find_ruler"]
 
 MIN_FIELD_MM, MAX_FIELD_MM = 6.0, 400.0  # plausible widths of the field of a photograph
 MAX_DERMOSCOPIC_MM = 45.0  # widest field of a dermatoscope
+SCALE_TICKS = 100  # of the scale of many dermatoscopes, which is 10 mm long; other rulers are usually longer
 
 
 @dataclass(frozen=True)
@@ -88,7 +89,10 @@ def _find_tick_mm(rgb: NDArray[np.uint8], pattern: TickPattern, modality: str | 
     fine = MIN_FIELD_MM <= field / 10 <= MAX_DERMOSCOPIC_MM
     coarse = MIN_FIELD_MM <= field <= MAX_FIELD_MM
     if fine and coarse:
-        kind = certain_modality(recognize_modality(rgb), modality)
+        estimate = recognize_modality(rgb)
+        kind = certain_modality(estimate, modality)
+        if kind is None and pattern.last - pattern.first == SCALE_TICKS:
+            kind = "dermoscopic" if estimate.kind == "dermoscopic" else None
         fine, coarse = kind == "dermoscopic", kind == "macroscopic"
     if fine == coarse:
         return None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from operator import itemgetter
 
@@ -28,7 +28,7 @@ RATIOS = (2, 5, 10)  # of the distances of longer and shorter ticks
 UNITS = {2: (5, 10), 5: (1, 5), 10: (1, 10)}  # distances of the shorter and the longer ticks in units, by ratio
 RATIO_TOLERANCE = 0.025
 MIN_LONG, MIN_SHORT = 4, 7  # ticks
-MIN_CONFIDENCE = 0.5
+MIN_CONFIDENCE = 0.75
 MAX_BETWEEN = 0.5  # of the height of longer ticks in a profile, of that between them
 
 
@@ -131,8 +131,9 @@ def _read_row(view: GrayView, row: DarkRow, *, light: bool) -> TickPattern | Non
     combs = [find_comb(profile) for profile in _profiles(dark, view.longer_side, 1.12)]
     regular = [comb for comb in combs if comb is not None and comb.is_regular]
     pairs = [(long, short) for long in regular for short in regular]
-    matched = [(_rate(*pair), *pair, ratio) for pair in pairs if (ratio := _match(*pair)) and _stands_out(*pair)]
-    sure = [pair for pair in matched if pair[0] >= MIN_CONFIDENCE]
+    matched = [(*pair, ratio) for pair in pairs if (ratio := _match(*pair)) and _stands_out(*pair)]
+    rated = [(_rate(long, short, matched), long, short, ratio) for long, short, ratio in matched]
+    sure = [pair for pair in rated if pair[0] >= MIN_CONFIDENCE]
     if not sure:
         return None
     longest = max(long.period for _, long, _, _ in sure)  # of ticks at 1, 5 and 10, those at 10
@@ -258,11 +259,19 @@ def _stands_out(long: _Comb, short: _Comb) -> bool:
     return float(np.median(heights[~is_long])) < MAX_BETWEEN * float(np.median(heights[is_long]))
 
 
-def _rate(long: _Comb, short: _Comb) -> float:
-    """Return how sure it is that two combs are the longer and the shorter ticks of a scale, 0 to 1."""
+def _rate(long: _Comb, short: _Comb, matched: Sequence[tuple[_Comb, _Comb, int]]) -> float:
+    """Return how sure it is that two combs are the longer and the shorter ticks of a scale, 0 to 1.
+
+    ``matched``: all pairs along the row; ticks of a third length count as two more of the longer ticks.
+    """
     count = long.count + short.count
     faults = sum(comb.missing + 0.5 * comb.extra + 5 * comb.spread for comb in (long, short))
-    return (1 - math.exp(-long.count / 3)) * max(0.0, 1 - faults / count)
+    third = any(
+        shortest.period < 0.6 * short.period and abs(other.period / long.period - 1) < RATIO_TOLERANCE
+        for other, shortest, _ in matched
+    )
+    ticks = long.count + (2 if third else 0)
+    return (1 - math.exp(-(ticks - 1) / 2.5)) * max(0.0, 1 - faults / count)
 
 
 def _to_pattern(long: _Comb, short: _Comb, ratio: int, confidence: float, row: DarkRow, view: GrayView) -> TickPattern:
