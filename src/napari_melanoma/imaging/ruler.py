@@ -7,7 +7,8 @@ fifth or tenth is longer. Hairs, frames, stickers and ink are none: without long
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,7 +37,7 @@ class Ruler:
     start: tuple[float, float]
     end: tuple[float, float]
     millimeters: float
-    ticks: NDArray[np.float64]
+    ticks: NDArray[np.float64] = field(compare=False, repr=False)
     tick_mm: float
     confidence: float
 
@@ -54,6 +55,20 @@ class Ruler:
     def pixel_size(self) -> PixelSize:
         """The size of a pixel, which is square; its origin is ``ruler``."""
         return PixelSize.from_ruler(self.start, self.end, self.millimeters)
+
+    @property
+    def pixel_size_um(self) -> tuple[float, float]:
+        """Micrometers per pixel, (y, x)."""
+        return self.pixel_size.y_um, self.pixel_size.x_um
+
+    def to_json(self) -> dict[str, Any]:
+        """Describe the ruler in a file: its ends as (row, column) in pixels, its length, and how sure it is."""
+        return {
+            "start": [round(value, 2) for value in self.start],
+            "end": [round(value, 2) for value in self.end],
+            "millimeters": self.millimeters,
+            "confidence": round(self.confidence, 3),
+        }
 
 
 def find_ruler(rgb: NDArray[np.uint8], modality: str | None = None) -> Ruler | None:
