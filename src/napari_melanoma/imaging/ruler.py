@@ -104,11 +104,12 @@ def _find_tick_mm(rgb: NDArray[np.uint8], pattern: TickPattern, modality: str | 
     fine = MIN_FIELD_MM <= field / 10 <= MAX_DERMOSCOPIC_MM
     coarse = MIN_FIELD_MM <= field <= MAX_FIELD_MM
     if fine and coarse:
+        is_whole = pattern.last - pattern.first == SCALE_TICKS
         estimate = recognize_modality(rgb)
         kind = certain_modality(estimate, modality)
-        if kind is None and pattern.last - pattern.first == SCALE_TICKS:
-            kind = "dermoscopic" if estimate.kind == "dermoscopic" else None
-        fine, coarse = kind == "dermoscopic", kind == "macroscopic"
+        if kind is None and is_whole and estimate.kind == "dermoscopic":
+            kind = "dermoscopic"
+        fine, coarse = kind == "dermoscopic", kind == "macroscopic" and not is_whole
     if fine == coarse:
         return None
     return 0.1 if fine else 1.0
