@@ -209,8 +209,8 @@ NO_RULERS: dict[str, Rgb] = {
 
 @pytest.mark.parametrize("name", NO_RULERS)
 def test_what_is_no_ruler_gets_no_proposal(name: str) -> None:
-    for modality in ("dermoscopic", "macroscopic", None):
-        assert find_ruler(NO_RULERS[name], modality) is None
+    assert find_ruler(NO_RULERS[name], "dermoscopic") is None
+    assert find_ruler(NO_RULERS[name]) is None
 
 
 @pytest.mark.slow
