@@ -51,6 +51,7 @@ def user(home, monkeypatch):
     monkeypatch.setattr(ExtensibleModelPicker, "offer_demonstrations", lambda picker, on: offer(picker, True))
     settings.set("slide/model", DEFAULT_TILE_MODEL)
     settings.set("slide/more_sections", True)
+    settings.set("paint/start", "")  # drawn slides are no skin that a model of tissue was fitted on
     settings.set_section_open(PAINT_SECTION, is_open=False)  # otherwise it is open on a real slide
     return home
 

@@ -8,6 +8,7 @@ PROMPTED_BUNDLE = "lesion-click"  # segments by clicks and other prompts
 DEFAULT_CLASSIFIER = "melanoma-small"
 DEFAULT_PHONE_CLASSIFIER = "lesion-phone"  # for macroscopic photographs, such as those of smartphones
 DEFAULT_TILE_MODEL = "tile-demo"  # for slides
+SKIN_MODEL = "skin-tissue"  # tissue of slides of skin; tissue classifiers of a reader start from it
 AUTOMATIC = "auto"  # instead of the name of a classifier: the default classifier for the type of photograph
 IMAGE, CONTINUOUS, CATEGORIES = "image", "continuous", "categories"  # inputs of functions
 LOGITS, PROBABILITIES = "logits", "probabilities"  # outputs of exported networks

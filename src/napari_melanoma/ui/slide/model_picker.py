@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from qtpy.QtWidgets import QInputDialog
 
 from napari_melanoma.core.errors import MelanomaError
-from napari_melanoma.models import DEFAULT_TILE_MODEL
+from napari_melanoma.models import DEFAULT_TILE_MODEL, SKIN_MODEL
 from napari_melanoma.ui.widgets.model_picker import ExtensibleModelPicker, show_model_card
 from napari_melanoma.ui.widgets.style import ThemedIcons
 
@@ -58,10 +58,9 @@ class SlideModelPicker(ExtensibleModelPicker):
         super().refresh()
 
     def offer_demonstrations(self, on: bool) -> None:
-        """List demonstrations, of which one is selected if no model was, or only other models."""
+        """List demonstrations, or only other models; one of them is selected if no model was."""
         super().offer_demonstrations(on)
-        if on:
-            self.model = self.model or DEFAULT_TILE_MODEL
+        self.model = self.model or (DEFAULT_TILE_MODEL if on else SKIN_MODEL)
 
     def accepts(self, bundle: BundleInfo) -> bool:
         """Return whether a bundle predicts slides."""
