@@ -19,13 +19,13 @@ from napari_melanoma.core.context import NULL_CONTEXT
 from napari_melanoma.core.geometry import PixelSize
 from napari_melanoma.io.results import read_table
 from napari_melanoma.metrics.statistics import bootstrap_interval, draw_statistics
+from napari_melanoma.models import SKIN_MODEL
 from napari_melanoma.slides.reading.opening import open_slide
 from napari_melanoma.slides.tissue_classifier.classifier import gather_cells, merge_colors
 from napari_melanoma.slides.tissue_classifier.feature_sources import open_feature_source
 from napari_melanoma.slides.tissue_classifier.feature_store import SlideFeatures
 from napari_melanoma.slides.tissue_classifier.fitting import (
     SCANNED,
-    STARTED,
     CellClassifier,
     TrainingCells,
     balanced_accuracy,
@@ -33,7 +33,7 @@ from napari_melanoma.slides.tissue_classifier.fitting import (
 )
 from napari_melanoma.slides.tissue_classifier.painted_files import find_painted_slides
 from napari_melanoma.slides.tissue_classifier.stain_variants import VariantFeatures
-from napari_melanoma.slides.tissue_classifier.start import STORED_CELLS
+from napari_melanoma.slides.tissue_classifier.start import load_start
 
 ROOT = Path(__file__).parents[1]
 STROKES, POINTS = ROOT / "recipes" / "skin-tissue", ROOT / "tests" / "slides" / "skin_points"
@@ -155,8 +155,7 @@ def main() -> None:
     found["points of CMU-1-Small-Region"] = judge_points(classifier, other)
     if options.sample is not None:
         found["points of the sample"] = judge_points(classifier, read_points(options.sample, options.cache))
-    stored = joined.thin(STORED_CELLS)
-    found["strokes of each class"] = count_saved(replace(stored, origin=np.full(len(stored), STARTED, np.int8)), other)
+    found["strokes of each class"] = count_saved(load_start(SKIN_MODEL).cells, other)
     print(json.dumps(found, indent=2))
 
 

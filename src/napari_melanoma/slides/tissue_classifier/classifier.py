@@ -130,8 +130,8 @@ class TissueFitOptions(Config):
     )
     roles: dict[TissueRole, str] = Field(
         default_factory=dict,
-        description="classes of tumor, epidermis, background, nevus and keratin, of which depth and lesions are measured; by "
-        "default those with such a name, empty for none",
+        description="classes of tumor, epidermis, background, nevus and keratin, of which depth and lesions are "
+        "measured; by default those with such a name, empty for none",
     )
     channels: str = Field(
         "",
