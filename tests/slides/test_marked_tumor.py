@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 
 from napari_melanoma.core.context import RunContext
-from napari_melanoma.core.errors import InputError
+from napari_melanoma.core.errors import ConfigError, InputError
 from napari_melanoma.core.geometry import MapPlacement, PixelSize
 from napari_melanoma.core.polygons import Polygon
 from napari_melanoma.slides.depth import DepthMap, measure_slide_depth
 from napari_melanoma.slides.maps import SlideMaps
-from napari_melanoma.slides.marked_tumor import mark_tumor, read_tumor
+from napari_melanoma.slides.marked_tumor import check_surface_model, mark_tumor, read_tumor
 
 CELL_UM, GRANULAR_UM = 32, 320  # the upper side of the epidermis, below glass and a horny layer of one cell
 ROLES = ("epidermis", "keratin", "", "background")  # of epidermis, keratin, dermis and background
@@ -50,6 +50,25 @@ def test_the_line_ends_at_the_deepest_point_of_the_outline(tumor: list[Polygon],
     assert best["surface"][0] / 2 == pytest.approx(GRANULAR_UM, abs=CELL_UM / 2)  # not on the horny layer
     assert found["breslow_mm"] == pytest.approx((deepest_um - GRANULAR_UM) / 1000, abs=CELL_UM / 1000)
     assert "painted" in [reason["code"] for reason in found["depth"]["validity"]["reasons"]]
+
+
+@pytest.mark.parametrize(
+    ("roles", "is_accepted"),
+    [
+        (ROLES, True),
+        (("epidermis", "background"), True),
+        (("epidermis", "background", "tumor"), False),
+        (("background", "epidermis", "dermis", "nevus", "melanoma"), False),
+        (("epidermis", "", ""), False),
+        ((), False),
+    ],
+)
+def test_models_that_an_outlined_tumor_is_measured_with(roles: tuple[str, ...], is_accepted: bool) -> None:
+    if is_accepted:
+        check_surface_model("layers", ("Skin",), roles)
+    else:
+        with pytest.raises(ConfigError, match="none of tumor, such as skin-tissue; 'layers' predicts"):
+            check_surface_model("layers", ("Skin",), roles)
 
 
 def write_regions(path: Path, *classes: str) -> Path:

@@ -253,7 +253,8 @@ def fit_tissue(
         typer.Option(
             metavar="ROLE=CLASS",
             help="Class of a role (tumor, epidermis, background, nevus or keratin), such as tumor=Metastasis; empty "
-            "for none. Lesions and a suggested Breslow thickness are measured of these. By default classes of these names.",
+            "for none. Lesions and a suggested Breslow thickness are measured of these. By default classes of these "
+            "names.",
         ),
     ] = None,
     mpp: Mpp = None,
