@@ -13,6 +13,7 @@ from qtpy.QtWidgets import QFrame, QVBoxLayout, QWidget
 from napari_melanoma.core.validity import format_modality
 from napari_melanoma.io.formats import Modality
 from napari_melanoma.ui.lesion.scale_panel import RulerPanel
+from napari_melanoma.ui.session.photograph_scale import PhotographScale
 from napari_melanoma.ui.viewer import photographs
 from napari_melanoma.ui.viewer.photographs import describe_photograph, get_own_units
 from napari_melanoma.ui.viewer.shortcuts import format_key
@@ -117,6 +118,11 @@ class PhotographPicker(QWidget):
             self.combo.setCurrentIndex((self.combo.currentIndex() + by) % self.combo.count())
             self.show_current()
 
+    def correct_scale(self) -> None:
+        """Start the ruler tool on the line of a proposed scale."""
+        self.ruler_button.setChecked(False)
+        self.ruler_button.setChecked(True)
+
     def refresh(self) -> None:
         """List the photographs of the viewer; the selection does not change if possible."""
         sessions = self._sessions.update()
@@ -164,7 +170,7 @@ class PhotographPicker(QWidget):
     def _on_ruler(self, on: bool) -> None:
         session = self.session
         if on and session is not None:
-            self.ruler.start(session.image)
+            self.ruler.start(session)
         else:
             self.ruler.stop()
 
@@ -179,6 +185,7 @@ class PhotographPicker(QWidget):
         session, scale = self._sessions.find(photographs.get_identity(event.source)), _get_scale(event.source)
         if session is not None and session.scale != scale:  # not if only the substitute unit changed
             session.scale = scale
+            session.part(PhotographScale).update()
             self._update_state()
             self.scale_changed.emit(session)
 

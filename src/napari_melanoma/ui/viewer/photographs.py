@@ -204,6 +204,7 @@ Role = Literal[
     "scribbles",
     "prompts",
     "numbers",
+    "proposed scale",
     "ruler",
 ]
 ORDER: tuple[Role, ...] = get_args(Role)  # from bottom to top
@@ -363,7 +364,7 @@ def set_pixel_size(viewer: Viewer, image: Image, size: PixelSize | None) -> None
     camera.zoom = zoom / math.sqrt(y_factor * x_factor)
 
 
-SHOWN_WITH_PHOTOGRAPH = ("band", "mask", "contour", "other lesions", "ROI", "prompts", "numbers")
+SHOWN_WITH_PHOTOGRAPH = ("band", "mask", "contour", "other lesions", "ROI", "prompts", "numbers", "proposed scale")
 
 
 def show_only(viewer: Viewer, image: Image) -> None:
