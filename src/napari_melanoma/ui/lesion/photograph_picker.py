@@ -21,7 +21,7 @@ from napari_melanoma.ui.viewer.slide_layers import list_slides
 from napari_melanoma.ui.viewer.view_memory import fit_view, show_photograph
 from napari_melanoma.ui.widgets.editors import NoWheelComboBox
 from napari_melanoma.ui.widgets.signals import Connections
-from napari_melanoma.ui.widgets.style import ThemedIcons, WrappedLabel, named, quiet_label, row, tool_button
+from napari_melanoma.ui.widgets.style import ThemedIcons, WrappedLabel, named, row, state_label, tool_button
 
 if TYPE_CHECKING:
     from napari.layers import Image
@@ -69,7 +69,7 @@ class PhotographPicker(QWidget):
         for name in get_args(Modality):
             self.modality.addItem(format_modality(name), name)
         self.modality.activated.connect(lambda: self.set_modality(self.modality.currentData()))
-        self._description = quiet_label()
+        self._description = state_label("photograph_description", "Size and scale", quiet=True)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(2)
