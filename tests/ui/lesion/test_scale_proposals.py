@@ -20,7 +20,7 @@ from napari_melanoma.imaging.ruler import Ruler
 from napari_melanoma.io.results import read_table
 from napari_melanoma.ui.session import recovery
 from napari_melanoma.ui.session.photograph_scale import PhotographScale
-from napari_melanoma.ui.viewer import photographs
+from napari_melanoma.ui.viewer import layers, photographs
 from napari_melanoma.ui.viewer.shortcuts import SHORTCUTS, get_key
 
 viewer, stage, dock, person, window = map(pytest.fixture, FIXTURES)
@@ -416,6 +416,17 @@ def test_no_control_moves_while_a_scale_is_proposed_and_accepted(window, searche
     assert not list_moved_controls(dock, states)
     notice = person.finds(QWidget, "proposal")
     assert dock.rect().contains(QRect(notice.mapTo(dock, QPoint()), notice.size()))
+
+
+def test_a_long_ruler_is_drawn_with_fewer_ticks_and_removed_while_it_is_selected(person, searches):
+    ticks = np.stack([np.full(301, 110.0), np.linspace(0.0, 150.0, 301)], axis=1)
+    searches.found = Ruler((110.0, 0.0), (110.0, 150.0), 30.0, ticks, 0.1, 0.9)
+    image = opens(person)
+    layer = person.layer("proposed scale")
+    assert 30 <= len(layer.data) <= layers.MAX_TICKS + 1
+    person.viewer.layers.selection.active = layer
+    person.clicks("scale_dismiss")
+    assert person.viewer.layers.selection.active == image
 
 
 def draw_scale(px_per_mm=24.0):

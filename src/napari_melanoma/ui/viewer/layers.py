@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -42,6 +43,7 @@ COLORMAP_SIZE, OPAQUE_FROM = 128, 0.35  # of the heatmap: colors, and the value 
 YELLOW, WHITE, BLUE, ORANGE, SKY, PURPLE = "#ffe100", "#ffffff", "#0072b2", "#e69f00", "#56b4e9", "#cc79a7"
 PROPOSED = "#5a5a5a"  # gray
 TICK_LENGTH = 0.6  # half of the length of a tick of a proposed scale, in distances between two ticks
+MAX_TICKS = 60  # of a proposed scale that are drawn: 300 would block the window for a second
 LABEL_SHIFT = 1 / 16  # distance of the label of a proposed scale from its line, in lengths of the photograph
 USER_KEYS = frozenset({"photograph", "ruler"})  # metadata that layers of the user or of other plugins may have as well
 
@@ -398,6 +400,7 @@ def remove_ruler_line(viewer: Viewer, image: Image, ends: NDArray[np.float64]) -
     layer = find_layer(viewer, image, "ruler")
     index = None if layer is None else _find_line(layer, ends)
     if index is not None:
+        show_flat(viewer)
         layer.selected_data = {index}
         layer.remove_selected()
 
@@ -416,16 +419,19 @@ def show_proposed_scale(viewer: Viewer, image: Image, ruler: Ruler | None) -> No
 
     layer = find_layer(viewer, image, "proposed scale")
     if layer is not None:
+        was_active = viewer.layers.selection.active == layer
         viewer.layers.remove(layer)
+        if was_active and ruler is None:
+            viewer.layers.selection.active = image
     if ruler is None:
         return
-    show_flat(viewer)
     start, end = np.array(ruler.start), np.array(ruler.end)
     along = (end - start) / ruler.length_px
     across = np.array([-along[1], along[0]])
     half = TICK_LENGTH * ruler.px_per_mm * ruler.tick_mm * across
-    lines = [np.array([start, end]), *(np.array([tick - half, tick + half]) for tick in ruler.ticks)]
-    strings = [f"proposed: {ruler.millimeters:g} mm", *[""] * len(ruler.ticks)]
+    ticks = ruler.ticks[:: math.ceil(len(ruler.ticks) / MAX_TICKS)]
+    lines = [np.array([start, end]), *(np.array([tick - half, tick + half]) for tick in ticks)]
+    strings = [f"proposed: {ruler.millimeters:g} mm", *[""] * len(ticks)]
     shift = _find_label_shift(image, (start + end) / 2, across)
     text = {"string": strings, "color": PROPOSED, "size": 11, "anchor": "center", "translation": shift}
     width = 0.6 * line_width(image)
