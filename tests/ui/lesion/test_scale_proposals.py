@@ -25,7 +25,7 @@ from napari_melanoma.ui.viewer.shortcuts import SHORTCUTS, get_key
 
 viewer, stage, dock, person, window = map(pytest.fixture, FIXTURES)
 TEXT = "Proposed scale: 100 µm/px, from a ruler of 10 mm."
-UNKNOWN, KNOWN = "160 x 120 px, scale unknown", "160 x 120 px, 100 µm/px"
+UNKNOWN, KNOWN = "160 x 120 px, no scale", "160 x 120 px, 100 µm/px"
 SIZE = PixelSize(100.0, 100.0, "accepted")
 
 
@@ -136,6 +136,7 @@ def test_an_accepted_scale_is_measured_with_stored_and_undone(person, home):
     person.waits()
     assert get_size(person) == SIZE
     assert shown_text(person) == ""
+    assert person.finds(QLabel, "photograph_description").text() == KNOWN
     assert "proposed scale" not in roles(person)
     assert np.allclose(person.layer("ruler").data, [[[110, 20], [110, 120]]])
     assert all(np.allclose(layer.scale, 100) for layer in person.viewer.layers)
@@ -395,7 +396,7 @@ def test_nothing_is_proposed_for_a_hidden_photograph(person, searches):
 def test_no_control_moves_while_a_scale_is_proposed_and_accepted(window, searches):
     searches.may_end.clear()
     person = window
-    person.opens()
+    person.opens(rgb=photograph(shape=(681, 1024)))  # its description nearly fills a line
     dock = person.dock
 
     def proposes():

@@ -433,7 +433,7 @@ def show_proposed_scale(viewer: Viewer, image: Image, ruler: Ruler | None) -> No
     lines = [np.array([start, end]), *(np.array([tick - half, tick + half]) for tick in ticks)]
     strings = [f"proposed: {ruler.millimeters:g} mm", *[""] * len(ticks)]
     shift = _find_label_shift(image, (start + end) / 2, across)
-    text = {"string": strings, "color": PROPOSED, "size": 11, "anchor": "center", "translation": shift}
+    text = {"string": strings, "color": PROPOSED, "size": 9, "anchor": "center", "translation": shift}
     width = 0.6 * line_width(image)
     layer = Shapes(lines, shape_type="line", edge_width=width, edge_color=PROPOSED, text=text, opacity=1)
     insert_layer(viewer, image, "proposed scale", layer)
@@ -450,7 +450,7 @@ def _find_label_shift(image: Image, middle: NDArray[np.float64], across: NDArray
     shape = np.array(get_shape(image))
     outward = across if across @ (middle - shape / 2) > 0 else -across
     shift = LABEL_SHIFT * shape.max() * outward
-    is_inside = ((middle + 1.2 * shift > 0) & (middle + 1.2 * shift < shape)).all()
+    is_inside = ((middle + shift > 0) & (middle + shift < shape)).all()
     return shift if is_inside else -shift
 
 

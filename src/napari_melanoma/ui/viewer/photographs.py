@@ -185,7 +185,7 @@ def describe_photograph(image: Image) -> str:
     """Describe size and scale of a photograph, such as ``3000 x 2000 px, 12.4 µm/px``, and how its file was read."""
     rows, columns = get_shape(image)
     size = get_pixel_size(image)
-    scale = f"{format_pixel_size(size)}/px" if size else "scale unknown"
+    scale = f"{format_pixel_size(size)}/px" if size else "no scale"  # as short: nothing moves
     metadata = _plugin_metadata(image)
     damage = f"DAMAGED: {metadata['damage']}" if metadata.get("damage") else None
     line = ", ".join(part for part in (f"{columns} x {rows} px", scale, damage) if part)
