@@ -7,19 +7,21 @@ fifth or tenth is longer. Hairs, frames, stickers and ink are none: without long
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from napari_melanoma.core.geometry import PixelSize
-from napari_melanoma.imaging.modality import certain_modality, recognize_modality
-from napari_melanoma.imaging.ruler_ticks import TickPattern, find_tick_patterns
+from napari_melanoma.imaging.modality import MACROSCOPIC_FROM, recognize_modality
+from napari_melanoma.imaging.ruler_ticks import TickPattern, find_tick_pattern
 
 __all__ = ["Ruler", "find_ruler"]
 
 MIN_FIELD_MM, MAX_FIELD_MM = 6.0, 400.0  # plausible widths of the field of a photograph
 MAX_DERMOSCOPIC_MM = 45.0  # widest field of a dermatoscope
+SCALE_TICKS = 100  # of the scale of many dermatoscopes, which is 10 mm long; other rulers are usually longer
 
 
 @dataclass(frozen=True)
@@ -35,7 +37,7 @@ class Ruler:
     start: tuple[float, float]
     end: tuple[float, float]
     millimeters: float
-    ticks: NDArray[np.float64]
+    ticks: NDArray[np.float64] = field(compare=False, repr=False)
     tick_mm: float
     confidence: float
 
@@ -54,6 +56,20 @@ class Ruler:
         """The size of a pixel, which is square; its origin is ``ruler``."""
         return PixelSize.from_ruler(self.start, self.end, self.millimeters)
 
+    @property
+    def pixel_size_um(self) -> tuple[float, float]:
+        """Micrometers per pixel, (y, x)."""
+        return self.pixel_size.y_um, self.pixel_size.x_um
+
+    def to_json(self) -> dict[str, Any]:
+        """Describe the ruler in a file: its ends as (row, column) in pixels, its length, and how sure it is."""
+        return {
+            "start": [round(value, 2) for value in self.start],
+            "end": [round(value, 2) for value in self.end],
+            "millimeters": self.millimeters,
+            "confidence": round(self.confidence, 3),
+        }
+
 
 def find_ruler(rgb: NDArray[np.uint8], modality: str | None = None) -> Ruler | None:
     """Find a millimeter scale in a photograph.
@@ -63,19 +79,17 @@ def find_ruler(rgb: NDArray[np.uint8], modality: str | None = None) -> Ruler | N
     rgb
         uint8 (row, column, channel=3), sRGB, of any size; pixels are square.
     modality
-        ``dermoscopic`` or ``macroscopic`` if stated; by default it is recognized. It decides whether a scale whose
-        longest ticks are 1/16 of the field apart has one each millimeter or one each centimeter.
+        ``dermoscopic`` or ``macroscopic`` if stated; by default it is recognized. It decides whether the longest ticks
+        are at each millimeter or at each centimeter, if both would give a plausible width of the field.
 
     Returns
     -------
     The scale, or None if no scale is evident: its ticks are not resolved, none of them is longer, or the field would
     have an implausible size.
     """
-    for pattern in find_tick_patterns(rgb):
-        tick_mm = _find_tick_mm(rgb, pattern, modality)
-        if tick_mm is not None:
-            return _to_ruler(pattern, tick_mm)
-    return None
+    pattern = find_tick_pattern(rgb)
+    tick_mm = None if pattern is None else _find_tick_mm(rgb, pattern, modality)
+    return None if pattern is None or tick_mm is None else _to_ruler(pattern, tick_mm)
 
 
 def _find_tick_mm(rgb: NDArray[np.uint8], pattern: TickPattern, modality: str | None) -> float | None:
@@ -88,8 +102,10 @@ def _find_tick_mm(rgb: NDArray[np.uint8], pattern: TickPattern, modality: str | 
     fine = MIN_FIELD_MM <= field / 10 <= MAX_DERMOSCOPIC_MM
     coarse = MIN_FIELD_MM <= field <= MAX_FIELD_MM
     if fine and coarse:
-        kind = certain_modality(recognize_modality(rgb), modality)
-        fine, coarse = kind == "dermoscopic", kind == "macroscopic"
+        estimate = recognize_modality(rgb)
+        kind = modality or (estimate.kind if estimate.is_certain or pattern.count == SCALE_TICKS else None)
+        fine = kind == "dermoscopic"
+        coarse = kind == "macroscopic" and bool(modality or estimate.probability >= MACROSCOPIC_FROM)
     if fine == coarse:
         return None
     return 0.1 if fine else 1.0

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from operator import itemgetter
 
@@ -21,14 +21,14 @@ NEAREST, FARTHEST = 0.003, 0.085
 BAND, THIN_BAND = 0.16, 0.001
 REPEATS = 0.42  # least autocorrelation of a row that may be a scale: scales have 0.58 to 0.96, other rows mostly less
 MAX_PEAKS = 140
-HYPOTHESES = 12  # pairs of peaks per profile from which a row of ticks is built
+HYPOTHESES = 6  # pairs of peaks per profile from which a row of ticks is built
 REACH = 6.5  # periods to each side in which a pair of peaks is rated
 MIN_PERIOD = 3.0  # samples
 RATIOS = (2, 5, 10)  # of the distances of longer and shorter ticks
 UNITS = {2: (5, 10), 5: (1, 5), 10: (1, 10)}  # distances of the shorter and the longer ticks in units, by ratio
 RATIO_TOLERANCE = 0.025
 MIN_LONG, MIN_SHORT = 4, 7  # ticks
-MIN_CONFIDENCE = 0.5
+MIN_CONFIDENCE = 0.75
 MAX_BETWEEN = 0.5  # of the height of longer ticks in a profile, of that between them
 
 
@@ -53,6 +53,11 @@ class TickPattern:
     def unit_px(self) -> float:
         """Distance of two of the shortest ticks in pixels."""
         return float(np.hypot(*self.unit))
+
+    @property
+    def count(self) -> int:
+        """Distance of the first and the last tick, in those of two of the shortest."""
+        return self.last - self.first
 
     def point_at(self, number: int) -> NDArray[np.float64]:
         """Return the foot of a tick, (row, column) in pixels of the photograph."""
@@ -104,14 +109,15 @@ class _Comb:
         return self.missing <= 0.2 * self.count and self.extra <= 0.6 * self.count and self.spread <= limit
 
 
-def find_tick_patterns(rgb: NDArray[np.uint8]) -> Iterator[TickPattern]:
-    """Yield patterns of ticks in a photograph, uint8 (row, column, channel=3): dark ones, then light ones."""
+def find_tick_pattern(rgb: NDArray[np.uint8]) -> TickPattern | None:
+    """Return the most conspicuous ticks of a photograph, uint8 (row, column, channel=3): dark, or else light ones."""
     coarse, fine = (GrayView.from_photograph(rgb, side) for side in (COARSE_SIDE, FINE_SIDE))
     for light in (False, True):
         for row in find_dark_rows(coarse, light=light):
             pattern = _read_row(fine, row, light=light)
             if pattern is not None:
-                yield pattern
+                return pattern
+    return None
 
 
 def _read_row(view: GrayView, row: DarkRow, *, light: bool) -> TickPattern | None:
@@ -128,11 +134,12 @@ def _read_row(view: GrayView, row: DarkRow, *, light: bool) -> TickPattern | Non
     dark[outside] = 0
     if _repeats(_profiles(dark, view.longer_side, 1.4)) < REPEATS:
         return None
-    combs = [find_comb(profile) for profile in _profiles(dark, view.longer_side, 1.12)]
+    combs = [find_comb(profile) for profile in _profiles(dark, view.longer_side, 1.18)]
     regular = [comb for comb in combs if comb is not None and comb.is_regular]
     pairs = [(long, short) for long in regular for short in regular]
-    matched = [(_rate(*pair), *pair, ratio) for pair in pairs if (ratio := _match(*pair)) and _stands_out(*pair)]
-    sure = [pair for pair in matched if pair[0] >= MIN_CONFIDENCE]
+    matched = [(*pair, ratio) for pair in pairs if (ratio := _match(*pair)) and _stands_out(*pair)]
+    rated = [(_rate(long, short, matched), long, short, ratio) for long, short, ratio in matched]
+    sure = [pair for pair in rated if pair[0] >= MIN_CONFIDENCE]
     if not sure:
         return None
     longest = max(long.period for _, long, _, _ in sure)  # of ticks at 1, 5 and 10, those at 10
@@ -258,11 +265,19 @@ def _stands_out(long: _Comb, short: _Comb) -> bool:
     return float(np.median(heights[~is_long])) < MAX_BETWEEN * float(np.median(heights[is_long]))
 
 
-def _rate(long: _Comb, short: _Comb) -> float:
-    """Return how sure it is that two combs are the longer and the shorter ticks of a scale, 0 to 1."""
+def _rate(long: _Comb, short: _Comb, matched: Sequence[tuple[_Comb, _Comb, int]]) -> float:
+    """Return how sure it is that two combs are the longer and the shorter ticks of a scale, 0 to 1.
+
+    ``matched``: all pairs along the row; ticks of a third length count as two more of the longer ticks.
+    """
     count = long.count + short.count
     faults = sum(comb.missing + 0.5 * comb.extra + 5 * comb.spread for comb in (long, short))
-    return (1 - math.exp(-long.count / 3)) * max(0.0, 1 - faults / count)
+    third = any(
+        shortest.period < 0.6 * short.period and abs(other.period / long.period - 1) < RATIO_TOLERANCE
+        for other, shortest, _ in matched
+    )
+    ticks = long.count + (2 if third else 0)
+    return (1 - math.exp(-(ticks - 1) / 2.5)) * max(0.0, 1 - faults / count)
 
 
 def _to_pattern(long: _Comb, short: _Comb, ratio: int, confidence: float, row: DarkRow, view: GrayView) -> TickPattern:

@@ -26,7 +26,7 @@ from napari_melanoma.ui.viewer.shortcuts import SHORTCUTS, get_key
 viewer, stage, dock, person, window = map(pytest.fixture, FIXTURES)
 TEXT = "Proposed scale: 100 µm/px, from a ruler of 10 mm."
 UNKNOWN, KNOWN = "160 x 120 px, no scale", "160 x 120 px, 100 µm/px"
-SIZE = PixelSize(100.0, 100.0, "accepted")
+SIZE = PixelSize(100.0, 100.0, "accepted ruler")
 
 
 def make_ruler(millimeters=10.0):
@@ -121,6 +121,7 @@ def test_a_proposed_scale_is_shown_and_neither_used_nor_stored(person, home):
     stored, row = saves(person, home)
     assert stored["pixel_size_um"] is None
     assert not row.get("area_mm2")
+    assert not row.get("scale_source")
     person.clicks("save")
     person.waits()
     assert list_stored_scales(home) == []
@@ -143,7 +144,8 @@ def test_an_accepted_scale_is_measured_with_stored_and_undone(person, home):
     assert person.lesion.result.measurements["area_mm2"] == pytest.approx(person.mask.sum() / 100)
     assert "mole: 100 µm per pixel, from a ruler of 10 mm that was found in the photograph." in person.dock.status.text
     stored, row = saves(person, home)
-    assert stored["pixel_size_um"] == {"y": 100.0, "x": 100.0, "source": "accepted"}
+    assert stored["pixel_size_um"] == {"y": 100.0, "x": 100.0, "source": "accepted ruler"}
+    assert row["scale_source"] == "ruler"
     assert float(row["area_mm2"]) == pytest.approx(person.mask.sum() / 100, rel=1e-3)
     # Undo takes it back, with the line, and the proposal is there again; so does redo.
     keys = person.dock.picker.session.image.keymap

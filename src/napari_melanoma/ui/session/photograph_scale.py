@@ -90,7 +90,7 @@ class PhotographScale:
         self.update()
         ruler = self.state.proposed
         if ruler is not None:
-            size = replace(ruler.pixel_size, source="accepted")
+            size = replace(ruler.pixel_size, source="accepted ruler")
             self._stated.apply(lambda state: replace(state, size=size, status="accepted"))
         return ruler
 

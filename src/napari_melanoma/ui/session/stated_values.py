@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 OF_FILE = ("file", "dicom")  # origins of a scale that the file states itself
 SOURCE_TITLES = {
     "ruler": "by the ruler",
-    "accepted": "proposed from the ruler in the photograph, and accepted",
+    "accepted ruler": "proposed from the ruler in the photograph, and accepted",
     "given": "entered",
     "file": "of the file",
     "dicom": "of the file",
