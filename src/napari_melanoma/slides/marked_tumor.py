@@ -34,8 +34,8 @@ def check_surface_model(name: str, classes: Sequence[str], roles: Sequence[str])
     if not has_surface(roles):
         raise ConfigError(
             "the thickness of an outlined tumor requires a tissue classifier with classes of epidermis and background, "
-            f"but none of tumor, such as {DEFAULT_TILE_MODEL}; '{name}' predicts {', '.join(classes) or 'no classes'}. Select "
-            "such a model, or leave out the outlines."
+            f"but none of tumor, such as {DEFAULT_TILE_MODEL}; '{name}' predicts {', '.join(classes) or 'no classes'}. "
+            "Select such a model, or leave out the outlines."
         )
 
 
