@@ -13,7 +13,7 @@ import typer
 
 from napari_melanoma.cli.options import Debug, Out, format_help
 from napari_melanoma.cli.session import CommandSession, command_session, stop_signals
-from napari_melanoma.core.errors import MelanomaError
+from napari_melanoma.core.errors import InputError, MelanomaError
 from napari_melanoma.core.geometry import PixelSize
 from napari_melanoma.core.paths import expand_user
 
@@ -30,9 +30,10 @@ OPEN_HELP = format_help(
 )
 DEMO_HELP = format_help(
     "napari-melanoma demo --out demo-output",
-    "napari-melanoma demo photo.jpg --out demo-output --headless",
-    "Open napari with an analyzed lesion (synthetic, or your photograph), and write a screenshot and the "
-    "result files to OUT. With --headless no window stays open.",
+    "napari-melanoma demo --slide --out demo-output --headless",
+    "Open napari with an analyzed melanoma, or your photograph, and write a screenshot, the results and a report to OUT. "
+    "--slide shows a skin slide with its tissue map, --case a case of two lesions. The samples are real and were used "
+    "in no training. With --headless no window stays open.",
 )
 DOCTOR_HELP = format_help(
     "napari-melanoma doctor",
@@ -85,12 +86,17 @@ def _separate_slides(paths: list[str], *, all_are_slides: bool) -> tuple[list[Pa
 def demo(
     out: Out,
     image: Annotated[Path | None, typer.Argument(metavar="IMAGE", help="Your own photograph.")] = None,
+    slide: Annotated[bool, typer.Option("--slide", help="A skin slide with its tissue map.")] = False,
+    case: Annotated[bool, typer.Option("--case", help="A melanoma and a nevus of one patient.")] = False,
     headless: Annotated[bool, typer.Option("--headless", help="Write the files and exit.")] = False,
     debug: Debug = False,
 ) -> None:
     """Show an analyzed lesion."""
     with command_session(False, debug) as current:
-        call_ui("launch", "run_demo", image, out, headless=headless)
+        if sum((image is not None, slide, case)) > 1:
+            raise InputError("expected one of IMAGE, --slide and --case; found several. Give one of them.")
+        subject = "slide" if slide else "case" if case else "lesion"
+        call_ui("demo", "run_demo", image, out, subject, headless=headless)
         current.finish(f"Screenshot and result files are in {out}; next: napari-melanoma open PHOTOGRAPH")
 
 

@@ -25,6 +25,7 @@ from napari_melanoma.io.formats import (
     identify_format,
     unknown_content_error,
 )
+from napari_melanoma.samples.catalog import find_credit
 
 if TYPE_CHECKING:
     import numpy as np
@@ -55,6 +56,8 @@ class Photograph:
         Missing or corrupt parts of the file, if it was read nevertheless.
     notes : tuple of str
         Assumptions made in reading the file.
+    credit : str
+        Attribution to state where the photograph is shown; empty if none is required.
     """
 
     rgb: NDArray[np.uint8]
@@ -63,6 +66,7 @@ class Photograph:
     modality: Modality | None = None
     damage: str | None = None
     notes: tuple[str, ...] = ()
+    credit: str = ""
 
     @property
     def pixel_size_um(self) -> tuple[float, float] | None:
@@ -107,7 +111,13 @@ def read_photograph(path: Path, *, accept_damaged: bool | None = None) -> Photog
     except OSError as error:
         raise UnreadableImage(f"{path} {_describe_open_error(path, error)}") from error
     return Photograph(
-        decoded.rgb, path.stem, decoded.pixel_size, decoded.modality, damage=decoded.damage, notes=decoded.notes
+        decoded.rgb,
+        path.stem,
+        decoded.pixel_size,
+        decoded.modality,
+        damage=decoded.damage,
+        notes=decoded.notes,
+        credit=find_credit(path),
     )
 
 

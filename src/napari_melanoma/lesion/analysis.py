@@ -561,6 +561,7 @@ def describe_result(result: LesionResult) -> dict[str, object]:
         "validity": result.validity.to_json(),
         "damage": photograph.damage,
         "notes": list(photograph.notes),
+        **({"credit": photograph.credit} if photograph.credit else {}),
         "pixel_size_um": pixel_size and pixel_size.to_json(),
         "lesion_found": bool(result.measurements),
         "lesions_found": result.lesions_found,

@@ -55,6 +55,7 @@ _TYPES = {
     "lesions_found": int,
     "warning": str,
     "damage": str,
+    "credit": str,
 }
 Salt = bytes  # random bytes in the results folder
 KEY_COLUMN = "image"

@@ -61,6 +61,7 @@ class Collector:
     problems: list[Problem] = field(default_factory=list)
     _origins: list[tuple[str, Mapping[str, Any]]] = field(default_factory=list)  # subject, and content of result.json
     _corrections: list[tuple[str, str, str]] = field(default_factory=list)  # subject, text, and time in ISO 8601
+    _credits: list[tuple[str, str]] = field(default_factory=list)  # subject, and attribution of its image
     _strokes: list[tuple[str, Stroke]] = field(default_factory=list)  # subject, and stroke
     _changes: list[tuple[str, ChangeRow]] = field(default_factory=list)  # subject, and change
 
@@ -83,6 +84,11 @@ class Collector:
     def add_correction(self, subject: str, text: str, when: str) -> None:
         """Record a contour that a user drew or corrected."""
         self._corrections.append((self._name_subject(subject), text, when))
+
+    def add_credit(self, subject: str, credit: str) -> None:
+        """Record the attribution of an image; empty if none is required."""
+        if credit:
+            self._credits.append((self._name_subject(subject), credit))
 
     def add_strokes(self, subject: str, strokes: Iterable[Stroke]) -> None:
         """Record the strokes that a reader has painted on a slide, if they are to be listed."""
@@ -131,6 +137,9 @@ class Collector:
             blocks.append(Table("Contours drawn or corrected", columns, lines, titled=True))
         if self._strokes:
             blocks.append(self._stroke_table())
+        if self._credits:
+            rows = _group_by_text(dict.fromkeys(self._credits))
+            blocks.append(Table("Attribution of images", ("Image", "Attribution"), rows, titled=True))
         return [Section("Provenance", tuple(blocks))] if blocks else []
 
     def _stroke_table(self) -> Table:

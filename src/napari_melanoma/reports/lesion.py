@@ -230,6 +230,7 @@ def list_origin(about: Mapping[str, Any], *, personal: bool) -> dict[str, str]:
         "Program": f"{format_program(provenance)}, Python {provenance['python']} on {provenance['platform']}",
         "Packages": ", ".join(f"{name} {version}" for name, version in provenance["packages"].items()),
         "Created": str(provenance["created"]) if personal else "",
+        "Attribution of the photograph": str(about.get("credit") or ""),
     }
     return {name: text for name, text in values.items() if text}
 
@@ -300,6 +301,7 @@ class PhotographPart:
         self.details.append(Text(describe_photograph(about) + several_text, quiet=True))
         self.details += () if classified else prediction_sections(about, personal=self.collector.personal)
         self.collector.add_origin(self.name, about)
+        self.collector.add_credit(self.name, str(about.get("credit") or ""))
         if about.get("prediction"):
             self.collector.add_origin(f"{self.name}, class", about["prediction"])
 
@@ -419,6 +421,7 @@ def _add_photograph(
     except MelanomaError as error:
         part.add_problem("the photograph is missing, damaged or does not fit its contour; it is not shown.", error)
         return
+    part.collector.add_credit(part.name, photograph.credit)
     rgb, size = draw_damage(photograph.rgb, photograph.damage), pixel_size or photograph.pixel_size
     if mask is None:
         caption = "Photograph" if image.modality else "Image of unknown type"

@@ -63,6 +63,7 @@ from napari_melanoma.reports.pictures import (
     make_figure,
 )
 from napari_melanoma.reports.report_sections import READINGS, SlidePart, add_slide_sections, collect_depth_report
+from napari_melanoma.samples.catalog import find_credit
 from napari_melanoma.slides.counts import COUNTS, collect_measurements
 from napari_melanoma.slides.depth_readings import (
     ReadingCollection,
@@ -170,7 +171,9 @@ def write_depth_report(
     )
     created = format_time(str(provenance["created"])) or provenance["created"]
     program = f"{provenance['program']} {provenance['version']}"
-    page = Report(info.name, describe_scale(shown), (*blocks, Text(f"Created {created}.", True)), program=program)
+    credit = find_credit(info.path)
+    foot = (Text(f"Created {created}.", True), *([Text(f"Attribution of the slide: {credit}", True)] if credit else []))
+    page = Report(info.name, describe_scale(shown), (*blocks, *foot), program=program)
     write_report(path, page)
     return path
 
@@ -568,6 +571,7 @@ def _overview(
         text = "the slide is missing, moved or damaged; its pictures are not shown."
         problems.append(collector.add_problem(name, text, error))
         return ()
+    collector.add_credit(name, find_credit(part.path))
     outlined = [format_count(len(found), what) for found, what in ((lesions, "lesion"), (regions, "region")) if found]
     caption = " with ".join(filter(None, ("Overview", " and ".join(outlined))))
     caption += " (dashed)" if regions else ""

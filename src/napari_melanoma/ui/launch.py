@@ -1,4 +1,4 @@
-"""Open napari with photographs, slides and a dock, for ``napari-melanoma open`` and ``demo``."""
+"""Open napari with photographs, slides and a dock, for ``napari-melanoma open``; and wait for what a window does."""
 
 from __future__ import annotations
 
@@ -6,8 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from napari_melanoma.core.errors import MelanomaError, SaveError
-from napari_melanoma.core.files import atomic_file
+from napari_melanoma.core.errors import MelanomaError
 from napari_melanoma.core.geometry import PixelSize
 from napari_melanoma.ui.viewer.docking import LESION_DOCK, SLIDE_DOCK, show_dock
 from napari_melanoma.ui.widgets.job import tasks
@@ -19,7 +18,6 @@ if TYPE_CHECKING:
     from napari_melanoma.ui.lesion.dock import LesionDock
 
 
-WINDOW_PX = (1400, 900)  # width and height in the demo
 TIMEOUT_S = 300.0
 
 
@@ -77,28 +75,6 @@ def create_viewer_with_dock() -> tuple[Viewer, LesionDock]:
     return viewer, show_dock(viewer, LESION_DOCK)  # type: ignore[return-value]
 
 
-def run_demo(image: Path | None, out: Path, headless: bool) -> int:
-    """Show an analyzed lesion in napari, and write a screenshot, the results and a report to the folder ``out``.
-
-    ``image``: None for a sample. ``headless``: whether to close the window at once. Returns the exit status.
-    """
-    import napari
-
-    viewer, dock = create_viewer_with_dock()
-    try:
-        dock.window().resize(*WINDOW_PX)
-        open_and_analyze(dock, image)
-        _write_results(dock, out)
-    except BaseException:
-        viewer.close()
-        raise
-    if headless:
-        viewer.close()
-    else:
-        napari.run()
-    return 0
-
-
 def open_and_analyze(dock: LesionDock, image: Path | None) -> None:
     """Open a photograph, or a sample if ``image`` is None; press Analyze, and wait until the results are shown."""
     errors: list[Exception] = []
@@ -111,38 +87,17 @@ def open_and_analyze(dock: LesionDock, image: Path | None) -> None:
             dock.opener.open_sample()
         else:
             dock.opener.open_as_photographs([image])
-        _wait(lambda: dock.picker.identity not in (None, previous), errors, "the photograph to open")
+        wait_for(lambda: dock.picker.identity not in (None, previous), errors, "the photograph to open")
         dock.analyze_button.click()
         session = dock.picker.session
         assert session is not None
-        _wait(lambda: session.lesion is not None and tasks.is_idle(dock), errors, "the analysis")
+        wait_for(lambda: session.lesion is not None and tasks.is_idle(dock), errors, "the analysis")
     finally:
         for source in sources:
             source.failed.disconnect(errors.append)
 
 
-def _write_results(dock: LesionDock, out: Path) -> None:
-    """Write the saved results, the report, and a screenshot of the window."""
-    from napari_melanoma.imaging.masks import draw_overlay
-    from napari_melanoma.lesion.analysis import describe_result
-    from napari_melanoma.reports.lesion import write_lesion_report
-    from napari_melanoma.ui.lesion.saving import result_folder, save_result
-
-    session = dock.picker.session
-    assert session is not None
-    assert session.lesion is not None
-    result = dock.predictions.add_prediction(session, session.lesion)
-    save_result(result, result.photograph.name, result_folder(out, result.photograph.name))
-    overlay = draw_overlay(result.photograph.rgb, result.mask)
-    write_lesion_report(out / "report.html", result.photograph, describe_result(result), overlay, result.roi)
-    process_events(0.5)  # lets the last layers be drawn
-    picture = dock.window().grab()
-    with atomic_file(out / "screenshot.png") as temporary:
-        if not picture.save(str(temporary)):
-            raise SaveError(f"cannot write {out / 'screenshot.png'}. Select another folder.")
-
-
-def _wait(condition: Callable[[], bool], errors: list[Exception], event: str) -> None:
+def wait_for(condition: Callable[[], bool], errors: Sequence[Exception], event: str) -> None:
     """Process events until a condition holds; it is checked whenever all background tasks have ended.
 
     Raises the first of ``errors``, or after ``TIMEOUT_S`` an error that names the awaited ``event``.

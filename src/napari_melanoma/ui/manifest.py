@@ -89,8 +89,9 @@ def _with_consistent_units(sample: Callable[[], list[LayerData]]) -> Callable[[]
     return wrapper
 
 
-dermoscopic_sample = _with_consistent_units(sample_data.dermoscopic_sample)
-macroscopic_sample = _with_consistent_units(sample_data.macroscopic_sample)
-dark_skin_sample = _with_consistent_units(sample_data.dark_skin_sample)
-several_lesions_sample = _with_consistent_units(sample_data.several_lesions_sample)
+melanoma_sample = _with_consistent_units(sample_data.melanoma_sample)
+nevus_sample = _with_consistent_units(sample_data.nevus_sample)
+keratosis_sample = _with_consistent_units(sample_data.keratosis_sample)
+case_sample = _with_consistent_units(sample_data.case_sample)
 slide_sample = _with_consistent_units(sample_data.slide_sample)
+phantom_sample = _with_consistent_units(sample_data.phantom_sample)

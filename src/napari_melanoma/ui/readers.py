@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from napari_melanoma.core.errors import SaveError
 from napari_melanoma.io.formats import HEAD_BYTES, identify_format
+from napari_melanoma.samples.catalog import find_by_path
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -133,10 +134,14 @@ def _is_slide(path: Path) -> bool:
 
 
 def _to_layer_data(photograph: Photograph, path: str) -> LayerData:
-    size = photograph.pixel_size
-    metadata: dict[str, Any] = {"path": str(Path(path).absolute()), "modality": photograph.modality, "pixel_size": size}
+    sample = find_by_path(Path(path).absolute())
+    size, modality = photograph.pixel_size, photograph.modality
+    if sample is not None:
+        size, modality = sample.pixel_size, sample.modality
+    metadata: dict[str, Any] = {"path": str(Path(path).absolute()), "modality": modality, "pixel_size": size}
     metadata |= {"damage": photograph.damage} if photograph.damage else {}
     metadata |= {"notes": photograph.notes} if photograph.notes else {}
+    metadata |= {"credit": photograph.credit} if photograph.credit else {}
     keywords: dict[str, Any] = {"name": photograph.name, "rgb": True, "metadata": {"napari_melanoma": metadata}}
     if size is not None:
         keywords |= {"scale": (size.y_um, size.x_um), "units": ("um", "um")}

@@ -1,87 +1,100 @@
-"""Sample data for File > Open Sample: phantoms only, so that no patient images are distributed."""
+"""Sample data for File > Open Sample: real photographs, a case and a skin slide, and one phantom at the end."""
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
-# A section of 2 x 1.5 mm, which is generated in seconds.
-SAMPLE_SLIDE_CONFIG = {"size": (4096, 4096), "lesions": {"breslow_mm": 0.7}}
 LayerData = tuple[Any, dict[str, Any], str]  # data, keywords and type of a layer, as napari expects them
 
 
-def dermoscopic_sample() -> list[LayerData]:
-    """A pigmented lesion under a dermoscope, with hairs, a ruler and gel bubbles.
+def melanoma_sample() -> list[LayerData]:
+    """A melanoma under a dermoscope, with a ruler.
 
-    One RGB image layer, uint8 (row, column, channel), scaled in micrometers.
+    One RGB image layer, uint8 (row, column, channel), scaled in micrometers by the ruler.
     """
-    return _make_layers("dermoscopic phantom", {"seed": 1, "skin_type": 2, "artefacts": {"hairs": 8, "ruler": True}})
+    from napari_melanoma.samples.catalog import MELANOMA
+
+    return read_sample(MELANOMA)
 
 
-def macroscopic_sample() -> list[LayerData]:
-    """A pigmented lesion in a smartphone photograph, beside a paper ruler.
+def nevus_sample() -> list[LayerData]:
+    """A nevus under a dermoscope, with hair and a ruler.
 
-    One RGB image layer, uint8 (row, column, channel), scaled in micrometers.
+    One RGB image layer, uint8 (row, column, channel), scaled in micrometers by the ruler.
     """
-    return _make_layers("macroscopic phantom", {"seed": 13, "modality": "macroscopic", "skin_type": 2})
+    from napari_melanoma.samples.catalog import NEVUS
+
+    return read_sample(NEVUS)
 
 
-def dark_skin_sample() -> list[LayerData]:
-    """A pigmented lesion on skin of Fitzpatrick type VI under a dermoscope.
+def keratosis_sample() -> list[LayerData]:
+    """A seborrheic keratosis under a dermoscope, with a ruler.
 
-    One RGB image layer, uint8 (row, column, channel), scaled in micrometers.
+    One RGB image layer, uint8 (row, column, channel), scaled in micrometers by the ruler.
     """
-    return _make_layers("dermoscopic phantom on dark skin", {"seed": 35, "skin_type": 6})
+    from napari_melanoma.samples.catalog import KERATOSIS
+
+    return read_sample(KERATOSIS)
 
 
-def several_lesions_sample() -> list[LayerData]:
-    """Four lesions in one smartphone photograph, to try selecting one with a click.
+def case_sample() -> list[LayerData]:
+    """A melanoma and a nevus of one patient, as a case in the Case dock, which is opened if necessary.
 
-    One RGB image layer, uint8 (row, column, channel), scaled in micrometers.
+    One RGB image layer, uint8 (row, column, channel), in pixels: the melanoma, in a folder of the user's own data.
     """
-    return _make_layers("macroscopic phantom, four lesions", {"seed": 4, "modality": "macroscopic", "lesions": 4})
+    import napari
+
+    from napari_melanoma.samples.catalog import CASE_IMAGE, copy_case
+    from napari_melanoma.ui.case.importing import get_sample_folder
+    from napari_melanoma.ui.readers import read_layers
+    from napari_melanoma.ui.viewer.docking import show_dock
+
+    path = get_sample_folder() / CASE_IMAGE
+    if not path.is_file():
+        copy_case(path.parent)
+    viewer = napari.current_viewer()
+    if viewer is not None:
+        dock: Any = show_dock(viewer, "Case")
+        dock.importer.open_sample()
+    return read_layers(str(path))
 
 
 def slide_sample() -> list[LayerData]:
-    """A phantom slide with a melanoma and a nevus; generated at first use and stored in the user's cache folder.
+    """A region of a skin slide, stained with H&E: epidermis with granular and horny layer, two hair follicles, dermis.
 
     One multiscale RGB image layer in micrometers.
     """
-    from napari_melanoma.slides.reading.layers import make_slide_layers
-    from napari_melanoma.slides.reading.opening import open_slide
+    from napari_melanoma.samples.catalog import SLIDE
 
-    return make_slide_layers(open_slide(get_sample_slide()))
-
-
-def get_sample_slide() -> Path:
-    """Return the path of the sample slide, a pyramidal TIFF; it is generated if it is missing."""
-    from platformdirs import user_cache_path
-
-    from napari_melanoma.phantoms.slide.config import SlidePhantomConfig
-    from napari_melanoma.phantoms.slide.render import FORMAT, write_slide
-
-    folder = user_cache_path("napari-melanoma", appauthor=False) / "samples"
-    path = folder / f"phantom-slide-{FORMAT}.tif"
-    if not path.exists():
-        config = SlidePhantomConfig.parse(SAMPLE_SLIDE_CONFIG | {"seed": 5}, "the sample slide")
-        write_slide(config, folder, path.stem)
-    return path
+    return read_sample(SLIDE)
 
 
-def _make_layers(name: str, values: dict[str, Any]) -> list[LayerData]:
-    """Generate a phantom of 900 x 1200 pixels as layer data."""
+def phantom_sample() -> list[LayerData]:
+    """A synthetic lesion under a dermoscope, with hairs, a ruler and gel bubbles.
+
+    One RGB image layer, uint8 (row, column, channel), of 900 x 1200 pixels, scaled in micrometers.
+    """
     from napari_melanoma.phantoms.lesion.phantom import lesion_phantom
     from napari_melanoma.phantoms.lesion.traits import LesionPhantomConfig
 
-    config = LesionPhantomConfig.parse({"size": (900, 1200)} | values, name)
+    name = "dermoscopic phantom"
+    values = {"size": (900, 1200), "seed": 1, "skin_type": 2, "artefacts": {"hairs": 8, "ruler": True}}
+    config = LesionPhantomConfig.parse(values, name)
     phantom = lesion_phantom(config)
     size = phantom.pixel_size
-    metadata = {"modality": config.modality, "pixel_size": size}
     attributes = {
         "name": name,
         "rgb": True,
         "scale": (size.y_um, size.x_um),
         "units": ("um", "um"),
-        "metadata": {"napari_melanoma": metadata},
+        "metadata": {"napari_melanoma": {"modality": config.modality, "pixel_size": size}},
     }
     return [(phantom.rgb, attributes, "image")]
+
+
+def read_sample(name: str) -> list[LayerData]:
+    """Read a photograph or slide of the package; raises ``InputError`` if its file is missing or damaged."""
+    from napari_melanoma.samples.catalog import get_sample
+    from napari_melanoma.ui.readers import read_layers
+
+    return read_layers(str(get_sample(name).path))

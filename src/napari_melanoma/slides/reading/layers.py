@@ -12,6 +12,7 @@ from numpy.typing import DTypeLike, NDArray
 
 from napari_melanoma.core.geometry import Box
 from napari_melanoma.imaging.stain_view import DisplayColors
+from napari_melanoma.samples.catalog import find_credit
 from napari_melanoma.slides.reading.slide import channel_color, contrast_limits
 
 if TYPE_CHECKING:
@@ -152,7 +153,8 @@ def make_slide_layers(slide: TiledSlide) -> list[SlideLayer]:
     level 0 is always at its row and column times the pixel size.
 
     The metadata of a layer has a key ``napari_melanoma`` with ``role`` (``"slide"``), ``path``, ``info``
-    (``SlideInfo``), ``slide`` (open), ``pixel_size`` and ``warnings``.
+    (``SlideInfo``), ``slide`` (open), ``pixel_size``, ``warnings`` and ``credit`` (the attribution; empty if none is
+    required).
     """
     boxes = _shown_boxes(slide)
     keywords = _layer_keywords(slide, boxes[0])
@@ -195,6 +197,7 @@ def _layer_keywords(slide: TiledSlide, box: Box) -> dict[str, Any]:
         "slide": slide,
         "pixel_size": info.pixel_size,
         "warnings": info.warnings,
+        "credit": find_credit(info.path),
     }
     keywords: dict[str, Any] = {"multiscale": True, "metadata": {"napari_melanoma": metadata}}
     size = info.pixel_size

@@ -14,31 +14,25 @@ from qtpy.QtGui import QDesktopServices
 from qtpy.QtWidgets import QFileDialog, QInputDialog, QMenu, QMessageBox
 
 from napari_melanoma.case.image_assignment import Note, file_images
-from napari_melanoma.case.model import Case
+from napari_melanoma.case.model import Case, set_patient
 from napari_melanoma.case.store import CASE
 from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.errors import SaveError
 from napari_melanoma.core.files import is_same_folder
 from napari_melanoma.core.formatting import format_count
 from napari_melanoma.data.table_mapping import TableMapping
+from napari_melanoma.samples.catalog import CASE_IMAGE, copy_case, find_credit, shorten_credit
 from napari_melanoma.ui.case.controller import CaseController, CaseSettings
 from napari_melanoma.ui.case.controls import RECENT_LINK, CaseControls
 from napari_melanoma.ui.widgets.dialogs import choose_folder
 from napari_melanoma.ui.widgets.job import LatestJobQueue
+from napari_melanoma.ui.widgets.settings import get_user_folder
 
 if TYPE_CHECKING:
     from napari_melanoma.case.importing import CollectedPatient
 
 CASE_FOLDER_TITLE = "Folder for the case of these images"
-SAMPLE_FOLDER = "napari-melanoma sample case"
-SAMPLE_PX = 320
-SAMPLE_NAMES = (
-    "back_left_1_dermoscopy",
-    "back_left_1_macro",
-    "forearm_right_2_dermoscopy",
-    "forearm_right_2_macro",
-    "cheek_3_dermoscopy",
-)
+SAMPLE_FOLDER = "two lesions of the neck"
 ENTRIES = {"new": "New case ...", "open": "Open a case ...", "folder": "Add a folder ..."}
 
 
@@ -118,7 +112,7 @@ class CaseImporter(QObject):
             "open": partial(choose, "Folder of a case", controller.open),
             "new": partial(choose, "Folder for a new case", controller.create),
             "locate": partial(choose, "Folder of the missing images", controller.locate_images),
-            "sample": partial(choose, "Folder for the sample case", self._create_sample),
+            "sample": self.open_sample,
             "show": self._show_folder,
             "notes": self._show_notes,
             "values": self._show_values,
@@ -154,14 +148,19 @@ class CaseImporter(QObject):
     def _choose_folder(self, title: str, on_chosen: Callable[[Path], object]) -> None:
         choose_folder(self._dock, "case_folder_dialog", title, self._settings.default_folder, on_chosen)
 
-    def _create_sample(self, parent: Path) -> None:
-        """Create the sample in a new folder, and add it."""
-        folder = parent / SAMPLE_FOLDER
+    def open_sample(self, folder: Path | None = None) -> None:
+        """Open the sample case, which is made at first; ``folder``: of the case, by default one of the user's data."""
+        folder = folder or get_sample_folder()
 
         def create(run: RunContext) -> Callable[[], None]:
-            write_sample(folder, run)
-            return lambda: self.add_paths([folder])
+            from napari_melanoma.case.importing import collect_patients
 
+            copy_case(folder)
+            (patient,) = collect_patients((folder,), mapping=None, run=run).patients
+            credit = shorten_credit(find_credit(folder / CASE_IMAGE))
+            return partial(self._create, set_patient(patient.case, note=credit), folder)
+
+        self._notes = ()
         if (folder / CASE).is_file():
             self._controller.open(folder)
             return
@@ -297,17 +296,9 @@ class CaseImporter(QObject):
             QDesktopServices.openUrl(QUrl.fromLocalFile(str(self._controller.store.folder)))
 
 
-def write_sample(folder: Path, run: RunContext) -> Path:
-    """Generate the images of the sample case; call this in a thread."""
-    from napari_melanoma.io.results import write_rgb
-    from napari_melanoma.phantoms.lesion.phantom import lesion_phantom
-    from napari_melanoma.phantoms.lesion.traits import LesionPhantomConfig
-
-    for seed, name in enumerate(run.track(SAMPLE_NAMES, "Generating the sample")):
-        modality = "dermoscopic" if "dermo" in name else "macroscopic"
-        config = LesionPhantomConfig(seed=seed, modality=modality, size=(SAMPLE_PX, SAMPLE_PX))
-        write_rgb(folder / f"{name}.png", lesion_phantom(config).rgb)
-    return folder
+def get_sample_folder() -> Path:
+    """Return the folder of the sample case, in the user's own data."""
+    return get_user_folder("samples") / SAMPLE_FOLDER
 
 
 def _find_unmapped_table(paths: Sequence[Path], run: RunContext) -> Path | None:

@@ -138,7 +138,11 @@ class LesionControls(SectionDock):
 
     def list_places(self) -> dict[str, QWidget]:
         """Return where sections are shown, by title."""
-        places = {"Corrections": self._corrections_place, "Prediction summary": self._summary_place}
+        places = {
+            "Corrections": self._corrections_place,
+            "Prediction summary": self._summary_place,
+            "Published": self._published_place,
+        }
         return {section_title(frame): frame for frame in self._sections} | places
 
     def add_section(self, frame: CollapsibleSection) -> None:
@@ -182,7 +186,7 @@ class LesionControls(SectionDock):
             name, show = html.escape(image.name), self.icons.link("show", "Show the photograph")
             self.hidden_notice.setText(f"'{name}' is {reason}: its results are not shown. {show}.")
         self.hidden_notice.setVisible(bool(reason))
-        for part in (self._results, self._result_notice, self._summary_place):
+        for part in (self._results, self._result_notice, self._summary_place, self._published_place):
             part.setVisible(not reason)
 
     def _show_work_area(self) -> None:
@@ -217,10 +221,11 @@ class LesionControls(SectionDock):
         foot_column = QVBoxLayout(foot)
         foot_column.setContentsMargins(6, 0, 6, 6)
         foot_column.addStretch(0)
-        self._corrections_place, self._summary_place = column(), column()
+        self._corrections_place, self._summary_place, self._published_place = column(), column(), column()
         self._result_notice = column(self.modality_notice)
         notices = (self._result_notice, self.hidden_notice, self.recovery_notice)  # that come and go move nothing here
-        for widget in (*notices, self._summary_place, self._corrections_place, self.save_bar, self.status):
+        answers = (self._summary_place, self._published_place)
+        for widget in (*notices, *answers, self._corrections_place, self.save_bar, self.status):
             foot_column.addWidget(widget)
         outer = QVBoxLayout(self)
         outer.setContentsMargins(0, 0, 0, 0)

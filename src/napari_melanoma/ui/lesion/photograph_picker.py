@@ -153,6 +153,7 @@ class PhotographPicker(QWidget):
     def _update_state(self) -> None:
         image = None if self.session is None else self.session.image
         self._description.setText("" if image is None else describe_photograph(image))
+        self._description.setToolTip("" if image is None else photographs.get_credit(image))
         self.modality.setCurrentIndex(0 if image is None else self.modality.findData(photographs.get_modality(image)))
         self.ruler_button.setEnabled(image is not None)
         self.fit_button.setEnabled(image is not None)

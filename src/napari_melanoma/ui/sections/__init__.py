@@ -37,6 +37,7 @@ OWN: Mapping[type[ImageSection[Any]], Mapping[str, str]] = {
         "Patient": "napari_melanoma.ui.sections.patient:PatientSection",
         "Prediction": "napari_melanoma.ui.sections.prediction:PredictionSection",
         "Prediction summary": "napari_melanoma.ui.sections.prediction:PredictionSummary",
+        "Published": "napari_melanoma.ui.sections.published:PublishedSection",
         "Region of interest": "napari_melanoma.ui.sections.mask.section:RoiSection",
     },
 }

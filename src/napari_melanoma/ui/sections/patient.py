@@ -40,7 +40,7 @@ class PatientSection(PhotographSection):
         data = self.session.patient_data
         if data.row != self._form.row:  # otherwise an invalid text, which counts as unknown, would disappear
             self._form.show_row(data.row)
-        self._form.show_origin(data.case, changed=data.has_edits)
+        self._form.show_origin(data.origin, changed=data.has_edits)
 
     def _on_edited(self) -> None:
         self.session.patient_data.set_row(self._form.row)

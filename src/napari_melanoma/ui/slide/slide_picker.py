@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 from qtpy.QtCore import Qt, Signal
 from qtpy.QtWidgets import QFileDialog, QWidget
 
-from napari_melanoma.core.context import Progress, RunContext
+from napari_melanoma.core.context import RunContext
+from napari_melanoma.samples.catalog import shorten_credit
 from napari_melanoma.slides.notes import SlideNotes
 from napari_melanoma.slides.reading.slide import SlideInfo
 from napari_melanoma.ui.slide.context import (
@@ -22,7 +23,7 @@ from napari_melanoma.ui.slide.context import (
     list_slide_warnings,
 )
 from napari_melanoma.ui.viewer import slide_layers
-from napari_melanoma.ui.viewer.photographs import METADATA_KEY
+from napari_melanoma.ui.viewer.photographs import METADATA_KEY, get_credit
 from napari_melanoma.ui.viewer.shortcuts import format_key
 from napari_melanoma.ui.viewer.slide_layers import ViewerSlide, list_slides, refresh_when_loaded, slide_display_name
 from napari_melanoma.ui.viewer.view_memory import (
@@ -41,6 +42,8 @@ from napari_melanoma.ui.widgets.style import (
     fill_column,
     named,
     row,
+    show_text,
+    state_label,
     tool_button,
 )
 
@@ -91,6 +94,7 @@ class SlidePicker(QWidget):
         self._description_label = named(WrappedLabel(lines=2), "slide_about", "Description of the slide")
         self._description_label.setToolTip("")
         self._description_label.setProperty("quiet", True)
+        self._credit_label = state_label("slide_credit", "Attribution of the slide", quiet=True)
         self.warning_label = named(WrappedLabel(), "slide_warnings", "Warnings about the slide")
         self.warning_label.setProperty("fault", True)
         self.warning_label.setToolTip("")
@@ -100,6 +104,7 @@ class SlidePicker(QWidget):
             self,
             row(self.combo, self._previous, self._next, *buttons, stretch=0),
             self._description_label,
+            self._credit_label,
             spacing=2,
         )
         events = viewer.layers.events
@@ -169,6 +174,9 @@ class SlidePicker(QWidget):
         is_known, reader = notes is not None, "" if notes is None else notes.scale_reader
         text = "" if info is None else describe_slide(info, is_scale_known=is_known, scale_reader=reader)
         self._description_label.setText(text)
+        credit = "" if slide is None else get_credit(slide.layers[0])
+        show_text(self._credit_label, shorten_credit(credit))
+        self._credit_label.setToolTip(credit)
         warnings = list_slide_warnings(info) if info is not None and is_known else []
         self.warning_label.setText("\n".join(f"{warning[:1].upper()}{warning[1:]}" for warning in warnings))
         self.warning_label.setVisible(bool(warnings))
@@ -271,7 +279,7 @@ class SlideOpener(PhotographOpener):
         self._start(partial(_load_dropped, list(paths)))
 
     def open_sample(self) -> None:
-        """Open a synthetic slide; it is generated the first time."""
+        """Open the skin slide of the samples."""
         self._start(_load_sample)
 
     def choose_files(self) -> None:
@@ -337,7 +345,6 @@ def _load_slides(paths: list[Path], run: RunContext) -> tuple[list[LayerData], l
 
 
 def _load_sample(run: RunContext) -> tuple[list[LayerData], list[Exception]]:
-    from napari_melanoma.ui.sample_data import slide_sample
+    from napari_melanoma.samples.catalog import SLIDE, get_sample
 
-    run.report(Progress(0, None, "Generating the sample slide (first time only)"))
-    return slide_sample(), []
+    return _load_slides([get_sample(SLIDE).path], run)

@@ -197,6 +197,13 @@ def show_other_lesions(viewer: Viewer, image: Image, result: LesionResult) -> No
     show_other_contours(viewer, image, result.other_contours)
 
 
+def show_published_mask(viewer: Viewer, image: Image, mask: NDArray[np.bool_]) -> None:
+    """Outline the published mask of a sample in blue; ``mask``: bool (row, column)."""
+    from napari_melanoma.imaging.masks import trace_contours
+
+    _show_shapes(viewer, image, "published mask", "path", trace_contours(mask))
+
+
 def show_other_contours(viewer: Viewer, image: Image, outlines: Sequence[NDArray[np.float32]]) -> None:
     """Draw thin outlines of other lesions; the layer is added with the first outline.
 
@@ -228,7 +235,7 @@ def _show_shapes(viewer: Viewer, image: Image, role: Role, kind: str, outlines: 
             layer.data = [(outline, kind) for outline in outlines]  # keeps width and colors, and draws only once
         else:
             width = line_width(image) * (0.6 if role == "other lesions" else 1)
-            color = {"contour": YELLOW, "other lesions": PURPLE}.get(role, WHITE)
+            color = {"contour": YELLOW, "other lesions": PURPLE, "published mask": SKY}.get(role, WHITE)
             _clear(layer)
             layer.add(list(outlines), shape_type=kind, edge_width=width, edge_color=color, face_color="transparent")
     layer.editable = False

@@ -1,4 +1,4 @@
-"""The patient data of an image: the row of its case, and what the user has edited in a dock."""
+"""The patient data of an image: the row of its case or sample, and what the user has edited in a dock."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from napari_melanoma.samples.catalog import find_by_path
 from napari_melanoma.ui.shared_state import Row, case_rows
 from napari_melanoma.ui.viewer.photographs import METADATA_KEY
 
@@ -14,9 +15,9 @@ if TYPE_CHECKING:
 
 
 class PatientData(NamedTuple):
-    """The patient data of an image, whose case is found by the path of its file.
+    """The patient data of an image, whose case or sample is found by the path of its file.
 
-    Edits do not change the case: they are stored in the metadata of the layer, so that they are available when the dock
+    Edits change neither: they are stored in the metadata of the layer, so that they are available when the dock
     is opened again.
     """
 
@@ -29,9 +30,16 @@ class PatientData(NamedTuple):
         return "" if self.path is None else case_rows().find(self.path)[0]
 
     @property
+    def origin(self) -> str:
+        """Where the values come from that were not edited, such as ``case P-0042``; empty if there are none."""
+        if self.case:
+            return f"case {self.case}"
+        return "the published data of the sample" if self._known_row else ""
+
+    @property
     def row(self) -> Row:
         """The values, column to text; unknown values are left out."""
-        return {name: text for name, text in {**self._case_row, **self.edits}.items() if text}
+        return {name: text for name, text in {**self._known_row, **self.edits}.items() if text}
 
     @property
     def has_edits(self) -> bool:
@@ -40,25 +48,29 @@ class PatientData(NamedTuple):
 
     @property
     def edits(self) -> Row:
-        """The edited values, column to text; empty texts for values of the case that were removed."""
+        """The edited values, column to text; empty texts for known values that were removed."""
         return dict(self.layer.metadata.get(METADATA_KEY, {}).get("patient", {}))
 
     def restore(self, edits: Mapping[str, str]) -> None:
         """Store edited values of an earlier session."""
-        self.set_row({**self._case_row, **edits})
+        self.set_row({**self._known_row, **edits})
 
     def set_row(self, row: Mapping[str, str]) -> None:
-        """Store the values that differ from the case as edits."""
-        case_row = self._case_row
-        names = {*case_row, *row, *self.edits}
-        edits = {name: row.get(name, "") for name in names if row.get(name, "") != case_row.get(name, "")}
+        """Store the values that differ from those of the case or sample as edits."""
+        known = self._known_row
+        names = {*known, *row, *self.edits}
+        edits = {name: row.get(name, "") for name in names if row.get(name, "") != known.get(name, "")}
         metadata = self.layer.metadata
         self.layer.metadata = {**metadata, METADATA_KEY: {**metadata.get(METADATA_KEY, {}), "patient": edits}}
 
     def reset(self) -> None:
         """Discard the edits."""
-        self.set_row(self._case_row)
+        self.set_row(self._known_row)
 
     @property
-    def _case_row(self) -> Row:
-        return {} if self.path is None else case_rows().find(self.path)[1]
+    def _known_row(self) -> Row:
+        if self.path is None:
+            return {}
+        case, row = case_rows().find(self.path)
+        sample = None if case else find_by_path(self.path)
+        return row if sample is None else sample.patient

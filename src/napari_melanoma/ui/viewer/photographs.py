@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, get_args
 
 from napari_melanoma.core.geometry import PixelSize
+from napari_melanoma.samples.catalog import shorten_credit
 
 if TYPE_CHECKING:
     import numpy as np
@@ -48,14 +49,15 @@ class LayerPhotographSource(NamedTuple):
     modality: str | None
     damage: str | None = None
     notes: tuple[str, ...] = ()
+    credit: str = ""
 
     @classmethod
     def from_layer(cls, image: Image) -> LayerPhotographSource:
         """Collect the data of a layer without copying; for a multiscale layer, those of the largest level."""
         data = image.data[0] if image.multiscale else image.data
         metadata = _plugin_metadata(image)
-        notes = metadata.get("notes", ())
-        return cls(data, image.name, get_pixel_size(image), get_modality(image), metadata.get("damage"), notes)
+        stated = metadata.get("damage"), metadata.get("notes", ()), get_credit(image)
+        return cls(data, image.name, get_pixel_size(image), get_modality(image), *stated)
 
     def read(self) -> Photograph:
         """Read the pixels as 8-bit RGB; call this in a thread."""
@@ -75,7 +77,7 @@ class LayerPhotographSource(NamedTuple):
         from napari_melanoma.io.photographs import Photograph
 
         modality: Any = self.modality
-        return Photograph(rgb, self.name, self.pixel_size, modality, self.damage, self.notes)
+        return Photograph(rgb, self.name, self.pixel_size, modality, self.damage, self.notes, self.credit)
 
 
 def find_rgb_range(data: Any, name: str) -> ValueRange:  # noqa: ANN401 - numpy, dask or zarr
@@ -136,6 +138,11 @@ def get_modality(image: Image) -> str | None:
     return metadata.get("stated_modality", metadata.get("modality"))
 
 
+def get_credit(layer: Layer) -> str:
+    """Return the attribution to state where a photograph or slide is shown; empty if none is required."""
+    return str(_plugin_metadata(layer).get("credit", ""))
+
+
 def set_modality(image: Image, modality: str | None) -> None:
     """Store the type of a photograph that the user states."""
     _set_plugin_metadata(image, stated_modality=modality)
@@ -182,14 +189,15 @@ def format_pixel_size(size: PixelSize) -> str:
 
 
 def describe_photograph(image: Image) -> str:
-    """Describe size and scale of a photograph, such as ``3000 x 2000 px, 12.4 µm/px``, and how its file was read."""
+    """Describe a photograph: size and scale, such as ``3000 x 2000 px, 12.4 µm/px``, notes on its file, attribution."""
     rows, columns = get_shape(image)
     size = get_pixel_size(image)
     scale = f"{format_pixel_size(size)}/px" if size else "scale unknown"
     metadata = _plugin_metadata(image)
     damage = f"DAMAGED: {metadata['damage']}" if metadata.get("damage") else None
     line = ", ".join(part for part in (f"{columns} x {rows} px", scale, damage) if part)
-    return "\n".join((line, *(f"{note[:1].upper()}{note[1:]}." for note in metadata.get("notes", ()))))
+    notes = (f"{note[:1].upper()}{note[1:]}." for note in metadata.get("notes", ()))
+    return "\n".join(filter(None, (line, *notes, shorten_credit(get_credit(image)))))
 
 
 # The kinds of layers derived from a photograph
@@ -200,6 +208,7 @@ Role = Literal[
     "mask",
     "ROI",
     "other lesions",
+    "published mask",
     "contour",
     "scribbles",
     "prompts",

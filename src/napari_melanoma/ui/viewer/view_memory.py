@@ -13,7 +13,8 @@ import numpy as np
 from qtpy.QtCore import QObject, Signal
 from qtpy.QtWidgets import QFileDialog, QMessageBox, QWidget
 
-from napari_melanoma.core.context import Progress, RunContext
+from napari_melanoma.core.context import RunContext
+from napari_melanoma.samples.catalog import MELANOMA
 from napari_melanoma.ui.viewer import photographs, slide_layers
 from napari_melanoma.ui.viewer.camera import ViewRectangle, get_camera, get_view_width, get_visible_region
 from napari_melanoma.ui.viewer.photographs import METADATA_KEY, is_photograph
@@ -313,7 +314,7 @@ def show_photograph(viewer: Viewer, image: Image) -> None:
 
 
 class PhotographOpener(QObject):
-    """Opens photographs and the sample, one request after the other.
+    """Opens photographs and samples, one request after the other.
 
     ``progressed``: a ``Progress``. ``failed``: the exception. ``finished``: number of opened layers, after the last
     request.
@@ -344,8 +345,8 @@ class PhotographOpener(QObject):
         self._start(partial(_read, [path], accept_damaged=True))
 
     def open_sample(self) -> None:
-        """Open a synthetic photograph."""
-        self._start(_read_sample)
+        """Open the photograph of a melanoma."""
+        self._start(partial(_read_sample, MELANOMA))
 
     def choose_files(self) -> None:
         """Show the file dialog."""
@@ -516,8 +517,7 @@ def _is_no_photograph(layers: list[LayerData]) -> bool:
     return estimate.probability >= NO_SKIN_FROM and shows_no_skin(estimate, metadata.get("modality"))
 
 
-def _read_sample(run: RunContext) -> tuple[list[LayerData], list[Exception]]:
-    from napari_melanoma.ui.sample_data import dermoscopic_sample
+def _read_sample(name: str, run: RunContext) -> tuple[list[LayerData], list[Exception]]:
+    from napari_melanoma.ui.sample_data import read_sample
 
-    run.report(Progress(0, None, "Generating the sample"))
-    return dermoscopic_sample(), []
+    return read_sample(name), []

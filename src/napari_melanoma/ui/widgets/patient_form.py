@@ -118,11 +118,11 @@ class PatientForm(QWidget):
             field.clear_edits()
             field.show_value(self._row.get(name, ""), True)
 
-    def show_origin(self, case: str, *, changed: bool) -> None:
-        """Show the case that the values come from."""
-        self._origin_label.setText(f"From case {case}. {EDITED_NOTE if changed else ''}".strip() if case else "")
-        self._origin_label.setVisible(bool(case))
-        self._reset_button.setVisible(bool(case) and changed)
+    def show_origin(self, origin: str, *, changed: bool) -> None:
+        """Show where the values come from, such as ``case P-0042``; empty for values of the user only."""
+        self._origin_label.setText(f"From {origin}. {EDITED_NOTE if changed else ''}".strip() if origin else "")
+        self._origin_label.setVisible(bool(origin))
+        self._reset_button.setVisible(bool(origin) and changed)
 
 
 def _find_schema(column: FittedNumbers | FittedWords) -> tuple[Column, tuple[str, ...]]:
