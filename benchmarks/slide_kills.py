@@ -1,6 +1,6 @@
 """Kill analyses of a slide at random times, resume each, and compare the results with those of an undisturbed run.
 
-    python benchmarks/slide_kills.py SLIDE --kills 20 --model skin-demo
+    python benchmarks/slide_kills.py SLIDE --kills 20 --model skin-layers
 
 First the slide is analyzed undisturbed. Then, for each kill, the same command is started in a separate folder and
 killed (SIGKILL; on Windows TerminateProcess) at a random time between its first and last file: while the store is
@@ -25,6 +25,7 @@ import tifffile
 
 from napari_melanoma.core.run_folder import RunFolder
 from napari_melanoma.io.slide_store import SlideResult
+from napari_melanoma.models import DEFAULT_TILE_MODEL
 
 FILES = ("lesions.csv", "lesions.geojson", "tissue.png")
 NUMBERS = ("probability", "scores", "lesions", "tiles_done", "tiles_failed", "tiles_total")
@@ -96,7 +97,7 @@ def main() -> int:
     parser.add_argument("slide", type=Path)
     parser.add_argument("--kills", type=int, default=20)
     parser.add_argument("--again", type=int, default=1, help="kills of each analysis before it may end")
-    parser.add_argument("--model", default="skin-demo")
+    parser.add_argument("--model", default=DEFAULT_TILE_MODEL)
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
 

@@ -29,6 +29,8 @@ from typing import Any
 
 from harness import isolate
 
+from napari_melanoma.models import DEFAULT_TILE_MODEL
+
 LIMIT_MS = 50.0
 MAGNIFICATIONS = (2.5, 10.0, 40.0)
 REGIONS, CORNERS = 40, 60
@@ -241,7 +243,7 @@ def main() -> int:
     parser.add_argument("slides", nargs="*", type=Path)
     parser.add_argument("--side", type=int, default=16384, help="side of the generated slide in pixels")
     parser.add_argument("--seconds", type=float, default=10.0, help="of dragging at each magnification")
-    parser.add_argument("--model", default="tile-demo", help="of the analysis")
+    parser.add_argument("--model", default=DEFAULT_TILE_MODEL, help="of the analysis")
     parser.add_argument("--window", type=parse_size, default=WINDOW, help="its size in pixels")
     parser.add_argument("--plain", action="store_true", help="show the slide alone")
     parser.add_argument("--profile", type=Path, help="write a profile of processor time of the last slide, for pstats")

@@ -2,7 +2,7 @@
 
     taskset -c 0,1 python benchmarks/slide_throughput.py
     python benchmarks/slide_throughput.py --architectures resnet18 --rounds 5
-    python benchmarks/slide_throughput.py --backends tile-demo resnet18 resnet50 --clock cpu
+    python benchmarks/slide_throughput.py --backends resnet18 resnet50 --clock cpu
     python benchmarks/slide_throughput.py --memory 16384 131072
 
 The slide is a JPEG pyramid of noise at 0.5 micrometers per pixel, all of it tissue. Each round runs all of these once:

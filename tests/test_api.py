@@ -19,6 +19,7 @@ import pandas as pd
 import pytest
 import tifffile
 from PIL import Image
+from slide_models import SKIN_TEST, TILE_TEST, install_slide_models
 
 import napari_melanoma as nm
 from napari_melanoma.api import inputs
@@ -722,7 +723,7 @@ def test_a_modality_among_patient_data_causes_a_warning(lesion) -> None:
 def test_installed_models_are_listed() -> None:
     models = {model.name: model for model in nm.list_models()}
     assert models["lesion-small"].config.task == "segmentation"
-    assert models["tile-demo"].config.is_slide_model
+    assert models["risk-demo"].config.is_slide_model
     assert models["lesion-click"].config.answers_prompts
     assert "dermoscopic" in models["melanoma-small"].config.modalities
     assert nm.load_model("melanoma-small") == models["melanoma-small"]
@@ -731,7 +732,7 @@ def test_installed_models_are_listed() -> None:
 def test_models_are_found_by_name_and_folder(tiny_bundle) -> None:
     assert nm.load_model("lesion-small").config.task == "segmentation"
     with pytest.raises(nm.BundleError, match=r"Select one for classification: lesion-phone, melanoma-small\."):
-        nm.classify(RGB, MASK, model="lesion-small")  # not tile-demo, which is for slides
+        nm.classify(RGB, MASK, model="lesion-small")  # not risk-demo, which is for slides
     assert nm.load_model(tiny_bundle.path).name == "tiny"
     assert nm.load_model(tiny_bundle.path).card.startswith("# tiny")
     with pytest.raises(nm.MelanomaError, match="no model named 'nobody'"):
@@ -956,23 +957,24 @@ def test_models_are_evaluated_and_compared(data_set: Path, tiny_bundle, quick_fi
 
 @pytest.mark.slow
 def test_models_of_several_classes_are_evaluated_and_compared(quick_figures, tmp_path: Path) -> None:
-    classes = nm.load_model("skin-demo").config.classes
+    classes = nm.load_model(SKIN_TEST).config.classes
     folder = tmp_path / "tiles"
     for number in range(2):
         labels = np.arange(32 * 32, dtype=np.uint8).reshape(32, 32) % len(classes)
         write_rgb(folder / f"images/t{number}.png", np.repeat(50 * labels[..., None], 3, axis=2))
         write_labels(folder / f"masks/t{number}.png", labels)
     write_table(folder / "dataset.csv", [{"image_id": f"t{number}", "patient_id": number} for number in range(2)])
-    assert nm.evaluate("skin-demo", folder, tmp_path / "one").metrics["DI"].count == 2
+    assert nm.evaluate(SKIN_TEST, folder, tmp_path / "one").metrics["DI"].count == 2
     with pytest.raises(nm.MelanomaError, match="flips"):
-        nm.evaluate("skin-demo", folder, tmp_path / "one", flips=True)
-    table = nm.compare(["skin-demo", "skin-demo"], folder, tmp_path / "two").to_pandas()
+        nm.evaluate(SKIN_TEST, folder, tmp_path / "one", flips=True)
+    table = nm.compare([SKIN_TEST, SKIN_TEST], folder, tmp_path / "two").to_pandas()
     assert set(table["metric"]) >= {"JA", "DI", f"DI {classes[-1]}"}
     assert set(table["difference"].dropna()) == {0}
     with pytest.raises(nm.MelanomaError, match="two at a time"):
-        nm.compare(["skin-demo"] * 3, folder, tmp_path / "three")
+        nm.compare([SKIN_TEST] * 3, folder, tmp_path / "three")
 
 
+@pytest.mark.usefixtures("user_folders")
 def test_a_slide_is_opened_analyzed_and_measured(tmp_path: Path) -> None:
     from napari_melanoma.phantoms.slide.config import SlidePhantomConfig
     from napari_melanoma.phantoms.slide.render import write_slide
@@ -996,15 +998,16 @@ def test_a_slide_is_opened_analyzed_and_measured(tmp_path: Path) -> None:
         for side in (0, None, float("inf"), 10**12):
             with pytest.raises(nm.InputError, match="side_px must be"):
                 slide.thumbnail(side)
-    found = nm.analyze_slide(path, tmp_path / "result", nm.load_model("skin-demo"))
-    assert nm.analyze_slide(path, tmp_path / "result", nm.load_model("skin-demo").path).lesions == found.lesions
+    found = nm.analyze_slide(path, tmp_path / "result", nm.load_model(SKIN_TEST))
+    assert nm.analyze_slide(path, tmp_path / "result", SKIN_TEST).lesions == found.lesions
     assert (found.name, len(found.to_pandas())) == ("slide", found.lesions)
     assert nm.measure_breslow(found) == nm.measure_breslow(tmp_path / "result")
     assert found.heatmap().shape[-2:] > (0, 0)
     with pytest.raises(nm.MelanomaError, match="overlapp"):
         nm.analyze_slide(path, tmp_path / "other", options={"overlapp": 0.5})
-    nm.analyze_slide(path, tmp_path / "tiles", pixel_size_um=(1, 1))
-    with pytest.raises(nm.InputError, match=r"does not distinguish the layers .* \(installed: .*skin-demo"):
+    nm.analyze_slide(path, tmp_path / "tiles", TILE_TEST, pixel_size_um=(1, 1))
+    install_slide_models()
+    with pytest.raises(nm.InputError, match=r"does not distinguish the layers .* \(installed: .*skin-test"):
         nm.measure_breslow(tmp_path / "tiles")
     (tmp_path / "tiles/lesions.csv").unlink()
     (tmp_path / "tiles/heatmap.ome.tif").unlink()

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from slide_models import SKIN_TEST
 from typer.testing import CliRunner
 
 from napari_melanoma.case.model import set_lesion
@@ -88,7 +89,7 @@ def full(tmp_path_factory: pytest.TempPathFactory) -> FullCase:
         one["breslow_line"] for section in truth["sections"] for one in section["lesions"] if one["breslow_line"]
     ]
     made = FullCase(root, areas, masks, tuple(map(tuple, line)))
-    call("slide", slide, "--out", root / "results", "--model", "skin-demo")
+    call("slide", slide, "--out", root / "results", "--model", SKIN_TEST)
     call("case", made.case, "--from", root / "photographs", "--from", slide)
     call("case", made.case, "--classify")
     read_slide(made)

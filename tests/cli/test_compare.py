@@ -274,7 +274,7 @@ def test_the_model_of_a_run_is_imported_with_its_parent(run: Run, finished: Path
     listed = lines(run("models", "list", "--json").stdout)
     parents = {line["name"]: line["parent"] for line in listed if line["event"] == "model"}
     lesions = ("lesion-click", "lesion-phone", "lesion-small", "melanoma-small")
-    shipped = (*lesions, "imagenet-tiles", "risk-demo", "skin-demo", "tile-demo")
+    shipped = (*lesions, "imagenet-tiles", "risk-demo")
     assert parents == {**dict.fromkeys(shipped), "tiny": "lesion-small"}
 
 

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 from painted_phantoms import CELL_PX, CLASSES, Phantom, draw_phantom
+from slide_models import SKIN_TEST
 
 import napari_melanoma as nm
 from napari_melanoma.io.geojson import read_geojson
@@ -115,7 +116,7 @@ def check_areas(areas: dict[str, dict[str, float]], phantom: Phantom, folder: Pa
 
 
 REFUSED = {
-    "a model of another kind": (("apply", "{slide}", "--model", "skin-demo"), "is not a tissue classifier"),
+    "a model of another kind": (("apply", "{slide}", "--model", str(SKIN_TEST)), "is not a tissue classifier"),
     "two files for one slide": (
         ("fit", "{slide}", "--strokes", "{strokes}", "--strokes", "{strokes}"),
         "found 2 files of strokes for 1 slide",

@@ -18,7 +18,7 @@ DERMOSCOPIC: dict[str, Any] = {
 }
 UNSURE: dict[str, Any] = {**DERMOSCOPIC, "modality_certain": False}
 SLIDE: dict[str, Any] = {"model": "own", "modalities": ("slide",), "modality": "slide", "scale": ScaleMatch(0.5, 0.5)}
-DEMO: dict[str, Any] = {**SLIDE, "model": "tile-demo", "demonstration": True}
+DEMO: dict[str, Any] = {**SLIDE, "model": "tile-test", "demonstration": True}
 RISK: dict[str, Any] = {**SLIDE, "scale": None, "field_mm": 3.0, "model_field_mm": 3.0, "calibrated": True}
 
 CASES = {

@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 import tomli_w
 from PIL import Image
+from slide_models import SKIN_TEST
 from typer.testing import CliRunner
 
 from napari_melanoma.cli import app
@@ -402,7 +403,7 @@ def drawn_regions(target: Path, names: tuple[str, ...] = ("a", "b")) -> None:
 def slide_results(target: Path) -> None:
     """An analyzed slide, ``section.svs``."""
     slide(target.parent / "section.svs")
-    run("slide", target.parent / "section.svs", "--out", target, "--model", "skin-demo")
+    run("slide", target.parent / "section.svs", "--out", target, "--model", SKIN_TEST)
 
 
 def evaluation(target: Path, model: str) -> None:
@@ -446,6 +447,11 @@ def synoptic_report(target: Path) -> None:
 
 
 # Models and recipes
+
+
+def skin_layers(target: Path) -> None:
+    """A slide model with a tumor, in the place of one that the reader has painted or trained."""
+    shutil.copytree(SKIN_TEST, target)
 
 
 def bundle(name: str) -> Builder:

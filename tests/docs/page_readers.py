@@ -78,6 +78,7 @@ class Reader:
 OWN: Files = {"photographs": make.photographs, "masks": make.masks, "patients.csv": make.patients}
 PHOTO: Files = {"photo.jpg": make.photograph}
 SECTION: Files = {"section.svs": make.slide}
+SKIN: Files = {"skin-layers": make.skin_layers}
 RESULTS: Files = {**SECTION, "results": make.slide_results}
 RECIPE: Files = {"dataset": make.dataset, "recipe.toml": make.fine_tuning}
 DATA: Files = {
@@ -118,8 +119,10 @@ READERS = {
             }
         }
     ),
+    "docs/tutorials/first-slide.md": Reader({"tissue": make.skin_layers}),
     "docs/tutorials/first-training.md": Reader(OWN),
     "docs/tutorials/melanoma-case.md": Reader(
+        {"tissue": make.skin_layers},
         before={
             "napari-melanoma case P-0042 --from photographs --from slides": {
                 "photographs/table.csv": make.block_of("docs/tutorials/melanoma-case.md", "text")
@@ -128,7 +131,7 @@ READERS = {
                 "results/slide_0007": make.depth_readings,
                 "P-0042": make.synoptic_report,
             },
-        }
+        },
     ),
     "docs/how-to/coming-from-coco.md": Reader({"annotated": make.exported("coco")}),
     "docs/how-to/coming-from-micro-sam.md": Reader(
@@ -268,6 +271,7 @@ READERS = {
     ),
     "docs/how-to/slides.md": Reader(
         SECTION
+        | SKIN
         | {"slide.svs": make.slide, "section.tif": partial(make.slide_of_size, size=4096)}
         | {f"slides/section-{number}.svs": make.slide for number in range(17, 24)},
         before={
@@ -283,7 +287,7 @@ READERS = {
             "--class Skin": {"tiles": make.remove}
         },
     ),
-    "docs/explanation/depth.md": Reader({"section.tif": make.slide}),
+    "docs/explanation/depth.md": Reader(SKIN | {"section.tif": make.slide}),
     "docs/explanation/inference.md": Reader(PHOTO | SECTION),
     "docs/reference/features.md": Reader({"dataset": make.dataset}),
     "docs/reference/slide-options.md": Reader({"slide.svs": make.slide}),
@@ -295,7 +299,7 @@ READERS = {
         }
     ),
     "docs/how-to/trackers.md": Reader(RECIPE),
-    "docs/how-to/cohorts.md": Reader({"slides": make.slides}),
+    "docs/how-to/cohorts.md": Reader(SKIN | {"slides": make.slides}),
     "docs/how-to/risk.md": Reader(
         SECTION
         | {
@@ -315,7 +319,7 @@ READERS = {
         }
     ),
     "docs/reference/biomarkers.md": Reader(
-        DATA | {"runs/risk/bundle": make.bundle("risk-demo"), "cohort": make.cohort}
+        DATA | SKIN | {"runs/risk/bundle": make.bundle("risk-demo"), "cohort": make.cohort}
     ),
     "docs/reference/body-map.md": Reader(
         {"patients.csv": make.clinic_table, "patients.toml": make.block_of("docs/reference/body-map.md", "toml")}

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from slide_models import SKIN_TEST
 
 from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.errors import BundleError, DiskFull, InputError, MelanomaError, RunError, SaveError
@@ -22,7 +23,7 @@ def evaluated(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
     """Five images, the last one without a scale, with predefined analyses instead of a network."""
 
     def analyse_slide(path: Path, folder: Path, options: Any, run: RunContext) -> SimpleNamespace:
-        assert (options.model, options.mpp, folder.is_dir()) == ("skin-demo", 4.0, True)
+        assert (options.model, options.mpp, folder.is_dir()) == ("skin-layers", 4.0, True)
         share = SHARES[path.stem]
         if share == "no tissue":
             raise InputError("there is no tissue")
@@ -37,7 +38,7 @@ def evaluated(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
 
 
 def test_unmeasurable_images_stay_empty(evaluated: Any, tmp_path: Path) -> None:
-    found, why = measure_ulceration(evaluated, "skin-demo", tmp_path, RunContext())
+    found, why = measure_ulceration(evaluated, "skin-layers", tmp_path, RunContext())
     np.testing.assert_array_equal(found, [0.4, np.nan, np.nan, 0.0, np.nan])
     assert why == "b: no surface was found over a tumor"
     assert sorted(one.name for one in (tmp_path / "tissue").iterdir()) == ["set-a", "set-b", "set-c", "set-d"]
@@ -53,7 +54,7 @@ def test_an_invalid_scale_is_reported_and_the_others_continue(
     evaluated: Any, tmp_path: Path, cell: str, message: str
 ) -> None:
     evaluated.rows["set", "a"] = {"mpp_x": cell}
-    found, why = measure_ulceration(evaluated, "skin-demo", tmp_path, RunContext())
+    found, why = measure_ulceration(evaluated, "skin-layers", tmp_path, RunContext())
     np.testing.assert_array_equal(found, [np.nan, np.nan, np.nan, 0.0, np.nan])
     assert why.startswith("a: ")
     assert message in why
@@ -68,11 +69,11 @@ def test_errors_that_concern_all_images_are_raised(
 
     monkeypatch.setattr(analysing, "analyze_slide", fails)
     with pytest.raises(error, match="not about one image"):
-        measure_ulceration(evaluated, "skin-demo", tmp_path, RunContext())
+        measure_ulceration(evaluated, "skin-layers", tmp_path, RunContext())
 
 
 def test_a_model_without_epidermis_is_rejected() -> None:
-    assert check_tissue_model("skin-demo") == "skin-demo"
+    assert check_tissue_model(str(SKIN_TEST)) == str(SKIN_TEST)
     assert check_tissue_model("") is None
     with pytest.raises(BundleError, match=r"'lesion-small' segments lesion: .* epidermis and tumor"):
         check_tissue_model("lesion-small")

@@ -87,12 +87,13 @@ def training(folder: Path, rng: np.random.Generator) -> None:
     written(folder / "recipe.toml", RECIPE.format(data=(folder / "set").as_posix()).encode())
 
 
+TILE_TEST = Path(__file__).parent.parent / "shared" / "slide_models" / "tile-test"
 IMAGES, TABLE, WEIGHTS = ("images/*", "masks/*"), "dataset.csv", "bundle/model.safetensors"
 JOBS = {
     "lesion": Job(photographs, "lesion IN/photos --out OUT", ("*/*.png", "results.csv")),
     "slide": Job(
         a_slide,
-        "slide IN/section.tif --out OUT --model tile-demo --precision fp32",
+        f"slide IN/section.tif --out OUT --model {TILE_TEST.as_posix()} --precision fp32",
         ("*/lesions.geojson", "*/lesions.csv", "*/tissue.png"),
     ),
     "merge": Job(two_sets, "data merge IN/first IN/second --out OUT", (*IMAGES, TABLE), has_network=False),

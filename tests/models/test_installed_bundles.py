@@ -16,6 +16,7 @@ from napari_melanoma.core.run_folder import RunFolder
 from napari_melanoma.models import installed_bundles
 from napari_melanoma.models.bundle import CONFIG, WEIGHTS, BundleInfo, read_bundle
 from napari_melanoma.models.installed_bundles import (
+    FORMER_BUNDLES,
     check_usable,
     find_bundle,
     install_bundle,
@@ -176,6 +177,17 @@ def test_a_bundle_with_damaged_weights_is_listed_as_not_usable(
     for name in (adopted.name, str(adopted.path)):
         with pytest.raises(BundleError, match=r"incomplete or damaged .* Download or copy the bundle again"):
             find_bundle(name)
+
+
+@pytest.mark.parametrize("name", FORMER_BUNDLES)
+def test_a_model_that_is_no_longer_included_has_an_explanation(name: str, tiny_bundle: BundleInfo) -> None:
+    with pytest.raises(
+        BundleError, match=r"No model that detects tumors on slides is included.*imagenet-tiles"
+    ) as error:
+        find_bundle(name, of_slides=True)
+    assert str(error.value).startswith(f"there is no model named '{name}' (available: imagenet-tiles, risk-demo")
+    install_bundle(tiny_bundle, name)  # a user's own one of this name
+    assert find_bundle(name).fingerprint == tiny_bundle.fingerprint
 
 
 def test_a_name_of_the_hub_in_a_file_downloads_nothing(monkeypatch: pytest.MonkeyPatch) -> None:

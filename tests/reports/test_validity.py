@@ -42,7 +42,7 @@ REASSURING = re.compile(
     r"\d+ % coverage|such a low|below the (cut|decision threshold)|nevus|0\.08|Clark level [1-5I]",
     re.IGNORECASE,
 )
-DEMO = ValidityInputs("skin-demo", demonstration=True, distance=0.9, limit=0.1).check()
+DEMO = ValidityInputs("skin-test", demonstration=True, distance=0.9, limit=0.1).check()
 NOTHING_FOUND: dict[str, Any] = {
     "slide": "puma",
     "validity": DEMO.to_json(),
@@ -53,7 +53,7 @@ NOTHING_FOUND: dict[str, Any] = {
     "lesions": [],
     "tissue_mm2": 0.05,
     "mpp": [0.23, 0.23],
-    "model": {"name": "skin-demo", "mpp": 4.0},
+    "model": {"name": "skin-test", "mpp": 4.0},
     "tiles_done": 1, "tiles_failed": 0, "tiles_total": 1, "seconds": 1.0, "warnings": [],
     "breslow_mm": None, "breslow_interval_mm": None, "t_category": None,
     "depth": {

@@ -8,6 +8,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from slide_models import SKIN_TEST, TILE_TEST
 from typer.testing import CliRunner
 
 from napari_melanoma.cli import app
@@ -148,14 +149,14 @@ def tiles(tmp_path: Path) -> Path:
 @pytest.mark.parametrize(
     ("start_weights", "classes", "name"),
     [
-        ("all", ("benign tissue", "naevus", "melanoma"), "tile-demo-tuned"),
-        ("encoder", ("benign tissue", "melanoma", "naevus", "necrosis"), "tile-demo-new"),
+        ("all", ("benign tissue", "naevus", "melanoma"), "tile-test-tuned"),
+        ("encoder", ("benign tissue", "melanoma", "naevus", "necrosis"), "tile-test-new"),
     ],
 )
 def test_a_start_keeps_its_classes_or_provides_its_encoder(
     tiles: Path, start_weights: str, classes: tuple[str, ...], name: str
 ) -> None:
-    recipe = find_shipped_recipe("classify-tiles").complete([tiles], "tile-demo", start_weights)
+    recipe = find_shipped_recipe("classify-tiles").complete([tiles], str(TILE_TEST), start_weights)
     assert recipe.classification is not None
     assert (recipe.classification.classes, recipe.name, recipe.model.start_weights) == (classes, name, start_weights)
     assert recipe.model.architecture == "image_tabular"
@@ -163,7 +164,7 @@ def test_a_start_keeps_its_classes_or_provides_its_encoder(
     assert recipe.tile == TileConfig(mpp=1.0, side_px=128)
     parent = find_parent(recipe)
     assert parent is not None
-    assert (parent.part, parent.name) == (start_weights, "tile-demo")
+    assert (parent.part, parent.name) == (start_weights, "tile-test")
     assert ("classes" in recipe.model.options) == (start_weights == "all")
 
 
@@ -172,27 +173,27 @@ def test_the_encoder_is_copied_and_the_head_is_new(tiles: Path) -> None:
     from napari_melanoma.models.installed_bundles import find_bundle
     from napari_melanoma.models.zoo import find_encoder
 
-    recipe = find_shipped_recipe("classify-tiles").complete([tiles], "tile-demo", "encoder")
+    recipe = find_shipped_recipe("classify-tiles").complete([tiles], str(TILE_TEST), "encoder")
     notices: list[str] = []
     network = create_network(recipe, {**recipe.model.options, "classes": 4, "tabular": {}}, notify=notices.append)
-    own, reference = (find_encoder(one) for one in (network, load_network(find_bundle("tile-demo"))))
+    own, reference = (find_encoder(one) for one in (network, load_network(find_bundle(str(TILE_TEST)))))
     assert own is not None
     assert reference is not None
     known = reference.state_dict()
     assert all(bool((value == known[name]).all()) for name, value in own.state_dict().items())
     heads = [value.shape[0] for name, value in network.state_dict().items() if name.startswith("head") and value.ndim]
     assert heads[-1] == 4
-    assert "is from 'tile-demo'; all other weights are random" in notices[0]
-    assert describe_start(recipe, find_parent(recipe)).startswith("encoder of tile-demo, weights ")
+    assert "is from 'tile-test'; all other weights are random" in notices[0]
+    assert describe_start(recipe, find_parent(recipe)).startswith("encoder of tile-test, weights ")
 
 
 def test_a_segmentation_of_other_classes_takes_network_and_encoder_of_the_model(tiles: Path) -> None:
-    recipe = find_shipped_recipe("segment-tiles").complete([tiles], "skin-demo")
+    recipe = find_shipped_recipe("segment-tiles").complete([tiles], str(SKIN_TEST))
     assert recipe.model.options == {
         "encoder": "tf_efficientnet_lite0",
-        "levels_left_off": 1,
+        "levels_left_off": 2,
         "output_stride": 16,
-        "decoder_channels": 64,
+        "decoder_channels": 32,
         "classes": 5,
     }
     parent = find_parent(recipe)
@@ -210,7 +211,7 @@ def test_the_command_line_states_which_part_is_used(tiles: Path, tmp_path: Path)
         "--data",
         str(tiles),
         "--start",
-        "tile-demo",
+        str(TILE_TEST),
         "--start-weights",
         "encoder",
     ]
@@ -232,10 +233,10 @@ def test_images_of_unused_classes_are_reported() -> None:
 
 def test_other_classes_need_a_new_head(tiles: Path) -> None:
     prepared: Any = SimpleNamespace(classes=SimpleNamespace(names=("benign tissue", "melanoma", "naevus", "necrosis")))
-    whole = find_shipped_recipe("classify-tiles").complete([tiles], "tile-demo")
+    whole = find_shipped_recipe("classify-tiles").complete([tiles], str(TILE_TEST))
     with pytest.raises(RunError, match=r"or model.start_weights to 'encoder'"):
         _check_classes(whole, prepared)
-    _check_classes(find_shipped_recipe("classify-tiles").complete([tiles], "tile-demo", "encoder"), prepared)
+    _check_classes(find_shipped_recipe("classify-tiles").complete([tiles], str(TILE_TEST), "encoder"), prepared)
 
 
 def test_tiles_are_not_trained_with_preprocessing_that_slides_do_not_get() -> None:

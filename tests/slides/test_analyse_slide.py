@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 import tifffile
+from slide_models import TILE_TEST
 
 from napari_melanoma.core.context import Cancelled, RunContext
 from napari_melanoma.core.errors import ConfigError, InputError, RunError, SaveError, ScaleMissing
@@ -309,7 +310,7 @@ def test_out_of_distribution_slide_is_reported(shared_data: Path, tmp_path: Path
     if not path.exists():
         pytest.skip("needs CMU-1-Small-Region.svs")
     outcome = analyze_slide(
-        path, tmp_path / "out", SlideOptions(model="tile-demo", region=(600, 600, 1024, 1024)), RunContext()
+        path, tmp_path / "out", SlideOptions(model=str(TILE_TEST), region=(600, 600, 1024, 1024)), RunContext()
     )
     codes = [one["code"] for one in outcome.content["validity"]["reasons"]]
     assert codes == ["demonstration", "out_of_distribution"]

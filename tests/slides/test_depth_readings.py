@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
+from slide_models import install_slide_models
 
 from napari_melanoma.core import files
 from napari_melanoma.core.errors import InputError
@@ -100,9 +101,11 @@ def test_the_slides_own_analysis_counts_before_the_one_for_the_depth(tmp_path: P
     assert read_proposals(tmp_path / "section").notes == ("no epidermis",)
 
 
-def test_models_that_draw_the_epidermis_can_measure() -> None:
-    assert "skin-demo" in list_depth_models()
-    assert "tile-demo" not in list_depth_models()
+@pytest.mark.usefixtures("user_folders")
+def test_models_that_draw_epidermis_and_tumor_can_measure() -> None:
+    install_slide_models()
+    assert list_depth_models() == ("skin-test",)
+    assert list_depth_models(demonstrations=False) == ()
 
 
 def test_findings_of_the_model_in_earlier_readings_are_no_agreement_of_readers(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from onnxruntime.capi.onnxruntime_pybind11_state import Fail, RuntimeException
+from slide_models import TILE_TEST
 from torch import nn
 
 from napari_melanoma.core.context import RunContext
@@ -154,10 +155,10 @@ def test_novelty_detection_uses_smaller_parts_too(fault: str, demo_tiles: Bundle
 
 @pytest.fixture(scope="module")
 def demo_tiles() -> BundleInfo:
-    """The shipped model of tiles, which remembers what it learnt from."""
-    from napari_melanoma.models.installed_bundles import find_bundle
+    """A model of tiles, which remembers what it learnt from."""
+    from napari_melanoma.models.bundle import read_bundle
 
-    return find_bundle("tile-demo")
+    return read_bundle(TILE_TEST)
 
 
 def _novelty(info: BundleInfo) -> MahalanobisDetector:

@@ -144,7 +144,7 @@ def test_embeddings_that_are_there_are_used_again(
     assert Bag.open(folder).kind == bag.kind  # what is learnt from does not change by being answered
     assert Bag.open(folder).fingerprint() == bag.fingerprint()
     assert not describe_difference(folder, reported)
-    assert "computed with" in describe_difference(folder, reported.model_copy(update={"model": "tile-demo"}))
+    assert "computed with" in describe_difference(folder, reported.model_copy(update={"model": "other"}))
 
 
 def test_a_stated_prevalence_counts(analyze: Analyze, slide_model: Callable[..., TileModel]) -> None:

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 from patience import LONG_PATIENCE_S
+from slide_models import SKIN_TEST, TILE_TEST
 
 from napari_melanoma.core.errors import ConfigError
 from napari_melanoma.models.bundle import BundleInfo, load_network
@@ -30,8 +31,8 @@ from napari_melanoma.slides import model_loading
 from napari_melanoma.slides.analysis import analyze_slide
 from napari_melanoma.slides.options import SlideOptions
 model_loading.has_bfloat16 = lambda: False  # otherwise torch is measured, too
-slide, out = map(Path, sys.argv[1:])
-outcome = analyze_slide(slide, out, SlideOptions(model="tile-demo", tile_mpp=0.5, min_tissue=0), RunContext())
+slide, out, model = Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3]
+outcome = analyze_slide(slide, out, SlideOptions(model=model, tile_mpp=0.5, min_tissue=0), RunContext())
 unwanted = sorted({"torch", "torchvision", "timm", "lightning"} & set(sys.modules))
 print(json.dumps([unwanted, {name: outcome.content[name] for name in ("backend", "precision", "tiles_done")}]))
 """
@@ -54,7 +55,7 @@ def assert_equal_outputs(model: TileModel, other: TileModel, tiles: np.ndarray) 
         np.testing.assert_allclose(np.asarray(found[name], float), array.astype(float), atol=limit, rtol=0)
 
 
-@pytest.mark.parametrize("name", ["tile-demo", "encoder:tile-demo", "skin-demo"])
+@pytest.mark.parametrize("name", [f"{TILE_TEST}", f"encoder:{TILE_TEST}", f"{SKIN_TEST}"])
 def test_onnx_runtime_predicts_as_torch(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(BACKEND_VARIABLE, "onnxruntime")
     model = load_tile_model(name, LoadOptions(batch_size=4, device="cpu"))
@@ -71,7 +72,7 @@ def test_onnx_runtime_predicts_as_torch(name: str, monkeypatch: pytest.MonkeyPat
 def test_onnx_runtime_in_bfloat16_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(BACKEND_VARIABLE, "onnxruntime")
     with pytest.raises(ConfigError, match="ONNX Runtime computes in 'fp32' only"):
-        load_tile_model("tile-demo", LoadOptions(device="cpu", precision="bf16"))
+        load_tile_model(str(TILE_TEST), LoadOptions(device="cpu", precision="bf16"))
 
 
 @pytest.mark.parametrize("augmented", [False, True])
@@ -177,7 +178,7 @@ def test_bfloat16_is_read_from_the_flags_of_the_processor(
 @pytest.mark.slow
 def test_the_analysis_of_a_slide_does_not_import_torch(drawn_slide: Callable[..., Path], tmp_path: Path) -> None:
     slide = drawn_slide(tmp_path / "section.tif")
-    command = [sys.executable, "-W", "ignore", "-c", ANALYZE, str(slide), str(tmp_path / "out")]
+    command = [sys.executable, "-W", "ignore", "-c", ANALYZE, str(slide), str(tmp_path / "out"), str(TILE_TEST)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=LONG_PATIENCE_S, check=False)
     assert done.returncode == 0, done.stderr
     unwanted, content = json.loads(done.stdout.splitlines()[-1])

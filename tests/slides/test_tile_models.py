@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from slide_models import TILE_TEST
 from torch import nn
 
 from napari_melanoma.core.errors import BundleError, ConfigError
@@ -58,7 +59,7 @@ def test_prediction_does_not_depend_on_the_other_tiles_of_a_batch(tile_bundle: B
 
 @pytest.mark.slow
 def test_prediction_does_not_depend_on_the_tiles_in_a_pass_with_one_thread() -> None:
-    model = load_tile_model("tile-demo", LoadOptions(batch_size=32, device="cpu", precision="fp32"))
+    model = load_tile_model(str(TILE_TEST), LoadOptions(batch_size=32, device="cpu", precision="fp32"))
     tiles, threads = tiles_of(32, side=model.info.side_px), torch.get_num_threads()
     torch.set_num_threads(1)
     try:
@@ -349,4 +350,4 @@ def test_a_model_of_photographs_is_refused() -> None:
 def test_a_missing_device_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("napari_melanoma.models.torch_inference.list_devices", lambda: ["cpu"])
     with pytest.raises(ConfigError, match="the device is 'cuda', but torch finds only: cpu"):
-        load_tile_model("tile-demo", LoadOptions(device="cuda"))
+        load_tile_model(str(TILE_TEST), LoadOptions(device="cuda"))

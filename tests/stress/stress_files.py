@@ -57,8 +57,8 @@ def write_material(root: Path) -> dict[str, Path]:
 def store_results(slide: Path) -> None:
     """Store an analysis of a slide where the Slide dock looks for it, and show all its sections."""
     from fake_slides import FakeAnalysis
+    from slide_models import TILE_TEST, install_slide_models
 
-    from napari_melanoma.models import DEFAULT_TILE_MODEL
     from napari_melanoma.slides.background_runs import slide_folder
     from napari_melanoma.slides.reading.files import slide_fingerprint
     from napari_melanoma.ui.slide.run_manager import find_results_root
@@ -66,7 +66,8 @@ def store_results(slide: Path) -> None:
     from napari_melanoma.ui.widgets.settings import DockSettings
 
     settings = DockSettings()
-    settings.set("slide/model", DEFAULT_TILE_MODEL)
+    install_slide_models()
+    settings.set("slide/model", TILE_TEST.name)
     settings.set("slide/more_sections", True)
     offer = ExtensibleModelPicker.offer_demonstrations
     ExtensibleModelPicker.offer_demonstrations = lambda picker, on: offer(picker, True)

@@ -8,9 +8,9 @@ import numpy as np
 from fake_slides import FakeAnalysis, draw_slide
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QAbstractButton, QApplication, QComboBox, QDoubleSpinBox, QFileDialog, QLabel, QLineEdit
+from slide_models import TILE_TEST, install_slide_models
 
 from conftest import PATIENCE_MS, Person, wait_until_idle
-from napari_melanoma.models import DEFAULT_TILE_MODEL
 from napari_melanoma.slides import background_runs
 from napari_melanoma.slides.options import hashed_tile_settings
 from napari_melanoma.slides.reading.files import slide_fingerprint
@@ -46,10 +46,11 @@ def user(home, monkeypatch):
     monkeypatch.setenv("XDG_DATA_HOME", str(home / "data"))
     monkeypatch.setattr("napari_melanoma.ui.widgets.settings.DEBOUNCE_MS", 10)
     settings = DockSettings()
-    # Demonstration models, the only ones that are installed, are offered on the drawn slides as on samples
+    # The models of the tests are demonstrations, which are offered on the drawn slides as on samples
     offer = ExtensibleModelPicker.offer_demonstrations
     monkeypatch.setattr(ExtensibleModelPicker, "offer_demonstrations", lambda picker, on: offer(picker, True))
-    settings.set("slide/model", DEFAULT_TILE_MODEL)
+    install_slide_models()
+    settings.set("slide/model", TILE_TEST.name)
     settings.set("slide/more_sections", True)
     settings.set_section_open(PAINT_SECTION, is_open=False)  # otherwise it is open on a real slide
     return home

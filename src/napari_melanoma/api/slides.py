@@ -348,8 +348,8 @@ def analyze_slide(
         tiles: call the function again with the same arguments to continue. The results of a finished one are read.
     model : str or os.PathLike or BundleInfo
         Name of a model, the folder of a bundle, a result of ``load_model``, or the ``Path`` of a training run; by
-        default ``tile-demo``, which classifies tiles. The Breslow thickness requires a model that segments the layers
-        of the skin, such as ``skin-demo``.
+        default ``skin-tissue``, which maps tissue. The Breslow thickness requires a model that segments background,
+        epidermis and tumor, such as a tissue classifier that was painted with these classes.
     pixel_size_um : float or (float, float), optional
         Micrometers per pixel of the finest level, one number, or height and width; by default the value in the file.
     options : SlideOptions or mapping, optional

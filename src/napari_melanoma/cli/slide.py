@@ -47,7 +47,7 @@ Nice = Annotated[bool, typer.Option("--nice", help="Run at low priority.")]
 BASIC = ("model", "mpp", "target", "metadata", "processes", "config", "force")
 HELP = format_help(
     "napari-melanoma slide section.svs --out results",
-    'napari-melanoma slide "slides/*.svs" --out results --model skin-demo --mpp 0.5',
+    'napari-melanoma slide "slides/*.svs" --out results --model skin-layers --mpp 0.5',
     "Analyze whole-slide images. Writes OUT/<stem>/ with result.zarr, lesions.geojson, lesions.csv, heatmap.ome.tif, "
     "tissue.png and result.json, and OUT/slides.csv with one row per slide. A model that segments epidermis and "
     "melanoma also gives the Breslow thickness with its T category. After any interruption, the same "

@@ -22,7 +22,7 @@ READINGS_HELP = format_help(
     "reported and the rest is processed (exit code 1).",
 )
 BIOMARKERS_HELP = format_help(
-    "napari-melanoma studies biomarkers runs/risk/bundle --data cohort --tissue-model skin-demo --out biomarkers",
+    "napari-melanoma studies biomarkers runs/risk/bundle --data cohort --tissue-model skin-layers --out biomarkers",
     "napari-melanoma studies biomarkers melanoma-small --data data/isic2017 --count 30 --shown 6 --out biomarkers",
     "Rank the features of a classifier by how well each separates the classes: AUC by patient with its 95 % interval, "
     "and Benjamini-Hochberg q value. Shows the images that activate each feature most, with its activation map. Also "

@@ -26,7 +26,7 @@ LIST_RECIPES_HELP = format_help(
 )
 WRITE_RECIPE_HELP = format_help(
     "napari-melanoma recipes write fine-tune --data corrections --start lesion-small --out recipe.toml",
-    "napari-melanoma recipes write classify-tiles --data tiles --start tile-demo --start-weights encoder --out "
+    "napari-melanoma recipes write classify-tiles --data tiles --start my-tiles --start-weights encoder --out "
     "recipe.toml",
     "Write a shipped recipe as a file, with data sets and starting weights. Edit it if needed, then run: "
     "napari-melanoma train --config recipe.toml --out RUN",

@@ -48,7 +48,7 @@ ULCERATION = {
 }
 TISSUE = "tissue"  # folder of the slide analyses that measure ulceration
 SURFACE = "epidermis"
-NO_MAP = "there is no tissue map: name a model that segments epidermis and tumor (skin-demo) with --tissue-model"
+NO_MAP = "there is no tissue map: name a model that segments epidermis and tumor with --tissue-model"
 NO_SCALE = "its row has no scale (mpp_x)"
 NO_TUMOR = "no surface was found over a tumor"
 MEASURES = {**STAIN_MEASURES, **ULCERATION}
@@ -64,7 +64,7 @@ class BiomarkerOptions(Config):
     target: str = Field("", description="column that contains the class; by default that of the model")
     tissue_model: str = Field(
         "",
-        description="model that segments epidermis and tumor, such as skin-demo: also measure the share of ulceration",
+        description="model that segments epidermis and tumor: also measure the share of ulceration",
     )
 
 
@@ -227,7 +227,7 @@ def check_tissue_model(name: str) -> str | None:
     if config.task != "segmentation" or not config.is_slide_model or SURFACE not in map(str.lower, config.role_names):
         raise BundleError(
             f"'{config.name}' segments {', '.join(config.classes)}: the share of ulceration needs a slide model that "
-            f"segments {SURFACE} and tumor, such as skin-demo."
+            f"segments {SURFACE} and tumor, such as a tissue classifier that was painted with both classes."
         )
     return name
 

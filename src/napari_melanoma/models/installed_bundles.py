@@ -18,7 +18,13 @@ from napari_melanoma.core.packages import list_missing
 from napari_melanoma.core.parsing import parse_json
 from napari_melanoma.core.paths import PathResolver, expand_user, is_device_name
 from napari_melanoma.core.run_folder import RunFolder
-from napari_melanoma.models import AUTOMATIC, DEFAULT_CLASSIFIER, DEFAULT_PHONE_CLASSIFIER, PROMPTED_BUNDLE
+from napari_melanoma.models import (
+    AUTOMATIC,
+    DEFAULT_CLASSIFIER,
+    DEFAULT_PHONE_CLASSIFIER,
+    DEFAULT_TILE_MODEL,
+    PROMPTED_BUNDLE,
+)
 from napari_melanoma.models.bundle import (
     CONFIG,
     WEIGHTS,
@@ -41,6 +47,13 @@ TASK_DESCRIPTIONS = {
     "embedding": "provides features of cells of slides, but no prediction",
 }
 SHIPPED_FOLDER = Path(__file__).parent / "weights"
+FORMER_BUNDLES = ("skin-demo", "tile-demo")  # shipped until 2026-11-29; settings, recipes and results still name them
+FORMER_NOTE = (
+    "It was a demonstration, trained on synthetic slides only, and is no longer part of napari-melanoma. No model that "
+    f"detects tumors on slides is included: '{DEFAULT_TILE_MODEL}' maps tissue; paint a tumor class in the Slide dock, "
+    "train a model, or import one (napari-melanoma models import FOLDER). Trainings on tiles can start from "
+    "'imagenet-tiles'. Stored results can still be opened."
+)
 
 
 def list_bundles() -> list[BundleInfo]:
@@ -123,7 +136,8 @@ def find_bundle(name_or_path: str, *, of_slides: bool = False) -> BundleInfo:
         return bundle_of_path
     suitable = [name for name, bundle in bundles.items() if bundle.config.is_slide_model or not of_slides]
     names = ", ".join(suitable) or "none installed"
-    raise BundleError(f"there is no model named '{name_or_path}' (available: {names}), and no folder has that path.")
+    problem = f"there is no model named '{name_or_path}' (available: {names}), and no folder has that path."
+    raise BundleError(f"{problem} {FORMER_NOTE}" if name_or_path in FORMER_BUNDLES else problem)
 
 
 def find_prompted_model(selected: str) -> str:

@@ -146,7 +146,7 @@ def test_every_row_is_a_recipe(budget: str) -> None:
                 full = {"P3": 512}.get(name, 224) if row.task == "classification" else {"P2": 256, "P4": 512}[name]
                 small = (128, 512) if name == "P3" else (128,)  # whose encoder looks but twice
                 assert recipe.model.input_size in (small if budget == "small" else (full,))
-                assert recipe.model.start in ("none", "imagenet", "skin-demo", *paper.file.weights)
+                assert recipe.model.start in ("none", "imagenet", "imagenet-tiles", *paper.file.weights)
                 assert recipe.task == row.task == row.file.kind.removeprefix("cross_validated_")
                 assert row.file.train in paper.file.roles
         for role in paper.file.roles.values():

@@ -230,7 +230,7 @@ def test_reading_overrides_an_analysis_that_is_not_valid(tmp_path: Path) -> None
         "ulceration": True,
         "clark_estimate": 3,
     }
-    demo = ValidityInputs("skin-demo", demonstration=True).check().to_json()
+    demo = ValidityInputs("skin-test", demonstration=True).check().to_json()
     own = result(tmp_path / "section", breslow_mm=None, depth={**found, "validity": demo}, validity=demo)
     write_depth(own, SlideDepthReadings(readings=(reading(0.4, "A", "2026-01-01T10:00:00"),)))
     known = read_slide_case(own, {}, None)

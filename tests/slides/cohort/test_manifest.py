@@ -9,11 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from slide_models import TILE_TEST
 
 from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.errors import InputError, RunError
 from napari_melanoma.core.locks import hold_lock
 from napari_melanoma.io.results import read_table
+from napari_melanoma.models.bundle import BundleInfo
 from napari_melanoma.slides import cohort
 from napari_melanoma.slides.cohort import (
     CohortJobResult,
@@ -149,13 +151,11 @@ def test_changed_score_options_process_all_slides_again(start: Start, hired: lis
 
 
 def test_another_model_of_the_same_name_is_another_setting(monkeypatch: pytest.MonkeyPatch) -> None:
-    from napari_melanoma.models import installed_bundles
-
-    before = cohort_settings(SlideOptions())
-    assert before.tiles["model"] == "tile-demo"
-    plain = installed_bundles.find_bundle("tile-demo")
-    monkeypatch.setattr(type(plain), "fingerprint", "f" * 64)
-    assert cohort_settings(SlideOptions()).tiles["model_weights"] == "f" * 16 != before.tiles["model_weights"]
+    options = SlideOptions(model=str(TILE_TEST))
+    before = cohort_settings(options)
+    assert before.tiles["model"] == "tile-test"
+    monkeypatch.setattr(BundleInfo, "fingerprint", "f" * 64)
+    assert cohort_settings(options).tiles["model_weights"] == "f" * 16 != before.tiles["model_weights"]
     assert cohort_settings(SlideOptions(model="virchow2", weights=Path("x/w.bin"))).tiles["weights"] == "w.bin"
 
 

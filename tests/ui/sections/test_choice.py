@@ -8,8 +8,10 @@ import pytest
 from fake_slides import FakeAnalysis
 from qtpy.QtWidgets import QVBoxLayout, QWidget
 from slide_fixtures import UNSEEN
+from slide_models import SKIN_TEST, install_slide_models
 
-from napari_melanoma.models.bundle import BundleConfig
+from napari_melanoma.models import DEFAULT_TILE_MODEL, installed_bundles
+from napari_melanoma.models.bundle import BundleConfig, BundleInfo, read_bundle
 from napari_melanoma.slides import background_runs
 from napari_melanoma.slides.reading.files import slide_fingerprint
 from napari_melanoma.ui.sections.choice import SectionChoice, SectionDock
@@ -119,8 +121,9 @@ def test_a_section_that_is_not_needed_for_an_image_stays_chosen(dock: Dock) -> N
 
 @pytest.fixture
 def user(home: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The first session of a user."""
+    """The first session of a user whose installation has no models."""
     monkeypatch.setenv("XDG_DATA_HOME", str(home / "data"))
+    monkeypatch.setattr(installed_bundles, "SHIPPED_FOLDER", home / "none")
     return home
 
 
@@ -139,16 +142,21 @@ def test_a_real_slide_shows_no_analysis_before_there_is_a_model(
     person.opens_slides(slide_path)
     assert shown(person) == BASIC
     assert offered(person) == ["other"]
+    assert (person.dock.model_picker.model, person.dock.analyze_button.isEnabled()) == ("", False)
+    assert "paint classes" in person.dock.analyze_button.toolTip()
     tabs = SectionTabs(person.dock)
     tabs._show_buttons()
     labels = [label for label, button in tabs.buttons.items() if not button.isHidden()]
     assert labels == ["Slide", "Paint", "Measure", "Depth", "Synoptic report", "Regions"]
 
     # With the first model that is not a demonstration, it does.
+    install_slide_models()
+    models_changed().changed.emit("")
+    assert shown(person) == BASIC
     monkeypatch.setattr(BundleConfig, "is_demonstration", False)
     models_changed().changed.emit("")
     assert shown(person) == BASIC | ANALYSIS
-    assert "tile-demo" in offered(person)
+    assert "tile-test" in offered(person)
     assert not tabs.buttons["Analysis"].isHidden()
     person.clicks("more_sections")
     assert shown(person) > BASIC | ANALYSIS | {"Overview", "Tissue"}
@@ -160,9 +168,28 @@ def test_a_sample_slide_shows_the_analysis_and_offers_demonstrations(
     person: Pathologist, slide_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(PHANTOM, lambda path: True)
+    install_slide_models()
     person.opens_slides(slide_path)
     assert shown(person) == BASIC | ANALYSIS
-    assert person.dock.model_picker.model == "tile-demo"
+    assert offered(person) == ["skin-test", "tile-test", "other"]
+    assert person.dock.model_picker.model == ""
+
+
+@pytest.mark.parametrize("stored", ["", "tile-demo"])  # tile-demo was the default, and is no longer included
+def test_the_default_model_is_selected_unless_another_one_is_stored(
+    user: Path, stored: str, slide_path: Path, request: pytest.FixtureRequest
+) -> None:
+    DockSettings().set("slide/model", stored)
+    tissue = read_bundle(SKIN_TEST)
+    config = tissue.config.model_copy(update={"title": "Tissue of skin"})
+    installed_bundles.install_bundle(BundleInfo(tissue.path, config), DEFAULT_TILE_MODEL)
+    person = request.getfixturevalue("person")
+    person.opens_slides(slide_path)
+    assert person.dock.model_picker.model == DEFAULT_TILE_MODEL
+    assert shown(person) == BASIC | ANALYSIS
+    assert offered(person) == [DEFAULT_TILE_MODEL, "other"]
+    person.dock.model_picker.model = "tile-demo"  # of a stored result
+    assert person.dock.model_picker.model == DEFAULT_TILE_MODEL
 
 
 def test_a_slide_with_results_shows_their_sections(person: Pathologist, slide_path: Path) -> None:

@@ -650,16 +650,16 @@ def test_model_measures_in_the_background_and_proposals_are_read_when_it_ends(
     measuring, launched, monkeypatch, tmp_path
 ):
     person, dock = measuring, measuring.dock
-    monkeypatch.setattr(depth_readings, "list_depth_models", lambda **_: ("skin-demo",))
+    monkeypatch.setattr(depth_readings, "list_depth_models", lambda **_: ("skin-test",))
     dock.depth_section.collapse()
     dock.sections.hosted.show_slide(dock.slide)  # as when the slide is displayed again
     opens(person)
-    person.until(lambda: section(person).analysis.models == ("skin-demo",))
+    person.until(lambda: section(person).analysis.models == ("skin-test",))
     person.waits()
     person.presses("depth_automatic")
     person.until(lambda: section(person).analysis.is_running and launched.last is not None)
     assert launched.last.path == dock.result_location.folder / "depth" / "section"
-    assert launched.options[0].model == "skin-demo"
+    assert launched.options[0].model == "skin-test"
     person.until(lambda: person.finds(QLabel, "run_state") is not None and not section(person).analysis.isHidden())
     assert not person.finds(QAbstractButton, "depth_automatic").isEnabled()
     launched.last.works(20)
@@ -696,13 +696,13 @@ def test_a_measurement_is_followed_when_its_slide_is_left_while_it_is_launched(
         return launch(*arguments, **options)
 
     monkeypatch.setattr(background_runs, "launch_slide", launch_slowly)
-    monkeypatch.setattr(depth_readings, "list_depth_models", lambda **_: ("skin-demo",))
+    monkeypatch.setattr(depth_readings, "list_depth_models", lambda **_: ("skin-test",))
     measured = dock.slide.identity
     person.opens_slides(draw_slide(tmp_path / "other.tif", tint=9))
     other = dock.slide.identity
     dock.picker.select_slide(measured)
     opens(person)
-    person.until(lambda: section(person).analysis.models == ("skin-demo",))
+    person.until(lambda: section(person).analysis.models == ("skin-test",))
     launched.fingerprint = dock.slide.info.fingerprint
     person.presses("depth_automatic")
     person.until(begun.is_set)

@@ -26,6 +26,7 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 from slide_fixtures import UNSEEN
+from slide_models import install_slide_models
 
 from napari_melanoma.core.errors import InputError, RunError
 from napari_melanoma.core.files import write_json
@@ -180,7 +181,7 @@ def test_classes_of_the_model_are_listed(person, slide_path, monkeypatch):
     person.opens_slides(slide_path)
     opens_fold(person)
     combo = person.finds(QComboBox, "slide.target")
-    dock.model_picker.model = "tile-demo"
+    dock.model_picker.model = "tile-test"
     dock.model_picker.changed.emit()
     person.until(lambda: combo.count() > 1)
     person.waits()
@@ -578,15 +579,14 @@ def test_analysis_is_detached_found_cancelled_and_resumed_if_a_tile_finished(per
 def test_slide_is_analyzed_by_a_separate_process(home, monkeypatch, viewer, qtbot, tmp_path):
     monkeypatch.setenv("XDG_DATA_HOME", str(home / "data"))
     had_torch = "torch" in sys.modules  # by another test
+    install_slide_models()
     _, dock = viewer.window.add_plugin_dock_widget("napari-melanoma", "Slide")
-    dock.opener.open([draw_slide(tmp_path / "section.tif")])
-    qtbot.waitUntil(lambda: dock.result_location is not None and tasks.is_idle(dock), timeout=LONG_PATIENCE_MS)
-    assert dock.model_picker.model == "", "what ships is not valid on a real slide"
-    assert "paint classes" in dock.analyze_button.toolTip()
     sample = draw_slide(tmp_path / "sample.tif")  # demonstration models are for samples
     sample.with_name("sample.truth.json").write_text("{}")
     dock.opener.open([sample])
-    qtbot.waitUntil(lambda: dock.model_picker.model == "tile-demo" and tasks.is_idle(dock), timeout=LONG_PATIENCE_MS)
+    qtbot.waitUntil(lambda: dock.result_location is not None and tasks.is_idle(dock), timeout=LONG_PATIENCE_MS)
+    dock.model_picker.model = "tile-test"
+    dock.model_picker.changed.emit()
     dock.analyze_button.click()
     qtbot.waitUntil(lambda: dock.run_panel.active, timeout=LONG_PATIENCE_MS)
     results = dock.context.session.results
@@ -595,7 +595,7 @@ def test_slide_is_analyzed_by_a_separate_process(home, monkeypatch, viewer, qtbo
     assert str(dock.run_panel.status.state) == "finished", output
     content = results.value.content
     assert content["tiles_done"] == content["tiles_total"] > 0
-    assert results.value.heatmap.classes == find_bundle("tile-demo").config.classes
+    assert results.value.heatmap.classes == find_bundle("tile-test").config.classes
     # A heatmap that was drawn before the result was known to be out of distribution is emptied.
     assert not any(np.isfinite(layer.data).any() for layer in viewer.layers if layer.name == "sample heatmap")
     dock.findChild(QAbstractButton, "slide_anyway").click()

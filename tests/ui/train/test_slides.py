@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 from qtpy.QtWidgets import QCheckBox
+from slide_models import install_slide_models
 
 from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.prediction_config import TileConfig
@@ -56,6 +57,7 @@ LABELS = ("Background", "Dermis", "Melanoma")
 
 @pytest.fixture
 def tiles(user):
+    install_slide_models()
     folder = write_data_set(user / "tiles", tissue=["Melanoma", "Dermis"] * 6)
     tile = TileConfig(mpp=0.5, side_px=64)
     write_tile_set(folder, TileSet(tile=tile, labels=LABELS, classes=("Dermis", "Melanoma")))
@@ -74,9 +76,9 @@ def test_tiles_select_a_recipe_with_their_scale_and_classes_and_are_not_mixed_wi
     assert recipe.classification.classes == ("Dermis", "Melanoma")
     assert recipe.classification.positive == "Melanoma"
     assert recipe.modalities == ("slide",)
-    assert recipe.model.start == "skin-demo"
+    assert recipe.model.start == "imagenet-tiles"
     starts = [dock.start_picker.combo.itemData(place) for place in range(dock.start_picker.combo.count())]
-    assert "tile-demo" in starts
+    assert "tile-test" in starts
     assert "lesion-small" not in starts
     trainer.picks("recipe", "segment-tiles")
     assert dock.build_recipe().classes == LABELS
@@ -113,6 +115,7 @@ def test_a_class_of_one_patient_is_reported_before_the_start(trainer, user):
 
 @pytest.fixture
 def with_a_new_class(user):
+    install_slide_models()
     folder = write_data_set(user / "grown")
     kinds = ("benign tissue", "naevus", "melanoma", "necrosis")
     rows = read_table(folder / "dataset.csv")
@@ -126,9 +129,9 @@ def test_unknown_classes_suggest_a_new_head(trainer, launched, with_a_new_class,
     trainer.adds(with_a_new_class)
     dock = trainer.dock
     assert not dock.start_hint.isVisibleTo(dock)  # of the model that draws tissues the encoder is taken anyhow
-    trainer.picks("start_from", "tile-demo")
+    trainer.picks("start_from", "tile-test")
     assert dock.start_picker.start_weights_combo.isVisibleTo(dock)
-    assert "necrosis is not a class of 'tile-demo'" in dock.start_hint.text()
+    assert "necrosis is not a class of 'tile-test'" in dock.start_hint.text()
     assert dock.build_recipe().classification.classes == ("benign tissue", "naevus", "melanoma")
     # The encoder is used by the link.
     dock.start_hint.linkActivated.emit("encoder")
@@ -136,7 +139,7 @@ def test_unknown_classes_suggest_a_new_head(trainer, launched, with_a_new_class,
     assert not dock.start_hint.isVisibleTo(dock)
     recipe = dock.build_recipe()
     assert recipe.classification.classes == ("benign tissue", "naevus", "melanoma", "necrosis")
-    assert (recipe.model.start, recipe.model.start_weights, recipe.name) == ("tile-demo", "encoder", "tile-demo-new")
+    assert (recipe.model.start, recipe.model.start_weights, recipe.name) == ("tile-test", "encoder", "tile-test-new")
     assert dock.settings.get("train/start_weights", "") == "encoder"
     trainer.starts()
     assert launched.recipes[0].model.start_weights == "encoder"

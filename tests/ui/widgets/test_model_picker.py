@@ -8,6 +8,7 @@ import pytest
 from napari.components import ViewerModel
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QWidget
+from slide_models import TILE_TEST
 
 from napari_melanoma.extensions.risk.ui.model_picker import RiskModelPicker
 from napari_melanoma.models import (
@@ -15,7 +16,6 @@ from napari_melanoma.models import (
     DEFAULT_BUNDLE,
     DEFAULT_CLASSIFIER,
     DEFAULT_PHONE_CLASSIFIER,
-    DEFAULT_TILE_MODEL,
     installed_bundles,
 )
 from napari_melanoma.models.bundle import CONFIG
@@ -115,7 +115,7 @@ def test_the_stored_classifier_may_depend_on_the_photograph_or_be_none(picker, l
 @pytest.mark.parametrize("kind", [ModelPicker, ClassifierPicker, SlideModelPicker])
 def test_models_that_another_program_installs_or_removes_are_noticed_when_the_list_opens(picker, models_folder, kind):
     """Models are imported on the command line, and removed or renamed as folders."""
-    shipped = {ModelPicker: DEFAULT_BUNDLE, ClassifierPicker: DEFAULT_CLASSIFIER, SlideModelPicker: DEFAULT_TILE_MODEL}
+    shipped = {ModelPicker: DEFAULT_BUNDLE, ClassifierPicker: DEFAULT_CLASSIFIER, SlideModelPicker: str(TILE_TEST)}
     made = picker(kind)
     made.ensure_listed()
     before = texts(made)

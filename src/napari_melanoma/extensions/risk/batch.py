@@ -16,7 +16,7 @@ from napari_melanoma.classification.classify import explain_unused
 from napari_melanoma.classification.comparators import COMPARATOR_METHODS
 from napari_melanoma.classification.prediction import EMPTY_HEATMAP
 from napari_melanoma.core.context import Cancelled, Milestone, Progress, RunContext
-from napari_melanoma.core.errors import DiskFull, SaveError, describe_error
+from napari_melanoma.core.errors import DiskFull, InputError, SaveError, describe_error
 from napari_melanoma.core.files import back_up_file, normalize_name, write_json
 from napari_melanoma.core.geometry import Box
 from napari_melanoma.core.parsing import read_object_or_empty
@@ -53,6 +53,11 @@ from napari_melanoma.slides.result_folder import (
     slide_name,
 )
 
+NOT_ANALYZED = (
+    "{} has neither a measured thickness nor an analysis, and patches are cut at the tumor. Measure the thickness in "
+    "the Slide dock, or name a model that detects the tumor with --slide-model (none is included), or cut patches over "
+    "all tissue with --cover tissue."
+)
 SHARE_COLUMNS = tuple(f"share_{name}" for name in PARTS)
 COMPARATOR_COLUMNS = tuple(f"probability_{name}_alone" for name in (*COMPARATOR_METHODS, "image"))
 LEADING_COLUMNS = (
@@ -290,16 +295,19 @@ def back_up_outdated_result(folder: Path) -> tuple[str, ...]:
 def _slide_inputs(
     path: Path, folder: Path, metadata: dict[str, str], shared: _SharedInputs, run: RunContext
 ) -> tuple[RiskCase, list[PatchImage]]:
-    """Collect the inputs of a slide; analyze it first if it has neither a thickness line nor a result."""
+    """Collect the inputs of a slide; if it has neither a thickness line nor a result, analyze it first if asked to."""
     from napari_melanoma.slides.analysis import analyze_slide
 
     options = shared.options
     case = read_slide_case(folder, metadata, options.reader)
     if not case.lines and not (folder / RESULT).is_file():
-        record_slide(folder, path)
-        scale = {"mpp": options.mpp, "mpp_y": options.mpp_y}
-        analyze_slide(path, folder, SlideOptions(model=options.slide_model, **scale), run)
-        case = read_slide_case(folder, metadata, options.reader)
+        if options.slide_model:
+            record_slide(folder, path)
+            scale = {"mpp": options.mpp, "mpp_y": options.mpp_y}
+            analyze_slide(path, folder, SlideOptions(model=options.slide_model, **scale), run)
+            case = read_slide_case(folder, metadata, options.reader)
+        elif options.cover == "selected":
+            raise InputError(NOT_ANALYZED.format(path.name))
     return case, cut_slide_patches(path, case.lines, read_slide_result(folder), options)
 
 

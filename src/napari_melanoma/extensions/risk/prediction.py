@@ -49,7 +49,9 @@ class RiskOptions(Config):
     )
     pool: PoolingMethod = Field("mean", description="pooling of patch predictions")
     reader: str | None = Field(None, description="reader whose depth is used; by default that of the latest reading")
-    slide_model: str = Field("skin-demo", min_length=1, description="model for slides without analysis")
+    slide_model: str = Field(
+        "", description="model that detects the tumor of slides without analysis; by default such slides fail"
+    )
     mpp: float | None = Field(
         None, gt=0, description="micrometers per pixel of slides that state none or a wrong value"
     )

@@ -37,10 +37,11 @@ class SlideModelPicker(ExtensibleModelPicker):
         super().__init__(icons)
 
     def ensure_listed(self) -> None:
-        """List the models once."""
+        """List the models once; without a stored model, select the default one."""
         if not self._is_listed:
             super().ensure_listed()
             self.combo.setPlaceholderText("select a model ...")
+            self._select_default()
 
     @property
     def reads_fluorescence(self) -> bool:
@@ -58,10 +59,19 @@ class SlideModelPicker(ExtensibleModelPicker):
         super().refresh()
 
     def offer_demonstrations(self, on: bool) -> None:
-        """List demonstrations, of which one is selected if no model was, or only other models."""
+        """List demonstrations, too, or only other models; instead of one that is no longer listed, use the default."""
         super().offer_demonstrations(on)
-        if on:
-            self.model = self.model or DEFAULT_TILE_MODEL
+        self._select_default()
+
+    def _select_default(self) -> None:
+        if not self.model and self.can_use(DEFAULT_TILE_MODEL):
+            self.model = DEFAULT_TILE_MODEL
+
+    def display_name(self, name: str) -> str | None:
+        """Return the text for a model that is not listed yet; None for one that is no longer part of the program."""
+        from napari_melanoma.models.installed_bundles import FORMER_BUNDLES
+
+        return None if name in FORMER_BUNDLES and not self.can_use(name) else name
 
     def accepts(self, bundle: BundleInfo) -> bool:
         """Return whether a bundle predicts slides."""

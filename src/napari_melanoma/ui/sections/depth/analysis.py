@@ -140,7 +140,10 @@ def _launch_analysis(info: SlideInfo, slide_folder: Path, model: str, run: RunCo
     from napari_melanoma.slides.results import describe_difference
 
     if not model:
-        raise InputError("no model that segments the epidermis is installed: measure manually, or install one.")
+        raise InputError(
+            "no model that segments epidermis and tumor is installed: measure manually, or paint both in the section "
+            "Paint and save the classifier."
+        )
     folder = depth_analysis_folder(slide_folder, info.path)
     if is_run_alive(folder) and read_slide_run_status(folder).state.active:
         return folder

@@ -86,7 +86,7 @@ if TYPE_CHECKING:
 NEEDS_SCALE = "A depth requires a scale: set it first, with the ruler next to the slide's name."
 NEEDS_BRIGHTFIELD = "The models were trained on brightfield stains: measure manually."
 RUNNING = "The analysis is running."
-NO_MODEL = "No model that segments the epidermis is installed: measure manually."
+NO_MODEL = "No model that segments epidermis and tumor is installed: measure manually, or paint both."
 LISTING_MODELS = "The installed models are being listed."
 AUTOMATIC_TIP = "Segment the tissue of the whole slide with '{}' and find the thickest positions, in the background"
 MODEL_MEASURED = "The model has measured the depth. Review its line, then accept it, move it or draw your own."
