@@ -1,4 +1,4 @@
-"""Make the pictures of the documentation from the running program.
+"""Make the pictures of the documentation from the running program, of the samples and the example photographs.
 
 Run ``python scripts/screenshots.py [--out docs/images] [--photograph FILE] [--theme dark] [--only train]`` with a
 display, or under ``scripts/with-display.sh``. The pictures in the light theme have names that end with ``-light``.
@@ -7,7 +7,6 @@ display, or under ``scripts/with-display.sh``. The pictures in the light theme h
 from __future__ import annotations
 
 import argparse
-import logging
 import os
 import shutil
 import tempfile
@@ -23,14 +22,15 @@ from pictures import save_picture
 from qtpy.QtCore import QPoint, QSettings, Qt
 from qtpy.QtGui import QCursor
 from qtpy.QtTest import QTest
-from qtpy.QtWidgets import QAbstractButton, QComboBox, QListWidget, QScrollArea, QTableView, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QAbstractButton, QComboBox, QScrollArea, QTableView, QVBoxLayout, QWidget
 
+from napari_melanoma.io.results import read_mask
+from napari_melanoma.samples.catalog import CASE_IMAGE, MELANOMA, get_sample
 from napari_melanoma.ui.launch import open_and_analyze, process_events
 from napari_melanoma.ui.viewer.camera import find_canvas, get_camera
 from napari_melanoma.ui.viewer.docking import show_dock
 from napari_melanoma.ui.viewer.view_memory import center_view
 from napari_melanoma.ui.widgets.job import tasks
-from napari_melanoma.ui.widgets.patient_form import PatientForm
 
 if TYPE_CHECKING:
     import numpy as np
@@ -43,7 +43,12 @@ if TYPE_CHECKING:
     from napari_melanoma.ui.train.dock import TrainDock
     from napari_melanoma.ui.viewer.slide_layers import ViewerSlide
 
-PHANTOMS, EPOCHS = 24, 4
+EPOCHS = 4
+EXAMPLES = Path(__file__).resolve().parent.parent / "examples" / "photographs"
+HARD_BORDER = "ISIC_0013127"  # of the examples: the first mask is much smaller than the published one
+TISSUE_MODEL, TISSUE_CLASS = "skin-tissue", "Adnexa"
+# On the skin slide, in pixels (row, column): from the granular layer to the deepest point of `example_ring`
+EXAMPLE_LINE = ((1150.0, 3165.0), (1625.0, 2668.0))
 
 
 def picture(widget: QWidget, path: Path) -> None:
@@ -129,32 +134,34 @@ def main() -> int:
 
 
 def lesion_pictures(photograph: Path | None, folder: Path, out: Path, theme: str) -> None:
-    """Picture the Lesion dock with an analyzed photograph."""
-    viewer, dock = open_dock("Lesion", theme, (1400, 900))
+    """Picture the Lesion dock with an analyzed photograph: by default a melanoma with its ruler and published mask."""
+    viewer, dock = open_dock("Lesion", theme, (1400, 1100))
     open_and_analyze(dock, photograph)
     dock.analyze_button.click()  # again, for the state from the second photograph on
     wait_until(tasks.is_idle)
+    show_measurements(dock)
     picture(dock.window(), out / "lesion-dock.webp")
     viewer.close()
 
 
+def show_measurements(dock: QWidget) -> None:
+    """Scroll the Lesion dock to its measurements."""
+    process_events(0.5)
+    table = dock.findChild(QTableView, "measurements")
+    dock.findChild(QScrollArea, "lesion_scroll").ensureWidgetVisible(table, 0, 0)
+
+
 def click_pictures(folder: Path, out: Path, theme: str) -> None:
-    """Picture several lesions that were proposed, and corrected by a click."""
-    from napari_melanoma.ui.sample_data import several_lesions_sample
+    """Picture a border that was wrong, corrected by a click."""
+    import numpy as np
 
     viewer, dock = open_dock("Lesion", theme, (1400, 900))
-    ((rgb, options, _),) = several_lesions_sample()
-    image = viewer.add_image(rgb, **options)
-    wait_until(lambda: dock.findChild(QAbstractButton, "find_lesions") is not None)
-    dock.findChild(QAbstractButton, "find_lesions").click()
-    wait_until(tasks.is_idle)
+    open_and_analyze(dock, EXAMPLES / "images" / f"{HARD_BORDER}.jpg")
     dock.hosted.toggle_tool("click")
-    lesion = dock.picker.session.lesion.result
-    rows, columns = lesion.lesion_masks[0].nonzero()
-    press_canvas(viewer, image, (float(rows.mean()), float(columns.mean())))
+    mask = read_mask(EXAMPLES / "masks" / f"{HARD_BORDER}.png") & ~dock.picker.session.lesion.result.mask
+    rows, columns = np.nonzero(mask)
+    press_canvas(viewer, dock.picker.session.image, (float(np.median(rows)), float(np.median(columns))))
     wait_until(tasks.is_idle)
-    process_events(0.3)
-    dock.findChild(QScrollArea, "lesion_scroll").ensureWidgetVisible(dock.findChild(QTableView, "measurements"), 0, 4)
     picture(dock.window(), out / "lesion-dock-clicks.webp")
     viewer.close()
 
@@ -169,58 +176,41 @@ def press_canvas(viewer: Viewer, image: Any, pixel: tuple[float, float]) -> None
 
 
 def prediction_pictures(folder: Path, out: Path, theme: str) -> None:
-    """Picture the predictions for a phantom of a melanoma, and for an image without a lesion."""
-    from napari_melanoma.models.installed_bundles import list_default_classifiers
+    """Picture the predictions for a melanoma, and for an image without a lesion."""
+    from skimage.data import cat
 
-    if not list_default_classifiers():
-        logging.getLogger(__name__).warning("no classifier is installed: no pictures of predictions")
-        return
-    viewer, dock = open_dock("Lesion", theme, (1400, 900))
+    viewer, dock = open_dock("Lesion", theme, (1400, 1000))
     dock.predictions.heatmap_options.edit(is_shown=True)
-    for name, rgb, age in subjects():
-        viewer.add_image(rgb, name=name, rgb=True)
-        for _ in range(2):  # again, for the times with loaded models
-            dock.analyze_button.click()
-            wait_until(tasks.is_idle)
-        field = dock.findChild(PatientForm).fields.get("age")
-        if field is not None and age:
-            field.control.setText(age)
-            field.control.textEdited.emit(age)
-            wait_until(tasks.is_idle)
+    for name in ("melanoma", "cat"):
+        if name == "melanoma":
+            open_and_analyze(dock, None)
+        else:
+            viewer.layers.clear()
+            viewer.add_image(cat(), name=name, rgb=True)
+        dock.analyze_button.click()  # for the times with loaded models
+        wait_until(tasks.is_idle)
         picture(dock.window(), out / f"lesion-dock-prediction-{name}.webp")
-        viewer.layers.clear()
     viewer.close()
 
 
-def subjects() -> list[tuple[str, NDArray[np.uint8], str]]:
-    """Name, image, and age of the patient: a phantom of a melanoma, and a cat."""
-    from skimage.data import cat
-
-    from napari_melanoma.phantoms.lesion.phantom import lesion_phantom
-    from napari_melanoma.phantoms.lesion.traits import LesionPhantomConfig
-
-    traits = {"irregularity": 0.9, "asymmetry": 0.9, "variegation": 1.0}
-    config = LesionPhantomConfig.parse({"seed": 16, "skin_type": 2, "lesion": traits}, "the script")
-    return [("melanoma", lesion_phantom(config).rgb, "71"), ("cat", cat(), "")]
-
-
 def tool_pictures(folder: Path, out: Path, theme: str) -> None:
-    """Picture three of the single-step tools on a phantom of a melanoma, without a dock."""
+    """Picture three of the single-step tools on a melanoma, without a dock."""
     import napari
 
     viewer = napari.Viewer()
     viewer.theme = theme
     viewer.window._qt_window.resize(1400, 900)
-    name, rgb, age = subjects()[0]
-    image = viewer.add_image(rgb, name=name, rgb=True, scale=(25, 25), units=("um", "um"))
+    sample = get_sample(MELANOMA)
+    (image,) = viewer.open_sample("napari-melanoma", "melanoma")
     titles = ("Segment lesion", "Classify with patient data", "Measure labels")
     docks = [viewer.window.add_plugin_dock_widget("napari-melanoma", title) for title in titles]
     viewer.window._qt_window.resizeDocks([docks[0][0]], [380], Qt.Orientation.Horizontal)
-    for (_, tool), values in zip(docks, ({}, {"age": age, "site": "torso"}, {"image": image}), strict=True):
+    patient = {"age": sample.patient["age"], "site": "torso"}
+    for (_, tool), values in zip(docks, ({}, patient, {"image": image}), strict=True):
         for parameter, value in values.items():
             tool[parameter].value = value
         if "mask" in [widget.name for widget in tool]:
-            tool.mask.value = viewer.layers[f"{name} mask"]
+            tool.mask.value = viewer.layers[f"{image.name} mask"]
         run = tool()
         wait_until(run.done)
         process_events(0.3)
@@ -229,14 +219,14 @@ def tool_pictures(folder: Path, out: Path, theme: str) -> None:
 
 
 def review_pictures(folder: Path, out: Path, theme: str) -> None:
-    """Picture the Review dock beside the Lesion dock: phantoms with ratings, some of them reviewed."""
+    """Picture the Review dock beside the Lesion dock: photographs with ratings, some of them reviewed."""
     from napari_melanoma.ui.session.corrections_store import ReviewSettings
 
     ReviewSettings().corrections = folder / "corrections"
     ReviewSettings().reviewer = "reader 1"
     viewer, dock = open_dock("Review", theme, (1560, 900))
     QCursor.setPos(dock.screen().geometry().bottomRight())  # a row under the mouse would keep its place
-    dock.open([phantoms(folder / "phantoms") / "images"])
+    dock.open([copy_examples(folder) / "images"])
     wait_until(lambda: dock.list_model.rowCount() > 0 and tasks.is_idle())
     dock.next_button.click()
     for _ in range(3):
@@ -248,9 +238,9 @@ def review_pictures(folder: Path, out: Path, theme: str) -> None:
 
 
 def train_pictures(folder: Path, out: Path, theme: str) -> None:
-    """Picture the Train dock: ready, running and with the model comparison, for a short training on phantoms."""
+    """Picture the Train dock: ready, running and with the model comparison, for a short training on the examples."""
     viewer, dock = open_dock("Train", theme, (1400, 900))
-    dock.data_picker.training_list.add([phantoms(folder / "phantoms")])
+    dock.data_picker.training_list.add([copy_examples(folder)])
     wait_until(lambda: dock.start_button.isEnabled() and tasks.is_idle())
     picture(dock, out / "train-dock.webp")
     dock.recipe_form.set_values(quick(dock))
@@ -295,20 +285,16 @@ def body_pictures(folder: Path, out: Path, theme: str) -> None:
 
 
 def case_pictures(folder: Path, out: Path, theme: str) -> None:
-    """Picture the Case dock with the sample patient and one open image."""
-    from napari_melanoma.case.model import set_lesion, set_patient
-    from napari_melanoma.core.context import RunContext
-    from napari_melanoma.ui.case.importing import write_sample
-
+    """Picture the Case dock with the two lesions of the sample patient, classified, and the melanoma open."""
     viewer, dock = open_dock("Case", theme, (1400, 980))
-    dock.importer.add_paths([write_sample(folder / "P-0042", RunContext())])
+    dock.importer.open_sample(folder / "P-0042")
     wait_until(lambda: dock.controller.case is not None and tasks.is_idle())
-    case = set_patient(dock.controller.case, age=54, sex="female", fitzpatrick=2, family_history=True)
-    case = set_lesion(case, "L1", site="posterior torso", sub_site="upper back", laterality="left", diagnosis="nevus")
-    dock.controller.edit(case, "clinical metadata")
+    for lesion in ("I2", "I1"):
+        dock.tree.opened.emit(lesion)
+        wait_until(lambda: tasks.is_idle() and "Saved" in dock.save_label.text())
+    dock.predict_button.click()
+    wait_until(lambda: len(dock.predictor.current_predictions) == 2 and tasks.is_idle())
     dock.patient_section.collapse()
-    dock.tree.opened.emit("I1")
-    wait_until(lambda: tasks.is_idle() and "analyzed" in dock.tree.topLevelItem(0).child(0).text(2))
     wait_until(lambda: "Saved" in dock.save_label.text())
     picture(dock.window(), out / "case-dock.webp")
     viewer.close()
@@ -361,26 +347,18 @@ def write_grown_lesion(folder: Path) -> Path:
 
 
 def slide_pictures(folder: Path, out: Path, theme: str) -> None:
-    """Picture the Slide dock with the results of the sample slide."""
+    """Picture the Slide dock with the tissue map of the skin slide, and a region drawn by hand."""
     viewer, dock = open_dock("Slide", theme, (1400, 980))
-    dock.opener.open_sample()
-    wait_until(lambda: dock.slide is not None and tasks.is_idle())
-    if dock.analyze_button.isEnabled():
-        dock.analyze_button.click()
-        wait_until(lambda: bool(dock.context.session.results.value.content) and tasks.is_idle())
-        if dock.context.session.lesions.value.lesions:
-            dock.findChild(QTableView, "lesion_table").selectRow(0)
-    else:
-        logging.getLogger(__name__).warning("the pictures have no analysis: %s", dock.analyze_button.toolTip())
+    open_sample_slide(dock)
+    analyze_tissue(dock)
+    viewer.reset_view()
     picture(dock.window(), out / "slide-dock.webp")
     show_part(dock, "slide_heatmap_section")
     picture(dock, out / "slide-dock-lesions.webp")
-    if dock.context.session.lesions.value is not None:
-        viewer.reset_view()
-        draw_lesions(dock)
-        show_part(dock, "slide_lesions_section")
-        picture(dock.window(), out / "slide-dock-draw.webp")
-        dock.findChild(QAbstractButton, "lesion_draw").click()
+    draw_lesion(dock)
+    show_part(dock, "slide_lesions_section")
+    picture(dock.window(), out / "slide-dock-draw.webp")
+    dock.findChild(QAbstractButton, "lesion_draw").click()
     dock.options_section.expand()
     wait_until(lambda: dock.findChild(QComboBox, "slide.stain") is not None)
     stain = dock.findChild(QComboBox, "slide.stain")
@@ -400,13 +378,27 @@ def slide_pictures(folder: Path, out: Path, theme: str) -> None:
     viewer.close()
 
 
+def open_sample_slide(dock: SlideDock) -> None:
+    """Open the skin slide of the samples."""
+    dock.opener.open_sample()
+    wait_until(lambda: dock.slide is not None and tasks.is_idle())
+
+
+def analyze_tissue(dock: SlideDock) -> None:
+    """Map the tissue of the slide, and list the areas of the class of interest."""
+    dock.model_picker.model = TISSUE_MODEL
+    dock.model_picker.changed.emit()
+    wait_until(dock.analyze_button.isEnabled)
+    dock.analyze_button.click()
+    wait_until(lambda: bool(dock.context.session.results.value.content) and tasks.is_idle())
+
+
 def side_by_side_pictures(folder: Path, out: Path, theme: str) -> None:
     """Picture the sample slide beside a turned copy in other colors, after their registration."""
     from napari_melanoma.ui.sections.side_by_side.section import SideBySide
 
     viewer, dock = open_dock("Slide", theme, (1600, 900))
-    dock.opener.open_sample()
-    wait_until(lambda: dock.slide is not None and tasks.is_idle())
+    open_sample_slide(dock)
     first = dock.slide
     dock.opener.open([write_turned_copy(first, folder / "section 2, Melan-A.tif")])
     wait_until(lambda: dock.slide.identity != first.identity and tasks.is_idle())
@@ -426,26 +418,21 @@ def side_by_side_pictures(folder: Path, out: Path, theme: str) -> None:
 
 
 def tray_pictures(folder: Path, out: Path, theme: str) -> None:
-    """Picture the Tray with the sample slide, sections of it, photographs, and a damaged slide."""
+    """Picture the Tray with the skin slide, a turned copy of it, photographs, and a damaged slide."""
     from napari_melanoma.depth.synoptic import SynopticAnswer, SynopticReport
-    from napari_melanoma.io.results import write_rgb
-    from napari_melanoma.phantoms.lesion.phantom import lesion_phantom
-    from napari_melanoma.phantoms.lesion.traits import LesionPhantomConfig
     from napari_melanoma.slides.result_folder import record_slide, slide_folder
     from napari_melanoma.slides.synoptic_files import save_synoptic
 
     clinic = folder / "P-0042"
     clinic.mkdir()
     viewer, dock = open_dock("Slide", theme, (1400, 900))
-    dock.opener.open_sample()
-    wait_until(lambda: dock.slide is not None and tasks.is_idle())
+    open_sample_slide(dock)
     section = clinic / "section 1.tif"
     section.write_bytes(dock.slide.info.path.read_bytes())
     write_turned_copy(dock.slide, clinic / "section 2, Melan-A.tif")
     (clinic / "section 3.svs").write_bytes(section.read_bytes()[:3000])
-    for name, modality in (("dermoscopic", "dermoscopic"), ("overview", "macroscopic")):
-        config = LesionPhantomConfig.parse({"seed": 16, "skin_type": 2, "modality": modality}, "the script")
-        write_rgb(clinic / f"{name}.png", lesion_phantom(config).rgb)
+    for name, sample in (("dermoscopic", MELANOMA), ("overview", CASE_IMAGE.removesuffix(".jpg"))):
+        shutil.copyfile(get_sample(sample).path, clinic / f"{name}.jpg")
     dock.close_slide()
     results = slide_folder(dock.run_manager.root, section)
     results.mkdir(parents=True)
@@ -484,11 +471,13 @@ def risk_pictures(model: str, slide: Path | None, folder: Path, out: Path, theme
     """Picture the risk section of the Slide dock with a prediction."""
     viewer, dock = open_dock("Slide", theme, (1400, 1180))
     if slide is None:
-        dock.opener.open_sample()
+        open_sample_slide(dock)
     else:
         dock.opener.open([slide])
     wait_until(lambda: dock.slide is not None and tasks.is_idle())
-    measure_automatically(dock)
+    open_depth(dock)
+    dock.context.set_reader("A. Meyer")
+    dock.sections.hosted.session.depth.set_line(EXAMPLE_LINE, drawn=True)
     dock.depth_section.collapse()
     dock.sections.hosted.session.patient_data.set_row({"age": "64", "sex": "male", "site": "lower extremity"})
     dock.risk_section.expand()
@@ -515,11 +504,11 @@ def risk_pictures(model: str, slide: Path | None, folder: Path, out: Path, theme
 
 
 def depth_pictures(folder: Path, out: Path, theme: str) -> None:
-    """Picture the depth section with the sample slide: a model's line accepted by one reader, and moved by another."""
+    """Picture the depth section with the skin slide: an example line of one reader, and that of another."""
     viewer, dock = open_dock("Slide", theme, (1400, 1100))
-    dock.opener.open_sample()
-    wait_until(lambda: dock.slide is not None and tasks.is_idle())
-    measure_twice(dock, measure_automatically(dock))
+    open_sample_slide(dock)
+    measure_twice(dock, open_depth(dock))
+    center_view(viewer, dock.slide, (1420.0, 2900.0), 1700.0)
     for title in ("slide_heatmap_section", "slide_lesions_section"):
         dock.findChild(type(dock.depth_section), title).collapse()
     show_part(dock, "slide_depth_section")
@@ -549,29 +538,24 @@ def fill_in_synoptic(dock: SlideDock) -> None:
     wait_until(tasks.is_idle)
 
 
-def measure_automatically(dock: SlideDock) -> DepthSection:
-    """Let the model measure the depth, and return the section."""
+def open_depth(dock: SlideDock) -> DepthSection:
+    """Expand the section Depth, and return it."""
     dock.depth_section.expand()
     hosted = dock.sections.hosted
     wait_until(lambda: "Depth" in hosted.sections and hosted.sections["Depth"].widget is not None)
+    wait_until(tasks.is_idle)
     section: DepthSection = hosted.sections["Depth"].widget
-    wait_until(lambda: bool(section.analysis.models) and tasks.is_idle())
-    section.analysis.start()
-    wait_until(lambda: bool(hosted.session.depth.state.proposals.proposals) and tasks.is_idle())
     return section
 
 
 def measure_twice(dock: SlideDock, section: DepthSection) -> None:
-    """Let one reader accept the model's line and another move its end, as with mouse and keys."""
-    depth = dock.sections.hosted.session.depth
-    lines = section.findChild(QListWidget, "depth_lines")
-    lines.itemClicked.emit(lines.item(0))  # zooms to it
-    for name in ("A. Meyer", "B. Kaya"):
+    """Let two readers draw a line, the second a longer one, as with mouse and keys."""
+    depth, (surface, deepest) = dock.sections.hosted.session.depth, EXAMPLE_LINE
+    for name, share in (("A. Meyer", 1.0), ("B. Kaya", 1.06)):
         dock.context.set_reader(name)
-        depth.accept_proposal()
+        end = tuple(top + share * (deep - top) for top, deep in zip(surface, deepest, strict=True))
+        depth.set_line((surface, end), drawn=True)
         choose_finding(section, "clark", "IV")
-    surface, deepest = depth.state.reading.line
-    depth.set_line((surface, tuple(deep + 0.06 * (deep - top) for top, deep in zip(surface, deepest, strict=True))))
     choose_finding(section, "ulceration", "not identified")
     section.layer.set_tool("move")
     wait_until(tasks.is_idle)
@@ -592,64 +576,53 @@ def show_part(dock: QWidget, name: str) -> None:
     bar.setValue(dock.findChild(QWidget, name).mapTo(page, QPoint(0, 0)).y() - 4)
 
 
-def draw_lesions(dock: SlideDock) -> None:
-    """Draw two lesions below the first one, as with the mouse."""
-    import numpy as np
-
+def draw_lesion(dock: SlideDock) -> None:
+    """Draw an area of the class of interest by hand, as with the mouse."""
     from napari_melanoma.core.polygons import Polygon, as_ring
     from napari_melanoma.slides.lesion_edits import add_lesion
 
     document = dock.context.session.lesions
-    known = document.value.lesions
-    box = known[0].box
-    angles = np.linspace(0, 2 * np.pi, 60, endpoint=False)
-    for row, column, label in ((1.45, 0.75, "malignant"), (1.2, 0.05, "benign")):
-        radius = 0.2 * box.width * (1 + 0.12 * np.sin(3 * angles + row))
-        center = np.array((box.top + row * box.height, box.left + column * box.width))
-        ring = center + np.stack([0.7 * radius * np.sin(angles), radius * np.cos(angles)], axis=1)
-        outline = Polygon(as_ring(ring))
-        document.edit(lambda *args, drawn=(outline,), label=label: add_lesion(args[0], drawn, *args[1:], label))
-    wait_until(lambda: len(document.value.lesions) == len(known) + 2 and tasks.is_idle())
+    count = len(document.value.lesions)
+    outline = Polygon(as_ring(example_ring()))
+    document.edit(lambda *args: add_lesion(args[0], (outline,), *args[1:], TISSUE_CLASS))
+    wait_until(lambda: len(document.value.lesions) == count + 1 and tasks.is_idle())
     dock.findChild(QAbstractButton, "lesion_draw").click()
-    dock.context.session.selected_lesions.set((len(known) + 1,))
+    dock.context.session.selected_lesions.set((count,))
     wait_until(tasks.is_idle)
 
 
+def example_ring() -> NDArray[np.float64]:
+    """The outline (row, column) of an area below the epidermis, drawn by hand as an example: it is not a tumor."""
+    import numpy as np
+
+    center, angles = np.array((1380.0, 2900.0)), np.linspace(0, 2 * np.pi, 60, endpoint=False)
+    along, into = np.array((0.687, 0.728)), np.array((0.728, -0.687))  # the surface, and away from it
+    wide, deep = np.cos(angles)[:, None], np.sin(angles)[:, None]
+    return center + (1 + 0.06 * np.sin(5 * angles))[:, None] * (520 * wide * along + 330 * deep * into)
+
+
 def draw_regions(dock: SlideDock) -> None:
-    """Draw regions of three classes in the middle of the slide, and select the lasso."""
+    """Draw regions of four classes on the skin slide, and select the lasso."""
     import numpy as np
 
     from napari_melanoma.slides.regions import DEFAULT_CLASSES, region_from_vertices
 
     dock.regions_section.expand()
-    height, width = dock.slide.size
-    angles = np.linspace(0, 2 * np.pi, 60, endpoint=False)
-    drawn = []
-    for row, column, number in ((0.35, 0.4, 0), (0.55, 0.62, 3), (0.3, 0.7, 1)):
-        radius = 0.09 * height * (1 + 0.15 * np.sin(3 * angles + number))
-        ring = np.stack(
-            [row * height + 0.7 * radius * np.sin(angles), column * width + radius * np.cos(angles)], axis=1
-        )
-        drawn.append(region_from_vertices(ring, DEFAULT_CLASSES[number], "Reader A"))
+    rings = {
+        "Melanoma": example_ring(),
+        "Epidermis": np.array(((1800, 3400), (1990, 3490), (2090, 3590), (1900, 3575), (1650, 3520), (1600, 3350))),
+        "Dermis": np.array(((500, 1800), (420, 2150), (700, 2350), (900, 2150), (850, 1850))),
+    }
+    classes = {known.name: known for known in DEFAULT_CLASSES}
+    drawn = [region_from_vertices(ring, classes[name], "Reader A") for name, ring in rings.items()]
     dock.sections.hosted.session.regions.apply(lambda regions: (*regions, *drawn))
     wait_until(tasks.is_idle)
     dock.findChild(QAbstractButton, "region_add_polygon_lasso").click()
 
 
-def phantoms(folder: Path) -> Path:
-    """Write a data set of phantom lesions."""
-    from napari_melanoma.io.results import write_mask, write_rgb, write_table
-    from napari_melanoma.phantoms.lesion.phantom import lesion_phantom
-    from napari_melanoma.phantoms.lesion.traits import LesionPhantomConfig
-
-    rows = []
-    for seed in range(PHANTOMS):
-        made = lesion_phantom(LesionPhantomConfig(seed=seed))
-        write_rgb(folder / "images" / f"phantom{seed:02}.png", made.rgb)
-        write_mask(folder / "masks" / f"phantom{seed:02}.png", made.mask)
-        rows.append({"image_id": f"phantom{seed:02}", "patient_id": f"p{seed // 2}"})
-    write_table(folder / "dataset.csv", rows)
-    return folder
+def copy_examples(folder: Path) -> Path:
+    """Copy the data set of the example photographs, which nothing may change."""
+    return shutil.copytree(EXAMPLES, folder / EXAMPLES.name)
 
 
 def quick(dock: TrainDock) -> TrainRecipe:
