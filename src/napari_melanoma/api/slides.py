@@ -214,7 +214,10 @@ class AnalyzedSlide:
         ``analyze_slide(..., options={"score": {"method": "mean"}})`` uses the mean over all tiles instead, weighted by
         their tissue, which is low if a lesion is small relative to the tissue; ``maximum`` the highest value.
     lesions : int
-        Number of detected lesions.
+        Number of detected lesions, or of areas of ``target``.
+    target : str, optional
+        The class of interest, whose areas are counted and listed; None if the model has no tumor class and
+        ``options={"target": CLASS}`` was not set.
     breslow_mm : float, optional
         Breslow thickness in mm, if the model can measure it.
     valid : bool
@@ -231,6 +234,7 @@ class AnalyzedSlide:
     valid: bool
     warnings: tuple[str, ...]
     _content: Mapping[str, Any] = field(repr=False)
+    target: str | None = None
 
     @classmethod
     def read(cls, folder: AnyPath) -> Self:
@@ -272,6 +276,7 @@ class AnalyzedSlide:
             valid=validity.valid,
             warnings=list_warnings(validity, *(content.get("warnings") or ())),
             _content=content,
+            target=content.get("target") or None,
         )
 
     def to_pandas(self) -> pd.DataFrame:

@@ -49,9 +49,10 @@ HELP = format_help(
     "napari-melanoma slide section.svs --out results",
     'napari-melanoma slide "slides/*.svs" --out results --model skin-layers --mpp 0.5',
     "Analyze whole-slide images. Writes OUT/<stem>/ with result.zarr, lesions.geojson, lesions.csv, heatmap.ome.tif, "
-    "tissue.png and result.json, and OUT/slides.csv with one row per slide. A model that segments epidermis and "
-    "melanoma also gives the Breslow thickness with its T category. After any interruption, the same "
-    "command continues. An unreadable slide is reported and the others are processed (exit code 1).",
+    "tissue.png and result.json, and OUT/slides.csv with one row per slide. The areas of one class are listed: by "
+    "default that of the tumor, or that of --target. A model that segments epidermis and tumor also gives the Breslow "
+    "thickness with its T category. After any interruption, the same command continues. An unreadable slide is "
+    "reported and the others are processed (exit code 1).",
 )
 
 
@@ -117,7 +118,7 @@ def _report_slide(current: CommandSession, status: SlideStatus) -> None:
         current.report.emit("warning", f"{name}: {warning}", warning=warning, **values)
     from napari_melanoma.core.validity import read_validity
     from napari_melanoma.slides.depth import describe_depth
-    from napari_melanoma.slides.results import describe_prediction, slide_probability
+    from napari_melanoma.slides.results import describe_prediction, explain_no_target, slide_probability
 
     validity = read_validity(status.content)
     current.report.emit(
@@ -125,8 +126,12 @@ def _report_slide(current: CommandSession, status: SlideStatus) -> None:
         f"{name}: {validity.headline(describe_prediction(status.content))}",
         probability=slide_probability(status.content),
         validity=validity.to_json(),
+        target=status.content.get("target"),
         **values,
     )
+    if missing := explain_no_target(status.content):
+        text = f"{missing} List the areas of a class with --target CLASS."
+        current.report.emit("note", f"{name}: {text}", message=text, **values)
     for reason in validity.other_reasons if not validity.valid else validity.cautions:
         current.report.emit("warning", f"{name}: {reason}", warning=reason, **values)
 
@@ -362,6 +367,12 @@ def apply_tissue(
     model: Annotated[str, typer.Option(help="Folder or name of a tissue classifier.")],
     out: Out,
     mpp: Mpp = None,
+    target: Annotated[
+        str,
+        typer.Option(
+            metavar="CLASS", help="Class whose areas are listed one by one; by default the tumor class of the model."
+        ),
+    ] = "",
     weights: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Weights of a published encoder, if the classifier needs one.")
     ] = None,
@@ -376,7 +387,7 @@ def apply_tissue(
 
     if not find_bundle(model, of_slides=True).config.margin_px:
         raise InputError(f"'{model}' is not a tissue classifier. Use it with napari-melanoma slide --model {model}.")
-    values = {"model": model, "mpp": mpp, "weights": weights, "device": device or "auto"}
+    values = {"model": model, "mpp": mpp, "target": target, "weights": weights, "device": device or "auto"}
     options = SlideOptions.parse(values, "the command line")
     current.after_stop = f"Finished results stay in {out}: run the same command again to continue."
     summary = analyze_slides(
@@ -390,7 +401,7 @@ def apply_tissue(
 def _report_areas(current: CommandSession, status: SlideStatus) -> None:
     """Report the areas of the classes of a slide, and why they are not valid."""
     from napari_melanoma.core.validity import read_validity
-    from napari_melanoma.slides.results import describe_class_areas
+    from napari_melanoma.slides.results import describe_prediction
 
     name = status.folder.name
     if status.status == "failed":
@@ -398,7 +409,7 @@ def _report_areas(current: CommandSession, status: SlideStatus) -> None:
         return
     areas = status.content.get("areas") or {}
     validity = read_validity(status.content)
-    text = f"{name}: {validity.headline(describe_class_areas(areas))}"
+    text = f"{name}: {validity.headline(describe_prediction(status.content))}"
     current.report.emit("slide", text, slide=name, path=status.path, areas=areas, validity=validity.to_json())
 
 

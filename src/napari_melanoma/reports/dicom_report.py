@@ -36,7 +36,7 @@ from napari_melanoma.reports.dicom_groups import (
     write_document,
 )
 from napari_melanoma.reports.export_formats import ExportedSlide, NothingToExportError
-from napari_melanoma.slides.lesions import SlideLesion
+from napari_melanoma.slides.lesions import SlideLesion, area_noun
 from napari_melanoma.slides.notes import SlideMeasurement, measure_shape, read_notes
 from napari_melanoma.slides.regions import is_ignored, load_regions, region_reader
 from napari_melanoma.slides.slide_content import read_proposals
@@ -143,7 +143,8 @@ class _ReportBuilder(GroupBuilder):
         measurements = []
         lesions = self._exported.lesions
         if lesions is not None and self._validity.valid:
-            measurements.append(build_measurement(codes.LESION_COUNT, len(lesions), codes.NO_UNITS))
+            if all(area_noun(one.label) == "lesion" for one in lesions):
+                measurements.append(build_measurement(codes.LESION_COUNT, len(lesions), codes.NO_UNITS))
             if all(one.label in MALIGNANCIES for one in lesions):
                 malignant = sum(one.label == "malignant" for one in lesions)
                 measurements.append(build_measurement(codes.MALIGNANT_COUNT, malignant, codes.NO_UNITS))
@@ -166,7 +167,7 @@ class _ReportBuilder(GroupBuilder):
 
     def _describe_lesion(self, lesion: SlideLesion) -> ReportGroup:
         """Return the values of a lesion; those of the model only if its prediction is valid."""
-        is_valid, by_reader = self._validity.valid, lesion.origin != "found"
+        is_valid, by_reader, noun = self._validity.valid, lesion.origin != "found", area_noun(lesion.label)
         measurements: list[Any] = []
         evaluations = [(codes.ORIGIN, codes.ORIGINS[lesion.origin])]
         if is_valid or by_reader:
@@ -177,7 +178,10 @@ class _ReportBuilder(GroupBuilder):
                 measurements += [] if value is None else [build_measurement(concept, value, unit)]
         if is_valid:
             name = codes.PROBABILITY_OF_CANCER if lesion.label in MALIGNANCIES else codes.CLASS_PROBABILITY
-            for concept, value in ((name, lesion.class_probability), (codes.LESION_PROBABILITY, lesion.presence)):
+            probabilities = [(name, lesion.class_probability)]
+            if noun == "lesion":
+                probabilities.append((codes.LESION_PROBABILITY, lesion.presence))
+            for concept, value in probabilities:
                 measurements += (
                     [build_measurement(concept, round(100 * value, 4), codes.PERCENT)] if math.isfinite(value) else []
                 )
@@ -186,13 +190,13 @@ class _ReportBuilder(GroupBuilder):
             predicted = (codes.PREDICTED_CLASS, codes.private_concept(lesion.label, "class-"))
             evaluations.append(predicted if value_code is None else (codes.MALIGNANCY, value_code))
         return ReportGroup(
-            f"lesion {lesion.index}",
+            f"{noun} {lesion.index}",
             lesion_uid(self.header, lesion),
             measurements,
             evaluations,
             comments=[headline] if (headline := self._validity.headline("")) else [],
-            finding=codes.LESION,
-            category=codes.ABNORMAL_STRUCTURE,
+            finding=codes.LESION if noun == "lesion" else codes.private_concept(lesion.label, "class-"),
+            category=codes.ABNORMAL_STRUCTURE if noun == "lesion" else None,
             model=self._model,
         )
 

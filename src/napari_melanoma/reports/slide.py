@@ -73,7 +73,7 @@ from napari_melanoma.slides.depth_readings import (
     list_readers,
 )
 from napari_melanoma.slides.lesion_files import read_lesions
-from napari_melanoma.slides.lesions import SlideLesion
+from napari_melanoma.slides.lesions import SlideLesion, area_noun
 from napari_melanoma.slides.notes import SlideNotes, read_notes
 from napari_melanoma.slides.reading.opening import open_slide
 from napari_melanoma.slides.reading.slide import SlideInfo
@@ -572,7 +572,8 @@ def _overview(
         problems.append(collector.add_problem(name, text, error))
         return ()
     collector.add_credit(name, find_credit(part.path))
-    outlined = [format_count(len(found), what) for found, what in ((lesions, "lesion"), (regions, "region")) if found]
+    noun = area_noun(lesions[0].label if lesions else "")
+    outlined = [format_count(len(found), what) for found, what in ((lesions, noun), (regions, "region")) if found]
     caption = " with ".join(filter(None, ("Overview", " and ".join(outlined))))
     caption += " (dashed)" if regions else ""
     return (make_figure(picture, f"Overview of {name}", caption),)
@@ -608,21 +609,26 @@ def _lesion_blocks(lesions: Sequence[SlideLesion], content: Mapping[str, Any]) -
     listed = block.find("rows")
     rows = tuple((one.key.removeprefix("lesion "), *one.cells) for one in (listed.blocks if listed else ()))
     unlisted = len(lesions) - len(rows)
+    noun = area_noun(lesions[0].label)
     limit = ((content.get("options") or {}).get("lesions") or {}).get("malignant_from", 0.5)
     notes = (
         *(
             [
                 Text(
-                    f"{format_count(unlisted, 'further lesion')} {'is' if unlisted == 1 else 'are'} not listed.",
+                    f"{format_count(unlisted, f'further {noun}')} {'is' if unlisted == 1 else 'are'} not listed.",
                     quiet=True,
                 )
             ]
             if unlisted
             else []
         ),
-        *([Text(f"Malignant from a probability of {limit:g}.", quiet=True)] if limit != 0.5 else []),
+        *(
+            [Text(f"Malignant from a probability of {limit:g}.", quiet=True)]
+            if limit != 0.5 and noun == "lesion"
+            else []
+        ),
     )
-    yield Section("Lesions", (Table("Lesions", LESION_TABLE, rows), *notes))
+    yield Section(block.label, (Table(block.label, LESION_TABLE, rows), *notes))
 
 
 def _region_blocks(regions: Regions, size: PixelSize | None) -> Iterator[Block]:

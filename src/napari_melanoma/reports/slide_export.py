@@ -49,7 +49,7 @@ from napari_melanoma.slides.lesion_files import (
     write_lesions_table,
     write_outlines,
 )
-from napari_melanoma.slides.lesions import LESION_COLUMNS, SlideLesion, lesions_table
+from napari_melanoma.slides.lesions import LESION_COLUMNS, SlideLesion, area_noun, lesions_table
 from napari_melanoma.slides.maps import tile_boxes, tile_maps
 from napari_melanoma.slides.reading.openslide import dicom_spacing
 from napari_melanoma.slides.reading.pyramids import find_downsample, stated_downsample
@@ -219,7 +219,7 @@ def _draw_lesions(lesions: Sequence[SlideLesion], place: MapPlacement, shape: tu
     while True:
         labels = label_image(lesions, place, (rows, columns))
         drawn = set(np.unique(labels).tolist())
-        missing = [lesion.index for lesion in lesions if lesion.index not in drawn]
+        missing = [lesion for lesion in lesions if lesion.index not in drawn]
         side = MAX_SIDE_PX if missing else 0 if follow_cells else MASK_SIDE
         if 2 * max(rows, columns) > side or min(place.step_y, place.step_x) < 2:
             return DrawnLesions(labels, place, _describe_missing(missing))
@@ -227,15 +227,16 @@ def _draw_lesions(lesions: Sequence[SlideLesion], place: MapPlacement, shape: tu
         rows, columns = 2 * rows, 2 * columns
 
 
-def _describe_missing(lesions: Sequence[int]) -> str:
-    """Describe which lesions a label image lacks; ``lesions``: their numbers."""
+def _describe_missing(lesions: Sequence[SlideLesion]) -> str:
+    """Describe which lesions a label image lacks."""
     if not lesions:
         return ""
-    noun = "lesion" if len(lesions) == 1 else "lesions"
-    numbers = ", ".join(map(str, lesions[:MAX_NAMED])) + (" and others" if len(lesions) > MAX_NAMED else "")
+    noun = area_noun(lesions[0].label)
+    numbers = ", ".join(str(one.index) for one in lesions[:MAX_NAMED])
+    numbers += " and others" if len(lesions) > MAX_NAMED else ""
     return (
-        f"The file lacks {format_count(len(lesions), 'lesion')} without a pixel, too small or inside others: {noun} "
-        f"{numbers}. Export outlines, too."
+        f"The file lacks {format_count(len(lesions), noun)} without a pixel, too small or inside others: "
+        f"{noun}{'' if len(lesions) == 1 else 's'} {numbers}. Export outlines, too."
     )
 
 
@@ -267,16 +268,17 @@ def _write_dicom(path: Path, exported: ExportedSlide) -> str:
     segments = [
         LesionSegment(
             lesion.index,
-            f"lesion {lesion.index}, {lesion.label}",
+            f"{area_noun(lesion.label)} {lesion.index}, {lesion.label}",
             lesion.origin != "found",
             lesion_uid(level.header, lesion),
+            area_noun(lesion.label) == "lesion",
         )
         for lesion in exported.required_lesions
         if lesion.index in present
     ]
     model = str((exported.content.get("model") or {}).get("name") or "model")
     write_dicom_segmentation(path, level, labels, segments, model, exported.validity.headline(""))
-    return _describe_missing([lesion.index for lesion in exported.required_lesions if lesion.index not in present])
+    return _describe_missing([lesion for lesion in exported.required_lesions if lesion.index not in present])
 
 
 def _write_dicom_report(path: Path, exported: ExportedSlide) -> str:
@@ -604,13 +606,14 @@ def write_label_tiff(
 class LesionSegment:
     """One lesion: its number in the label image, its name, and whether it was edited by hand.
 
-    ``tracking_uid``: as in the measurement report; a new one if it is empty.
+    ``tracking_uid``: as in the measurement report; a new one if it is empty. ``is_lesion``: not an area of a structure.
     """
 
     number: int
     label: str
     is_manual: bool = False
     tracking_uid: str = ""
+    is_lesion: bool = True
 
 
 @dataclass(frozen=True)
@@ -686,6 +689,7 @@ def _build_segmentation(
     """Build a segmentation; ``numbers``: uint16 (row, column), segments numbered from 1, 0 for none."""
     import highdicom
 
+    content = "Lesions" if all(one.is_lesion for one in segments) else "Areas"
     return highdicom.seg.Segmentation(
         source_images=[level.header],
         pixel_array=numbers[None],
@@ -699,7 +703,7 @@ def _build_segmentation(
         manufacturer_model_name=model,
         software_versions=version(MANUFACTURER),
         device_serial_number="none",
-        content_description="Lesions, for research only",
+        content_description=f"{content}, for research only",
         tile_pixel_array=True,
         omit_empty_frames=True,
     )
@@ -711,11 +715,13 @@ def _segment_description(number: int, segment: LesionSegment, model: str) -> Any
     from pydicom.sr.coding import Code
 
     kind = "SEMIAUTOMATIC" if segment.is_manual else "AUTOMATIC"
+    altered, lesion = Code("49755003", "SCT", "Morphologically Altered Structure"), Code("52988006", "SCT", "Lesion")
+    tissue = Code("85756007", "SCT", "Tissue")
     return highdicom.seg.SegmentDescription(
         segment_number=number,
         segment_label=segment.label,
-        segmented_property_category=Code("49755003", "SCT", "Morphologically Altered Structure"),
-        segmented_property_type=Code("52988006", "SCT", "Lesion"),
+        segmented_property_category=altered if segment.is_lesion else tissue,
+        segmented_property_type=lesion if segment.is_lesion else tissue,
         algorithm_type=kind,
         algorithm_identification=highdicom.AlgorithmIdentificationSequence(
             name=model,
@@ -723,5 +729,5 @@ def _segment_description(number: int, segment: LesionSegment, model: str) -> Any
             version=version(MANUFACTURER),
         ),
         tracking_uid=segment.tracking_uid or highdicom.UID(),
-        tracking_id=f"lesion {segment.number}",
+        tracking_id=f"{'lesion' if segment.is_lesion else 'area'} {segment.number}",
     )

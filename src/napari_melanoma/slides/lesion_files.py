@@ -42,6 +42,7 @@ from napari_melanoma.slides.lesions import (
     LesionConfig,
     LesionMaps,
     SlideLesion,
+    area_noun,
     lesions_table,
 )
 from napari_melanoma.slides.outlines import covered_cells, rasterize_polygons
@@ -53,7 +54,7 @@ HAND_SET = ("classed", "drawn")  # origins of lesions whose class was set by a r
 BACKUP_NAME = "lesions-kept-{}"
 LOCK, LOCK_TIMEOUT_S = ".lesions.lock", 20.0
 
-LESION_NAME = re.compile(r"lesion (\d{1,5})")
+LESION_NAME = re.compile(r"(?:lesion|area) (\d{1,5})")
 
 
 def read_lesions(folder: Path) -> tuple[SlideLesion, ...] | None:
@@ -90,12 +91,17 @@ def write_found_lesions(folder: Path, lesions: Sequence[SlideLesion], validity: 
 
 
 def save_lesions(
-    folder: Path, lesions: Sequence[SlideLesion], config: LesionConfig, *, corrected: bool | None = None
+    folder: Path,
+    lesions: Sequence[SlideLesion],
+    config: LesionConfig,
+    *,
+    corrected: bool | None = None,
+    target: str = "",
 ) -> None:
     """Write edited lesions into the folder of the slide: outlines, table, and their values in ``result.json``.
 
     ``config``: the thresholds that they were detected at. ``corrected``: whether there are manual edits; by default,
-    if a lesion is not as detected.
+    if a lesion is not as detected. ``target``: the class that they were detected with; empty for that of the results.
     """
     with hold_lock(folder / LOCK, LOCK_TIMEOUT_S):
         try:
@@ -115,6 +121,7 @@ def save_lesions(
                 "lesions_asked": content.get("lesions_asked", options.get("lesions")),
                 "options": {**options, "lesions": config.model_dump(mode="json")},
                 "corrected_by_hand": corrected,
+                "target": target or content.get("target"),
             }
             write_json(folder / RESULT, {**content, **updates})
 
@@ -182,7 +189,7 @@ def lesion_to_annotation(lesion: SlideLesion, validity: Validity | None = None) 
         lesion.polygons,
         class_name=lesion.label,
         color=LABEL_COLORS.get(lesion.label, UNLABELED_COLOR),
-        name=f"lesion {lesion.index}",
+        name=f"{area_noun(lesion.label)} {lesion.index}",
         measurements=measured,
         properties={"metadata": {"origin": lesion.origin, "label_origin": lesion.label_origin, "label": lesion.label}},
     )
@@ -238,7 +245,7 @@ def _build_lesion(outline: Annotation) -> SlideLesion:
     seed = values.pop("seed_row_px"), values.pop("seed_column_px")
     origin = _read_metadata(outline).get("origin", "found")
     label_origin = _read_label_origin(outline, "reader" if origin in HAND_SET else "model")
-    index = int(outline.name.removeprefix("lesion "))
+    index = int(outline.name.removeprefix("lesion ").removeprefix("area "))
     lesion = SlideLesion(seed=seed, polygons=outline.polygons, index=index, label=outline.class_name, **values)
     return replace(lesion, origin=origin, label_origin=label_origin)
 

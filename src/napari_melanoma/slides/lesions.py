@@ -26,6 +26,7 @@ LESION_CLASSES = {*get_args(LesionClass)}
 LesionOrigin = Literal["found", "merged", "split", "classed", "drawn", "refined"]
 LabelOrigin = Literal["model", "reader"]
 WHOLE_MAP = (slice(None), slice(None))
+POSITIVE = "positive"  # in lower case: a class that heatmap and lesions show by default
 LESION_COLUMNS = (  # of lesions.csv
     "index",
     "label",
@@ -416,6 +417,16 @@ def extend_past_slide_end(
 def _runs(mask: NDArray[np.bool_]) -> NDArray[np.int64]:
     """Count the runs of cells in each row."""
     return np.diff(mask.astype(np.int8), axis=1, prepend=0).clip(min=0).sum(axis=1)
+
+
+def is_lesion_class(name: str) -> bool:
+    """Whether a class names a lesion, such as melanoma, nevus or tumor; not structures and unknown names."""
+    return read_class_name(name) in (*MALIGNANT, *BENIGN, *UNSPECIFIC) or name.lower() == POSITIVE
+
+
+def area_noun(label: str) -> str:
+    """Return what a detected area is called, ``lesion`` or ``area``; ``label``: its class, empty if none is stated."""
+    return "lesion" if not label or is_lesion_class(label) else "area"
 
 
 def default_lesion_class(classes: Sequence[str]) -> str:

@@ -117,7 +117,12 @@ class SlideOptions(Config):
         None, title="Reference image", description="image whose stain is the reference; none: a standard one"
     )
     apply_profile: bool = Field(False, title="Color profile", description="convert colors by the slide's ICC profile")
-    target: str = Field("", title="Class", description="class of heatmap and lesions; by default that of the model")
+    target: str = Field(
+        "",
+        title="Class of interest",
+        description="class whose heatmap is shown and whose areas are listed and counted, such as Adnexa; by default "
+        "the tumor class of the model",
+    )
     prevalence: float | None = Field(
         None,
         gt=0,

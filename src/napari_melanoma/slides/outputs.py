@@ -25,6 +25,7 @@ from napari_melanoma.slides.lesions import (
     SlideLesion,
     build_lesion_maps,
     find_lesions,
+    is_lesion_class,
     lesions_table,
 )
 from napari_melanoma.slides.maps import SlideMaps, stitched_maps, tile_maps
@@ -87,7 +88,8 @@ def write_outputs(analysis: SlideAnalysis, folder: Path, run: RunContext) -> dic
             outlines, backup_note = write_found_lesions(folder, lesions, analysis.validity)
             outputs |= {"target": target, "lesions": lesions_table(lesions)}
             outputs |= {"outlines": outlines, "warnings": [*analysis.warnings, *([backup_note] if backup_note else [])]}
-            outputs |= _measure_depth(analysis, maps, lesions, run)
+            is_tumor = target == analysis.model.positive or is_lesion_class(target)
+            outputs |= _measure_depth(analysis, maps, lesions if is_tumor else (), run)
             if not analysis.model.is_tissue_classifier:  # which predicts cells, not the slide
                 outputs |= _scores(analysis, maps, target)
     content = {**_slide_content(analysis), **outputs}
@@ -96,16 +98,16 @@ def write_outputs(analysis: SlideAnalysis, folder: Path, run: RunContext) -> dic
 
 
 def _write_class_regions(analysis: SlideAnalysis, maps: SlideMaps, folder: Path) -> dict[str, Any]:
-    """Write the outlines of the classes of a tissue classifier; return their areas, colors and which is background."""
+    """Write the outlines of the classes of a tissue classifier; return their areas, colors and roles."""
     from napari_melanoma.models.bundle import read_bundle
 
     tissue = read_bundle(Path(analysis.model.bundle)).config.tissue
     colors, min_cells = ({}, MIN_REGION_CELLS) if tissue is None else (tissue.colors, tissue.min_region_cells)
     regions = outline_classes(maps, analysis.model.classes, colors, min_cells)
     write_geojson(folder / CLASS_REGIONS, regions, origin=analysis.slide.origin)
-    background = None if tissue is None else tissue.roles.get("background")
+    roles = {} if tissue is None else tissue.roles
     hex_colors = {name: "#{:02x}{:02x}{:02x}".format(*color) for name, color in colors.items() if color is not None}
-    class_map = {"colors": hex_colors, "background": background}
+    class_map = {"colors": hex_colors, **{role: roles.get(role) for role in ("background", "tumor")}}
     return {"areas": measure_class_areas(maps, analysis.model.classes), "class_map": class_map}
 
 
@@ -115,9 +117,9 @@ def target_class(model: TileModelInfo, options: SlideOptions) -> str:
     candidates = () if is_named else find_lesion_classes(model.classes)
     if len(candidates) > 1:
         raise ConfigError(
-            f"'{model.name}' predicts several classes of lesions: {', '.join(candidates)}. Select the one that heatmap "
-            "and lesions show under Options, Class, in the Slide dock (Python: options={'target': CLASS}, command "
-            "line: --target CLASS)."
+            f"'{model.name}' predicts several classes of lesions: {', '.join(candidates)}. Select one under "
+            "Options, Class of interest, in the Slide dock (Python: options={'target': CLASS}, command line: --target "
+            "CLASS)."
         )
     target = options.target or model.positive or default_target(model.classes, {})
     if target not in model.classes:

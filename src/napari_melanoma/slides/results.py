@@ -15,14 +15,18 @@ from napari_melanoma.core.errors import InputError
 from napari_melanoma.core.formatting import format_class, format_count
 from napari_melanoma.core.geometry import MapPlacement, PixelSize, format_scale
 from napari_melanoma.data.class_names import MALIGNANT, UNSPECIFIC, find_lesion_classes, read_class_name
+from napari_melanoma.depth.tumor_maps import BENIGN_NAMES
 from napari_melanoma.io.geojson import Annotation, Color
 from napari_melanoma.io.results import HEATMAP, TISSUE, read_mask, read_slide_result
 from napari_melanoma.io.slide_store import STORE, SlideResult, differing_settings
 from napari_melanoma.slides.lesions import (
+    POSITIVE,
     ClippedCells,
     LesionMaps,
+    area_noun,
     build_lesion_maps,
     clip_to_slide_end,
+    is_lesion_class,
 )
 from napari_melanoma.slides.maps import SlideMaps, stitched_shape, tile_maps
 from napari_melanoma.slides.options import SlideOptions, hashed_tile_settings
@@ -30,7 +34,6 @@ from napari_melanoma.slides.outlines import cell_polygons, simplify_cell_polygon
 from napari_melanoma.slides.scores import SlideScoreConfig
 from napari_melanoma.slides.tiling import TileGrid, grid_from_json, tissue_share
 
-POSITIVE = "positive"  # in lower case: a class that heatmap and lesions show by default
 MODEL_SETTINGS = ("weights", "predictions")  # hashes that are known only after the model was loaded
 MIN_REGION_CELLS = 4  # smaller regions are left out
 
@@ -138,10 +141,35 @@ def describe_prediction(content: Mapping[str, Any]) -> str:
     ``content``: that of ``result.json``. Returns ``analyzed`` if the model predicts no probability.
     """
     score, lesions = describe_slide_score(content), content.get("lesions") or []
-    if not score or score_method(content) == "attention" or not content.get("target"):
+    target = str(content.get("target") or "")
+    if not score or score_method(content) == "attention" or not target:
         return score or "analyzed"
     malignant = sum(lesion.get("label") == "malignant" for lesion in lesions)
-    return f"{score}; {format_count(len(lesions), 'lesion')}{f', {malignant} malignant' if malignant else ''}"
+    noun = area_noun(target)
+    count = format_count(len(lesions), noun) + ("" if noun == "lesion" else f" of {format_class(target)}")
+    return f"{score}; {count}{f', {malignant} malignant' if malignant else ''}"
+
+
+def explain_no_target(content: Mapping[str, Any]) -> str:
+    """Explain why a tissue classifier has detected no lesions; empty if it has, and for other models."""
+    if content.get("target") or not content.get("areas"):
+        return ""
+    return f"'{(content.get('model') or {}).get('name')}' has no tumor class, so no lesions were detected."
+
+
+def list_tumors(content: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """Return the rows of detected areas that may be a tumor: not those of benign lesions, nor of other structures.
+
+    ``content``: that of ``result.json``. A tissue classifier may have a tumor class of any name.
+    """
+    tumor = (content.get("class_map") or {}).get("tumor")
+    return [
+        row
+        for row in content.get("lesions") or ()
+        if (label := str(row.get("label") or ""))
+        and label not in BENIGN_NAMES
+        and (is_lesion_class(label) or label == format_class(tumor or ""))
+    ]
 
 
 def read_lesion_maps(folder: Path, target: str, size: tuple[int, int] | None = None) -> LesionMaps:

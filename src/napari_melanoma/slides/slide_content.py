@@ -56,7 +56,7 @@ from napari_melanoma.slides.counts import (
     read_counts,
 )
 from napari_melanoma.slides.lesion_files import read_lesions
-from napari_melanoma.slides.lesions import LESION_CLASSES, LesionConfig, SlideLesion
+from napari_melanoma.slides.lesions import LESION_CLASSES, LesionConfig, SlideLesion, area_noun
 from napari_melanoma.slides.notes import SlideMeasurement, read_notes
 from napari_melanoma.slides.reading.opening import open_slide
 from napari_melanoma.slides.regions import Regions, load_regions
@@ -315,12 +315,11 @@ def lesions_block(
     ``content``: of ``result.json``. ``threshold``: at which they were detected.
     """
     is_demonstration = bool(content) and read_validity(content).demonstration
-    rows = (
-        _lesion_row(lesion, str(content.get("target") or ""), is_demonstration=is_demonstration)
-        for lesion in lesions[:MAX_LESIONS]
-    )
+    labels, target = [lesion.label for lesion in lesions], str(content.get("target") or "")
+    name = labels[0] if labels else target
+    is_lesions = area_noun(name) == "lesion"
+    rows = (_lesion_row(lesion, target, is_demonstration=is_demonstration) for lesion in lesions[:MAX_LESIONS])
     areas = [lesion.area_mm2 for lesion in lesions if lesion.area_mm2 is not None]
-    labels = [lesion.label for lesion in lesions]
     # Labels of a model that does not distinguish malignant lesions are the name of its class
     malignant = labels.count("malignant") if labels and {*labels} <= LESION_CLASSES else None
     limit = ((content.get("options") or {}).get("lesions") or {}).get("malignant_from", 0.5)
@@ -331,10 +330,11 @@ def lesions_block(
         known("malignant", "malignant", malignant),
         known("mm2", "total area", mm2, f"{mm2 or 0:.3g} mm²", unit="mm²"),
         known("threshold", "threshold", threshold, f"{threshold or 0:.2f}"),
-        known("malignant_from", "malignant from a probability of", limit, f"{limit:g}"),
+        known("malignant_from", "malignant from a probability of", limit if is_lesions else None, f"{limit:g}"),
         known("outlines", "classes and outlines", digest, f"version {digest}"),
     )
-    return group(LESIONS, "Lesions", (group("rows", "", rows), group("summary", "", numbers)))
+    title = "Lesions" if is_lesions else f"Areas of {format_class(name)}"
+    return group(LESIONS, title, (group("rows", "", rows), group("summary", "", numbers)))
 
 
 def _lesion_row(lesion: SlideLesion, target: str, *, is_demonstration: bool) -> ShownBlock:
@@ -354,7 +354,7 @@ def _lesion_row(lesion: SlideLesion, target: str, *, is_demonstration: bool) -> 
     )
     return group(
         f"lesion {lesion.index}",
-        f"lesion {lesion.index}",
+        f"{area_noun(lesion.label)} {lesion.index}",
         (ShownBlock(key=key, label=label, value=_round(value), text=text) for key, label, value, text in cells),
     )
 

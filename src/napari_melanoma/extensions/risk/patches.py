@@ -18,7 +18,6 @@ from napari_melanoma.core.validity import read_validity
 from napari_melanoma.data.dataset import MODALITY_WORDS
 from napari_melanoma.data.tabular_encoding import read_number
 from napari_melanoma.depth.readings import Line
-from napari_melanoma.depth.tumor_maps import BENIGN_NAMES
 from napari_melanoma.extensions.risk.prediction import RiskOptions
 from napari_melanoma.imaging.modality import recognize_modality
 from napari_melanoma.io.photographs import Photograph, format_damage_warning, read_photograph
@@ -26,6 +25,7 @@ from napari_melanoma.phantoms import is_phantom
 from napari_melanoma.slides.depth_readings import DEEPEST_PATCH, LESION_PATCH
 from napari_melanoma.slides.reading.opening import open_slide
 from napari_melanoma.slides.reading.slide import Slide
+from napari_melanoma.slides.results import list_tumors
 from napari_melanoma.slides.tissue import TissueConfig, read_overview, tissue_of_overview
 
 Point = tuple[float, float]  # (row, column), of a position or of a scale
@@ -249,11 +249,11 @@ def _tissue_positions(slide: Slide, um_per_px: Point, side_mm: float) -> tuple[P
 
 
 def _lesion_positions(content: Mapping[str, Any]) -> list[Point]:
-    """Return the positions of the lesions that are not benign, (row, column) in pixels of the finest level."""
+    """Return the positions of the areas that may be a tumor, (row, column) in pixels of the finest level."""
     positions = []
-    for lesion in content.get("lesions") or []:
+    for lesion in list_tumors(content):
         row, column = lesion.get("seed_row_px"), lesion.get("seed_column_px")
-        if lesion.get("label") not in BENIGN_NAMES and row is not None and column is not None:
+        if row is not None and column is not None:
             positions.append((float(row), float(column)))
     return positions
 

@@ -10,11 +10,11 @@ from typing import Any
 from napari_melanoma.core.errors import InputError
 from napari_melanoma.core.geometry import Box
 from napari_melanoma.depth.readings import SlideDepthProposals, SlideDepthReadings, latest_reading, read_depth
-from napari_melanoma.depth.tumor_maps import BENIGN_NAMES
 from napari_melanoma.extensions.risk.inputs import make_slide_case
 from napari_melanoma.extensions.risk.maps import RiskMap, read_risk_maps
 from napari_melanoma.io.results import RISK_FILE, read_risk_prediction, read_slide_result
 from napari_melanoma.slides.depth_readings import UNKNOWN_DEPTH, KnownDepth, is_complete_risk
+from napari_melanoma.slides.results import list_tumors
 from napari_melanoma.slides.slide_content import read_proposals
 
 
@@ -39,12 +39,8 @@ class StoredRisk:
     ) -> StoredRisk:
         """Return the same risk with the depth of other readings, proposals of the analysis, or patient data."""
         case = make_slide_case(latest_reading(readings), proposals, self.result, row)
-        not_benign = [
-            lesion
-            for lesion in self.result.get("lesions") or ()
-            if lesion.get("label") not in BENIGN_NAMES and lesion.get("seed_row_px") is not None
-        ]
-        return replace(self, depth=case.depth, n_patches=len(case.lines) + len(not_benign))
+        tumors = [lesion for lesion in list_tumors(self.result) if lesion.get("seed_row_px") is not None]
+        return replace(self, depth=case.depth, n_patches=len(case.lines) + len(tumors))
 
 
 def read_risk(folder: Path) -> StoredRisk:

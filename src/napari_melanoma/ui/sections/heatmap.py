@@ -144,7 +144,9 @@ class HeatmapSection(SlideSection):
         self._results, self._display = session.results, session.heatmap_display
         self._missing_label = named(quiet_label(), "no_heatmap", "No heatmap yet")
         self._visible_check = named(QCheckBox("show"), "slide_heatmap", "Heatmap", "Show the heatmap above the slide")
-        self._class_combo = named(NoWheelComboBox(), "slide_class", "Class", "Class of heatmap and lesions")
+        self._class_combo = named(
+            NoWheelComboBox(), "slide_class", "Class", "Class of the heatmap and of the listed areas"
+        )
         self._class_combo.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
         self._colormap_combo = named(NoWheelComboBox(), "slide_colours", "Colormap", "Colormap of the heatmap")
         self._colormap_combo.addItems(COLORMAPS)

@@ -231,6 +231,8 @@ class LesionDocument(Document[LesionState | None]):
     def _on_written(self, stored: Stored[LesionState | None] | None) -> None:
         super()._on_written(stored)
         if stored is not None:
+            if stored.value is not None and stored.value.source.folder == self._session.result_location.folder:
+                self._session.results.set_target(stored.value.source.target)
             self.saved.emit()
 
     def _show(self, history: LesionHistory, stored: Stored[LesionState | None]) -> None:
@@ -245,13 +247,17 @@ class LesionDocument(Document[LesionState | None]):
         heatmap, analysis = results.heatmap, (results.is_view, analysis_identity(results.content))
         if heatmap is None:
             self.clear()
-        elif results.state in FINAL_STATES and results.has_lesions and analysis != self._analysis:
+        elif results.state in FINAL_STATES and results.has_classes and analysis != self._analysis:
             self._analysis = analysis
-            self.read(heatmap.target, read_lesion_config(results.content))
+            if results.has_lesions:
+                self.read(heatmap.target, read_lesion_config(results.content))
 
     def _on_target(self, target: str) -> None:
+        """Detect the areas of another class; the first choice, before which there was none, is saved at once."""
         if target:  # not the map of all classes
             self.detect(target, self._session.heatmap_display.value.threshold)
+            if self._session.results.value.has_classes and not self._session.results.value.has_lesions:
+                self.save()
 
     def _on_threshold(self, threshold: float) -> None:
         heatmap = self._session.results.value.heatmap
@@ -351,7 +357,8 @@ def _write(
     from napari_melanoma.slides.lesion_files import save_lesions
 
     if state is not None:
-        save_lesions(state.source.folder, state.lesions, state.config, corrected=state.has_manual_edits)
+        source, corrected = state.source, state.has_manual_edits
+        save_lesions(source.folder, state.lesions, state.config, corrected=corrected, target=source.target)
     return Stored(state)
 
 

@@ -65,7 +65,12 @@ class AnalysisResults:
     @property
     def has_lesions(self) -> bool:
         """Whether lesions can be detected: an analysis has finished whose heatmap shows probabilities of a class."""
-        return bool(self.content.get("target")) and self.heatmap is not None and self.heatmap.is_probability
+        return bool(self.content.get("target")) and self.has_classes
+
+    @property
+    def has_classes(self) -> bool:
+        """Whether a class can be selected whose areas are detected: an analysis has finished with their maps."""
+        return bool(self.content) and self.heatmap is not None and self.heatmap.is_probability
 
     def follow(self, update: SlideRunUpdate) -> AnalysisResults:
         """Return the results after an update of the analysis; the same object if nothing has changed."""
@@ -113,6 +118,11 @@ class SlideResults(Shared[AnalysisResults]):
     def reset(self, *, is_view: bool) -> None:
         """Show no results, because an analysis has started or other results will be shown."""
         self.set(AnalysisResults(is_view))
+
+    def set_target(self, target: str) -> None:
+        """Follow the class of interest, which was stored in result.json."""
+        if target != self.value.content.get("target"):
+            self.set(replace(self.value, content={**self.value.content, "target": target}))
 
     def show_invalid(self, shown: bool) -> None:
         """Show numbers that are not valid, or hide them."""

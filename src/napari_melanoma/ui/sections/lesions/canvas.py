@@ -13,7 +13,7 @@ from qtpy.QtGui import QColor
 
 from napari_melanoma.core.polygons import Polygon, as_ring
 from napari_melanoma.slides.lesion_edits import Lesions, add_lesion
-from napari_melanoma.slides.lesions import LesionClass
+from napari_melanoma.slides.lesions import LesionClass, area_noun
 from napari_melanoma.ui.sections.lesions.resolve import describe_drawn_lesion
 from napari_melanoma.ui.session.lesions import find_lesion_at
 from napari_melanoma.ui.session.slide import SlideSession
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
 
 MALIGNANT, BENIGN = QColor("#e0673a"), QColor("#3f9bd8")  # distinguishable with color vision deficiency
+STRUCTURE = QColor("#2ca58d")  # of areas that are no lesions
 OUTLINE_COLOR = "yellow"  # of a drawn outline that is not a lesion yet
 MAX_OUTLINES = 400  # drawn rings; napari becomes slow with more
 NO_AREA = "The outline encloses no area of the slide and was removed. Draw around the lesion."
@@ -84,7 +85,7 @@ class LesionOutlines(QObject):
         if layer is not None:
             layer.data = []
         rings = (
-            (np.asarray(ring, np.float64) - HALF, (BENIGN if lesion.label == "benign" else MALIGNANT).name())
+            (np.asarray(ring, np.float64) - HALF, label_color(lesion.label).name())
             for lesion in lesions
             for polygon in lesion.polygons
             for ring in polygon.rings
@@ -121,6 +122,13 @@ class LesionOutlines(QObject):
             index = find_lesion_at(self._session.lesions.shown_lesions, line[0])
             if index is not None:
                 self._session.selected_lesions.set((index,))
+
+
+def label_color(label: str) -> QColor:
+    """Return the color of a class: benign, another lesion, or no lesion."""
+    if label == "benign":
+        return BENIGN
+    return MALIGNANT if area_noun(label) == "lesion" else STRUCTURE
 
 
 def _create_layer() -> Shapes:

@@ -6,7 +6,8 @@ import math
 from collections import Counter
 from typing import TYPE_CHECKING
 
-from napari_melanoma.core.formatting import format_class, format_count
+from napari_melanoma.core.formatting import capitalize, format_class, format_count
+from napari_melanoma.slides.lesions import area_noun
 
 if TYPE_CHECKING:
     from napari_melanoma.slides.lesions import SlideLesion
@@ -17,6 +18,7 @@ NO_LESIONS = "No lesions yet. Analyze the slide first."
 LESIONS_LATER = "Lesions are detected when the analysis has finished."
 LESIONS_NOW = "Detecting lesions ..."
 NOT_ASSESSED = "Not assessed: the model of these results does not detect lesions."
+NO_CLASS = "The model has no tumor class. Choose a class, whose areas are then listed here."
 
 
 def describe_lesions(state: LesionState | None, results: AnalysisResults, *, is_corrected: bool) -> str:
@@ -32,7 +34,9 @@ def _explain_missing_lesions(results: AnalysisResults) -> str:
         return LESIONS_LATER
     if not results.content:
         return NO_LESIONS
-    return LESIONS_NOW if results.has_lesions else NOT_ASSESSED
+    if results.has_lesions:
+        return LESIONS_NOW
+    return NO_CLASS if results.has_classes else NOT_ASSESSED
 
 
 def _summarize(state: LesionState) -> str:
@@ -45,17 +49,17 @@ def _summarize(state: LesionState) -> str:
     area = f", {sum(areas):.3g} mm² in total" if areas else ""
     limit = state.config.malignant_from
     explanation = f"p: probability of {class_of_probability(lesions[0], state.source.target)}"
-    limit_note = f", malignant from {limit:g}" if limit != 0.5 else ""
-    return f"{format_count(len(lesions), 'lesion')}{malignant}{area}. {explanation}{limit_note}."
+    limit_note = f", malignant from {limit:g}" if limit != 0.5 and all_classified else ""
+    return f"{format_count(len(lesions), area_noun(lesions[0].label))}{malignant}{area}. {explanation}{limit_note}."
 
 
 def _describe_no_lesions(state: LesionState, *, is_corrected: bool) -> str:
     """Describe why there is no lesion: none was detected, or all were removed."""
-    count = len(state.removed or ())
-    removed = "1 lesion was" if count == 1 else f"{count} lesions were"
+    count, noun = len(state.removed or ()), area_noun(state.source.target)
+    removed = f"{format_count(count, noun)} {'was' if count == 1 else 'were'}"
     if is_corrected and count:
-        return f"No lesions left: {removed} removed manually."
-    return f"No lesion at this threshold; {removed} removed manually." if count else "No lesion at this threshold."
+        return f"No {noun}s left: {removed} removed manually."
+    return f"No {noun} at this threshold; {removed} removed manually." if count else f"No {noun} at this threshold."
 
 
 def class_of_probability(lesion: SlideLesion, target: str = "") -> str:
@@ -72,8 +76,9 @@ def describe_lesion(lesion: SlideLesion, target: str = "") -> str:
     """Describe a lesion in several lines."""
     probabilities = {class_of_probability(lesion, target): lesion.class_probability}
     probabilities |= {f"{format_class(target)} (mean of the heatmap)": lesion.probability} if target else {}
+    name = f"{area_noun(lesion.label)} {lesion.index}"
     lines = [
-        f"lesion {lesion.index}: {format_class(lesion.label)}, {lesion.origin}{_describe_label_origin(lesion)}",
+        f"{name}: {format_class(lesion.label)}, {lesion.origin}{_describe_label_origin(lesion)}",
         *(
             f"probability of {name} {'unknown' if math.isnan(value) else f'{value:.3f}'}"
             for name, value in probabilities.items()
@@ -91,7 +96,7 @@ def describe_drawn_lesion(lesion: SlideLesion, target: str) -> str:
     facts = [lesion.label, format_area(lesion)]
     if not math.isnan(lesion.class_probability):
         facts.append(f"p {class_of_probability(lesion, target)} {lesion.class_probability:.2f}")
-    return f"Lesion {lesion.index} drawn: {', '.join(facts)}."
+    return f"{capitalize(area_noun(lesion.label))} {lesion.index} drawn: {', '.join(facts)}."
 
 
 def format_area(lesion: SlideLesion) -> str:

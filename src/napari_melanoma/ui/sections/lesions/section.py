@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from qtpy.QtCore import Qt, Signal
 from qtpy.QtWidgets import QFrame, QHeaderView, QLabel, QMessageBox, QVBoxLayout
 
+from napari_melanoma.core.formatting import format_class
 from napari_melanoma.slides.lesion_edits import (
     merge_lesions,
     refine_lesion,
@@ -16,8 +17,9 @@ from napari_melanoma.slides.lesion_edits import (
     set_lesion_class,
     split_lesion,
 )
+from napari_melanoma.slides.lesions import area_noun
 from napari_melanoma.ui.sections.base import SlideSection
-from napari_melanoma.ui.sections.lesions.canvas import BENIGN, MALIGNANT, LesionDrawing, LesionOutlines
+from napari_melanoma.ui.sections.lesions.canvas import LesionDrawing, LesionOutlines, label_color
 from napari_melanoma.ui.sections.lesions.resolve import describe_lesion, describe_lesions, format_cells, sort_key
 from napari_melanoma.ui.session.annotations import REDO_TIP, STEP_TEXTS, UNDO_TIP
 from napari_melanoma.ui.session.lesions import LESION_DOCUMENT
@@ -37,6 +39,7 @@ if TYPE_CHECKING:
     from napari_melanoma.slides.lesions import LesionClass, LesionConfig, LesionMaps, SlideLesion
     from napari_melanoma.slides.outlines import OutlineClick
     from napari_melanoma.ui.session.lesions import LesionState
+    from napari_melanoma.ui.session.results import AnalysisResults
     from napari_melanoma.ui.session.slide import SlideSession
 
     SelectionEdit = Callable[[Lesions, tuple[int, ...], LesionMaps, LesionConfig], Lesions]
@@ -54,6 +57,7 @@ EDITS = {  # text and tooltip
     "undo": ("↶", UNDO_TIP),
     "redo": ("↷", REDO_TIP),
 }
+CLASS_TIP = "Class of interest: its areas are listed, counted and exported, and its heatmap is shown"
 CLASSES = {"": "from the model", "malignant": "malignant", "benign": "benign"}
 DRAWING_MODES = {  # name and hint of a tool, by mode of napari's Shapes layer
     "add_polygon_lasso": (
@@ -86,10 +90,13 @@ class LesionsSection(SlideSection):
             for name, (text, tip) in {**TOOLS, **EDITS}.items()
         }
         self.drawing_panel = DrawingPanel()
+        self._class_combo = named(NoWheelComboBox(), "lesion_target", "Class of interest", CLASS_TIP)
+        self._class_combo.setPlaceholderText("choose a class ...")
+        self._class_row = row(QLabel("areas of"), self._class_combo, stretch=1)
         self._table_area, self._edit_row = column(self.table), row(*(self.buttons[name] for name in EDITS))
         self._edit_row.layout().setSpacing(2)
         summary = row(self.summary_label, *(self.buttons[name] for name in TOOLS), stretch=0)
-        self.add(summary, self._table_area, self._edit_row, self.drawing_panel)
+        self.add(self._class_row, summary, self._table_area, self._edit_row, self.drawing_panel)
         session.services.tool_buttons += [self.buttons[name] for name in TOOLS]
         self.add_history_shortcuts()
         self._connect()
@@ -120,6 +127,9 @@ class LesionsSection(SlideSection):
         }
         for name, action in slots.items():
             self.buttons[name].clicked.connect(lambda _=False, action=action: action())
+        self._class_combo.activated.connect(
+            lambda _: session.results.target_selected.emit(str(self._class_combo.currentData()))
+        )
         self.follow(session.services.icons.changed, self._on_theme)
         self._on_theme()
         self.table.chosen.connect(self._on_chosen)
@@ -164,6 +174,9 @@ class LesionsSection(SlideSection):
         """Update the summary and the buttons that are possible; hide predicted numbers that are not valid."""
         document, results, annotations = self._document, self.session.results.value, self.session.annotations
         has_lesions, count = document.value is not None, len(self.session.selected_lesions.value)
+        self._update_class(results, target := "" if document.value is None else document.value.source.target)
+        is_lesion = area_noun(target) == "lesion"
+        self.drawing_panel.show_classes(is_lesion)
         summary = describe_lesions(document.value, results, is_corrected=document.is_corrected)
         self.summary_label.setText(summary)
         self.summary_label.setVisible(results.shows_numbers)
@@ -175,10 +188,21 @@ class LesionsSection(SlideSection):
             self.buttons[name].setVisible(has_lesions)
         self.buttons["merge"].setEnabled(count > 1)
         self.buttons["split"].setEnabled(count == 1)
-        self.buttons["class"].setEnabled(count > 0)
+        self.buttons["class"].setEnabled(count > 0 and is_lesion)
         self.buttons["remove"].setEnabled(count > 0)
         self.buttons["undo"].setEnabled(annotations.can_undo)
         self.buttons["redo"].setEnabled(annotations.can_redo)
+
+    def _update_class(self, results: AnalysisResults, target: str) -> None:
+        """List the classes of the results, and select the one whose areas are listed."""
+        heat, background = results.heatmap, (results.content.get("class_map") or {}).get("background")
+        classes = [] if heat is None or not results.has_classes else [one for one in heat.classes if one != background]
+        if classes != [self._class_combo.itemData(index) for index in range(self._class_combo.count())]:
+            self._class_combo.clear()
+            for name in classes:
+                self._class_combo.addItem(format_class(name), name)
+        self._class_combo.setCurrentIndex(self._class_combo.findData(target))
+        self._class_row.setVisible(results.shows_numbers and len(classes) > 1)
 
     def _on_chosen(self, indices: tuple[int, ...]) -> None:
         """Select the lesions of the selected rows, and zoom to a single one."""
@@ -298,7 +322,7 @@ class LesionTableModel(RowTableModel["SlideLesion", int]):
         if role == Qt.ItemDataRole.DisplayRole:
             return format_cells(lesion)[index.column()]
         if role == Qt.ItemDataRole.ForegroundRole and is_class:
-            color = BENIGN if lesion.label == "benign" else MALIGNANT
+            color = label_color(lesion.label)
             return color if self.is_dark else color.darker(TEXT_DARKER)
         if role == Qt.ItemDataRole.TextAlignmentRole and not is_class:
             return int(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
@@ -347,7 +371,8 @@ class DrawingPanel(QFrame):
         layout = QVBoxLayout(self)
         layout.setContentsMargins(8, 4, 4, 4)
         layout.setSpacing(4)
-        layout.addWidget(row(QLabel("class"), self._classes, stretch=1))
+        self._class_row = row(QLabel("class"), self._classes, stretch=1)
+        layout.addWidget(self._class_row)
         layout.addWidget(row(QLabel("draw"), self._tools, stretch=1))
         layout.addWidget(self._hint_label)
         self._classes.currentIndexChanged.connect(self.class_changed)
@@ -360,6 +385,12 @@ class DrawingPanel(QFrame):
         """Malignant or benign; None for the class that the model predicts."""
         label: LesionClass | None = self._classes.currentData() or None
         return label
+
+    def show_classes(self, shown: bool) -> None:
+        """Offer to choose malignant or benign, or use the class of the listed areas."""
+        self._class_row.setVisible(shown)
+        if not shown:
+            self._classes.setCurrentIndex(0)
 
     @property
     def mode(self) -> str:
