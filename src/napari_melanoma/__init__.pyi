@@ -1,7 +1,7 @@
 from .api.classification import AdaptedModel, Classification, Explanation, adapt, classify, explain, iter_explain
 from .api.datasets import DataSet, DataSetCheck, MaskImport, find_duplicates, import_masks, read_dataset
 from .api.exchange import DataSetExport, DataSetImport, export_dataset, import_dataset, pull, push
-from .api.inputs import read_photograph
+from .api.inputs import find_ruler, read_photograph
 from .api.learning import (
     EvaluationSummary,
     ModelComparison,
@@ -42,6 +42,7 @@ from .core.errors import (
     TrainingError,
     UnreadableImage,
 )
+from .imaging.ruler import Ruler
 from .io.photographs import Photograph
 from .models.bundle import BundleInfo
 from .ui import tools as tools  # not in __all__, since it needs a Qt binding
@@ -75,6 +76,7 @@ __all__ = [
     "Progress",
     "ProgressIterator",
     "Prompter",
+    "Ruler",
     "RunError",
     "RunInfo",
     "SaveError",
@@ -93,6 +95,7 @@ __all__ = [
     "export",
     "export_dataset",
     "find_duplicates",
+    "find_ruler",
     "fit_tissue_classifier",
     "import_dataset",
     "import_masks",

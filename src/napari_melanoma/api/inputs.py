@@ -33,6 +33,8 @@ if TYPE_CHECKING:
     from PIL.Image import Image
     from torch import Tensor
 
+    from napari_melanoma.imaging.ruler import Ruler
+
     AnyImage = str | PathLike[str] | Photograph | NDArray[np.generic] | Image | Tensor
 
 AnyPath = str | PathLike[str]
@@ -94,6 +96,48 @@ def read_photograph(
     if pixel_size_um is not None:
         photograph = replace(photograph, pixel_size=to_pixel_size(pixel_size_um))
     return photograph if modality is None else replace(photograph, modality=modality)
+
+
+def find_ruler(image: AnyImage, *, modality: Modality | None = None) -> Ruler | None:
+    """Find a millimeter scale in a photograph, such as that of a dermatoscope or a paper ruler.
+
+    Parameters
+    ----------
+    image : str or os.PathLike or numpy.ndarray or PIL.Image.Image or torch.Tensor or Photograph
+        As for ``read_photograph``. Pixels are assumed to be square.
+    modality : str, optional
+        ``dermoscopic`` or ``macroscopic``; by default that of the file, or as recognized.
+
+    Returns
+    -------
+    Ruler or None
+        With ``pixel_size_um`` as (y, x), ``start`` and ``end`` as (row, column), ``millimeters`` and ``confidence``;
+        None if no scale is evident. It is a proposal: look where it is before you rely on it.
+
+    Raises
+    ------
+    UnreadableImage
+        If the file is missing, damaged or of another format.
+    InputError
+        If the array has another shape, type or range, or the modality is unknown.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import napari_melanoma as nm
+    >>> photograph = np.full((400, 600, 3), 220, np.uint8)
+    >>> photograph[300:303, 100:503] = 20
+    >>> for tick in range(101):
+    ...     length = 24 if tick % 10 == 0 else 14 if tick % 5 == 0 else 6
+    ...     photograph[300 - length : 300, 100 + 4 * tick : 102 + 4 * tick] = 20
+    >>> ruler = nm.find_ruler(photograph, modality="dermoscopic")
+    >>> ruler.millimeters, round(ruler.px_per_mm, 1)
+    (10.0, 40.0)
+    """
+    from napari_melanoma.imaging.ruler import find_ruler as find_ruler_in
+
+    photograph = read_photograph(image, modality=modality)
+    return find_ruler_in(photograph.rgb, photograph.modality)
 
 
 def _to_photograph(source: object, *, accept_damaged: bool) -> Photograph:

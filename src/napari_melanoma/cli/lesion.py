@@ -26,6 +26,7 @@ from napari_melanoma.core.errors import InputError
 
 if TYPE_CHECKING:
     from napari_melanoma.lesion.batch import BatchSummary, PhotographOutcome
+    from napari_melanoma.lesion.batch_options import BatchOptions
 
 HELP = format_help(
     'napari-melanoma lesion photographs/ "more/*.png" --out results --margin 0.2',
@@ -36,7 +37,7 @@ HELP = format_help(
     "code 1).",
 )
 BASIC = (
-    *("model", "margin", "click", "exclude", "box", "modality", "pixel-size", "force"),
+    *("model", "margin", "click", "exclude", "box", "modality", "pixel-size", "scale", "force"),
     *("classify", "classifier", "heatmap", "metadata", "age", "sex", "site"),
 )
 Clicks = Annotated[
@@ -112,7 +113,7 @@ def lesion(
         _report_photograph, current, with_prediction=current.as_json or len(paths) <= MAX_PRINTED_PREDICTIONS
     )
     summary = analyze_files(paths, out, chosen, run=current.run, on_outcome=report)
-    _report_summary(current, summary, out, classified=chosen.classify is not None)
+    _report_summary(current, summary, out, chosen)
 
 
 def _read_prompts(click: Sequence[str], exclude: Sequence[str], box: str | None) -> dict[str, object]:
@@ -155,7 +156,7 @@ def _report_photograph(current: CommandSession, outcome: PhotographOutcome, *, w
             )
 
 
-def _report_summary(current: CommandSession, summary: BatchSummary, out: Path, *, classified: bool) -> None:
+def _report_summary(current: CommandSession, summary: BatchSummary, out: Path, options: BatchOptions) -> None:
     counts = [f"{summary.done} done in {summary.seconds:.1f} s"]
     if summary.skipped:
         counts.append(f"{summary.skipped} already done")
@@ -165,10 +166,14 @@ def _report_summary(current: CommandSession, summary: BatchSummary, out: Path, *
         counts.append(f"{summary.failed} failed")
     if summary.without_lesion:
         counts.append(f"{summary.without_lesion} without a lesion")
+    if summary.without_scale and options.scale == "ruler":
+        counts.append(f"{summary.without_scale} without a ruler or a stated scale, measured in pixels only")
     if summary.with_warning:
         counts.append(f"{summary.with_warning} with a warning")
     next_step = "see the column 'error' there" if summary.failed else "check the overlay.png of each image"
-    predictions = " Predictions are in the table and in each result.json. Research use only." if classified else ""
+    predictions = (
+        " Predictions are in the table and in each result.json. Research use only." if options.classify else ""
+    )
     text = f"{', '.join(counts)}: results in {out}, table in {summary.table}; {next_step}.{predictions}"
     values = values_without(summary, "table")
     current.finish(text, some_failed=bool(summary.failed), out=str(out), table=str(summary.table), **values)

@@ -13,7 +13,8 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import ArrayLike, NDArray
 
-# Origin of a pixel size: DICOM header, other image file, line drawn by the user, value given by the user, phantom.
+# Origin of a pixel size: DICOM header, other image file, line drawn by the user or ruler found in a photograph, value
+# given by the user, phantom.
 ScaleSource = Literal["dicom", "file", "ruler", "given", "phantom"]
 UM_PER_MM = 1000.0
 SLIDE_UM = (0.05, 20.0)  # plausible pixel sizes of a slide, from 200x down to 0.5x

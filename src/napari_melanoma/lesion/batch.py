@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from itertools import chain
 from operator import itemgetter
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -65,15 +65,20 @@ from napari_melanoma.lesion.results import (
 from napari_melanoma.lesion.segmentation import LesionLogits, Segmenter, predict_logits, prepare_picture
 from napari_melanoma.models.bundle import BundleInfo
 
+if TYPE_CHECKING:
+    from napari_melanoma.imaging.ruler import Ruler
+
 STAGE_BYTES = 256 * 1024**2  # decoded photographs per stage; a larger photograph is processed alone
 EXTRA_THREADS = 2  # more threads than cores, as some of them wait for the disk
 NO_LESION = "no lesion found"
 TABLE = "results.csv"
 STATE_MODALITY = " (the type was not stated: use --modality, or a column 'modality' of --metadata)"
 MAX_NAMED = 5  # photographs in a warning
+# Column scale_source, by the origin of a pixel size
+SCALE_SOURCES = {"ruler": "ruler", "given": "stated", "file": "file", "dicom": "file", "phantom": "file"}
 COLUMNS = (
     "image", "file", "status", "error", "note", "warning", "damage", "valid", "validity", "looks_like", "model",
-    "threshold", "height_px", "width_px", "pixel_height_um", "pixel_width_um", "lesions_found",
+    "threshold", "height_px", "width_px", "pixel_height_um", "pixel_width_um", "scale_source", "lesions_found",
 )  # fmt: skip
 log = logging.getLogger(__name__)
 Status = Literal["done", "skipped", "failed", "left"]  # left: to another process
@@ -91,6 +96,7 @@ class PhotographOutcome:
     warning: str = ""
     prediction: str = ""
     without_lesion: bool = False  # not always in the note: for an invalid result, it states only the reason
+    without_scale: bool = False
 
     @classmethod
     def from_row(
@@ -105,6 +111,7 @@ class PhotographOutcome:
             warning=warning,
             prediction=prediction_text(row),
             without_lesion=not row.get("area_px"),
+            without_scale=not row.get("scale_source"),
         )
 
 
@@ -118,6 +125,7 @@ class _ReadPhotograph:
     target: ResultTarget
     photograph: Photograph
     network_input: NDArray[np.uint8]
+    ruler: Ruler | None
 
 
 @dataclass(frozen=True)
@@ -127,6 +135,7 @@ class _PredictedPhotograph:
     target: ResultTarget
     photograph: Photograph
     logits: LesionLogits
+    ruler: Ruler | None
 
 
 @dataclass(frozen=True)
@@ -158,7 +167,7 @@ def result_row(image: str, file: str, stored: Mapping[str, Any], note: str = "")
         image, file, "done", "", "; ".join(filter(None, notes)),
         _warning(stored), stored.get("damage"), *validity.to_columns().values(), recognized.get("kind"),
         find_mask_model(stored).get("name"), threshold, height, width, scale.get("y"), scale.get("x"),
-        count,
+        SCALE_SOURCES.get(str(scale.get("source")), "stated") if scale else None, count,
     )  # fmt: skip
     measurements = stored.get("measurements") or {}
     return {**dict(zip(COLUMNS, values, strict=True)), **measurements, **prediction_cells(prediction)}
@@ -254,14 +263,25 @@ class BatchPipeline:
                 photograph = replace(photograph, pixel_size=size)
             if self._options.modality is not None:
                 photograph = replace(photograph, modality=self._options.modality)
+            ruler = self._find_ruler(photograph)
+            if ruler is not None:
+                photograph = replace(photograph, pixel_size=ruler.pixel_size)
             config = self._model.info.config
             if self._options.lesion.prompts is None:
                 network_input = prepare_picture(photograph.rgb, config)
             else:
                 network_input = prepare_network_input(photograph.rgb, config.input_size, config.preprocessing)
-            return _ReadPhotograph(target, photograph, network_input)
+            return _ReadPhotograph(target, photograph, network_input, ruler)
         except Exception as error:  # noqa: BLE001 - reported in the row of this photograph; the batch continues
             return _FailedPhotograph(target, error)
+
+    def _find_ruler(self, photograph: Photograph) -> Ruler | None:
+        """Return the ruler in a photograph whose scale is not stated, if that is an option."""
+        if self._options.scale != "ruler" or photograph.pixel_size is not None:
+            return None
+        from napari_melanoma.imaging.ruler import find_ruler
+
+        return find_ruler(photograph.rgb, photograph.modality)
 
     def _predict(
         self, read: Iterable[_ReadPhotograph | _FailedPhotograph]
@@ -293,7 +313,7 @@ class BatchPipeline:
                     yield from self._predict_chunk([item])
             return
         for item, logits in zip(chunk, predictions, strict=True):
-            yield _PredictedPhotograph(item.target, item.photograph, logits)
+            yield _PredictedPhotograph(item.target, item.photograph, logits, item.ruler)
 
     def _run_network(self, chunk: list[_ReadPhotograph]) -> list[LesionLogits]:
         options = self._options.lesion
@@ -323,7 +343,7 @@ class BatchPipeline:
         result = derive_result(item.photograph, item.logits.to_prediction(), self._options.lesion, stamp)
         if self._classifier is not None:
             result = self._classifier.classify(result, item.target.path.stem, self._run)
-        record = provenance_record(item.target.source, self._options.pixel_size_um, self._options.modality)
+        record = provenance_record(item.target.source, self._options, item.ruler)
         save_lesion(replace(result, provenance={**result.provenance, **record}), item.target.folder)
         row = stored_row(item.target, read_result(item.target.folder))
         self._table.set_row(row)
@@ -367,6 +387,7 @@ class BatchSummary:
     seconds: float
     with_warning: int = 0
     left: int = 0
+    without_scale: int = 0
 
 
 def find_inputs(names: Iterable[str | Path], left_out: list[Path] | None = None) -> list[Path]:
@@ -446,19 +467,20 @@ class _OutcomeCounter:
         self._total = total
         self._on_outcome = on_outcome
         self._by_status: Counter[str] = Counter()
-        self._without_lesion = self._with_warning = 0
+        self._without_lesion = self._with_warning = self._without_scale = 0
 
     def add(self, outcome: PhotographOutcome) -> None:
         self._by_status[outcome.status] += 1
         self._without_lesion += outcome.without_lesion
         self._with_warning += bool(outcome.warning)
+        self._without_scale += outcome.without_scale
         self._on_outcome(outcome)
         self.run.report(Progress(self._by_status.total(), self._total, outcome.image))
 
     def summary(self, table: Path, seconds: float) -> BatchSummary:
         by = self._by_status
         counts = (by["done"], by["skipped"], by["failed"], self._without_lesion)
-        return BatchSummary(*counts, table, seconds, self._with_warning, by["left"])
+        return BatchSummary(*counts, table, seconds, self._with_warning, by["left"], self._without_scale)
 
 
 def _pending(
@@ -522,7 +544,12 @@ def _result_settings(
     model["closer_views"] = [*config.closer_views] or None
     model["turned_views"] = config.turned_views
     return ResultSettings(
-        options.lesion.model_dump(mode="json"), model, options.pixel_size_um, options.modality, classifier
+        options.lesion.model_dump(mode="json"),
+        model,
+        options.pixel_size_um,
+        options.modality,
+        classifier,
+        options.scale,
     )
 
 

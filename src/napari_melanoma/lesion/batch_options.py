@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 from pydantic import Field
 
@@ -10,6 +11,8 @@ from napari_melanoma.classification.prediction import ClassifyOptions
 from napari_melanoma.core.config import Config
 from napari_melanoma.io.formats import Modality
 from napari_melanoma.lesion.options import LesionOptions
+
+ScaleOrigin = Literal["stated", "ruler"]
 
 
 class BatchOptions(Config):
@@ -26,6 +29,11 @@ class BatchOptions(Config):
         gt=0,
         description="micrometers per pixel, for measurements in mm; by default as stated by the table (mpp_x, mpp_y) "
         "or each file",
+    )
+    scale: ScaleOrigin = Field(
+        "stated",
+        description="origin of the scale: as stated (pixel size, table or file), or, if none is stated, the ruler in "
+        "the photograph (ruler)",
     )
     modality: Modality | None = Field(
         None, description="type of the photographs; by default as stated by the table or each file, else recognized"

@@ -28,7 +28,9 @@ from napari_melanoma.lesion.analysis import ALWAYS_WRITTEN, BAND, HEATMAP, predi
 from napari_melanoma.lesion.mask_record import has_user_mask
 
 if TYPE_CHECKING:
+    from napari_melanoma.imaging.ruler import Ruler
     from napari_melanoma.lesion.batch_classifier import BatchClassifier
+    from napari_melanoma.lesion.batch_options import BatchOptions, ScaleOrigin
 
 RESULT_IMAGES = frozenset((*ALWAYS_WRITTEN, "roi.png"))
 RECORD = "batch"  # key in the provenance of a result
@@ -95,6 +97,7 @@ class ResultSettings:
     pixel_size_um: float | None
     modality: str | None
     classifier: BatchClassifier | None = None
+    scale: ScaleOrigin = "stated"
 
     def matches(self, stored: dict[str, Any]) -> bool:
         """Whether a stored result has these settings; False if it does not state them."""
@@ -104,6 +107,7 @@ class ResultSettings:
             and all(model.get(key) == value for key, value in self.model.items())
             and record.get("pixel_size_um") == self.pixel_size_um
             and record.get("modality") == self.modality
+            and record.get("scale", "stated") == self.scale
             and (self.classifier is None or self.classifier.matches(stored))
         )
 
@@ -201,12 +205,13 @@ class ResultFolders:
             target = self.assign(target.path)
 
 
-def provenance_record(source: PhotographSource, pixel_size_um: float | None, modality: str | None) -> dict[str, object]:
+def provenance_record(source: PhotographSource, options: BatchOptions, ruler: Ruler | None) -> dict[str, object]:
     """Return what a batch adds to a result's provenance, so that a later run recognizes the photograph.
 
-    ``pixel_size_um``, ``modality``: those in the options of the batch.
+    ``ruler``: the one in the photograph, if the scale is that of the ruler.
     """
-    return {RECORD: {"source": asdict(source), "pixel_size_um": pixel_size_um, "modality": modality}}
+    stated = {"pixel_size_um": options.pixel_size_um, "modality": options.modality, "scale": options.scale}
+    return {RECORD: {"source": asdict(source), **stated}, **({"ruler": ruler.to_json()} if ruler else {})}
 
 
 def is_own_output(path: Path) -> bool:
