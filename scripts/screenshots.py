@@ -219,7 +219,7 @@ def tool_pictures(folder: Path, out: Path, theme: str) -> None:
 
 
 def review_pictures(folder: Path, out: Path, theme: str) -> None:
-    """Picture the Review dock beside the Lesion dock: photographs with ratings, some of them reviewed."""
+    """Picture the Review dock beside the Lesion dock: photographs with ratings, some of them corrected."""
     from napari_melanoma.ui.session.corrections_store import ReviewSettings
 
     ReviewSettings().corrections = folder / "corrections"
@@ -231,10 +231,22 @@ def review_pictures(folder: Path, out: Path, theme: str) -> None:
     dock.next_button.click()
     for _ in range(3):
         wait_until(lambda: tasks.is_idle() and dock.accept_button.isEnabled())
+        paint_published_mask(viewer, dock.list_view.path.stem)
         dock.accept_button.click()
     wait_until(lambda: tasks.is_idle() and dock.accept_button.isEnabled())
     picture(dock.window(), out / "review-dock.webp")
     viewer.close()
+
+
+def paint_published_mask(viewer: Viewer, name: str) -> None:
+    """Correct the mask of an example, as with the brush."""
+    import numpy as np
+
+    layer, mask = viewer.layers[f"{name} mask"], read_mask(EXAMPLES / "masks" / f"{name}.png")
+    changed = (layer.data > 0) != mask
+    layer.data_setitem(np.nonzero(changed), mask[changed].astype(layer.data.dtype))
+    process_events(1)
+    wait_until(tasks.is_idle)
 
 
 def train_pictures(folder: Path, out: Path, theme: str) -> None:
