@@ -1,7 +1,7 @@
 """The files that pages expect of a reader: photographs, tables, slides, results and models, made of phantoms.
 
-The samples and examples are copied from the repository. Each other file is made once in a process, and copied into the folder of a page. Models are trained for one short epoch, or are the
-shipped ones in the place of the reader's own.
+Each is made once in a process, and copied into the folder of a page; samples and examples are copied from the
+repository. Models are trained for one short epoch, or are the shipped ones in the place of the reader's own.
 """
 
 from __future__ import annotations
