@@ -13,6 +13,7 @@ import pytest
 
 from napari_melanoma import doctor
 from napari_melanoma.core.context import Cancelled, Progress, RunContext
+from napari_melanoma.core.errors import InputError
 from napari_melanoma.doctor import DoctorCheck, check_gpu, run_probe
 from napari_melanoma.reports.pdf import WeasyPrintError
 
@@ -223,3 +224,28 @@ def test_all_checks_run_and_can_be_cancelled(monkeypatch: pytest.MonkeyPatch) ->
     run.cancel()
     with pytest.raises(Cancelled):
         doctor.run_checks(run=run)
+
+
+@pytest.mark.parametrize(
+    ("damaged", "status", "expected"),
+    [
+        ([], "ok", "14 images"),
+        (["a.jpg is missing"], "warn", "a.jpg is missing"),
+        (["a.jpg is missing", "b.png is damaged"], "warn", "a.jpg is missing, and 1 more"),
+        (InputError("the table of the samples is missing"), "warn", "the table of the samples is missing"),
+    ],
+    ids=["intact", "missing", "several", "table"],
+)
+def test_a_missing_or_damaged_sample_is_reported(
+    monkeypatch: pytest.MonkeyPatch, damaged: list[str] | InputError, status: str, expected: str
+) -> None:
+    def find() -> list[str]:
+        if isinstance(damaged, InputError):
+            raise damaged
+        return damaged
+
+    monkeypatch.setattr("napari_melanoma.samples.catalog.find_damaged_files", find)
+    (check,) = doctor.check_samples()
+    assert (check.status, check.found) == (status, expected)
+    assert ("Reinstall napari-melanoma" in check.fix) == (status == "warn")
+    assert doctor.check_samples in doctor.CHECKS

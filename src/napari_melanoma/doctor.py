@@ -205,6 +205,21 @@ def check_weights() -> list[DoctorCheck]:
     return [DoctorCheck("ImageNet weights", "ok", f"for {', '.join(PACKAGED)}")]
 
 
+def check_samples() -> list[DoctorCheck]:
+    """Compare the files of the samples with their digests."""
+    from napari_melanoma.core.errors import InputError
+    from napari_melanoma.samples.catalog import REINSTALL, find_damaged_files, load_samples
+
+    try:
+        problems, count = find_damaged_files(), len(load_samples())
+    except InputError as error:
+        return [DoctorCheck("Samples", "warn", str(error), f"{REINSTALL}.")]
+    if problems:
+        more = f", and {len(problems) - 1} more" if len(problems) > 1 else ""
+        return [DoctorCheck("Samples", "warn", f"{problems[0]}{more}", f"{REINSTALL}.")]
+    return [DoctorCheck("Samples", "ok", f"{count} images")]
+
+
 def check_plugins() -> list[DoctorCheck]:
     """List packages that add something, and load them in a separate process."""
     from napari_melanoma.core.plugins import describe_objects, list_packages
@@ -229,6 +244,7 @@ CHECKS: Sequence[Callable[[], list[DoctorCheck]]] = (
     check_formats,
     check_reports,
     check_weights,
+    check_samples,
     check_plugins,
     check_resources,
 )

@@ -11,9 +11,10 @@ from patience import LONG_PATIENCE_S, PATIENCE_MS
 from qtpy.QtGui import QImage
 
 from conftest import photograph
-from napari_melanoma.core.errors import InputError
-from napari_melanoma.ui import launch
-from napari_melanoma.ui.launch import open_and_analyze, open_viewer, run_demo
+from napari_melanoma.core.errors import InputError, MelanomaError
+from napari_melanoma.ui import demo, launch
+from napari_melanoma.ui.demo import run_demo
+from napari_melanoma.ui.launch import open_and_analyze, open_viewer
 
 
 @pytest.fixture
@@ -49,6 +50,26 @@ def test_a_photograph_that_cannot_be_read_ends_the_demo_with_its_error(shown, tm
         run_demo(bad, tmp_path / "out", headless=True)
 
 
+def test_the_demo_of_a_slide_names_the_model_that_it_lacks(shown, tmp_path, monkeypatch):
+    monkeypatch.setattr("napari_melanoma.models.installed_bundles.list_bundles", list)
+    with pytest.raises(MelanomaError, match=r"'skin-tissue', which is not installed\. Reinstall"):
+        run_demo(None, tmp_path / "out", "slide", headless=True)
+
+
+@pytest.mark.slow
+def test_the_demo_of_a_case_classifies_both_lesions(shown, tmp_path, monkeypatch):
+    from napari_melanoma.case.store import CaseStore
+
+    monkeypatch.setattr(demo, "WINDOW_PX", (900, 600))
+    assert run_demo(None, tmp_path, "case", headless=True) == 0
+    with CaseStore.open_read_only(tmp_path / demo.CASE_FOLDER) as store:
+        assert [lesion.diagnosis for lesion in store.case.lesions] == ["melanoma", "nevus"]
+        assert all(image.results for _, image in store.case.iterate_images())
+    assert (tmp_path / demo.CASE_FOLDER / "predictions.json").is_file()
+    assert "Pacheco et al. 2020" in (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert QImage(str(tmp_path / "screenshot.png")).width() >= 900
+
+
 @pytest.mark.path
 def test_open_shows_the_dock_and_the_photographs(shown, tmp_path, monkeypatch, qtbot):
     import napari
@@ -74,14 +95,11 @@ late = {"skimage.measure", "scipy.ndimage", "matplotlib", "pydicom", "pillow_hei
 if (heavy | late) & set(sys.modules):
     raise SystemExit(f"imported with the docks: {(heavy | late) & set(sys.modules)}")
 import napari
-from napari_melanoma.ui import launch, sample_data
-from napari_melanoma.ui import worker_client
+from napari_melanoma.ui import demo, worker_client
 from pathlib import Path
 worker_client._SharedWorker.client = worker_client.WorkerClient([sys.executable, sys.argv[1]])
-draw = sample_data._make_layers  # a smaller sample and window: drawing and analysis take as long as there are pixels
-sample_data._make_layers = lambda name, values: draw(name, values | {"size": (180, 240)})
-launch.WINDOW_PX = (900, 600)
-code = launch.run_demo(None, Path(sys.argv[2]), headless=True)
+demo.WINDOW_PX = (900, 600)
+code = demo.run_demo(None, Path(sys.argv[2]), headless=True)
 if napari.current_viewer() is not None:
     raise SystemExit("the viewer is still open")
 if heavy & set(sys.modules):
@@ -99,6 +117,8 @@ def test_the_demo_imports_nothing_heavy_and_writes_a_screenshot_a_report_and_res
     assert QImage(str(tmp_path / "screenshot.png")).width() >= 900
     report = (tmp_path / "report.html").read_text(encoding="utf-8")
     assert "Research use only" in report
+    assert "Codella et al. 2018" in report
+    assert "area, mm²" in report.lower()
     assert ">Prediction</h2>" in report
     names = {path.name for path in tmp_path.glob("*/*")}
     assert {"mask.png", "roi.png", "overlay.png", "result.json"} <= names

@@ -31,9 +31,9 @@ OPEN_HELP = format_help(
 DEMO_HELP = format_help(
     "napari-melanoma demo --out demo-output",
     "napari-melanoma demo --slide --out demo-output --headless",
-    "Open napari with an analyzed melanoma, or your photograph, and write a screenshot, the results and a report to OUT. "
-    "--slide shows a skin slide with its tissue map, --case a case of two lesions. The samples are real and were used "
-    "in no training. With --headless no window stays open.",
+    "Open napari with an analyzed melanoma, or your photograph, and write a screenshot, the results and a report to "
+    "OUT. --slide shows a skin slide with its tissue map, --case a case of two lesions. The samples are real and were "
+    "used in no training. With --headless no window stays open.",
 )
 DOCTOR_HELP = format_help(
     "napari-melanoma doctor",

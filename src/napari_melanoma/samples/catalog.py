@@ -15,7 +15,7 @@ from functools import cache
 from pathlib import Path
 from types import MappingProxyType
 
-from napari_melanoma.core.csv_files import CsvWriter, read_csv_dicts
+from napari_melanoma.core.csv_files import CsvError, CsvWriter, read_csv_dicts
 from napari_melanoma.core.errors import InputError
 from napari_melanoma.core.files import atomic_file, save_error
 from napari_melanoma.core.geometry import PixelSize
@@ -57,7 +57,9 @@ class Sample:
     @property
     def pixel_size(self) -> PixelSize | None:
         """The size of a pixel by the ruler; None without a ruler."""
-        return None if self.ruler is None else PixelSize.from_ruler(*self.ruler)
+        if self.ruler is None:
+            return None
+        return PixelSize(float(self.row["mpp_y"]), float(self.row["mpp_x"]), "ruler")
 
     @property
     def patient(self) -> dict[str, str]:
@@ -82,9 +84,12 @@ def load_samples() -> Mapping[str, Sample]:
     try:
         with TABLE.open(encoding="utf-8", newline="") as file:
             samples = [_parse_row(row) for row in read_csv_dicts(file, strict=True)]
-    except (OSError, ValueError, KeyError) as error:
-        raise InputError(f"the table of the samples, {TABLE}, is missing or damaged. {REINSTALL}") from error
-    return MappingProxyType({sample.name: sample for sample in samples})
+        by_name = {sample.name: sample for sample in samples}
+        for name in (MELANOMA, NEVUS, KERATOSIS, SLIDE):
+            by_name[name]
+    except (OSError, ValueError, KeyError, CsvError) as error:
+        raise InputError(f"the table of the samples, {TABLE}, is missing or damaged. {REINSTALL}.") from error
+    return MappingProxyType(by_name)
 
 
 def get_sample(name: str) -> Sample:
@@ -92,7 +97,7 @@ def get_sample(name: str) -> Sample:
     sample = load_samples()[name]
     problem = _find_problem(sample)
     if problem:
-        raise InputError(f"the sample '{sample.title}' cannot be opened: {problem}. {REINSTALL}")
+        raise InputError(f"the sample '{sample.title}' cannot be opened: {problem}. {REINSTALL}.")
     return sample
 
 

@@ -132,10 +132,7 @@ def _show_case(viewer: Viewer, out: Path) -> QWidget:
         dock.tree.opened.emit(image)
         wait_for(lambda image=image: tasks.is_idle() and _is_analyzed(dock, image), errors, "the analysis")
     dock.predict_button.click()
-    lesions = {lesion.id for lesion in _read_case(dock).lesions}
-    wait_for(
-        lambda: tasks.is_idle() and dock.predictor.current_predictions.keys() == lesions, errors, "the predictions"
-    )
+    wait_for(lambda: tasks.is_idle() and _is_classified(dock), errors, "the predictions")
     _write_report(folder, out)
     return dock
 
@@ -148,6 +145,10 @@ def _read_case(dock: CaseDock) -> Case:
 
 def _is_analyzed(dock: CaseDock, image_id: str) -> bool:
     return any(image.id == image_id and image.results for _, image in _read_case(dock).iterate_images())
+
+
+def _is_classified(dock: CaseDock) -> bool:
+    return dock.predictor.current_predictions.keys() == {lesion.id for lesion in _read_case(dock).lesions}
 
 
 def _write_report(folder: Path, out: Path) -> None:

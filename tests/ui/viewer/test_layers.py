@@ -28,7 +28,6 @@ from napari_melanoma.core.collector import paused_collector
 from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.geometry import Box, PixelSize
 from napari_melanoma.slides.reading import tiled
-from napari_melanoma.ui import sample_data
 from napari_melanoma.ui.launch import show_slide
 from napari_melanoma.ui.viewer import photographs, slide_layers
 from napari_melanoma.ui.viewer.camera import get_camera, get_scale_bar
@@ -277,9 +276,7 @@ def test_a_substitute_unit_is_not_a_scale_and_causes_no_new_measurement(docks, t
 
 
 @pytest.mark.filterwarnings("ignore:.*the file states no pixel size")
-def test_images_opened_without_a_dock_give_no_warning(user, make_napari_viewer, tmp_path, monkeypatch):
-    make = sample_data._make_layers
-    monkeypatch.setattr(sample_data, "_make_layers", lambda name, values: make(name, values | {"size": (180, 240)}))
+def test_images_opened_without_a_dock_give_no_warning(user, make_napari_viewer, tmp_path):
     viewer = make_napari_viewer()
     notification_manager.records.clear()
     files = (
@@ -291,7 +288,7 @@ def test_images_opened_without_a_dock_give_no_warning(user, make_napari_viewer, 
     )
     for path in files:
         if path is None:
-            viewer.open_sample("napari-melanoma", "dermoscopic")
+            viewer.open_sample("napari-melanoma", "melanoma")
         else:
             viewer.open(path, plugin="napari-melanoma")
         draw(viewer)
