@@ -265,6 +265,16 @@ def fit_tissue(
     name_slides: Annotated[
         bool, typer.Option("--name-slides", help="State the names of the slides in the model card.")
     ] = False,
+    title: Annotated[str, typer.Option(metavar="TEXT", help="Title of the model, one line.")] = "",
+    licence: Annotated[
+        str, typer.Option("--license", metavar="NAME", help="License of the model; by default that of the features.")
+    ] = "",
+    card: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE", exists=True, dir_okay=False, help="Markdown that the model card ends with, such as sources."
+        ),
+    ] = None,
 ) -> None:
     """Fit a tissue classifier."""
     from napari_melanoma.slides.tissue_classifier.bundle import write_tissue_bundle
@@ -274,6 +284,7 @@ def fit_tissue(
     roles = dict(_split_role(text) for text in role or ())
     values: dict[str, Any] = {**options, **({"kinds": kinds} if kinds else {}), "roles": roles}
     chosen = TissueFitOptions.parse(values, "the command line")
+    notes = "" if card is None else card.read_text(encoding="utf-8")
     painted = _find_painted(slides, strokes, mpp)
     classifier = fit_tissue_classifier(painted, chosen, current.run)
     for note in classifier.notes:
@@ -285,7 +296,7 @@ def fit_tissue(
     if chosen.weights is not None and is_published(classifier.source):
         remember_encoder(classifier.source, chosen.weights)
     names = [slide.path.name for slide in painted] if name_slides else []
-    bundle = write_tissue_bundle(out, classifier, slide_names=names)
+    bundle = write_tissue_bundle(out, classifier, title, names, licence, notes)
     best = classifier.validation
     next_command = f"napari-melanoma tissue apply SLIDE --model {out} --out results"
     text = f"{_describe_validation(best)}. Bundle in {out}; next: {next_command}."

@@ -540,6 +540,11 @@ class TissueClassifierConfig(Config):
     channels: ChannelChoice | None = Field(
         None, description="channels of fluorescence slides that are read as red, green and blue; none: brightfield"
     )
+    has_strokes: bool = Field(
+        False, description="whether the weights contain features of the painted cells, from which another fit can start"
+    )
+
+    _omit_unset = omit_unset("has_strokes")
 
     @field_validator("channels")
     @classmethod

@@ -44,7 +44,7 @@ from napari_melanoma.core.run_folder import RunState
 from napari_melanoma.io.results import RESULT
 from napari_melanoma.slides.analysis import POSTPROCESSING_OPTIONS, SharedTileModel, analyze_slide
 from napari_melanoma.slides.background_runs import read_slide_run_status
-from napari_melanoma.slides.options import DIGEST_DIGITS, CohortOptions, SlideOptions
+from napari_melanoma.slides.options import DIGEST_DIGITS, FILE_OPTIONS, CohortOptions, SlideOptions
 from napari_melanoma.slides.result_folder import SlideFolderNames, record_slide
 from napari_melanoma.slides.slide_table import TABLE, Row, SlideStatus, SlideTable, status_to_row
 
@@ -310,7 +310,7 @@ def _hash_patient_data(options: SlideOptions) -> str:
 
 
 def _option_file_names(options: SlideOptions) -> dict[str, Any]:
-    files = {"weights": options.weights, "tissue_mask": options.tissue_mask, "stain_reference": options.stain_reference}
+    files = {name: getattr(options, name) for name in ("weights", *FILE_OPTIONS)}
     return {name: path.name for name, path in files.items() if path is not None}
 
 

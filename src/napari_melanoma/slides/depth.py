@@ -104,7 +104,7 @@ class DepthMap:
     model is a tissue classifier.
     """
 
-    values: zarr.Array
+    values: zarr.Array | NDArray[np.uint8]
     placement: MapPlacement
     classes: tuple[str, ...]
     weights: str
@@ -124,7 +124,7 @@ class DepthMap:
         return _overview_step(self.values, self.overview)
 
 
-def _overview_step(values: zarr.Array, overview: SlideMaps) -> int:
+def _overview_step(values: zarr.Array | NDArray[np.uint8], overview: SlideMaps) -> int:
     return -(-values.shape[1] // overview.probability.shape[1])
 
 
@@ -397,7 +397,7 @@ def _merge_overlapping_boxes(mask: NDArray[np.bool_]) -> list[Box]:
         mask = boxed
 
 
-def _read_strips(values: zarr.Array, box: Box, step: int) -> NDArray[np.uint8]:
+def _read_strips(values: zarr.Array | NDArray[np.uint8], box: Box, step: int) -> NDArray[np.uint8]:
     """Read a part of the map in strips, averaged over squares of ``step`` cells."""
     columns, strips = slice(box.left, box.left + box.width), []
     height = max(step, STRIP_ROWS // step * step)

@@ -127,6 +127,19 @@ def list_depth_models(*, demonstrations: bool = True) -> tuple[str, ...]:
     return tuple(bundle.name for bundle in ordered)
 
 
+def list_surface_models() -> tuple[str, ...]:
+    """List the bundles that segment epidermis and background but no tumor, which a reader has to outline."""
+    from napari_melanoma.models.installed_bundles import list_bundles
+
+    return tuple(
+        bundle.name
+        for bundle in list_bundles()
+        if bundle.config.tissue is not None
+        and {"epidermis", "background"} <= {*bundle.config.role_names}
+        and "tumor" not in bundle.config.role_names
+    )
+
+
 def collect_readings(folders: Sequence[Path], lesion: SynopticLesion | None = None) -> ReadingCollection:
     """Collect the readings of slides, also of two readers with separate result folders.
 

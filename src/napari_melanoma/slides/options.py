@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Literal, Self
 
+import numpy as np
 from pydantic import Field, model_validator
 
 from napari_melanoma.core.config import Config, omit_unset
@@ -39,6 +40,7 @@ EXECUTION_OPTIONS = (  # options that have no effect on the predictions of tiles
     "metadata",
     "accept_scale",
 )
+FILE_OPTIONS = ("tissue_mask", "stain_reference", "tumor_outlines")  # whose content counts, not their path
 OUT_OF_DISTRIBUTION_SHARE = 0.1  # accepted share of out-of-distribution tiles among the sampled ones
 
 
@@ -107,6 +109,12 @@ class SlideOptions(Config):
         title="Tissue mask file",
         description="PNG of the whole slide, white in tissue; by default, tissue is detected",
     )
+    tumor_outlines: Path | None = Field(
+        None,
+        title="Tumor outlines",
+        description="GeoJSON with the tumor, outlined by a reader: the Breslow thickness is measured to it, with a "
+        "model that has a class of epidermis but none of tumor",
+    )
     min_tissue: float = Field(
         MIN_TISSUE, title="Minimum tissue", ge=0, le=1, description="share of a tile that must be tissue"
     )
@@ -173,7 +181,7 @@ class SlideOptions(Config):
     @property
     def tile_settings(self) -> dict[str, Any]:
         """Options that determine the predictions of tiles; files and options that are not set are left out."""
-        settings = self.model_dump(mode="json", exclude={*EXECUTION_OPTIONS, "tissue_mask", "stain_reference"})
+        settings = self.model_dump(mode="json", exclude={*EXECUTION_OPTIONS, *FILE_OPTIONS})
         if not self.normalizes_stain:
             settings["stain"] = None
         return {key: value for key, value in settings.items() if value is not None}
@@ -203,6 +211,11 @@ def hashed_tile_settings(options: SlideOptions) -> dict[str, Any]:
         from napari_melanoma.io.results import read_mask
 
         settings["tissue_mask"] = array_fingerprint(read_mask(options.tissue_mask))[:DIGEST_DIGITS]
+    if options.tumor_outlines is not None:
+        from napari_melanoma.slides.marked_tumor import read_tumor
+
+        rings = [ring for polygon in read_tumor(options.tumor_outlines) for ring in polygon.arrays]
+        settings["tumor_outlines"] = array_fingerprint(np.concatenate(rings))[:DIGEST_DIGITS]
     if options.stain_reference is not None and options.normalizes_stain:
         from napari_melanoma.io.photographs import read_photograph
 

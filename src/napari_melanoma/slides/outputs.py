@@ -29,7 +29,7 @@ from napari_melanoma.slides.lesions import (
     lesions_table,
 )
 from napari_melanoma.slides.maps import SlideMaps, stitched_maps, tile_maps
-from napari_melanoma.slides.options import SlideOptions
+from napari_melanoma.slides.options import FILE_OPTIONS, SlideOptions
 from napari_melanoma.slides.plan import AnalysisPlan
 from napari_melanoma.slides.reading.slide import SlideInfo
 from napari_melanoma.slides.results import MIN_REGION_CELLS, default_target, measure_class_areas, outline_classes
@@ -92,6 +92,8 @@ def write_outputs(analysis: SlideAnalysis, folder: Path, run: RunContext) -> dic
             outputs |= _measure_depth(analysis, maps, lesions if is_tumor else (), run)
             if not analysis.model.is_tissue_classifier:  # which predicts cells, not the slide
                 outputs |= _scores(analysis, maps, target)
+        if analysis.options.tumor_outlines is not None:
+            outputs |= _measure_marked(analysis, maps, analysis.options.tumor_outlines, run)
     content = {**_slide_content(analysis), **outputs}
     write_json(folder / RESULT, content)
     return content
@@ -143,6 +145,22 @@ def _measure_depth(
     )
     depth_map = replace(depth_map, painted=model.is_tissue_classifier)
     return measure_slide_depth(depth_map, lesions, run, analysis.validity)
+
+
+def _measure_marked(analysis: SlideAnalysis, maps: SlideMaps, outlines: Path, run: RunContext) -> dict[str, Any]:
+    """Return the values of ``result.json`` on the thickness of a tumor that a reader has outlined."""
+    from napari_melanoma.slides.depth import DepthMap, measure_slide_depth
+    from napari_melanoma.slides.marked_tumor import mark_tumor, read_tumor
+
+    model, roles = analysis.model, analysis.model.role_names
+    if not {"epidermis", "background"} <= {*roles} or "tumor" in roles:
+        raise ConfigError(
+            f"the thickness of an outlined tumor requires a model with classes of epidermis and background, but none "
+            f"of tumor, such as skin-tissue; '{model.name}' predicts {', '.join(model.classes)}."
+        )
+    depth_map = DepthMap.from_store(analysis.result.array("map"), maps, roles, model.fingerprint)
+    marked = mark_tumor(depth_map, read_tumor(outlines, analysis.slide.origin))
+    return measure_slide_depth(marked, (), run, analysis.validity)
 
 
 def _lesion_maps(maps: SlideMaps, analysis: SlideAnalysis, target: str) -> LesionMaps:
@@ -211,7 +229,7 @@ def _slide_content(analysis: SlideAnalysis) -> dict[str, Any]:
         "precision_difference": result.spec.precision_difference,
         "warnings": list(analysis.warnings),
         "seconds": analysis.seconds,
-        "options": analysis.options.model_dump(mode="json", exclude={"weights", "tissue_mask", "stain_reference"}),
+        "options": analysis.options.model_dump(mode="json", exclude={"weights", *FILE_OPTIONS}),
         "provenance": collect_provenance(),
     }
 

@@ -45,4 +45,5 @@ class Table:
         shifts = self.slide_shift * random.normal(size=(self.slides, self.features))
         values = self.means()[labels] + 0.5 * random.normal(size=(count, self.features))[stroke] + shifts[slide]
         values += random.normal(size=values.shape)
-        return TrainingCells((5 + values).astype(np.float32), labels, stroke, slide, CLASSES[: self.classes])
+        origin = np.zeros(len(labels), np.int8)
+        return TrainingCells((5 + values).astype(np.float32), labels, stroke, slide, CLASSES[: self.classes], origin)

@@ -41,6 +41,7 @@ from napari_melanoma.slides.tissue_classifier.feature_sources import (
 )
 from napari_melanoma.slides.tissue_classifier.feature_store import find_tissue_blocks
 from napari_melanoma.slides.tissue_classifier.fitting import KIND_NAMES, CellClassifier, classifier_from_arrays
+from napari_melanoma.slides.tissue_classifier.start import store_cells
 from napari_melanoma.slides.tissue_classifier.suggestions import CellNovelty
 
 if TYPE_CHECKING:
@@ -49,6 +50,7 @@ if TYPE_CHECKING:
 
 ARCHITECTURE = "tissue-classifier"
 CLASSIFIER, NOVELTY = "classifier.", "novelty."  # prefixes of the arrays in the weights file
+MIN_CONFUSION = 0.03  # share of the cells of a class with another prediction that the card states
 SHORT_HASH = 12  # digits of a fingerprint in messages
 CHANNELS_TEXT = """
 ## Channels
@@ -59,25 +61,33 @@ depend on the microscope, the exposure and the staining: the limits are valid fo
 
 
 def write_tissue_bundle(
-    folder: Path, classifier: TissueClassifier, title: str = "", slide_names: Sequence[str] = ()
+    folder: Path,
+    classifier: TissueClassifier,
+    title: str = "",
+    slide_names: Sequence[str] = (),
+    licence: str = "",
+    notes: str = "",
 ) -> BundleInfo:
     """Write a tissue classifier as a model bundle, atomically.
 
     The card states no names of slides and readers, which may identify patients.
 
     ``title``: one line for lists of models. ``slide_names``: names of the painted slides, if the user agrees to state
-    them.
+    them. ``licence``: of the model; by default that of the features. ``notes``: Markdown that the card ends with, such
+    as the source of the slides.
     """
     from safetensors.numpy import save
 
     name = re.sub(r"[^\w.-]+", "-", folder.name).strip("-.") or ARCHITECTURE
     config = _bundle_config(classifier, name, title or f"Tissue classifier: {', '.join(classifier.classes)}")
+    config = config.model_copy(update={"licence": licence or config.licence})
     arrays = {f"{CLASSIFIER}{key}": array for key, array in classifier.cell_classifier.arrays.items()}
     if classifier.novelty is not None:
         arrays |= {f"{NOVELTY}{key}": array for key, array in classifier.novelty.arrays.items()}
+    arrays |= store_cells(classifier.cells)
     with atomic_folder(folder) as temporary:
         write_json(temporary / CONFIG, config.model_dump(mode="json"))
-        write_text(temporary / CARD, _card(config, classifier, slide_names))
+        write_text(temporary / CARD, _card(config, classifier, slide_names, notes))
         (temporary / WEIGHTS).write_bytes(save({key: np.ascontiguousarray(value) for key, value in arrays.items()}))
     return BundleInfo(folder, config)
 
@@ -97,6 +107,7 @@ def _bundle_config(classifier: TissueClassifier, name: str, title: str) -> Bundl
         colors={name: color for name, color in classifier.colors.items() if color and name in classifier.classes},
         roles={role: name for role, name in classifier.roles.items() if name in classifier.classes},
         channels=classifier.channels,
+        has_strokes=True,
     )
     chosen = classifier.validation
     facts = {
@@ -127,7 +138,7 @@ def _numbers(estimate: Estimate | None) -> list[float] | None:
     return None if estimate is None else [estimate.mean, estimate.low, estimate.high]
 
 
-def _card(config: BundleConfig, classifier: TissueClassifier, slide_names: Sequence[str]) -> str:
+def _card(config: BundleConfig, classifier: TissueClassifier, slide_names: Sequence[str], notes: str) -> str:
     tissue, chosen = config.tissue, classifier.validation
     assert tissue is not None
     rows = "\n".join(
@@ -165,7 +176,7 @@ out that are predicted as their class.
 |---|---|---|---|
 {rows}
 
-{warnings}
+{_describe_fit(classifier)}{warnings}
 {_describe_roles(tissue.roles)}
 
 ## Validation
@@ -184,7 +195,24 @@ Accuracy on slides of other laboratories and scanners is not known.
 `{tissue.source}`: {tissue.features} features of each cell at {classifier.mpp:g} micrometers per pixel, fingerprint
 `{tissue.fingerprint[:SHORT_HASH]}`, license {classifier.licence}. They are not part of this bundle; others are
 rejected.
-{channels}"""
+{channels}{f"{chr(10)}{notes.strip()}{chr(10)}" if notes else ""}"""
+
+
+def _describe_fit(classifier: TissueClassifier) -> str:
+    """Return what else than the strokes determines the classifier, and the confusions of its classes."""
+    lines = []
+    if classifier.start:
+        lines.append(f"- The strokes of the model `{classifier.start}` were used, too, and are not counted here.")
+    if classifier.stain_variants:
+        lines.append(f"- Each stroke was also learned in {classifier.stain_variants} other stains.")
+    confusion = classifier.validation.confusion
+    for row, name in enumerate(classifier.validation.classes):
+        shares = sorted(zip(confusion[row].tolist(), classifier.classes, strict=True), reverse=True)
+        listed = ", ".join(
+            f"{other} {_percent(share)}" for share, other in shares if other != name and share >= MIN_CONFUSION
+        )
+        lines += [f"- {name} was predicted as {listed}."] if listed else []
+    return "".join(f"{line}\n" for line in lines)
 
 
 def _describe_roles(roles: Mapping[TissueRole, str]) -> str:

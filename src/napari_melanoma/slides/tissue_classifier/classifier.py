@@ -34,6 +34,7 @@ from napari_melanoma.slides.tissue_classifier.feature_sources import (
 from napari_melanoma.slides.tissue_classifier.feature_store import SlideFeatures
 from napari_melanoma.slides.tissue_classifier.fitting import (
     KINDS,
+    STRENGTH,
     CellClassifier,
     ClassifierKind,
     TrainingCells,
@@ -43,6 +44,8 @@ from napari_melanoma.slides.tissue_classifier.fitting import (
     fit_classifier,
     validate,
 )
+from napari_melanoma.slides.tissue_classifier.stain_variants import VariantFeatures
+from napari_melanoma.slides.tissue_classifier.start import load_start
 from napari_melanoma.slides.tissue_classifier.strokes import PaintedCells, Stroke
 from napari_melanoma.slides.tissue_classifier.suggestions import CellNovelty
 
@@ -84,6 +87,7 @@ def choose_roles(classes: Sequence[str], selected: Mapping[TissueRole, str]) -> 
 
 
 DEFAULT_SOURCES = SHIPPED_SOURCES  # from the preferred one
+MAX_VARIANTS = 32
 
 
 class TissueFitOptions(Config):
@@ -94,6 +98,22 @@ class TissueFitOptions(Config):
     )
     kinds: tuple[ClassifierKind, ...] = Field(
         KINDS, min_length=1, description="kinds of classifiers, the preferred one first"
+    )
+    start_from: str = Field(
+        "", description="model whose strokes and classes are used, too, such as skin-tissue: paint only what it lacks"
+    )
+    stain_variants: int = Field(
+        0,
+        ge=0,
+        le=MAX_VARIANTS,
+        description="other stains in which the classifier also learns the strokes, for slides of other laboratories",
+    )
+    strength: float = Field(
+        STRENGTH,
+        ge=1e-5,
+        le=1e3,
+        description="weight of the strokes against the weight decay of the logistic regression; less for slides of "
+        "other laboratories, such as 0.003",
     )
     weights: Path | None = Field(None, description="file with the weights of a published encoder")
     device: Device = Field(
@@ -149,9 +169,11 @@ class TissueClassifier:
 
     ``source``: name of the source of the features, with its ``source_fingerprint``, the number of ``features`` of a
     cell, ``licence`` and ``mpp``. ``validation``: of the chosen kind; ``candidates``: of all, with the chosen one.
-    ``colors``: of the classes, where known. ``roles``: classes of which depth and lesions are measured. ``smoothing``:
-    in cells. ``min_region_cells``: smaller regions are not outlined. ``slides``: number of painted slides.
-    ``channels``: those of fluorescence that are read as RGB; None for brightfield.
+    ``cells``: those that it was fitted on. ``colors``: of the classes, where known. ``roles``: classes of which depth
+    and lesions are measured. ``smoothing``: in cells. ``min_region_cells``: smaller regions are not outlined.
+    ``slides``: number of painted slides. ``channels``: those of fluorescence that are read as RGB; None for
+    brightfield. ``start``: name of the model whose strokes were used, too; empty for none. ``stain_variants``: number
+    of other stains that it learned the strokes in.
     """
 
     source: str
@@ -160,6 +182,7 @@ class TissueClassifier:
     licence: str
     mpp: float
     cell_classifier: CellClassifier
+    cells: TrainingCells
     validation: Validation
     candidates: tuple[Validation, ...] = ()
     novelty: CellNovelty | None = None
@@ -170,6 +193,8 @@ class TissueClassifier:
     slides: int = 1
     notes: tuple[str, ...] = ()
     channels: ChannelChoice | None = None
+    start: str = ""
+    stain_variants: int = 0
 
     @classmethod
     def fit(cls, source: FeatureSource, cells: TrainingCells, validation: Validation) -> TissueClassifier:
@@ -181,10 +206,11 @@ class TissueClassifier:
             source.licence,
             source.mpp,
             fit_classifier(cells, validation.kind, validation.temperature),
+            cells,
             validation,
             (validation,),
             CellNovelty.fit(cells),
-            slides=len(np.unique(cells.slide)),
+            slides=len(np.unique(cells.own.slide)),
         )
 
     @property
@@ -230,17 +256,28 @@ def fit_tissue_classifier(
     Cancelled
         The user canceled; computed features are kept.
     """
+    start = load_start(options.start_from) if options.start_from else None
     names = sorted({stroke.class_name for slide in slides for stroke in slide.strokes})
-    if advice := advise_painting(names):
+    if advice := advise_painting(names if start is None else {*names, *start.cells.classes}):
         raise InputError(f"a tissue classifier needs strokes of at least two classes. {advice}")
-    roles = choose_roles(names, options.roles)
+    known_roles = options.roles if start is None else {**start.roles, **guess_roles(names), **options.roles}
+    roles = choose_roles(names if start is None else [*dict.fromkeys((*names, *start.cells.classes))], known_roles)
     colors, channels = merge_colors(slides), _choose_channels(slides, options.channels)
+    if start is not None:
+        colors = {**start.colors, **{name: color or start.colors.get(name) for name, color in colors.items()}}
+    sources = options.sources if start is None else start.choose_sources(options)
     tables: dict[str, tuple[FeatureSource, TrainingCells]] = {}
     validations, notes = list[Validation](), tuple[str, ...]()
-    for number, name in enumerate(options.sources):
-        part = PartContext(run, number, len(options.sources), name)
+    for number, name in enumerate(sources):
+        part = PartContext(run, number, len(sources), name)
         source = open_feature_source(name, options.weights, options.device)
         cells, notes = gather_cells(slides, source, tuple(colors), channels, part)
+        variants = [
+            gather_cells(slides, VariantFeatures(source, number), tuple(colors), channels, part)[0]
+            for number in range(options.stain_variants)
+        ]
+        cells = replace(cells.add_variants(variants), strength=options.strength)
+        cells = cells if start is None else start.join(cells, source)
         tables[name], validations = (source, cells), [*validations, *validate(cells, options.kinds, name, part)]
     chosen = choose(validations)
     return replace(
@@ -252,6 +289,8 @@ def fit_tissue_classifier(
         min_region_cells=options.min_region_cells,
         notes=notes,
         channels=channels,
+        start="" if start is None else start.name,
+        stain_variants=options.stain_variants,
     )
 
 

@@ -35,7 +35,11 @@ KIND_NAMES: dict[ClassifierKind, str] = {
 # Trees with random thresholds (Geurts et al. 2006, doi:10.1007/s10994-006-6226-1) are fitted several times faster than
 # those of a random forest, which try every threshold.
 TREES, TREE_DEPTH, LEAF_CELLS, CELLS_FOR_TREES = 24, 12, 3, 24
-LOGISTIC_STRENGTH = 1.0  # of the data against the weight decay, for each stroke, with standardized features
+STRENGTH = 1.0  # of the data against the weight decay, for each stroke, with standardized features
+# Where a painted cell comes from: as scanned, in the colors of another stain, or from the model that a fit starts from.
+# Only the first are left out to measure the accuracy.
+SCANNED, VARIANT, STARTED = range(3)
+OWN_SHARE = 0.5  # least weight of the reader's strokes in a class that the model of the start has, too
 MIN_PROBABILITY = 1e-4  # of a forest, before its logarithm
 MIN_SPREAD = 1e-3  # of a feature: the standard deviation of constant ones is rounding
 PREDICTED_AT_ONCE = 2**14  # cells
@@ -59,6 +63,8 @@ class TrainingCells:
 
     ``features``: float32 (cell, feature). ``labels``: index into ``classes``, int (cell,). ``stroke``, ``slide``:
     numbers of the stroke and of the slide of each cell, int (cell,). ``classes``: those that were painted.
+    ``origin``: ``SCANNED``, ``VARIANT`` or ``STARTED``, int (cell,). ``strength``: weight of the strokes against the
+    weight decay of a logistic regression; smaller values rely on fewer details of the stain.
     """
 
     features: NDArray[np.float32]
@@ -66,6 +72,8 @@ class TrainingCells:
     stroke: NDArray[np.intp]
     slide: NDArray[np.intp]
     classes: tuple[str, ...]
+    origin: NDArray[np.int8]
+    strength: float = STRENGTH
 
     @classmethod
     def gather(
@@ -92,6 +100,7 @@ class TrainingCells:
             np.repeat(np.arange(len(strokes)), counts),
             np.repeat(np.array([slides.index(stroke[3]) for stroke in strokes], np.intp), counts),
             tuple(names),
+            np.full(sum(counts), SCANNED, np.int8),
         )
 
     def __len__(self) -> int:
@@ -112,10 +121,18 @@ class TrainingCells:
     def weights(self) -> NDArray[np.float64]:
         """Weight of each cell, float64 (cell,).
 
-        Equal for all classes, and for the strokes of a class; the sum is the number of strokes.
+        Equal for all classes, and for the strokes of a class, except that those of the reader have at least
+        ``OWN_SHARE`` of it; the sum is the number of strokes.
         """
-        of_stroke = 1 / np.bincount(self.stroke)[self.stroke]
-        weights: NDArray[np.float64] = of_stroke / np.bincount(self.labels, weights=of_stroke)[self.labels]
+        weights: NDArray[np.float64] = 1 / np.bincount(self.stroke)[self.stroke]
+        is_started = self.origin == STARTED
+        own, started = (
+            np.bincount(self.labels[part], weights=weights[part], minlength=len(self.classes))
+            for part in (~is_started, is_started)
+        )
+        factor = np.maximum(1, started * OWN_SHARE / ((1 - OWN_SHARE) * np.maximum(own, MIN_SPREAD)))
+        weights[~is_started] *= factor[self.labels[~is_started]]
+        weights /= np.bincount(self.labels, weights=weights)[self.labels]
         return weights * len(self.strokes) / weights.sum()
 
     def select(self, chosen: NDArray[np.bool_]) -> TrainingCells:
@@ -126,11 +143,43 @@ class TrainingCells:
             labels=self.labels[chosen],
             stroke=self.stroke[chosen],
             slide=self.slide[chosen],
+            origin=self.origin[chosen],
         )
 
+    @property
+    def own(self) -> TrainingCells:
+        """The cells of the reader's strokes as scanned, which the accuracy is measured on."""
+        return self.select(self.origin == SCANNED)
+
+    def add(self, others: TrainingCells) -> TrainingCells:
+        """Add cells of other strokes and slides; the classes are those of both, and the strength is that of others."""
+        names = tuple(dict.fromkeys((*self.classes, *others.classes)))
+        index = np.array([names.index(name) for name in others.classes], np.intp)
+        first_stroke, first_slide = (int(values.max(initial=-1)) + 1 for values in (self.stroke, self.slide))
+        return TrainingCells(
+            np.concatenate([self.features.reshape(-1, others.features.shape[1]), others.features]),
+            np.concatenate([self.labels, index[others.labels]]),
+            np.concatenate([self.stroke, others.stroke + first_stroke]),
+            np.concatenate([self.slide, others.slide + first_slide]),
+            names,
+            np.concatenate([self.origin, others.origin]),
+            others.strength,
+        )
+
+    def add_variants(self, variants: Sequence[TrainingCells]) -> TrainingCells:
+        """Add the features of the same cells in other stains."""
+        joined = [self, *(replace(one, origin=np.full(len(one), VARIANT, np.int8)) for one in variants)]
+        order = np.argsort(np.concatenate([one.stroke for one in joined]), kind="stable")
+        values = {
+            name: np.concatenate([getattr(one, name) for one in joined])[order]
+            for name in ("features", "labels", "stroke", "slide", "origin")
+        }
+        return replace(self, **values)
+
     def thin(self, count: int) -> TrainingCells:
-        """Return at most ``count`` cells of each stroke, evenly spaced."""
-        _, first, sizes = np.unique(self.stroke, return_index=True, return_counts=True)
+        """Return at most ``count`` cells of each stroke as scanned, and as many in other stains, evenly spaced."""
+        part = self.stroke * (STARTED + 1) + self.origin
+        _, first, sizes = np.unique(part, return_index=True, return_counts=True)
         rank = (np.arange(len(self)) - np.repeat(first, sizes)) * count // np.repeat(sizes, sizes)
         is_first = np.append(True, np.diff(rank) != 0)[: len(self)]
         is_first[first] = True
@@ -275,7 +324,7 @@ def _fit_logistic(cells: TrainingCells, temperature: float) -> LinearClassifier:
     spread = np.sqrt(np.average(np.square(cells.features - center), axis=0, weights=weights))
     scale = np.maximum(spread, MIN_SPREAD).astype(np.float32)
     center = center.astype(np.float32)
-    regression = LogisticRegression(C=LOGISTIC_STRENGTH, tol=1e-3, max_iter=200)
+    regression = LogisticRegression(C=cells.strength, tol=1e-3, max_iter=200)
     regression.fit((cells.features - center) / scale, cells.labels, sample_weight=weights)
     coefficients, bias = regression.coef_, regression.intercept_
     if len(cells.classes) == 2:  # one logit, that of the second class
@@ -406,10 +455,10 @@ def validate(
 
     ``source``: name of the source of the features.
     """
-    names, labels = cells.classes, cells.of_strokes(cells.labels)
-    strokes = tuple(np.bincount(labels, minlength=len(names)).tolist())
-    sizes = tuple(np.bincount(cells.labels, minlength=len(names)).tolist())
-    advice = advise_painting([name for name, count in zip(names, strokes, strict=True) if count])
+    names, own = cells.classes, cells.own
+    strokes = tuple(np.bincount(own.of_strokes(own.labels), minlength=len(names)).tolist())
+    sizes = tuple(np.bincount(own.labels, minlength=len(names)).tolist())
+    advice = advise_painting([names[label] for label in np.unique(cells.labels)])
     if advice:
         return tuple(Validation(source, kind, names, strokes, sizes, advice=advice) for kind in kinds)
     thinned, validations = cells.thin(VALIDATED_CELLS), []
@@ -418,9 +467,9 @@ def validate(
         left_out = _predict_folds(thinned, kind, _stroke_folds(thinned), run)
         confusion = left_out.confusion
         validation = Validation(source, kind, names, strokes, sizes, left_out.estimate(), None, confusion)
-        validation = replace(validation, temperature=left_out.temperature, warnings=_warnings(cells, strokes))
-        if len(np.unique(cells.slide)) > 1:
-            folds = [thinned.slide == slide for slide in np.unique(thinned.slide)]
+        validation = replace(validation, temperature=left_out.temperature, warnings=_warnings(own, strokes))
+        if len(np.unique(own.slide)) > 1:
+            folds = [thinned.slide == slide for slide in np.unique(own.slide)]
             by_slide = _predict_folds(thinned, kind, folds, run).estimate(by_slide=True)
             validation = replace(validation, slides=by_slide)
         validations.append(replace(validation, advice=_advise_strokes(names, strokes, validation.recall)))
@@ -524,9 +573,10 @@ def _stroke_folds(cells: TrainingCells) -> list[NDArray[np.bool_]]:
 
     Returns the cells of each fold, bool (cell,).
     """
-    labels = cells.of_strokes(cells.labels)
-    strokes = cells.strokes[np.argsort(labels, kind="stable")]  # those of a class are successive: in several folds
-    strokes = strokes[np.bincount(labels)[np.sort(labels)] > 1]
+    own, counts = cells.own, np.bincount(cells.of_strokes(cells.labels))
+    labels = own.of_strokes(own.labels)
+    strokes = own.strokes[np.argsort(labels, kind="stable")]  # those of a class are successive: in several folds
+    strokes = strokes[counts[np.sort(labels)] > 1]
     return [np.isin(cells.stroke, strokes[number::MAX_FOLDS]) for number in range(min(MAX_FOLDS, len(strokes)))]
 
 
@@ -541,7 +591,7 @@ def _predict_folds(
     for fold in folds:
         run.check()
         known = np.unique(cells.labels[~fold])
-        tested = fold & np.isin(cells.labels, known)
+        tested = fold & np.isin(cells.labels, known) & (cells.origin == SCANNED)
         if len(known) < 2 or not tested.any():
             continue
         classifier = fit_classifier(cells.select(~fold), kind)
@@ -572,8 +622,8 @@ def _warnings(cells: TrainingCells, strokes: Sequence[int]) -> tuple[str, ...]:
 
 def _advise_strokes(names: Sequence[str], strokes: Sequence[int], recall: dict[str, float]) -> str:
     """Name the class with the highest expected error, by its recall and, with few strokes, by their number."""
-    errors = [
-        ((1 - recall[name]) * count + 1) / (count + 2) if np.isfinite(recall[name]) else 1.0
+    errors = [  # classes without a stroke are those of the model that the fit starts from
+        ((1 - recall[name]) * count + 1) / (count + 2) if np.isfinite(recall[name]) else float(count > 0)
         for name, count in zip(names, strokes, strict=True)
     ]
     index = int(np.argmax(errors))

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 OPTIONS_SETTING, TITLE = "slide/options", "Options"
 # Options that are set elsewhere in the dock. True: the whole option; a set: only these nested options.
 EXCLUDED_FIELDS: dict[str, Any] = {
-    **dict.fromkeys(("model", "mpp", "mpp_y", "region", "patient", "tissue_mask", "lesions"), True),
+    **dict.fromkeys(("model", "mpp", "mpp_y", "region", "patient", "tissue_mask", "tumor_outlines", "lesions"), True),
     "tissue": {"method"},
     "score": {"positive"},
 }

@@ -12,6 +12,8 @@ from qtpy.QtGui import QHideEvent, QShowEvent
 from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.errors import InputError
 from napari_melanoma.depth.readings import parse_proposals
+from napari_melanoma.io.geojson import Annotation, write_geojson
+from napari_melanoma.slides.marked_tumor import select_tumor
 from napari_melanoma.slides.reading.slide import SlideInfo
 from napari_melanoma.ui.session.location import SlideResultLocation
 from napari_melanoma.ui.session.run_status import SlideRunPanel, SlideRunReader, SlideRunUpdate
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
     from napari_melanoma.ui.session.slide import SlideSession
 
 STARTING = "Starting ..."
+TUMOR_FILE = "tumor.geojson"  # outlines that a depth was measured to, beside the folder of its analysis
 BACKGROUND_MESSAGE = "Measuring the depth. This continues if you close napari."
 
 
@@ -31,7 +34,8 @@ class DepthAnalysis(SlideRunPanel):
     """Start the depth analysis of a slide, and follow it while its section is visible.
 
     ``finished``: whether there are proposals, and whether the result is valid. ``changed``: the models or the state of
-    the analysis. ``models``: names of the models that can measure; None until they are listed.
+    the analysis. ``models``: names of the models that detect tumor and epidermis; None until they are listed.
+    ``surface_models``: those that detect the epidermis only, and measure a tumor that the reader has outlined.
     """
 
     finished = Signal(bool, bool)
@@ -43,12 +47,14 @@ class DepthAnalysis(SlideRunPanel):
         self._session, self._status_line = session, session.services.status
         self._is_unfinished = False  # it was seen running, or was started here
         self.models: tuple[str, ...] | None = None
+        self.surface_models: tuple[str, ...] = ()
         self._fail = partial(show_failure, self._status_line)
         self.updated.connect(self._on_run_update)
         self.failed.connect(self._fail)
         self.resume_requested.connect(self.start)
         self.detached.connect(partial(self.set_folder, None))
         follow(self, session.displayed.changed, self._on_displayed)
+        follow(self, session.regions.changed, lambda _: self.changed.emit())
         self._find_run()
 
     @property
@@ -56,11 +62,21 @@ class DepthAnalysis(SlideRunPanel):
         """Whether the analysis is being started or running."""
         return is_job_running(self, STARTING) or self.active
 
+    @property
+    def tumor(self) -> tuple[Annotation, ...]:
+        """The regions that the reader has outlined as tumor; empty if no model can measure them."""
+        return select_tumor(self._session.regions.value) if self.surface_models else ()
+
+    @property
+    def model(self) -> str:
+        """Name of the model to measure with: for an outlined tumor, one that detects the epidermis only."""
+        return next(iter(self.surface_models if self.tumor else self.models or ()), "")
+
     def start(self) -> None:
         """Start or resume the analysis, unless it is already being started."""
         if not is_job_running(self, STARTING):
             session = self._session
-            work = partial(_launch_analysis, session.slide.info, session.folder, (self.models or ("",))[0])
+            work = partial(_launch_analysis, session.slide.info, session.folder, self.model, self.tumor)
             self._status_line.run(self, STARTING, work, self._on_launched).finished.connect(self.changed)
             self.changed.emit()
 
@@ -88,8 +104,8 @@ class DepthAnalysis(SlideRunPanel):
         if displayed:
             self._find_run()
 
-    def _on_run_found(self, result: tuple[tuple[str, ...], Path | None]) -> None:
-        self.models, folder = result
+    def _on_run_found(self, result: tuple[tuple[str, ...], tuple[str, ...], Path | None]) -> None:
+        self.models, self.surface_models, folder = result
         if folder is not None and self.watch.path is None:
             self.set_folder(folder)
         self.changed.emit()
@@ -118,18 +134,21 @@ class DepthAnalysis(SlideRunPanel):
 
 def _find_models_and_run(
     location: SlideResultLocation, slide: Path, run: RunContext
-) -> tuple[tuple[str, ...], Path | None]:
-    """Return the models that can measure, and the folder of an analysis that was started, if any."""
-    from napari_melanoma.slides.depth_readings import depth_analysis_folder, list_depth_models
+) -> tuple[tuple[str, ...], tuple[str, ...], Path | None]:
+    """Return ``models`` and ``surface_models``, and the folder of an analysis that was started, if any."""
+    from napari_melanoma.slides.depth_readings import depth_analysis_folder, list_depth_models, list_surface_models
 
     folder = depth_analysis_folder(location.folder, slide)
     models = list_depth_models(demonstrations=location.is_phantom)
-    return models, folder if (folder / "events.jsonl").is_file() else None
+    return models, list_surface_models(), folder if (folder / "events.jsonl").is_file() else None
 
 
-def _launch_analysis(info: SlideInfo, slide_folder: Path, model: str, run: RunContext) -> Path:
+def _launch_analysis(
+    info: SlideInfo, slide_folder: Path, model: str, tumor: tuple[Annotation, ...], run: RunContext
+) -> Path:
     """Launch the analysis, and return its folder.
 
+    ``tumor``: the regions that the reader has outlined, for a model that does not detect it; they are saved with it.
     Results with other options are replaced without a question, because they cannot have been edited.
     """
     from napari_melanoma.core.processes import is_run_alive
@@ -149,5 +168,8 @@ def _launch_analysis(info: SlideInfo, slide_folder: Path, model: str, run: RunCo
         return folder
     record_new_slide(slide_folder, info.path)
     size = info.pixel_size
-    options = SlideOptions(model=model, **describe_set_scale(size))
+    outlines = folder.parent / f"{folder.name}-{TUMOR_FILE}"
+    if tumor:
+        write_geojson(outlines, tumor, origin=info.origin)
+    options = SlideOptions(model=model, tumor_outlines=outlines if tumor else None, **describe_set_scale(size))
     return launch_slide(info.path, folder.parent, options, force=bool(describe_difference(folder, options)))

@@ -86,7 +86,11 @@ if TYPE_CHECKING:
 NEEDS_SCALE = "A depth requires a scale: set it first, with the ruler next to the slide's name."
 NEEDS_BRIGHTFIELD = "The models were trained on brightfield stains: measure manually."
 RUNNING = "The analysis is running."
-NO_MODEL = "No model that segments epidermis and tumor is installed: measure manually, or paint both."
+NO_MODEL = "No model that segments the epidermis is installed: measure manually."
+NO_TUMOR = (
+    "{} segments the epidermis, but no tumor: outline it in Regions as Melanoma, or paint it in Paint and save a model."
+)
+TUMOR_TIP = "Segment the tissue of the whole slide with '{}', and find the thickest position of the tumor in Regions"
 LISTING_MODELS = "The installed models are being listed."
 AUTOMATIC_TIP = "Segment the tissue of the whole slide with '{}' and find the thickest positions, in the background"
 MODEL_MEASURED = "The model has measured the depth. Review its line, then accept it, move it or draw your own."
@@ -308,8 +312,12 @@ class DepthSection(SlideSection):
         self._history_buttons["redo"].setEnabled(document.can_redo and not lock)
         for button in (self._report_button, self._case_button):
             button.setEnabled(bool(reading.when))
-        blocker = find_blocker(self.session.slide.info, self.analysis.models, is_running=self.analysis.is_running)
-        enable(self._automatic_button, AUTOMATIC_TIP.format((self.analysis.models or ("",))[0]), blocker)
+        analysis = self.analysis
+        blocker = find_blocker(self.session.slide.info, analysis.models, is_running=analysis.is_running)
+        if blocker == NO_MODEL and analysis.surface_models:
+            blocker = "" if analysis.tumor else NO_TUMOR.format(analysis.surface_models[0])
+        tip = TUMOR_TIP if analysis.tumor else AUTOMATIC_TIP
+        enable(self._automatic_button, tip.format(analysis.model), blocker)
         self._blocker_label.setText("" if blocker in (RUNNING, LISTING_MODELS) else blocker)
         self._show_proposals(state)
         rows = reader_rows(state.readings, state.reader, state.automatic_reading, proposals.validity)

@@ -42,6 +42,7 @@ from napari_melanoma.slides.tissue_classifier.fitting import (
     fit_classifier,
     load_classifiers,
 )
+from napari_melanoma.slides.tissue_classifier.start import Start, load_start
 from napari_melanoma.slides.tissue_classifier.strokes import Stroke
 from napari_melanoma.ui.viewer.camera import get_camera, get_visible_region
 from napari_melanoma.ui.widgets.job import cancel_jobs, run_job
@@ -76,6 +77,12 @@ class PaintedSlide:
 def open_source(name: str) -> FeatureSource:
     """Open a source of features once, since loading a network takes a second."""
     return open_feature_source(name)
+
+
+@cache
+def open_start(name: str) -> Start:
+    """Load the strokes of a model once."""
+    return load_start(name)
 
 
 class FeatureCache:
@@ -130,7 +137,8 @@ class Assessment:
     """The validations of all candidates on strokes that were left out, and the chosen one.
 
     ``strokes``: those of all slides, and ``cells``: the painted cells with the chosen features, computed by ``source``.
-    ``notice``: that the displayed slide is out of distribution; empty if it is not.
+    ``notice``: that the displayed slide is out of distribution; empty if it is not. ``start``: name of the model whose
+    strokes are used, too; empty for none.
     """
 
     strokes: frozenset[Stroke]
@@ -139,6 +147,7 @@ class Assessment:
     chosen: Validation
     candidates: tuple[Validation, ...]
     notice: str = ""
+    start: str = ""
 
     @property
     def choice(self) -> Choice:
@@ -148,7 +157,7 @@ class Assessment:
     def make_classifier(self, slides: Sequence[PaintedSlideFile]) -> TissueClassifier:
         """Return the classifier that ``fit_tissue_classifier`` would fit on the same strokes of slides."""
         classifier = TissueClassifier.fit(self.source, self.cells, self.chosen)
-        return replace(classifier, candidates=self.candidates, colors=merge_colors(slides))
+        return replace(classifier, candidates=self.candidates, colors=merge_colors(slides), start=self.start)
 
 
 @dataclass(frozen=True, eq=False)
@@ -167,7 +176,8 @@ class MapRequest:
     ``slides``: the displayed slide first, then other open slides with strokes. ``classes``: in the order of the user.
     ``view``: the visible part in pixels of the finest level. ``choice``: how to fit, until the strokes are assessed.
     ``fit``, ``assessment``: of these strokes, if they are known; ``predicted``: the blocks that ``fit`` has predicted.
-    ``whole``: also compute features beyond the view; ``ahead``: also before there is a classifier.
+    ``whole``: also compute features beyond the view; ``ahead``: also before there is a classifier. ``start``: name of
+    the model whose strokes are used, too; empty for none.
     """
 
     slides: tuple[PaintedSlide, ...]
@@ -179,11 +189,18 @@ class MapRequest:
     predicted: frozenset[tuple[int, int]] = frozenset()
     whole: bool = True
     ahead: bool = False
+    start: str = ""
 
     @property
     def strokes(self) -> tuple[tuple[Stroke, ...], ...]:
         """The strokes of each slide."""
         return tuple(slide.strokes for slide in self.slides)
+
+    @property
+    def can_be_fitted(self) -> bool:
+        """Whether there are strokes of two classes, or any if the fit starts from a model."""
+        painted = {stroke.class_name for strokes in self.strokes for stroke in strokes}
+        return bool(painted) and (bool(self.start) or not advise_painting(painted))
 
 
 class MapPart(NamedTuple):
@@ -255,9 +272,11 @@ def update_map(request: MapRequest, stores: FeatureCache, run: RunContext) -> No
 
 def fit_strokes(request: MapRequest, stores: FeatureCache, run: RunContext) -> tuple[Fit | None, tuple[str, ...]]:
     """Fit a classifier on the strokes of all slides, None if more are needed; return it with messages about them."""
-    if advise_painting({stroke.class_name for strokes in request.strokes for stroke in strokes}):
+    if not request.can_be_fitted:
         return None, ()
     choice = request.choice
+    if request.start and choice.source != (source := open_start(request.start).source):
+        choice = Choice(source)
     cells, notes = gather_strokes(request, choice.source, stores, run)
     if advise_painting({cells.classes[label] for label in np.unique(cells.labels)}):
         return None, notes  # the other strokes are beyond the slide, or in a damaged part
@@ -270,6 +289,8 @@ def gather_strokes(
     """Compute the features of the painted cells of all slides; return these cells, and messages about the strokes."""
     painted = [compute_painted(slide.strokes, stores.get(slide, source), run) for slide in request.slides]
     cells, damaged = join_painted(painted, request.classes)
+    if request.start:
+        cells = open_start(request.start).join(cells, open_source(source))
     names = [f"{slide.slide.info.name}: " if len(request.slides) > 1 else "" for slide in request.slides]
     notes = [name + note for name, (one, _) in zip(names, painted, strict=True) for note in one.notes]
     return cells, (*notes, *damaged)
@@ -281,7 +302,7 @@ def assess(fit: Fit, request: MapRequest, stores: FeatureCache, run: RunContext)
 
     cells_by_source = {fit.choice.source: fit.cells}
     candidates: list[Validation] = []
-    for source in DEFAULT_SOURCES:
+    for source in (fit.choice.source,) if request.start else DEFAULT_SOURCES:
         run.check()
         if source not in cells_by_source:
             cells_by_source[source] = gather_strokes(request, source, stores, run)[0]
@@ -289,7 +310,8 @@ def assess(fit: Fit, request: MapRequest, stores: FeatureCache, run: RunContext)
     chosen = choose(candidates)
     features, cells = stores.get(request.slides[0], chosen.source), cells_by_source[chosen.source]
     strokes = frozenset(stroke for strokes in request.strokes for stroke in strokes)
-    return Assessment(strokes, cells, features.source, chosen, tuple(candidates), find_novelty(cells, features))
+    notice = find_novelty(cells, features)
+    return Assessment(strokes, cells, features.source, chosen, tuple(candidates), notice, request.start)
 
 
 def find_novelty(cells: TrainingCells, features: SlideFeatures) -> str:
@@ -379,8 +401,9 @@ class PaintLoop(QObject):
     classifier, or none. ``map_changed``: tuple of ``MapPart``.
 
     ``fit``, ``assessment``: of the current strokes; None until they are known. ``notes``: messages about the strokes.
-    ``tissue``: blocks with tissue, int32 (block, 2), and ``done``, ``total``: number of those with features, and of
-    all; None until they are known. ``activity``: what takes long now; empty if nothing does.
+    ``start``: name of the model whose strokes are used, too. ``tissue``: blocks with tissue, int32 (block, 2), and
+    ``done``, ``total``: number of those with features, and of all; None until they are known. ``activity``: what takes
+    long now; empty if nothing does.
     """
 
     fitted = Signal()
@@ -399,6 +422,7 @@ class PaintLoop(QObject):
         self.done, self.activity = 0, ""
         self.total: int | None = None
         self.is_running = self.is_paused = False
+        self.start = ""
         self._is_warm = self._is_whole = False
         self._strokes: object = None  # that ``fit`` belongs to
         self._predicted: set[tuple[int, int]] = set()  # blocks in the map of ``fit``
@@ -434,7 +458,7 @@ class PaintLoop(QObject):
             self._stop()
             return
         request = self.make_request()
-        if (strokes := (request.strokes, request.classes)) != self._strokes:
+        if (strokes := (request.strokes, request.classes, request.start)) != self._strokes:
             cancel_jobs(self)  # at once: a report that is already posted is of the previous strokes
             self._strokes, self.fit, self.assessment = strokes, None, None
             self._predicted.clear()
@@ -465,7 +489,14 @@ class PaintLoop(QObject):
             frozenset(self._predicted),
             not self.is_paused,
             self._is_whole,
+            self.start,
         )
+
+    def set_start(self, name: str) -> None:
+        """Set the model whose strokes are used, too; empty for none."""
+        if name != self.start:
+            self.start = name
+            self.update()
 
     def _on_camera(self, event: object = None) -> None:
         is_in_view = self._session.displayed.value and self._session.slide.is_shown
@@ -474,7 +505,7 @@ class PaintLoop(QObject):
 
     def _run(self) -> None:
         request = self.make_request()
-        if advise_painting({stroke.class_name for strokes in request.strokes for stroke in strokes}):
+        if not request.can_be_fitted:
             self._set_fit(None)
             if not (self._is_warm or self._is_whole):
                 self._stop()

@@ -64,7 +64,8 @@ def save_model(
     from napari_melanoma.slides.tissue_classifier.bundle import write_tissue_bundle
     from napari_melanoma.slides.tissue_classifier.classifier import fit_tissue_classifier
 
-    if assessment is not None and assessment.strokes == list_strokes(slides):
+    is_current = assessment is not None and assessment.start == options.start_from
+    if assessment is not None and is_current and assessment.strokes == list_strokes(slides):
         classifier = assessment.make_classifier(slides)
     else:
         classifier = fit_tissue_classifier(slides, options, run)
@@ -76,15 +77,17 @@ def save_model(
 class SaveModelDialog(QDialog):
     """Ask for the name of a model and the roles of its classes. ``confirmed``: the name, and the class of each role.
 
-    ``slides``: whose strokes are used.
+    ``slides``: whose strokes are used. ``start``: classes of the model whose strokes are used, too.
     """
 
     confirmed = Signal(str, object)
 
-    def __init__(self, window: QWidget, settings: DockSettings, slides: Sequence[PaintedSlideFile]) -> None:
+    def __init__(
+        self, window: QWidget, settings: DockSettings, slides: Sequence[PaintedSlideFile], start: Sequence[str] = ()
+    ) -> None:
         super().__init__(window)
         self._settings = settings
-        painted = {stroke.class_name for stroke in list_strokes(slides)}
+        painted = {*start, *(stroke.class_name for stroke in list_strokes(slides))}
         classes = list(dict.fromkeys(name for slide in slides for name in slide.classes if name in painted))
         named(self, "paint_model_dialog", "Save as model").setWindowTitle("Save as model")
         self.setToolTip("")

@@ -17,10 +17,13 @@ from napari_melanoma.core.errors import ScaleMissing
 from napari_melanoma.core.formatting import capitalize
 from napari_melanoma.core.polygons import Point
 from napari_melanoma.models.bundle import BundleInfo
+from napari_melanoma.models.installed_bundles import list_bundles
 from napari_melanoma.slides.plan import check_slide
 from napari_melanoma.slides.reading.slide import SlideInfo
+from napari_melanoma.slides.regions import RegionClass
 from napari_melanoma.slides.tissue_classifier.cells import CELL_UM, CellGrid
 from napari_melanoma.slides.tissue_classifier.classifier import PaintedSlideFile, TissueFitOptions
+from napari_melanoma.slides.tissue_classifier.start import can_start
 from napari_melanoma.slides.tissue_classifier.strokes import Stroke, StrokeKind, cells_of_stroke
 from napari_melanoma.ui.sections.base import SlideSection
 from napari_melanoma.ui.sections.paint import saving
@@ -59,6 +62,7 @@ from napari_melanoma.ui.sections.paint.view import (
 from napari_melanoma.ui.session.document import Shared
 from napari_melanoma.ui.session.slide import SlideSession, SlideSessions
 from napari_melanoma.ui.session.strokes import (
+    DEFAULT_COLOR,
     STROKE_DOCUMENT,
     PaintState,
     add_class,
@@ -73,6 +77,7 @@ from napari_melanoma.ui.widgets.status_line import show_failure
 from napari_melanoma.ui.widgets.style import enable, problem_label
 
 FEATURES_MPP = 1.0  # of the shipped features, by which the cells are placed
+START_SETTING, DEFAULT_START = "paint/start", "skin-tissue"
 SAVING = "Saving the model ..."
 SAVED = (
     "Saved as model '{}'. Apply it to this slide, or open another slide and apply it there. Save again after painting "
@@ -98,15 +103,28 @@ def _find_problem(info: SlideInfo) -> str:
     return ""
 
 
+def list_start_classes() -> dict[str, tuple[RegionClass, ...]]:
+    """List the installed models that a fit can start from, with their classes and colors."""
+    return {
+        bundle.name: tuple(
+            RegionClass(name, bundle.config.tissue.colors.get(name, DEFAULT_COLOR)) for name in bundle.config.classes
+        )
+        for bundle in list_bundles()
+        if bundle.config.tissue is not None and can_start(bundle)
+    }
+
+
 class PaintMemory:
     """What the sections of all open slides share: features, and what was found, selected and saved last.
 
-    ``model``: name of the model that was saved last, to be applied to any slide; empty if there is none.
+    ``model``: name of the model that was saved last, to be applied to any slide; empty if there is none. ``starts``:
+    the models to start from, with their classes; None until they are listed.
     """
 
     def __init__(self, sessions: SlideSessions) -> None:
         self.features, self.similar = FeatureCache(), SimilarMemory()
         self.class_name, self.model = "", Shared("")
+        self.starts: dict[str, tuple[RegionClass, ...]] | None = None
         self._sessions = sessions
         sessions.changed.connect(self._on_sessions)
         self._on_sessions()
@@ -153,6 +171,7 @@ class PaintSection(SlideSection):
         self._connect()
         self._on_state(session.painted.value)
         self._on_displayed()
+        self._list_starts()
 
     def _connect(self) -> None:
         view, session, services = self.view, self.session, self.session.services
@@ -186,6 +205,7 @@ class PaintSection(SlideSection):
         self.similar.changed.connect(self._on_similar)
         self.similar.cell_painted.connect(self._on_cell)
         self.similar.strip.cell_assigned.connect(self._on_similar_assigned)
+        view.start_box.activated.connect(self._on_start)
         view.save_button.clicked.connect(self._on_save)
         view.apply_button.clicked.connect(lambda: services.analysis_requested.emit(self._memory.model.value))
 
@@ -205,6 +225,30 @@ class PaintSection(SlideSection):
             self._layer_queue.clear()
             self.similar.stop()
             self.tool.close(self.session.slide)
+
+    def _list_starts(self) -> None:
+        """List the models to start from; real skin starts from the selected one, phantoms from nothing."""
+        run_job(self, "starts", lambda run: list_start_classes(), self._show_starts, self.loop.failed.emit)
+
+    def _show_starts(self, starts: dict[str, tuple[RegionClass, ...]]) -> None:
+        self._memory.starts = starts
+        settings, location = self.session.services.settings, self.session.location
+        selected = "" if location.is_phantom else settings.get(START_SETTING, DEFAULT_START)
+        self.view.show_starts(tuple(starts), selected)
+        self._use_start()
+
+    def _on_start(self, _: int) -> None:
+        self.session.services.settings.set(START_SETTING, self.view.start_box.currentData())
+        self._use_start()
+
+    def _use_start(self) -> None:
+        """Use the strokes of the selected model, and offer its classes."""
+        name = self.view.start_box.currentData() or ""
+        if classes := (self._memory.starts or {}).get(name, ()):
+            self.session.painted.complete(lambda state: replace(state, classes=join_classes(state.classes, classes)))
+            self._on_state(self.session.painted.value)
+        self.loop.set_start(name)
+        self._update_texts()
 
     def _on_state(self, state: PaintState) -> None:
         """Show another state of the session."""
@@ -231,7 +275,7 @@ class PaintSection(SlideSection):
         view.show_results_area(bool(strokes))
         view.save_note.setText(describe_features(loop))
         view.save_note.setToolTip("" if assessment is None else describe_choice(assessment))
-        blocker = "" if len(strokes) > 1 else "Paint at least two classes first."
+        blocker = "" if len(strokes) > 1 or (strokes and loop.start) else "Paint at least two classes first."
         if is_job_running(self, SAVING):
             blocker = "A model is being saved."
         enable(view.save_button, SAVE_TIP, blocker)
@@ -385,7 +429,8 @@ class PaintSection(SlideSection):
 
     def _on_save(self) -> None:
         slides, services = saving.list_painted_slides(self.session), self.session.services
-        dialog = saving.SaveModelDialog(self.window(), services.settings, slides)
+        added = (self._memory.starts or {}).get(self.loop.start, ())
+        dialog = saving.SaveModelDialog(self.window(), services.settings, slides, [one.name for one in added])
         dialog.confirmed.connect(partial(self._save, slides))
         dialog.open()
 
@@ -393,7 +438,7 @@ class PaintSection(SlideSection):
         """Save a model with the features and the kind of classifier of the map that is shown."""
         choice = self.loop.choice if self.loop.fit is None else self.loop.fit.choice
         options = TissueFitOptions.model_validate(
-            {"sources": (choice.source,), "kinds": (choice.kind,), "roles": roles}
+            {"sources": (choice.source,), "kinds": (choice.kind,), "roles": roles, "start_from": self.loop.start}
         )
         work = partial(saving.save_model, slides, self.loop.assessment, name, options)
         self.session.services.status.run(self, SAVING, work, self._on_saved).finished.connect(self._update_texts)

@@ -16,6 +16,7 @@ from napari_melanoma.slides.tissue_classifier.fitting import KIND_NAMES
 from napari_melanoma.ui.sections.paint.stroke_tool import StrokeToolName
 from napari_melanoma.ui.widgets.charts import Bar, BarChart
 from napari_melanoma.ui.widgets.class_list import ClassKind, RegionClassList
+from napari_melanoma.ui.widgets.editors import NoWheelComboBox
 from napari_melanoma.ui.widgets.style import (
     WrappedLabel,
     column,
@@ -42,7 +43,7 @@ TISSUE_CLASSES = ClassKind(
         RegionClass("Epidermis", (0, 114, 178)),
         RegionClass("Dermis", (0, 158, 115)),
         RegionClass("Fat", (240, 228, 66)),
-        RegionClass("Follicle", (110, 60, 20)),
+        RegionClass("Adnexa", (110, 60, 20)),
         RegionClass("Tumor", (213, 94, 0)),
         RegionClass("Background", (221, 221, 221)),
     ),
@@ -80,6 +81,10 @@ SIZES_PX, DEFAULT_SIZE_PX = (4, 80), 20  # width of the brush on the screen
 STEPS, DEFAULT_OPACITY = 100, 45
 ADVICE_LINES = 3
 CELLS_PX, PANEL_PX = 224, 190  # minimum heights of suggested cells and of accuracy
+START_TIP = (
+    "Model whose strokes are used with yours, so that a stroke of one class, such as the tumor, gives a complete map; "
+    "your strokes count at least as much as all of its strokes of the class"
+)
 SAVE_TIP = "Save a model of the strokes of all slides displayed so far, for analyses, cohorts and reports"
 APPLY_TIP = "Analyze this slide with the saved model, in the background: areas, lesions and report"
 MIN_CONFUSION, MAX_CONFUSIONS = 0.05, 3  # shares of cells that are listed, and their number
@@ -108,6 +113,8 @@ class PaintView(QWidget):
         self._settings = settings
         self.advice_label = named(WrappedLabel(lines=ADVICE_LINES), "paint_advice", "What to do next")
         self.class_list = RegionClassList(settings, icons, TISSUE_CLASSES)
+        self.start_box = named(NoWheelComboBox(), "paint_start", "Start from", START_TIP)
+        self.start_box.addItem("nothing", "")
         self.tools = {name: _create_tool_button(name, icons) for name in get_args(StrokeToolName)}
         self.edit_buttons = {name: tool_button(f"paint_{name}", tip, tip, text) for name, (text, tip) in EDITS.items()}
         tip = "Width of the brush on the screen ([ and ] on the canvas)"
@@ -155,6 +162,7 @@ class PaintView(QWidget):
         controls = column(
             self.advice_label,
             self.class_list,
+            row(QLabel("start from"), self.start_box, stretch=1),
             row(*(self.tools[name] for name in ("brush", "polygon", "cells"))),
             row(self.tools["erase"], *self.edit_buttons.values(), self.tools["similar"]),
             row(QLabel("width"), self.size_slider, stretch=1),
@@ -182,6 +190,15 @@ class PaintView(QWidget):
     def opacity(self) -> float:
         """Opacity of the map."""
         return float(self.opacity_slider.value() / STEPS)
+
+    def show_starts(self, names: Sequence[str], selected: str) -> None:
+        """List the models to start from, and select one; empty for none."""
+        self.start_box.blockSignals(True)
+        self.start_box.clear()
+        for text, name in (("nothing", ""), *((name, name) for name in names)):
+            self.start_box.addItem(text, name)
+        self.start_box.setCurrentIndex(max(0, self.start_box.findData(selected)))
+        self.start_box.blockSignals(False)
 
     def show_results_area(self, is_painted: bool) -> None:
         """Show the area of results, once there are strokes or a tool is used; it stays, as does its height."""
@@ -242,8 +259,9 @@ def advise(painted: Sequence[str], loop: PaintLoop, selected: str, tool: str, co
         return "Click a cell of the slide; the most similar ones are listed below."
     if not painted:
         how = f"Paint a stroke on {selected.lower()}" if tool else "Select a class, then the brush, and paint a stroke"
-        return f"{how}. The map appears when two classes have a stroke."
-    if len(painted) == 1:
+        others = f"with the other classes of {loop.start}" if loop.start else "when two classes have a stroke"
+        return f"{how}. The map appears {others}."
+    if len(painted) == 1 and not loop.start:
         return f"Select a second class and paint it: so far only {painted[0].lower()} has strokes."
     if loop.fit is None and loop.is_running:
         return "Computing the first map of the view ..."

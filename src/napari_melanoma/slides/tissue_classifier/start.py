@@ -1,0 +1,134 @@
+"""The strokes of a model that a fit starts from: the features of their cells, which its bundle contains."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_melanoma.core.errors import BundleError, InputError
+from napari_melanoma.core.prediction_config import TissueRole
+from napari_melanoma.io.geojson import Color
+from napari_melanoma.models.bundle import WEIGHTS, BundleInfo, read_arrays
+from napari_melanoma.models.installed_bundles import find_bundle, list_bundles
+from napari_melanoma.slides.tissue_classifier.fitting import STARTED, TrainingCells
+
+if TYPE_CHECKING:
+    from napari_melanoma.slides.tissue_classifier.classifier import TissueFitOptions
+    from napari_melanoma.slides.tissue_classifier.feature_sources import FeatureSource
+
+CELLS = "cells."  # prefix of the arrays in the weights file
+STORED_CELLS = 4  # of each stroke as scanned, and as many in other stains
+ARRAYS = ("features", "labels", "stroke", "slide")
+REFIT = "Fit it again: napari-melanoma tissue fit"
+
+
+def store_cells(cells: TrainingCells) -> dict[str, NDArray[Any]]:
+    """Return the arrays of some cells of each stroke, to store in a bundle; features are rounded to float16."""
+    stored = cells.thin(STORED_CELLS)
+    arrays: dict[str, NDArray[Any]] = {
+        "features": stored.features.astype(np.float16),
+        "labels": stored.labels.astype(np.uint8),
+        "stroke": np.unique(stored.stroke, return_inverse=True)[1].astype(np.int32),
+        "slide": stored.slide.astype(np.int32),
+        "strength": np.array([cells.strength], np.float32),
+    }
+    return {f"{CELLS}{name}": array for name, array in arrays.items()}
+
+
+@dataclass(frozen=True, eq=False)
+class Start:
+    """What a fit starts from.
+
+    ``name``: that of the model. ``cells``: some cells of each of its strokes. ``source``, ``fingerprint``: name and
+    fingerprint of its features. ``colors``, ``roles``: of its classes.
+    """
+
+    name: str
+    cells: TrainingCells
+    source: str
+    fingerprint: str
+    colors: Mapping[str, Color | None] = field(default_factory=dict)
+    roles: Mapping[TissueRole, str] = field(default_factory=dict)
+
+    def choose_sources(self, options: TissueFitOptions) -> tuple[str, ...]:
+        """Return the source of the features; raise InputError if others were selected."""
+        if "sources" in options.model_fields_set and options.sources != (self.source,):
+            raise InputError(
+                f"the strokes of '{self.name}' have the features '{self.source}', but selected are "
+                f"{', '.join(options.sources)}. Select these features, or do not start from this model."
+            )
+        return (self.source,)
+
+    def join(self, own: TrainingCells, source: FeatureSource) -> TrainingCells:
+        """Return the cells of a reader's strokes with those of the model.
+
+        Raises ``BundleError`` if the features are not the same.
+        """
+        if source.fingerprint != self.fingerprint:
+            raise BundleError(
+                f"the strokes of '{self.name}' have other features '{self.source}' than this version computes. {REFIT}."
+            )
+        return own.add(self.cells)
+
+
+def load_start(name_or_path: str) -> Start:
+    """Load the strokes of an installed model, or of a bundle folder.
+
+    Raises ``BundleError`` if there is no such model, and ``InputError`` if it contains no strokes.
+    """
+    bundle = find_bundle(name_or_path, of_slides=True)
+    config = bundle.config.tissue
+    if config is None or not config.has_strokes:
+        startable = ", ".join(list_starts()) or "none"
+        raise InputError(
+            f"'{bundle.name}' contains no strokes to start from: expected a tissue classifier that was saved with them "
+            f"(installed: {startable}). {REFIT}."
+        )
+    arrays = read_arrays(bundle.path / WEIGHTS)
+    values = {name: arrays.get(f"{CELLS}{name}") for name in (*ARRAYS, "strength")}
+    cells = _to_cells(values, bundle.config.classes, config.features)
+    if cells is None:
+        raise BundleError(f"the strokes of '{bundle.name}' do not fit its classes and features. Download it again.")
+    colors: dict[str, Color | None] = {name: config.colors.get(name) for name in bundle.config.classes}
+    return Start(bundle.name, cells, config.source, config.fingerprint, colors, config.roles)
+
+
+def _to_cells(
+    values: Mapping[str, NDArray[Any] | None], classes: tuple[str, ...], features: int
+) -> TrainingCells | None:
+    """Return stored cells; None if the arrays do not fit each other."""
+    table, labels, stroke, slide, strength = (values[name] for name in (*ARRAYS, "strength"))
+    if table is None or labels is None or stroke is None or slide is None or strength is None:
+        return None
+    if (
+        table.ndim != 2
+        or table.shape[1] != features
+        or not all(array.shape == (len(table),) for array in (labels, stroke, slide))
+    ):
+        return None
+    if not len(table) or labels.max() >= len(classes) or min(stroke.min(), slide.min()) < 0 or strength.shape != (1,):
+        return None
+    return TrainingCells(
+        table.astype(np.float32),
+        labels.astype(np.intp),
+        stroke.astype(np.intp),
+        slide.astype(np.intp),
+        classes,
+        np.full(len(table), STARTED, np.int8),
+        float(strength[0]),
+    )
+
+
+def can_start(bundle: BundleInfo) -> bool:
+    """Whether a bundle contains strokes of brightfield slides that a fit can start from."""
+    tissue = bundle.config.tissue
+    return tissue is not None and tissue.has_strokes and tissue.channels is None
+
+
+def list_starts() -> tuple[str, ...]:
+    """List the installed models that a fit can start from."""
+    return tuple(bundle.name for bundle in list_bundles() if can_start(bundle))
