@@ -78,6 +78,13 @@ class Painter:
         fit_view(self.dock.context.viewer)
         process_events(0.5)
 
+    def start_from(self, model: str) -> None:
+        """Select the model to start from; empty for nothing."""
+        box = self._find("paint_start")
+        box.setCurrentIndex(box.findData(model))
+        box.activated.emit(box.currentIndex())
+        self._wait_until(self._is_idle)
+
     def paint(self, *lines: PaintedLine) -> None:
         """Select the class of each line, and paint it with the brush."""
         for line in lines:
@@ -163,6 +170,7 @@ def paint_pictures(folder: Path, out: Path, theme: str) -> None:
     dock.run_manager.root = folder / "results"
     painter = Painter(dock)
     painter.open(get_sample(SLIDE).path)
+    painter.start_from("")
     for lines in (FIRST[:1], FIRST[1:], MORE, CORRECTIONS):
         painter.paint(*lines)
         painter.take()

@@ -22,7 +22,7 @@ from pictures import save_picture
 from qtpy.QtCore import QPoint, QSettings, Qt
 from qtpy.QtGui import QCursor
 from qtpy.QtTest import QTest
-from qtpy.QtWidgets import QAbstractButton, QComboBox, QScrollArea, QTableView, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QAbstractButton, QComboBox, QListWidget, QScrollArea, QTableView, QVBoxLayout, QWidget
 
 from napari_melanoma.io.results import read_mask
 from napari_melanoma.samples.catalog import CASE_IMAGE, MELANOMA, get_sample
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from napari.viewer import Viewer
     from numpy.typing import NDArray
 
+    from napari_melanoma.io.geojson import Annotation
     from napari_melanoma.training.recipe import TrainRecipe
     from napari_melanoma.ui.sections.depth.section import DepthSection
     from napari_melanoma.ui.slide.dock import SlideDock
@@ -516,8 +517,8 @@ def risk_pictures(model: str, slide: Path | None, folder: Path, out: Path, theme
 
 
 def depth_pictures(folder: Path, out: Path, theme: str) -> None:
-    """Picture the depth section with the skin slide: an example line of one reader, and that of another."""
-    viewer, dock = open_dock("Slide", theme, (1400, 1100))
+    """Picture the depth section with the skin slide: a measured line to a drawn region, and that of another reader."""
+    viewer, dock = open_dock("Slide", theme, (1400, 1180))
     open_sample_slide(dock)
     measure_twice(dock, open_depth(dock))
     center_view(viewer, dock.slide, (1420.0, 2900.0), 1700.0)
@@ -561,13 +562,20 @@ def open_depth(dock: SlideDock) -> DepthSection:
 
 
 def measure_twice(dock: SlideDock, section: DepthSection) -> None:
-    """Let two readers draw a line, the second a longer one, as with mouse and keys."""
-    depth, (surface, deepest) = dock.sections.hosted.session.depth, EXAMPLE_LINE
-    for name, share in (("A. Meyer", 1.0), ("B. Kaya", 1.06)):
-        dock.context.set_reader(name)
-        end = tuple(top + share * (deep - top) for top, deep in zip(surface, deepest, strict=True))
-        depth.set_line((surface, end), drawn=True)
-        choose_finding(section, "clark", "IV")
+    """Let one reader accept the line of the model, to a region drawn by hand, and another draw one beside it."""
+    depth, regions = dock.sections.hosted.session.depth, dock.sections.hosted.session.regions
+    regions.apply(lambda drawn: (*drawn, example_region("Melanoma", example_ring())))
+    wait_until(tasks.is_idle)
+    section.analysis.start()
+    wait_until(lambda: bool(depth.state.proposals.proposals) and tasks.is_idle())
+    lines = section.findChild(QListWidget, "depth_lines")
+    lines.itemClicked.emit(lines.item(0))  # zooms to it
+    dock.context.set_reader("A. Meyer")
+    depth.accept_proposal()
+    choose_finding(section, "clark", "III")
+    dock.context.set_reader("B. Kaya")
+    depth.set_line(EXAMPLE_LINE, drawn=True)
+    choose_finding(section, "clark", "IV")
     choose_finding(section, "ulceration", "not identified")
     section.layer.set_tool("move")
     wait_until(tasks.is_idle)
@@ -613,11 +621,17 @@ def example_ring() -> NDArray[np.float64]:
     return center + (1 + 0.06 * np.sin(5 * angles))[:, None] * (520 * wide * along + 330 * deep * into)
 
 
+def example_region(name: str, ring: NDArray[np.float64]) -> Annotation:
+    """Return a region of a class, drawn by hand."""
+    from napari_melanoma.slides.regions import DEFAULT_CLASSES, region_from_vertices
+
+    (known,) = [known for known in DEFAULT_CLASSES if known.name == name]
+    return region_from_vertices(ring, known, "Reader A")
+
+
 def draw_regions(dock: SlideDock) -> None:
     """Draw regions of four classes on the skin slide, and select the lasso."""
     import numpy as np
-
-    from napari_melanoma.slides.regions import DEFAULT_CLASSES, region_from_vertices
 
     dock.regions_section.expand()
     rings = {
@@ -625,8 +639,7 @@ def draw_regions(dock: SlideDock) -> None:
         "Epidermis": np.array(((1800, 3400), (1990, 3490), (2090, 3590), (1900, 3575), (1650, 3520), (1600, 3350))),
         "Dermis": np.array(((500, 1800), (420, 2150), (700, 2350), (900, 2150), (850, 1850))),
     }
-    classes = {known.name: known for known in DEFAULT_CLASSES}
-    drawn = [region_from_vertices(ring, classes[name], "Reader A") for name, ring in rings.items()]
+    drawn = [example_region(name, ring) for name, ring in rings.items()]
     dock.sections.hosted.session.regions.apply(lambda regions: (*regions, *drawn))
     wait_until(tasks.is_idle)
     dock.findChild(QAbstractButton, "region_add_polygon_lasso").click()
