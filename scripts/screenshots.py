@@ -16,9 +16,10 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from gallery_pictures import gallery_pictures
 from label_pictures import label_pictures
 from paint_pictures import paint_pictures
-from pictures import preprocessing_picture, save_picture
+from pictures import save_picture
 from qtpy.QtCore import QPoint, QSettings, Qt
 from qtpy.QtGui import QCursor
 from qtpy.QtTest import QTest
@@ -95,7 +96,7 @@ def main() -> int:
         "--only",
         choices=(
             *("lesion", "clicks", "prediction", "tools", "review", "train", "body", "case", "changes"),
-            *("slide", "side-by-side", "tray", "depth", "risk", "paint", "label", "preprocessing"),
+            *("slide", "side-by-side", "tray", "depth", "risk", "paint", "label", "gallery"),
         ),
         help="pictures of one dock only",
     )
@@ -122,7 +123,7 @@ def main() -> int:
         "risk": partial(risk_pictures, arguments.risk_model, arguments.slide),
         "paint": paint_pictures,
         "label": label_pictures,
-        "preprocessing": preprocessing_picture,
+        "gallery": gallery_pictures,
     }
     for only, pictures in parts.items():
         if arguments.only in (None, only):
