@@ -24,6 +24,7 @@ from qtpy.QtCore import QPoint, QSettings, Qt
 from qtpy.QtGui import QCursor
 from qtpy.QtTest import QTest
 from qtpy.QtWidgets import QAbstractButton, QComboBox, QListWidget, QScrollArea, QTableView, QVBoxLayout, QWidget
+from report_pictures import report_pictures
 
 from napari_melanoma.io.results import read_mask
 from napari_melanoma.samples.catalog import CASE_IMAGE, MELANOMA, get_sample
@@ -96,7 +97,7 @@ def main() -> int:
         "--only",
         choices=(
             *("lesion", "clicks", "prediction", "tools", "review", "train", "body", "case", "changes"),
-            *("slide", "side-by-side", "tray", "depth", "risk", "paint", "label", "gallery"),
+            *("slide", "side-by-side", "tray", "depth", "risk", "paint", "label", "gallery", "report"),
         ),
         help="pictures of one dock only",
     )
@@ -124,6 +125,7 @@ def main() -> int:
         "paint": paint_pictures,
         "label": label_pictures,
         "gallery": gallery_pictures,
+        "report": report_pictures,
     }
     for only, pictures in parts.items():
         if arguments.only in (None, only):
