@@ -1,4 +1,4 @@
-# make demo      an analyzed lesion in napari (make demo IMAGE=photo.jpg for your own photograph)
+# make demo      an analyzed melanoma in napari (IMAGE=photo.jpg for your own photograph, SLIDE=yes, CASE=yes)
 # make test      what every change must pass; less than eight minutes on two cores
 # make test-all  everything else that continuous integration checks
 # They install what they need on a machine with Python 3.11 or later, git and make. The second time, this takes seconds.
@@ -6,6 +6,8 @@
 VENV ?= .venv
 BIN := $(VENV)/bin
 IMAGE ?=
+SLIDE ?=
+CASE ?=
 OUT ?= demo-output
 WORKERS ?= 2
 MINUTES ?= 60
@@ -41,8 +43,8 @@ SETUP := pyproject.toml packaging/lock.txt scripts/environment.sh scripts/system
 help: ## list the targets
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z0-9-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-demo: $(VENV)/.ready-to-run ## open napari with an analyzed lesion; IMAGE=photo.jpg for your own, results in demo-output/
-	$(DISPLAYED) $(BIN)/napari-melanoma demo $(if $(IMAGE),"$(IMAGE)") --out "$(OUT)" $(if $(HEADLESS),--headless)
+demo: $(VENV)/.ready-to-run ## open napari with an analyzed melanoma; IMAGE=photo.jpg, SLIDE=yes or CASE=yes; results in demo-output/
+	$(DISPLAYED) $(BIN)/napari-melanoma demo $(if $(IMAGE),"$(IMAGE)") $(if $(SLIDE),--slide) $(if $(CASE),--case) --out "$(OUT)" $(if $(HEADLESS),--headless)
 
 test: $(VENV)/.ready-to-test ## lint, types, contracts, manifest, fast tests, main paths in windows; less than 8 minutes
 	@$(MAKE) --no-print-directory --keep-going --jobs=2 quick static

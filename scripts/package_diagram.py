@@ -19,7 +19,7 @@ BANDS = (
     ("Studies and reports", ("runs", "reports", "evaluation")),
     ("Capabilities", ("case", "slides", "depth", "lesion", "classification")),
     ("Training and data", ("training", "phantoms", "data", "models")),
-    ("Foundations", ("figures", "metrics", "imaging", "privacy", "io", "core")),
+    ("Foundations", ("figures", "metrics", "imaging", "privacy", "io", "samples", "core")),
 )
 COLORS = ("#f3e3e0", "#dbe7f3", "#e4e9dc", "#f6e6d2", "#efe0ea", "#e6e6e6")
 WIDTH, MARGIN, TITLE, BOX, GAP, ROW = 860, 16, 190, 36, 8, 60

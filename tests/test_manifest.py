@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 import sysconfig
+import tarfile
 from collections.abc import Iterator
 from importlib import metadata
 from pathlib import Path
@@ -16,6 +17,7 @@ from npe2 import PluginManifest
 from npe2.manifest.utils import import_python_name
 
 import napari_melanoma
+from napari_melanoma.samples.catalog import FOLDER, load_samples
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 MANIFEST = Path(napari_melanoma.__file__).parent / "napari.yaml"
@@ -128,6 +130,11 @@ def test_the_built_wheel_has_a_valid_manifest(tmp_path: Path) -> None:
     shutil.unpack_archive(wheel, site, "zip")
     (declared,) = site.glob("*.dist-info/entry_points.txt")
     assert "[napari.manifest]\nnapari-melanoma = napari_melanoma:napari.yaml" in declared.read_text()
+    (licenses,) = site.glob("*.dist-info/licenses/LICENSES/images.md")
+    assert licenses.read_bytes() == (REPOSITORY / "LICENSES" / "images.md").read_bytes()
+    packed = site / "napari_melanoma" / "samples"
+    for path in (path for sample in load_samples().values() for path in sample.files):
+        assert (packed / path.relative_to(FOLDER)).read_bytes() == path.read_bytes()
     (package,) = site.glob("*.dist-info/METADATA")
     assert "Classifier: Framework :: napari\n" in package.read_text()
     validate = ["-m", "npe2", "validate", "--imports", str(site / "napari_melanoma" / "napari.yaml")]
@@ -135,3 +142,17 @@ def test_the_built_wheel_has_a_valid_manifest(tmp_path: Path) -> None:
     done = subprocess.run([sys.executable, "-W", "ignore", *validate], env=paths, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "Manifest for 'Melanoma' valid" in done.stdout
+
+
+@pytest.mark.slow
+def test_the_source_distribution_has_samples_examples_and_licenses(tmp_path: Path) -> None:
+    build = [sys.executable, "-W", "ignore", "-m", "hatchling", "build", "-t", "sdist", "-d", str(tmp_path)]
+    subprocess.run(build, cwd=REPOSITORY, check=True, capture_output=True)
+    (source,) = tmp_path.glob("napari_melanoma-*.tar.gz")
+    with tarfile.open(source) as archive:
+        packed = {Path(*Path(name).parts[1:]) for name in archive.getnames()}
+    examples = [path for path in (REPOSITORY / "examples" / "photographs").rglob("*") if path.is_file()]
+    samples = [path for sample in load_samples().values() for path in sample.files]
+    expected = [*examples, *samples, REPOSITORY / "LICENSES" / "images.md"]
+    assert len(examples) == 65
+    assert {path.relative_to(REPOSITORY) for path in expected} - packed == set()

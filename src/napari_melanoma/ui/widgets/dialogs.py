@@ -1,4 +1,4 @@
-"""Dialogs that select a color, a folder or a file, and questions before a window closes or work is replaced."""
+"""Dialogs that show a text or select a color, folder or file, and questions before work is closed or replaced."""
 
 from __future__ import annotations
 
@@ -9,8 +9,19 @@ from typing import TYPE_CHECKING, Any
 
 from qtpy.compat import isalive
 from qtpy.QtCore import QEvent, QObject, Qt, Signal
-from qtpy.QtGui import QColor
-from qtpy.QtWidgets import QAbstractButton, QColorDialog, QFileDialog, QMainWindow, QMessageBox, QWidget
+from qtpy.QtGui import QColor, QGuiApplication
+from qtpy.QtWidgets import (
+    QAbstractButton,
+    QColorDialog,
+    QDialog,
+    QDialogButtonBox,
+    QFileDialog,
+    QMainWindow,
+    QMessageBox,
+    QTextBrowser,
+    QVBoxLayout,
+    QWidget,
+)
 
 from napari_melanoma.core.paths import expand_user
 from napari_melanoma.ui.widgets.job import tasks
@@ -52,6 +63,33 @@ def confirm(parent: QWidget, name: str, question: str, details: str, action: str
     button.setObjectName("replace")
     box.setDefaultButton(box.addButton(QMessageBox.StandardButton.Cancel))
     return exec_question(box) is button
+
+
+def show_markdown(parent: QWidget, name: str, title: str, markdown: str, link_color: str) -> QDialog:
+    """Show a text in a dialog that is not modal; its links open in a browser.
+
+    ``name``: of the object, before ``_dialog``, and before ``_text`` for the text in it.
+    """
+    dialog = QDialog(parent)
+    dialog.setObjectName(f"{name}_dialog")
+    dialog.setAccessibleName(title)
+    dialog.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
+    dialog.setWindowTitle(title)
+    text = QTextBrowser()
+    text.setObjectName(f"{name}_text")
+    text.setAccessibleName(title)
+    text.setOpenExternalLinks(True)
+    text.setMarkdown(markdown)
+    default = QGuiApplication.palette().link().color().name()  # that of Markdown, whatever the theme
+    text.setHtml(text.toHtml().replace(f"color:{default}", f"color:{link_color}"))
+    buttons = QDialogButtonBox(QDialogButtonBox.StandardButton.Close)
+    buttons.rejected.connect(dialog.reject)
+    layout = QVBoxLayout(dialog)
+    layout.addWidget(text)
+    layout.addWidget(buttons)
+    dialog.resize(620, 640)
+    dialog.show()
+    return dialog
 
 
 def choose_color(parent: QWidget, name: str, color: Color, on_chosen: Callable[[Color], object]) -> None:

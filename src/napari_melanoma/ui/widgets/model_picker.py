@@ -7,12 +7,13 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from qtpy.QtCore import Qt, Signal
-from qtpy.QtGui import QGuiApplication, QShowEvent, QStandardItemModel
-from qtpy.QtWidgets import QComboBox, QDialog, QDialogButtonBox, QTextBrowser, QVBoxLayout, QWidget
+from qtpy.QtGui import QShowEvent, QStandardItemModel
+from qtpy.QtWidgets import QComboBox, QDialog, QWidget
 
 from napari_melanoma.core.errors import MelanomaError
 from napari_melanoma.models import AUTOMATIC
 from napari_melanoma.ui.shared_state import models_changed
+from napari_melanoma.ui.widgets.dialogs import show_markdown
 from napari_melanoma.ui.widgets.editors import NoWheelComboBox
 from napari_melanoma.ui.widgets.style import ThemedIcons, fill_column, named, row, tool_button
 
@@ -395,22 +396,7 @@ def _explain_unusable(name: str, task: ArchitectureTask) -> str:
 
 def show_model_card(parent: QWidget, title: str, card: str, link_color: str) -> QDialog:
     """Show a model card in a dialog that is not modal."""
-    dialog = named(QDialog(parent), "card_dialog", f"Model card of {title}")
-    dialog.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
-    dialog.setWindowTitle(title)
-    text = named(QTextBrowser(), "card_text", "Model card")
-    text.setOpenExternalLinks(True)
-    text.setMarkdown(_without_header(card))
-    default = QGuiApplication.palette().link().color().name()  # that of Markdown, whatever the theme
-    text.setHtml(text.toHtml().replace(f"color:{default}", f"color:{link_color}"))
-    buttons = QDialogButtonBox(QDialogButtonBox.StandardButton.Close)
-    buttons.rejected.connect(dialog.reject)
-    layout = QVBoxLayout(dialog)
-    layout.addWidget(text)
-    layout.addWidget(buttons)
-    dialog.resize(620, 640)
-    dialog.show()
-    return dialog
+    return show_markdown(parent, "card", title, _without_header(card), link_color)
 
 
 def _without_header(card: str) -> str:

@@ -14,6 +14,7 @@ from qtpy.QtWidgets import QApplication, QProgressBar, QWidget
 from napari_melanoma.core.context import Progress
 from napari_melanoma.core.errors import MelanomaError, describe_error
 from napari_melanoma.core.formatting import capitalize
+from napari_melanoma.ui.widgets.about import show_about
 from napari_melanoma.ui.widgets.job import BackgroundJob, JobFunction, run_job
 from napari_melanoma.ui.widgets.style import (
     ThemedIcons,
@@ -130,8 +131,18 @@ class StatusLine(QWidget):
         self._brief_timer.setSingleShot(True)
         self._brief_timer.setInterval(BRIEF_MS)
         self._brief_timer.timeout.connect(lambda: self.show_message(""))
-        notice = named(quiet_label(NOTICE_OF_USE), "notice_of_use", "Research use only")
-        fill_column(self, self._label, self._running, notice, spacing=2)
+        self._notice = named(quiet_label(NOTICE_OF_USE), "notice_of_use", "Research use only")
+        self._notice.linkActivated.connect(self._show_about)
+        self._icons = icons
+        icons.changed.connect(self._update_notice)
+        fill_column(self, self._label, self._running, self._notice, spacing=2)
+
+    def _update_notice(self) -> None:
+        """Write the notice with its link in the colors of the theme."""
+        self._notice.setText(f"{NOTICE_OF_USE} {self._icons.link('about', 'About')}")
+
+    def _show_about(self, link: str) -> None:
+        show_about(self.window(), self._icons.palette.link)
 
     @property
     def text(self) -> str:
