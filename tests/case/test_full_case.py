@@ -213,7 +213,7 @@ PARTS = (
     "Signed by AS (date left out: it is personal data).",
     "Mitotic rate not assessed",
     "T category (AJCC 8) pT1b: 0.90 mm, recorded as 0.9 mm",
-    "skin-demo f414b84fdfce71c7",
+    "skin-test 3940814c19c9da5e",
 )
 
 

@@ -436,12 +436,13 @@ def case(target: Path) -> None:
         run("case", target.name, "--from", photographs.name)
 
 
-def depth_readings(target: Path, readers: tuple[str, ...] = ("A. Meyer", "B")) -> None:
-    """Measure the depth of a slide by hand, in the Slide dock."""
+def depth_readings(target: Path, readers: tuple[str, ...] = ("A. Meyer", "B"), line: Any = None) -> None:
+    """Measure the depth of a slide by hand, in the Slide dock; ``line``: (row, column) of surface and deepest cell."""
     from napari_melanoma.depth.readings import DepthReading, SlideDepthReadings, write_depth
 
     readings = tuple(
-        DepthReading(reader=name, when="2026-03-01", mm=1.6 + shift / 10) for shift, name in enumerate(readers)
+        DepthReading(reader=name, when="2026-03-01", mm=1.6 + shift / 10, line=line)
+        for shift, name in enumerate(readers)
     )
     write_depth(target, SlideDepthReadings(readings=readings))
 

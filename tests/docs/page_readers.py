@@ -229,7 +229,7 @@ READERS = {
     "docs/how-to/depth-by-hand.md": Reader(
         {
             "results": make.slide_results,
-            "results/section": make.depth_readings,
+            "results/section": partial(make.depth_readings, line=((900.0, 1000.0), (1200.0, 1000.0))),
             "reader-a": make.slide_results,
             "reader-a/section": partial(make.depth_readings, readers=("A. Meyer",)),
             "reader-b": make.slide_results,
@@ -300,6 +300,7 @@ READERS = {
     "docs/how-to/risk.md": Reader(
         SECTION
         | {
+            "results/section": partial(make.depth_readings, line=((900.0, 1000.0), (1200.0, 1000.0))),
             "runs/risk/bundle": make.bundle("risk-demo"),
             "patients.csv": partial(make.patients, names=("section",)),
             "patches": make.patches,

@@ -628,7 +628,8 @@ def _lesion_blocks(lesions: Sequence[SlideLesion], content: Mapping[str, Any]) -
             else []
         ),
     )
-    yield Section(block.label, (Table(block.label, LESION_TABLE, rows), *notes))
+    header = LESION_TABLE if noun == "lesion" else ("Number", *LESION_TABLE[1:])
+    yield Section(block.label, (Table(block.label, header, rows), *notes))
 
 
 def _region_blocks(regions: Regions, size: PixelSize | None) -> Iterator[Block]:

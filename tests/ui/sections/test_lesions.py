@@ -25,12 +25,16 @@ from qtpy.QtWidgets import (
 )
 from slide_fixtures import UNSEEN
 
+from napari_melanoma.core.files import write_json
 from napari_melanoma.core.geometry import MapPlacement, PixelSize
 from napari_melanoma.io.results import read_slide_result, read_table
+from napari_melanoma.slides import background_runs
 from napari_melanoma.slides.lesions import LesionConfig, LesionMaps, build_lesion_maps, find_lesions
+from napari_melanoma.slides.reading.files import slide_fingerprint
 from napari_melanoma.ui.sections.lesions.resolve import (
     LESIONS_LATER,
     LESIONS_NOW,
+    NO_CLASS,
     NO_LESIONS,
     NOT_ASSESSED,
     describe_lesion,
@@ -291,6 +295,50 @@ def test_a_new_threshold_for_saved_lesions_can_be_undone(analysed):
         classes.activated.emit(index)
         person.waits()
         assert person.session.lesions.value.source.target == classes.currentData()
+
+
+def test_the_reader_chooses_the_class_of_interest(person, slide_path, monkeypatch):
+    monkeypatch.setattr("fake_slides.CLASSES", ("Dermis", "Adnexa"))
+    folder = background_runs.slide_folder(person.dock.run_manager.root, slide_path)
+    analysis = FakeAnalysis(folder, slide_path, slide_fingerprint(slide_path)).begins()
+    analysis.works(len(analysis.order))
+    areas = {name: {"mm2": 0.1, "percent": 50.0} for name in ("Dermis", "Adnexa")}
+    content = {"slide": "section", "validity": {"valid": True}, "model": {"name": "skin-layers"}, "target": None}
+    write_json(folder / "result.json", {**content, "areas": areas, "lesions": [], "seconds": 3.0, "options": {}})
+    analysis.place.append_final_event("finished", tiles=analysis.done, failed=0)
+    analysis.dies()
+
+    # Without a tumor class, nothing is listed before a class is chosen.
+    person.opens_slides(slide_path)
+    person.opens_section("Lesions")
+    person.waits()
+    combo = person.finds(QComboBox, "lesion_target")
+    names = [combo.itemText(index) for index in range(combo.count())]
+    assert (names, combo.currentIndex(), person.rows()) == (["Dermis", "Adnexa"], -1, [])
+    assert person.label_text("lesion_count") == NO_CLASS
+
+    # The first choice is stored at once; no area is called a lesion, or malignant.
+    combo.setCurrentIndex(1)
+    combo.activated.emit(1)
+    person.until(lambda: len(person.rows()) == 2)
+    person.waits()
+    assert person.label_text("lesion_count").startswith("2 areas, ")
+    assert person.label_text("lesion_count").endswith(". p: probability of Adnexa.")
+    assert {row[1] for row in person.rows()} == {"Adnexa"}
+    assert not person.finds(QAbstractButton, "lesion_class").isEnabled()
+    assert (read_slide_result(folder)["target"], len(read_slide_result(folder)["lesions"])) == ("Adnexa", 2)
+    assert person.session.results.value.content["target"] == "Adnexa"
+    assert not person.finds(QAbstractButton, "save").isEnabled()
+
+    # Another one is stored on request.
+    combo.setCurrentIndex(0)
+    combo.activated.emit(0)
+    person.until(lambda: person.session.lesions.value.source.target == "Dermis")
+    person.waits()
+    assert read_slide_result(folder)["target"] == "Adnexa"
+    person.clicks("save")
+    person.waits()
+    assert read_slide_result(folder)["target"] == person.session.results.value.content["target"] == "Dermis"
 
 
 @pytest.mark.path

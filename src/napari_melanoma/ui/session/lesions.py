@@ -231,9 +231,14 @@ class LesionDocument(Document[LesionState | None]):
     def _on_written(self, stored: Stored[LesionState | None] | None) -> None:
         super()._on_written(stored)
         if stored is not None:
-            if stored.value is not None and stored.value.source.folder == self._session.result_location.folder:
-                self._session.results.set_target(stored.value.source.target)
+            self._state_target()
             self.saved.emit()
+
+    def _state_target(self) -> None:
+        """State the class of the stored lesions in the results, which may have been read before they were stored."""
+        stored = self._stored.value
+        if stored is not None and stored.source.folder == self._session.result_location.folder:
+            self._session.results.set_target(stored.source.target)
 
     def _show(self, history: LesionHistory, stored: Stored[LesionState | None]) -> None:
         self._history, self._stored = history, stored
@@ -250,7 +255,9 @@ class LesionDocument(Document[LesionState | None]):
         elif results.state in FINAL_STATES and results.has_classes and analysis != self._analysis:
             self._analysis = analysis
             if results.has_lesions:
-                self.read(heatmap.target, read_lesion_config(results.content))
+                self.read(str(results.content["target"]), read_lesion_config(results.content))
+        else:
+            self._state_target()
 
     def _on_target(self, target: str) -> None:
         """Detect the areas of another class; the first choice, before which there was none, is saved at once."""

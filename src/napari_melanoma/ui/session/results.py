@@ -121,7 +121,7 @@ class SlideResults(Shared[AnalysisResults]):
 
     def set_target(self, target: str) -> None:
         """Follow the class of interest, which was stored in result.json."""
-        if target != self.value.content.get("target"):
+        if self.value.content and target != self.value.content.get("target"):
             self.set(replace(self.value, content={**self.value.content, "target": target}))
 
     def show_invalid(self, shown: bool) -> None:

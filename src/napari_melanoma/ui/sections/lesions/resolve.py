@@ -41,7 +41,7 @@ def _explain_missing_lesions(results: AnalysisResults) -> str:
 
 def _summarize(state: LesionState) -> str:
     """Return the numbers of lesions by class, their area, and what the column p is."""
-    lesions = state.lesions
+    lesions, noun = state.lesions, area_noun(state.lesions[0].label)
     counts = Counter(lesion.label for lesion in lesions)
     all_classified = counts["malignant"] + counts["benign"] == len(lesions)
     malignant = f", {counts['malignant']} malignant" if all_classified else ""
@@ -49,8 +49,8 @@ def _summarize(state: LesionState) -> str:
     area = f", {sum(areas):.3g} mm² in total" if areas else ""
     limit = state.config.malignant_from
     explanation = f"p: probability of {class_of_probability(lesions[0], state.source.target)}"
-    limit_note = f", malignant from {limit:g}" if limit != 0.5 and all_classified else ""
-    return f"{format_count(len(lesions), area_noun(lesions[0].label))}{malignant}{area}. {explanation}{limit_note}."
+    limit_note = f", malignant from {limit:g}" if limit != 0.5 and noun == "lesion" else ""
+    return f"{format_count(len(lesions), noun)}{malignant}{area}. {explanation}{limit_note}."
 
 
 def _describe_no_lesions(state: LesionState, *, is_corrected: bool) -> str:

@@ -62,7 +62,7 @@ CLASSES = {"": "from the model", "malignant": "malignant", "benign": "benign"}
 DRAWING_MODES = {  # name and hint of a tool, by mode of napari's Shapes layer
     "add_polygon_lasso": (
         "freehand",
-        "Hold down the mouse button, draw around the lesion, and release the button where you started.",
+        "Hold down the mouse button, draw around the area, and release the button where you started.",
     ),
     "add_polygon": ("corner by corner", "Click each corner; finish with a double click or Escape."),
 }
