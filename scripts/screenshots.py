@@ -408,6 +408,10 @@ def analyze_tissue(dock: SlideDock) -> None:
     wait_until(dock.analyze_button.isEnabled)
     dock.analyze_button.click()
     wait_until(lambda: bool(dock.context.session.results.value.content) and tasks.is_idle())
+    classes, document = dock.findChild(QComboBox, "lesion_target"), dock.context.session.lesions
+    classes.setCurrentIndex(classes.findData(TISSUE_CLASS))
+    classes.activated.emit(classes.currentIndex())
+    wait_until(lambda: document.value is not None and bool(document.value.lesions) and tasks.is_idle())
 
 
 def side_by_side_pictures(folder: Path, out: Path, theme: str) -> None:
