@@ -368,8 +368,13 @@ def slide_pictures(folder: Path, out: Path, theme: str) -> None:
     viewer, dock = open_dock("Slide", theme, (1400, 980))
     open_sample_slide(dock)
     analyze_tissue(dock)
+    for title in ("slide_paint_section", "slide_heatmap_section"):
+        dock.findChild(type(dock.depth_section), title).collapse()
     viewer.reset_view()
+    show_part(dock, "slide_analysis_section")
     picture(dock.window(), out / "slide-dock.webp")
+    dock.findChild(type(dock.depth_section), "slide_heatmap_section").expand()
+    choose_class(dock)
     show_part(dock, "slide_heatmap_section")
     picture(dock, out / "slide-dock-lesions.webp")
     draw_lesion(dock)
@@ -402,12 +407,16 @@ def open_sample_slide(dock: SlideDock) -> None:
 
 
 def analyze_tissue(dock: SlideDock) -> None:
-    """Map the tissue of the slide, and list the areas of the class of interest."""
+    """Map the tissue of the slide."""
     dock.model_picker.model = TISSUE_MODEL
     dock.model_picker.changed.emit()
     wait_until(dock.analyze_button.isEnabled)
     dock.analyze_button.click()
     wait_until(lambda: bool(dock.context.session.results.value.content) and tasks.is_idle())
+
+
+def choose_class(dock: SlideDock) -> None:
+    """List the areas of the class of interest."""
     classes, document = dock.findChild(QComboBox, "lesion_target"), dock.context.session.lesions
     classes.setCurrentIndex(classes.findData(TISSUE_CLASS))
     classes.activated.emit(classes.currentIndex())
@@ -605,13 +614,18 @@ def show_part(dock: QWidget, name: str) -> None:
 
 
 def draw_lesion(dock: SlideDock) -> None:
-    """Draw an area of the class of interest by hand, as with the mouse."""
+    """Draw a follicle by hand, as with the mouse."""
+    import numpy as np
+
     from napari_melanoma.core.polygons import Polygon, as_ring
     from napari_melanoma.slides.lesion_edits import add_lesion
 
     document = dock.context.session.lesions
     count = len(document.value.lesions)
-    outline = Polygon(as_ring(example_ring()))
+    angles = np.linspace(0, 2 * np.pi, 60, endpoint=False)
+    along, across = np.array((-0.68, 0.73)), np.array((0.73, 0.68))
+    ring = np.array((1505.0, 1395.0)) + 430 * np.cos(angles)[:, None] * along + 135 * np.sin(angles)[:, None] * across
+    outline = Polygon(as_ring(ring))
     document.edit(lambda *args: add_lesion(args[0], (outline,), *args[1:], TISSUE_CLASS))
     wait_until(lambda: len(document.value.lesions) == count + 1 and tasks.is_idle())
     dock.findChild(QAbstractButton, "lesion_draw").click()

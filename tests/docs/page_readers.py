@@ -106,7 +106,7 @@ READERS = {
     "README.md": Reader(
         OWN
         | PHOTO
-        | {"mole.jpg": make.photograph}
+        | {"mole.jpg": make.photograph, "slides": make.slides}
         | SECTION
         | {
             "downloads": make.pad_ufes,
