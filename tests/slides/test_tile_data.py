@@ -102,6 +102,15 @@ def test_each_patient_is_in_one_split_that_never_changes(tmp_path, drawn_slide):
     assert {row["patient_id"]: row["split"] for row in more if row["patient_id"] in splits} == splits
 
 
+@pytest.mark.parametrize("spellings", [("1", "001"), ("2", "2.0"), ("P7", "p 7")])
+def test_tiles_of_a_patient_with_two_spellings_are_in_one_split(spellings):
+    for others in range(4, 30):
+        names = [*spellings, *(f"x{number}" for number in range(others))]
+        rows = [{"image_id": f"t{n}", "patient_id": name, "slide": f"s{n}"} for n, name in enumerate(names * 2)]
+        assert " and ".join(sorted(spellings)) in split_tiles(rows, 0.4)
+        assert len({row["split"] for row in rows if row["patient_id"] in spellings}) == 1
+
+
 def test_areas_of_few_patients_stay_together_with_a_note(slide_path, tmp_path):
     report = made([annotated(slide_path, usual())], tmp_path / "tiles")
     rows = read_table(tmp_path / "tiles" / "dataset.csv")

@@ -24,6 +24,7 @@ from napari_melanoma.core.paths import free_name, safe_name
 from napari_melanoma.core.prediction_config import TileConfig
 from napari_melanoma.core.provenance import collect_provenance
 from napari_melanoma.data.dataset import Sample, assemble_folder, write_dataset_table
+from napari_melanoma.data.groups import Groups, describe_patient_ids
 from napari_melanoma.data.splits import find_rarest_classes, split_samples
 from napari_melanoma.data.table_schema import TEST, TRAIN
 from napari_melanoma.io.results import write_labels, write_rgb
@@ -578,31 +579,35 @@ def split_tiles(rows: Sequence[dict[str, str]], test_fraction: float) -> str:
     remain for training and validation. Of overlapping tiles, those that share pixels with a tile of another area have
     the split ``LEFT_OUT``.
 
-    Returns a note for the user; empty if tiles are split by patient.
+    Returns a note for the user, also on ids of patients that may be of the same one; empty if tiles are split by
+    patient.
     """
-    patients = len({row["patient_id"] for row in rows})
+    groups = [*map(Groups(rows).find_of_row, rows)]
+    questions = " ".join(describe_patient_ids(group.names for group in groups))
+    patients = len({group.name for group in groups})
     if patients >= MIN_PATIENTS:
-        _write_split(rows, "patient_id", _test_groups(rows, "patient_id", test_fraction))
-        return ""
+        _write_split(rows, [group.name for group in groups], test_fraction)
+        return questions
     rows, area_note = _assign_areas(rows)
     rarest = find_rarest_classes([row["lesion_id"] for row in rows], [row.get(TARGET, "") for row in rows])
     for name in sorted(set(rarest.values())):
         same_class = [row for row in rows if rarest[row["lesion_id"]] == name]
         spare = max(0, len({row["lesion_id"] for row in same_class}) - (MIN_AREAS_PER_CLASS - 1))
-        _write_split(same_class, "lesion_id", set(sorted(_test_groups(same_class, "lesion_id", test_fraction))[:spare]))
-    return FEW_PATIENTS_NOTE.format(patients=format_count(patients, "patient")) + area_note
+        _write_split(same_class, [row["lesion_id"] for row in same_class], test_fraction, spare)
+    note = FEW_PATIENTS_NOTE.format(patients=format_count(patients, "patient")) + area_note
+    return f"{note}. {questions}" if questions else note
 
 
-def _test_groups(rows: Sequence[dict[str, str]], by: str, test_fraction: float) -> set[str]:
-    """Choose the groups of the test set; ``by``: the column with the group of a tile."""
-    samples = [Sample(row["image_id"], Path(), Path(), row[by], "", "tiles") for row in rows]
-    return {sample.group for sample in split_samples(samples, TileSplitRules(test_fraction), 0).test}
-
-
-def _write_split(rows: Sequence[dict[str, str]], by: str, test_groups: set[str]) -> None:
-    """Set the split of tiles by the column ``by``."""
-    for row in rows:
-        row["split"] = TEST if row[by] in test_groups else TRAIN
+def _write_split(
+    rows: Sequence[dict[str, str]], groups: Sequence[str], test_fraction: float, most: int | None = None
+) -> None:
+    """Set the split of tiles by the ``groups`` that they are in; ``most``: greatest number of groups to test on."""
+    samples = [
+        Sample(row["image_id"], Path(), Path(), group, "", "tiles") for row, group in zip(rows, groups, strict=True)
+    ]
+    tested = sorted({sample.group for sample in split_samples(samples, TileSplitRules(test_fraction), 0).test})[:most]
+    for row, group in zip(rows, groups, strict=True):
+        row["split"] = TEST if group in tested else TRAIN
 
 
 def _assign_areas(rows: Sequence[dict[str, str]]) -> tuple[list[dict[str, str]], str]:
