@@ -26,6 +26,7 @@ REINSTALL = "Reinstall napari-melanoma: pip install --force-reinstall --no-deps 
 # The samples that are offered by name
 MELANOMA, NEVUS, KERATOSIS = "ISIC_0013232", "ISIC_0012660", "ISIC_0014382"
 SLIDE = "skin_morphea_20x"
+CASE_FOLDER = "two lesions of the neck"  # of the sample case, in the user's own data
 CASE_PATIENT, CASE_IMAGE = "PAT_433", "PAT_433_852_20.jpg"  # a melanoma, and another lesion of the patient
 # Columns of the table that the patient data of a photograph may have
 PATIENT_COLUMNS = ("age", "sex", "site", "sub_site", "fitzpatrick", "itch", "hurt", "bleed", "elevation")

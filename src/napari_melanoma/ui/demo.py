@@ -43,8 +43,10 @@ def run_demo(image: Path | None, out: Path, subject: Subject = "lesion", *, head
 
     viewer = napari.Viewer()
     try:
-        show = {"lesion": partial(_show_lesion, image), "slide": _show_slide, "case": _show_case}[subject]
-        dock = show(viewer, out)
+        if subject == "lesion":
+            dock = _show_lesion(viewer, image, out)
+        else:
+            dock = _show_slide(viewer, out) if subject == "slide" else _show_case(viewer, out)
         process_events(0.5)  # lets the last layers be drawn
         _save_picture(dock, out / "screenshot.png")
     except BaseException:
@@ -57,7 +59,7 @@ def run_demo(image: Path | None, out: Path, subject: Subject = "lesion", *, head
     return 0
 
 
-def _show_lesion(image: Path | None, viewer: Viewer, out: Path) -> QWidget:
+def _show_lesion(viewer: Viewer, image: Path | None, out: Path) -> QWidget:
     """Analyze a photograph, by default a melanoma with its published mask, and show the measurements."""
     from qtpy.QtWidgets import QScrollArea, QTableView
 
@@ -130,9 +132,9 @@ def _show_case(viewer: Viewer, out: Path) -> QWidget:
     images = [image.id for _, image in _read_case(dock).iterate_images()]
     for image in reversed(images):  # the melanoma last: it stays in view
         dock.tree.opened.emit(image)
-        wait_for(lambda image=image: tasks.is_idle() and _is_analyzed(dock, image), errors, "the analysis")
+        wait_for(partial(_is_analyzed, dock, image), errors, "the analysis")
     dock.predict_button.click()
-    wait_for(lambda: tasks.is_idle() and _is_classified(dock), errors, "the predictions")
+    wait_for(partial(_is_classified, dock), errors, "the predictions")
     _write_report(folder, out)
     return dock
 
@@ -144,11 +146,15 @@ def _read_case(dock: CaseDock) -> Case:
 
 
 def _is_analyzed(dock: CaseDock, image_id: str) -> bool:
-    return any(image.id == image_id and image.results for _, image in _read_case(dock).iterate_images())
+    return tasks.is_idle() and any(
+        image.id == image_id and image.results for _, image in _read_case(dock).iterate_images()
+    )
 
 
 def _is_classified(dock: CaseDock) -> bool:
-    return dock.predictor.current_predictions.keys() == {lesion.id for lesion in _read_case(dock).lesions}
+    return tasks.is_idle() and dock.predictor.current_predictions.keys() == {
+        lesion.id for lesion in _read_case(dock).lesions
+    }
 
 
 def _write_report(folder: Path, out: Path) -> None:

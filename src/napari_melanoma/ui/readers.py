@@ -135,9 +135,8 @@ def _is_slide(path: Path) -> bool:
 
 def _to_layer_data(photograph: Photograph, path: str) -> LayerData:
     sample = find_by_path(Path(path).absolute())
-    size, modality = photograph.pixel_size, photograph.modality
-    if sample is not None:
-        size, modality = sample.pixel_size, sample.modality
+    known = sample or photograph
+    size, modality = known.pixel_size, known.modality
     metadata: dict[str, Any] = {"path": str(Path(path).absolute()), "modality": modality, "pixel_size": size}
     metadata |= {"damage": photograph.damage} if photograph.damage else {}
     metadata |= {"notes": photograph.notes} if photograph.notes else {}

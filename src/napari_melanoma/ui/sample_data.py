@@ -14,7 +14,7 @@ def melanoma_sample() -> list[LayerData]:
     """
     from napari_melanoma.samples.catalog import MELANOMA
 
-    return read_sample(MELANOMA)
+    return _read_sample(MELANOMA)
 
 
 def nevus_sample() -> list[LayerData]:
@@ -24,7 +24,7 @@ def nevus_sample() -> list[LayerData]:
     """
     from napari_melanoma.samples.catalog import NEVUS
 
-    return read_sample(NEVUS)
+    return _read_sample(NEVUS)
 
 
 def keratosis_sample() -> list[LayerData]:
@@ -34,7 +34,7 @@ def keratosis_sample() -> list[LayerData]:
     """
     from napari_melanoma.samples.catalog import KERATOSIS
 
-    return read_sample(KERATOSIS)
+    return _read_sample(KERATOSIS)
 
 
 def case_sample() -> list[LayerData]:
@@ -44,12 +44,12 @@ def case_sample() -> list[LayerData]:
     """
     import napari
 
-    from napari_melanoma.samples.catalog import CASE_IMAGE, copy_case
-    from napari_melanoma.ui.case.importing import get_sample_folder
+    from napari_melanoma.samples.catalog import CASE_FOLDER, CASE_IMAGE, copy_case
     from napari_melanoma.ui.readers import read_layers
     from napari_melanoma.ui.viewer.docking import show_dock
+    from napari_melanoma.ui.widgets.settings import get_user_folder
 
-    path = get_sample_folder() / CASE_IMAGE
+    path = get_user_folder("samples") / CASE_FOLDER / CASE_IMAGE
     if not path.is_file():
         copy_case(path.parent)
     viewer = napari.current_viewer()
@@ -66,7 +66,7 @@ def slide_sample() -> list[LayerData]:
     """
     from napari_melanoma.samples.catalog import SLIDE
 
-    return read_sample(SLIDE)
+    return _read_sample(SLIDE)
 
 
 def phantom_sample() -> list[LayerData]:
@@ -92,7 +92,7 @@ def phantom_sample() -> list[LayerData]:
     return [(phantom.rgb, attributes, "image")]
 
 
-def read_sample(name: str) -> list[LayerData]:
+def _read_sample(name: str) -> list[LayerData]:
     """Read a photograph or slide of the package; raises ``InputError`` if its file is missing or damaged."""
     from napari_melanoma.samples.catalog import get_sample
     from napari_melanoma.ui.readers import read_layers

@@ -21,7 +21,7 @@ from napari_melanoma.core.errors import SaveError
 from napari_melanoma.core.files import is_same_folder
 from napari_melanoma.core.formatting import format_count
 from napari_melanoma.data.table_mapping import TableMapping
-from napari_melanoma.samples.catalog import CASE_IMAGE, copy_case, find_credit, shorten_credit
+from napari_melanoma.samples.catalog import CASE_FOLDER, CASE_IMAGE, copy_case, find_credit, shorten_credit
 from napari_melanoma.ui.case.controller import CaseController, CaseSettings
 from napari_melanoma.ui.case.controls import RECENT_LINK, CaseControls
 from napari_melanoma.ui.widgets.dialogs import choose_folder
@@ -32,7 +32,6 @@ if TYPE_CHECKING:
     from napari_melanoma.case.importing import CollectedPatient
 
 CASE_FOLDER_TITLE = "Folder for the case of these images"
-SAMPLE_FOLDER = "two lesions of the neck"
 ENTRIES = {"new": "New case ...", "open": "Open a case ...", "folder": "Add a folder ..."}
 
 
@@ -150,7 +149,7 @@ class CaseImporter(QObject):
 
     def open_sample(self, folder: Path | None = None) -> None:
         """Open the sample case, which is made at first; ``folder``: of the case, by default one of the user's data."""
-        folder = folder or get_sample_folder()
+        folder = folder or get_user_folder("samples") / CASE_FOLDER
 
         def create(run: RunContext) -> Callable[[], None]:
             from napari_melanoma.case.importing import collect_patients
@@ -294,11 +293,6 @@ class CaseImporter(QObject):
     def _show_folder(self) -> None:
         if self._controller.store is not None:
             QDesktopServices.openUrl(QUrl.fromLocalFile(str(self._controller.store.folder)))
-
-
-def get_sample_folder() -> Path:
-    """Return the folder of the sample case, in the user's own data."""
-    return get_user_folder("samples") / SAMPLE_FOLDER
 
 
 def _find_unmapped_table(paths: Sequence[Path], run: RunContext) -> Path | None:

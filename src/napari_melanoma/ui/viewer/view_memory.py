@@ -14,7 +14,7 @@ from qtpy.QtCore import QObject, Signal
 from qtpy.QtWidgets import QFileDialog, QMessageBox, QWidget
 
 from napari_melanoma.core.context import RunContext
-from napari_melanoma.samples.catalog import MELANOMA
+from napari_melanoma.samples.catalog import MELANOMA, get_sample
 from napari_melanoma.ui.viewer import photographs, slide_layers
 from napari_melanoma.ui.viewer.camera import ViewRectangle, get_camera, get_view_width, get_visible_region
 from napari_melanoma.ui.viewer.photographs import METADATA_KEY, is_photograph
@@ -518,6 +518,6 @@ def _is_no_photograph(layers: list[LayerData]) -> bool:
 
 
 def _read_sample(name: str, run: RunContext) -> tuple[list[LayerData], list[Exception]]:
-    from napari_melanoma.ui.sample_data import read_sample
+    from napari_melanoma.ui.readers import read_layers
 
-    return read_sample(name), []
+    return read_layers(str(get_sample(name).path)), []
