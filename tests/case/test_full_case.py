@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 import json
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from importlib import import_module
@@ -12,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from slide_models import SKIN_TEST
+from slide_models import SKIN_TEST, use_skin_errors
 from typer.testing import CliRunner
 
 from napari_melanoma.case.model import set_lesion
@@ -77,8 +78,15 @@ class FullCase:
 
 
 @pytest.fixture(scope="module")
-def full(tmp_path_factory: pytest.TempPathFactory) -> FullCase:
+def full(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FullCase]:
     """Everything from the first photograph to the report."""
+    with pytest.MonkeyPatch.context() as patch:
+        use_skin_errors(patch)
+        yield make_case(tmp_path_factory)
+
+
+def make_case(tmp_path_factory: pytest.TempPathFactory) -> FullCase:
+    """Run the commands, and read the slide in between."""
     root = tmp_path_factory.mktemp("full")
     areas, masks = write_photographs(root / "photographs")
     call("phantom", "slide", "--out", root / "slides", "--seed", SEED, "--size", 2048, "--mpp", MPP,

@@ -424,11 +424,12 @@ def test_a_lesion_of_several_parts_is_one_lesion(folder: Path, slide: Path, tmp_
     assert (found.name, found.polygons) == ("lesion 1", merged.polygons)
 
 
-def test_lesions_of_a_target_class_have_its_name(folder: Path, slide: Path, tmp_path: Path) -> None:
+def test_areas_of_a_class_of_interest_have_its_name(folder: Path, slide: Path, tmp_path: Path) -> None:
     lesions = [replace(one, label="Mitotic figure, atypical") for one in read_lesions(folder) or ()]
     save_lesions(folder, lesions, LesionConfig())
-    group = find_group(export(folder, tmp_path / "sr.dcm"), "lesion 1")
-    assert read_evaluations(group)["Class"] == "Mitotic figure, atypical"
+    group = find_group(export(folder, tmp_path / "sr.dcm"), "area 1")
+    assert read_evaluations(group)["Class"] == group.finding_type.meaning == "Mitotic figure, atypical"
+    assert group.finding_category is None
     assert "Probability of the class" in read_values(group)
     found = import_outlines(tmp_path / "sr.dcm", (SIDE, SIDE), slide=slide)
     assert {one.class_name for one in found.annotations} == {"Mitotic figure, atypical"}

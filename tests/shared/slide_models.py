@@ -9,10 +9,22 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-from napari_melanoma.models.bundle import user_models_folder
+import pytest
+
+from napari_melanoma.depth.breslow_candidates import DepthIntervalModel
+from napari_melanoma.models.bundle import read_bundle, user_models_folder
 
 FOLDER = Path(__file__).parent / "slide_models"
 TILE_TEST, SKIN_TEST = FOLDER / "tile-test", FOLDER / "skin-test"
+
+
+SKIN_ERRORS = DepthIntervalModel(0.9, (0.014, 0.004, 0.3), 3.0, 3.0, 48, "phantom slides")
+
+
+def use_skin_errors(patch: pytest.MonkeyPatch) -> None:
+    """State errors of ``SKIN_TEST`` on slides of known thickness, as for a model that is part of the program."""
+    errors = {read_bundle(SKIN_TEST).fingerprint: SKIN_ERRORS}
+    patch.setattr("napari_melanoma.slides.depth.load_interval_models", lambda: errors)
 
 
 def install_slide_models() -> None:

@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from slide_models import SKIN_TEST
+from slide_models import SKIN_TEST, use_skin_errors
 
 from napari_melanoma.core.context import RunContext
-from napari_melanoma.depth.breslow_candidates import DepthIntervalModel, load_interval_models
+from napari_melanoma.depth.breslow_candidates import load_interval_models
 from napari_melanoma.models.bundle import read_bundle
 from napari_melanoma.models.installed_bundles import SHIPPED_FOLDER
 from napari_melanoma.phantoms.slide.config import SectionOptions, SlideLesionOptions, SlidePhantomConfig
@@ -36,7 +36,6 @@ PHANTOM = SlidePhantomConfig(
 )
 
 ONE_TILE = (384, 512, 512, 512)  # in the section
-LAW = DepthIntervalModel(0.9, (0.014, 0.004, 0.3), 1.4, 3.0, 48, "phantom slides")
 
 
 @dataclass(frozen=True)
@@ -51,9 +50,8 @@ class Analysis:
 
 @pytest.fixture(autouse=True, scope="module")
 def known_errors() -> Iterator[None]:
-    """The errors of the model on slides of known thickness, as those of a model that is part of the program."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(depth, "load_interval_models", lambda: {read_bundle(SKIN_TEST).fingerprint: LAW})
+        use_skin_errors(patch)
         yield
 
 

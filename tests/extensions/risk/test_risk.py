@@ -318,6 +318,16 @@ def test_patch_and_slide_of_the_same_name_have_separate_folders(
     assert [one.name for one in found.outcomes] == ["section-2", "section"]
 
 
+def test_a_slide_that_was_not_analyzed_needs_a_model_that_detects_the_tumor(
+    slide: Path, model: Path, tmp_path: Path
+) -> None:
+    found = assess_risk_of_files([slide], tmp_path, options(model), PatientTable({}), run=RunContext())
+    assert "name a model that detects the tumor with --slide-model" in found.outcomes[0].error
+    over_tissue = options(model, cover="tissue")
+    found = assess_risk_of_files([slide], tmp_path, over_tissue, PatientTable({}), run=RunContext())
+    assert "--slide-model" not in found.outcomes[0].error
+
+
 def test_comparators_are_restored_and_a_damaged_file_is_reported(
     model: Path, tmp_path: Path, write_model: Callable[..., Path]
 ) -> None:

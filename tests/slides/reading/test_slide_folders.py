@@ -12,6 +12,7 @@ import zarr
 from fake_dicom import write_level
 from PIL import Image
 from pydicom.uid import generate_uid
+from slide_models import TILE_TEST
 from typer.testing import CliRunner
 
 from napari_melanoma.cli import app
@@ -75,7 +76,8 @@ def test_a_tiff_that_cannot_be_read_is_reported(tissue: np.ndarray, tmp_path: Pa
     (folder / "cut.tif").write_bytes((folder / "a.tif").read_bytes()[:6])
     Image.fromarray(tissue).save(folder / "renamed.tif", "JPEG")  # a photograph, which no one reads as a TIFF
     assert listed(folder) == ["slides/a.tif", "slides/cut.tif", "slides/empty.tif", "slides/text.tiff"]
-    found = CliRunner().invoke(app, ["slide", str(folder), "--out", str(tmp_path / "out"), "--json"])
+    words = ["slide", str(folder), "--out", str(tmp_path / "out"), "--model", str(TILE_TEST), "--json"]
+    found = CliRunner().invoke(app, words)
     assert found.exit_code == 1
     assert "empty.tif is empty (0 bytes)" in found.output
 

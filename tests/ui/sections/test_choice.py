@@ -13,6 +13,7 @@ from slide_models import SKIN_TEST, install_slide_models
 from napari_melanoma.models import DEFAULT_TILE_MODEL, installed_bundles
 from napari_melanoma.models.bundle import BundleConfig, BundleInfo, read_bundle
 from napari_melanoma.slides import background_runs
+from napari_melanoma.slides.options import SlideOptions
 from napari_melanoma.slides.reading.files import slide_fingerprint
 from napari_melanoma.ui.sections.choice import SectionChoice, SectionDock
 from napari_melanoma.ui.shared_state import models_changed
@@ -194,6 +195,11 @@ def test_the_default_model_is_selected_unless_another_one_is_stored(
 
 def test_a_slide_with_results_shows_their_sections(person: Pathologist, slide_path: Path) -> None:
     folder = background_runs.slide_folder(person.dock.run_manager.root, slide_path)
-    FakeAnalysis(folder, slide_path, slide_fingerprint(slide_path)).begins().finishes()
+    options = SlideOptions(model="skin-demo")  # a model that is no longer included
+    FakeAnalysis(folder, slide_path, slide_fingerprint(slide_path), "skin-demo", options=options).begins().finishes()
     person.opens_slides(slide_path)
     assert shown(person) == BASIC | ANALYSIS - {"Analysis", "Risk"}
+    person.opens_section("Lesions")
+    person.until(lambda: len(person.rows()) == 2)
+    person.waits()
+    assert person.dock.model_picker.model == ""
