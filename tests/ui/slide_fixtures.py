@@ -52,6 +52,7 @@ def user(home, monkeypatch):
     install_slide_models()
     settings.set("slide/model", TILE_TEST.name)
     settings.set("slide/more_sections", True)
+    settings.set("paint/start", "")  # drawn slides are no skin that a model of tissue was fitted on
     settings.set_section_open(PAINT_SECTION, is_open=False)  # otherwise it is open on a real slide
     return home
 

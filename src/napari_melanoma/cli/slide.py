@@ -257,8 +257,9 @@ def fit_tissue(
         list[str] | None,
         typer.Option(
             metavar="ROLE=CLASS",
-            help="Class of a role (tumor, epidermis, background or nevus), such as tumor=Metastasis; empty for none. "
-            "Lesions and a suggested Breslow thickness are measured of these. By default classes of these names.",
+            help="Class of a role (tumor, epidermis, background, nevus or keratin), such as tumor=Metastasis; empty "
+            "for none. Lesions and a suggested Breslow thickness are measured of these. By default classes of these "
+            "names.",
         ),
     ] = None,
     mpp: Mpp = None,

@@ -518,7 +518,7 @@ class TileConfig(Config):
         return self.mpp * self.side_px
 
 
-TissueRole = Literal["tumor", "epidermis", "background", "nevus"]
+TissueRole = Literal["tumor", "epidermis", "background", "nevus", "keratin"]
 
 
 class TissueClassifierConfig(Config):

@@ -78,8 +78,10 @@ def classify_tissue(maps: TissueMaps, cell_um: tuple[float, float]) -> TissueMas
     if roles.benign >= 0:
         lesion = np.minimum(lesion.astype(np.uint16) + values[roles.benign], 255).astype(np.uint8)
     best, tissue = values[roles.background].copy(), np.zeros(lesion.shape, bool)
+    if roles.keratin >= 0:
+        np.maximum(best, values[roles.keratin], out=best)
     for index in range(len(values)):
-        if index not in (roles.background, roles.malignant, roles.benign):
+        if index not in (roles.background, roles.keratin, roles.malignant, roles.benign):
             tissue |= values[index] > best
             np.maximum(best, values[index], out=best)
     tumor = lesion > best
@@ -144,12 +146,17 @@ def _to_uint8(probability: NDArray[Any]) -> NDArray[np.uint8]:
 
 @dataclass(frozen=True)
 class ClassRoles:
-    """Index of the class for each role; ``benign`` is -1 where the model has no benign lesion class."""
+    """Index of the class for each role.
+
+    ``benign``, ``keratin``: -1 where the model has no class of benign lesions, or of keratin, which lies above the
+    surface from which a thickness is measured, as glass does.
+    """
 
     background: int
     epidermis: int
     malignant: int
     benign: int = -1
+    keratin: int = -1
 
     @classmethod
     def from_names(cls, classes: Sequence[str]) -> Self | None:
@@ -159,7 +166,7 @@ class ClassRoles:
         malignant, benign = _first_match(names, MALIGNANT_NAMES), _first_match(names, BENIGN_NAMES)
         if min(background, epidermis, malignant) < 0:
             return None
-        return cls(background, epidermis, malignant, benign)
+        return cls(background, epidermis, malignant, benign, _first_match(names, ("keratin",)))
 
 
 def has_nevus_class(classes: Sequence[str]) -> bool:

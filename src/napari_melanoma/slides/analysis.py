@@ -25,6 +25,7 @@ from napari_melanoma.io.slide_store import DONE, FAILED, STORE, WAITING, SlideRe
 from napari_melanoma.models import DEFAULT_TILE_MODEL
 from napari_melanoma.slides.engine import EngineStages, TileRate, TileReader, analyze_tiles, pending_batches
 from napari_melanoma.slides.lesion_files import sync_with_outlines
+from napari_melanoma.slides.marked_tumor import check_surface_model
 from napari_melanoma.slides.options import SlideOptions, check_slide_validity
 from napari_melanoma.slides.outputs import SlideAnalysis, target_class, write_outputs
 from napari_melanoma.slides.patient_data import read_patient_data
@@ -172,6 +173,8 @@ def _load_model(job: _SlideJob, load: Callable[[], TileModel] | None) -> TileMod
     model.set_notice_callback(job.notify)
     if model.info.classes:
         target_class(model.info, job.options)
+    if job.options.tumor_outlines is not None:
+        check_surface_model(model.info.name, model.info.classes, model.info.role_names)
     job.run.check()
     return model
 

@@ -36,6 +36,7 @@ from napari_melanoma.figures.evaluation import plot_bland_altman
 from napari_melanoma.io.results import RISK_FILE, read_risk_prediction, read_slide_result, write_table
 from napari_melanoma.metrics.agreement import MIN_CASES, BlandAltman, bland_altman, intraclass_correlation
 from napari_melanoma.metrics.statistics import Estimate
+from napari_melanoma.slides.marked_tumor import has_surface
 from napari_melanoma.slides.result_folder import open_fingerprint, record_new_slide, slide_folder, stated_fingerprint
 from napari_melanoma.slides.slide_content import DEPTH_ANALYSIS, read_proposals
 from napari_melanoma.slides.synoptic_files import read_stated_synoptic
@@ -134,9 +135,7 @@ def list_surface_models() -> tuple[str, ...]:
     return tuple(
         bundle.name
         for bundle in list_bundles()
-        if bundle.config.tissue is not None
-        and {"epidermis", "background"} <= {*bundle.config.role_names}
-        and "tumor" not in bundle.config.role_names
+        if bundle.config.tissue is not None and has_surface(bundle.config.role_names)
     )
 
 

@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_melanoma.core.errors import InputError
+from napari_melanoma.core.errors import ConfigError, InputError
 from napari_melanoma.core.polygons import Polygon, rasterize_rings
-from napari_melanoma.depth.tumor_maps import TissueMaps, interpolate_maps
+from napari_melanoma.depth.tumor_maps import ClassRoles, TissueMaps, interpolate_maps
 from napari_melanoma.io.geojson import CANVAS, Annotation, Origin, read_geojson
+from napari_melanoma.models import SKIN_MODEL
 from napari_melanoma.slides.depth import MAX_CELLS, DepthMap
 from napari_melanoma.slides.maps import SlideMaps
 from napari_melanoma.slides.tissue_classifier.classifier import guess_roles
@@ -23,6 +24,24 @@ if TYPE_CHECKING:
 
 TUMOR = "tumor"
 FINER_CELLS = 16  # cells of 8 micrometers in one of 32
+
+
+def check_surface_model(name: str, classes: Sequence[str], roles: Sequence[str]) -> None:
+    """Raise ``ConfigError`` for a model that an outlined tumor cannot be measured with.
+
+    ``classes``, ``roles``: of the model ``name``; it needs epidermis and background, and must not detect tumor itself.
+    """
+    if not has_surface(roles):
+        raise ConfigError(
+            "the thickness of an outlined tumor requires a tissue classifier with classes of epidermis and background, "
+            f"but none of tumor, such as {SKIN_MODEL}; '{name}' predicts {', '.join(classes) or 'no classes'}. Select "
+            "such a model, or leave out the outlines."
+        )
+
+
+def has_surface(roles: Sequence[str]) -> bool:
+    """Whether classes have the roles of epidermis and background, but none that of tumor."""
+    return {"epidermis", "background"} <= {*roles} and ClassRoles.from_names(roles) is None
 
 
 def select_tumor(regions: Sequence[Annotation]) -> tuple[Annotation, ...]:

@@ -152,13 +152,8 @@ def _measure_marked(analysis: SlideAnalysis, maps: SlideMaps, outlines: Path, ru
     from napari_melanoma.slides.depth import DepthMap, measure_slide_depth
     from napari_melanoma.slides.marked_tumor import mark_tumor, read_tumor
 
-    model, roles = analysis.model, analysis.model.role_names
-    if not {"epidermis", "background"} <= {*roles} or "tumor" in roles:
-        raise ConfigError(
-            f"the thickness of an outlined tumor requires a model with classes of epidermis and background, but none "
-            f"of tumor, such as skin-tissue; '{model.name}' predicts {', '.join(model.classes)}."
-        )
-    depth_map = DepthMap.from_store(analysis.result.array("map"), maps, roles, model.fingerprint)
+    model = analysis.model
+    depth_map = DepthMap.from_store(analysis.result.array("map"), maps, model.role_names, model.fingerprint)
     marked = mark_tumor(depth_map, read_tumor(outlines, analysis.slide.origin))
     return measure_slide_depth(marked, (), run, analysis.validity)
 

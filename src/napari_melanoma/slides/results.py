@@ -36,6 +36,7 @@ from napari_melanoma.slides.tiling import TileGrid, grid_from_json, tissue_share
 
 MODEL_SETTINGS = ("weights", "predictions")  # hashes that are known only after the model was loaded
 MIN_REGION_CELLS = 4  # smaller regions are left out
+NOT_TUMOR = "tissue, not tumor: "  # before the areas of a classifier without a class of tumor
 
 
 def default_target(classes: Sequence[str], content: Mapping[str, Any]) -> str:
@@ -79,10 +80,12 @@ def slide_probability(content: Mapping[str, Any]) -> float | None:
 def describe_slide_score(content: Mapping[str, Any]) -> str:
     """Describe the probability of a slide, never as a verdict; the areas of the classes of a tissue classifier.
 
+    Of a classifier without a class of tumor, the text starts with ``NOT_TUMOR``.
+
     Such as ``melanoma 0.42, mean of the 10 highest tiles``; empty if there is neither.
     """
     if areas := content.get("areas"):
-        return describe_class_areas(areas)
+        return f"{'' if content.get('target') else NOT_TUMOR}{describe_class_areas(areas)}"
     probability = slide_probability(content)
     if probability is None:
         return ""

@@ -61,6 +61,7 @@ from napari_melanoma.slides import background_runs, depth_readings
 from napari_melanoma.slides.background_runs import SlideRunStatus
 from napari_melanoma.slides.counts import CountedPoint
 from napari_melanoma.slides.depth_readings import KnownDepth
+from napari_melanoma.slides.marked_tumor import read_tumor
 from napari_melanoma.slides.reading.slide import SlideInfo
 from napari_melanoma.slides.regions import DEFAULT_CLASSES, region_from_polygons
 from napari_melanoma.ui.sections.depth.layer import LINE_COLOR, MODEL_COLOR, READER_COLOR, list_compared_lines
@@ -70,6 +71,7 @@ from napari_melanoma.ui.sections.depth.section import (
     NEEDS_BRIGHTFIELD,
     NEEDS_SCALE,
     NO_MODEL,
+    NO_TUMOR,
     RUNNING,
     find_blocker,
 )
@@ -682,6 +684,33 @@ def test_model_measures_in_the_background_and_proposals_are_read_when_it_ends(
     result = json.loads((dock.result_location.folder / "result.json").read_text())
     write_json(dock.result_location.folder / "result.json", {**content, "depth": result["depth"]})
     person.until(lambda: person.label_text("depth_head").startswith("0.20 mm (0.15"))
+
+
+def test_an_outlined_tumor_is_measured_with_a_model_of_the_surface(measuring, launched, monkeypatch):
+    person, dock = measuring, measuring.dock
+    monkeypatch.setattr(depth_readings, "list_depth_models", lambda **_: ())
+    monkeypatch.setattr(depth_readings, "list_surface_models", lambda: ("skin-tissue",))
+    dock.depth_section.collapse()
+    dock.sections.hosted.show_slide(dock.slide)  # as when the slide is displayed again
+    opens(person)
+    person.until(lambda: section(person).analysis.surface_models == ("skin-tissue",))
+    person.waits()
+    button = person.finds(QAbstractButton, "depth_automatic")
+    assert not button.isEnabled()
+    assert person.label_text("depth_blocker") == NO_TUMOR.format("skin-tissue")
+    corners = Polygon(((60.0, 100.0), (60.0, 300.0), (460.0, 100.0)))
+    melanoma, nevus = DEFAULT_CLASSES[:2]
+    person.session.regions.apply(lambda _: (region_from_polygons((corners,), nevus),))
+    assert not button.isEnabled()
+    person.session.regions.apply(lambda regions: (*regions, region_from_polygons((corners,), melanoma)))
+    person.until(button.isEnabled)
+    person.presses("depth_automatic")
+    person.until(lambda: launched.last is not None)
+    (options,) = launched.options
+    assert options.model == "skin-tissue"
+    assert read_tumor(options.tumor_outlines) == (corners,)
+    launched.last.finishes()
+    person.waits()
 
 
 def test_a_measurement_is_followed_when_its_slide_is_left_while_it_is_launched(

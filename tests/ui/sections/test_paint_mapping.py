@@ -118,6 +118,31 @@ def test_the_classifier_of_an_assessment_is_that_of_the_command_line(request_of_
         np.testing.assert_array_equal(found.cell_classifier.arrays[name], values)
 
 
+@slow
+def test_strokes_of_one_class_give_the_classes_of_the_model_of_the_start(
+    request_of_phantom: MapRequest, tmp_path: Path
+) -> None:
+    from napari_melanoma.slides.tissue_classifier.classifier import PaintedSlideFile
+
+    slide = request_of_phantom.slides[0]
+    file = PaintedSlideFile(slide.slide.info.path, slide.strokes, classes=dict(CLASSES))
+    options = TissueFitOptions(sources=("texture",), kinds=("logistic",))
+    model = write_tissue_bundle(tmp_path / "model", fit_tissue_classifier([file], options))
+    tumor = tuple(stroke for stroke in slide.strokes if stroke.class_name == "tumor")
+    alone = replace(request_of_phantom, slides=(replace(slide, strokes=tumor),))
+    assert last(update(alone, FeatureCache()), FitReport).fit is None
+    reports = update(replace(alone, start=str(model.path)), FeatureCache())
+    fit, assessment = last(reports, FitReport).fit, last(reports, AssessmentReport).assessment
+    assert fit is not None
+    assert set(fit.classifier.classes) == set(CLASSES)
+    assert {choice.source for choice in assessment.candidates} == {"texture"}
+    assert dict(zip(assessment.chosen.classes, assessment.chosen.strokes, strict=True))["tumor"] == len(tumor)
+    assert assessment.make_classifier([replace(file, strokes=tumor)]).start == "model"
+    assert any(isinstance(one, MapReport) and one.parts for one in reports)
+    nothing = replace(alone, slides=(replace(slide, strokes=()),), start=str(model.path))
+    assert last(update(nothing, FeatureCache()), FitReport).fit is None
+
+
 def test_features_of_a_closed_slide_do_not_come_back(request_of_phantom: MapRequest, tmp_path: Path) -> None:
     """A job may still run when its slide is closed."""
     slide, stores = replace(request_of_phantom.slides[0], folder=tmp_path), FeatureCache()
@@ -307,7 +332,7 @@ def make_loop(**values: Any) -> Any:
     """Return what the texts are about, by default an idle loop with an assessed classifier."""
     fit = SimpleNamespace(choice=Choice("texture"))
     loop = {"fit": fit, "assessment": assess(VALIDATION), "is_running": False, "is_paused": False, "activity": ""}
-    loop |= {"done": 0, "total": None} | values
+    loop |= {"done": 0, "total": None, "start": ""} | values
     return SimpleNamespace(**loop, is_complete=loop["total"] is not None and loop["done"] >= loop["total"])
 
 
@@ -327,6 +352,10 @@ ADVICE = [
     Advice("an unfinished area", BOTH, "Click the second corner of the area.", "polygon", 1),
     Advice("a search", ("Fat",), "Click a cell", "similar"),
     Advice("one class", ("Fat",), "Select a second class and paint it: so far only fat has strokes."),
+    Advice("one class, with those of a model", ("Fat",), "Paint where the map", loop={"start": "skin-tissue"}),
+    Advice(
+        "nothing painted, a model", (), "Paint a stroke on dermis. The map appears with", loop={"start": "skin-tissue"}
+    ),
     Advice("the first map is computed", BOTH, "Computing the first map", loop={"fit": None, "is_running": True}),
     Advice("strokes beyond the slide", BOTH, "There is no map yet", loop={"fit": None}),
     Advice("a map, no tool", BOTH, "Select the brush, and paint where the map is wrong.", tool=""),

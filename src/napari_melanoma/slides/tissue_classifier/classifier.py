@@ -56,6 +56,7 @@ NAMES: dict[TissueRole, str] = {
     "epidermis": "epiderm(is|e|ide)",
     "background": "background|glass|hintergrund|glas|fond|verre|fondo|vidrio|sfondo|vetro|fundo|vidro",
     "nevus": "n(ae?|e)v(us|o)( cells)?|benign",
+    "keratin": "keratin|horny layer|stratum corneum|hornschicht|queratina|cheratina|keratine",
 }
 
 
@@ -129,8 +130,8 @@ class TissueFitOptions(Config):
     )
     roles: dict[TissueRole, str] = Field(
         default_factory=dict,
-        description="classes of tumor, epidermis, background and nevus, of which depth and lesions are measured; by "
-        "default those with such a name, empty for none",
+        description="classes of tumor, epidermis, background, nevus and keratin, of which depth and lesions are "
+        "measured; by default those with such a name, empty for none",
     )
     channels: str = Field(
         "",

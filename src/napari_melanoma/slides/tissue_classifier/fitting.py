@@ -39,7 +39,7 @@ STRENGTH = 1.0  # of the data against the weight decay, for each stroke, with st
 # Where a painted cell comes from: as scanned, in the colors of another stain, or from the model that a fit starts from.
 # Only the first are left out to measure the accuracy.
 SCANNED, VARIANT, STARTED = range(3)
-OWN_SHARE = 0.5  # least weight of the reader's strokes in a class that the model of the start has, too
+OWN_STROKES = 4  # of a reader weigh as much as all strokes that the model of the start has in a class
 MIN_PROBABILITY = 1e-4  # of a forest, before its logarithm
 MIN_SPREAD = 1e-3  # of a feature: the standard deviation of constant ones is rounding
 PREDICTED_AT_ONCE = 2**14  # cells
@@ -121,17 +121,13 @@ class TrainingCells:
     def weights(self) -> NDArray[np.float64]:
         """Weight of each cell, float64 (cell,).
 
-        Equal for all classes, and for the strokes of a class, except that those of the reader have at least
-        ``OWN_SHARE`` of it; the sum is the number of strokes.
+        Equal for all classes, and for the strokes of a class, except that ``OWN_STROKES`` of the reader weigh as much
+        as all of the model that the fit starts from; the sum is the number of strokes.
         """
         weights: NDArray[np.float64] = 1 / np.bincount(self.stroke)[self.stroke]
         is_started = self.origin == STARTED
-        own, started = (
-            np.bincount(self.labels[part], weights=weights[part], minlength=len(self.classes))
-            for part in (~is_started, is_started)
-        )
-        factor = np.maximum(1, started * OWN_SHARE / ((1 - OWN_SHARE) * np.maximum(own, MIN_SPREAD)))
-        weights[~is_started] *= factor[self.labels[~is_started]]
+        started = np.bincount(self.labels, weights=weights * is_started, minlength=len(self.classes))
+        weights *= np.where(is_started, 1, np.maximum(1, started / OWN_STROKES)[self.labels])
         weights /= np.bincount(self.labels, weights=weights)[self.labels]
         return weights * len(self.strokes) / weights.sum()
 

@@ -21,16 +21,21 @@ if TYPE_CHECKING:
     from napari_melanoma.slides.tissue_classifier.feature_sources import FeatureSource
 
 CELLS = "cells."  # prefix of the arrays in the weights file
-STORED_CELLS = 4  # of each stroke as scanned, and as many in other stains
-ARRAYS = ("features", "labels", "stroke", "slide")
+STORED_CELLS = 6  # of each stroke as scanned, and as many in other stains
+LEVELS = 255  # steps between the least and the greatest value of a feature, which halves the size of float16
+ARRAYS = ("features", "labels", "stroke", "slide", "low", "step", "strength")
 REFIT = "Fit it again: napari-melanoma tissue fit"
 
 
 def store_cells(cells: TrainingCells) -> dict[str, NDArray[Any]]:
-    """Return the arrays of some cells of each stroke, to store in a bundle; features are rounded to float16."""
+    """Return the arrays of some cells of each stroke, to store in a bundle; features are rounded to ``LEVELS``."""
     stored = cells.thin(STORED_CELLS)
+    low = stored.features.min(axis=0)
+    step = np.maximum((stored.features.max(axis=0) - low) / LEVELS, np.finfo(np.float32).tiny)
     arrays: dict[str, NDArray[Any]] = {
-        "features": stored.features.astype(np.float16),
+        "features": np.rint((stored.features - low) / step).astype(np.uint8),
+        "low": low.astype(np.float32),
+        "step": step.astype(np.float32),
         "labels": stored.labels.astype(np.uint8),
         "stroke": np.unique(stored.stroke, return_inverse=True)[1].astype(np.int32),
         "slide": stored.slide.astype(np.int32),
@@ -89,7 +94,7 @@ def load_start(name_or_path: str) -> Start:
             f"(installed: {startable}). {REFIT}."
         )
     arrays = read_arrays(bundle.path / WEIGHTS)
-    values = {name: arrays.get(f"{CELLS}{name}") for name in (*ARRAYS, "strength")}
+    values = {name: arrays[f"{CELLS}{name}"] for name in ARRAYS if f"{CELLS}{name}" in arrays}
     cells = _to_cells(values, bundle.config.classes, config.features)
     if cells is None:
         raise BundleError(f"the strokes of '{bundle.name}' do not fit its classes and features. Download it again.")
@@ -97,29 +102,23 @@ def load_start(name_or_path: str) -> Start:
     return Start(bundle.name, cells, config.source, config.fingerprint, colors, config.roles)
 
 
-def _to_cells(
-    values: Mapping[str, NDArray[Any] | None], classes: tuple[str, ...], features: int
-) -> TrainingCells | None:
+def _to_cells(values: Mapping[str, NDArray[Any]], classes: tuple[str, ...], features: int) -> TrainingCells | None:
     """Return stored cells; None if the arrays do not fit each other."""
-    table, labels, stroke, slide, strength = (values[name] for name in (*ARRAYS, "strength"))
-    if table is None or labels is None or stroke is None or slide is None or strength is None:
+    count = len(values.get("labels", ()))
+    shapes = {"features": (count, features), **dict.fromkeys(("labels", "stroke", "slide"), (count,))}
+    shapes |= {**dict.fromkeys(("low", "step"), (features,)), "strength": (1,)}
+    if not count or any(name not in values or values[name].shape != shape for name, shape in shapes.items()):
         return None
-    if (
-        table.ndim != 2
-        or table.shape[1] != features
-        or not all(array.shape == (len(table),) for array in (labels, stroke, slide))
-    ):
-        return None
-    if not len(table) or labels.max() >= len(classes) or min(stroke.min(), slide.min()) < 0 or strength.shape != (1,):
+    if values["labels"].max() >= len(classes) or min(values["stroke"].min(), values["slide"].min()) < 0:
         return None
     return TrainingCells(
-        table.astype(np.float32),
-        labels.astype(np.intp),
-        stroke.astype(np.intp),
-        slide.astype(np.intp),
+        values["features"].astype(np.float32) * values["step"] + values["low"],
+        values["labels"].astype(np.intp),
+        values["stroke"].astype(np.intp),
+        values["slide"].astype(np.intp),
         classes,
-        np.full(len(table), STARTED, np.int8),
-        float(strength[0]),
+        np.full(count, STARTED, np.int8),
+        float(values["strength"][0]),
     )
 
 

@@ -157,7 +157,8 @@ class Assessment:
     def make_classifier(self, slides: Sequence[PaintedSlideFile]) -> TissueClassifier:
         """Return the classifier that ``fit_tissue_classifier`` would fit on the same strokes of slides."""
         classifier = TissueClassifier.fit(self.source, self.cells, self.chosen)
-        return replace(classifier, candidates=self.candidates, colors=merge_colors(slides), start=self.start)
+        start = open_start(self.start).name if self.start else ""
+        return replace(classifier, candidates=self.candidates, colors=merge_colors(slides), start=start)
 
 
 @dataclass(frozen=True, eq=False)

@@ -36,6 +36,7 @@ TIPS = {
     "epidermis": "The suggested Breslow thickness is measured from the upper side of this class",
     "background": "Glass without tissue, beyond the surface of the skin",
     "nevus": "Counts as benign: its depth is not measured",
+    "keratin": "The horny layer, above the surface from which a thickness is measured",
 }
 
 

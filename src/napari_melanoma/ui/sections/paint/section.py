@@ -16,6 +16,7 @@ from qtpy.QtCore import QSignalBlocker
 from napari_melanoma.core.errors import ScaleMissing
 from napari_melanoma.core.formatting import capitalize
 from napari_melanoma.core.polygons import Point
+from napari_melanoma.models import SKIN_MODEL
 from napari_melanoma.models.bundle import BundleInfo
 from napari_melanoma.models.installed_bundles import list_bundles
 from napari_melanoma.slides.plan import check_slide
@@ -77,7 +78,7 @@ from napari_melanoma.ui.widgets.status_line import show_failure
 from napari_melanoma.ui.widgets.style import enable, problem_label
 
 FEATURES_MPP = 1.0  # of the shipped features, by which the cells are placed
-START_SETTING, DEFAULT_START = "paint/start", "skin-tissue"
+START_SETTING = "paint/start"
 SAVING = "Saving the model ..."
 SAVED = (
     "Saved as model '{}'. Apply it to this slide, or open another slide and apply it there. Save again after painting "
@@ -233,7 +234,7 @@ class PaintSection(SlideSection):
     def _show_starts(self, starts: dict[str, tuple[RegionClass, ...]]) -> None:
         self._memory.starts = starts
         settings, location = self.session.services.settings, self.session.location
-        selected = "" if location.is_phantom else settings.get(START_SETTING, DEFAULT_START)
+        selected = "" if location.is_phantom else settings.get(START_SETTING, SKIN_MODEL)
         self.view.show_starts(tuple(starts), selected)
         self._use_start()
 

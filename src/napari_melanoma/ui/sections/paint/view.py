@@ -83,7 +83,7 @@ ADVICE_LINES = 3
 CELLS_PX, PANEL_PX = 224, 190  # minimum heights of suggested cells and of accuracy
 START_TIP = (
     "Model whose strokes are used with yours, so that a stroke of one class, such as the tumor, gives a complete map; "
-    "your strokes count at least as much as all of its strokes of the class"
+    "four of your strokes weigh as much as all of its strokes of the class"
 )
 SAVE_TIP = "Save a model of the strokes of all slides displayed so far, for analyses, cohorts and reports"
 APPLY_TIP = "Analyze this slide with the saved model, in the background: areas, lesions and report"
