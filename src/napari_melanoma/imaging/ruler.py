@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_melanoma.core.geometry import PixelSize
-from napari_melanoma.imaging.modality import certain_modality, recognize_modality
+from napari_melanoma.imaging.modality import MACROSCOPIC_FROM, recognize_modality
 from napari_melanoma.imaging.ruler_ticks import TickPattern, find_tick_patterns
 
 __all__ = ["Ruler", "find_ruler"]
@@ -104,12 +104,10 @@ def _find_tick_mm(rgb: NDArray[np.uint8], pattern: TickPattern, modality: str | 
     fine = MIN_FIELD_MM <= field / 10 <= MAX_DERMOSCOPIC_MM
     coarse = MIN_FIELD_MM <= field <= MAX_FIELD_MM
     if fine and coarse:
-        is_whole = pattern.last - pattern.first == SCALE_TICKS
         estimate = recognize_modality(rgb)
-        kind = certain_modality(estimate, modality)
-        if kind is None and is_whole and estimate.kind == "dermoscopic":
-            kind = "dermoscopic"
-        fine, coarse = kind == "dermoscopic", kind == "macroscopic" and not is_whole
+        kind = modality or (estimate.kind if estimate.is_certain or pattern.count == SCALE_TICKS else None)
+        fine = kind == "dermoscopic"
+        coarse = kind == "macroscopic" and bool(modality or estimate.probability >= MACROSCOPIC_FROM)
     if fine == coarse:
         return None
     return 0.1 if fine else 1.0

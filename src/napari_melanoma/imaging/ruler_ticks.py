@@ -54,6 +54,11 @@ class TickPattern:
         """Distance of two of the shortest ticks in pixels."""
         return float(np.hypot(*self.unit))
 
+    @property
+    def count(self) -> int:
+        """Distance of the first and the last tick, in those of two of the shortest."""
+        return self.last - self.first
+
     def point_at(self, number: int) -> NDArray[np.float64]:
         """Return the foot of a tick, (row, column) in pixels of the photograph."""
         return self.foot + number * self.unit
