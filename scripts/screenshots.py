@@ -370,7 +370,7 @@ def slide_pictures(folder: Path, out: Path, theme: str) -> None:
     analyze_tissue(dock)
     for title in ("slide_paint_section", "slide_heatmap_section"):
         dock.findChild(type(dock.depth_section), title).collapse()
-    viewer.reset_view()
+    center_view(viewer, dock.slide, (1152.0, 2048.0), 4400.0)
     show_part(dock, "slide_analysis_section")
     picture(dock.window(), out / "slide-dock.webp")
     dock.findChild(type(dock.depth_section), "slide_heatmap_section").expand()
