@@ -52,6 +52,8 @@ HARD_BORDER = "ISIC_0013127"  # of the examples: the first mask is much smaller 
 TISSUE_MODEL, TISSUE_CLASS = "skin-tissue", "Adnexa"
 # On the skin slide, in pixels (row, column): from the granular layer to the deepest point of `example_ring`
 EXAMPLE_LINE = ((1150.0, 3165.0), (1625.0, 2668.0))
+PHANTOM: dict[str, Any] = {"seed": 5, "size": (4096, 4096), "lesions": {"breslow_mm": 0.7}}
+PHANTOM_LINE = ((700.0, 1316.0), (2062.0, 1316.0))  # to the deepest point of its melanoma
 
 
 def picture(widget: QWidget, path: Path) -> None:
@@ -102,7 +104,7 @@ def main() -> int:
         help="pictures of one dock only",
     )
     parser.add_argument("--risk-model", default="risk-demo", help="model for the risk of metastasis")
-    parser.add_argument("--slide", type=Path, help="slide for the risk section; by default the sample slide")
+    parser.add_argument("--slide", type=Path, help="slide for the risk section; by default a phantom")
     parser.add_argument("--theme", choices=("dark", "light"), default="dark")
     arguments = parser.parse_args()
     arguments.out.mkdir(parents=True, exist_ok=True)
@@ -498,16 +500,13 @@ def write_turned_copy(slide: ViewerSlide, path: Path) -> Path:
 
 
 def risk_pictures(model: str, slide: Path | None, folder: Path, out: Path, theme: str) -> None:
-    """Picture the risk section of the Slide dock with a prediction."""
+    """Picture the risk section of the Slide dock with a prediction; the included model is offered on phantoms only."""
     viewer, dock = open_dock("Slide", theme, (1400, 1180))
-    if slide is None:
-        open_sample_slide(dock)
-    else:
-        dock.opener.open([slide])
+    dock.opener.open([slide or write_phantom(folder)])
     wait_until(lambda: dock.slide is not None and tasks.is_idle())
     open_depth(dock)
     dock.context.set_reader("A. Meyer")
-    dock.sections.hosted.session.depth.set_line(EXAMPLE_LINE, drawn=True)
+    dock.sections.hosted.session.depth.set_line(PHANTOM_LINE, drawn=True)
     dock.depth_section.collapse()
     dock.sections.hosted.session.patient_data.set_row({"age": "64", "sex": "male", "site": "lower extremity"})
     dock.risk_section.expand()
@@ -531,6 +530,16 @@ def risk_pictures(model: str, slide: Path | None, folder: Path, out: Path, theme
         show_part(dock, "slide_risk_section")
     picture(dock.window(), out / "slide-dock-risk.webp")
     viewer.close()
+
+
+def write_phantom(folder: Path) -> Path:
+    """Write a phantom slide with a melanoma."""
+    from napari_melanoma.core.context import RunContext
+    from napari_melanoma.phantoms.slide.config import SlidePhantomConfig
+    from napari_melanoma.phantoms.slide.render import write_slide
+
+    config = SlidePhantomConfig.parse(PHANTOM, "the script")
+    return write_slide(config, folder, "phantom-slide", RunContext()).image
 
 
 def depth_pictures(folder: Path, out: Path, theme: str) -> None:
