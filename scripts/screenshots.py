@@ -373,7 +373,8 @@ def slide_pictures(folder: Path, out: Path, theme: str) -> None:
     for title in ("slide_paint_section", "slide_heatmap_section"):
         dock.findChild(type(dock.depth_section), title).collapse()
     center_view(viewer, dock.slide, (1152.0, 2048.0), 4400.0)
-    show_part(dock, "slide_analysis_section")
+    process_events(0.5)
+    dock.findChild(QScrollArea, "slide_scroll").verticalScrollBar().setValue(0)
     picture(dock.window(), out / "slide-dock.webp")
     dock.findChild(type(dock.depth_section), "slide_heatmap_section").expand()
     choose_class(dock)
