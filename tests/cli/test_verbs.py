@@ -307,11 +307,11 @@ def test_open_and_demo_call_the_viewer(run, photographs: Path, monkeypatch: pyte
     window.open_viewer = lambda paths, slides, size: (
         called.append(("open", [path.name for path in paths], [path.name for path in slides], size)) or 0
     )
-    window.run_demo = lambda image, out, headless: called.append(("demo", image, out, headless)) or 0
+    window.run_demo = lambda *arguments, headless: called.append(("demo", *arguments, headless)) or 0
 
     def load(name: str) -> type:
         source = Path(find_spec(name).origin).read_text(encoding="utf-8")
-        assert all(f"def {function}(" in source for function in ("open_viewer", "run_demo"))
+        assert f"def {'run_demo' if name.endswith('.demo') else 'open_viewer'}(" in source
         return window
 
     monkeypatch.setenv("DISPLAY", ":0")
@@ -323,9 +323,17 @@ def test_open_and_demo_call_the_viewer(run, photographs: Path, monkeypatch: pyte
     assert run("open", "missing.png").exit_code == 2
     assert run("open", photographs, "--mpp", "-1").exit_code == 2
     assert "Screenshot" in run("demo", "x.png", "--out", "out", "--headless").stdout
+    assert run("demo", "--slide", "--out", "out").exit_code == 0
+    assert run("demo", "--case", "--out", "out").exit_code == 0
+    for words in (("x.png", "--slide"), ("--slide", "--case")):
+        refused = run("demo", *words, "--out", "out")
+        assert refused.exit_code == 2
+        assert "expected one of IMAGE, --slide and --case" in refused.stderr
     assert called == [
         ("open", ["p0.png", "p1.png", "p2.png"], [], None),
         ("open", [], [], None),
         ("open", [], ["p0.png"], PixelSize(0.25, 0.25, "given")),
-        ("demo", Path("x.png"), Path("out"), True),
+        ("demo", Path("x.png"), Path("out"), "lesion", True),
+        ("demo", None, Path("out"), "slide", False),
+        ("demo", None, Path("out"), "case", False),
     ]

@@ -203,7 +203,7 @@ class RiskSection(SlideSection):
     def _update(self) -> None:
         """Show the current inputs and results; the form stays as it is, because the user may be typing."""
         patient, document = self.session.patient_data, self.document
-        self.patient_form.show_origin(patient.case, changed=patient.has_edits)
+        self.patient_form.show_origin(patient.origin, changed=patient.has_edits)
         stored = document.combine(self.patient_form.row)
         blocker = self._find_blocker(stored)
         self._thickness_label.setText(describe_depth(stored) if document.is_ready else "")
