@@ -113,7 +113,7 @@ mutants: $(VENV)/.ready-to-test ## make small changes to the code and list those
 	$(BIN)/mutmut results
 
 bench: $(VENV)/.ready-to-test ## the benchmarks of benchmarks/, one after the other but those that take long or need photographs
-	@for file in $(filter-out benchmarks/adaptation.py benchmarks/peers.py benchmarks/sizes.py,$(wildcard benchmarks/*.py)); do \
+	@for file in $(filter-out benchmarks/adaptation.py benchmarks/peers.py benchmarks/rulers.py benchmarks/sizes.py,$(wildcard benchmarks/*.py)); do \
 	    echo "== $$file"; $(VIRTUAL) $(BIN)/python "$$file" || exit 1; \
 	done
 

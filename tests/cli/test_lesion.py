@@ -207,6 +207,13 @@ def test_an_image_without_lesion_is_not_a_failure(run, tmp_path: Path) -> None:
     assert (row["status"], row["note"][:10], row["area_px"]) == ("done", "Not valid:", "")  # no verdict on no skin
 
 
+def test_photographs_without_a_ruler_are_counted(run, tmp_path: Path) -> None:
+    Image.fromarray(np.full((60, 60, 3), 250, np.uint8)).save(tmp_path / "x.png")
+    text = "1 without a ruler or a stated scale, measured in pixels only"
+    assert text in run("lesion", "x.png", "--out", "out", "--scale", "ruler").stdout
+    assert text not in run("lesion", "x.png", "--out", "out", "--scale", "stated").stdout
+
+
 def test_a_black_image_is_processed(run, tmp_path: Path) -> None:
     Image.fromarray(np.zeros((60, 60, 3), np.uint8)).save(tmp_path / "black.png")
     assert run("lesion", "black.png", "--out", "out").exit_code == 0

@@ -24,6 +24,7 @@ from napari_melanoma.lesion import batch as lesions
 from napari_melanoma.lesion.batch import BatchOptions, BatchSummary, analyze_files, find_inputs
 from napari_melanoma.lesion.options import LesionOptions
 from napari_melanoma.lesion.results import CLAIMS, LOCK, SALT, ResultFolders
+from napari_melanoma.phantoms.lesion import LesionPhantomConfig, lesion_phantom
 
 Draw = Callable[..., Path]
 FILES = {"mask.png", "probability.png", "overlay.png", "roi.png", "result.json"}
@@ -173,9 +174,19 @@ def cut_json(paths: list[Path], out: Path) -> None:
         (None, {"force": True}, 5),
         (None, {"lesion": LesionOptions(threshold=0.7)}, 5),
         (None, {"pixel_size_um": 20.0}, 5),
+        (None, {"scale": "ruler"}, 5),
         (None, {"batch_size": 3, "workers": 1}, 0),
     ],
-    ids=["photograph changed", "file missing", "result damaged", "force", "threshold", "pixel size", "portions alone"],
+    ids=[
+        "photograph changed",
+        "file missing",
+        "result damaged",
+        "force",
+        "threshold",
+        "pixel size",
+        "scale",
+        "portions alone",
+    ],
 )
 def test_a_result_is_replaced_if_it_would_differ(photographs, tmp_path, model, change, options, redone) -> None:
     out = tmp_path / "out"
@@ -327,6 +338,34 @@ def test_a_given_pixel_size_gives_millimeters(photographs, tmp_path: Path, model
     row = rows(tmp_path / "out")["p0"]
     assert float(row["area_mm2"]) == pytest.approx(float(row["area_px"]) * 0.02**2, rel=1e-4)
     assert row["pixel_width_um"] == "20"
+
+
+def test_the_scale_of_a_ruler_is_used_where_none_is_stated(photographs, tmp_path: Path, model) -> None:
+    options = {"modality": "macroscopic", "size": (300, 400), "artefacts": {"ruler": True}}
+    phantom = lesion_phantom(LesionPhantomConfig.parse(options, "the test"))
+    with_ruler, out = tmp_path / "in" / "ruler.png", tmp_path / "out"
+    Image.fromarray(phantom.rgb).save(with_ruler)
+    assert counts(analyse([with_ruler], out, model)) == (1, 0, 0)
+    assert (rows(out)["ruler"]["scale_source"], rows(out)["ruler"]["area_mm2"]) == ("", "")
+
+    summary = analyse([with_ruler, photographs[0]], out, model, scale="ruler")
+    assert (counts(summary), summary.without_scale) == ((2, 0, 0), 1)
+    row, plain = rows(out)["ruler"], rows(out)["p0"]
+    assert row["scale_source"] == "ruler"
+    assert float(row["pixel_width_um"]) == pytest.approx(phantom.pixel_size.x_um, rel=0.01)
+    assert float(row["area_mm2"]) == pytest.approx(
+        float(row["area_px"]) * float(row["pixel_width_um"]) ** 2 / 1e6, rel=1e-3
+    )
+    assert (plain["scale_source"], plain["area_mm2"], plain["status"]) == ("", "", "done")
+    stored = json.loads((out / "ruler" / "result.json").read_text(encoding="utf-8"))
+    assert stored["pixel_size_um"]["source"] == "ruler"
+    assert stored["provenance"]["ruler"]["millimeters"] > 1
+    assert "ruler" not in json.loads((out / "p0" / "result.json").read_text(encoding="utf-8"))["provenance"]
+    again = analyse([with_ruler, photographs[0]], out, model, scale="ruler")
+    assert (counts(again), again.without_scale) == ((0, 2, 0), 1)
+
+    analyse([with_ruler], out, model, scale="ruler", pixel_size_um=20.0)
+    assert (rows(out)["ruler"]["scale_source"], rows(out)["ruler"]["pixel_width_um"]) == ("stated", "20")
 
 
 def test_results_name_no_folder(photographs, tmp_path: Path, model) -> None:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from napari_melanoma.core.geometry import PixelSize
 from napari_melanoma.imaging.modality import MACROSCOPIC_FROM, recognize_modality
-from napari_melanoma.imaging.ruler_ticks import TickPattern, find_tick_patterns
+from napari_melanoma.imaging.ruler_ticks import TickPattern, find_tick_pattern
 
 __all__ = ["Ruler", "find_ruler"]
 
@@ -79,19 +79,17 @@ def find_ruler(rgb: NDArray[np.uint8], modality: str | None = None) -> Ruler | N
     rgb
         uint8 (row, column, channel=3), sRGB, of any size; pixels are square.
     modality
-        ``dermoscopic`` or ``macroscopic`` if stated; by default it is recognized. It decides whether a scale whose
-        longest ticks are 1/16 of the field apart has one each millimeter or one each centimeter.
+        ``dermoscopic`` or ``macroscopic`` if stated; by default it is recognized. It decides whether the longest ticks
+        are at each millimeter or at each centimeter, if both would give a plausible width of the field.
 
     Returns
     -------
     The scale, or None if no scale is evident: its ticks are not resolved, none of them is longer, or the field would
     have an implausible size.
     """
-    for pattern in find_tick_patterns(rgb):
-        tick_mm = _find_tick_mm(rgb, pattern, modality)
-        if tick_mm is not None:
-            return _to_ruler(pattern, tick_mm)
-    return None
+    pattern = find_tick_pattern(rgb)
+    tick_mm = None if pattern is None else _find_tick_mm(rgb, pattern, modality)
+    return None if pattern is None or tick_mm is None else _to_ruler(pattern, tick_mm)
 
 
 def _find_tick_mm(rgb: NDArray[np.uint8], pattern: TickPattern, modality: str | None) -> float | None:

@@ -21,7 +21,7 @@ NEAREST, FARTHEST = 0.003, 0.085
 BAND, THIN_BAND = 0.16, 0.001
 REPEATS = 0.42  # least autocorrelation of a row that may be a scale: scales have 0.58 to 0.96, other rows mostly less
 MAX_PEAKS = 140
-HYPOTHESES = 12  # pairs of peaks per profile from which a row of ticks is built
+HYPOTHESES = 6  # pairs of peaks per profile from which a row of ticks is built
 REACH = 6.5  # periods to each side in which a pair of peaks is rated
 MIN_PERIOD = 3.0  # samples
 RATIOS = (2, 5, 10)  # of the distances of longer and shorter ticks
@@ -109,14 +109,15 @@ class _Comb:
         return self.missing <= 0.2 * self.count and self.extra <= 0.6 * self.count and self.spread <= limit
 
 
-def find_tick_patterns(rgb: NDArray[np.uint8]) -> Iterator[TickPattern]:
-    """Yield patterns of ticks in a photograph, uint8 (row, column, channel=3): dark ones, then light ones."""
+def find_tick_pattern(rgb: NDArray[np.uint8]) -> TickPattern | None:
+    """Return the most conspicuous ticks of a photograph, uint8 (row, column, channel=3): dark, or else light ones."""
     coarse, fine = (GrayView.from_photograph(rgb, side) for side in (COARSE_SIDE, FINE_SIDE))
     for light in (False, True):
         for row in find_dark_rows(coarse, light=light):
             pattern = _read_row(fine, row, light=light)
             if pattern is not None:
-                yield pattern
+                return pattern
+    return None
 
 
 def _read_row(view: GrayView, row: DarkRow, *, light: bool) -> TickPattern | None:
@@ -133,7 +134,7 @@ def _read_row(view: GrayView, row: DarkRow, *, light: bool) -> TickPattern | Non
     dark[outside] = 0
     if _repeats(_profiles(dark, view.longer_side, 1.4)) < REPEATS:
         return None
-    combs = [find_comb(profile) for profile in _profiles(dark, view.longer_side, 1.12)]
+    combs = [find_comb(profile) for profile in _profiles(dark, view.longer_side, 1.18)]
     regular = [comb for comb in combs if comb is not None and comb.is_regular]
     pairs = [(long, short) for long in regular for short in regular]
     matched = [(*pair, ratio) for pair in pairs if (ratio := _match(*pair)) and _stands_out(*pair)]
