@@ -77,7 +77,7 @@ def mark_tumor(depth_map: DepthMap, tumor: Sequence[Polygon]) -> DepthMap:
     marked = np.concatenate([values, np.zeros((1, *inside.shape), np.uint8)])
     marked[:, inside] = 0
     marked[-1, inside] = 255
-    overview = SlideMaps(marked.astype(np.float32) / 255, place, depth_map.overview.end)
+    overview = SlideMaps(marked.astype(np.float32) / np.float32(255), place, depth_map.overview.end)
     classes = (*depth_map.classes, TUMOR)
     return replace(depth_map, values=marked, placement=place, classes=classes, overview=overview, painted=True)
 

@@ -166,11 +166,14 @@ class TrainingCells:
         """Add the features of the same cells in other stains."""
         joined = [self, *(replace(one, origin=np.full(len(one), VARIANT, np.int8)) for one in variants)]
         order = np.argsort(np.concatenate([one.stroke for one in joined]), kind="stable")
-        values = {
-            name: np.concatenate([getattr(one, name) for one in joined])[order]
-            for name in ("features", "labels", "stroke", "slide", "origin")
-        }
-        return replace(self, **values)
+        return replace(
+            self,
+            features=np.concatenate([one.features for one in joined])[order],
+            labels=np.concatenate([one.labels for one in joined])[order],
+            stroke=np.concatenate([one.stroke for one in joined])[order],
+            slide=np.concatenate([one.slide for one in joined])[order],
+            origin=np.concatenate([one.origin for one in joined])[order],
+        )
 
     def thin(self, count: int) -> TrainingCells:
         """Return at most ``count`` cells of each stroke as scanned, and as many in other stains, evenly spaced."""
