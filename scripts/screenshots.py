@@ -269,6 +269,7 @@ def train_pictures(folder: Path, out: Path, theme: str) -> None:
     view = dock.run_page
     wait_until(lambda: view.status is not None and view.status.epoch >= EPOCHS - 1)
     picture(dock, out / "train-dock-run.webp")
+    wait_until(lambda: not view.status.state.active)  # its process writes into the folder
     viewer.close()
 
 
