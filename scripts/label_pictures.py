@@ -1,7 +1,9 @@
-"""The film strip of the tutorial on adapting a classifier: phantom lesions are labeled."""
+"""The film strip of the tutorial on adapting a classifier: dermoscopic photographs of the repository are labeled."""
 
 from __future__ import annotations
 
+import csv
+import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,6 +13,7 @@ from PIL import Image
 from qtpy.QtCore import QPoint, Qt
 from qtpy.QtTest import QTest
 
+from napari_melanoma.samples.catalog import load_samples
 from napari_melanoma.ui.launch import process_events
 from napari_melanoma.ui.library.review_photographs import REPEAT_S
 from napari_melanoma.ui.viewer.camera import find_canvas
@@ -19,14 +22,8 @@ from napari_melanoma.ui.widgets.job import tasks
 if TYPE_CHECKING:
     from napari_melanoma.ui.library.review import ReviewDock
 
-COUNT = 44
 SIZE = (1640, 1000)  # of the window in pixels
 LABELED = (1, 40)  # numbers of labels after which a picture is taken
-DIAGNOSES = ("melanoma", "nevus", "nevus")  # of phantoms in their order, repeated
-TRAITS = {
-    "melanoma": {"irregularity": 0.9, "asymmetry": 0.9, "variegation": 1.0},
-    "nevus": {"irregularity": 0.2, "asymmetry": 0.2, "variegation": 0.2},
-}
 
 
 def label_pictures(folder: Path, out: Path, theme: str) -> None:
@@ -38,11 +35,11 @@ def label_pictures(folder: Path, out: Path, theme: str) -> None:
     settings = ReviewSettings()
     settings.corrections, settings.reviewer = folder / "corrections", "reader 1"
     viewer, dock = open_dock("Review", theme, SIZE)
-    diagnoses = write_photographs(folder / "clinic")
+    diagnoses = copy_photographs(folder / "clinic")
     frames: list[Image.Image] = []
     dock.diagnosis.expand()
     dock.open([folder / "clinic"])
-    wait_until(lambda: dock.list_model.rowCount() == COUNT and tasks.is_idle())
+    wait_until(lambda: dock.list_model.rowCount() == len(diagnoses) and tasks.is_idle())
     dock.next_button.click()
     wait_until(tasks.is_idle)
     take(dock, frames)
@@ -80,16 +77,17 @@ def take(dock: ReviewDock, frames: list[Image.Image]) -> None:
     frames.append(image.crop((round(left * image.width / window.width()), 0, *image.size)))
 
 
-def write_photographs(folder: Path) -> dict[str, str]:
-    """Write phantom lesions; return their diagnoses by name."""
-    from napari_melanoma.io.results import write_rgb
-    from napari_melanoma.phantoms.lesion.phantom import lesion_phantom
-    from napari_melanoma.phantoms.lesion.traits import LesionPhantomConfig
+def copy_photographs(folder: Path) -> dict[str, str]:
+    """Copy the dermoscopic photographs of examples and samples; return their diagnoses by name."""
+    from screenshots import EXAMPLES
 
-    diagnoses = {f"lesion{seed:02}": DIAGNOSES[seed % len(DIAGNOSES)] for seed in range(COUNT)}
-    for seed, (name, diagnosis) in enumerate(diagnoses.items()):
-        config = LesionPhantomConfig.parse(
-            {"seed": seed, "size": (360, 480), "lesion": TRAITS[diagnosis]}, "the script"
-        )
-        write_rgb(folder / f"{name}.png", lesion_phantom(config).rgb)
+    folder.mkdir()
+    paths = {path.stem: path for path in (EXAMPLES / "images").iterdir()}
+    with (EXAMPLES / "dataset.csv").open(encoding="utf-8", newline="") as file:
+        diagnoses = {row["image_id"]: row["diagnosis"] for row in csv.DictReader(file)}
+    for name, sample in load_samples().items():
+        if sample.modality == "dermoscopic":
+            paths[name], diagnoses[name] = sample.path, sample.diagnosis
+    for path in paths.values():
+        shutil.copyfile(path, folder / path.name)
     return diagnoses

@@ -1,4 +1,4 @@
-"""The film strip of the tutorial on tissue classifiers: three phantom slides, painted with the mouse."""
+"""The film strip of the tutorial on tissue classifiers: the skin slide of the samples, painted with the mouse."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from qtpy.QtGui import QMouseEvent
 from qtpy.QtTest import QTest
 from qtpy.QtWidgets import QApplication, QScrollArea, QWidget
 
-from napari_melanoma.core.context import RunContext
+from napari_melanoma.samples.catalog import SLIDE, get_sample
 from napari_melanoma.ui.launch import process_events
 from napari_melanoma.ui.viewer.camera import find_canvas, get_camera
 from napari_melanoma.ui.viewer.view_memory import fit_view
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from napari_melanoma.core.polygons import Point
     from napari_melanoma.ui.slide.dock import SlideDock
 
-COUNT, SIDE, SEED = 3, 4096, 1  # slides in three stains, as of the command in the tutorial
 SIZE = (1340, 800)  # of the window in pixels
 FRAME_WIDTH, COLUMNS, GAP = 640, 2, 8  # of the strip in pixels
 MOVE_MS, STEPS = 12, 6  # vispy drops moves that follow within 10 ms
@@ -39,25 +38,21 @@ class PaintedLine:
 
 
 FIRST = (
-    PaintedLine("Tumor", ((1000, 2300), (1050, 2700), (1100, 3000))),
-    PaintedLine("Dermis", ((1850, 2500), (1750, 3000))),
+    PaintedLine("Adnexa", ((1560, 1130), (1650, 1180), (1600, 1260))),
+    PaintedLine("Dermis", ((700, 1900), (850, 1950), (1000, 1900))),
 )
 MORE = (
-    PaintedLine("Epidermis", ((705, 861), (744, 1175))),
-    PaintedLine("Background", ((250, 500), (300, 1400))),
-    PaintedLine("Epidermis", ((720, 1566), (715, 1780))),
-    PaintedLine("Background", ((3900, 500), (3950, 1500))),
-    PaintedLine("Tumor", ((1150, 2850), (1250, 3000))),
+    PaintedLine("Epidermis", ((1080, 3030), (1190, 3130))),
+    PaintedLine("Background", ((600, 3300), (800, 3700))),
+    PaintedLine("Epidermis", ((560, 2620), (680, 2680))),
+    PaintedLine("Background", ((1300, 3600), (1500, 3900))),
+    PaintedLine("Adnexa", ((900, 1330), (840, 1480))),
 )
 CORRECTIONS = (
-    PaintedLine("Dermis", ((1700, 600), (1800, 900))),
-    PaintedLine("Dermis", ((2400, 1300), (2450, 1800))),
-    PaintedLine("Dermis", ((2900, 2800), (2500, 3000))),
-)
-OTHER = (
-    PaintedLine("Tumor", ((900, 2300), (1000, 2700))),
-    PaintedLine("Epidermis", ((745, 650), (750, 1150))),
-    PaintedLine("Dermis", ((1650, 2000), (1700, 2600))),
+    PaintedLine("Dermis", ((1370, 640), (1520, 680))),
+    PaintedLine("Dermis", ((1720, 2020), (1780, 2120))),
+    PaintedLine("Dermis", ((1800, 900), (1980, 1150))),
+    PaintedLine("Dermis", ((400, 250), (500, 500))),
 )
 
 
@@ -83,6 +78,13 @@ class Painter:
         fit_view(self.dock.context.viewer)
         process_events(0.5)
 
+    def start_from(self, model: str) -> None:
+        """Select the model to start from; empty for nothing."""
+        box = self._find("paint_start")
+        box.setCurrentIndex(box.findData(model))
+        box.activated.emit(box.currentIndex())
+        self._wait_until(self._is_idle)
+
     def paint(self, *lines: PaintedLine) -> None:
         """Select the class of each line, and paint it with the brush."""
         for line in lines:
@@ -102,6 +104,11 @@ class Painter:
         QTest.mouseClick(save, Qt.MouseButton.LeftButton)
         process_events(0.6)
         self._wait_until(self._is_idle)
+
+    def apply_model(self) -> None:
+        """Analyze the slide with the saved model."""
+        QTest.mouseClick(self._find("paint_apply"), Qt.MouseButton.LeftButton)
+        self._wait_until(lambda: bool(self.dock.context.session.results.value.content) and self._is_idle())
 
     def take(self, part: str = "paint_advice") -> None:
         """Take a picture of the canvas and the dock; ``part``: of the dock, that is scrolled into view."""
@@ -156,47 +163,24 @@ class Painter:
 
 
 def paint_pictures(folder: Path, out: Path, theme: str) -> None:
-    """Picture the first stroke, the map, its correction, another stain, and the model applied to a third slide."""
+    """Picture the first stroke, the map, its correction, accuracy and areas, and the model applied to the slide."""
     from screenshots import open_dock, picture
 
-    slides = write_slides(folder / "slides")
     viewer, dock = open_dock("Slide", theme, SIZE)
     dock.run_manager.root = folder / "results"
     painter = Painter(dock)
-    painter.open(slides[0])
-    painter.paint(FIRST[0])
-    painter.take()
-    painter.paint(FIRST[1])
-    painter.take()
-    painter.paint(*MORE)
-    painter.take()
-    painter.paint(*CORRECTIONS)
-    painter.take("paint_areas")
-    painter.open(slides[1])
-    painter.paint(*OTHER)
-    painter.take()
+    painter.open(get_sample(SLIDE).path)
+    painter.start_from("")
+    for lines in (FIRST[:1], FIRST[1:], MORE, CORRECTIONS):
+        painter.paint(*lines)
+        painter.take()
     picture(dock.window(), out / "paint.webp")
+    painter.take("paint_areas")
     painter.save_model()
-    painter.open(slides[2])
+    painter.apply_model()
     painter.take()
     save_picture(compose(painter.frames), out / "paint-film.webp")
     viewer.close()
-
-
-def write_slides(folder: Path) -> list[Path]:
-    """Write the slides of the tutorial."""
-    from napari_melanoma.phantoms.slide.config import SlidePhantomConfig
-    from napari_melanoma.phantoms.slide.render import write_slide
-
-    return [
-        write_slide(
-            SlidePhantomConfig.parse({"seed": SEED + number, "size": (SIDE, SIDE)}, "the script"),
-            folder,
-            f"slide_{SEED + number:04}",
-            RunContext(),
-        ).image
-        for number in range(COUNT)
-    ]
 
 
 def compose(frames: list[Image.Image]) -> Image.Image:

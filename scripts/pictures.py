@@ -11,10 +11,10 @@ from PIL import Image
 QUALITY = 90  # at 85, small text in screenshots has visible artifacts
 
 
-def save_picture(picture: Image.Image, path: Path) -> None:
+def save_picture(picture: Image.Image, path: Path, quality: int = QUALITY) -> None:
     """Save a picture as WebP: without loss if that is smaller, as for drawings and plain forms."""
     rgb, encoded = picture.convert("RGB"), []
-    ways: tuple[dict[str, Any], ...] = ({"lossless": True}, {"quality": QUALITY, "use_sharp_yuv": True})
+    ways: tuple[dict[str, Any], ...] = ({"lossless": True}, {"quality": quality, "use_sharp_yuv": True})
     for options in ways:
         buffer = BytesIO()
         rgb.save(buffer, "WEBP", method=6, **options)

@@ -1,4 +1,4 @@
-"""Make the pictures of the documentation from the running program.
+"""Make the pictures of the documentation from the running program, of the samples and the example photographs.
 
 Run ``python scripts/screenshots.py [--out docs/images] [--photograph FILE] [--theme dark] [--only train]`` with a
 display, or under ``scripts/with-display.sh``. The pictures in the light theme have names that end with ``-light``.
@@ -7,7 +7,6 @@ display, or under ``scripts/with-display.sh``. The pictures in the light theme h
 from __future__ import annotations
 
 import argparse
-import logging
 import os
 import shutil
 import tempfile
@@ -17,6 +16,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from gallery_pictures import gallery_pictures
 from label_pictures import label_pictures
 from paint_pictures import paint_pictures
 from pictures import save_picture
@@ -24,26 +24,36 @@ from qtpy.QtCore import QPoint, QSettings, Qt
 from qtpy.QtGui import QCursor
 from qtpy.QtTest import QTest
 from qtpy.QtWidgets import QAbstractButton, QComboBox, QListWidget, QScrollArea, QTableView, QVBoxLayout, QWidget
+from report_pictures import report_pictures
 
+from napari_melanoma.io.results import read_mask
+from napari_melanoma.samples.catalog import CASE_IMAGE, MELANOMA, get_sample
 from napari_melanoma.ui.launch import open_and_analyze, process_events
 from napari_melanoma.ui.viewer.camera import find_canvas, get_camera
 from napari_melanoma.ui.viewer.docking import show_dock
 from napari_melanoma.ui.viewer.view_memory import center_view
 from napari_melanoma.ui.widgets.job import tasks
-from napari_melanoma.ui.widgets.patient_form import PatientForm
 
 if TYPE_CHECKING:
     import numpy as np
     from napari.viewer import Viewer
     from numpy.typing import NDArray
 
+    from napari_melanoma.io.geojson import Annotation
     from napari_melanoma.training.recipe import TrainRecipe
     from napari_melanoma.ui.sections.depth.section import DepthSection
     from napari_melanoma.ui.slide.dock import SlideDock
     from napari_melanoma.ui.train.dock import TrainDock
     from napari_melanoma.ui.viewer.slide_layers import ViewerSlide
 
-PHANTOMS, EPOCHS = 24, 4
+EPOCHS = 4
+EXAMPLES = Path(__file__).resolve().parent.parent / "examples" / "photographs"
+HARD_BORDER = "ISIC_0013127"  # of the examples: the first mask is much smaller than the published one
+TISSUE_MODEL, TISSUE_CLASS = "skin-tissue", "Adnexa"
+# On the skin slide, in pixels (row, column): from the granular layer to the deepest point of `example_ring`
+EXAMPLE_LINE = ((1150.0, 3165.0), (1625.0, 2668.0))
+PHANTOM: dict[str, Any] = {"seed": 5, "size": (4096, 4096), "lesions": {"breslow_mm": 0.7}}
+PHANTOM_LINE = ((700.0, 1316.0), (2062.0, 1316.0))  # to the deepest point of its melanoma
 
 
 def picture(widget: QWidget, path: Path) -> None:
@@ -89,12 +99,12 @@ def main() -> int:
         "--only",
         choices=(
             *("lesion", "clicks", "prediction", "tools", "review", "train", "body", "case", "changes"),
-            *("slide", "side-by-side", "tray", "depth", "risk", "paint", "label"),
+            *("slide", "side-by-side", "tray", "depth", "risk", "paint", "label", "gallery", "report"),
         ),
         help="pictures of one dock only",
     )
     parser.add_argument("--risk-model", default="risk-demo", help="model for the risk of metastasis")
-    parser.add_argument("--slide", type=Path, help="slide for the risk section; by default the sample slide")
+    parser.add_argument("--slide", type=Path, help="slide for the risk section; by default a phantom")
     parser.add_argument("--theme", choices=("dark", "light"), default="dark")
     arguments = parser.parse_args()
     arguments.out.mkdir(parents=True, exist_ok=True)
@@ -116,6 +126,8 @@ def main() -> int:
         "risk": partial(risk_pictures, arguments.risk_model, arguments.slide),
         "paint": paint_pictures,
         "label": label_pictures,
+        "gallery": gallery_pictures,
+        "report": report_pictures,
     }
     for only, pictures in parts.items():
         if arguments.only in (None, only):
@@ -129,32 +141,34 @@ def main() -> int:
 
 
 def lesion_pictures(photograph: Path | None, folder: Path, out: Path, theme: str) -> None:
-    """Picture the Lesion dock with an analyzed photograph."""
-    viewer, dock = open_dock("Lesion", theme, (1400, 900))
+    """Picture the Lesion dock with an analyzed photograph: by default a melanoma with its ruler and published mask."""
+    viewer, dock = open_dock("Lesion", theme, (1400, 1100))
     open_and_analyze(dock, photograph)
     dock.analyze_button.click()  # again, for the state from the second photograph on
     wait_until(tasks.is_idle)
+    show_measurements(dock)
     picture(dock.window(), out / "lesion-dock.webp")
     viewer.close()
 
 
+def show_measurements(dock: QWidget) -> None:
+    """Scroll the Lesion dock to its measurements."""
+    process_events(0.5)
+    table = dock.findChild(QTableView, "measurements")
+    dock.findChild(QScrollArea, "lesion_scroll").ensureWidgetVisible(table, 0, 0)
+
+
 def click_pictures(folder: Path, out: Path, theme: str) -> None:
-    """Picture several lesions that were proposed, and corrected by a click."""
-    from napari_melanoma.ui.sample_data import nevus_sample
+    """Picture a border that was wrong, corrected by a click."""
+    import numpy as np
 
     viewer, dock = open_dock("Lesion", theme, (1400, 900))
-    ((rgb, options, _),) = nevus_sample()
-    image = viewer.add_image(rgb, **options)
-    wait_until(lambda: dock.findChild(QAbstractButton, "find_lesions") is not None)
-    dock.findChild(QAbstractButton, "find_lesions").click()
-    wait_until(tasks.is_idle)
+    open_and_analyze(dock, EXAMPLES / "images" / f"{HARD_BORDER}.jpg")
     dock.hosted.toggle_tool("click")
-    lesion = dock.picker.session.lesion.result
-    rows, columns = lesion.lesion_masks[0].nonzero()
-    press_canvas(viewer, image, (float(rows.mean()), float(columns.mean())))
+    mask = read_mask(EXAMPLES / "masks" / f"{HARD_BORDER}.png") & ~dock.picker.session.lesion.result.mask
+    rows, columns = np.nonzero(mask)
+    press_canvas(viewer, dock.picker.session.image, (float(np.median(rows)), float(np.median(columns))))
     wait_until(tasks.is_idle)
-    process_events(0.3)
-    dock.findChild(QScrollArea, "lesion_scroll").ensureWidgetVisible(dock.findChild(QTableView, "measurements"), 0, 4)
     picture(dock.window(), out / "lesion-dock-clicks.webp")
     viewer.close()
 
@@ -169,58 +183,41 @@ def press_canvas(viewer: Viewer, image: Any, pixel: tuple[float, float]) -> None
 
 
 def prediction_pictures(folder: Path, out: Path, theme: str) -> None:
-    """Picture the predictions for a phantom of a melanoma, and for an image without a lesion."""
-    from napari_melanoma.models.installed_bundles import list_default_classifiers
+    """Picture the predictions for a melanoma, and for an image without a lesion."""
+    from skimage.data import cat
 
-    if not list_default_classifiers():
-        logging.getLogger(__name__).warning("no classifier is installed: no pictures of predictions")
-        return
-    viewer, dock = open_dock("Lesion", theme, (1400, 900))
+    viewer, dock = open_dock("Lesion", theme, (1400, 1000))
     dock.predictions.heatmap_options.edit(is_shown=True)
-    for name, rgb, age in subjects():
-        viewer.add_image(rgb, name=name, rgb=True)
-        for _ in range(2):  # again, for the times with loaded models
-            dock.analyze_button.click()
-            wait_until(tasks.is_idle)
-        field = dock.findChild(PatientForm).fields.get("age")
-        if field is not None and age:
-            field.control.setText(age)
-            field.control.textEdited.emit(age)
-            wait_until(tasks.is_idle)
+    for name in ("melanoma", "cat"):
+        if name == "melanoma":
+            open_and_analyze(dock, None)
+        else:
+            viewer.layers.clear()
+            viewer.add_image(cat(), name=name, rgb=True)
+        dock.analyze_button.click()  # for the times with loaded models
+        wait_until(tasks.is_idle)
         picture(dock.window(), out / f"lesion-dock-prediction-{name}.webp")
-        viewer.layers.clear()
     viewer.close()
 
 
-def subjects() -> list[tuple[str, NDArray[np.uint8], str]]:
-    """Name, image, and age of the patient: a phantom of a melanoma, and a cat."""
-    from skimage.data import cat
-
-    from napari_melanoma.phantoms.lesion.phantom import lesion_phantom
-    from napari_melanoma.phantoms.lesion.traits import LesionPhantomConfig
-
-    traits = {"irregularity": 0.9, "asymmetry": 0.9, "variegation": 1.0}
-    config = LesionPhantomConfig.parse({"seed": 16, "skin_type": 2, "lesion": traits}, "the script")
-    return [("melanoma", lesion_phantom(config).rgb, "71"), ("cat", cat(), "")]
-
-
 def tool_pictures(folder: Path, out: Path, theme: str) -> None:
-    """Picture three of the single-step tools on a phantom of a melanoma, without a dock."""
+    """Picture three of the single-step tools on a melanoma, without a dock."""
     import napari
 
     viewer = napari.Viewer()
     viewer.theme = theme
     viewer.window._qt_window.resize(1400, 900)
-    name, rgb, age = subjects()[0]
-    image = viewer.add_image(rgb, name=name, rgb=True, scale=(25, 25), units=("um", "um"))
+    sample = get_sample(MELANOMA)
+    (image,) = viewer.open_sample("napari-melanoma", "melanoma")
     titles = ("Segment lesion", "Classify with patient data", "Measure labels")
     docks = [viewer.window.add_plugin_dock_widget("napari-melanoma", title) for title in titles]
     viewer.window._qt_window.resizeDocks([docks[0][0]], [380], Qt.Orientation.Horizontal)
-    for (_, tool), values in zip(docks, ({}, {"age": age, "site": "torso"}, {"image": image}), strict=True):
+    patient = {"age": sample.patient["age"], "site": "torso"}
+    for (_, tool), values in zip(docks, ({}, patient, {"image": image}), strict=True):
         for parameter, value in values.items():
             tool[parameter].value = value
         if "mask" in [widget.name for widget in tool]:
-            tool.mask.value = viewer.layers[f"{name} mask"]
+            tool.mask.value = viewer.layers[f"{image.name} mask"]
         run = tool()
         wait_until(run.done)
         process_events(0.3)
@@ -229,28 +226,40 @@ def tool_pictures(folder: Path, out: Path, theme: str) -> None:
 
 
 def review_pictures(folder: Path, out: Path, theme: str) -> None:
-    """Picture the Review dock beside the Lesion dock: phantoms with ratings, some of them reviewed."""
+    """Picture the Review dock beside the Lesion dock: photographs with ratings, some of them corrected."""
     from napari_melanoma.ui.session.corrections_store import ReviewSettings
 
     ReviewSettings().corrections = folder / "corrections"
     ReviewSettings().reviewer = "reader 1"
     viewer, dock = open_dock("Review", theme, (1560, 900))
     QCursor.setPos(dock.screen().geometry().bottomRight())  # a row under the mouse would keep its place
-    dock.open([phantoms(folder / "phantoms") / "images"])
+    dock.open([copy_examples(folder) / "images"])
     wait_until(lambda: dock.list_model.rowCount() > 0 and tasks.is_idle())
     dock.next_button.click()
     for _ in range(3):
         wait_until(lambda: tasks.is_idle() and dock.accept_button.isEnabled())
+        paint_published_mask(viewer, dock.list_view.path.stem)
         dock.accept_button.click()
     wait_until(lambda: tasks.is_idle() and dock.accept_button.isEnabled())
     picture(dock.window(), out / "review-dock.webp")
     viewer.close()
 
 
+def paint_published_mask(viewer: Viewer, name: str) -> None:
+    """Correct the mask of an example, as with the brush."""
+    import numpy as np
+
+    layer, mask = viewer.layers[f"{name} mask"], read_mask(EXAMPLES / "masks" / f"{name}.png")
+    changed = (layer.data > 0) != mask
+    layer.data_setitem(np.nonzero(changed), mask[changed].astype(layer.data.dtype))
+    process_events(1)
+    wait_until(tasks.is_idle)
+
+
 def train_pictures(folder: Path, out: Path, theme: str) -> None:
-    """Picture the Train dock: ready, running and with the model comparison, for a short training on phantoms."""
+    """Picture the Train dock: ready, running and with the model comparison, for a short training on the examples."""
     viewer, dock = open_dock("Train", theme, (1400, 900))
-    dock.data_picker.training_list.add([phantoms(folder / "phantoms")])
+    dock.data_picker.training_list.add([copy_examples(folder)])
     wait_until(lambda: dock.start_button.isEnabled() and tasks.is_idle())
     picture(dock, out / "train-dock.webp")
     dock.recipe_form.set_values(quick(dock))
@@ -260,6 +269,7 @@ def train_pictures(folder: Path, out: Path, theme: str) -> None:
     view = dock.run_page
     wait_until(lambda: view.status is not None and view.status.epoch >= EPOCHS - 1)
     picture(dock, out / "train-dock-run.webp")
+    wait_until(lambda: not view.status.state.active)  # its process writes into the folder
     viewer.close()
 
 
@@ -295,13 +305,16 @@ def body_pictures(folder: Path, out: Path, theme: str) -> None:
 
 
 def case_pictures(folder: Path, out: Path, theme: str) -> None:
-    """Picture the Case dock with the sample patient and one open image."""
+    """Picture the Case dock with the two lesions of the sample patient, classified, and the melanoma open."""
     viewer, dock = open_dock("Case", theme, (1400, 980))
     dock.importer.open_sample(folder / "P-0042")
     wait_until(lambda: dock.controller.case is not None and tasks.is_idle())
+    for lesion in ("I2", "I1"):
+        dock.tree.opened.emit(lesion)
+        wait_until(lambda: tasks.is_idle() and "Saved" in dock.save_label.text())
+    dock.predict_button.click()
+    wait_until(lambda: len(dock.predictor.current_predictions) == 2 and tasks.is_idle())
     dock.patient_section.collapse()
-    dock.tree.opened.emit("I1")
-    wait_until(lambda: tasks.is_idle() and "analyzed" in dock.tree.topLevelItem(0).child(0).text(2))
     wait_until(lambda: "Saved" in dock.save_label.text())
     picture(dock.window(), out / "case-dock.webp")
     viewer.close()
@@ -354,26 +367,24 @@ def write_grown_lesion(folder: Path) -> Path:
 
 
 def slide_pictures(folder: Path, out: Path, theme: str) -> None:
-    """Picture the Slide dock with the results of the sample slide."""
+    """Picture the Slide dock with the tissue map of the skin slide, and a region drawn by hand."""
     viewer, dock = open_dock("Slide", theme, (1400, 980))
-    dock.opener.open_sample()
-    wait_until(lambda: dock.slide is not None and tasks.is_idle())
-    if dock.analyze_button.isEnabled():
-        dock.analyze_button.click()
-        wait_until(lambda: bool(dock.context.session.results.value.content) and tasks.is_idle())
-        if dock.context.session.lesions.value.lesions:
-            dock.findChild(QTableView, "lesion_table").selectRow(0)
-    else:
-        logging.getLogger(__name__).warning("the pictures have no analysis: %s", dock.analyze_button.toolTip())
+    open_sample_slide(dock)
+    analyze_tissue(dock)
+    for title in ("slide_paint_section", "slide_heatmap_section"):
+        dock.findChild(type(dock.depth_section), title).collapse()
+    center_view(viewer, dock.slide, (1152.0, 2048.0), 4400.0)
+    process_events(0.5)
+    dock.findChild(QScrollArea, "slide_scroll").verticalScrollBar().setValue(0)
     picture(dock.window(), out / "slide-dock.webp")
+    dock.findChild(type(dock.depth_section), "slide_heatmap_section").expand()
+    choose_class(dock)
     show_part(dock, "slide_heatmap_section")
     picture(dock, out / "slide-dock-lesions.webp")
-    if dock.context.session.lesions.value is not None:
-        viewer.reset_view()
-        draw_lesions(dock)
-        show_part(dock, "slide_lesions_section")
-        picture(dock.window(), out / "slide-dock-draw.webp")
-        dock.findChild(QAbstractButton, "lesion_draw").click()
+    draw_lesion(dock)
+    show_part(dock, "slide_lesions_section")
+    picture(dock.window(), out / "slide-dock-draw.webp")
+    dock.findChild(QAbstractButton, "lesion_draw").click()
     dock.options_section.expand()
     wait_until(lambda: dock.findChild(QComboBox, "slide.stain") is not None)
     stain = dock.findChild(QComboBox, "slide.stain")
@@ -393,13 +404,35 @@ def slide_pictures(folder: Path, out: Path, theme: str) -> None:
     viewer.close()
 
 
+def open_sample_slide(dock: SlideDock) -> None:
+    """Open the skin slide of the samples."""
+    dock.opener.open_sample()
+    wait_until(lambda: dock.slide is not None and tasks.is_idle())
+
+
+def analyze_tissue(dock: SlideDock) -> None:
+    """Map the tissue of the slide."""
+    dock.model_picker.model = TISSUE_MODEL
+    dock.model_picker.changed.emit()
+    wait_until(dock.analyze_button.isEnabled)
+    dock.analyze_button.click()
+    wait_until(lambda: bool(dock.context.session.results.value.content) and tasks.is_idle())
+
+
+def choose_class(dock: SlideDock) -> None:
+    """List the areas of the class of interest."""
+    classes, document = dock.findChild(QComboBox, "lesion_target"), dock.context.session.lesions
+    classes.setCurrentIndex(classes.findData(TISSUE_CLASS))
+    classes.activated.emit(classes.currentIndex())
+    wait_until(lambda: document.value is not None and bool(document.value.lesions) and tasks.is_idle())
+
+
 def side_by_side_pictures(folder: Path, out: Path, theme: str) -> None:
     """Picture the sample slide beside a turned copy in other colors, after their registration."""
     from napari_melanoma.ui.sections.side_by_side.section import SideBySide
 
     viewer, dock = open_dock("Slide", theme, (1600, 900))
-    dock.opener.open_sample()
-    wait_until(lambda: dock.slide is not None and tasks.is_idle())
+    open_sample_slide(dock)
     first = dock.slide
     dock.opener.open([write_turned_copy(first, folder / "section 2, Melan-A.tif")])
     wait_until(lambda: dock.slide.identity != first.identity and tasks.is_idle())
@@ -419,26 +452,21 @@ def side_by_side_pictures(folder: Path, out: Path, theme: str) -> None:
 
 
 def tray_pictures(folder: Path, out: Path, theme: str) -> None:
-    """Picture the Tray with the sample slide, sections of it, photographs, and a damaged slide."""
+    """Picture the Tray with the skin slide, a turned copy of it, photographs, and a damaged slide."""
     from napari_melanoma.depth.synoptic import SynopticAnswer, SynopticReport
-    from napari_melanoma.io.results import write_rgb
-    from napari_melanoma.phantoms.lesion.phantom import lesion_phantom
-    from napari_melanoma.phantoms.lesion.traits import LesionPhantomConfig
     from napari_melanoma.slides.result_folder import record_slide, slide_folder
     from napari_melanoma.slides.synoptic_files import save_synoptic
 
     clinic = folder / "P-0042"
     clinic.mkdir()
     viewer, dock = open_dock("Slide", theme, (1400, 900))
-    dock.opener.open_sample()
-    wait_until(lambda: dock.slide is not None and tasks.is_idle())
+    open_sample_slide(dock)
     section = clinic / "section 1.tif"
     section.write_bytes(dock.slide.info.path.read_bytes())
     write_turned_copy(dock.slide, clinic / "section 2, Melan-A.tif")
     (clinic / "section 3.svs").write_bytes(section.read_bytes()[:3000])
-    for name, modality in (("dermoscopic", "dermoscopic"), ("overview", "macroscopic")):
-        config = LesionPhantomConfig.parse({"seed": 16, "skin_type": 2, "modality": modality}, "the script")
-        write_rgb(clinic / f"{name}.png", lesion_phantom(config).rgb)
+    for name, sample in (("dermoscopic", MELANOMA), ("overview", CASE_IMAGE.removesuffix(".jpg"))):
+        shutil.copyfile(get_sample(sample).path, clinic / f"{name}.jpg")
     dock.close_slide()
     results = slide_folder(dock.run_manager.root, section)
     results.mkdir(parents=True)
@@ -474,14 +502,13 @@ def write_turned_copy(slide: ViewerSlide, path: Path) -> Path:
 
 
 def risk_pictures(model: str, slide: Path | None, folder: Path, out: Path, theme: str) -> None:
-    """Picture the risk section of the Slide dock with a prediction."""
+    """Picture the risk section of the Slide dock with a prediction; the included model is offered on phantoms only."""
     viewer, dock = open_dock("Slide", theme, (1400, 1180))
-    if slide is None:
-        dock.opener.open_sample()
-    else:
-        dock.opener.open([slide])
+    dock.opener.open([slide or write_phantom(folder)])
     wait_until(lambda: dock.slide is not None and tasks.is_idle())
-    measure_automatically(dock)
+    open_depth(dock)
+    dock.context.set_reader("A. Meyer")
+    dock.sections.hosted.session.depth.set_line(PHANTOM_LINE, drawn=True)
     dock.depth_section.collapse()
     dock.sections.hosted.session.patient_data.set_row({"age": "64", "sex": "male", "site": "lower extremity"})
     dock.risk_section.expand()
@@ -507,12 +534,22 @@ def risk_pictures(model: str, slide: Path | None, folder: Path, out: Path, theme
     viewer.close()
 
 
+def write_phantom(folder: Path) -> Path:
+    """Write a phantom slide with a melanoma."""
+    from napari_melanoma.core.context import RunContext
+    from napari_melanoma.phantoms.slide.config import SlidePhantomConfig
+    from napari_melanoma.phantoms.slide.render import write_slide
+
+    config = SlidePhantomConfig.parse(PHANTOM, "the script")
+    return write_slide(config, folder, "phantom-slide", RunContext()).image
+
+
 def depth_pictures(folder: Path, out: Path, theme: str) -> None:
-    """Picture the depth section with the sample slide: a model's line accepted by one reader, and moved by another."""
-    viewer, dock = open_dock("Slide", theme, (1400, 1100))
-    dock.opener.open_sample()
-    wait_until(lambda: dock.slide is not None and tasks.is_idle())
-    measure_twice(dock, measure_automatically(dock))
+    """Picture the depth section with the skin slide: a measured line to a drawn region, and that of another reader."""
+    viewer, dock = open_dock("Slide", theme, (1400, 1180))
+    open_sample_slide(dock)
+    measure_twice(dock, open_depth(dock))
+    center_view(viewer, dock.slide, (1420.0, 2900.0), 1700.0)
     for title in ("slide_heatmap_section", "slide_lesions_section"):
         dock.findChild(type(dock.depth_section), title).collapse()
     show_part(dock, "slide_depth_section")
@@ -542,29 +579,31 @@ def fill_in_synoptic(dock: SlideDock) -> None:
     wait_until(tasks.is_idle)
 
 
-def measure_automatically(dock: SlideDock) -> DepthSection:
-    """Let the model measure the depth, and return the section."""
+def open_depth(dock: SlideDock) -> DepthSection:
+    """Expand the section Depth, and return it."""
     dock.depth_section.expand()
     hosted = dock.sections.hosted
     wait_until(lambda: "Depth" in hosted.sections and hosted.sections["Depth"].widget is not None)
+    wait_until(tasks.is_idle)
     section: DepthSection = hosted.sections["Depth"].widget
-    wait_until(lambda: bool(section.analysis.models) and tasks.is_idle())
-    section.analysis.start()
-    wait_until(lambda: bool(hosted.session.depth.state.proposals.proposals) and tasks.is_idle())
     return section
 
 
 def measure_twice(dock: SlideDock, section: DepthSection) -> None:
-    """Let one reader accept the model's line and another move its end, as with mouse and keys."""
-    depth = dock.sections.hosted.session.depth
+    """Let one reader accept the line of the model, to a region drawn by hand, and another draw one beside it."""
+    depth, regions = dock.sections.hosted.session.depth, dock.sections.hosted.session.regions
+    regions.apply(lambda drawn: (*drawn, example_region("Melanoma", example_ring())))
+    wait_until(tasks.is_idle)
+    section.analysis.start()
+    wait_until(lambda: bool(depth.state.proposals.proposals) and tasks.is_idle())
     lines = section.findChild(QListWidget, "depth_lines")
     lines.itemClicked.emit(lines.item(0))  # zooms to it
-    for name in ("A. Meyer", "B. Kaya"):
-        dock.context.set_reader(name)
-        depth.accept_proposal()
-        choose_finding(section, "clark", "IV")
-    surface, deepest = depth.state.reading.line
-    depth.set_line((surface, tuple(deep + 0.06 * (deep - top) for top, deep in zip(surface, deepest, strict=True))))
+    dock.context.set_reader("A. Meyer")
+    depth.accept_proposal()
+    choose_finding(section, "clark", "III")
+    dock.context.set_reader("B. Kaya")
+    depth.set_line(EXAMPLE_LINE, drawn=True)
+    choose_finding(section, "clark", "IV")
     choose_finding(section, "ulceration", "not identified")
     section.layer.set_tool("move")
     wait_until(tasks.is_idle)
@@ -585,64 +624,63 @@ def show_part(dock: QWidget, name: str) -> None:
     bar.setValue(dock.findChild(QWidget, name).mapTo(page, QPoint(0, 0)).y() - 4)
 
 
-def draw_lesions(dock: SlideDock) -> None:
-    """Draw two lesions below the first one, as with the mouse."""
+def draw_lesion(dock: SlideDock) -> None:
+    """Draw a follicle by hand, as with the mouse."""
     import numpy as np
 
     from napari_melanoma.core.polygons import Polygon, as_ring
     from napari_melanoma.slides.lesion_edits import add_lesion
 
     document = dock.context.session.lesions
-    known = document.value.lesions
-    box = known[0].box
+    count = len(document.value.lesions)
     angles = np.linspace(0, 2 * np.pi, 60, endpoint=False)
-    for row, column, label in ((1.45, 0.75, "malignant"), (1.2, 0.05, "benign")):
-        radius = 0.2 * box.width * (1 + 0.12 * np.sin(3 * angles + row))
-        center = np.array((box.top + row * box.height, box.left + column * box.width))
-        ring = center + np.stack([0.7 * radius * np.sin(angles), radius * np.cos(angles)], axis=1)
-        outline = Polygon(as_ring(ring))
-        document.edit(lambda *args, drawn=(outline,), label=label: add_lesion(args[0], drawn, *args[1:], label))
-    wait_until(lambda: len(document.value.lesions) == len(known) + 2 and tasks.is_idle())
+    along, across = np.array((-0.68, 0.73)), np.array((0.73, 0.68))
+    ring = np.array((1505.0, 1395.0)) + 430 * np.cos(angles)[:, None] * along + 135 * np.sin(angles)[:, None] * across
+    outline = Polygon(as_ring(ring))
+    document.edit(lambda *args: add_lesion(args[0], (outline,), *args[1:], TISSUE_CLASS))
+    wait_until(lambda: len(document.value.lesions) == count + 1 and tasks.is_idle())
     dock.findChild(QAbstractButton, "lesion_draw").click()
-    dock.context.session.selected_lesions.set((len(known) + 1,))
+    dock.context.session.selected_lesions.set((count,))
     wait_until(tasks.is_idle)
 
 
-def draw_regions(dock: SlideDock) -> None:
-    """Draw regions of three classes in the middle of the slide, and select the lasso."""
+def example_ring() -> NDArray[np.float64]:
+    """The outline (row, column) of an area below the epidermis, drawn by hand as an example: it is not a tumor."""
     import numpy as np
 
+    center, angles = np.array((1380.0, 2900.0)), np.linspace(0, 2 * np.pi, 60, endpoint=False)
+    along, into = np.array((0.687, 0.728)), np.array((0.728, -0.687))  # the surface, and away from it
+    wide, deep = np.cos(angles)[:, None], np.sin(angles)[:, None]
+    return center + (1 + 0.06 * np.sin(5 * angles))[:, None] * (520 * wide * along + 330 * deep * into)
+
+
+def example_region(name: str, ring: NDArray[np.float64]) -> Annotation:
+    """Return a region of a class, drawn by hand."""
     from napari_melanoma.slides.regions import DEFAULT_CLASSES, region_from_vertices
 
+    (known,) = [known for known in DEFAULT_CLASSES if known.name == name]
+    return region_from_vertices(ring, known, "Reader A")
+
+
+def draw_regions(dock: SlideDock) -> None:
+    """Draw regions of four classes on the skin slide, and select the lasso."""
+    import numpy as np
+
     dock.regions_section.expand()
-    height, width = dock.slide.size
-    angles = np.linspace(0, 2 * np.pi, 60, endpoint=False)
-    drawn = []
-    for row, column, number in ((0.35, 0.4, 0), (0.55, 0.62, 3), (0.3, 0.7, 1)):
-        radius = 0.09 * height * (1 + 0.15 * np.sin(3 * angles + number))
-        ring = np.stack(
-            [row * height + 0.7 * radius * np.sin(angles), column * width + radius * np.cos(angles)], axis=1
-        )
-        drawn.append(region_from_vertices(ring, DEFAULT_CLASSES[number], "Reader A"))
+    rings = {
+        "Melanoma": example_ring(),
+        "Epidermis": np.array(((1800, 3400), (1990, 3490), (2090, 3590), (1900, 3575), (1650, 3520), (1600, 3350))),
+        "Dermis": np.array(((500, 1800), (420, 2150), (700, 2350), (900, 2150), (850, 1850))),
+    }
+    drawn = [example_region(name, ring) for name, ring in rings.items()]
     dock.sections.hosted.session.regions.apply(lambda regions: (*regions, *drawn))
     wait_until(tasks.is_idle)
     dock.findChild(QAbstractButton, "region_add_polygon_lasso").click()
 
 
-def phantoms(folder: Path) -> Path:
-    """Write a data set of phantom lesions."""
-    from napari_melanoma.io.results import write_mask, write_rgb, write_table
-    from napari_melanoma.phantoms.lesion.phantom import lesion_phantom
-    from napari_melanoma.phantoms.lesion.traits import LesionPhantomConfig
-
-    rows = []
-    for seed in range(PHANTOMS):
-        made = lesion_phantom(LesionPhantomConfig(seed=seed))
-        write_rgb(folder / "images" / f"phantom{seed:02}.png", made.rgb)
-        write_mask(folder / "masks" / f"phantom{seed:02}.png", made.mask)
-        rows.append({"image_id": f"phantom{seed:02}", "patient_id": f"p{seed // 2}"})
-    write_table(folder / "dataset.csv", rows)
-    return folder
+def copy_examples(folder: Path) -> Path:
+    """Copy the data set of the example photographs, which nothing may change."""
+    return shutil.copytree(EXAMPLES, folder / EXAMPLES.name)
 
 
 def quick(dock: TrainDock) -> TrainRecipe:

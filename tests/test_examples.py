@@ -10,11 +10,11 @@ from pathlib import Path
 import nbformat
 import pytest
 from nbclient import NotebookClient
-from slide_models import SKIN_TEST
 
 pytestmark = pytest.mark.slow
 
-NOTEBOOKS = sorted((Path(__file__).resolve().parent.parent / "examples" / "notebooks").glob("*.ipynb"))
+EXAMPLES = Path(__file__).resolve().parent.parent / "examples"
+NOTEBOOKS = sorted((EXAMPLES / "notebooks").glob("*.ipynb"))
 
 
 @pytest.mark.usefixtures("user_folders")
@@ -24,8 +24,9 @@ def test_a_notebook_runs(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyP
     monkeypatch.setenv("PATH", str(Path(sys.executable).parent), prepend=os.pathsep)
     notebook = nbformat.read(path, as_version=4)
     assert not any(cell.get("outputs") for cell in notebook.cells)
-    shutil.copytree(SKIN_TEST, tmp_path / "skin-layers")
-    NotebookClient(notebook, timeout=600, resources={"metadata": {"path": str(tmp_path)}}).execute()
+    shutil.copytree(EXAMPLES / "photographs", tmp_path / "photographs")
+    (tmp_path / "notebooks").mkdir()
+    NotebookClient(notebook, timeout=600, resources={"metadata": {"path": str(tmp_path / "notebooks")}}).execute()
     code = [cell for cell in notebook.cells if cell.cell_type == "code"]
     assert code
     assert [cell.execution_count for cell in code] == list(range(1, len(code) + 1))

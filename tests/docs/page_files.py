@@ -1,7 +1,7 @@
 """The files that pages expect of a reader: photographs, tables, slides, results and models, made of phantoms.
 
-Each is made once in a process, and copied into the folder of a page. Models are trained for one short epoch, or are the
-shipped ones in the place of the reader's own.
+Each is made once in a process, and copied into the folder of a page; samples and examples are copied from the
+repository. Models are trained for one short epoch, or are the shipped ones in the place of the reader's own.
 """
 
 from __future__ import annotations
@@ -113,6 +113,17 @@ def remove(target: Path) -> None:
     """Use a new folder where a page shows alternatives."""
     if target.is_dir():
         shutil.rmtree(target)
+
+
+def of_repository(target: Path) -> None:
+    """Copy a file or folder of the repository, which the reader has cloned, from the same path."""
+    from pages import REPOSITORY
+
+    path = REPOSITORY / target.relative_to(Path.cwd())
+    if path.is_dir():
+        shutil.copytree(path, target)
+    else:
+        shutil.copyfile(path, target)
 
 
 # Photographs and data sets
@@ -478,7 +489,9 @@ def tissue_model(target: Path) -> None:
     """Save the painted strokes as a model, in the Slide dock."""
     with within(target.parent):
         choice = ("--sources", "texture", "--kind", "logistic")
-        run("tissue", "fit", "../tissue/slide_0001.tif", "--out", target.name, *choice)
+        slide(Path("section.svs").absolute())
+        outlines(Path("section.geojson").absolute())
+        run("tissue", "fit", "section.svs", "--out", target.name, *choice)
         run("models", "import", target.name)
 
 

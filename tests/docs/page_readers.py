@@ -11,8 +11,7 @@ from page_files import Files
 
 # Commands that do not run, by a pattern of their beginning, and why.
 NOT_RUN = {
-    "napari-melanoma open": "opens a window",
-    "napari-melanoma demo": "opens a window; tests/ui/test_demo.py does",
+    "napari-melanoma (open|demo)": "opens a window",
     "make ": "is what runs the tests",
     r"(QT_API=pyqt6 scripts/with-display.sh )?\.venv/bin/": "runs tests or the program in a checkout",
     "python -m pip ": "changes the environment",
@@ -79,6 +78,8 @@ class Reader:
 OWN: Files = {"photographs": make.photographs, "masks": make.masks, "patients.csv": make.patients}
 PHOTO: Files = {"photo.jpg": make.photograph}
 SECTION: Files = {"section.svs": make.slide}
+EXAMPLES: Files = {"examples/photographs": make.of_repository}
+SKIN_SLIDE: Files = {"src/napari_melanoma/samples/slide/skin_morphea_20x.tif": make.of_repository}
 SKIN: Files = {"skin-layers": make.skin_layers}
 RESULTS: Files = {**SECTION, "results": make.slide_results}
 RECIPE: Files = {"dataset": make.dataset, "recipe.toml": make.fine_tuning}
@@ -105,7 +106,7 @@ READERS = {
     "README.md": Reader(
         OWN
         | PHOTO
-        | {"mole.jpg": make.photograph}
+        | {"mole.jpg": make.photograph, "slides": make.slides}
         | SECTION
         | {
             "downloads": make.pad_ufes,
@@ -113,23 +114,18 @@ READERS = {
             "runs/risk/bundle": make.bundle("risk-demo"),
         },
     ),
-    "docs/tutorials/first-tissue-classifier.md": Reader(
-        before={
-            'napari-melanoma tissue apply "tissue/*.tif" --model tissue --out results': {
-                "saved/tissue": make.tissue_model
-            }
-        }
-    ),
-    "docs/tutorials/first-slide.md": Reader({"tissue": make.skin_layers}),
-    "docs/tutorials/first-training.md": Reader(OWN),
+    "docs/tutorials/first-tissue-classifier.md": Reader({"slides": make.slides, "saved/tissue": make.tissue_model}),
+    "docs/tutorials/first-slide.md": Reader(SKIN_SLIDE),
+    "docs/tutorials/first-training.md": Reader(OWN | EXAMPLES),
+    "docs/tutorials/first-photograph.md": Reader(EXAMPLES),
+    "docs/tutorials/make-it-yours.md": Reader(EXAMPLES),
+    "docs/tutorials/quick-path-researcher.md": Reader(PHOTO | EXAMPLES),
+    "docs/reference/samples.md": Reader(EXAMPLES),
     "docs/tutorials/melanoma-case.md": Reader(
-        {"tissue": make.skin_layers},
+        SKIN_SLIDE | {"src/napari_melanoma/samples/smartphone": make.of_repository},
         before={
-            "napari-melanoma case P-0042 --from photographs --from slides": {
-                "photographs/table.csv": make.block_of("docs/tutorials/melanoma-case.md", "text")
-            },
             "napari-melanoma report P-0042 results --out shared/report.html --pdf": {
-                "results/slide_0007": make.depth_readings,
+                "results/skin_morphea_20x": make.depth_readings,
                 "P-0042": make.synoptic_report,
             },
         },
