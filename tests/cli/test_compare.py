@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from slide_models import SKIN_TEST, install_slide_models
 from typer.testing import Result
 
 from napari_melanoma.core.config import write_toml
@@ -20,7 +21,7 @@ from napari_melanoma.data.dataset import read_dataset
 from napari_melanoma.io.results import write_mask, write_rgb, write_table
 from napari_melanoma.models import graphs
 from napari_melanoma.models.bundle import CONFIG, BundleInfo, read_bundle
-from napari_melanoma.models.installed_bundles import user_models_folder
+from napari_melanoma.models.installed_bundles import SHIPPED_FOLDER, install_bundle, user_models_folder
 from napari_melanoma.training.recipe import TrainRecipe
 from napari_melanoma.training.run_data import DataRow, write_data
 
@@ -273,9 +274,19 @@ def test_the_model_of_a_run_is_imported_with_its_parent(run: Run, finished: Path
     assert line.endswith("(from lesion-small)")
     listed = lines(run("models", "list", "--json").stdout)
     parents = {line["name"]: line["parent"] for line in listed if line["event"] == "model"}
-    lesions = ("lesion-click", "lesion-phone", "lesion-small", "melanoma-small")
-    shipped = (*lesions, "imagenet-tiles", "risk-demo")
+    shipped = [path.parent.name for path in SHIPPED_FOLDER.glob("*/config.json")]
     assert parents == {**dict.fromkeys(shipped), "tiny": "lesion-small"}
+
+
+@pytest.mark.usefixtures("user_folders")
+def test_the_list_of_models_states_whether_one_detects_tumors(run: Run) -> None:
+    statement = "No installed model detects tumors on slides."
+    install_slide_models()  # demonstrations
+    assert statement in run("models", "list").output
+    skin = read_bundle(SKIN_TEST)
+    config = skin.config.model_copy(update={"title": "Layers of the skin"})
+    install_bundle(BundleInfo(skin.path, config), "own")
+    assert statement not in run("models", "list").output
 
 
 def test_a_folder_without_bundle_cannot_be_imported(run: Run, tmp_path: Path) -> None:

@@ -62,10 +62,16 @@ app = typer.Typer(
 )
 
 
+NO_TUMOR_MODEL = (
+    "No installed model detects tumors on slides. Paint a tumor class in the Slide dock, train a model, or import one."
+)
+
+
 def list_(current: CommandSession) -> None:
     """List the models."""
     from napari_melanoma.models.bundle import user_models_folder
     from napari_melanoma.models.installed_bundles import list_bundles, list_unusable_bundles
+    from napari_melanoma.slides.model_loading import detects_tumors
 
     bundles, unusable = list_bundles(), list_unusable_bundles()
     for info in bundles:
@@ -75,6 +81,8 @@ def list_(current: CommandSession) -> None:
     for folder, reason in unusable.items():
         text = f"{folder.name:<20} NOT USABLE: {reason}"
         current.report.emit_item("unusable model", text, name=folder.name, path=str(folder), reason=reason)
+    if not any(detects_tumors(info.config) for info in bundles):
+        current.report.emit("note", NO_TUMOR_MODEL, message=NO_TUMOR_MODEL)
     architectures = _list_architectures(current)
     total = f"{format_count(len(bundles), 'model')} and {architectures} architectures"
     text = f"{total}; your model folder: {user_models_folder()}. Show a card: napari-melanoma models show NAME"

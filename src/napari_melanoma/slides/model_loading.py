@@ -25,7 +25,8 @@ from napari_melanoma.core.files import write_json
 from napari_melanoma.core.packages import NETWORK_PACKAGES, require_packages
 from napari_melanoma.core.parsing import read_json
 from napari_melanoma.core.provenance import installed_version
-from napari_melanoma.models.bundle import REFERENCE_FILE, BundleInfo
+from napari_melanoma.data.class_names import MALIGNANT, UNSPECIFIC, read_class_name
+from napari_melanoma.models.bundle import REFERENCE_FILE, BundleConfig, BundleInfo
 from napari_melanoma.models.hub import ENCODER
 from napari_melanoma.models.inference import BACKEND_VARIABLE, TorchNetwork, find_device, load_inference
 from napari_melanoma.models.installed_bundles import find_bundle
@@ -130,6 +131,17 @@ class LoadOptions:
     device: str | None = None
     batch_size: int = 32
     precision: Precision | None = None
+
+
+def detects_tumors(config: BundleConfig) -> bool:
+    """Whether a model finds tumors on real slides; not a demonstration, nor one that classifies single patches."""
+    if not config.is_slide_model or config.is_demonstration or config.task == "embedding":
+        return False
+    if config.tissue is not None:
+        return bool(config.tissue.roles.get("tumor"))
+    return config.tile is not None and any(
+        read_class_name(name) in (*MALIGNANT, *UNSPECIFIC) for name in config.classes
+    )
 
 
 def load_tile_model(name: str, options: LoadOptions) -> TileModel:

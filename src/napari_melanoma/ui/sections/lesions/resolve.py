@@ -18,7 +18,7 @@ NO_LESIONS = "No lesions yet. Analyze the slide first."
 LESIONS_LATER = "Lesions are detected when the analysis has finished."
 LESIONS_NOW = "Detecting lesions ..."
 NOT_ASSESSED = "Not assessed: the model of these results does not detect lesions."
-NO_CLASS = "The model has no tumor class. Choose a class, whose areas are then listed here."
+NO_CLASS = "The model has no tumor class. Choose a class whose areas are listed here, or paint the tumor."
 
 
 def describe_lesions(state: LesionState | None, results: AnalysisResults, *, is_corrected: bool) -> str:
