@@ -24,7 +24,7 @@ POINTS = Path(__file__).parent / "skin_points"
 SAMPLE, OTHER = "skin_morphea_20x.tif", "CMU-1-Small-Region.svs"
 LEAST = {SAMPLE: 0.9, OTHER: 0.8}  # share of points of epidermis, dermis and glass; measured: 0.95 and 0.86
 # Corners (row, column) of a tumor that was drawn from the granular layer into the dermis of the sample, which it
-# reaches 0.25 mm below; the granular layer is within 15 micrometers of the line through these two points.
+# reaches 0.23 mm below; the granular layer is within 15 micrometers of the line through these two points.
 TUMOR = ((1000, 3000), (1160, 3140), (1420, 2960), (1300, 2780))
 GRANULAR = ((960, 3030), (1210, 3260))
 
@@ -80,7 +80,7 @@ def test_the_thickness_of_an_outlined_tumor_starts_at_the_granular_layer(find_sl
     offset = np.array(best["surface"]) - start
     assert abs(along[0] * offset[1] - along[1] * offset[0]) * um < 25  # less than a cell
     assert np.abs(np.array(best["deepest"]) - TUMOR[3]).max() * um < 10
-    assert best["mm"] == pytest.approx(0.23, abs=0.03)
+    assert best["mm"] == pytest.approx(0.24, abs=0.03)
     assert content["validity"]["valid"]
     assert describe_prediction(content).startswith("tissue, not tumor: ")
 
