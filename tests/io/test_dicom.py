@@ -262,4 +262,4 @@ def test_a_layer_keeps_the_notes_on_how_its_file_was_read(scene, tmp_path) -> No
     ((data, keywords, _),) = read_layers(str(path), None)
     layer = Image(data, **keywords)
     assert LayerPhotographSource.from_layer(layer).read().notes == (DETECTOR_SCALE,)
-    assert describe_photograph(layer) == f"48 x 32 px, scale unknown\nT{DETECTOR_SCALE[1:]}."
+    assert describe_photograph(layer) == f"48 x 32 px, no scale\nT{DETECTOR_SCALE[1:]}."

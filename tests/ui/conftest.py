@@ -81,6 +81,14 @@ def lasting_messages():
         yield
 
 
+@pytest.fixture(scope="session", autouse=True)
+def immediate_searches():
+    """Search for a ruler at once: tests wait for it."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("napari_melanoma.ui.lesion.scale_proposals.SEARCH_DELAY_MS", 0)
+        yield
+
+
 @pytest.fixture(autouse=True)
 def answered_questions(monkeypatch):
     """Close a question that nobody answers, which would wait forever, and let its test fail."""

@@ -13,9 +13,9 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import ArrayLike, NDArray
 
-# Origin of a pixel size: DICOM header, other image file, line drawn by the user or ruler found in a photograph, value
-# given by the user, phantom.
-ScaleSource = Literal["dicom", "file", "ruler", "given", "phantom"]
+# Origin of a pixel size: DICOM header, other image file, line drawn by the user or ruler found in a photograph, ruler
+# found in a photograph and accepted by the user, value given by the user, phantom.
+ScaleSource = Literal["dicom", "file", "ruler", "accepted ruler", "given", "phantom"]
 UM_PER_MM = 1000.0
 SLIDE_UM = (0.05, 20.0)  # plausible pixel sizes of a slide, from 200x down to 0.5x
 MAX_ASPECT = 4.0  # greatest plausible ratio of the height and the width of a pixel of a slide

@@ -75,7 +75,14 @@ TABLE = "results.csv"
 STATE_MODALITY = " (the type was not stated: use --modality, or a column 'modality' of --metadata)"
 MAX_NAMED = 5  # photographs in a warning
 # Column scale_source, by the origin of a pixel size
-SCALE_SOURCES = {"ruler": "ruler", "given": "stated", "file": "file", "dicom": "file", "phantom": "file"}
+SCALE_SOURCES = {
+    "ruler": "ruler",
+    "accepted ruler": "ruler",
+    "given": "stated",
+    "file": "file",
+    "dicom": "file",
+    "phantom": "file",
+}
 COLUMNS = (
     "image", "file", "status", "error", "note", "warning", "damage", "valid", "validity", "looks_like", "model",
     "threshold", "height_px", "width_px", "pixel_height_um", "pixel_width_um", "scale_source", "lesions_found",

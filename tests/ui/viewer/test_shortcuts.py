@@ -21,7 +21,7 @@ DOCKS = ("Lesion", "Review", "Train", "Slide", "Case", "Tray")
 # Keys that mean in our docks what they mean everywhere.
 AS_EVERYWHERE = {"review.undo", "help", "train.back", "tray.find", "tray.refresh"} | {
     *(f"{dock}.{step}" for dock in ("lesion", "slide") for step in ("next", "previous")),
-    *(f"{dock}.{step}" for dock in ("case", "slide") for step in ("undo", "redo")),
+    *(f"{dock}.{step}" for dock in ("case", "lesion", "slide") for step in ("undo", "redo")),
 }
 OURS = {name: shortcut for name, shortcut in SHORTCUTS.items() if shortcut.context in ("window", "dock")}
 

@@ -244,6 +244,7 @@ def preload_libraries(run: RunContext) -> None:
     run.check()
     import_module("pandas")  # napari imports it with the first Labels layer, which would block the window
     import_module("napari_melanoma.classification.prediction")
+    import_module("napari_melanoma.imaging.ruler")
     load_taxonomy("diagnosis")
     stamp = ModelStamp("none", "", "cpu", 0.5)
     probability = (1 - rgb[..., 0] / np.float32(255)).astype(np.float32)

@@ -24,6 +24,7 @@ from napari_melanoma.ui.lesion import saving
 from napari_melanoma.ui.lesion.analysis import LesionAnalysisController, preload_libraries
 from napari_melanoma.ui.lesion.photograph_picker import MODALITY_LINKS, SLIDE_LINK, ModalityNotice, PhotographPicker
 from napari_melanoma.ui.lesion.saving import LesionCloseGuard, RecoveryNotice, SaveBar
+from napari_melanoma.ui.lesion.scale_proposals import ScaleNotice, ScaleProposals
 from napari_melanoma.ui.sections.base import PhotographSection
 from napari_melanoma.ui.sections.choice import SectionChoice, SectionDock
 from napari_melanoma.ui.sections.host import SectionHost
@@ -35,6 +36,7 @@ from napari_melanoma.ui.session.lesion_updates import LesionController
 from napari_melanoma.ui.session.open_photograph import PhotographOptions, PhotographSessions
 from napari_melanoma.ui.session.photograph import PhotographSession
 from napari_melanoma.ui.session.photograph_predictions import PhotographPredictions
+from napari_melanoma.ui.session.photograph_scale import PhotographScale
 from napari_melanoma.ui.session.prompting import PromptController
 from napari_melanoma.ui.session.recovery import remove_saved_recoveries
 from napari_melanoma.ui.shared_state import models_changed
@@ -80,11 +82,14 @@ if TYPE_CHECKING:
     from napari.layers import Image
     from napari.viewer import Viewer
 
+    from napari_melanoma.imaging.ruler import Ruler
     from napari_melanoma.ui.readers import LayerData
 
 
 ANALYZE_KEY, ANALYZE_ALL_KEY = format_key("lesion.analyse"), format_key("lesion.analyse_all")
 NO_PHOTOGRAPH = "Open a photograph first."
+NO_PROPOSAL = "No scale is proposed for the photograph in view."
+UNDO_SCALE_LINK = "undo_scale"
 UNSAVED = "Unsaved changes: the mask was edited after it was saved."
 ANALYSIS_RUNNING = "An analysis is running."
 FLIPS_TIP = (
@@ -127,6 +132,7 @@ class LesionControls(SectionDock):
         self.analyze_button = named(QPushButton("Analyze"), "primary", "Analyze")
         self.analyze_all_button = named(QPushButton("all"), "analyse_all", "Analyze all photographs")
         self.modality_notice = ModalityNotice(self.icons)
+        self.scale_notice = ScaleNotice()
         self.hidden_notice = named(WrappedLabel(), "photograph_hidden", "Hidden photograph")
         self.save_bar = SaveBar(self.settings)
         self.status = StatusLine(self.icons)
@@ -222,7 +228,7 @@ class LesionControls(SectionDock):
         foot_column.setContentsMargins(6, 0, 6, 6)
         foot_column.addStretch(0)
         self._corrections_place, self._summary_place, self._published_place = column(), column(), column()
-        self._result_notice = column(self.modality_notice)
+        self._result_notice = column(self.modality_notice, self.scale_notice)
         notices = (self._result_notice, self.hidden_notice, self.recovery_notice)  # that come and go move nothing here
         answers = (self._summary_place, self._published_place)
         for widget in (*notices, *answers, self._corrections_place, self.save_bar, self.status):
@@ -298,6 +304,7 @@ class LesionDock(LesionControls):
         )
         self.deferred.add_task(self.predictions.refresh_all)
         self.deferred.add_task(self.show_classifier)
+        self.scale_proposals = ScaleProposals(self._find_complete, self)
         self.opener = PhotographOpener(napari_viewer, self)
         self.report_writer = ReportWriter(self, self.status, self.icons, self.settings)
         photograph_list = RecentList(
@@ -338,6 +345,10 @@ class LesionDock(LesionControls):
         self.picker.visibility_changed.connect(self._refresh)
         self.picker.scale_changed.connect(self._on_scaled)
         self.picker.modality_changed.connect(self.controller.remeasure)
+        self.picker.modality_changed.connect(lambda: self.scale_proposals.update())
+        self.scale_notice.accepted.connect(self._on_scale_accepted)
+        self.scale_notice.correction_requested.connect(self.picker.correct_scale)
+        self.scale_notice.dismissed.connect(self._on_scale_dismissed)
         ruler = self.picker.ruler
         ruler.message.connect(self.status.show_message)
         ruler.failed.connect(lambda error: show_failure(self.status, error, ruler.drawn))
@@ -375,6 +386,7 @@ class LesionDock(LesionControls):
             self.corrections,
             self.recent,
             self.hosted,
+            self.scale_proposals,
         ):
             source.failed.connect(self._on_failed)
         self.predictions.failed.connect(self._on_heatmap_failed)
@@ -398,6 +410,9 @@ class LesionDock(LesionControls):
             "next": partial(self.picker.step, 1),
             "previous": partial(self.picker.step, -1),
             "save": self.save_bar.save,
+            "accept_scale": self._accept_scale,
+            "undo": partial(self._step_scale, PhotographScale.undo),
+            "redo": partial(self._step_scale, PhotographScale.redo),
         }
         for name, slot in slots.items():
             add_shortcut(self, f"lesion.{name}", slot)
@@ -413,6 +428,7 @@ class LesionDock(LesionControls):
         self.show_state(image, self.picker.combo.count(), not tasks.is_idle(self.analysis_controller.queue))
         self.welcome.set_hint(photographs.explain_no_photograph(self._viewer))
         self.save_bar.show_session(session, self.hidden.value)
+        self.scale_proposals.update()
 
     def _on_photograph(self) -> None:
         """Show the results and options of the selected photograph."""
@@ -427,6 +443,7 @@ class LesionDock(LesionControls):
             self.predictions.refresh(session)
         self.hosted.show_session(session)
         self.recovery_notice.show_session(session)
+        self.scale_notice.show_scale(None if session is None else session.part(PhotographScale))
         self._show_lesion(session)
         self._refresh()
         if session is not None and session.lesion is None and not session.is_searched:
@@ -458,6 +475,39 @@ class LesionDock(LesionControls):
 
     def _on_loaded(self, session: PhotographSession) -> None:
         self._analyze_when_loaded.pop(session.identity, lambda: None)()
+        self.scale_proposals.update()
+
+    def _find_complete(self) -> PhotographSession | None:
+        """Return the photograph in view, once its saved result, which may have a scale, was read; otherwise None."""
+        session = self.picker.session
+        is_complete = session is not None and not self.picker.hidden_reason and not self.predictions.is_loading(session)
+        return session if is_complete and session is not None and session.is_open else None
+
+    def _accept_scale(self) -> None:
+        if self.scale_notice.isVisibleTo(self):
+            self.scale_notice.accept()
+        else:
+            self.status.show_briefly(self.hidden.value or NO_PROPOSAL)
+
+    def _on_scale_accepted(self, ruler: Ruler) -> None:
+        text = f"{photographs.format_pixel_size(ruler.pixel_size)} per pixel, from a ruler of {ruler.millimeters:g} mm"
+        self._show_scale_step(f"{text} that was found in the photograph.")
+
+    def _on_scale_dismissed(self) -> None:
+        self._show_scale_step("the proposed scale was dismissed.")
+
+    def _show_scale_step(self, text: str) -> None:
+        """Show what was done until the scale changes again."""
+        session = self.picker.session
+        if session is not None:
+            message = f"{session.name}: {text} {self.icons.link(UNDO_SCALE_LINK, 'Undo')}"
+            self.status.show_until(message, session.part(PhotographScale).changed)
+
+    def _step_scale(self, step: Callable[[PhotographScale], None]) -> None:
+        """Undo or redo the last change of the scale of the photograph in view."""
+        session = self.picker.session
+        if session is not None and not self.hidden.value:
+            step(session.part(PhotographScale))
 
     def _get_dock_options(self) -> LesionOptions:
         return LesionOptions(model=self.model.model, flips=self.flips.isChecked())
@@ -494,6 +544,8 @@ class LesionDock(LesionControls):
             self.opener.open_sample()
         elif link == "open":
             self.opener.choose_files()
+        elif link == UNDO_SCALE_LINK:
+            self._step_scale(PhotographScale.undo)
         elif link == "show":
             self.picker.show_current()
         elif link in MODALITY_LINKS:

@@ -13,6 +13,7 @@ from qtpy.QtWidgets import QFrame, QVBoxLayout, QWidget
 from napari_melanoma.core.validity import format_modality
 from napari_melanoma.io.formats import Modality
 from napari_melanoma.ui.lesion.scale_panel import RulerPanel
+from napari_melanoma.ui.session.photograph_scale import PhotographScale
 from napari_melanoma.ui.viewer import photographs
 from napari_melanoma.ui.viewer.photographs import describe_photograph, get_own_units
 from napari_melanoma.ui.viewer.shortcuts import format_key
@@ -20,7 +21,7 @@ from napari_melanoma.ui.viewer.slide_layers import list_slides
 from napari_melanoma.ui.viewer.view_memory import fit_view, show_photograph
 from napari_melanoma.ui.widgets.editors import NoWheelComboBox
 from napari_melanoma.ui.widgets.signals import Connections
-from napari_melanoma.ui.widgets.style import ThemedIcons, WrappedLabel, named, quiet_label, row, tool_button
+from napari_melanoma.ui.widgets.style import ThemedIcons, WrappedLabel, named, row, state_label, tool_button
 
 if TYPE_CHECKING:
     from napari.layers import Image
@@ -68,7 +69,7 @@ class PhotographPicker(QWidget):
         for name in get_args(Modality):
             self.modality.addItem(format_modality(name), name)
         self.modality.activated.connect(lambda: self.set_modality(self.modality.currentData()))
-        self._description = quiet_label()
+        self._description = state_label("photograph_description", "Size and scale", quiet=True)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(2)
@@ -116,6 +117,11 @@ class PhotographPicker(QWidget):
         if self.combo.count():
             self.combo.setCurrentIndex((self.combo.currentIndex() + by) % self.combo.count())
             self.show_current()
+
+    def correct_scale(self) -> None:
+        """Start the ruler tool on the line of a proposed scale."""
+        self.ruler_button.setChecked(False)
+        self.ruler_button.setChecked(True)
 
     def refresh(self) -> None:
         """List the photographs of the viewer; the selection does not change if possible."""
@@ -165,7 +171,7 @@ class PhotographPicker(QWidget):
     def _on_ruler(self, on: bool) -> None:
         session = self.session
         if on and session is not None:
-            self.ruler.start(session.image)
+            self.ruler.start(session)
         else:
             self.ruler.stop()
 
@@ -180,6 +186,7 @@ class PhotographPicker(QWidget):
         session, scale = self._sessions.find(photographs.get_identity(event.source)), _get_scale(event.source)
         if session is not None and session.scale != scale:  # not if only the substitute unit changed
             session.scale = scale
+            session.part(PhotographScale).update()
             self._update_state()
             self.scale_changed.emit(session)
 

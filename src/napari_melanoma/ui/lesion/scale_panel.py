@@ -9,7 +9,8 @@ from qtpy.QtWidgets import QFrame, QPushButton, QVBoxLayout
 
 from napari_melanoma.core.errors import MelanomaError, ScaleMissing
 from napari_melanoma.core.geometry import PixelSize
-from napari_melanoma.ui.viewer import layers, photographs
+from napari_melanoma.ui.session.photograph_scale import PhotographScale
+from napari_melanoma.ui.viewer import photographs
 from napari_melanoma.ui.viewer.photographs import (
     format_pixel_size,
     get_pixel_aspect,
@@ -19,9 +20,14 @@ from napari_melanoma.ui.widgets.settings import DockSettings
 from napari_melanoma.ui.widgets.style import named, quiet_label, row
 
 if TYPE_CHECKING:
-    from napari.layers import Image
     from napari.utils.events import Event
     from napari.viewer import Viewer
+
+    from napari_melanoma.ui.session.open_photograph import OpenPhotograph
+
+
+DRAW_HINT = "Draw a line over a known length, such as 10 mm of the ruler in the photograph."
+MOVE_HINT = "Move the ends of the line or correct its length in mm, then set the scale."
 
 
 class RulerPanel(QFrame):
@@ -36,7 +42,7 @@ class RulerPanel(QFrame):
         self.setObjectName("notice")
         self._viewer = viewer
         self._settings = settings
-        self._image: Image | None = None
+        self._session: OpenPhotograph | None = None
         self._length = named(DecimalBox(), "ruler_length", "Length of the line", "True length of the line, in mm")
         self._length.setRange(0.01, 1000)
         self._length.setDecimals(2)
@@ -48,39 +54,47 @@ class RulerPanel(QFrame):
         self._clear_button = named(QPushButton("Clear"), "ruler_clear", "Clear scale", "Restore the scale of the file")
         layout = QVBoxLayout(self)
         layout.setContentsMargins(8, 4, 4, 4)
-        layout.addWidget(quiet_label("Draw a line over a known length, such as 10 mm of the ruler in the photograph."))
+        self._hint = quiet_label(DRAW_HINT)
+        layout.addWidget(self._hint)
         layout.addWidget(row(self._length, self._set_button, self._clear_button, stretch=0))
         self._set_button.clicked.connect(self._on_set)
         self._clear_button.clicked.connect(self._on_clear)
         self.hide()
 
-    def start(self, image: Image) -> None:
-        """Activate the line tool."""
-        self._image = image
-        line = layers.get_ruler_layer(self._viewer, image)
+    def start(self, session: OpenPhotograph) -> None:
+        """Activate the line tool; the line of a proposed scale that the user corrects can be moved."""
+        self._session, scale = session, session.part(PhotographScale)
+        line, drawn = scale.get_ruler_layer(), scale.state.drawn
+        is_corrected = scale.state.status == "corrected" and bool(line.data)
         line.visible = True
         self._viewer.layers.selection.active = line
-        line.mode = "add_line"
+        line.mode = "direct" if is_corrected else "add_line"
+        if is_corrected:
+            line.selected_data = {len(line.data) - 1}
+        if drawn is not None:
+            self._length.setValue(drawn.millimeters)
+        self._hint.setText(MOVE_HINT if is_corrected else DRAW_HINT)
         line.events.data.connect(self._on_data)
         self.show()
 
     def stop(self) -> None:
         """Deactivate the line tool; the line is kept."""
-        line = None if self._image is None else photographs.find_layer(self._viewer, self._image, "ruler")
+        session = self._session
+        line = None if session is None else photographs.find_layer(self._viewer, session.image, "ruler")
         if line is not None:
             line.mode = "pan_zoom"
             line.events.data.disconnect(self._on_data)
-        self._image = None
+        self._session = None
         self.hide()
 
     def _on_data(self, event: Event) -> None:
         self.drawn.emit()
 
     def _on_set(self) -> None:
-        image = self._image
+        session, image = self._session, None if self._session is None else self._session.image
         line = None if image is None else photographs.find_layer(self._viewer, image, "ruler")
         try:
-            if image is None or line is None or not line.data:
+            if session is None or image is None or line is None or not line.data:
                 raise ScaleMissing("there is no line yet. Draw a line over a known length, then set the scale.")
             start, *_, end = line.data[-1]
             length_mm = self._length.value()
@@ -89,14 +103,14 @@ class RulerPanel(QFrame):
             self.failed.emit(error)
             return
         self._settings.ruler_mm = length_mm
-        photographs.set_pixel_size(self._viewer, image, size)
+        session.part(PhotographScale).set_size(size)
         self.message.emit(f"{image.name}: {format_pixel_size(size)} per pixel, from a line of {length_mm:g} mm.")
 
     def _on_clear(self) -> None:
-        image = self._image
-        if image is not None:
-            photographs.set_pixel_size(self._viewer, image, None)
-            line = photographs.find_layer(self._viewer, image, "ruler")
+        session = self._session
+        if session is not None:
+            session.part(PhotographScale).set_size(None)
+            line = photographs.find_layer(self._viewer, session.image, "ruler")
             if line is not None:
                 line.data = []
-            self.message.emit(f"{image.name}: the scale from the ruler was cleared.")
+            self.message.emit(f"{session.name}: the scale from the ruler was cleared.")

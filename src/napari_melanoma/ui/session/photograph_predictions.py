@@ -232,6 +232,7 @@ class PhotographPredictions(QObject):
         from napari_melanoma.io.results import RESULT
 
         def show(saved: SavedResult | None) -> None:
+            self._loading_timer.stop()  # it would replace the message below
             if saved is None or not session.is_open:
                 return
             session.saved_prediction = saved.prediction

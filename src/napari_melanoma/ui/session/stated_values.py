@@ -19,7 +19,13 @@ if TYPE_CHECKING:
     from napari_melanoma.ui.session.open_photograph import OpenPhotograph
 
 OF_FILE = ("file", "dicom")  # origins of a scale that the file states itself
-SOURCE_TITLES = {"ruler": "by the ruler", "given": "entered", "file": "of the file", "dicom": "of the file"}
+SOURCE_TITLES = {
+    "ruler": "by the ruler",
+    "accepted ruler": "proposed from the ruler in the photograph, and accepted",
+    "given": "entered",
+    "file": "of the file",
+    "dicom": "of the file",
+}
 
 
 class StatedValues(NamedTuple):

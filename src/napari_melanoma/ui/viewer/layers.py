@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -34,11 +35,16 @@ if TYPE_CHECKING:
     from napari_melanoma.core.geometry import Box
     from napari_melanoma.imaging.masks import Roi
     from napari_melanoma.imaging.prompts import PromptOptions
+    from napari_melanoma.imaging.ruler import Ruler
     from napari_melanoma.lesion.analysis import LesionResult
     from napari_melanoma.ui.widgets.signals import Connections
 
 COLORMAP_SIZE, OPAQUE_FROM = 128, 0.35  # of the heatmap: colors, and the value from which it is opaque
 YELLOW, WHITE, BLUE, ORANGE, SKY, PURPLE = "#ffe100", "#ffffff", "#0072b2", "#e69f00", "#56b4e9", "#cc79a7"
+PROPOSED = "#5a5a5a"  # gray
+TICK_LENGTH = 0.6  # half of the length of a tick of a proposed scale, in distances between two ticks
+MAX_TICKS = 60  # of a proposed scale that are drawn: 300 would block the window for a second
+LABEL_SHIFT = 1 / 16  # distance of the label of a proposed scale from its line, in lengths of the photograph
 USER_KEYS = frozenset({"photograph", "ruler"})  # metadata that layers of the user or of other plugins may have as well
 
 
@@ -386,6 +392,73 @@ def get_ruler_layer(viewer: Viewer, image: Image) -> Shapes:
 
     show_flat(viewer)
     return _get_or_add_layer(viewer, image, "ruler", create_layer)
+
+
+def show_ruler_line(layer: Shapes, image: Image, ends: NDArray[np.float64]) -> None:
+    """Add a line to the layer of the ruler tool, unless it is there; ``ends``: float64 (2, 2), (row, column)."""
+    if _find_line(layer, ends) is None:
+        layer.add_lines(ends, edge_color=SKY, edge_width=1.5 * line_width(image))
+        layer.selected_data = set()
+    layer.visible = image.visible
+
+
+def remove_ruler_line(viewer: Viewer, image: Image, ends: NDArray[np.float64]) -> None:
+    """Remove a line from the layer of the ruler tool, unless its ends were moved; ``ends``: float64 (2, 2)."""
+    layer = find_layer(viewer, image, "ruler")
+    index = None if layer is None else _find_line(layer, ends)
+    if index is not None:
+        show_flat(viewer)
+        layer.selected_data = {index}
+        layer.remove_selected()
+
+
+def _find_line(layer: Shapes, ends: NDArray[np.float64]) -> int | None:
+    import numpy as np
+
+    lines = (index for index, data in enumerate(layer.data) if np.allclose(data[[0, -1], -2:], ends, atol=0.01))
+    return next(lines, None)
+
+
+def show_proposed_scale(viewer: Viewer, image: Image, ruler: Ruler | None) -> None:
+    """Show a millimeter scale that was found, in gray with its ticks and marked as proposed; None removes it."""
+    import numpy as np
+    from napari.layers import Shapes
+
+    layer = find_layer(viewer, image, "proposed scale")
+    if layer is not None:
+        was_active = viewer.layers.selection.active == layer
+        viewer.layers.remove(layer)
+        if was_active and ruler is None:
+            viewer.layers.selection.active = image
+    if ruler is None:
+        return
+    start, end = np.array(ruler.start), np.array(ruler.end)
+    along = (end - start) / ruler.length_px
+    across = np.array([-along[1], along[0]])
+    half = TICK_LENGTH * ruler.px_per_mm * ruler.tick_mm * across
+    ticks = ruler.ticks[:: math.ceil(len(ruler.ticks) / MAX_TICKS)]
+    lines = [np.array([start, end]), *(np.array([tick - half, tick + half]) for tick in ticks)]
+    strings = [f"proposed: {ruler.millimeters:g} mm", *[""] * len(ticks)]
+    shift = _find_label_shift(image, (start + end) / 2, across)
+    text = {"string": strings, "color": PROPOSED, "size": 9, "anchor": "center", "translation": shift}
+    width = 0.6 * line_width(image)
+    layer = Shapes(lines, shape_type="line", edge_width=width, edge_color=PROPOSED, text=text, opacity=1)
+    insert_layer(viewer, image, "proposed scale", layer)
+    layer.editable = False
+
+
+def _find_label_shift(image: Image, middle: NDArray[np.float64], across: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the position of a label beside the middle of a line: away from the lesion if it is in the photograph.
+
+    ``across``: unit vector perpendicular to the line.
+    """
+    import numpy as np
+
+    shape = np.array(get_shape(image))
+    outward = across if across @ (middle - shape / 2) > 0 else -across
+    shift = LABEL_SHIFT * shape.max() * outward
+    is_inside = ((middle + shift > 0) & (middle + shift < shape)).all()
+    return shift if is_inside else -shift
 
 
 def add_strokes(layer: Labels, strokes: NDArray[np.uint8]) -> None:

@@ -192,7 +192,7 @@ def describe_photograph(image: Image) -> str:
     """Describe a photograph: size and scale, such as ``3000 x 2000 px, 12.4 µm/px``, notes on its file, attribution."""
     rows, columns = get_shape(image)
     size = get_pixel_size(image)
-    scale = f"{format_pixel_size(size)}/px" if size else "scale unknown"
+    scale = f"{format_pixel_size(size)}/px" if size else "no scale"  # as short: nothing moves
     metadata = _plugin_metadata(image)
     damage = f"DAMAGED: {metadata['damage']}" if metadata.get("damage") else None
     line = ", ".join(part for part in (f"{columns} x {rows} px", scale, damage) if part)
@@ -213,6 +213,7 @@ Role = Literal[
     "scribbles",
     "prompts",
     "numbers",
+    "proposed scale",
     "ruler",
 ]
 ORDER: tuple[Role, ...] = get_args(Role)  # from bottom to top
@@ -372,7 +373,7 @@ def set_pixel_size(viewer: Viewer, image: Image, size: PixelSize | None) -> None
     camera.zoom = zoom / math.sqrt(y_factor * x_factor)
 
 
-SHOWN_WITH_PHOTOGRAPH = ("band", "mask", "contour", "other lesions", "ROI", "prompts", "numbers")
+SHOWN_WITH_PHOTOGRAPH = ("band", "mask", "contour", "other lesions", "ROI", "prompts", "numbers", "proposed scale")
 
 
 def show_only(viewer: Viewer, image: Image) -> None:

@@ -80,6 +80,8 @@ QCheckBox::indicator:focus {{ border: 1px solid {link}; padding: 0px; }}
 QPlainTextEdit[readOnly="false"] {{ background-color: {button}; border-radius: 2px; padding: 2px; }}
 QPlainTextEdit[readOnly="false"]:focus {{ border: 1px solid {link}; padding: 1px; }}
 QFrame#notice {{ background-color: {disabled}; border-left: 3px solid {fault}; }}
+QFrame#proposal {{ background-color: {disabled}; border-left: 3px solid {soft}; }}
+QFrame#proposal QLabel {{ color: {soft}; font-style: italic; }}
 QFrame#welcome {{ border: 2px dashed {highlight}; border-radius: 6px; }}
 QFrame#welcome[over="true"] {{ border-color: {primary}; }}
 """
