@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from pictures import save_picture
+from pictures import EXAMPLES, save_picture
 from PIL import Image, ImageDraw, ImageFont
 
 from napari_melanoma.imaging.color import illuminant_gains, scale_channels
@@ -74,8 +74,6 @@ def augmentation_picture(path: Path) -> None:
 
 def read_square(name: str) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
     """Read the middle square of an example and its mask (0 or 255)."""
-    from screenshots import EXAMPLES
-
     rgb = np.asarray(Image.open(EXAMPLES / "images" / f"{name}.jpg"))
     mask = read_mask(EXAMPLES / "masks" / f"{name}.png")
     side = min(mask.shape) // 16 * 16

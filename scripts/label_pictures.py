@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from paint_pictures import compose
-from pictures import save_picture
+from pictures import EXAMPLES, open_dock, save_picture, wait_until
 from PIL import Image
 from qtpy.QtCore import QPoint, Qt
 from qtpy.QtTest import QTest
@@ -28,8 +28,6 @@ LABELED = (1, 40)  # numbers of labels after which a picture is taken
 
 def label_pictures(folder: Path, out: Path, theme: str) -> None:
     """Picture the folder, the first label, a fit, and the decision on the adapted model."""
-    from screenshots import open_dock, wait_until
-
     from napari_melanoma.ui.session.corrections_store import ReviewSettings
 
     settings = ReviewSettings()
@@ -79,8 +77,6 @@ def take(dock: ReviewDock, frames: list[Image.Image]) -> None:
 
 def copy_photographs(folder: Path) -> dict[str, str]:
     """Copy the dermoscopic photographs of examples and samples; return their diagnoses by name."""
-    from screenshots import EXAMPLES
-
     folder.mkdir()
     paths = {path.stem: path for path in (EXAMPLES / "images").iterdir()}
     with (EXAMPLES / "dataset.csv").open(encoding="utf-8", newline="") as file:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-from pictures import save_picture
+from pictures import open_dock, picture, save_picture, wait_until
 from PIL import Image, ImageDraw, ImageFont
 from qtpy.QtCore import QEvent, QPoint, QPointF, Qt
 from qtpy.QtGui import QMouseEvent
@@ -60,8 +60,6 @@ class Painter:
     """Paints on the displayed slide with the mouse, as a user does, and takes pictures of the window."""
 
     def __init__(self, dock: SlideDock) -> None:
-        from screenshots import wait_until
-
         from napari_melanoma.ui.widgets.job import tasks
 
         self.dock, self.frames, self._wait_until = dock, list[Image.Image](), wait_until
@@ -164,8 +162,6 @@ class Painter:
 
 def paint_pictures(folder: Path, out: Path, theme: str) -> None:
     """Picture the first stroke, the map, its correction, accuracy and areas, and the model applied to the slide."""
-    from screenshots import open_dock, picture
-
     viewer, dock = open_dock("Slide", theme, SIZE)
     dock.run_manager.root = folder / "results"
     painter = Painter(dock)

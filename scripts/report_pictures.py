@@ -9,6 +9,7 @@ from pathlib import Path
 from pictures import save_picture
 from PIL import Image
 from qtpy.QtCore import QSize
+from slide_pictures import EXAMPLE_LINE
 
 from napari_melanoma.case.model import move_image, set_lesion, set_patient
 from napari_melanoma.case.store import CaseStore
@@ -43,8 +44,6 @@ def run(*words: object) -> None:
 
 def write_readings(folder: Path) -> None:
     """Write the lines of two readers, which are examples: the slide has no tumor."""
-    from screenshots import EXAMPLE_LINE
-
     um, readings = get_pixel_um(), []
     surface, deepest = EXAMPLE_LINE
     for name, row in (("A. Meyer", deepest[0]), ("B. Kaya", deepest[0] - 40)):

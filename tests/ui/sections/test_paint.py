@@ -26,7 +26,7 @@ from steady import LONG_TEXT, list_message_states, list_moved_controls
 
 from napari_melanoma.core.channel_choice import ChannelChoice
 from napari_melanoma.core.geometry import PixelSize
-from napari_melanoma.models import SKIN_MODEL
+from napari_melanoma.models import DEFAULT_TILE_MODEL
 from napari_melanoma.models.installed_bundles import find_bundle
 from napari_melanoma.slides.tissue_classifier.fitting import KINDS
 from napari_melanoma.slides.tissue_classifier.strokes import STROKES, Stroke, read_stroke_file, write_strokes
@@ -308,10 +308,10 @@ def test_the_strokes_of_two_slides_train_one_classifier(painting, tmp_path):
 @pytest.mark.slow
 def test_one_class_gives_a_complete_map_with_the_classes_of_a_model(painting):
     person, box = painting, painting.finds(QComboBox, "paint_start")
-    person.until(lambda: box.findData(SKIN_MODEL) > 0)
+    person.until(lambda: box.findData(DEFAULT_TILE_MODEL) > 0)
     assert box.currentText() == "nothing"  # as selected before
-    person.picks("paint_start", SKIN_MODEL)
-    start = find_bundle(SKIN_MODEL).config.classes
+    person.picks("paint_start", DEFAULT_TILE_MODEL)
+    start = find_bundle(DEFAULT_TILE_MODEL).config.classes
     assert {*start, "Tumor"} <= {one.name for one in opened(person).session.painted.value.classes}
     assert not person.finds(QAbstractButton, "paint_save").isEnabled()
     paints(person, DARK, 5)
@@ -324,7 +324,7 @@ def test_one_class_gives_a_complete_map_with_the_classes_of_a_model(painting):
     person.picks("paint_start", "nothing")
     person.until(lambda: not shown_map(person))
     assert "only tumor has strokes" in person.label_text("paint_advice")
-    assert DockSettings().get(section.START_SETTING, SKIN_MODEL) == ""
+    assert DockSettings().get(section.START_SETTING, DEFAULT_TILE_MODEL) == ""
 
 
 @pytest.mark.slow
