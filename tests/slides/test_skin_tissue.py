@@ -82,7 +82,7 @@ def test_the_thickness_of_an_outlined_tumor_starts_at_the_granular_layer(find_sl
     assert np.abs(np.array(best["deepest"]) - TUMOR[3]).max() * um < 10
     assert best["mm"] == pytest.approx(0.24, abs=0.03)
     assert content["validity"]["valid"]
-    assert describe_prediction(content).startswith("tissue, not tumor: ")
+    assert describe_prediction(content).startswith("Tissue, not tumor: ")
 
 
 def test_readers_start_from_the_shipped_strokes() -> None:

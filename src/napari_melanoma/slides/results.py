@@ -36,7 +36,7 @@ from napari_melanoma.slides.tiling import TileGrid, grid_from_json, tissue_share
 
 MODEL_SETTINGS = ("weights", "predictions")  # hashes that are known only after the model was loaded
 MIN_REGION_CELLS = 4  # smaller regions are left out
-NOT_TUMOR = "tissue, not tumor: "  # before the areas of a classifier without a class of tumor
+NOT_TUMOR = "Tissue, not tumor: "  # before the areas of a classifier without a class of tumor
 
 
 def default_target(classes: Sequence[str], content: Mapping[str, Any]) -> str:
