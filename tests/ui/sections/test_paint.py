@@ -15,6 +15,7 @@ from qtpy.QtTest import QTest
 from qtpy.QtWidgets import (
     QAbstractButton,
     QApplication,
+    QComboBox,
     QLabel,
     QLineEdit,
     QListView,
@@ -25,6 +26,7 @@ from steady import LONG_TEXT, list_message_states, list_moved_controls
 
 from napari_melanoma.core.channel_choice import ChannelChoice
 from napari_melanoma.core.geometry import PixelSize
+from napari_melanoma.models import SKIN_MODEL
 from napari_melanoma.models.installed_bundles import find_bundle
 from napari_melanoma.slides.tissue_classifier.fitting import KINDS
 from napari_melanoma.slides.tissue_classifier.strokes import STROKES, Stroke, read_stroke_file, write_strokes
@@ -304,6 +306,28 @@ def test_the_strokes_of_two_slides_train_one_classifier(painting, tmp_path):
 
 
 @pytest.mark.slow
+def test_one_class_gives_a_complete_map_with_the_classes_of_a_model(painting):
+    person, box = painting, painting.finds(QComboBox, "paint_start")
+    person.until(lambda: box.findData(SKIN_MODEL) > 0)
+    assert box.currentText() == "nothing"  # as selected before
+    person.picks("paint_start", SKIN_MODEL)
+    start = find_bundle(SKIN_MODEL).config.classes
+    assert {*start, "Tumor"} <= {one.name for one in opened(person).session.painted.value.classes}
+    assert not person.finds(QAbstractButton, "paint_save").isEnabled()
+    paints(person, DARK, 5)
+    person.until(lambda: opened(person).loop.assessment is not None)
+    person.waits()
+    assert {*opened(person).loop.fit.classifier.classes} == {*start, "Tumor"}
+    assert sum(shown_map(person).values()) == opened(person).map.labels.size
+    assert [row.name for row in opened(person).view.chart.rows] == ["Tumor"]
+    assert person.finds(QAbstractButton, "paint_save").isEnabled()
+    person.picks("paint_start", "nothing")
+    person.until(lambda: not shown_map(person))
+    assert "only tumor has strokes" in person.label_text("paint_advice")
+    assert DockSettings().get(section.START_SETTING, SKIN_MODEL) == ""
+
+
+@pytest.mark.slow
 def test_accuracy_suggestions_and_a_model_that_is_applied(painting, launched, tmp_path):
     person, dock, part = painting, painting.dock, opened(painting)
     view = part.view
@@ -339,7 +363,7 @@ def test_accuracy_suggestions_and_a_model_that_is_applied(painting, launched, tm
     person.clicks("paint_save")
     dialog = next(w for w in QApplication.topLevelWidgets() if w.objectName() == "paint_model_dialog" and w.isVisible())
     assert any("Strokes of 1 slide: section.tif." in label.text() for label in dialog.findChildren(QLabel))
-    assert dialog.roles == {"tumor": "Tumor", "epidermis": "", "background": "", "nevus": ""}
+    assert dialog.roles == {"tumor": "Tumor", "epidermis": "", "background": "", "nevus": "", "keratin": ""}
     dialog.role_boxes["nevus"].setCurrentText("Tumor")
     assert not dialog.save_button.isEnabled()
     assert dialog.warning_label.text() == "'Tumor' is selected twice: each class has at most one role."

@@ -334,6 +334,8 @@ def list_bars(strokes: Mapping[str, int], validation: Validation | None) -> list
     for index, (name, count, cells) in enumerate(
         zip(validation.classes, validation.strokes, validation.cells, strict=True)
     ):
+        if not count:  # of the model that the fit starts from
+            continue
         text, share = f"{format_count(count, 'stroke')}, {format_count(cells, 'cell')}", validation.recall[name]
         is_known = math.isfinite(share)
         tip = _describe_row(validation, index) if is_known else NOT_LEFT_OUT
