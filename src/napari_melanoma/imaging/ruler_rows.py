@@ -156,13 +156,13 @@ def _find_ridge_points(dark: Map) -> _Points:
     for sigma in RIDGE_SIGMAS:
         xx, yy, xy = (gaussian_filter(dark, sigma, order=order) for order in ((0, 2), (2, 0), (1, 1)))
         strength = np.hypot((xx - yy) / 2, xy) - (xx + yy) / 2
-        limit = float(np.quantile(strength, RIDGE_QUANTILE))
-        y, x = np.nonzero(strength > max(limit, 1e-6))
-        direction = 0.5 * np.arctan2(2 * xy[y, x], xx[y, x] - yy[y, x])
-        found.append((y, x, direction, np.minimum(strength[y, x] / max(limit, 1e-6), 3)))
-    y, x, direction, weight = (np.concatenate(part).astype(np.float32) for part in zip(*found, strict=True))
+        limit = max(float(np.quantile(strength, RIDGE_QUANTILE)), 1e-6)
+        at = np.nonzero(strength > limit)
+        direction = 0.5 * np.arctan2(2 * xy[at], xx[at] - yy[at])
+        found.append((*at, direction, np.minimum(strength[at] / limit, 3)))
+    y, x, directions, weights = (np.concatenate(part).astype(np.float32) for part in zip(*found, strict=True))
     height, width = dark.shape
-    return _Points(y - (height - 1) / 2, x - (width - 1) / 2, direction, weight)
+    return _Points(y - (height - 1) / 2, x - (width - 1) / 2, directions, weights)
 
 
 def _count_lines(points: _Points, shape: tuple[int, ...], width: float, count: int) -> list[_Line]:
