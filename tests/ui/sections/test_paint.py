@@ -313,6 +313,7 @@ def test_one_class_gives_a_complete_map_with_the_classes_of_a_model(painting):
     person.picks("paint_start", SKIN_MODEL)
     start = find_bundle(SKIN_MODEL).config.classes
     assert {*start, "Tumor"} <= {one.name for one in opened(person).session.painted.value.classes}
+    assert opened(person).view.class_list.current.name == "Tumor"  # which the model lacks
     assert not person.finds(QAbstractButton, "paint_save").isEnabled()
     paints(person, DARK, 5)
     person.until(lambda: opened(person).loop.assessment is not None)

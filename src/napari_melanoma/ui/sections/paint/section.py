@@ -23,7 +23,7 @@ from napari_melanoma.slides.plan import check_slide
 from napari_melanoma.slides.reading.slide import SlideInfo
 from napari_melanoma.slides.regions import RegionClass
 from napari_melanoma.slides.tissue_classifier.cells import CELL_UM, CellGrid
-from napari_melanoma.slides.tissue_classifier.classifier import PaintedSlideFile, TissueFitOptions
+from napari_melanoma.slides.tissue_classifier.classifier import PaintedSlideFile, TissueFitOptions, guess_roles
 from napari_melanoma.slides.tissue_classifier.start import can_start
 from napari_melanoma.slides.tissue_classifier.strokes import Stroke, StrokeKind, cells_of_stroke
 from napari_melanoma.ui.sections.base import SlideSection
@@ -247,6 +247,9 @@ class PaintSection(SlideSection):
         name = self.view.start_box.currentData() or ""
         if classes := (self._memory.starts or {}).get(name, ()):
             self.session.painted.complete(lambda state: replace(state, classes=join_classes(state.classes, classes)))
+            if not (self._is_class_selected or self._memory.class_name):
+                with QSignalBlocker(self.view.class_list):  # what the model lacks, not selected by the user
+                    self.view.class_list.select_named(guess_roles(self.session.painted.value.colors).get("tumor", ""))
             self._on_state(self.session.painted.value)
         self.loop.set_start(name)
         self._update_texts()
