@@ -43,7 +43,12 @@ BAG = {
 }
 NOT_EXPORTED: dict[str, str] = {}  # architectures that only torch runs, with the reason
 QUICK = "simple_cnn"
-SHIPPED = sorted(path.name for path in SHIPPED_FOLDER.iterdir() if (path / WEIGHTS).is_file())
+# A tissue classifier has no graphs of its own, but uses those of its encoder
+SHIPPED = sorted(
+    path.name
+    for path in SHIPPED_FOLDER.iterdir()
+    if (path / WEIGHTS).is_file() and read_bundle(path).config.tissue is None
+)
 
 
 def write_small_bundle(spec: ArchitectureSpec, folder: Path) -> BundleInfo:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -15,7 +16,7 @@ from napari_melanoma.core.errors import RunError
 from napari_melanoma.imaging.stain import StainConfig
 from napari_melanoma.io.results import write_mask
 from napari_melanoma.io.slide_store import SlideResult, SlideResultSpec
-from napari_melanoma.slides.options import EXECUTION_OPTIONS, SlideOptions
+from napari_melanoma.slides.options import EXECUTION_OPTIONS, FILE_OPTIONS, SlideOptions
 from napari_melanoma.slides.plan import analysis_settings
 from napari_melanoma.slides.results import describe_difference
 from napari_melanoma.slides.tile_models import TileModelInfo
@@ -32,6 +33,7 @@ VALUES: dict[str, tuple[Any, Any]] = {
     "region": ((0, 0, 10, 10), (0, 0, 10, 20)),
     "tissue": (TissueConfig(method="otsu"), TissueConfig(method="entropy")),
     "tissue_mask": ("half.png", "other.png"),
+    "tumor_outlines": ("half.geojson", "other.geojson"),
     "min_tissue": (0.5, 0.9),
     "stain": (StainConfig(), StainConfig(method="reinhard")),
     "stain_reference": ("half.png", "other.png"),
@@ -55,16 +57,21 @@ def kept(folder: Path, options: SlideOptions, info: TileModelInfo = INFO) -> Sli
 
 @pytest.fixture
 def made(tmp_path: Path) -> Callable[..., SlideOptions]:
-    """Options with one field at the first or second of its values; pictures are drawn."""
+    """Options with one field at the first or second of its values; pictures and outlines are drawn."""
     for number, name in enumerate(("half.png", "other.png")):
         mask = np.zeros((16, 16), np.bool_)
         mask[: 4 + number] = True
         write_mask(tmp_path / name, mask)
+    for name, side in (("half.geojson", 4), ("other.geojson", 5)):
+        ring = [[0, 0], [side, 0], [side, side], [0, 0]]
+        geometry = {"type": "Polygon", "coordinates": [ring]}
+        feature = {"type": "Feature", "geometry": geometry, "properties": {"classification": {"name": "Tumor"}}}
+        (tmp_path / name).write_text(json.dumps(feature))
 
     def options(field: str, which: int) -> SlideOptions:
         value = VALUES[field][which]
-        picture = {field: tmp_path / value if field in PICTURES else value}
-        return SlideOptions(model="m", **BESIDE.get(field, {}), **picture)
+        changed = {field: tmp_path / value if field in FILE_OPTIONS else value}
+        return SlideOptions(model="m", **BESIDE.get(field, {}), **changed)
 
     return options
 
