@@ -1,6 +1,6 @@
 """How many rulers are proposed, how exact their scale is, and how often one is proposed where there is none.
 
-    python benchmarks/rulers.py --data ../shared/data --samples ../shared/samples/dermoscopic
+    python benchmarks/rulers.py --data ../shared/data
     python benchmarks/rulers.py --part development
 
 ``truth/rulers.csv`` has rulers that were marked by hand: two points at the feet of ticks, (row, column) in pixels of
@@ -24,8 +24,10 @@ from napari_melanoma.io.photographs import read_photograph
 from napari_melanoma.metrics.calibration import wilson_interval
 
 TRUTH = Path(__file__).parent / "truth"
-SHARED = Path(__file__).parents[2] / "shared"
-SAMPLES = "samples"  # collection of the photographs that the project ships; others are folders of the data
+ROOT = Path(__file__).parents[1]
+DATA = ROOT.parent / "shared/data"
+SAMPLES = "samples"  # collection of the photographs in the repository; others are folders of the data
+SAMPLE_FOLDERS = (ROOT / "src/napari_melanoma/samples/dermoscopic", ROOT / "examples/photographs")
 SUFFIXES = (".jpg", ".png", ".bmp")
 TOLERANCE = 0.03  # of the marked distance
 Part = Literal["development", "final"]
@@ -69,10 +71,10 @@ def _read_rows(name: str) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-def find_photograph(collection: str, image: str, data: Path, samples: Path) -> Path | None:
+def find_photograph(collection: str, image: str, data: Path) -> Path | None:
     """Return the file of a photograph; None if it is not there."""
-    folder = samples if collection == SAMPLES else data / collection
-    files = (folder / "images" / f"{image}{suffix}" for suffix in SUFFIXES)
+    folders = SAMPLE_FOLDERS if collection == SAMPLES else (data / collection,)
+    files = (folder / "images" / f"{image}{suffix}" for folder in folders for suffix in SUFFIXES)
     return next((file for file in files if file.is_file()), None)
 
 
@@ -92,9 +94,9 @@ def share_text(count: int, total: int) -> str:
     return f"{count} of {total} ({100 * count / total:.1f} %, {low:.1f} to {high:.1f})"
 
 
-def report(rulers: Sequence[MarkedRuler], data: Path, samples: Path) -> Iterator[str]:
+def report(rulers: Sequence[MarkedRuler], data: Path) -> Iterator[str]:
     """Yield lines with the figures of the marked rulers, and of the photographs without one."""
-    files = [(one, find_photograph(one.collection, one.image, data, samples)) for one in rulers]
+    files = [(one, find_photograph(one.collection, one.image, data)) for one in rulers]
     searches = [(one, search(file)) for one, file in files if file is not None]
     errors = [(one, done.found.px_per_mm / one.px_per_mm - 1) for one, done in searches if done.found is not None]
     exact = [error for _, error in errors if abs(error) <= TOLERANCE]
@@ -110,7 +112,7 @@ def report(rulers: Sequence[MarkedRuler], data: Path, samples: Path) -> Iterator
     for one, error in errors:
         if abs(error) > TOLERANCE:
             yield f"  wrong: {one.collection}/{one.image}, {100 * error:+.1f} %"
-    without = [(name, find_photograph(*name, data, samples)) for name in read_photographs_without()]
+    without = [(name, find_photograph(*name, data)) for name in read_photographs_without()]
     empty = [(name, search(file)) for name, file in without if file is not None]
     false = [name for name, done in empty if done.found is not None]
     yield f"without a ruler: {len(without)}, left out: {len(without) - len(empty)}"
@@ -124,12 +126,11 @@ def report(rulers: Sequence[MarkedRuler], data: Path, samples: Path) -> Iterator
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, default=SHARED / "data", help="folder with the collections")
-    parser.add_argument("--samples", type=Path, default=SHARED / "samples/dermoscopic", help="folder of the samples")
+    parser.add_argument("--data", type=Path, default=DATA, help="folder with the collections")
     parser.add_argument("--part", choices=get_args(Part), default="final", help="which rulers; final")
     arguments = parser.parse_args()
     rulers = [ruler for ruler in read_rulers() if ruler.part == arguments.part]
-    for line in report(rulers, arguments.data, arguments.samples):
+    for line in report(rulers, arguments.data):
         print(line)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +17,7 @@ from PIL import Image, ImageDraw
 from napari_melanoma.imaging.ruler import find_ruler
 from napari_melanoma.io.photographs import read_photograph
 from napari_melanoma.phantoms.lesion import LesionPhantomConfig, lesion_phantom
+from napari_melanoma.samples.catalog import load_samples
 
 Rgb = NDArray[np.uint8]
 TRUTH = Path(__file__).parents[2] / "benchmarks/truth"
@@ -232,9 +233,9 @@ def marked(collection: str) -> Iterator[tuple[str, float]]:
                 yield row["image"], math.dist((top, left), (bottom, right)) / float(row["millimeters"])
 
 
-def check_marked(folder: Path, collection: str) -> None:
-    rulers = dict(marked(collection))
-    found = {image: find_ruler(read_photograph(folder / f"{image}.jpg").rgb) for image in rulers}
+def check_marked(files: Iterable[Path], collection: str) -> None:
+    rulers, paths = dict(marked(collection)), {path.stem: path for path in files}
+    found = {image: find_ruler(read_photograph(paths[image]).rgb) for image in rulers}
     errors = [one.px_per_mm / rulers[image] - 1 for image, one in found.items() if one is not None]
     assert len(errors) >= 0.8 * len(rulers)
     assert max(map(abs, errors)) < 0.03
@@ -242,15 +243,12 @@ def check_marked(folder: Path, collection: str) -> None:
 
 @pytest.mark.slow
 def test_rulers_that_were_marked_by_hand(shared_data: Path) -> None:
-    check_marked(shared_data / "isic2017_sharp/images", "isic2017_sharp")
+    check_marked((shared_data / "isic2017_sharp/images").iterdir(), "isic2017_sharp")
 
 
-@pytest.mark.slow
-def test_rulers_of_the_samples(shared_data: Path) -> None:
-    folder = shared_data.parent / "samples/dermoscopic/images"
-    if not folder.is_dir():
-        pytest.skip(f"needs the sample photographs: no folder {folder}")
-    check_marked(folder, "samples")
+def test_rulers_of_the_samples() -> None:
+    examples = (TRUTH.parents[1] / "examples/photographs/images").iterdir()
+    check_marked((*(one.path for one in load_samples().values()), *examples), "samples")
 
 
 @pytest.mark.slow

@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-import napari_melanoma
 from napari_melanoma.core.context import RunContext
 from napari_melanoma.models import DEFAULT_TILE_MODEL
 from napari_melanoma.models.installed_bundles import find_bundle
+from napari_melanoma.samples.catalog import get_sample
 from napari_melanoma.slides.analysis import analyze_slide
 from napari_melanoma.slides.options import SlideOptions
 from napari_melanoma.slides.reading.opening import open_slide
@@ -21,8 +21,8 @@ from napari_melanoma.slides.tissue_classifier.bundle import map_tissue
 from napari_melanoma.slides.tissue_classifier.start import list_starts, load_start
 
 POINTS = Path(__file__).parent / "skin_points"
-SAMPLE, OTHER = "skin_morphea_20x.tif", "CMU-1-Small-Region.svs"
-LEAST = {SAMPLE: 0.9, OTHER: 0.8}  # share of points of epidermis, dermis and glass; measured: 0.95 and 0.86
+SAMPLE_SLIDE, OTHER = get_sample("skin_morphea_20x").path, "CMU-1-Small-Region.svs"
+LEAST = {SAMPLE_SLIDE.name: 0.9, OTHER: 0.8}  # share of points of epidermis, dermis and glass; measured: 0.95 and 0.86
 # Corners (row, column) of a tumor that was drawn from the granular layer into the dermis of the sample, which it
 # reaches 0.23 mm below; the granular layer is within 15 micrometers of the line through these two points.
 TUMOR = ((1000, 3000), (1160, 3140), (1420, 2960), (1300, 2780))
@@ -30,27 +30,24 @@ GRANULAR = ((960, 3030), (1210, 3260))
 
 
 @pytest.fixture
-def find_slide(shared_data: Path):
-    """Return the file of a slide: of the samples, or of the shared data."""
+def other_slide(shared_data: Path) -> Path:
+    return shared_data / "slides" / OTHER
 
-    def find(name: str) -> Path:
-        shipped = (Path(napari_melanoma.__file__).parent / "samples").rglob(name)
-        places = (*shipped, shared_data.parent / "samples" / "slide" / name, shared_data / "slides" / name)
-        found = next((path for path in places if path.is_file()), None)
-        if found is None:
-            pytest.skip(f"{name} is not available")
-        return found
 
-    return find
+def test_points_of_the_sample() -> None:
+    check_points(SAMPLE_SLIDE)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", [SAMPLE, OTHER])
-def test_points_of_real_skin(find_slide, name: str) -> None:
-    with open_slide(find_slide(name)) as slide:
+def test_points_of_a_slide_of_another_scanner(other_slide: Path) -> None:
+    check_points(other_slide)
+
+
+def check_points(path: Path) -> None:
+    with open_slide(path) as slide:
         maps = map_tissue(slide, find_bundle(DEFAULT_TILE_MODEL), RunContext())
     classes = np.array(find_bundle(DEFAULT_TILE_MODEL).config.classes)
-    with (POINTS / f"{Path(name).stem}.csv").open() as file:
+    with (POINTS / f"{path.stem}.csv").open(encoding="utf-8", newline="") as file:
         rows = [row for row in csv.DictReader(file) if row["class"] in ("Epidermis", "Dermis", "Background")]
     hits = []
     for row in rows:
@@ -59,7 +56,7 @@ def test_points_of_real_skin(find_slide, name: str) -> None:
         predicted = "Background" if np.isnan(values).any() else classes[values.argmax()]  # glass is not analyzed
         hits.append(predicted == row["class"])
     assert len(rows) >= 35
-    assert np.mean(hits) >= LEAST[name]
+    assert np.mean(hits) >= LEAST[path.name]
 
 
 def write_outline(path: Path) -> Path:
@@ -70,10 +67,9 @@ def write_outline(path: Path) -> Path:
     return path
 
 
-@pytest.mark.slow
-def test_the_thickness_of_an_outlined_tumor_starts_at_the_granular_layer(find_slide, tmp_path: Path) -> None:
+def test_the_thickness_of_an_outlined_tumor_starts_at_the_granular_layer(tmp_path: Path) -> None:
     options = SlideOptions(model=DEFAULT_TILE_MODEL, tumor_outlines=write_outline(tmp_path / "tumor.geojson"))
-    content = analyze_slide(find_slide(SAMPLE), tmp_path / "out", options, RunContext()).content
+    content = analyze_slide(SAMPLE_SLIDE, tmp_path / "out", options, RunContext()).content
     (best,) = content["depth"]["candidates"]
     um, (start, end) = content["mpp"][0], np.array(GRANULAR, float)
     along = (end - start) / np.linalg.norm(end - start)
