@@ -145,6 +145,20 @@ def test_the_table_contains_the_prediction_set_of_each_lesion(tmp_path: Path, mo
     assert go(BatchOptions(workers=2)).skipped == 3  # nobody asks: the results that are there will do
 
 
+def test_rulers_are_searched_with_the_type_that_the_table_states(
+    tmp_path: Path, model, draw, teller, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    searched: list[str | None] = []
+    monkeypatch.setattr("napari_melanoma.imaging.ruler.find_ruler", lambda rgb, modality: searched.append(modality))
+    draw(tmp_path / "photos" / "a.png")
+    patients = tmp_path / "patients.csv"
+    patients.write_text("image_id,modality\na,dermoscopic\n", encoding="utf-8")
+    requested = ClassifyOptions(model=str(teller.folder))
+    options = BatchOptions(classify=requested, metadata=patients, modality="macroscopic", scale="ruler", workers=1)
+    analyze_files(find_inputs([tmp_path / "photos"]), tmp_path / "out", options, run=RunContext(), segmenter=model)
+    assert searched == ["dermoscopic"]
+
+
 def test_each_type_of_photograph_gets_its_default_classifier(
     tmp_path: Path, model, draw, teller, monkeypatch: pytest.MonkeyPatch
 ) -> None:

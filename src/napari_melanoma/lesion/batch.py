@@ -266,10 +266,14 @@ class BatchPipeline:
             photograph = read_photograph(target.path)
             if pixel_um is not None:
                 photograph = replace(photograph, pixel_size=PixelSize(pixel_um, pixel_um, "given"))
-            if self._classifier and (size := self._classifier.patient_table.pixel_size(target.path.stem)):
-                photograph = replace(photograph, pixel_size=size)
             if self._options.modality is not None:
                 photograph = replace(photograph, modality=self._options.modality)
+            if self._classifier is not None:
+                table, image = self._classifier.patient_table, target.path.stem
+                size, modality = table.pixel_size(image), table.modality(image)
+                photograph = replace(
+                    photograph, pixel_size=size or photograph.pixel_size, modality=modality or photograph.modality
+                )
             ruler = self._find_ruler(photograph)
             if ruler is not None:
                 photograph = replace(photograph, pixel_size=ruler.pixel_size)

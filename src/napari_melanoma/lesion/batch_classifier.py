@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from itertools import chain
 from threading import Lock
-from typing import Any, cast, get_args
+from typing import Any
 
 from napari_melanoma.classification.classifier import Classifier
 from napari_melanoma.classification.classify import classify
@@ -18,7 +18,6 @@ from napari_melanoma.classification.prediction import (
 )
 from napari_melanoma.core.context import RunContext
 from napari_melanoma.imaging.modality import ModalityEstimate, select_modality
-from napari_melanoma.io.formats import Modality
 from napari_melanoma.lesion.analysis import LesionHeatmap, LesionResult
 from napari_melanoma.lesion.patient_data import PatientTable
 from napari_melanoma.models.bundle import BundleInfo
@@ -54,9 +53,6 @@ class BatchClassifier:
         unless the model classifies whole photographs.
         """
         patient_data = self.patient_table.patient_data(image)
-        modality = patient_data.get("modality")
-        if modality in get_args(Modality):
-            result = replace(result, photograph=replace(result.photograph, modality=cast("Modality", modality)))
         bundle, photograph = select_classifier(self.bundles, result.modality), result.photograph
         options = self.options(bundle)
         with self._lock:

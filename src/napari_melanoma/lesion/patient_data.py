@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast, get_args
 
 from napari_melanoma.core.errors import InputError
 from napari_melanoma.core.files import compose_name
+from napari_melanoma.io.formats import Modality
 from napari_melanoma.io.tables import iterate_rows
 
 if TYPE_CHECKING:
@@ -52,6 +53,11 @@ class PatientTable:
         from napari_melanoma.data.dataset import read_pixel_size
 
         return read_pixel_size(self.patient_data(image))
+
+    def modality(self, image: str) -> Modality | None:
+        """Return the type that the metadata state for a photograph; None if they state none."""
+        modality = self.patient_data(image).get("modality")
+        return cast("Modality", modality) if modality in get_args(Modality) else None
 
 
 def _index_by_image(rows: list[PatientData], table: Path) -> dict[str, PatientData]:
