@@ -20,6 +20,7 @@ from napari_melanoma.depth.readings import (
     ReadingChange,
     SlideDepthProposals,
     SlideDepthReadings,
+    reader_rows,
     values_for_line,
 )
 from napari_melanoma.depth.t_category import t_category
@@ -28,6 +29,7 @@ from napari_melanoma.reports.pictures import LINE_COLOR, draw_depth_line
 from napari_melanoma.reports.slide import (
     create_slide_reading,
     depth_blocks,
+    describe_slide_agreement,
     find_case_image,
     format_report_fields,
     list_changes,
@@ -202,3 +204,15 @@ def test_changes_without_a_visible_difference_are_left_out() -> None:
     history = [counting(0, 1), counting(1, 2), counting(2, 4), counting(4, 4, later), counting(4, 5, later)]
     rows = [row[2:] for row in list_changes(history)]
     assert rows == [("Mitoses", "counted 0", "counted 4"), ("Mitoses", "counted 4", "counted 5")]
+
+
+@pytest.mark.parametrize(("first", "second", "difference"), [(0.345, 0.3551, "0.02"), (1.048, 1.1, "0.06")])
+def test_a_thickness_is_rounded_equally_wherever_the_report_shows_it(
+    first: float, second: float, difference: str
+) -> None:
+    readings = tuple(DepthReading(reader=name, mm=mm, when="2026-01-02") for name, mm in (("A", first), ("B", second)))
+    rows = reader_rows(SlideDepthReadings(readings=readings), "A", DepthReading(), Validity())
+    low, high = (row[1] for row in rows)
+    assert f"thickness {low} to {high} mm, a difference of {difference} mm;" in describe_slide_agreement(readings)
+    (changed,) = list_changes([ReadingChange(field="mm", before=first, after=second, reader="A")])
+    assert (changed.before, changed.after) == (low, high)

@@ -49,7 +49,12 @@ from napari_melanoma.depth.synoptic import (
     format_stored_answer,
 )
 from napari_melanoma.depth.synoptic_fields import FIELDS_BY_NAME
-from napari_melanoma.depth.t_category import ROMAN, format_recorded_thickness, t_category
+from napari_melanoma.depth.t_category import (
+    ROMAN,
+    format_recorded_thickness,
+    round_measured_thickness,
+    t_category,
+)
 from napari_melanoma.figures.page import Block, Figure, Notice, Report, Section, Table, Text, fields, write_report
 from napari_melanoma.io.results import RESULT, RISK_FILE
 from napari_melanoma.io.slide_store import STORE
@@ -285,7 +290,7 @@ def describe_slide_agreement(readings: Sequence[DepthReading]) -> str:
     measured = [one for one in readings if one.mm]
     if len(measured) < 2:
         return ""
-    depths = [one.mm or 0.0 for one in measured]
+    depths = [round_measured_thickness(one.mm or 0.0) for one in measured]  # the difference is that of the shown ones
     categories = list(dict.fromkeys(t_category(one.mm or 0.0, one.ulcerated) for one in measured))
     categories_text = (
         f"the same T category ({categories[0]})" if len(categories) == 1 else f"T categories {', '.join(categories)}"
@@ -394,6 +399,8 @@ def _format_finding(field: str, value: object) -> str:
         return {None: "unknown", True: "present", False: "not identified"}[value]  # type: ignore[index]
     if field == "clark":
         return ROMAN[value - 1] if isinstance(value, int) else str(value or "unknown")
+    if field == "mm" and isinstance(value, float):
+        return f"{round_measured_thickness(value):.2f}"
     return _format_short(value)
 
 
