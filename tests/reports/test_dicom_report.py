@@ -128,6 +128,11 @@ def walk(item: Dataset) -> list[Dataset]:
     return [item, *(below for child in item.get("ContentSequence", []) for below in walk(child))]
 
 
+def test_no_area_of_a_structure_is_not_no_lesion(folder: Path, tmp_path: Path) -> None:
+    save_lesions(folder, (), LesionConfig(), target="Adnexa")
+    assert read_values(find_group(export(folder, tmp_path / "areas.dcm"), "slide")) == {}
+
+
 def test_the_report_belongs_to_the_slide_and_is_preliminary(folder: Path, slide: Path, tmp_path: Path) -> None:
     document = export(folder, tmp_path / "sr.dcm")
     assert type(document) is highdicom.sr.Comprehensive3DSR

@@ -8,9 +8,12 @@ from typing import Any
 import numpy as np
 import pytest
 
+from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.files import write_json
 from napari_melanoma.core.geometry import MapPlacement, PixelSize
 from napari_melanoma.io.results import read_slide_result
+from napari_melanoma.samples.catalog import SLIDE, get_sample
+from napari_melanoma.slides.analysis import analyze_slide
 from napari_melanoma.slides.lesion_files import LESION_NAME, lesion_to_annotation, read_lesions, save_lesions
 from napari_melanoma.slides.lesions import (
     LesionConfig,
@@ -20,8 +23,10 @@ from napari_melanoma.slides.lesions import (
     find_lesions,
     lesions_table,
 )
-from napari_melanoma.slides.results import describe_prediction, explain_no_target, list_tumors
+from napari_melanoma.slides.options import SlideOptions
+from napari_melanoma.slides.results import NOT_TUMOR, describe_prediction, explain_no_target, list_tumors
 from napari_melanoma.slides.slide_content import lesions_block
+from napari_melanoma.slides.slide_table import CONTENT_COLUMNS, SlideStatus, status_to_row
 
 AREAS = {"Dermis": {"mm2": 1.0, "percent": 90.0}, "Adnexa": {"mm2": 0.1, "percent": 10.0}}
 MODEL = {"name": "skin-layers"}
@@ -63,6 +68,56 @@ def test_only_lesions_are_called_lesions(label: str, noun: str) -> None:
 def test_the_headline_names_the_class(target: str, count: str) -> None:
     content: dict[str, Any] = {"target": target, "areas": AREAS, "lesions": lesions_table(find_areas(target))}
     assert describe_prediction(content).endswith(f"of the analyzed area; {count}")
+
+
+@pytest.mark.parametrize(
+    ("class_map", "target", "is_tissue_only"),
+    [
+        ({"tumor": None}, None, True),
+        ({"tumor": None}, "Adnexa", True),  # choosing a class gives the model no class of tumor
+        ({"tumor": None}, "Melanoma", False),
+        ({"tumor": "Klasse 1"}, "Klasse 1", False),
+        ({"tumor": "Klasse 1"}, "Adnexa", False),
+        ({}, "Klasse 1", False),  # results of an earlier version
+        ({}, None, True),
+    ],
+)
+def test_maps_without_a_tumor_class_say_so(class_map: dict[str, Any], target: str | None, is_tissue_only: bool) -> None:
+    content = {"target": target, "areas": AREAS, "lesions": [], "class_map": class_map}
+    assert describe_prediction(content).startswith(NOT_TUMOR) == is_tissue_only
+
+
+@pytest.mark.parametrize(
+    ("target", "counts"), [(None, (None, None)), ("Adnexa", (0, None)), ("Tumor", (0, 0)), ("melanoma", (0, 0))]
+)
+def test_what_was_not_looked_for_is_not_counted(target: str | None, counts: tuple[int | None, int | None]) -> None:
+    content = {
+        **dict.fromkeys(CONTENT_COLUMNS),
+        **dict.fromkeys(("breslow_interval_mm", "mpp")),
+        "target": target,
+        "lesions": [],
+        "warnings": [],
+        "scores": {},
+        "model": MODEL,
+    }
+    row = status_to_row(SlideStatus(Path("a.tif"), Path("a"), "done", content))
+    assert (row["lesions"], row["lesions_malignant"]) == counts
+
+
+def test_areas_of_a_class_that_is_no_longer_selected_are_removed(tmp_path: Path) -> None:
+    slide, folder = get_sample(SLIDE).path, tmp_path / "slide"
+    for target, options in (("Adnexa", {"target": "Adnexa"}), (None, {})):
+        content = analyze_slide(slide, folder, SlideOptions.parse(options, "the test"), RunContext()).content
+        lesions = read_lesions(folder)
+        assert (content["target"], len(content["lesions"])) == (target, len(lesions or ()))
+        assert (folder / "lesions.csv").exists() == (lesions is not None) == (target is not None)
+
+    save_lesions(folder, find_areas("Adnexa"), LesionConfig(), target="Adnexa")  # chosen by the reader
+    options = SlideOptions.parse({"lesions": {"high": 0.71}}, "the test")
+    content = analyze_slide(slide, folder, options, RunContext()).content
+    assert read_lesions(folder) is None
+    (kept,) = folder.glob("lesions-kept-*.geojson")
+    assert kept.name in " ".join(content["warnings"])
 
 
 def test_a_map_without_a_tumor_class_states_that_no_lesions_were_detected() -> None:

@@ -12,9 +12,12 @@ from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.errors import ConfigError, InputError
 from napari_melanoma.core.geometry import MapPlacement, PixelSize
 from napari_melanoma.core.polygons import Polygon
+from napari_melanoma.slides.analysis import analyze_slides
+from napari_melanoma.slides.cohort import analyze_cohort
 from napari_melanoma.slides.depth import DepthMap, measure_slide_depth
 from napari_melanoma.slides.maps import SlideMaps
 from napari_melanoma.slides.marked_tumor import check_surface_model, mark_tumor, read_tumor
+from napari_melanoma.slides.options import CohortOptions, SlideOptions
 
 CELL_UM, GRANULAR_UM = 32, 320  # the upper side of the epidermis, below glass and a horny layer of one cell
 ROLES = ("epidermis", "keratin", "", "background")  # of epidermis, keratin, dermis and background
@@ -95,3 +98,12 @@ def test_outlines_of_the_tumor_are_found_by_their_class(tmp_path: Path, classes:
 def test_a_file_without_a_tumor_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"no outline of a tumor.*found Dermis, Nevus"):
         read_tumor(write_regions(tmp_path / "regions.geojson", "Nevus", "Dermis"))
+
+
+def test_the_outlines_of_one_slide_are_not_used_for_several(tmp_path: Path) -> None:
+    options = SlideOptions(tumor_outlines=write_regions(tmp_path / "tumor.geojson", "Tumor"))
+    slides = [tmp_path / "a.tif", tmp_path / "b.tif"]
+    with pytest.raises(ConfigError, match="outlines the tumor of one slide, but 2 slides"):
+        analyze_slides(slides, tmp_path / "out", options, run=RunContext())
+    with pytest.raises(ConfigError, match="outlines the tumor of one slide, but 2 slides"):
+        analyze_cohort(slides, tmp_path / "out", options, CohortOptions(), run=RunContext())

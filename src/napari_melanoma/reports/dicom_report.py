@@ -143,9 +143,11 @@ class _ReportBuilder(GroupBuilder):
         measurements = []
         lesions = self._exported.lesions
         if lesions is not None and self._validity.valid:
-            if all(area_noun(one.label) == "lesion" for one in lesions):
+            labels = [one.label for one in lesions] or [str(self._exported.content.get("target") or "")]
+            is_of_lesions = all(area_noun(label) == "lesion" for label in labels)
+            if is_of_lesions:
                 measurements.append(build_measurement(codes.LESION_COUNT, len(lesions), codes.NO_UNITS))
-            if all(one.label in MALIGNANCIES for one in lesions):
+            if is_of_lesions and all(one.label in MALIGNANCIES for one in lesions):
                 malignant = sum(one.label == "malignant" for one in lesions)
                 measurements.append(build_measurement(codes.MALIGNANT_COUNT, malignant, codes.NO_UNITS))
         headline = self._validity.headline("")

@@ -25,7 +25,7 @@ from napari_melanoma.io.slide_store import DONE, FAILED, STORE, WAITING, SlideRe
 from napari_melanoma.models import DEFAULT_TILE_MODEL
 from napari_melanoma.slides.engine import EngineStages, TileRate, TileReader, analyze_tiles, pending_batches
 from napari_melanoma.slides.lesion_files import sync_with_outlines
-from napari_melanoma.slides.marked_tumor import check_surface_model
+from napari_melanoma.slides.marked_tumor import check_one_slide, check_surface_model
 from napari_melanoma.slides.options import SlideOptions, check_slide_validity
 from napari_melanoma.slides.outputs import SlideAnalysis, target_class, write_outputs
 from napari_melanoma.slides.patient_data import read_patient_data
@@ -445,6 +445,7 @@ def analyze_slides(
         The disk is full, the table cannot be written, or the user canceled; finished results are kept. If only the
         folder of one slide cannot be written, that slide is recorded as failed.
     """
+    check_one_slide(paths, options.tumor_outlines)
     started, table = time.monotonic(), SlideTable(out / TABLE)
     models, counts, folders = SharedTileModel(options), {"done": 0, "failed": 0}, SlideFolderNames(out)
     for path in paths:

@@ -44,6 +44,7 @@ from napari_melanoma.core.run_folder import RunState
 from napari_melanoma.io.results import RESULT
 from napari_melanoma.slides.analysis import POSTPROCESSING_OPTIONS, SharedTileModel, analyze_slide
 from napari_melanoma.slides.background_runs import read_slide_run_status
+from napari_melanoma.slides.marked_tumor import check_one_slide
 from napari_melanoma.slides.options import DIGEST_DIGITS, FILE_OPTIONS, CohortOptions, SlideOptions
 from napari_melanoma.slides.result_folder import SlideFolderNames, record_slide
 from napari_melanoma.slides.slide_table import TABLE, Row, SlideStatus, SlideTable, status_to_row
@@ -499,6 +500,7 @@ def analyze_cohort(
     ``out``: receives the table, the manifest and a result folder for each slide. ``force``: start over, even if results
     exist. ``on_change``: called with each changed entry of the manifest.
     """
+    check_one_slide(paths, options.tumor_outlines)
     began = time.monotonic()
     with hold_lock(out / LOCK):
         manifest, folders = open_manifest(out / MANIFEST, cohort_settings(options), force=force), SlideFolderNames(out)

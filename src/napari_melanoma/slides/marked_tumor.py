@@ -39,6 +39,15 @@ def check_surface_model(name: str, classes: Sequence[str], roles: Sequence[str])
         )
 
 
+def check_one_slide(slides: Sequence[Path], outlines: Path | None) -> None:
+    """Raise ``ConfigError`` if the outlines of a tumor, which are those of one slide, are given for several slides."""
+    if outlines is not None and len(slides) > 1:
+        raise ConfigError(
+            f"{outlines.name} outlines the tumor of one slide, but {len(slides)} slides were selected. Analyze each "
+            "slide with its own outlines."
+        )
+
+
 def has_surface(roles: Sequence[str]) -> bool:
     """Whether classes have the roles of epidermis and background, but none that of tumor."""
     return {"epidermis", "background"} <= {*roles} and ClassRoles.from_names(roles) is None

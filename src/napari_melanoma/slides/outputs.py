@@ -19,7 +19,7 @@ from napari_melanoma.data.class_names import find_lesion_classes
 from napari_melanoma.io.geojson import write_geojson
 from napari_melanoma.io.results import CLASS_REGIONS, HEATMAP, RESULT
 from napari_melanoma.io.slide_store import DONE, FAILED, SlideResult
-from napari_melanoma.slides.lesion_files import write_found_lesions
+from napari_melanoma.slides.lesion_files import back_up_corrected_lesions, write_found_lesions
 from napari_melanoma.slides.lesions import (
     LesionMaps,
     SlideLesion,
@@ -94,6 +94,8 @@ def write_outputs(analysis: SlideAnalysis, folder: Path, run: RunContext) -> dic
                 outputs |= _scores(analysis, maps, target)
         if analysis.options.tumor_outlines is not None:
             outputs |= _measure_marked(analysis, maps, analysis.options.tumor_outlines, run)
+    if "outlines" not in outputs and (note := back_up_corrected_lesions(folder)):  # of another class, by an earlier run
+        outputs["warnings"] = [*analysis.warnings, note]
     content = {**_slide_content(analysis), **outputs}
     write_json(folder / RESULT, content)
     return content

@@ -21,7 +21,7 @@ from napari_melanoma.depth.shown_blocks import CHANGED
 from napari_melanoma.io.results import LESIONS, read_slide_result, read_table, write_table
 from napari_melanoma.io.slide_store import STORE
 from napari_melanoma.slides.background_runs import SlideRunStatus, read_slide_run_status
-from napari_melanoma.slides.lesions import LESION_CLASSES
+from napari_melanoma.slides.lesions import LESION_CLASSES, area_noun
 from napari_melanoma.slides.result_folder import SOURCE, SlideFolderNames, list_folder_names, slide_name
 from napari_melanoma.slides.results import score_method, slide_probability
 from napari_melanoma.slides.synoptic_files import read_synoptic
@@ -139,6 +139,7 @@ def status_to_row(status: SlideStatus) -> Row:
     scores = {f"probability_{method}": values.get(target) for method, values in content["scores"].items()}
     areas = [lesion["area_mm2"] for lesion in lesions if lesion["area_mm2"] is not None]
     labels = [lesion["label"] for lesion in lesions]
+    is_of_lesions = bool(labels or target) and area_noun(str(target or "")) == "lesion"
     return {
         **first,
         "probability": slide_probability(content),
@@ -153,8 +154,8 @@ def status_to_row(status: SlideStatus) -> Row:
         "clark_estimate": depth.get("clark_estimate"),
         "model": content["model"]["name"],
         "target": target,
-        "lesions": len(lesions),
-        "lesions_malignant": labels.count("malignant") if {*labels} <= LESION_CLASSES else None,
+        "lesions": len(lesions) if target or lesions else None,
+        "lesions_malignant": labels.count("malignant") if is_of_lesions and {*labels} <= LESION_CLASSES else None,
         "lesion_area_mm2": sum(areas) if areas else None,
         "mpp": None if content["mpp"] is None else content["mpp"][1],
         "warnings": " ".join(content["warnings"]),

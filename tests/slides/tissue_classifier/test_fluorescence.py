@@ -56,6 +56,15 @@ def test_bundle_states_the_channels_and_limits(bundle: BundleInfo) -> None:
     assert tissue.channels.label in card
 
 
+def test_colors_of_other_channels_are_not_mixed(bundle: BundleInfo, brightfield: Phantom, phantom: Phantom) -> None:
+    with pytest.raises(InputError, match=r"have the colors of DAPI.* read as brightfield"):
+        fit_tissue_classifier([brightfield.painted()], TissueFitOptions(start_from=str(bundle.path)))
+    with pytest.raises(InputError, match=r"have the colors of brightfield, .* read as DAPI"):
+        fit_tissue_classifier(
+            [phantom.painted()], TissueFitOptions(start_from="skin-tissue", channels=",".join(CHANNELS))
+        )
+
+
 def test_map_of_the_whole_slide(bundle: BundleInfo, phantom: Phantom, tmp_path: Path) -> None:
     outcome = analyze_slide(phantom.path, tmp_path / "out", SlideOptions(model=str(bundle.path)), RunContext())
     assert set(outcome.content["areas"]) <= set(CLASSES)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -32,6 +33,7 @@ from napari_melanoma.slides.tissue_classifier.stain_variants import VariantFeatu
 from napari_melanoma.slides.tissue_classifier.start import STORED_CELLS, load_start
 
 SOURCE = TextureFeatures()
+WEAKER: dict[str, Any] = {"kinds": ("logistic",), "strength": 0.003}
 TEXTURE = TissueFitOptions(sources=("texture",), kinds=("logistic",))
 
 
@@ -129,6 +131,11 @@ def test_a_fit_starts_from_a_bundle(tmp_path: Path) -> None:
     cells = gather_cells([painted], SOURCE, ())[0]
     predicted = np.array(started.classes)[started.predict(cells.features).argmax(axis=1)]
     assert (predicted == np.array(cells.classes)[cells.labels]).mean() > 0.9
+    assert started.cells.strength == pytest.approx(0.5)
+    weaker = fit_tissue_classifier(
+        [alone], TissueFitOptions(**{**options.model_dump(include={"start_from"}), **WEAKER})
+    )
+    assert weaker.cells.strength == WEAKER["strength"]
     saved = write_tissue_bundle(tmp_path / "started", started)
     assert "`model`" in (saved.path / "README.md").read_text()
 

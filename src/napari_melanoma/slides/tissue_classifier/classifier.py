@@ -114,7 +114,7 @@ class TissueFitOptions(Config):
         ge=1e-5,
         le=1e3,
         description="weight of the strokes against the weight decay of the logistic regression; less for slides of "
-        "other laboratories, such as 0.003",
+        "other laboratories, such as 0.003; by default that of the model of start_from, if any",
     )
     weights: Path | None = Field(None, description="file with the weights of a published encoder")
     device: Device = Field(
@@ -265,6 +265,7 @@ def fit_tissue_classifier(
     roles = choose_roles(names if start is None else [*dict.fromkeys((*names, *start.cells.classes))], known_roles)
     colors, channels = merge_colors(slides), _choose_channels(slides, options.channels)
     if start is not None:
+        start.check_channels(channels)
         colors = {**start.colors, **{name: color or start.colors.get(name) for name, color in colors.items()}}
     sources = options.sources if start is None else start.choose_sources(options)
     tables: dict[str, tuple[FeatureSource, TrainingCells]] = {}
@@ -278,7 +279,9 @@ def fit_tissue_classifier(
             for number in range(options.stain_variants)
         ]
         cells = replace(cells.add_variants(variants), strength=options.strength)
-        cells = cells if start is None else start.join(cells, source)
+        if start is not None:
+            cells = start.join(cells, source)
+            cells = replace(cells, strength=options.strength) if "strength" in options.model_fields_set else cells
         tables[name], validations = (source, cells), [*validations, *validate(cells, options.kinds, name, part)]
     chosen = choose(validations)
     return replace(

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_melanoma.core.channel_choice import ChannelChoice
 from napari_melanoma.core.errors import BundleError, InputError
 from napari_melanoma.core.prediction_config import TissueRole
 from napari_melanoma.io.geojson import Color
@@ -49,7 +50,8 @@ class Start:
     """What a fit starts from.
 
     ``name``: that of the model. ``cells``: some cells of each of its strokes. ``source``, ``fingerprint``: name and
-    fingerprint of its features. ``colors``, ``roles``: of its classes.
+    fingerprint of its features. ``colors``, ``roles``: of its classes. ``channels``: those of fluorescence; None for
+    brightfield.
     """
 
     name: str
@@ -58,6 +60,16 @@ class Start:
     fingerprint: str
     colors: Mapping[str, Color | None] = field(default_factory=dict)
     roles: Mapping[TissueRole, str] = field(default_factory=dict)
+    channels: ChannelChoice | None = None
+
+    def check_channels(self, channels: ChannelChoice | None) -> None:
+        """Raise InputError if slides are painted in other ``channels``; None for brightfield."""
+        if channels != self.channels:
+            names = [one.label if one else "brightfield" for one in (self.channels, channels)]
+            raise InputError(
+                f"the strokes of '{self.name}' have the colors of {names[0]}, but the slides are read as {names[1]}. "
+                "Select the same channels, or paint all classes and do not start from this model."
+            )
 
     def choose_sources(self, options: TissueFitOptions) -> tuple[str, ...]:
         """Return the source of the features; raise InputError if others were selected."""
@@ -99,7 +111,7 @@ def load_start(name_or_path: str) -> Start:
     if cells is None:
         raise BundleError(f"the strokes of '{bundle.name}' do not fit its classes and features. Download it again.")
     colors: dict[str, Color | None] = {name: config.colors.get(name) for name in bundle.config.classes}
-    return Start(bundle.name, cells, config.source, config.fingerprint, colors, config.roles)
+    return Start(bundle.name, cells, config.source, config.fingerprint, colors, config.roles, config.channels)
 
 
 def _to_cells(values: Mapping[str, NDArray[Any]], classes: tuple[str, ...], features: int) -> TrainingCells | None:
