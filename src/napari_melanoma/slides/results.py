@@ -169,9 +169,11 @@ def explain_no_target(content: Mapping[str, Any]) -> str:
 def list_tumors(content: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     """Return the rows of detected areas that may be a tumor: not those of benign lesions, nor of other structures.
 
-    ``content``: that of ``result.json``. A tissue classifier may have a tumor class of any name.
+    ``content``: that of ``result.json``. A tissue classifier may have a tumor class of any name; earlier versions
+    stored only the class of interest, which was that of the tumor by default.
     """
-    tumor = (content.get("class_map") or {}).get("tumor")
+    class_map = content.get("class_map") or {}
+    tumor = class_map.get("tumor", content.get("target") if class_map else None)
     return [
         row
         for row in content.get("lesions") or ()
