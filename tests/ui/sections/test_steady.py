@@ -335,7 +335,9 @@ def test_the_scale_of_the_file_is_not_shown_before_that_of_the_user_was_searched
 
 
 @shown
-def test_results_of_a_slide_have_their_sections_before_they_are_read(person, slide_path, monkeypatch):
+def test_results_of_a_slide_have_their_sections_before_they_are_read(user, request, slide_path, monkeypatch):
+    monkeypatch.setattr("napari_melanoma.models.installed_bundles.SHIPPED_FOLDER", user / "none")  # else always shown
+    person = request.getfixturevalue("person")
     folder = background_runs.slide_folder(person.dock.run_manager.root, slide_path)
     FakeAnalysis(folder, slide_path, slide_fingerprint(slide_path)).begins().finishes()
     person.dock.choice.button.setChecked(False)
