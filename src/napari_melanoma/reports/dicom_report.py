@@ -36,7 +36,7 @@ from napari_melanoma.reports.dicom_groups import (
     write_document,
 )
 from napari_melanoma.reports.export_formats import ExportedSlide, NothingToExportError
-from napari_melanoma.slides.lesions import SlideLesion, area_noun
+from napari_melanoma.slides.lesions import SlideLesion, area_noun, is_lesion_area
 from napari_melanoma.slides.notes import SlideMeasurement, measure_shape, read_notes
 from napari_melanoma.slides.regions import is_ignored, load_regions, region_reader
 from napari_melanoma.slides.slide_content import read_proposals
@@ -144,7 +144,7 @@ class _ReportBuilder(GroupBuilder):
         lesions = self._exported.lesions
         if lesions is not None and self._validity.valid:
             labels = [one.label for one in lesions] or [str(self._exported.content.get("target") or "")]
-            is_of_lesions = all(area_noun(label) == "lesion" for label in labels)
+            is_of_lesions = all(is_lesion_area(label) for label in labels)
             if is_of_lesions:
                 measurements.append(build_measurement(codes.LESION_COUNT, len(lesions), codes.NO_UNITS))
             if is_of_lesions and all(one.label in MALIGNANCIES for one in lesions):
@@ -169,7 +169,8 @@ class _ReportBuilder(GroupBuilder):
 
     def _describe_lesion(self, lesion: SlideLesion) -> ReportGroup:
         """Return the values of a lesion; those of the model only if its prediction is valid."""
-        is_valid, by_reader, noun = self._validity.valid, lesion.origin != "found", area_noun(lesion.label)
+        is_valid, by_reader = self._validity.valid, lesion.origin != "found"
+        noun, is_lesion = area_noun(lesion.label), is_lesion_area(lesion.label)
         measurements: list[Any] = []
         evaluations = [(codes.ORIGIN, codes.ORIGINS[lesion.origin])]
         if is_valid or by_reader:
@@ -181,7 +182,7 @@ class _ReportBuilder(GroupBuilder):
         if is_valid:
             name = codes.PROBABILITY_OF_CANCER if lesion.label in MALIGNANCIES else codes.CLASS_PROBABILITY
             probabilities = [(name, lesion.class_probability)]
-            if noun == "lesion":
+            if is_lesion:
                 probabilities.append((codes.LESION_PROBABILITY, lesion.presence))
             for concept, value in probabilities:
                 measurements += (
@@ -197,8 +198,8 @@ class _ReportBuilder(GroupBuilder):
             measurements,
             evaluations,
             comments=[headline] if (headline := self._validity.headline("")) else [],
-            finding=codes.LESION if noun == "lesion" else codes.private_concept(lesion.label, "class-"),
-            category=codes.ABNORMAL_STRUCTURE if noun == "lesion" else None,
+            finding=codes.LESION if is_lesion else codes.private_concept(lesion.label, "class-"),
+            category=codes.ABNORMAL_STRUCTURE if is_lesion else None,
             model=self._model,
         )
 

@@ -49,7 +49,7 @@ from napari_melanoma.slides.lesion_files import (
     write_lesions_table,
     write_outlines,
 )
-from napari_melanoma.slides.lesions import LESION_COLUMNS, SlideLesion, area_noun, lesions_table
+from napari_melanoma.slides.lesions import LESION_COLUMNS, SlideLesion, area_noun, is_lesion_area, lesions_table
 from napari_melanoma.slides.maps import tile_boxes, tile_maps
 from napari_melanoma.slides.reading.openslide import dicom_spacing
 from napari_melanoma.slides.reading.pyramids import find_downsample, stated_downsample
@@ -271,7 +271,7 @@ def _write_dicom(path: Path, exported: ExportedSlide) -> str:
             f"{area_noun(lesion.label)} {lesion.index}, {lesion.label}",
             lesion.origin != "found",
             lesion_uid(level.header, lesion),
-            area_noun(lesion.label) == "lesion",
+            is_lesion_area(lesion.label),
         )
         for lesion in exported.required_lesions
         if lesion.index in present

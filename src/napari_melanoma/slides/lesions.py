@@ -426,7 +426,12 @@ def is_lesion_class(name: str) -> bool:
 
 def area_noun(label: str) -> str:
     """Return what a detected area is called, ``lesion`` or ``area``; ``label``: its class, empty if none is stated."""
-    return "lesion" if not label or is_lesion_class(label) else "area"
+    return "lesion" if is_lesion_area(label) else "area"
+
+
+def is_lesion_area(label: str) -> bool:
+    """Whether a detected area is that of a lesion; ``label``: its class, empty if none is stated."""
+    return not label or is_lesion_class(label)
 
 
 def default_lesion_class(classes: Sequence[str]) -> str:

@@ -56,7 +56,7 @@ from napari_melanoma.slides.counts import (
     read_counts,
 )
 from napari_melanoma.slides.lesion_files import read_lesions
-from napari_melanoma.slides.lesions import LESION_CLASSES, LesionConfig, SlideLesion, area_noun
+from napari_melanoma.slides.lesions import LESION_CLASSES, LesionConfig, SlideLesion, area_noun, is_lesion_area
 from napari_melanoma.slides.notes import SlideMeasurement, read_notes
 from napari_melanoma.slides.reading.opening import open_slide
 from napari_melanoma.slides.regions import Regions, load_regions
@@ -317,7 +317,7 @@ def lesions_block(
     is_demonstration = bool(content) and read_validity(content).demonstration
     labels, target = [lesion.label for lesion in lesions], str(content.get("target") or "")
     name = labels[0] if labels else target
-    is_lesions = area_noun(name) == "lesion"
+    is_lesions = is_lesion_area(name)
     rows = (_lesion_row(lesion, target, is_demonstration=is_demonstration) for lesion in lesions[:MAX_LESIONS])
     areas = [lesion.area_mm2 for lesion in lesions if lesion.area_mm2 is not None]
     # Labels of a model that does not distinguish malignant lesions are the name of its class

@@ -21,7 +21,7 @@ from napari_melanoma.depth.shown_blocks import CHANGED
 from napari_melanoma.io.results import LESIONS, read_slide_result, read_table, write_table
 from napari_melanoma.io.slide_store import STORE
 from napari_melanoma.slides.background_runs import SlideRunStatus, read_slide_run_status
-from napari_melanoma.slides.lesions import LESION_CLASSES, area_noun
+from napari_melanoma.slides.lesions import LESION_CLASSES, is_lesion_area
 from napari_melanoma.slides.result_folder import SOURCE, SlideFolderNames, list_folder_names, slide_name
 from napari_melanoma.slides.results import score_method, slide_probability
 from napari_melanoma.slides.synoptic_files import read_synoptic
@@ -139,7 +139,7 @@ def status_to_row(status: SlideStatus) -> Row:
     scores = {f"probability_{method}": values.get(target) for method, values in content["scores"].items()}
     areas = [lesion["area_mm2"] for lesion in lesions if lesion["area_mm2"] is not None]
     labels = [lesion["label"] for lesion in lesions]
-    is_of_lesions = bool(labels or target) and area_noun(str(target or "")) == "lesion"
+    is_of_lesions = bool(labels or target) and is_lesion_area(str(target or ""))
     return {
         **first,
         "probability": slide_probability(content),

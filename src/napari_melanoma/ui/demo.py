@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.errors import MelanomaError, SaveError
 from napari_melanoma.core.files import atomic_file
+from napari_melanoma.models import DEFAULT_TILE_MODEL
 from napari_melanoma.ui.launch import open_and_analyze, process_events, wait_for
 from napari_melanoma.ui.viewer.docking import SLIDE_DOCK, show_dock
 from napari_melanoma.ui.widgets.job import tasks
@@ -23,11 +24,10 @@ if TYPE_CHECKING:
     from napari_melanoma.ui.slide.dock import SlideDock
 
 WINDOW_PX = (1500, 1150)  # width and height
-TISSUE_MODEL = "skin-tissue"
 CASE_FOLDER = "case"
 REPORT = "report.html"
 NO_TISSUE_MODEL = (
-    f"the demonstration of a slide needs the tissue model '{TISSUE_MODEL}', which is not installed. Reinstall "
+    f"the demonstration of a slide needs the tissue model '{DEFAULT_TILE_MODEL}', which is not installed. Reinstall "
     "napari-melanoma, or add the model with `napari-melanoma models import`."
 )
 Subject = Literal["lesion", "slide", "case"]
@@ -98,7 +98,7 @@ def _show_slide(viewer: Viewer, out: Path) -> QWidget:
     """Map the tissue of the skin slide; its results are where the Slide dock stores them."""
     from napari_melanoma.models.installed_bundles import list_bundles
 
-    if TISSUE_MODEL not in {bundle.name for bundle in list_bundles()}:
+    if DEFAULT_TILE_MODEL not in {bundle.name for bundle in list_bundles()}:
         raise MelanomaError(NO_TISSUE_MODEL)
     dock: SlideDock = show_dock(viewer, SLIDE_DOCK)  # type: ignore[assignment]
     dock.window().resize(*WINDOW_PX)
@@ -106,7 +106,7 @@ def _show_slide(viewer: Viewer, out: Path) -> QWidget:
     dock.opener.failed.connect(errors.append)
     dock.opener.open_sample()
     wait_for(lambda: dock.context.location is not None and tasks.is_idle(), errors, "the slide to open")
-    dock.model_picker.model = TISSUE_MODEL
+    dock.model_picker.model = DEFAULT_TILE_MODEL
     dock.model_picker.changed.emit()
     wait_for(dock.analyze_button.isEnabled, errors, "the model")
     dock.analyze_button.click()

@@ -143,6 +143,16 @@ def test_strokes_of_one_class_give_the_classes_of_the_model_of_the_start(
     assert last(update(nothing, FeatureCache()), FitReport).fit is None
 
 
+def test_a_model_that_is_saved_again_under_its_name_is_read_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    bundle, read = SimpleNamespace(fingerprint="first"), []
+    monkeypatch.setattr(mapping, "find_bundle", lambda name, of_slides: bundle)
+    monkeypatch.setattr(mapping, "load_start", lambda name: read.append(name) or bundle.fingerprint)
+    assert [mapping.open_start("mine"), mapping.open_start("mine")] == ["first", "first"]
+    bundle.fingerprint = "second"
+    assert mapping.open_start("mine") == "second"
+    assert read == ["mine", "mine"]
+
+
 def test_features_of_a_closed_slide_do_not_come_back(request_of_phantom: MapRequest, tmp_path: Path) -> None:
     """A job may still run when its slide is closed."""
     slide, stores = replace(request_of_phantom.slides[0], folder=tmp_path), FeatureCache()

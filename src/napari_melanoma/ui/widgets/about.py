@@ -19,7 +19,8 @@ and the data that it was trained on.
 
 ### Samples
 
-These images are real, and no model of this package was trained on them.
+These images are real. No model of this package was trained on the photographs; `skin-tissue` was painted on other parts
+of the section that the slide is a region of.
 
 {samples}
 

@@ -13,7 +13,7 @@ from qtpy.QtGui import QColor
 
 from napari_melanoma.core.polygons import Polygon, as_ring
 from napari_melanoma.slides.lesion_edits import Lesions, add_lesion
-from napari_melanoma.slides.lesions import LesionClass, area_noun
+from napari_melanoma.slides.lesions import LesionClass, is_lesion_area
 from napari_melanoma.ui.sections.lesions.resolve import describe_drawn_lesion
 from napari_melanoma.ui.session.lesions import find_lesion_at
 from napari_melanoma.ui.session.slide import SlideSession
@@ -128,7 +128,7 @@ def label_color(label: str) -> QColor:
     """Return the color of a class: benign, another lesion, or no lesion."""
     if label == "benign":
         return BENIGN
-    return MALIGNANT if area_noun(label) == "lesion" else STRUCTURE
+    return MALIGNANT if is_lesion_area(label) else STRUCTURE
 
 
 def _create_layer() -> Shapes:

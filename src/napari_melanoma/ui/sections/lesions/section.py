@@ -17,7 +17,7 @@ from napari_melanoma.slides.lesion_edits import (
     set_lesion_class,
     split_lesion,
 )
-from napari_melanoma.slides.lesions import area_noun
+from napari_melanoma.slides.lesions import is_lesion_area
 from napari_melanoma.ui.sections.base import SlideSection
 from napari_melanoma.ui.sections.lesions.canvas import LesionDrawing, LesionOutlines, label_color
 from napari_melanoma.ui.sections.lesions.resolve import describe_lesion, describe_lesions, format_cells, sort_key
@@ -175,7 +175,7 @@ class LesionsSection(SlideSection):
         document, results, annotations = self._document, self.session.results.value, self.session.annotations
         has_lesions, count = document.value is not None, len(self.session.selected_lesions.value)
         self._update_class(results, target := "" if document.value is None else document.value.source.target)
-        is_lesion = area_noun(target) == "lesion"
+        is_lesion = is_lesion_area(target)
         self.drawing_panel.show_classes(is_lesion)
         summary = describe_lesions(document.value, results, is_corrected=document.is_corrected)
         self.summary_label.setText(summary)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cache, partial
+from functools import cache, lru_cache, partial
 from pathlib import Path
 from threading import Lock
 from time import monotonic
@@ -19,6 +19,7 @@ from qtpy.QtCore import QObject, Signal
 
 from napari_melanoma.core.context import Cancelled, Progress, RunContext
 from napari_melanoma.core.geometry import Box, PixelSize
+from napari_melanoma.models.installed_bundles import find_bundle
 from napari_melanoma.slides.reading.opening import open_slide
 from napari_melanoma.slides.reading.slide import Slide
 from napari_melanoma.slides.tissue_classifier.cells import BLOCK_CELLS, list_cells
@@ -79,9 +80,13 @@ def open_source(name: str) -> FeatureSource:
     return open_feature_source(name)
 
 
-@cache
 def open_start(name: str) -> Start:
-    """Load the strokes of a model once."""
+    """Load the strokes of a model once, and again when a model of that name was saved."""
+    return _load_start(name, find_bundle(name, of_slides=True).fingerprint)
+
+
+@lru_cache(maxsize=2)
+def _load_start(name: str, _fingerprint: str) -> Start:
     return load_start(name)
 
 
