@@ -284,7 +284,7 @@ READERS = {
             "--class Skin": {"tiles": make.remove}
         },
     ),
-    "docs/explanation/depth.md": Reader(SKIN | {"section.tif": make.slide}),
+    "docs/explanation/depth.md": Reader(SKIN | {"section.tif": make.slide, "regions.geojson": make.outlines}),
     "docs/explanation/inference.md": Reader(PHOTO | SECTION),
     "docs/reference/features.md": Reader({"dataset": make.dataset}),
     "docs/reference/slide-options.md": Reader({"slide.svs": make.slide}),

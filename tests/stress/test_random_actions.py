@@ -54,7 +54,7 @@ def play(
 
 def prepare_process(home: Path) -> None:
     """Separate folders instead of the user's, before napari and Qt are imported."""
-    for path in (ROOT / "tests" / "ui", ROOT / "tests"):
+    for path in (ROOT / "tests" / "shared", ROOT / "tests" / "ui", ROOT / "tests"):
         sys.path.insert(0, str(path))
     faulthandler.enable()
     names = {"XDG_CONFIG_HOME": "config", "XDG_DATA_HOME": "data", "XDG_CACHE_HOME": "cache", "XDG_STATE_HOME": "state"}

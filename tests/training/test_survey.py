@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -330,5 +329,5 @@ def test_only_slides_that_share_half_of_their_tiles_are_copies(shared, expected)
     glass = [Sample(f"{g}{n}", Path(f"{g}{n}"), None, g, "", "d") for g in "ab" for n in (10, 11)]
     facts |= {sample.image: Pixels("glass") for sample in glass}
     first, second = [*first, *glass[:2]], [*second, *glass[2:]]
-    chosen = SimpleNamespace(parts=TrainingSplit(first, [], second), replay=(), for_test=tuple(second), left_out=())
+    chosen = SelectedSamples(TrainingSplit(first, [], second))
     assert len(find_copied_slides(chosen, facts)) == expected
