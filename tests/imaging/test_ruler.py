@@ -27,13 +27,14 @@ OVER = 4  # drawn larger and reduced, so that lines have soft edges
 
 @dataclass(frozen=True)
 class Drawn:
-    """A scale on skin: in units of ``unit_px``, with longer ticks at each 5th and 10th; positions are (row, column)."""
+    """A scale on skin: in units of ``unit_px``, with longer ticks at each ``longer``th; positions are (row, column)."""
 
     start: tuple[float, float] = (300.0, 90.0)
     degrees: float = -4.0
     unit_px: float = 3.9
     units: int = 100
-    lengths: tuple[float, float, float] = (6.0, 12.0, 22.0)  # of ticks, of each 5th and of each 10th, in pixels
+    longer: tuple[int, ...] = (5, 10)
+    lengths: tuple[float, ...] = (6.0, 12.0, 22.0)  # of the shortest ticks and of the longer ones, in pixels
     line: bool = True
     color: tuple[int, int, int] = PRINT
     skin: tuple[int, int, int] = SKIN
@@ -54,7 +55,7 @@ class Drawn:
         if self.line:
             stroke(self.start, self.end)
         for unit in range(self.units + 1):
-            length = self.lengths[2 if unit % 10 == 0 else 1 if unit % 5 == 0 else 0]
+            length = self.lengths[sum(unit % one == 0 for one in self.longer)]
             foot = [position + unit * self.unit_px * step for position, step in zip(self.start, along, strict=True)]
             tip = [position + length * step for position, step in zip(foot, across, strict=True)]
             stroke((foot[0], foot[1]), (tip[0], tip[1]))
@@ -192,7 +193,13 @@ def parallel_hairs(pen: ImageDraw.ImageDraw) -> None:
         pen.line([(position, 60 + 7 * (index % 5)), (position + 25, 330 - 11 * (index % 7))], PRINT, 2)
 
 
+INCHES = {"longer": (2, 4, 8, 16), "lengths": (6.0, 9.0, 13.0, 17.0, 22.0)}
+EIGHTHS = {"longer": (2, 4, 8), "lengths": (8.0, 14.0, 20.0, 30.0)}
+
 NO_RULERS: dict[str, Rgb] = {
+    "sixteenths of an inch": Drawn(unit_px=6.0, units=80, **INCHES).draw(),
+    "sixteenths of an inch, coarse": Drawn(unit_px=10.0, units=48, line=False, **INCHES).draw(),
+    "eighths of an inch": Drawn(unit_px=10.0, units=48, **EIGHTHS).draw(),
     "skin": blank(),
     "ticks of one length, whose unit is unknown": drawing(equal_ticks),
     "a line": drawing(lambda pen: pen.line([(40, 300), (560, 290)], PRINT, 2)),

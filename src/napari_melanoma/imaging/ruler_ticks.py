@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from operator import itemgetter
 
@@ -109,14 +110,19 @@ class _Comb:
         return self.missing <= 0.2 * self.count and self.extra <= 0.6 * self.count and self.spread <= limit
 
 
+class _NotMetricError(Exception):
+    """The ticks are those of another unit than millimeters."""
+
+
 def find_tick_pattern(rgb: NDArray[np.uint8]) -> TickPattern | None:
     """Return the most conspicuous ticks of a photograph, uint8 (row, column, channel=3): dark, or else light ones."""
     coarse, fine = (GrayView.from_photograph(rgb, side) for side in (COARSE_SIDE, FINE_SIDE))
-    for light in (False, True):
-        for row in find_dark_rows(coarse, light=light):
-            pattern = _read_row(fine, row, light=light)
-            if pattern is not None:
-                return pattern
+    with suppress(_NotMetricError):  # its other rows are parts of the same ruler
+        for light in (False, True):
+            for row in find_dark_rows(coarse, light=light):
+                pattern = _read_row(fine, row, light=light)
+                if pattern is not None:
+                    return pattern
     return None
 
 
@@ -136,8 +142,10 @@ def _read_row(view: GrayView, row: DarkRow, *, light: bool) -> TickPattern | Non
         return None
     combs = [find_comb(profile) for profile in _profiles(dark, view.longer_side, 1.18)]
     regular = [comb for comb in combs if comb is not None and comb.is_regular]
-    pairs = [(long, short) for long in regular for short in regular]
-    matched = [(*pair, ratio) for pair in pairs if (ratio := _match(*pair)) and _stands_out(*pair)]
+    pairs = [(long, short, _match(long, short)) for long in regular for short in regular]
+    if _halves_twice(pairs):
+        raise _NotMetricError
+    matched = [pair for pair in pairs if pair[2] and _stands_out(*pair[:2])]
     rated = [(_rate(long, short, matched), long, short, ratio) for long, short, ratio in matched]
     sure = [pair for pair in rated if pair[0] >= MIN_CONFIDENCE]
     if not sure:
@@ -263,6 +271,12 @@ def _stands_out(long: _Comb, short: _Comb) -> bool:
     heights = long.heights_at(long.origin + long.period * numbers / ratio, 0.15 * short.period)
     is_long = numbers % ratio == 0
     return float(np.median(heights[~is_long])) < MAX_BETWEEN * float(np.median(heights[is_long]))
+
+
+def _halves_twice(pairs: Sequence[tuple[_Comb, _Comb, int]]) -> bool:
+    """Whether shorter ticks halve the distance of longer ones that halve another distance, as inches are divided."""
+    halves = [(long.period, short.period) for long, short, ratio in pairs if ratio == 2]
+    return any(abs(short / long - 1) < RATIO_TOLERANCE for _, short in halves for long, _ in halves)
 
 
 def _rate(long: _Comb, short: _Comb, matched: Sequence[tuple[_Comb, _Comb, int]]) -> float:
