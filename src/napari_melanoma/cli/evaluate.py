@@ -274,7 +274,6 @@ def _compare_bundles(
 
 
 def _compare_evaluation_folders(folders: list[Path], out: Path | None, current: CommandSession) -> None:
-    """Compare saved evaluations."""
     from napari_melanoma.evaluation.model_comparison import check_comparison_folder, compare_evaluation_folders
 
     if out is None:

@@ -331,7 +331,6 @@ def _find_painted(slides: list[str], strokes: list[Path] | None, mpp: float | No
 
 
 def _describe_validation(validation: Validation) -> str:
-    """Describe the accuracy of a candidate in one line."""
     from napari_melanoma.slides.tissue_classifier.fitting import KIND_NAMES
 
     name = f"{validation.source}, {KIND_NAMES[validation.kind]}"

@@ -123,7 +123,6 @@ class Claims:
         lock.release()
 
     def close(self) -> None:
-        """Release all names."""
         for name in list(self._locks):
             self.release(name)
         with suppress(OSError):  # another process may have claims

@@ -129,7 +129,6 @@ class TableFile:
         return replace(self, columns=(*self.columns, *added), records=records, header=header)
 
     def update_row(self, index: int, values: Mapping[str, str]) -> Self:
-        """Change some cells of one row."""
         return self._replace_records(index, index + 1, [self._update_record(list(self.records[index].cells), values)])
 
     def update_column(self, column: str, values: Sequence[str]) -> Self:

@@ -437,7 +437,6 @@ def add_classes(
 
 
 def read_predictions(rows: DataFrame, classes: tuple[str, ...], positive: str, threshold: float) -> ClassPredictions:
-    """Return the predictions of a table of measured images."""
     return ClassPredictions(
         rows[list(probability_columns(classes).values())].to_numpy(np.float64),
         np.array([classes.index(label) for label in rows["label"]], np.intp),
@@ -599,7 +598,6 @@ def left_out_warnings(images: LabeledImages) -> list[str]:
 
 
 def _reader_warnings(predictions: ClassPredictions) -> Iterator[str]:
-    """Yield the warnings that precede the metrics."""
     if predictions.truth.all() or not predictions.truth.any():
         yield ONE_CLASS.format(
             what=f"other than {predictions.positive}" if predictions.truth.all() else predictions.positive
@@ -681,7 +679,6 @@ def _split_by_domain(predictions: ClassPredictions) -> dict[str, ClassPrediction
 
 
 def _omitted_text(variant: str) -> str:
-    """Name the omitted fields."""
     return "all clinical metadata" if variant == NO_FIELDS else variant.removeprefix("without_")
 
 

@@ -208,7 +208,6 @@ def _apply(mask: NDArray[np.bool_], lesion_probability: NDArray[np.float32], gri
 
 
 def _select_parts(region: NDArray[np.bool_], strokes: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Return the connected parts of a region that a stroke touches."""
     labels, _ = label_components(region)
     return np.isin(labels, np.unique(labels[strokes & region])) & region
 

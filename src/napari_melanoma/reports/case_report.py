@@ -199,7 +199,6 @@ def _case_sections(
 
 
 def _find_slide_lesions(case: Case) -> dict[Path, CaseLesion]:
-    """Return the lesions of a case by the files of their slides."""
     images = case.iterate_images()
     return {real_path(image.path): lesion for lesion, image in images if lesion is not None and image.is_slide}
 
@@ -489,7 +488,6 @@ def _list_lesion_values(lesion: CaseLesion) -> dict[str, str]:
 
 
 def _list_known_fields(part: CasePart, names: Sequence[str], *, personal: bool) -> dict[str, str]:
-    """Return the titles and values of the known fields of a patient or a lesion."""
     texts = {name: _format_field(part, name, personal=personal) for name in names}
     return {field_title(name): text for name, text in texts.items() if text}
 

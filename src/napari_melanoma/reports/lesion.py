@@ -243,7 +243,6 @@ def _format_model(model: Mapping[str, Any]) -> str:
 
 
 def format_program(provenance: Mapping[str, Any]) -> str:
-    """Format name and version of the program."""
     return f"{provenance['program']} {provenance['version']}"
 
 
@@ -410,7 +409,6 @@ def _read_contour(part: PhotographPart, image: CaseImage) -> NDArray[np.bool_] |
 def _add_photograph(
     part: PhotographPart, image: CaseImage, missing: str | None, mask: NDArray[np.bool_] | None
 ) -> None:
-    """Add the photograph of an image with its contour."""
     pixel_size = PixelSize(image.mpp_y, image.mpp_x) if image.mpp_x and image.mpp_y else read_pixel_size(part.about)
     try:
         if missing:

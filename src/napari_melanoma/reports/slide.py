@@ -394,7 +394,6 @@ def _format_record_row(change: ReadingChange) -> ChangeRow:
 
 
 def _format_finding(field: str, value: object) -> str:
-    """Format a previous or new value of a reading."""
     if field == "ulcerated" and not isinstance(value, str):
         return {None: "unknown", True: "present", False: "not identified"}[value]  # type: ignore[index]
     if field == "clark":
@@ -405,7 +404,6 @@ def _format_finding(field: str, value: object) -> str:
 
 
 def _format_short(value: object) -> str:
-    """Format a value of the table of changes."""
     if value is None or value == "":
         return "–"
     if isinstance(value, bool):
@@ -640,7 +638,6 @@ def _lesion_blocks(lesions: Sequence[SlideLesion], content: Mapping[str, Any]) -
 
 
 def _region_blocks(regions: Regions, size: PixelSize | None) -> Iterator[Block]:
-    """Yield the table of regions by class."""
     rows = tuple((one.label, *one.cells[:2]) for one in regions_block(regions, size).blocks)
     if rows:
         yield Section("Regions", (Table("Regions", ("Class", "Count", "Area, mm²"), rows),))

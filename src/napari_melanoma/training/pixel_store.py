@@ -294,7 +294,6 @@ class CacheIndex:
         return FileInfo(*row) if row else None
 
     def add_file_infos(self, infos: Iterable[tuple[str, FileInfo]]) -> None:
-        """Register files."""
         with self.connection as connection:
             rows = [(path, *info) for path, info in infos]
             connection.executemany("INSERT OR REPLACE INTO files VALUES (?, ?, ?, ?, ?, ?)", rows)

@@ -123,7 +123,6 @@ def _find_annotator(annotation: Mapping[str, Any]) -> str:
 
 
 def _list_min_results(task: Mapping[str, Any]) -> Iterator[list[Result]]:
-    """Yield the lists of results in the fields of a task of JSON-MIN."""
     for value in task.values():
         is_list = isinstance(value, list) and all(isinstance(one, dict) for one in value)
         if is_list and value and "original_width" in value[0]:

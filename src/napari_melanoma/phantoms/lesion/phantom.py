@@ -162,7 +162,6 @@ def describe_truth(plan: LesionPhantomPlan, area_px: int) -> dict[str, Any]:
 
 
 def _describe_lesion(outline: LesionOutline, traits: LesionTraits, plane: Plane) -> dict[str, Any]:
-    """Describe traits and geometry of one lesion."""
     truth = asdict(traits)
     del truth["centre"]
     return truth | {

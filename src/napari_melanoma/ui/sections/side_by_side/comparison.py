@@ -80,7 +80,6 @@ class Comparison(QObject):
         return REGISTERING if self._is_registering else self.alignment or ALIGN
 
     def close(self) -> None:
-        """End the comparison."""
         self._remove_landmarks()
         self._connections.end()
         cancel_jobs(self)
@@ -105,7 +104,6 @@ class Comparison(QObject):
         self._save()
 
     def register(self, _: bool = False) -> None:
-        """Register the slides in the background."""
         self._end_landmarks()
         self._is_registering = True
         self.changed.emit()
@@ -265,7 +263,6 @@ class Landmarks:
             layer.events.data.connect(self._on_data)
 
     def remove(self) -> None:
-        """Remove the layers."""
         for viewer, layer in zip(self._viewers, self.layers, strict=True):
             layer.events.data.disconnect(self._on_data)
             if layer in viewer.layers:

@@ -45,7 +45,6 @@ class SideBySide(QObject):
         self._compare()
 
     def apply(self, action: Callable[[Comparison, bool], None], on: bool = True) -> None:
-        """Change the comparison."""
         if self.comparison is not None:
             action(self.comparison, on)
 
