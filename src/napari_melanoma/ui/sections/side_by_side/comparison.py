@@ -37,7 +37,7 @@ REGISTERING = "Registering the slides ..."
 NO_SCALE = "The views can be linked only if both slides have a scale, or neither."
 
 
-class Comparison(QObject):
+class SlideComparison(QObject):
     """Synchronize the cameras of two views, and register the slide in the second to the displayed one.
 
     The layers of the second slide are transformed to the first view: both cameras have the same center and zoom.
