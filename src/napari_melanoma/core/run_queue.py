@@ -12,7 +12,7 @@ from pathlib import Path
 from napari_melanoma.core.context import Cancelled, Progress, RunContext
 from napari_melanoma.core.files import machine_id, remove_file, save_error, write_json
 from napari_melanoma.core.formatting import format_count
-from napari_melanoma.core.parsing import read_json
+from napari_melanoma.core.parsing import read_object_or_empty
 from napari_melanoma.core.processes import ProcessStamp
 from napari_melanoma.core.run_folder import RunFolder
 
@@ -123,13 +123,6 @@ def _tickets(folder: Path) -> list[QueueTicket]:
     for path in sorted(folder.glob("[0-9]*.json")):
         stamp = ProcessStamp.read(path)
         if stamp is not None:
-            tickets.append(QueueTicket(path, stamp, _read_run(path)))
+            run = str(read_object_or_empty(path).get("run", ""))  # empty if the ticket was just removed
+            tickets.append(QueueTicket(path, stamp, run))
     return tickets
-
-
-def _read_run(path: Path) -> str:
-    """Return the run folder that a ticket is for; empty if the ticket was just removed."""
-    try:
-        return str(read_json(path)["run"])
-    except (OSError, ValueError, KeyError, TypeError):
-        return ""
