@@ -57,6 +57,7 @@ from napari_melanoma.imaging.modality import ModalityEstimate, recognize_modalit
 from napari_melanoma.imaging.postprocessing import make_mask
 from napari_melanoma.io.photographs import read_photograph
 from napari_melanoma.io.results import read_mask
+from napari_melanoma.lesion.loaded_models import load_segmenter
 from napari_melanoma.lesion.options import LesionOptions
 from napari_melanoma.metrics.agreement import MIN_CASES, DepthIntervals, decode_depths, depth_metrics
 from napari_melanoma.metrics.calibration import calibration_error_by_chance, reliability_curve
@@ -64,7 +65,7 @@ from napari_melanoma.metrics.class_metrics import ClassPredictions, class_differ
 from napari_melanoma.metrics.metric_table import CLASS_METRICS, DEPTH_METRICS, SET_METRICS
 from napari_melanoma.metrics.overlap import count_class_pairs
 from napari_melanoma.metrics.statistics import Estimate, bootstrap_mean
-from napari_melanoma.models.installed_bundles import find_bundle, require_photograph_model, require_task
+from napari_melanoma.models.installed_bundles import require_task
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -278,13 +279,6 @@ class ClassReport(EvaluationTask[Content, ClassValues, ClassEvaluation], Generic
                 f"No AUC is given for subgroups with fewer than {MIN_PER_CLASS} positives or {MIN_PER_CLASS} others.",
             ],
         )
-
-
-def load_segmenter(name: str) -> Segmenter:
-    """Load a model that predicts the masks of lesions in photographs."""
-    from napari_melanoma.lesion.segmentation import Segmenter
-
-    return Segmenter.load(require_photograph_model(find_bundle(name), "segmentation"))
 
 
 def segment_lesion(segmenter: Segmenter, rgb: NDArray[np.uint8]) -> NDArray[np.bool_]:
