@@ -311,6 +311,7 @@ class ClassifierCurve:
 
 
 def plot_roc(curves: Sequence[ClassifierCurve], path: Path) -> None:
+    """Draw ROC curves with their operating points."""
     figure, axes = _create_square_axes()
     axes.plot([0, 1], [0, 1], color=LINE_GRAY, linewidth=0.8)
     _plot_curves(axes, curves)

@@ -78,6 +78,7 @@ class SlideRunManager(QObject):
 
     @property
     def root(self) -> Path:
+        """Folder for the results of all slides."""
         return find_results_root(self._settings)
 
     @root.setter
@@ -106,6 +107,7 @@ class SlideRunManager(QObject):
         self._notes.save(location)
 
     def flush_notes(self) -> None:
+        """Save pending notes now."""
         self._notes.flush()
 
     def _on_notes_saved(self, message: str | None) -> None:

@@ -135,12 +135,14 @@ def center_view(viewer: Viewer, slide: ViewerSlide, point: tuple[float, float], 
 
 
 def get_view(viewer: Viewer, slide: ViewerSlide) -> SlideView:
+    """Return the current view of a slide."""
     from napari_melanoma.slides.notes import SlideView
 
     return SlideView(*get_visible_region(viewer, slide).center, get_view_width(viewer, slide))
 
 
 def show_view(viewer: Viewer, slide: ViewerSlide, view: SlideView) -> None:
+    """Move the camera to a view of a slide."""
     center_view(viewer, slide, (view.row, view.column), view.width_px)
 
 
@@ -335,15 +337,19 @@ class PhotographOpener(QObject):
         self._start(partial(_read, list(paths)))
 
     def open_as_photographs(self, paths: Sequence[Path]) -> None:
+        """Open images that the user has called photographs."""
         self._start(partial(_read, list(paths), are_photographs=True))
 
     def open_damaged(self, path: Path) -> None:
+        """Open a photograph even though it is damaged."""
         self._start(partial(_read, [path], accept_damaged=True))
 
     def open_sample(self) -> None:
+        """Open the photograph of a melanoma."""
         self._start(partial(_read_sample, MELANOMA))
 
     def choose_files(self) -> None:
+        """Show the file dialog."""
         from napari_melanoma.io.discovery import SUFFIXES
 
         dialog = QFileDialog(self.parent().window(), "Open photographs")
@@ -423,6 +429,7 @@ class PhotographOpener(QObject):
             (other.opener.open_as_photographs if pressed is photograph else other.opener.open)(paths)
 
     def _confirm_damaged(self, photograph: _DamagedPhotograph) -> None:
+        """Ask whether to open a damaged photograph."""
         dock = self.parent()
         assert isinstance(dock, QWidget)
         confirm_open_damaged(dock, photograph.path, photograph.damage, partial(self.open_damaged, photograph.path))
