@@ -104,6 +104,7 @@ def annotation_to_feature(annotation: Annotation) -> dict[str, Any]:
 
 
 def _write(file: TextIO, annotations: Iterable[Annotation], unread: Iterable[Any], origin: Origin) -> None:
+    """Write the collection feature by feature."""
     file.write('{"type": "FeatureCollection", ' + state_origin(origin) + '"features": [')
     separator = "\n"
     for annotation in annotations:
@@ -308,6 +309,7 @@ def _without_children(feature: dict[str, Any]) -> dict[str, Any]:
 
 
 def _children(feature: dict[str, Any]) -> list[Any]:
+    """Return the child features of a feature."""
     properties = feature.get("properties")
     lists = [properties[key] for key in _CHILDREN_KEYS if key in properties] if isinstance(properties, dict) else []
     return lists[0] if lists and isinstance(lists[0], list) else []
@@ -358,6 +360,7 @@ def _list_features(content: Any, path: Path) -> list[Any]:  # noqa: ANN401
 
 
 def _read_annotation(feature: dict[str, Any], polygons: tuple[Polygon, ...], where: str) -> Annotation:
+    """Build an annotation from a feature and its polygons."""
     properties = feature.get("properties") or {}
     if not isinstance(properties, dict):
         raise InputError(
