@@ -319,7 +319,7 @@ def test_the_section_of_reports_and_one_that_fails(
     slide = draw_slide(tmp_path / "section.tif")
     FakeAnalysis(tmp_path / "results/section", slide, "a").begins().finishes()
     example = REPORT_SECTIONS.members["tiles"].slide
-    failing = ReportSection("Failing", lambda part, name, collector: [*example(part, name, collector), 1 / 0])
+    failing = ReportSection("Failing", lambda part, name, records: [*example(part, name, records), 1 / 0])
     assert "tiles were analyzed" in render_report(collect_report([tmp_path / "results"], run=RunContext()).report)
     monkeypatch.setitem(REPORT_SECTIONS.members, "tiles", failing)
     collected = collect_report([tmp_path / "results/section"], run=RunContext())

@@ -60,7 +60,6 @@ def run_checks(*, run: RunContext) -> list[DoctorCheck]:
 
 
 def check_python() -> list[DoctorCheck]:
-    """Check the version of Python and the required packages."""
     from napari_melanoma import __version__
 
     packages = {name: installed_version(name) for name in (*PACKAGES, *TORCH_PACKAGES)}

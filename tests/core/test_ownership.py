@@ -11,9 +11,11 @@ from pathlib import Path
 import pytest
 from patience import PATIENCE_S
 
+from napari_melanoma.case.store import lock_case
 from napari_melanoma.core import locks
 from napari_melanoma.core.errors import RunError, SaveError
 from napari_melanoma.core.locks import heartbeat, hold_lock, is_locked, lock_holder
+from napari_melanoma.data.dataset_table import SharedTable
 
 
 def test_a_folder_has_one_owner_at_a_time(tmp_path: Path) -> None:
@@ -32,6 +34,21 @@ def test_a_folder_has_one_owner_at_a_time(tmp_path: Path) -> None:
             pass
     assert not is_locked(path)
     assert lock_holder(path) == {}
+
+
+def test_a_file_system_without_locks_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise NotImplementedError("FileSystem does not appear to support flock")
+
+    monkeypatch.setattr("filelock.FileLock.acquire", refuse)
+    with (
+        pytest.raises(SaveError, match="folder: its file system does not support locks"),
+        hold_lock(tmp_path / "folder" / ".lock"),
+    ):
+        pass
+    assert "does not support locks" in lock_case(tmp_path)[0]
+    with pytest.raises(SaveError, match="does not support locks"), SharedTable(tmp_path / "dataset.csv", ()).lock():
+        pass
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGKILL")

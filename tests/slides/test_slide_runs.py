@@ -257,11 +257,28 @@ def test_the_command_writes_the_reported_files(
     result = run("slide", slide_path, "--out", "out", *words, "--config", "more.toml", "--json")
     last = json.loads(result.stdout.splitlines()[-1])
     assert result.exit_code == 1
-    assert (last["done"], last["failed"]) == (0, 1)
+    assert (last["done"], last["failed"], last["kept"]) == (0, 1, 1)
     assert "min_tissue was 0.1, now 0.2" in result.stdout
     again = run("slide", slide_path, "--out", "out", *words, "--config", "more.toml", "--force")
     assert again.exit_code == 0, again.output
     assert json.loads((tmp_path / "out" / "section" / "result.json").read_text())["target"] == "benign"
+
+
+@pytest.mark.usefixtures("dark")
+def test_the_summary_names_the_column_of_errors_only_if_it_has_the_reason(
+    run: Callable[..., Result], drawn_slide: Draw, tmp_path: Path
+) -> None:
+    drawn_slide(tmp_path / "a.tif")
+    (tmp_path / "b.tif").write_bytes(b"II*\0nothing")
+    failed = run("slide", "a.tif", "b.tif", "--out", "out", "--batch-size", 16)
+    assert "1 done" in failed.stdout
+    assert "see the column 'error' there" in failed.stdout
+    refused = run("slide", "a.tif", "--out", "out", "--batch-size", 16, "--min-tissue", 0.2)
+    (row,) = (row for row in read_table(tmp_path / "out" / "slides.csv") if row["file"] == "a.tif")
+    assert (row["status"], row["error"]) == ("done", "")
+    assert "min_tissue was" in refused.stderr
+    assert "see the messages above: the table keeps 1 earlier result" in refused.stdout
+    assert "'error'" not in refused.stdout
 
 
 def test_the_command_rejects_invalid_options(run: Callable[..., Result], slide_path: Path) -> None:

@@ -47,7 +47,7 @@ from napari_melanoma.figures.page import Table
 from napari_melanoma.io.geojson import Annotation
 from napari_melanoma.io.results import read_slide_result
 from napari_melanoma.reports.case_report import OUTDATED_COPY, collect_report, summarize_lesion
-from napari_melanoma.reports.collector import Collector
+from napari_melanoma.reports.report_records import ReportRecords
 from napari_melanoma.reports.report_sections import SlidePart
 from napari_melanoma.reports.slide import change_section, list_scale_changes, write_slide_report
 from napari_melanoma.reports.slide_export import export_results, read_exported_slide, write_export
@@ -790,7 +790,7 @@ def test_the_summary_of_a_case_uses_the_latest_signature() -> None:
     lesion = CaseLesion(id="L1", synoptic=copy)
     part = SlidePart(None, None, SlideDepthReadings(), later)
     values, status = summarize_lesion(
-        lesion, {"Slide": part}, {}, "", Collector(personal=False, run=RunContext(), readers={"A": "A"})
+        lesion, {"Slide": part}, {}, "", ReportRecords(personal=False, run=RunContext(), readers={"A": "A"})
     )
     assert values["T category (AJCC 8)"].startswith("pT3a")
     assert OUTDATED_COPY in status
@@ -799,7 +799,7 @@ def test_the_summary_of_a_case_uses_the_latest_signature() -> None:
         {"Slide": replace(part, synoptic=None)},
         {},
         "",
-        Collector(personal=False, run=RunContext(), readers={"A": "A"}),
+        ReportRecords(personal=False, run=RunContext(), readers={"A": "A"}),
     )
     assert OUTDATED_COPY not in status
 
@@ -896,6 +896,6 @@ def test_the_summary_names_what_case_and_slide_answer_differently() -> None:
         ("below_75", ""),
     ):
         lesion = CaseLesion(id="L1", synoptic=create(regression))
-        _, status = summarize_lesion(lesion, {"Image 3": part}, {}, "", Collector(True, RunContext()))
+        _, status = summarize_lesion(lesion, {"Image 3": part}, {}, "", ReportRecords(True, RunContext()))
         assert ("Two answers: " in status) == bool(expected)
         assert expected in status.lower()

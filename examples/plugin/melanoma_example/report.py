@@ -10,11 +10,11 @@ from napari_melanoma.reports.report_sections import ReportSection
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from napari_melanoma.reports.collector import Collector
+    from napari_melanoma.reports.report_records import ReportRecords
     from napari_melanoma.reports.report_sections import SlidePart
 
 
-def report_tiles(part: SlidePart, name: str, collector: Collector) -> Iterator[Section]:
+def report_tiles(part: SlidePart, name: str, records: ReportRecords) -> Iterator[Section]:
     """Yield a section with the number of analyzed tiles, if the slide was analyzed."""
     if part.content:
         text = f"{part.content['tiles_done']} of {part.content['tiles_total']} tiles were analyzed."

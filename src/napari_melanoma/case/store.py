@@ -384,11 +384,6 @@ def lock_case(folder: Path) -> tuple[str, ExitStack]:
     except SaveError as error:
         lock.close()
         return str(error), ExitStack()
-    except NotImplementedError:
-        return (
-            "its file system does not support locks, so two windows could overwrite each other. Copy it elsewhere.",
-            lock,
-        )
     return "", lock
 
 

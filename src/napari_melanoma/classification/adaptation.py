@@ -128,7 +128,6 @@ class LabeledCases:
     groups: Sequence[str]
 
     def subset(self, indices: NDArray[np.intp] | NDArray[np.bool_]) -> LabeledCases:
-        """Return some of the cases."""
         groups = np.asarray(self.groups)[indices].tolist()
         return LabeledCases(self.embeddings[indices], self.logits[indices], self.labels[indices], groups)
 
@@ -160,7 +159,6 @@ class CandidateFigures:
     standard_error: float
 
     def to_json(self) -> dict[str, Any]:
-        """Return the figures as plain values."""
         figures = {"log_loss": self.log_loss, "excess": self.excess, "standard_error": self.standard_error}
         return {"candidate": self.candidate.name, **{name: round(value, 4) for name, value in figures.items()}}
 
@@ -236,7 +234,6 @@ def estimate_minutes(photographs: int) -> float:
 
 
 def list_candidates(labels: NDArray[np.int64], positive: int) -> tuple[Candidate, ...]:
-    """List the candidates that are allowed for these labels."""
     allowed = len(labels) >= MIN_FOR_WEIGHTS and np.sum(labels == positive) >= MIN_POSITIVES_FOR_WEIGHTS
     return tuple(candidate for candidate in CANDIDATES if allowed or not candidate.has_weights)
 

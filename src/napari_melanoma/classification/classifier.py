@@ -229,7 +229,6 @@ class PredictionCalibration:
 
     @classmethod
     def from_bundle(cls, info: BundleInfo) -> Self:
-        """Read the reference cases of a bundle."""
         assert info.config.classifier is not None  # always set for classification
         return cls(info.config.classifier, info.config.classes, read_reference(info), info.config.modalities)
 
@@ -359,7 +358,6 @@ class PredictionCalibration:
         return MahalanobisDetector.fit(self.reference.embeddings)
 
     def _find_operating_point(self, sensitivity: float) -> OperatingPoint | None:
-        """Choose an operating point on the reference cases."""
         if self._reference_probabilities is None or self.reference is None:
             return None
         reference_probabilities, labels = self._reference_probabilities

@@ -175,7 +175,6 @@ def _contributions(
 
 
 def classifier_stamp(model: Classifier) -> ClassifierStamp:
-    """Describe a loaded classifier for its predictions."""
     info = model.info
     return ClassifierStamp(
         info.name, info.config.title, info.fingerprint, model.device, info.config.modalities, model.backend
@@ -241,7 +240,6 @@ def _unread_warning(name: str, cells: Sequence[str], encoding: TabularEncoding) 
 def _warnings(
     values: TableValues, model: Classifier, lesion: EncodedLesion, nearest: Sequence[SimilarCase]
 ) -> list[str]:
-    """Return warnings about a prediction."""
     warnings = [format_damage_warning(lesion.damage)] if lesion.damage else []
     warnings += [TRAINED_ON_IT.format("prediction")] if lesion.trained_on else []
     for name, cells in values.unseen.items():

@@ -135,7 +135,6 @@ def fit_comparators(cases: ComparatorCases, image: tuple[NDArray[np.float64], ND
 
 
 def write_comparators(bundle: Path, comparators: Comparators) -> None:
-    """Write comparators into the folder of a bundle."""
     write_json(bundle / COMPARATORS_FILE, comparators.model_dump(mode="json"))
 
 

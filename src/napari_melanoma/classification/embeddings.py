@@ -76,7 +76,6 @@ class EmbeddingStore:
         return digest.hexdigest()[:KEY_CHARACTERS]
 
     def contains(self, key: str) -> bool:
-        """Whether a photograph is stored."""
         return (self.folder / f"{key}.npz").is_file()
 
     def read(self, key: str) -> EmbeddedPhotograph | None:

@@ -149,7 +149,6 @@ class ClassPrediction:
 
     @property
     def probability(self) -> float:
-        """Probability of the positive class."""
         return self.probabilities[self.classes.index(self.positive)]
 
     @property
@@ -361,7 +360,6 @@ def _format_share(value: float, interval: tuple[float, float]) -> str:
 
 
 def _to_plain(value: Any) -> Any:  # noqa: ANN401 - any field value
-    """Convert a field to plain values."""
     if isinstance(value, tuple | list):
         return [_to_plain(item) for item in value]
     return asdict(value) if hasattr(value, "__dataclass_fields__") else value

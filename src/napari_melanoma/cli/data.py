@@ -194,7 +194,6 @@ def import_(
 
 
 def _declare(options: OptionValues, map_: Path | None, no_patients: bool, values: str | None) -> OptionValues:
-    """Add the options of an import that are declared by its command."""
     from napari_melanoma.data.mask_values import parse_values
     from napari_melanoma.data.table_mapping import TableMapping, read_mapping
 

@@ -120,9 +120,9 @@ def _evaluate_pointing(
     """Count how often heatmaps point at the decisive structure; ``values``: options of the classifier's evaluation."""
     from napari_melanoma.classification.classifier import Classifier
     from napari_melanoma.classification.explanation import run_pointing_game
-    from napari_melanoma.evaluation.classes import load_segmenter, segment_lesion
+    from napari_melanoma.evaluation.classes import segment_lesion
     from napari_melanoma.evaluation.labeled_images import ClassEvaluationOptions
-    from napari_melanoma.lesion.loaded_models import report_loading
+    from napari_melanoma.lesion.loaded_models import load_segmenter, report_loading
 
     of_classes = ClassEvaluationOptions.parse(values, "the command line")
     with report_loading(current.run):
@@ -274,7 +274,6 @@ def _compare_bundles(
 
 
 def _compare_evaluation_folders(folders: list[Path], out: Path | None, current: CommandSession) -> None:
-    """Compare saved evaluations."""
     from napari_melanoma.evaluation.model_comparison import check_comparison_folder, compare_evaluation_folders
 
     if out is None:

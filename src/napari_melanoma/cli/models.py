@@ -141,7 +141,6 @@ def show(
 
 
 def _usage_command(info: BundleInfo, name: str) -> str:
-    """Return the command that uses a model."""
     if info.config.is_slide_model:
         return f"napari-melanoma slide SLIDE --out DIR --model {name}"
     option = "--classifier" if info.config.task == "classification" else "--model"

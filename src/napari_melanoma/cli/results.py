@@ -96,7 +96,6 @@ def _import_case(
 
 
 def _print_case(current: CommandSession, folder: Path) -> None:
-    """Print a case and its faults."""
     from napari_melanoma.case.check import check_case
     from napari_melanoma.case.store import case_to_json
     from napari_melanoma.core.parsing import parse_json
@@ -113,7 +112,6 @@ def _print_case(current: CommandSession, folder: Path) -> None:
 
 
 def _predict_case(current: CommandSession, folder: Path, classifier: str) -> None:
-    """Classify the lesions of a case."""
     from napari_melanoma.case.results import predict_case_with, save_predictions
     from napari_melanoma.case.store import CaseStore
 
@@ -137,7 +135,6 @@ def _format_prediction(lesion: CaseLesionPrediction) -> str:
 
 
 def _format_case(case: Case) -> Iterator[str]:
-    """Yield the lines that describe a case."""
     from napari_melanoma.data.table_schema import field_title
 
     patient = case.patient

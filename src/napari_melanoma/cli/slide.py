@@ -11,6 +11,7 @@ import typer
 from napari_melanoma.cli.options import ConfigOptions, DeviceName, OptionValues, Out, add_command, format_help
 from napari_melanoma.cli.session import CommandSession, values_without
 from napari_melanoma.core.errors import ConfigError
+from napari_melanoma.core.formatting import format_count
 from napari_melanoma.core.geometry import PixelSize
 
 if TYPE_CHECKING:
@@ -143,7 +144,11 @@ def _report_summary(current: CommandSession, summary: SlidesSummary, out: Path) 
     counts = [f"{summary.done} done in {summary.seconds:.1f} s"]
     if summary.failed:
         counts.append(f"{summary.failed} failed")
-    next_step = "see the column 'error' there" if summary.failed else "open a slide in napari to see its heatmap"
+    next_step = "open a slide in napari to see its heatmap"
+    if summary.kept:
+        next_step = f"see the messages above: the table keeps {format_count(summary.kept, 'earlier result')}"
+    elif summary.failed:
+        next_step = "see the column 'error' there"
     text = f"{', '.join(counts)}: results in {out}, table in {summary.table}; {next_step}. Research use only."
     values = values_without(summary, "table")
     current.finish(text, some_failed=bool(summary.failed), out=str(out), table=str(summary.table), **values)
@@ -326,7 +331,6 @@ def _find_painted(slides: list[str], strokes: list[Path] | None, mpp: float | No
 
 
 def _describe_validation(validation: Validation) -> str:
-    """Describe the accuracy of a candidate in one line."""
     from napari_melanoma.slides.tissue_classifier.fitting import KIND_NAMES
 
     name = f"{validation.source}, {KIND_NAMES[validation.kind]}"

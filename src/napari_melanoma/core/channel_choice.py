@@ -62,7 +62,6 @@ class ChannelChoice(Config):
 
     @property
     def is_complete(self) -> bool:
-        """Whether all channels have limits."""
         return all(channel.low is not None for channel in self.channels)
 
     @property

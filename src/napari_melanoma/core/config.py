@@ -140,7 +140,6 @@ class OneOf:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """The allowed names."""
         return tuple(self._names())
 
     def __get_pydantic_core_schema__(self, source: object, handler: GetCoreSchemaHandler) -> CoreSchema:
@@ -255,7 +254,6 @@ def _type_metadata(kind: object) -> list[object]:
 
 
 def _location(fault: ErrorDetails) -> tuple[int | str, ...]:
-    """Return the location of a fault as keys and indices."""
     return tuple(part for part in fault["loc"] if not _names_a_type(part))
 
 
@@ -283,7 +281,6 @@ def nested_config(annotation: object) -> type[BaseModel] | None:
 
 
 def read_toml(path: Path, model: type[AnyConfig]) -> AnyConfig:
-    """Read a configuration from a TOML file."""
     try:
         values = read_toml_table(path)
     except OSError as error:

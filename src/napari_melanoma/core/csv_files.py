@@ -62,7 +62,6 @@ class CsvWriter:
         self._csv.writerow(row)
 
     def write_rows(self, rows: Iterable[Iterable[object]]) -> None:
-        """Write several rows."""
         for cells in rows:
             self.write_row(cells)
 

@@ -348,6 +348,12 @@ def _owner_mark(pid: int) -> str:
     return f"tmp-{_machine_mark()}-{pid}-{int(process_start(pid)):x}"
 
 
+def hash_file(path: Path) -> str:
+    """Return the SHA-256 of the content of a file, which is read in parts."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
 @cache
 def _machine_mark() -> str:
     """Return 16 hexadecimal digits that identify this machine by id and name: copies of a machine have the same id."""

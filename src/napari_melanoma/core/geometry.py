@@ -103,7 +103,6 @@ class Box:
         return slice(self.top, self.top + self.height), slice(self.left, self.left + self.width)
 
     def united(self, other: Box) -> Box:
-        """Return the smallest box that contains both."""
         top, left = min(self.top, other.top), min(self.left, other.left)
         bottom = max(self.top + self.height, other.top + other.height)
         right = max(self.left + self.width, other.left + other.width)

@@ -30,7 +30,8 @@ OUTPUT_LOCK_FILE = ".output.lock"
 def hold_lock(path: Path, timeout_s: float = 0.0) -> Iterator[None]:
     """Hold the lock file ``path`` of its folder, which is created if it is missing.
 
-    Raises ``RunError`` if another process still holds the lock after ``timeout_s``.
+    Raises ``RunError`` if another process still holds the lock after ``timeout_s``, ``SaveError`` if the folder cannot
+    be written or locked.
     """
     from filelock import FileLock, Timeout
 
@@ -45,6 +46,11 @@ def hold_lock(path: Path, timeout_s: float = 0.0) -> Iterator[None]:
         ) from None
     except OSError as error:
         raise save_error(path.parent, error) from error
+    except NotImplementedError as error:
+        raise SaveError(
+            f"cannot write {path.parent}: its file system does not support locks, so two windows could overwrite each "
+            "other. Copy the folder elsewhere, or choose another one."
+        ) from error
     try:
         with _holder_recorded(path) if not timeout_s else nullcontext():  # a lock held for a moment needs no record
             remove_leftovers(path.parent)
@@ -123,7 +129,6 @@ class Claims:
         lock.release()
 
     def close(self) -> None:
-        """Release all names."""
         for name in list(self._locks):
             self.release(name)
         with suppress(OSError):  # another process may have claims

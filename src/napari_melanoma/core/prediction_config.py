@@ -133,7 +133,6 @@ class PreprocessingConfig(Config):
 
     @property
     def is_on(self) -> bool:
-        """Whether any step is enabled."""
         return self.remove_hair or self.color_constancy or self.stain != "none"
 
     @property

@@ -104,7 +104,6 @@ def is_run_alive(run: Path) -> bool:
 
 
 def lower_priority() -> None:
-    """Run this process at low priority."""
     process = psutil.Process()
     if sys.platform == "win32":
         process.nice(psutil.BELOW_NORMAL_PRIORITY_CLASS)

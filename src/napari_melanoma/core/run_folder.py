@@ -271,7 +271,6 @@ class RunFolderContext(RunContext):
 
     @property
     def is_pause_requested(self) -> bool:
-        """Whether a pause was requested."""
         return self.read_command() == "pause"
 
     def read_command(self) -> RunCommand:
@@ -332,7 +331,6 @@ class RunState(StrEnum):
 
     @property
     def resumable(self) -> bool:
-        """Whether the run can be resumed."""
         return self in (RunState.cancelled, RunState.failed, RunState.lost)
 
 

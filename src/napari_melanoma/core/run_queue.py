@@ -10,13 +10,15 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from napari_melanoma.core.context import Cancelled, Progress, RunContext
-from napari_melanoma.core.files import machine_id, remove_file, save_error, write_json
+from napari_melanoma.core.files import machine_id, remove_file, write_json
 from napari_melanoma.core.formatting import format_count
-from napari_melanoma.core.parsing import read_json
+from napari_melanoma.core.locks import hold_lock
+from napari_melanoma.core.parsing import read_object_or_empty
 from napari_melanoma.core.processes import ProcessStamp
 from napari_melanoma.core.run_folder import RunFolder
 
 POLL_S = 0.5
+LOCK_TIMEOUT_S = 60.0  # to wait for another run that draws its ticket
 log = logging.getLogger(__name__)
 
 
@@ -64,20 +66,14 @@ def wait_for_turn(out: Path, *, run: RunContext, sleep: Callable[[float], None] 
 
 def enqueue(out: Path, stamp: ProcessStamp) -> QueueTicket:
     """Return a ticket with the next number; a run that has drawn one at its launch keeps its number."""
-    from filelock import FileLock
-
     folder, run = queue_folder(), str(out.absolute())
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with FileLock(folder / "lock"):
-            tickets = _tickets(folder)
-            own = next((ticket for ticket in tickets if ticket.run == run and ticket.stamp.alive), None)
-            number = own.number if own else max((ticket.number for ticket in tickets), default=0) + 1
-            ticket = QueueTicket(folder / f"{number:08}.json", stamp, run)
-            write_json(ticket.path, {"run": run, **asdict(stamp)})
-            return ticket
-    except OSError as error:
-        raise save_error(folder, error) from error
+    with hold_lock(folder / "lock", LOCK_TIMEOUT_S):
+        tickets = _tickets(folder)
+        own = next((ticket for ticket in tickets if ticket.run == run and ticket.stamp.alive), None)
+        number = own.number if own else max((ticket.number for ticket in tickets), default=0) + 1
+        ticket = QueueTicket(folder / f"{number:08}.json", stamp, run)
+        write_json(ticket.path, {"run": run, **asdict(stamp)})
+    return ticket
 
 
 def tickets_before(folder: Path, number: int) -> list[QueueTicket]:
@@ -123,13 +119,6 @@ def _tickets(folder: Path) -> list[QueueTicket]:
     for path in sorted(folder.glob("[0-9]*.json")):
         stamp = ProcessStamp.read(path)
         if stamp is not None:
-            tickets.append(QueueTicket(path, stamp, _read_run(path)))
+            run = str(read_object_or_empty(path).get("run", ""))  # empty if the ticket was just removed
+            tickets.append(QueueTicket(path, stamp, run))
     return tickets
-
-
-def _read_run(path: Path) -> str:
-    """Return the run folder that a ticket is for; empty if the ticket was just removed."""
-    try:
-        return str(read_json(path)["run"])
-    except (OSError, ValueError, KeyError, TypeError):
-        return ""

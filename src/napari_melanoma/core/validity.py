@@ -113,7 +113,6 @@ class Validity(Config):
 
     @property
     def codes(self) -> tuple[str, ...]:
-        """Codes of all reasons."""
         return tuple(reason.code for reason in self.reasons)
 
     def headline(self, statement: str) -> str:

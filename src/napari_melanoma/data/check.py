@@ -256,7 +256,6 @@ def _read_entries(folder: Path, table: TableChecker, run: RunContext) -> tuple[l
 
 
 def _check_image(sample: Sample) -> ImageCheck:
-    """Read the image and the mask of a sample."""
     try:
         photograph = read_photograph(sample.image)
         rgb, notes = photograph.rgb, photograph.notes
@@ -362,7 +361,6 @@ class TablePreview:
 
 
 def preview_table(path: Path) -> TablePreview:
-    """Read the beginning of a table."""
     rows = list(islice(iterate_rows(path), PREVIEW_ROWS))
     if not rows:
         raise DataSetError(f"{path} has no rows: expected a header and at least one row below it.")

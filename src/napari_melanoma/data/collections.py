@@ -654,7 +654,6 @@ def guess_source(folder: str) -> str | None:
 
 
 def find_source(name: str) -> DataSource:
-    """Return a set by its name."""
     known = list_sources()
     if name not in known:
         reason = SOURCES.explain_unknown(name) or f"known: {', '.join(known)}"

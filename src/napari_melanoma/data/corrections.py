@@ -327,7 +327,6 @@ class CorrectionChange:
 
     @property
     def changed_columns(self) -> set[str]:
-        """Names of the columns that differ."""
         before, after = self.before or {}, self.after or {}
         return {column for column in {**before, **after} if before.get(column) != after.get(column)}
 

@@ -287,7 +287,6 @@ def find_table(folder: Path) -> Path:
 
 
 def read_groups(folder: Path) -> Groups:
-    """Read the groups of a data set."""
     return Groups(iter_table_rows(find_table(folder)))
 
 
@@ -314,7 +313,6 @@ def make_sample(entry: DatasetEntry, folder: Path, groups: Groups) -> Sample | D
 
 
 def put_in_group(sample: Sample, group: Group) -> Sample:
-    """Return the sample as a member of a group of its data set."""
     joined, patients = (
         tuple(f"{sample.domain}/{name}" for name in names) if len(names) > 1 else ()
         for names in (group.names, group.patients)
@@ -498,7 +496,6 @@ class PackedRow(Mapping[str, str]):
         return row
 
     def to_dict(self) -> dict[str, str]:
-        """Return all cells as a dict."""
         own = dict(zip(self._names, self._text.split(_SEPARATOR), strict=bool(self._names)))
         return {**self._defaults, **own} if self._defaults else own
 
@@ -517,7 +514,6 @@ class PackedRow(Mapping[str, str]):
 
 
 def unpack_row(row: Mapping[str, str]) -> dict[str, str]:
-    """Return the cells of any row as a new dict."""
     return row.to_dict() if isinstance(row, PackedRow) else dict(row)
 
 

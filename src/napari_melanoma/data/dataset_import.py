@@ -138,7 +138,6 @@ class SourceImportOptions(Config):
 
     @property
     def lesion(self) -> LesionValues:
-        """The values and names of classes that mark the lesion."""
         return (*self.classes, *(self.values if isinstance(self.values, tuple) else ())) or self.values
 
 

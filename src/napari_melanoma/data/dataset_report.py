@@ -182,7 +182,6 @@ def read_origin(folder: Path) -> dict[str, object]:
 
 
 def format_markdown(report: DataSetReport) -> str:
-    """Format a report as Markdown."""
     without = "" if report.rows == report.images else f" {report.rows - report.images} rows have no image."
     lines = [f"# {report.name}", "", f"{report.images} images, {report.masks} with a mask.{without}"]
     lines.append(

@@ -269,7 +269,6 @@ def _page_section(
 
 
 def _describe_comparability(report: DataSourcesReport) -> str:
-    """Summarize whether the sources are comparable."""
     if len(report.sources) < 2:
         return "There is only one source. Specify several data sets to compare them."
     if not report.shifts:
@@ -334,7 +333,6 @@ def _source_row(name: str, report: DataSetReport) -> tuple[str, ...]:
 
 
 def _missing_section(report: DataSourcesReport, folder: Path) -> Iterator[Section]:
-    """Yield the completeness of columns by source."""
     columns = [column for column in DESCRIBED if column not in ("source", "review")]
     completeness = {
         name: {column: 1 - source_report.missing[column] / source_report.rows for column in columns}
@@ -351,7 +349,6 @@ def _missing_section(report: DataSourcesReport, folder: Path) -> Iterator[Sectio
 
 
 def _classes_section(report: DataSourcesReport, folder: Path) -> Iterator[Section]:
-    """Yield the diagnoses by source and split."""
     by_part: dict[tuple[str, str], Counter[str]] = defaultdict(Counter)
     for row in report.rows:
         by_part[row.source, row.values.get("split", "")][row.values.get("diagnosis", "")] += 1
@@ -436,7 +433,6 @@ def _name_pair(shift: DomainShift) -> str:
 
 
 def _duplicates_section(report: DataSourcesReport, folder: Path) -> Iterator[Section]:
-    """Yield the pairs of duplicate images."""
     if report.duplicates is None:
         return
     pairs = report.duplicates

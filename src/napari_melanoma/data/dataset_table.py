@@ -5,15 +5,16 @@ from __future__ import annotations
 import io
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Self
 
 from napari_melanoma.core.csv_files import CsvError, CsvReader, CsvWriter
-from napari_melanoma.core.errors import DataSetError, SaveError
-from napari_melanoma.core.files import atomic_file, save_error
+from napari_melanoma.core.errors import DataSetError, RunError, SaveError
+from napari_melanoma.core.files import atomic_file
+from napari_melanoma.core.locks import hold_lock
 from napari_melanoma.io.tables import BYTE_ORDER_MARKS, decode_table, detect_dialect, detect_separator, iterate_rows
 
 KEY_COLUMN = "image_id"
@@ -129,7 +130,6 @@ class TableFile:
         return replace(self, columns=(*self.columns, *added), records=records, header=header)
 
     def update_row(self, index: int, values: Mapping[str, str]) -> Self:
-        """Change some cells of one row."""
         return self._replace_records(index, index + 1, [self._update_record(list(self.records[index].cells), values)])
 
     def update_column(self, column: str, values: Sequence[str]) -> Self:
@@ -237,26 +237,16 @@ class SharedTable:
     @contextmanager
     def lock(self) -> Iterator[None]:
         """Lock the table against other writers, also in other processes; creates the folder if it is missing."""
-        from filelock import FileLock, Timeout
-
         folder = self.path.parent
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            lock = FileLock(folder / ".lock", timeout=LOCK_TIMEOUT_S)
-            lock.acquire()
-        except Timeout as error:
-            raise SaveError(
-                f"cannot write {folder}: another window has been writing to it for {LOCK_TIMEOUT_S:.0f} s. "
-                "Wait for it, or close it, and try again."
-            ) from error
-        except OSError as error:
-            raise save_error(folder, error) from error
-        except NotImplementedError as error:
-            raise SaveError(f"cannot write {folder}: its file system has no locks. Choose another folder.") from error
-        try:
+        with ExitStack() as held:
+            try:
+                held.enter_context(hold_lock(folder / ".lock", LOCK_TIMEOUT_S))
+            except RunError as error:
+                raise SaveError(
+                    f"cannot write {folder}: another window has been writing to it for {LOCK_TIMEOUT_S:.0f} s. "
+                    "Wait for it, or close it, and try again."
+                ) from error
             yield
-        finally:
-            lock.release()
 
 
 def _file_stamp(status: os.stat_result) -> tuple[int, ...]:

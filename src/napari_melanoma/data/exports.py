@@ -247,7 +247,6 @@ DATA_EXPORTS = module_family("data_exports", formats.__name__, DataExportSpec, "
 
 
 def find_data_export(name: str) -> DataExport:
-    """Return a format by its name."""
     known = DATA_EXPORTS.members
     if name not in known:
         reason = DATA_EXPORTS.explain_unknown(name) or f"known: {', '.join(known)}"
@@ -256,7 +255,6 @@ def find_data_export(name: str) -> DataExport:
 
 
 def write_lines(path: Path, lines: Iterable[str]) -> None:
-    """Write a text file of lines."""
     write_text(path, "".join(f"{line}\n" for line in lines))
 
 

@@ -309,7 +309,6 @@ def _write_dataset(
 
 
 def _iter_rows(folder: Path, number: int, harmonizer: Harmonizer, run: RunContext) -> Iterator[DatasetRow]:
-    """Read and harmonize the rows of the data set with a number."""
     groups = read_groups(folder)
     for position, entry in enumerate(run.track(iter_entries(folder), f"Reading {folder.name}"), start=1):
         if isinstance(entry, DataSetError):

@@ -52,7 +52,6 @@ class PartialResults:
             self.flush()
 
     def flush(self) -> None:
-        """Write pending results."""
         lines, self._pending, self._written = self._pending, [], time.monotonic()
         if not lines:
             return

@@ -179,7 +179,6 @@ class PatientOutlier:
 
     @property
     def is_outlier(self) -> bool:
-        """Whether the lesion is an outlier among the lesions of the patient."""
         return self.rank == 1 and self.z >= OUTLIER_Z
 
     @property

@@ -102,7 +102,6 @@ class SourceFile:
         return PurePosixPath(self.name).suffix.lower()
 
     def read(self) -> bytes:
-        """Read the whole file."""
         return Path(self.path).read_bytes() if self.archive is None else self.archive.read(self.path)
 
     @contextmanager

@@ -110,7 +110,6 @@ def find_column(name: str) -> Column | None:
 
 
 def field_title(name: str) -> str:
-    """Return the title of a column of the harmonized table."""
     column = find_column(name)
     return name.replace("_", " ").capitalize() if column is None else column.title
 

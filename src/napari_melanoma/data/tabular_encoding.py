@@ -84,12 +84,10 @@ class TabularInputs:
 
 
 def encode_rows(rows: Sequence[Row], encoding: TabularEncoding) -> TabularInputs:
-    """Encode rows of a table as inputs of a network."""
     return make_network_inputs(read_table_values(rows, encoding), encoding)
 
 
 def read_table_values(rows: Sequence[Row], encoding: TabularEncoding) -> TableValues:
-    """Read the values of rows in the columns of an encoding."""
     numbers = np.full((len(rows), len(encoding.numbers)), np.nan)
     codes = np.zeros((len(rows), len(encoding.words)), np.int64)
     unseen: dict[str, dict[str, int]] = {}
@@ -272,7 +270,6 @@ def _fit_categories(column: WordColumn, cells: Sequence[str]) -> FittedWords:
 
 
 def _fit_numbers(column: NumberColumn, rows: Sequence[Row]) -> FittedNumbers:
-    """Compute the statistics of the known numbers of a column."""
     values = np.array([read_possible_number(row.get(column.name), column.name) for row in rows])
     known_values = values[~np.isnan(values)]
     if not known_values.size:
@@ -492,7 +489,6 @@ def explain_ineligible(name: str, target: str = "diagnosis") -> str:
 
 
 def _explain_ineligible_meaning(column: str, target: str) -> str:
-    """Explain why a column of this meaning cannot be an input."""
     if column in ID_COLUMNS or ID_PATTERN.fullmatch(column):
         return "is an identifier, which does not generalize to other patients"
     if column in BOOKKEEPING_COLUMNS or column.startswith("split_"):

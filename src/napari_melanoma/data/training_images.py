@@ -100,7 +100,6 @@ class TrainingImages:
 
     @classmethod
     def read(cls, path: Path) -> Self:
-        """Read a list."""
         from safetensors import SafetensorError, safe_open
 
         try:

@@ -70,7 +70,6 @@ class AdaptationFigures:
     reason: str
 
     def to_json(self) -> dict[str, Any]:
-        """Return the figures as plain values."""
         return {
             "advice": self.advice,
             "reason": self.reason,

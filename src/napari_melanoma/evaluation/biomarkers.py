@@ -135,7 +135,6 @@ def write_biomarkers(
 
 
 def _row(name: str, marker: RankedFeature, positive: str) -> dict[str, object]:
-    """Return the statistics of a feature or a measure."""
     auc = marker.auc
     row = {"name": name, "feature": marker.feature_index, "auc": auc.mean, "auc_low": auc.low, "auc_high": auc.high}
     higher_in = positive if auc.mean >= 0.5 else "others"

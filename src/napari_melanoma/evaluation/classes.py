@@ -57,6 +57,7 @@ from napari_melanoma.imaging.modality import ModalityEstimate, recognize_modalit
 from napari_melanoma.imaging.postprocessing import make_mask
 from napari_melanoma.io.photographs import read_photograph
 from napari_melanoma.io.results import read_mask
+from napari_melanoma.lesion.loaded_models import load_segmenter
 from napari_melanoma.lesion.options import LesionOptions
 from napari_melanoma.metrics.agreement import MIN_CASES, DepthIntervals, decode_depths, depth_metrics
 from napari_melanoma.metrics.calibration import calibration_error_by_chance, reliability_curve
@@ -64,7 +65,7 @@ from napari_melanoma.metrics.class_metrics import ClassPredictions, class_differ
 from napari_melanoma.metrics.metric_table import CLASS_METRICS, DEPTH_METRICS, SET_METRICS
 from napari_melanoma.metrics.overlap import count_class_pairs
 from napari_melanoma.metrics.statistics import Estimate, bootstrap_mean
-from napari_melanoma.models.installed_bundles import find_bundle, require_photograph_model, require_task
+from napari_melanoma.models.installed_bundles import require_task
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -280,13 +281,6 @@ class ClassReport(EvaluationTask[Content, ClassValues, ClassEvaluation], Generic
         )
 
 
-def load_segmenter(name: str) -> Segmenter:
-    """Load a model that predicts the masks of lesions in photographs."""
-    from napari_melanoma.lesion.segmentation import Segmenter
-
-    return Segmenter.load(require_photograph_model(find_bundle(name), "segmentation"))
-
-
 def segment_lesion(segmenter: Segmenter, rgb: NDArray[np.uint8]) -> NDArray[np.bool_]:
     """Segment the lesion of a photograph with the full post-processing."""
     return make_mask(segmenter.probability(rgb), segmenter.info.config.threshold, LesionOptions().refinement)
@@ -437,7 +431,6 @@ def add_classes(
 
 
 def read_predictions(rows: DataFrame, classes: tuple[str, ...], positive: str, threshold: float) -> ClassPredictions:
-    """Return the predictions of a table of measured images."""
     return ClassPredictions(
         rows[list(probability_columns(classes).values())].to_numpy(np.float64),
         np.array([classes.index(label) for label in rows["label"]], np.intp),
@@ -599,7 +592,6 @@ def left_out_warnings(images: LabeledImages) -> list[str]:
 
 
 def _reader_warnings(predictions: ClassPredictions) -> Iterator[str]:
-    """Yield the warnings that precede the metrics."""
     if predictions.truth.all() or not predictions.truth.any():
         yield ONE_CLASS.format(
             what=f"other than {predictions.positive}" if predictions.truth.all() else predictions.positive
@@ -681,7 +673,6 @@ def _split_by_domain(predictions: ClassPredictions) -> dict[str, ClassPrediction
 
 
 def _omitted_text(variant: str) -> str:
-    """Name the omitted fields."""
     return "all clinical metadata" if variant == NO_FIELDS else variant.removeprefix("without_")
 
 

@@ -67,7 +67,6 @@ class DomainChange:
 
     @property
     def images(self) -> int:
-        """Number of compared images."""
         return max((change.count for change in self.difference.values()), default=0)
 
 
@@ -155,7 +154,6 @@ class Comparison:
 
     @classmethod
     def read(cls, folder: Path) -> Self:
-        """Read a comparison from its folder."""
         try:
             values = rename_keys("comparison", read_json(folder / COMPARISON))
             return cls(
@@ -453,7 +451,6 @@ def _more_images_text(images: int | None) -> str:
 
 
 def _format_change(change: Estimate, metric: str) -> str:
-    """Format a difference in a metric with its interval."""
     return f"{metric_label(metric)} {change.mean:+.3f} ({change.format_interval(words='95 % interval ')})"
 
 

@@ -143,7 +143,6 @@ def _compare(
     threshold: float,
     refinement: RefinementConfig,
 ) -> tuple[NDArray[np.bool_], dict[str, float]]:
-    """Make the mask of a prediction and compare it with the reference."""
     mask = make_mask(prediction.probability, threshold, refinement)
     metrics = measure_mask(mask, reference, photograph.pixel_size)
     band = find_uncertain_band(prediction, mask, threshold, refinement)

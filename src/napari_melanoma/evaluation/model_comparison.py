@@ -201,7 +201,6 @@ class ComparedModels(ABC):
         return {}
 
     def notes(self) -> list[str]:
-        """Return further notes for the page."""
         return []
 
     def rows(self) -> Iterable[Mapping[str, object]]:
@@ -352,7 +351,6 @@ class ComparedClasses(ComparedModels):
 
 
 def _check_same_classes(models: Sequence[tuple[str, tuple[str, ...]]]) -> None:
-    """Reject classifiers with different classes."""
     (first, classes), *others = models
     for name, other_classes in others:
         if other_classes != classes:

@@ -123,7 +123,6 @@ def make_table(
 
 
 def measured_rows(table: DataFrame) -> DataFrame:
-    """Return the images that were measured."""
     return table[table["error"] == ""]
 
 
@@ -190,17 +189,14 @@ class Evaluation:
 
     @property
     def measured(self) -> list[Sample]:
-        """The images that were measured."""
         return list(measured_rows(self.table)["sample"])
 
     @property
     def images(self) -> int:
-        """Number of measured images."""
         return len(measured_rows(self.table))
 
     @property
     def data(self) -> list[str]:
-        """Names of the data sets."""
         return sorted(set(self.table["domain"]))
 
 
@@ -239,7 +235,6 @@ class EvaluationTask(ABC, Generic[Content, Prediction, Result]):
 
     @property
     def infos(self) -> list[BundleInfo]:
-        """The bundles of the models."""
         return [model.info for model in self.loaded]
 
     @property
@@ -273,7 +268,6 @@ class EvaluationTask(ABC, Generic[Content, Prediction, Result]):
         return cast("Sequence[Mapping[str, float]]", prediction)
 
     def image_warnings(self, samples: Sequence[Sample]) -> Sequence[str]:
-        """Return warnings on the images that will be measured."""
         return modality_warnings(self.infos, samples)
 
     @abstractmethod
@@ -602,7 +596,6 @@ class EvaluatedModel:
 
 
 def is_evaluation(folder: Path) -> bool:
-    """Return whether a folder contains an evaluation."""
     return (folder / METRICS_FILE).is_file() and (folder / TABLE).is_file()
 
 
@@ -661,7 +654,6 @@ class Page:
 
 
 def write_evaluation_page(page: Page, path: Path) -> None:
-    """Write a page with its figures embedded."""
     blocks: list[Block] = [*map(Notice, page.warnings), Notice(page.lead, lead=True)]
     blocks += [Text(page.next)] if page.next else []
     for heading, columns, rows in page.tables:
@@ -677,14 +669,12 @@ def failed_section(title: str, failed: Sequence[tuple[str, str]]) -> Section:
 
 
 def estimates_to_json(estimates: Mapping[str, Estimate]) -> dict[str, dict[str, float]]:
-    """Convert estimates to JSON values."""
     return {name: vars(estimate) for name, estimate in estimates.items()}
 
 
 def evaluation_page(
     evaluation: Evaluation, info: BundleInfo, content: PageContent, figures: Mapping[str, Path] | None = None
 ) -> Page:
-    """Return the page of an evaluation."""
     overlap = evaluation.overlap
     return Page(
         title=f"{info.name} on {', '.join(evaluation.data)}",

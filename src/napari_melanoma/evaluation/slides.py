@@ -67,7 +67,6 @@ def evaluate_bags(
 
 
 def _find_labeled_bags(info: BundleInfo, datasets: Sequence[Path], options: ClassEvaluationOptions) -> LabeledImages:
-    """Find the slides whose label is a class of the model."""
     check_evaluated_datasets(datasets)
     config = info.config
     target, rows = options.target or trained_target(config), read_rows(datasets)

@@ -122,7 +122,6 @@ class Overlap:
 
     @property
     def measured(self) -> list[Sample]:
-        """The images that are measured."""
         return [sample for sample, evaluated in zip(self.samples, self.is_measured, strict=True) if evaluated]
 
     @property
@@ -209,7 +208,6 @@ class Overlap:
 
     @property
     def facts(self) -> dict[str, Any]:
-        """The overlap as JSON values."""
         left_out = (
             [] if self.included else [s.image_id for s, seen in zip(self.samples, self.seen, strict=True) if seen]
         )
@@ -285,7 +283,6 @@ def images_to_measure(
 
 
 def report_warnings(warnings: Iterable[str], image_count: int, run: RunContext) -> None:
-    """Report the warnings of an evaluation as progress messages."""
     for warning in warnings:
         run.report(Milestone(0, image_count, f"Warning: {warning}"))
 
@@ -433,5 +430,4 @@ def _damage_warnings(samples: Sequence[Sample]) -> tuple[str, ...]:
 
 
 def _modality_word(modality: str) -> str:
-    """Format a modality for users."""
     return modality.replace("_", " ")

@@ -130,7 +130,6 @@ def plot_subgroups(groups: Sequence[tuple[str, str, str, Estimate]], path: Path)
 
 
 def _plot_case(panels: Sequence[Axes], item: EvaluatedCase, title: str) -> None:
-    """Draw a photograph and its overlay side by side."""
     from PIL import Image
 
     overlay = overlay_image(item.rgb, item.mask, item.reference)
@@ -289,7 +288,6 @@ def plot_models(
 
 
 def _plot_estimate(axes: Axes, estimate: Estimate | None, row: float, color: str, label: str | None) -> None:
-    """Draw one estimate with its interval."""
     if estimate is not None:
         axes.plot([estimate.low, estimate.high], [row, row], color=color, linewidth=1.8)
         axes.plot([estimate.mean], [row], "o", color=color, markersize=4, label=label)

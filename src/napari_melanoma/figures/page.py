@@ -229,7 +229,6 @@ class ReportTable:
             raise ValueError(f"'{self.title}' has {len(self.columns)} columns, a row has {len(wrong[0])}: {wrong[0]}")
 
     def to_markdown(self) -> str:
-        """Format as GitHub Markdown."""
         groups = self.groups or ("",) * len(self.columns)
         headings = [f"{group}, {name}" if group else name for group, name in zip(groups, self.columns, strict=True)]
         lines = [
@@ -244,7 +243,6 @@ class ReportTable:
         return "\n".join(lines) + "\n"
 
     def to_section(self) -> Section:
-        """Return the section of a page."""
         table = Table(self.title, self.columns, self.rows, groups=self.groups)
         above, below = ((Text(text, quiet=True) for text in texts) for texts in (self.introduction, self.notes))
         return Section(self.title, (*above, table, *below))
@@ -256,17 +254,14 @@ def markdown_row(cells: Sequence[str]) -> str:
 
 
 def png_uri(path: Path) -> str:
-    """Encode a PNG as a data URI."""
     return data_uri(path.read_bytes(), "image/png")
 
 
 def data_uri(content: bytes, media: str) -> str:
-    """Encode an image as a data URI."""
     return f"data:{media};base64,{base64.b64encode(content).decode('ascii')}"
 
 
 def fields(caption: str, values: dict[str, str]) -> Table:
-    """Return labeled values as a table."""
     return Table(caption, (), tuple(values.items()))
 
 
@@ -312,12 +307,10 @@ def _column_class(cells: Sequence[Cell]) -> str:
 
 @cache
 def read_template() -> str:
-    """Return the template of all pages."""
     return Path(__file__).with_name("page.html").read_text(encoding="utf-8")
 
 
 def render_html(template: str, **values: object) -> str:
-    """Render a template."""
     # Names of files that are not UTF-8 contain halves of surrogate pairs.
     return _compile(template).render(**values).encode("utf-8", "backslashreplace").decode("utf-8")
 

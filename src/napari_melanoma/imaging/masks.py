@@ -327,6 +327,15 @@ OPACITY = 0.6  # of the largest heatmap value
 TINT_STRENGTH = 0.45  # opacity of the colors of labels
 
 
+def resize_map(values: NDArray, shape: tuple[int, ...]) -> NDArray:
+    """Resize a map or image to ``shape``, (row, column): averaged if it becomes smaller, else interpolated linearly."""
+    from PIL import Image
+
+    down = shape[0] < values.shape[0]
+    method = Image.Resampling.BOX if down else Image.Resampling.BILINEAR
+    return np.asarray(Image.fromarray(np.ascontiguousarray(values)).resize((shape[1], shape[0]), method))
+
+
 def draw_heatmap(rgb: NDArray[np.uint8], heat: NDArray[np.float32]) -> NDArray[np.uint8]:
     """Draw a heatmap over a photograph; larger values are more opaque.
 

@@ -142,7 +142,6 @@ def color_measurements(
 
 
 def _named_lengths(lengths: MaskLengths, unit: str, area_unit: str) -> dict[str, float]:
-    """Return area and lengths by column name."""
     return {
         f"area_{area_unit}": lengths.area,
         f"perimeter_{unit}": lengths.perimeter,

@@ -123,7 +123,7 @@ def register_images(
     fine_um = max(sides) / FINE_PX
     fixed_fine, moving_fine = _resample(fixed, fixed_um, fine_um), _resample(moving, moving_um, fine_um)
     blocks = _Blocks(fixed_fine)
-    best: _Fit | None = None
+    best: _Alignment | None = None
     for start in _search(fixed_fine, moving_fine, (False, True) if flips else (False,), scales):
         fit = blocks.refine(moving_fine, start, with_scale=len(scales) > 1)
         best = fit if best is None or len(fit.residuals) > len(best.residuals) else best
@@ -232,7 +232,7 @@ class FeatureImage:
 
 
 @dataclass(frozen=True)
-class _Fit:
+class _Alignment:
     """A transformation, the remaining distances in pixels of the blocks that agree, and the number of blocks tried."""
 
     matrix: NDArray[np.float64]
@@ -259,18 +259,18 @@ class _Blocks:
     def count(self) -> int:
         return len(self._corners)
 
-    def refine(self, moving: NDArray[np.float32], start: NDArray[np.float64], *, with_scale: bool) -> _Fit:
+    def refine(self, moving: NDArray[np.float32], start: NDArray[np.float64], *, with_scale: bool) -> _Alignment:
         """Improve a transformation by the shifts of the blocks, in rounds."""
-        fit = _Fit(start, np.empty(0), 0)
+        fit = _Alignment(start, np.empty(0), 0)
         for _ in range(ROUNDS):
             fixed_points, warped_points, tried = self._find(_warp(moving, fit.matrix, self._fixed.shape))
             if len(warped_points) < MIN_BLOCKS:
-                return _Fit(fit.matrix, np.empty(0), tried)
+                return _Alignment(fit.matrix, np.empty(0), tried)
             points = _apply(np.asarray(np.linalg.inv(fit.matrix), np.float64), warped_points)
             flip = bool(np.linalg.det(fit.matrix[:2, :2]) < 0)
             matrix = _fit_robustly(points, fixed_points, flip=flip, with_scale=with_scale)
             distances = np.linalg.norm(_apply(matrix, points) - fixed_points, axis=1)
-            fit = _Fit(matrix, distances[distances < INLIER_PX], tried)
+            fit = _Alignment(matrix, distances[distances < INLIER_PX], tried)
         return fit
 
     def _find(self, warped: NDArray[np.float32]) -> tuple[NDArray[np.float64], NDArray[np.float64], int]:

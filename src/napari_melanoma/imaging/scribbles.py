@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from napari_melanoma.core.geometry import Box
 from napari_melanoma.imaging.color import to_lab
-from napari_melanoma.imaging.masks import bounding_box, grow_box, label_components
+from napari_melanoma.imaging.masks import bounding_box, grow_box, label_components, resize_map
 
 INSIDE, OUTSIDE = 1, 2  # values of strokes
 GRID_SIDE = 128  # longest side of the grid, in cells
@@ -187,14 +187,17 @@ def _to_grid(
 
     step = max(1.0, max(mask.shape) / GRID_SIDE)
     shape = (max(1, round(mask.shape[0] / step)), max(1, round(mask.shape[1] / step)))
-    inside_share, outside_share = _resize(inside.astype(np.float32), shape), _resize(outside.astype(np.float32), shape)
+    inside_share, outside_share = (
+        resize_map(inside.astype(np.float32), shape),
+        resize_map(outside.astype(np.float32), shape),
+    )
     return _ScribbleGrid(
-        lab=ndimage.gaussian_filter(to_lab(_resize(rgb, shape)), (0.7, 0.7, 0)),
-        probability=_resize(probability, shape),
-        mask=_resize(mask.astype(np.float32), shape) >= 0.5,
+        lab=ndimage.gaussian_filter(to_lab(resize_map(rgb, shape)), (0.7, 0.7, 0)),
+        probability=resize_map(probability, shape),
+        mask=resize_map(mask.astype(np.float32), shape) >= 0.5,
         inside=(inside_share > 0) & (inside_share >= outside_share),
         outside=(outside_share > 0) & (outside_share > inside_share),
-        fixed=_resize(fixed.astype(np.float32), shape) >= 1,
+        fixed=resize_map(fixed.astype(np.float32), shape) >= 1,
     )
 
 
@@ -202,24 +205,14 @@ def _apply(mask: NDArray[np.bool_], lesion_probability: NDArray[np.float32], gri
     """Apply to the full mask, in place, the changes on the grid that are connected with a stroke."""
     added = _select_parts((lesion_probability > 0.5) & ~grid.mask, grid.inside)
     removed = _select_parts((lesion_probability < 0.5) & grid.mask, grid.outside)
-    fine = _resize(lesion_probability, mask.shape)
-    mask |= (_resize(added.astype(np.float32), mask.shape) > 0) & (fine > 0.5)
-    mask &= (_resize(removed.astype(np.float32), mask.shape) == 0) | (fine >= 0.5)
+    fine = resize_map(lesion_probability, mask.shape)
+    mask |= (resize_map(added.astype(np.float32), mask.shape) > 0) & (fine > 0.5)
+    mask &= (resize_map(removed.astype(np.float32), mask.shape) == 0) | (fine >= 0.5)
 
 
 def _select_parts(region: NDArray[np.bool_], strokes: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Return the connected parts of a region that a stroke touches."""
     labels, _ = label_components(region)
     return np.isin(labels, np.unique(labels[strokes & region])) & region
-
-
-def _resize(values: NDArray, shape: tuple[int, ...]) -> NDArray:
-    """Average down, or interpolate linearly up, to (row, column)."""
-    from PIL import Image
-
-    down = shape[0] < values.shape[0]
-    method = Image.Resampling.BOX if down else Image.Resampling.BILINEAR
-    return np.asarray(Image.fromarray(np.ascontiguousarray(values)).resize((shape[1], shape[0]), method))
 
 
 def edge_weights(features: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:

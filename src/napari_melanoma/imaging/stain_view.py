@@ -51,7 +51,6 @@ class DisplayColors:
 
     @property
     def is_default(self) -> bool:
-        """Whether the slide is displayed as scanned."""
         return self == DisplayColors()
 
     def apply(self, rgb: NDArray[np.uint8]) -> NDArray[np.uint8]:

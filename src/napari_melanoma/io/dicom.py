@@ -243,7 +243,6 @@ class DicomHeader:
 
 
 def read_header(file: IO[bytes]) -> DicomHeader:
-    """Read the metadata of a DICOM file."""
     from pydicom import dcmread
 
     try:

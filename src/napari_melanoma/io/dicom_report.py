@@ -132,7 +132,6 @@ class ReportContent(GeoJsonContent):
 
 
 def is_dicom_report(path: Path) -> bool:
-    """Return whether a file is a structured report in DICOM."""
     try:
         with path.open("rb") as file:
             file.seek(PREAMBLE_BYTES)

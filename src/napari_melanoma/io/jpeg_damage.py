@@ -263,5 +263,4 @@ def _flat_end_share(image: NDArray[np.uint8]) -> float:
 
 
 def _encode_segment(marker: int, body: bytes) -> bytes:
-    """Encode a segment with its marker and length."""
     return bytes((0xFF, marker)) + (len(body) + 2).to_bytes(2, "big") + body

@@ -223,7 +223,6 @@ def count_pixels(path: Path) -> int:
 
 
 def _read_size(file: IO[bytes], kind: Format) -> tuple[int, int]:
-    """Read width and height of an open file."""
     if kind == "TIFF":
         from napari_melanoma.io import tiff
 
@@ -249,7 +248,6 @@ def _describe_open_error(path: Path, error: OSError) -> str:
 
 
 def _decode(file: IO[bytes], accept_damaged: bool) -> DecodedPhotograph:
-    """Decode an open file with the decoder of its format."""
     head = file.read(HEAD_BYTES)
     file.seek(0)
     kind = identify_format(head)

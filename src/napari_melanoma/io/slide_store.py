@@ -267,7 +267,6 @@ class SlideResult:
         return cast("zarr.Array", self._group[name])
 
     def _read(self, name: str, index: slice | NDArray[np.integer] = slice(None)) -> Any:  # noqa: ANN401
-        """Read values of an array of the store."""
         try:
             array: Any = self._group[name]
             return np.asarray(array[index] if isinstance(index, slice) else array.oindex[index])

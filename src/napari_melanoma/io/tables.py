@@ -179,7 +179,6 @@ def parse_table_text(text: str, where: str = "the table") -> Generator[dict[str,
 
 
 def detect_dialect(path: Path) -> CsvDialect:
-    """Detect the format of a table."""
     try:
         with _open_unpacked(path) as file:
             encoding = detect_encoding(iter(lambda: file.read(CHUNK_BYTES), b""))
@@ -249,7 +248,6 @@ def _unreadable_error(path: Path, error: Exception) -> DataSetError:
 
 
 def is_workbook(path: Path) -> bool:
-    """Whether a file is named as a workbook that can be read."""
     return path.suffix.lower() == WORKBOOK
 
 

@@ -282,7 +282,6 @@ class TiffLayout:
         return cls(order, int.from_bytes(head[4:8], order), 2, 4, 12) if number == _CLASSIC else None
 
     def read_number(self, data: bytes) -> int:
-        """Read an unsigned number."""
         return int.from_bytes(data, self.order)
 
     def read_directory(self, file: IO[bytes], offset: int) -> tuple[bytes, int] | None:

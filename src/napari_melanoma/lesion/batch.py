@@ -109,7 +109,6 @@ class PhotographOutcome:
     def from_row(
         cls, image: str, path: Path, status: Status, row: Mapping[str, object], warning: str = ""
     ) -> PhotographOutcome:
-        """Create the outcome of a photograph from its row in the table."""
         return cls(
             image,
             path,
@@ -152,7 +151,6 @@ class _FailedPhotograph:
 
 
 def stored_row(target: ResultTarget, stored: dict[str, Any], note: str = "") -> dict[str, object]:
-    """Return the table row of a stored result."""
     return result_row(target.folder.name, target.source.file, stored, note)
 
 
@@ -201,7 +199,6 @@ def _warning(stored: Mapping[str, Any]) -> str:
 
 
 def failed_row(image: str, file: str, error: str) -> dict[str, object]:
-    """Return the table row of a failed photograph."""
     return {"image": image, "file": file, "status": "failed", "error": error}
 
 
@@ -334,7 +331,6 @@ class BatchPipeline:
         return predict_logits(self._model, images, inputs, flips=options.flips)
 
     def _run_with_prompts(self, item: _ReadPhotograph, prompts: Prompts) -> LesionLogits:
-        """Return the logits of the best hypothesis for the prompts."""
         from napari_melanoma.lesion.prompting import require_prompts
 
         model, (height, width) = require_prompts(self._model), item.photograph.rgb.shape[:2]
@@ -565,7 +561,6 @@ def _result_settings(
 
 
 def _digest_settings(options: BatchOptions, models: Iterable[BundleInfo]) -> str:
-    """Return a digest of the settings and models that determine the results."""
     settings = options.model_dump_json(exclude={"batch_size", "workers", "force", "metadata"})
     table = options.metadata.read_bytes() if options.metadata else b""
     texts = (settings, *(model.fingerprint for model in models))

@@ -39,7 +39,6 @@ class BatchClassifier:
 
     @property
     def columns(self) -> tuple[str, ...]:
-        """Table columns of the predictions."""
         return tuple(dict.fromkeys(chain.from_iterable(map(_columns, self.bundles))))
 
     def options(self, bundle: BundleInfo) -> ClassifyOptions:

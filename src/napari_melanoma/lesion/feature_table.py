@@ -267,7 +267,6 @@ def _round(embedding: NDArray[np.float32]) -> list[float]:
 
 
 def _feature_settings(model: Embedder | None, options: FeatureOptions) -> dict[str, object]:
-    """Return all settings that affect the values of an image."""
     return {
         "model": None if model is None else [model.info.fingerprint, model.device],
         "roi": options.roi.model_dump(mode="json"),
@@ -284,7 +283,6 @@ class Embedder:
 
     @classmethod
     def load(cls, info: BundleInfo, device: str | None = None) -> Self:
-        """Load the encoder of a bundle."""
         network = load_inference(info, device)
         if "embed" not in network.functions:
             raise BundleError(

@@ -57,7 +57,6 @@ class PromptRecord(Config):
 
     @property
     def boxes(self) -> int:
-        """Number of boxes of the user."""
         return sum(prompts.box is not None for prompts in self.lesions)
 
     @property

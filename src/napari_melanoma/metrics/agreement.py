@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from napari_melanoma.metrics.calibration import conformal_rank
+from napari_melanoma.metrics.calibration import conformal_quantile
 from napari_melanoma.metrics.statistics import Estimate, bootstrap_statistic, weighted_mean
 
 if TYPE_CHECKING:
@@ -190,10 +190,8 @@ def conformal_margin(
     None with fewer than three cases, and the largest error if there are too few for the coverage.
     """
     errors = np.abs(predicted[:, 0] - standardize_depth(true_mm, scale)) / _predicted_sd(predicted)
-    errors = np.sort(errors[~np.isnan(errors)])
-    if len(errors) < MIN_CASES:
-        return None
-    return float(errors[min(len(errors), conformal_rank(len(errors), coverage)) - 1])
+    errors = errors[~np.isnan(errors)]
+    return None if len(errors) < MIN_CASES else min(conformal_quantile(errors, coverage), float(errors.max()))
 
 
 def decode_depths(predicted: NDArray[np.floating], config: DepthOutputConfig) -> DepthIntervals:

@@ -54,7 +54,6 @@ def list_mask_metrics() -> dict[str, Metric]:
 
 
 def find_metric(key: str) -> Metric:
-    """Return a metric of this package or of a plug-in by its key."""
     return METRIC_TABLE[key] if key in METRIC_TABLE else METRICS.members[key].spec
 
 

@@ -147,7 +147,6 @@ def _is_spot(spot: NDArray[np.bool_], box: tuple[slice, slice], shape: tuple[int
 
 
 def _downscale_mask(mask: NDArray[np.bool_], small: NDArray[np.uint8]) -> NDArray[np.bool_]:
-    """Downscale a mask to the size of its downscaled photograph."""
     from PIL import Image
 
     size = (small.shape[1], small.shape[0])

@@ -9,7 +9,6 @@ check packages and to run them: as JSON, it takes fewer lines than with the clas
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 import shutil
@@ -23,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_melanoma.core.errors import BundleError, ConfigError
-from napari_melanoma.core.files import atomic_file
+from napari_melanoma.core.files import atomic_file, hash_file
 from napari_melanoma.models import CATEGORIES, IMAGE
 from napari_melanoma.models.bundle import CARD, CONFIG, WEIGHTS, BundleInfo, check_weights, read_bundle
 from napari_melanoma.models.export import export_bundle
@@ -103,8 +102,7 @@ def _title(name: str) -> str:
 
 
 def _file(path: Path) -> dict[str, str]:
-    with path.open("rb") as file:
-        return {"source": path.name, "sha256": hashlib.file_digest(file, "sha256").hexdigest()}
+    return {"source": path.name, "sha256": hash_file(path)}
 
 
 def _cite(architecture: str) -> list[dict[str, str]]:

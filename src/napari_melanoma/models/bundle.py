@@ -17,7 +17,7 @@ from pydantic import ConfigDict, Field, model_validator
 
 from napari_melanoma.core.config import Config, omit_unset
 from napari_melanoma.core.errors import BundleError, ConfigError, MalformedFile, SaveError
-from napari_melanoma.core.files import atomic_file, atomic_folder, write_json, write_text
+from napari_melanoma.core.files import atomic_file, atomic_folder, hash_file, write_json, write_text
 from napari_melanoma.core.formatting import format_repr
 from napari_melanoma.core.parsing import parse_error_reason, parse_json, read_limited, shorten
 from napari_melanoma.core.prediction_config import (
@@ -290,8 +290,7 @@ class BundleInfo:
     @cached_property
     def fingerprint(self) -> str:
         """SHA-256 of the weights file, which identifies the weights in results."""
-        with (self.path / WEIGHTS).open("rb") as weights:
-            return hashlib.file_digest(weights, "sha256").hexdigest()
+        return hash_file(self.path / WEIGHTS)
 
     def prediction_fingerprint(self, *, calibrated: bool = True) -> str:
         """Hash the settings that affect predictions: network, input and calibration, but not the threshold."""

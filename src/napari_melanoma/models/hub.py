@@ -74,7 +74,6 @@ class HubName:
 
     @property
     def folder(self) -> Path:
-        """The folder of the downloaded bundle."""
         from platformdirs import user_cache_path
 
         folder = user_cache_path("napari-melanoma", appauthor=False) / "hub"
@@ -82,7 +81,6 @@ class HubName:
 
 
 def find_hub_bundle(text: str) -> BundleInfo:
-    """Return the downloaded bundle of a pinned name."""
     name = HubName.parse(text)
     if not name.is_pinned:
         raise BundleError(

@@ -139,7 +139,6 @@ def _find_activation(norm: nn.Module) -> nn.Module | None:
 
 
 def _replace_module(network: nn.Module, name: str, part: nn.Module | None) -> None:
-    """Replace a submodule."""
     parent, _, own = name.rpartition(".")
     setattr(network.get_submodule(parent), own, part)
 

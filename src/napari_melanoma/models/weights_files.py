@@ -6,7 +6,6 @@ because the Train dock uses this module.
 
 from __future__ import annotations
 
-import hashlib
 import pickle
 import re
 import zipfile
@@ -16,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from napari_melanoma.core.errors import BundleError
+from napari_melanoma.core.files import hash_file
 from napari_melanoma.core.formatting import format_names
 from napari_melanoma.core.parsing import parse_error_reason, shorten
 from napari_melanoma.core.paths import expand_user
@@ -59,8 +59,7 @@ def find_weights_file(start: str) -> Path | None:
 def fingerprint_weights(path: Path) -> str:
     """Return the SHA-256 of a weights file."""
     try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+        return hash_file(path)
     except OSError as error:
         raise BundleError(f"cannot read weights from {path}: {error.strerror}. Select an existing file.") from error
 

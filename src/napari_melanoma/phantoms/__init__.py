@@ -31,7 +31,6 @@ def is_phantom(path: Path) -> bool:
 
 
 def _has_phantom_description(path: Path) -> bool:
-    """Whether the description of a TIFF file is that of a phantom."""
     import tifffile
 
     if path.suffix.lower() not in (".tif", ".tiff") or not path.is_file():

@@ -16,12 +16,14 @@ import unicodedata
 from functools import cache
 from pathlib import Path
 
-from napari_melanoma.core.errors import ConfigError, SaveError
-from napari_melanoma.core.files import atomic_file, save_error
+from napari_melanoma.core.errors import ConfigError
+from napari_melanoma.core.files import atomic_file
+from napari_melanoma.core.locks import hold_lock
 
 PROJECT_VARIABLE = "NAPARI_MELANOMA_PROJECT"
 DEFAULT_PROJECT = "default"
 KEY_BYTES = 32
+LOCK_TIMEOUT_S = 10.0  # to wait for another process that writes the key
 LETTERS = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"  # without I, L, O and U, which are easily misread
 # Letters of 5 bits in each half of a pseudonym, of which the last two verify that this project created it. The other 50
 # bits identify a patient: in one of 14,000 projects, two of 400,000 patients get the same pseudonym.
@@ -128,19 +130,11 @@ def _read_key(path: Path) -> bytes:
 
 def _write_key(path: Path) -> None:
     """Write a new key that only this user can read, unless another process has just written one."""
-    from filelock import FileLock, Timeout
-
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(path.with_suffix(".lock"), timeout=10):
-            if not path.exists():
-                with atomic_file(path) as temporary:
-                    temporary.touch(mode=0o600)
-                    temporary.write_text(secrets.token_hex(KEY_BYTES) + "\n", encoding="ascii")
-    except Timeout:
-        raise SaveError(f"cannot write {path}: another process holds {path.with_suffix('.lock')}.") from None
-    except OSError as error:
-        raise save_error(path, error) from error
+    with hold_lock(path.with_suffix(".lock"), LOCK_TIMEOUT_S):
+        if not path.exists():
+            with atomic_file(path) as temporary:
+                temporary.touch(mode=0o600)
+                temporary.write_text(secrets.token_hex(KEY_BYTES) + "\n", encoding="ascii")
 
 
 def _damaged_key_error(path: Path, fault: str) -> ConfigError:

@@ -59,7 +59,6 @@ class SiteSpot(NamedTuple):
 
     @property
     def body_site(self) -> SiteKey:
-        """Site and laterality."""
         return self.site, self.side
 
 
@@ -122,7 +121,6 @@ class BodyMap:
 
     @property
     def caption(self) -> str:
-        """The lesions with their sites in words."""
         listed = "; ".join(f"{mark.label} {mark.title}" for mark in self.marks)
         shown = {mark for mark, _ in self.spots}
         missing = ", ".join(mark.label for mark in self.marks if mark not in shown)

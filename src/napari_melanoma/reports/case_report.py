@@ -33,7 +33,6 @@ from napari_melanoma.figures.page import Block, Figure, Gallery, Notice, Report,
 from napari_melanoma.io.results import RESULT
 from napari_melanoma.lesion.changes import LesionChanges
 from napari_melanoma.reports.body_map import BodyMap, SiteMark
-from napari_melanoma.reports.collector import Collector, Problem
 from napari_melanoma.reports.disclosure import (
     describe_status,
     format_days_later,
@@ -51,6 +50,7 @@ from napari_melanoma.reports.lesion import (
     result_photograph,
 )
 from napari_melanoma.reports.pictures import draw_photograph, make_figure
+from napari_melanoma.reports.report_records import Problem, ReportRecords
 from napari_melanoma.reports.report_sections import SlidePart, add_lesion_sections
 from napari_melanoma.reports.slide import LINE_CAPTION, agreement_sections, is_slide_result, slide_section
 from napari_melanoma.slides.depth import describe_depth
@@ -100,37 +100,37 @@ def collect_report(
     Without ``personal``, the report contains no dates, file names, names of readers or ages above 89, and no free text
     except that written for reports. ``strokes``: list those that were painted on slides, by class and reader.
     """
-    collector = Collector(personal, run, strokes)
-    inputs = find_inputs(paths, collector)
+    records = ReportRecords(personal, run, strokes)
+    inputs = find_inputs(paths, records)
     if not (inputs.cases or inputs.photographs or inputs.slides):
-        details = "; ".join(one.detail for one in collector.problems)
+        details = "; ".join(one.detail for one in records.problems)
         raise InputError(f"there is nothing to report: {EXPECTED}; found: {details}")
     images = [image for store in inputs.cases for _, image in store.case.iterate_images()]
-    notices = [Notice(f"{one.about}: {one.text}") for one in collector.problems]
+    notices = [Notice(f"{one.about}: {one.text}") for one in records.problems]
     owners = {} if case is None else _find_slide_lesions(CaseStore.open_read_only(case).case)
     slides, unassigned_slides = _collect_slides(inputs, owners)
-    collector.total = len(images) + len(inputs.photographs) + len(unassigned_slides)
+    records.total = len(images) + len(inputs.photographs) + len(unassigned_slides)
     lesions = [lesion for store in inputs.cases for lesion in store.case.lesions]
     names = [name for part in (*slides.values(), *unassigned_slides) for name in part.reader_names]
     names += [name for lesion in lesions if lesion.report for name in lesion.report.reader_names]
-    collector.readers.update(label_readers(names, personal=personal))
+    records.readers.update(label_readers(names, personal=personal))
     blocks = [
         *notices,
-        *_case_sections(inputs.cases, slides, collector),
-        *_result_sections(inputs.photographs, unassigned_slides, owners, collector),
-        *agreement_sections((*slides.values(), *unassigned_slides), collector.readers),
-        *collector.history(),
-        *collector.provenance(),
+        *_case_sections(inputs.cases, slides, records),
+        *_result_sections(inputs.photographs, unassigned_slides, owners, records),
+        *agreement_sections((*slides.values(), *unassigned_slides), records.readers),
+        *records.history(),
+        *records.provenance(),
     ]
     report = _make_report(inputs, tuple(blocks), personal=personal)
     if not personal:
         paths = [image.path for image in images]
         paths += [part.path for part in (*slides.values(), *unassigned_slides) if part.path is not None]
         report = remove_personal_data(report, {path.name for path in paths if path.suffix})
-    return CollectedReport(report, tuple(collector.problems))
+    return CollectedReport(report, tuple(records.problems))
 
 
-def find_inputs(paths: Sequence[Path], collector: Collector) -> ReportInputs:
+def find_inputs(paths: Sequence[Path], records: ReportRecords) -> ReportInputs:
     """Find cases and result folders, also one level below the paths; paths without any are recorded as problems."""
     cases: dict[Path, CaseStore] = {}
     photographs: dict[Path, None] = {}
@@ -141,7 +141,7 @@ def find_inputs(paths: Sequence[Path], collector: Collector) -> ReportInputs:
             [folder] if _kind_of(folder) else sorted(candidate for candidate in folder.glob("*") if _kind_of(candidate))
         )
         if not candidates:
-            collector.add_problem("Input", "contains no case and no results; it was left out.", f"{path}: {EXPECTED}")
+            records.add_problem("Input", "contains no case and no results; it was left out.", f"{path}: {EXPECTED}")
         for candidate in candidates:
             kind = _kind_of(candidate)
             if kind == "slide":
@@ -152,7 +152,7 @@ def find_inputs(paths: Sequence[Path], collector: Collector) -> ReportInputs:
                 try:
                     cases.setdefault(real_path(candidate), CaseStore.open_read_only(candidate))
                 except (InputError, ConfigError) as error:
-                    collector.add_problem("Case", "cannot be read: its case.json is damaged or invalid.", error)
+                    records.add_problem("Case", "cannot be read: its case.json is damaged or invalid.", error)
     return ReportInputs(tuple(cases.values()), tuple(photographs), tuple(slides))
 
 
@@ -183,23 +183,22 @@ def _make_report(inputs: ReportInputs, blocks: tuple[Block, ...], *, personal: b
 
 
 def _case_sections(
-    cases: Sequence[CaseStore], slides: Mapping[tuple[int, str], SlidePart], collector: Collector
+    cases: Sequence[CaseStore], slides: Mapping[tuple[int, str], SlidePart], records: ReportRecords
 ) -> Iterator[Block]:
     """Yield the blocks of a single case, or a section for each of several cases.
 
     ``slides``: by number of the case and id of the image.
     """
     for number, store in enumerate(cases):
-        name = f"Case {show_patient_id(store.case.patient.patient_id, personal=collector.personal)}"
-        collector.case = name if len(cases) > 1 else ""
+        name = f"Case {show_patient_id(store.case.patient.patient_id, personal=records.personal)}"
+        records.case = name if len(cases) > 1 else ""
         own = {key: part for (at, key), part in slides.items() if at == number}
-        blocks = _case_blocks(store, own, collector)
-        yield from [Section(name, tuple(blocks))] if collector.case else blocks
-    collector.case = ""
+        blocks = _case_blocks(store, own, records)
+        yield from [Section(name, tuple(blocks))] if records.case else blocks
+    records.case = ""
 
 
 def _find_slide_lesions(case: Case) -> dict[Path, CaseLesion]:
-    """Return the lesions of a case by the files of their slides."""
     images = case.iterate_images()
     return {real_path(image.path): lesion for lesion, image in images if lesion is not None and image.is_slide}
 
@@ -228,14 +227,14 @@ def _collect_slides(
     return slides, [SlidePart.from_folder(one, _find_owner(recorded_slide(one), owners)) for one in unassigned]
 
 
-def _case_blocks(store: CaseStore, slides: Mapping[str, SlidePart], collector: Collector) -> list[Block]:
+def _case_blocks(store: CaseStore, slides: Mapping[str, SlidePart], records: ReportRecords) -> list[Block]:
     """Return the blocks of a case: the summary, the lesions, and measurements; ``slides``: by id of the image."""
     case, numbers = store.case, number_lesions(store.case)
-    collector.lesion_changes = _list_lesion_changes(store, slides)
-    patient = _list_known_fields(case.patient, PATIENT_FIELDS, personal=collector.personal)
+    records.lesion_changes = _list_lesion_changes(store, slides)
+    patient = _list_known_fields(case.patient, PATIENT_FIELDS, personal=records.personal)
     marks = [SiteMark(numbers[one.id], site_word(one.site, one.sub_site), one.laterality) for one in case.lesions]
     problems: list[Block] = []
-    predictions = _read_predictions(store, problems, collector)
+    predictions = _read_predictions(store, problems, records)
     measured: list[tuple[str, Mapping[str, float]]] = []
     summaries, sections = [], []
     for lesion in case.lesions:
@@ -243,21 +242,21 @@ def _case_blocks(store: CaseStore, slides: Mapping[str, SlidePart], collector: C
         title = f"{name}: {site_title(site_word(lesion.site, lesion.sub_site), lesion.laterality)}"
         found = predictions.find_lesion(lesion.id) if predictions else None
         content = (
-            *_lesion_blocks(store, lesion, name, predictions, collector),
-            *_image_sections(store, lesion, slides, measured, collector, classified=found is not None),
-            *_change_sections(lesion, collector),
+            *_lesion_blocks(store, lesion, name, predictions, records),
+            *_image_sections(store, lesion, slides, measured, records, classified=found is not None),
+            *_change_sections(lesion, records),
         )
         values, status = summarize_lesion(
             lesion,
             {_image_name(one.id): slides[one.id] for one in lesion.images if one.is_slide},
-            _list_known_fields(lesion, SUMMARY_FIELDS, personal=collector.personal),
+            _list_known_fields(lesion, SUMMARY_FIELDS, personal=records.personal),
             _summarize_prediction(store, lesion, predictions),
-            collector,
+            records,
         )
         summaries.append(LesionSummary(title, values, status, content))
-        sections.append(Section(title, content or (Text("No data."),), lesion.label if collector.personal else ""))
+        sections.append(Section(title, content or (Text("No data."),), lesion.label if records.personal else ""))
     if case.images:
-        images = _image_sections(store, None, slides, measured, collector, classified=False)
+        images = _image_sections(store, None, slides, measured, records, classified=False)
         sections.append(Section("Images without a lesion", tuple(images)))
     body = BodyMap(tuple(marks)) if marks else None
     tables = (
@@ -287,41 +286,41 @@ def _summarize_prediction(store: CaseStore, lesion: CaseLesion, predictions: Cas
     return found.prediction.verdict if predictions.is_current(store.case, lesion.id) else OUTDATED
 
 
-def _read_predictions(store: CaseStore, blocks: list[Block], collector: Collector) -> CasePredictions | None:
+def _read_predictions(store: CaseStore, blocks: list[Block], records: ReportRecords) -> CasePredictions | None:
     try:
         return read_predictions(store.folder)
     except InputError as error:
         text = f"the predictions for its lesions ({PREDICTIONS_FILE}) cannot be read."
-        blocks.append(collector.add_problem("Case", text, error))
+        blocks.append(records.add_problem("Case", text, error))
         return None
 
 
 def _lesion_blocks(
-    store: CaseStore, lesion: CaseLesion, name: str, predictions: CasePredictions | None, collector: Collector
+    store: CaseStore, lesion: CaseLesion, name: str, predictions: CasePredictions | None, records: ReportRecords
 ) -> Iterator[Block]:
     """Yield the clinical data of a lesion, its prediction, and the sections of packages."""
     if values := _list_lesion_values(lesion):
         yield fields("Lesion", values)
-    yield from add_lesion_sections(lesion, name, collector, is_first=True)
-    yield from _prediction_sections(store, lesion, name, predictions, collector)
-    yield from add_lesion_sections(lesion, name, collector, is_first=False)
+    yield from add_lesion_sections(lesion, name, records, is_first=True)
+    yield from _prediction_sections(store, lesion, name, predictions, records)
+    yield from add_lesion_sections(lesion, name, records, is_first=False)
 
 
 def _prediction_sections(
-    store: CaseStore, lesion: CaseLesion, name: str, predictions: CasePredictions | None, collector: Collector
+    store: CaseStore, lesion: CaseLesion, name: str, predictions: CasePredictions | None, records: ReportRecords
 ) -> Iterator[Section]:
     lesion_prediction = predictions.find_lesion(lesion.id) if predictions else None
     if predictions is None or lesion_prediction is None:
         return
     outdated = not predictions.is_current(store.case, lesion.id)
-    blocks = prediction_blocks(lesion_prediction.prediction, outdated=outdated, personal=collector.personal)
+    blocks = prediction_blocks(lesion_prediction.prediction, outdated=outdated, personal=records.personal)
     if lesion_prediction.outlier is not None:
         blocks = (
             *blocks,
             Text(f"Compared with the other lesions of the patient: {lesion_prediction.outlier.description}."),
         )
     origin = {"model": vars(lesion_prediction.prediction.model), "provenance": lesion_prediction.prediction.provenance}
-    collector.add_origin(name, origin)
+    records.add_origin(name, origin)
     image_names = format_names([_image_name(one) for one in lesion_prediction.image_ids])
     yield Section("Prediction", blocks, f"From {image_names.lower()}")
     fused = fuse_lesion(store.case, lesion, lesion_prediction, is_current=not outdated)
@@ -337,21 +336,21 @@ def _fusion_section(fused: FusedCase) -> Section:
     return Section("Photographs, slide and patient data", (table, Notice(fused.reason)))
 
 
-def _change_sections(lesion: CaseLesion, collector: Collector) -> Iterator[Section]:
+def _change_sections(lesion: CaseLesion, records: ReportRecords) -> Iterator[Section]:
     """Yield the comparison of the first and the last photograph of each modality."""
     for pair in list_follow_ups(lesion):
         names = _image_name(pair.first.id), _image_name(pair.second.id)
         subtitle = f"{names[1]}, {format_days_later(pair.first.taken_on, pair.second.taken_on)} than {names[0].lower()}"
-        if collector.personal:
+        if records.personal:
             subtitle += f" ({pair.first.taken_on} and {pair.second.taken_on})"
-        yield Section("Change over time", _compare_photographs(pair, names, collector), subtitle)
+        yield Section("Change over time", _compare_photographs(pair, names, records), subtitle)
 
 
-def _compare_photographs(pair: ImagePair, names: tuple[str, str], collector: Collector) -> tuple[Block, ...]:
+def _compare_photographs(pair: ImagePair, names: tuple[str, str], records: ReportRecords) -> tuple[Block, ...]:
     """Return the comparison of two photographs, or a notice why there is none."""
     both = " and ".join(names)
     try:
-        return _comparison_blocks(compare_images(pair, collector.run), names)
+        return _comparison_blocks(compare_images(pair, records.run), names)
     except BATCH_ERRORS:
         raise
     except InputError:  # its message contains file names; the section of the photograph states the problem
@@ -359,7 +358,7 @@ def _compare_photographs(pair: ImagePair, names: tuple[str, str], collector: Col
     except MelanomaError as error:
         return (Notice(f"{both} cannot be compared: {error}"),)
     except Exception as error:  # noqa: BLE001 - any error concerns this comparison only; the others continue
-        return (collector.add_problem(both, "cannot be compared: an unexpected error occurred.", error),)
+        return (records.add_problem(both, "cannot be compared: an unexpected error occurred.", error),)
 
 
 def _comparison_blocks(changes: LesionChanges, names: tuple[str, str]) -> tuple[Block, ...]:
@@ -390,7 +389,7 @@ def _image_sections(
     lesion: CaseLesion | None,
     slides: Mapping[str, SlidePart],
     measured: list[tuple[str, Mapping[str, float]]],
-    collector: Collector,
+    records: ReportRecords,
     *,
     classified: bool,
 ) -> Iterator[Block]:
@@ -403,17 +402,17 @@ def _image_sections(
     first = min((image.taken_on for image in images if image.taken_on), default="")
     for image in images:
         name = _image_name(image.id)
-        collector.begin_part(name)
+        records.begin_part(name)
         title = ", ".join(filter(None, (name, MODALITIES.get(image.modality, image.modality))))
-        subtitle = _describe_time(image, first, collector)
+        subtitle = _describe_time(image, first, records)
         try:
             if image.is_slide:
-                yield slide_section(slides[image.id], title, subtitle, name, collector)
+                yield slide_section(slides[image.id], title, subtitle, name, records)
                 continue
             part = case_photograph(
                 image,
                 name,
-                collector,
+                records,
                 missing=store.missing.get(image.id),
                 classified=classified,
                 metadata=collect_metadata(store.case, lesion, image),
@@ -423,17 +422,17 @@ def _image_sections(
         except BATCH_ERRORS:
             raise
         except Exception as error:  # noqa: BLE001 - any error concerns this image only; the others continue
-            yield Section(title, (collector.add_problem(name, "cannot be shown: its data are damaged.", error),))
+            yield Section(title, (records.add_problem(name, "cannot be shown: its data are damaged.", error),))
 
 
 def _image_name(image_id: str) -> str:
     return f"Image {image_id.removeprefix('I')}"
 
 
-def _describe_time(image: CaseImage, first: str, collector: Collector) -> str:
+def _describe_time(image: CaseImage, first: str, records: ReportRecords) -> str:
     """Describe when an image was taken: the interval from the first one; with ``personal`` day and file name."""
     later = format_days_later(first, image.taken_on) if image.taken_on != first else ""
-    if not collector.personal:
+    if not records.personal:
         return later
     return ", ".join(filter(None, (image.path.name, image.taken_on, later)))
 
@@ -442,40 +441,40 @@ def _result_sections(
     photographs: Sequence[Path],
     slides: Sequence[SlidePart],
     owners: Mapping[Path, CaseLesion],
-    collector: Collector,
+    records: ReportRecords,
 ) -> Iterator[Block]:
     """Yield a section for each result that belongs to no reported case; ``owners``: lesions of slides, by file."""
     for number, folder in enumerate(photographs, start=1):
-        yield _collect_result(f"Photograph {number}", folder, partial(_photograph_section, folder), collector)
+        yield _collect_result(f"Photograph {number}", folder, partial(_photograph_section, folder), records)
     for number, part in enumerate(slides, start=1):
         collect = partial(_slide_result_section, part, _find_owner(part.path, owners))
-        yield _collect_result(f"Slide {number}", part.folder, collect, collector)
+        yield _collect_result(f"Slide {number}", part.folder, collect, records)
 
 
 def _collect_result(
-    name: str, folder: Path | None, collect: Callable[[str, Collector], Section], collector: Collector
+    name: str, folder: Path | None, collect: Callable[[str, ReportRecords], Section], records: ReportRecords
 ) -> Block:
     """Collect a result, or state the problem."""
-    collector.begin_part(name)
+    records.begin_part(name)
     try:
-        return collect(name, collector)
+        return collect(name, records)
     except BATCH_ERRORS:
         raise
     except Exception as error:  # noqa: BLE001 - any error concerns this result only; the others continue
         text = "cannot be shown: its result is missing or damaged."
-        return collector.add_problem(name, text, f"{folder}: {describe_error(error)}")
+        return records.add_problem(name, text, f"{folder}: {describe_error(error)}")
 
 
-def _photograph_section(folder: Path, name: str, collector: Collector) -> Section:
-    part = result_photograph(folder, name, collector)
+def _photograph_section(folder: Path, name: str, records: ReportRecords) -> Section:
+    part = result_photograph(folder, name, records)
     tables = [measurement_table([("Value", part.measurements)])] if part.measurements else []
     blocks = (*part.blocks, *(Section("Measurements", (table,)) for table in tables))
-    return Section(name, blocks, folder.name if collector.personal else "")
+    return Section(name, blocks, folder.name if records.personal else "")
 
 
-def _slide_result_section(part: SlidePart, lesion: CaseLesion | None, name: str, collector: Collector) -> Section:
-    subtitle = part.folder.name if part.folder and collector.personal else ""
-    section = slide_section(part, name, subtitle, name, collector)
+def _slide_result_section(part: SlidePart, lesion: CaseLesion | None, name: str, records: ReportRecords) -> Section:
+    subtitle = part.folder.name if part.folder and records.personal else ""
+    section = slide_section(part, name, subtitle, name, records)
     if lesion is None:
         return section
     site = site_title(site_word(lesion.site, lesion.sub_site), lesion.laterality)
@@ -489,7 +488,6 @@ def _list_lesion_values(lesion: CaseLesion) -> dict[str, str]:
 
 
 def _list_known_fields(part: CasePart, names: Sequence[str], *, personal: bool) -> dict[str, str]:
-    """Return the titles and values of the known fields of a patient or a lesion."""
     texts = {name: _format_field(part, name, personal=personal) for name in names}
     return {field_title(name): text for name, text in texts.items() if text}
 
@@ -524,7 +522,7 @@ class LesionSummary:
 
 
 def summarize_lesion(
-    lesion: CaseLesion, parts: Mapping[str, SlidePart], known: dict[str, str], prediction: str, collector: Collector
+    lesion: CaseLesion, parts: Mapping[str, SlidePart], known: dict[str, str], prediction: str, records: ReportRecords
 ) -> tuple[dict[str, str], str]:
     """Return the values of a lesion for the first page, and the status of its synoptic reports.
 
@@ -536,14 +534,14 @@ def summarize_lesion(
     reports.sort(key=lambda report: parse_time(report.signed_at), reverse=True)
     values = {
         **known,
-        "T category (AJCC 8)": _describe_category(lesion, parts, reports, collector),
+        "T category (AJCC 8)": _describe_category(lesion, parts, reports, records),
         "Prediction from photographs": prediction and to_sentence(prediction),
         **{f"Prediction from {name.lower()} (slide)": _describe_slide(part) for name, part in parts.items()},
     }
-    statuses = [describe_status(one, collector.readers, personal=collector.personal) for one in reports]
+    statuses = [describe_status(one, records.readers, personal=records.personal) for one in reports]
     if lesion.report is not None:
         statuses += lesion.report.conflicts.values()
-        statuses += collector.lesion_changes.get(lesion.id, ())
+        statuses += records.lesion_changes.get(lesion.id, ())
         is_later = reports[0].is_signed and parse_time(reports[0].signed_at) > parse_time(lesion.report.signed_at)
         if is_later and reports[0].answers != lesion.report.answers:
             statuses.append(OUTDATED_COPY)
@@ -604,7 +602,7 @@ def _iterate_figures(blocks: Sequence[Block]) -> Iterator[Figure]:
 
 
 def _describe_category(
-    lesion: CaseLesion, parts: Mapping[str, SlidePart], reports: Sequence[SynopticReport], collector: Collector
+    lesion: CaseLesion, parts: Mapping[str, SlidePart], reports: Sequence[SynopticReport], records: ReportRecords
 ) -> str:
     """Describe the T category of a lesion with what decided it; empty if it is unknown.
 
@@ -616,7 +614,7 @@ def _describe_category(
     readings = {name: reading for name, part in parts.items() if (reading := latest_reading(part.depth))}
     measured = {name: reading.without_predicted_findings() for name, reading in readings.items() if reading.mm}
     if measured:
-        return "; ".join(_describe_reading(name, reading, collector) for name, reading in measured.items())
+        return "; ".join(_describe_reading(name, reading, records) for name, reading in measured.items())
     if lesion.depth_mm:
         category = t_category(lesion.depth_mm, lesion.ulceration)
         ulceration = {None: "unknown", True: "present", False: "not identified"}[lesion.ulceration]
@@ -625,9 +623,9 @@ def _describe_category(
     return "; ".join(f"{to_sentence(depth).removesuffix('.')} (analysis, not confirmed)" for depth in depths)
 
 
-def _describe_reading(name: str, reading: DepthReading, collector: Collector) -> str:
+def _describe_reading(name: str, reading: DepthReading, records: ReportRecords) -> str:
     thickness, _, category = format_headline(reading).partition("   ")
-    reader = collector.readers.get(reading.reader, "")
+    reader = records.readers.get(reading.reader, "")
     by = f" by {reader}" if reader else ""
     ulceration = f"ulceration {describe_finding(reading, 'ulceration')}"
     return f"{category}: {thickness}, {ulceration} (reading of {name.lower()}{by})"

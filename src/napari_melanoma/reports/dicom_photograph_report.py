@@ -83,7 +83,6 @@ class ExportedPhotograph:
 
 
 def is_photograph_folder(folder: Path) -> bool:
-    """Return whether a folder contains the result of a photograph."""
     try:
         return (folder / RESULT).is_file() and "lesion_found" in read_result(folder)
     except InputError:
@@ -91,7 +90,6 @@ def is_photograph_folder(folder: Path) -> bool:
 
 
 def read_exported_photograph(folder: Path, photograph: Path | None = None, reader: str = "") -> ExportedPhotograph:
-    """Read the result of a photograph."""
     return ExportedPhotograph(folder, read_result(folder), photograph, reader)
 
 

@@ -55,7 +55,6 @@ class ExportedSlide:
 
     @property
     def validity(self) -> Validity:
-        """Whether the predictions for the slide are valid."""
         return read_validity(self.content)
 
 

@@ -30,7 +30,6 @@ def format_risk(prediction: Mapping[str, Any]) -> str:
 
 
 def format_value(value: float, interval: object) -> str:
-    """Format a probability with its interval."""
     pair = parse_interval(interval)
     return f"{value:.2f}" + ("" if pair is None else f" ({pair[0]:.2f} to {pair[1]:.2f})")
 

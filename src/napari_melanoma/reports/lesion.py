@@ -45,10 +45,10 @@ from napari_melanoma.lesion.mask_record import (
     is_made_by_prompts,
 )
 from napari_melanoma.lesion.results import read_result
-from napari_melanoma.reports.collector import Collector
 from napari_melanoma.reports.disclosure import hide_age, hide_training_image
 from napari_melanoma.reports.formatting import format_known_data, signed_bar
 from napari_melanoma.reports.pictures import draw_photograph, make_figure
+from napari_melanoma.reports.report_records import ReportRecords
 
 OUTDATED = "Outdated: the inputs have changed since this result"
 ROI_CAPTION = "Region of interest"
@@ -243,7 +243,6 @@ def _format_model(model: Mapping[str, Any]) -> str:
 
 
 def format_program(provenance: Mapping[str, Any]) -> str:
-    """Format name and version of the program."""
     return f"{provenance['program']} {provenance['version']}"
 
 
@@ -256,7 +255,7 @@ class PhotographPart:
     """
 
     name: str
-    collector: Collector
+    records: ReportRecords
     folder: Path | None = None
     about: Mapping[str, Any] = field(default_factory=dict)
     measurements: Mapping[str, float] = field(default_factory=dict)
@@ -272,7 +271,7 @@ class PhotographPart:
 
     def add_problem(self, text: str, error: Exception) -> None:
         """State what is missing or damaged."""
-        self.notes.append(self.collector.add_problem(self.name, text, error))
+        self.notes.append(self.records.add_problem(self.name, text, error))
 
     def add_contour(
         self, rgb: NDArray[np.uint8], size: PixelSize | None, mask: NDArray[np.bool_] | None, caption: str
@@ -299,11 +298,11 @@ class PhotographPart:
         )
         self.notes += photograph_notices(about)
         self.details.append(Text(describe_photograph(about) + several_text, quiet=True))
-        self.details += () if classified else prediction_sections(about, personal=self.collector.personal)
-        self.collector.add_origin(self.name, about)
-        self.collector.add_credit(self.name, str(about.get("credit") or ""))
+        self.details += () if classified else prediction_sections(about, personal=self.records.personal)
+        self.records.add_origin(self.name, about)
+        self.records.add_credit(self.name, str(about.get("credit") or ""))
         if about.get("prediction"):
-            self.collector.add_origin(f"{self.name}, class", about["prediction"])
+            self.records.add_origin(f"{self.name}, class", about["prediction"])
 
     def _add_result_picture(self, file: str, caption: str) -> None:
         path = self.folder and self.folder / file
@@ -332,7 +331,7 @@ def _caption_heatmap(about: Mapping[str, Any]) -> str:
 def case_photograph(
     image: CaseImage,
     name: str,
-    collector: Collector,
+    records: ReportRecords,
     *,
     missing: str | None,
     classified: bool,
@@ -343,14 +342,14 @@ def case_photograph(
     ``missing``: why its file was not found; else None. ``classified``: whether its lesion has a prediction from all
     photographs; that of this photograph is then left out. ``metadata``: the known patient data in the case, by column.
     """
-    part = PhotographPart(name, collector, image.current.path if image.current else None)
+    part = PhotographPart(name, records, image.current.path if image.current else None)
     try:
         part.about = read_result(part.folder) if part.folder else {}
     except InputError as error:
         part.add_problem("its result is missing or damaged: there are no measurements.", error)
     if image.correction is not None:
         change = _describe_change(image.correction.model, part.about)
-        collector.add_correction(name, change, image.correction.created)
+        records.add_correction(name, change, image.correction.created)
         if image.current is None:
             part.notes.append(Text("The contour has changed since the last analysis: it is not measured yet."))
     _add_photograph(part, image, missing, _read_contour(part, image))
@@ -381,9 +380,9 @@ def _find_changed_data(about: Mapping[str, Any], metadata: Mapping[str, str]) ->
     return [name for name in columns if name not in unused and metadata.get(name, "") != used.get(name, "")]
 
 
-def result_photograph(folder: Path, name: str, collector: Collector) -> PhotographPart:
+def result_photograph(folder: Path, name: str, records: ReportRecords) -> PhotographPart:
     """Collect the photograph of a result folder, with the contour that is drawn on it there."""
-    part = PhotographPart(name, collector, folder, read_result(folder))
+    part = PhotographPart(name, records, folder, read_result(folder))
     try:
         rgb = read_photograph(folder / "overlay.png", accept_damaged=True).rgb
         part.add_contour(rgb, read_pixel_size(part.about), None, _caption_contour(describe_mask(part.about)))
@@ -391,7 +390,7 @@ def result_photograph(folder: Path, name: str, collector: Collector) -> Photogra
         part.add_problem("its picture is missing or damaged, and is not shown.", error)
     if has_user_mask(part.about):
         created = str((part.about.get("provenance") or {}).get("created") or "")
-        collector.add_correction(name, _describe_change(part.about["model"]["name"], part.about), created)
+        records.add_correction(name, _describe_change(part.about["model"]["name"], part.about), created)
     part.add_result(classified=False)
     return part
 
@@ -410,7 +409,6 @@ def _read_contour(part: PhotographPart, image: CaseImage) -> NDArray[np.bool_] |
 def _add_photograph(
     part: PhotographPart, image: CaseImage, missing: str | None, mask: NDArray[np.bool_] | None
 ) -> None:
-    """Add the photograph of an image with its contour."""
     pixel_size = PixelSize(image.mpp_y, image.mpp_x) if image.mpp_x and image.mpp_y else read_pixel_size(part.about)
     try:
         if missing:
@@ -421,7 +419,7 @@ def _add_photograph(
     except MelanomaError as error:
         part.add_problem("the photograph is missing, damaged or does not fit its contour; it is not shown.", error)
         return
-    part.collector.add_credit(part.name, photograph.credit)
+    part.records.add_credit(part.name, photograph.credit)
     rgb, size = draw_damage(photograph.rgb, photograph.damage), pixel_size or photograph.pixel_size
     if mask is None:
         caption = "Photograph" if image.modality else "Image of unknown type"

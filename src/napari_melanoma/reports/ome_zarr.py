@@ -159,7 +159,6 @@ def _multiscale(name: str, place: MapPlacement, levels: int, method: str) -> dic
 
 
 def _display_metadata(names: Sequence[str]) -> dict[str, Any]:
-    """Return the display settings of the classes as OME metadata."""
     window = {"start": 1, "end": MAX_VALUE, "min": 0, "max": MAX_VALUE}
     channels = [
         {"label": name, "color": CHANNEL_COLORS[number % len(CHANNEL_COLORS)], "active": True, "window": window}

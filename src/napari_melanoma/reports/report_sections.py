@@ -22,8 +22,8 @@ from napari_melanoma.depth.readings import DepthReading, SlideDepthReadings, mer
 from napari_melanoma.depth.synoptic import SynopticLesion, SynopticReport
 from napari_melanoma.figures.page import Block
 from napari_melanoma.io.results import read_slide_result
-from napari_melanoma.reports.collector import Collector
 from napari_melanoma.reports.disclosure import label_readers
+from napari_melanoma.reports.report_records import ReportRecords
 from napari_melanoma.slides.notes import SlideNotes, read_notes
 from napari_melanoma.slides.result_folder import open_fingerprint, recorded_slide, stated_fingerprint
 from napari_melanoma.slides.synoptic_files import DAMAGED, read_synoptic
@@ -138,7 +138,7 @@ def _read_synoptic(
         return None, (DAMAGED,), error
 
 
-def _add_nothing(subject: object, name: str, collector: Collector) -> Iterable[Block]:
+def _add_nothing(subject: object, name: str, records: ReportRecords) -> Iterable[Block]:
     return ()
 
 
@@ -147,14 +147,14 @@ class ReportSection:
     """A section of reports. Its functions return blocks, none if there is nothing to report.
 
     ``slide``: of a slide, from its result folder and its image in the case. ``lesion``: of a lesion of a case. Both get
-    the name of the slide or lesion in texts, such as ``Image 1``, and the collector of the report. ``is_first``: above
+    the name of the slide or lesion in texts, such as ``Image 1``, and the records of the report. ``is_first``: above
     the depth of a slide and the prediction for a lesion; otherwise, below them. ``is_in_depth_report``: the blocks of a
     slide are in its report of depth and risk, too.
     """
 
     title: str
-    slide: Callable[[SlidePart, str, Collector], Iterable[Block]] = _add_nothing
-    lesion: Callable[[CaseLesion, str, Collector], Iterable[Block]] = _add_nothing
+    slide: Callable[[SlidePart, str, ReportRecords], Iterable[Block]] = _add_nothing
+    lesion: Callable[[CaseLesion, str, ReportRecords], Iterable[Block]] = _add_nothing
     is_first: bool = False
     is_in_depth_report: bool = False
 
@@ -171,45 +171,45 @@ REPORT_SECTIONS: Family[ReportSection] = Family(
 )
 
 
-def add_slide_sections(part: SlidePart, name: str, collector: Collector, *, is_first: bool) -> Iterator[Block]:
+def add_slide_sections(part: SlidePart, name: str, records: ReportRecords, *, is_first: bool) -> Iterator[Block]:
     """Yield the blocks of all sections on a slide that are above its depth (``is_first``), or below it."""
     for key, section in REPORT_SECTIONS.members.items():
         if section.is_first == is_first:
-            yield from _collect(key, section.slide, part, name, collector)
+            yield from _collect(key, section.slide, part, name, records)
 
 
-def add_lesion_sections(lesion: CaseLesion, name: str, collector: Collector, *, is_first: bool) -> Iterator[Block]:
+def add_lesion_sections(lesion: CaseLesion, name: str, records: ReportRecords, *, is_first: bool) -> Iterator[Block]:
     """Yield the blocks of all sections on a lesion that are above its prediction (``is_first``), or below it."""
     for key, section in REPORT_SECTIONS.members.items():
         if section.is_first == is_first:
-            yield from _collect(key, section.lesion, lesion, name, collector)
+            yield from _collect(key, section.lesion, lesion, name, records)
 
 
 def collect_depth_report(part: SlidePart) -> tuple[Block, ...]:
     """Return the blocks of all sections that are in the report of depth and risk of a slide, with personal data."""
-    collector = Collector(True, RunContext())
-    collector.readers.update(label_readers(part.reader_names, personal=True))
+    records = ReportRecords(True, RunContext())
+    records.readers.update(label_readers(part.reader_names, personal=True))
     return tuple(
         block
         for key, section in REPORT_SECTIONS.members.items()
         if section.is_in_depth_report
-        for block in _collect(key, section.slide, part, "Slide", collector)
+        for block in _collect(key, section.slide, part, "Slide", records)
     )
 
 
 def _collect(
     key: str,
-    collect: Callable[[Subject, str, Collector], Iterable[Block]],
+    collect: Callable[[Subject, str, ReportRecords], Iterable[Block]],
     subject: Subject,
     name: str,
-    collector: Collector,
+    records: ReportRecords,
 ) -> list[Block]:
     """Return the blocks of a section, or the problem that it cannot be shown."""
     try:
-        return list(collect(subject, name, collector))
+        return list(collect(subject, name, records))
     except BATCH_ERRORS:
         raise
     except Exception as error:  # noqa: BLE001 - any error concerns this section only; the others continue
         plugin = REPORT_SECTIONS.find_plugin(key)
         detail = error if plugin is None else plugin.make_error(describe_plugin_error(error))
-        return [collector.add_problem(name, f"its section {REPORT_SECTIONS.label(key)} cannot be shown.", detail)]
+        return [records.add_problem(name, f"its section {REPORT_SECTIONS.label(key)} cannot be shown.", detail)]

@@ -59,7 +59,6 @@ from napari_melanoma.figures.page import Block, Figure, Notice, Report, Section,
 from napari_melanoma.io.results import RESULT, RISK_FILE
 from napari_melanoma.io.slide_store import STORE
 from napari_melanoma.lesion.results import read_result
-from napari_melanoma.reports.collector import ChangeRow, Collector, change_order
 from napari_melanoma.reports.disclosure import disclose_changes, disclose_readings, show_times
 from napari_melanoma.reports.pictures import (
     Picture,
@@ -67,6 +66,7 @@ from napari_melanoma.reports.pictures import (
     draw_slide_overview,
     make_figure,
 )
+from napari_melanoma.reports.report_records import ChangeRow, ReportRecords, change_order
 from napari_melanoma.reports.report_sections import READINGS, SlidePart, add_slide_sections, collect_depth_report
 from napari_melanoma.samples.catalog import find_credit
 from napari_melanoma.slides.counts import COUNTS, collect_measurements
@@ -394,7 +394,6 @@ def _format_record_row(change: ReadingChange) -> ChangeRow:
 
 
 def _format_finding(field: str, value: object) -> str:
-    """Format a previous or new value of a reading."""
     if field == "ulcerated" and not isinstance(value, str):
         return {None: "unknown", True: "present", False: "not identified"}[value]  # type: ignore[index]
     if field == "clark":
@@ -405,7 +404,6 @@ def _format_finding(field: str, value: object) -> str:
 
 
 def _format_short(value: object) -> str:
-    """Format a value of the table of changes."""
     if value is None or value == "":
         return "–"
     if isinstance(value, bool):
@@ -500,62 +498,62 @@ def is_slide_result(folder: Path) -> bool:
     return is_slide_folder(folder) or "slide" in read_object_or_empty(folder / RESULT)
 
 
-def slide_section(part: SlidePart, title: str, subtitle: str, name: str, collector: Collector) -> Section:
+def slide_section(part: SlidePart, title: str, subtitle: str, name: str, records: ReportRecords) -> Section:
     """Return the section on a slide; ``name``: of the slide in texts and problems."""
     latest, content = latest_reading(part.depth), part.content
     scale = reading_scale(latest) or part.pixel_size or part.notes.pixel_size
     info = find_slide_info(part.folder or Path(name), part.path, scale)
-    problems: list[Block] = [collector.add_problem(name, NO_READING, fault) for fault in part.faults]
+    problems: list[Block] = [records.add_problem(name, NO_READING, fault) for fault in part.faults]
     if part.folder and (part.folder / RESULT).is_file() and not content:
-        problems.append(_add_fault(part.folder, name, collector))
+        problems.append(_add_fault(part.folder, name, records))
     validity = read_validity(content) if content else None
-    lesions = _read_lesions(part, name, collector, problems)
-    regions = _read_regions(part, name, collector, problems)
+    lesions = _read_lesions(part, name, records, problems)
+    regions = _read_regions(part, name, records, problems)
     if validity is not None and not validity.valid:
         lesions = tuple(one for one in lesions if one.origin not in ORIGINS)
-    picture = _overview(part, info, lesions, regions, name, collector, problems)
+    picture = _overview(part, info, lesions, regions, name, records, problems)
     if content:
-        collector.add_origin(name, content)
-    collector.add_changes(name, list_scale_changes(part.notes, collector.readers))
-    collector.add_strokes(name, part.strokes)
+        records.add_origin(name, content)
+    records.add_changes(name, list_scale_changes(part.notes, records.readers))
+    records.add_strokes(name, part.strokes)
     if part.folder is None:
         problems.append(Text(NO_FOLDER, quiet=True))
     blocks = (
         *problems,
         *picture,
-        *add_slide_sections(part, name, collector, is_first=True),
-        *_depth_sections(part, info, latest, name, collector),
+        *add_slide_sections(part, name, records, is_first=True),
+        *_depth_sections(part, info, latest, name, records),
         *_analysis_blocks(content, validity, info.pixel_size),
         *_lesion_blocks(lesions, content),
         *_region_blocks(regions, info.pixel_size),
         *_read_measurements(part, info),
-        *add_slide_sections(part, name, collector, is_first=False),
+        *add_slide_sections(part, name, records, is_first=False),
     )
     return Section(title, blocks, subtitle)
 
 
-def _add_fault(folder: Path, name: str, collector: Collector) -> Notice:
+def _add_fault(folder: Path, name: str, records: ReportRecords) -> Notice:
     """Add the problem that the result of an analysis cannot be read."""
     try:
         read_result(folder)
     except InputError as error:
-        return collector.add_problem(name, "the result of its analysis is damaged, and is not shown.", error)
-    return collector.add_problem(name, "the result of its analysis is empty.", f"{folder / RESULT} is empty.")
+        return records.add_problem(name, "the result of its analysis is damaged, and is not shown.", error)
+    return records.add_problem(name, "the result of its analysis is empty.", f"{folder / RESULT} is empty.")
 
 
-def _read_lesions(part: SlidePart, name: str, collector: Collector, problems: list[Block]) -> tuple[SlideLesion, ...]:
+def _read_lesions(part: SlidePart, name: str, records: ReportRecords, problems: list[Block]) -> tuple[SlideLesion, ...]:
     try:
         return (read_lesions(part.folder) or ()) if part.folder else ()
     except MelanomaError as error:
-        problems.append(collector.add_problem(name, "its lesions cannot be read, and are not shown.", error))
+        problems.append(records.add_problem(name, "its lesions cannot be read, and are not shown.", error))
         return ()
 
 
-def _read_regions(part: SlidePart, name: str, collector: Collector, problems: list[Block]) -> Regions:
+def _read_regions(part: SlidePart, name: str, records: ReportRecords, problems: list[Block]) -> Regions:
     try:
         return load_regions(part.folder).regions if part.folder else ()
     except MelanomaError as error:
-        problems.append(collector.add_problem(name, "its regions cannot be read, and are not shown.", error))
+        problems.append(records.add_problem(name, "its regions cannot be read, and are not shown.", error))
         return ()
 
 
@@ -565,7 +563,7 @@ def _overview(
     lesions: Sequence[SlideLesion],
     regions: Regions,
     name: str,
-    collector: Collector,
+    records: ReportRecords,
     problems: list[Block],
 ) -> tuple[Figure, ...]:
     """Draw the slide with lesions and regions; add a problem if it can no longer be read."""
@@ -576,9 +574,9 @@ def _overview(
             picture = draw_slide_overview(slide, lesions, regions, part.notes.angle)
     except (MelanomaError, OSError) as error:
         text = "the slide is missing, moved or damaged; its pictures are not shown."
-        problems.append(collector.add_problem(name, text, error))
+        problems.append(records.add_problem(name, text, error))
         return ()
-    collector.add_credit(name, find_credit(part.path))
+    records.add_credit(name, find_credit(part.path))
     noun = area_noun(lesions[0].label if lesions else "")
     outlined = [format_count(len(found), what) for found, what in ((lesions, noun), (regions, "region")) if found]
     caption = " with ".join(filter(None, ("Overview", " and ".join(outlined))))
@@ -640,7 +638,6 @@ def _lesion_blocks(lesions: Sequence[SlideLesion], content: Mapping[str, Any]) -
 
 
 def _region_blocks(regions: Regions, size: PixelSize | None) -> Iterator[Block]:
-    """Yield the table of regions by class."""
     rows = tuple((one.label, *one.cells[:2]) for one in regions_block(regions, size).blocks)
     if rows:
         yield Section("Regions", (Table("Regions", ("Class", "Count", "Area, mm²"), rows),))
@@ -671,20 +668,20 @@ def _measurement_blocks(folder: Path, info: SlideInfo) -> list[Block]:
 
 
 def _depth_sections(
-    part: SlidePart, info: SlideInfo, latest: DepthReading | None, name: str, collector: Collector
+    part: SlidePart, info: SlideInfo, latest: DepthReading | None, name: str, records: ReportRecords
 ) -> Iterator[Section]:
     """Yield the sections on depth and readers, and record the changes."""
     proposals = read_proposals(part.folder) if part.folder else SlideDepthProposals()
     base = automatic_reading(proposals, 0, info.pixel_size)
     if latest is None and base.mm is None and not proposals.notes:
         return
-    depth = disclose_readings(part.depth, collector.readers, personal=collector.personal)
-    latest_disclosed = None if latest is None else depth.reading_by(collector.readers[latest.reader])
+    depth = disclose_readings(part.depth, records.readers, personal=records.personal)
+    latest_disclosed = None if latest is None else depth.reading_by(records.readers[latest.reader])
     shown = create_slide_reading(info, depth, latest_disclosed or base, base, proposals, part.notes.angle)
     blocks = (*map(Notice, part.changes), *depth_blocks(shown))
     yield Section("Depth of invasion", blocks, describe_scale(shown))
     if latest is not None:
-        collector.add_changes(name, list_changes(disclose_changes(part.depth, collector.readers)))
+        records.add_changes(name, list_changes(disclose_changes(part.depth, records.readers)))
         yield from reader_sections(shown)
 
 

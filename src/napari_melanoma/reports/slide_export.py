@@ -74,7 +74,6 @@ MANUFACTURER = "napari-melanoma"
 def read_exported_slide(
     folder: Path, slide: Path | None = None, *, personal: bool = False, ome_zarr: OmeVersion = "0.5"
 ) -> ExportedSlide:
-    """Read the results of a slide."""
     # Without an analysis, there may be a reading, a risk, a synoptic report, counted points or measurements.
     is_unanalyzed = not (folder / STORE).is_dir() and ((folder / RESULT).is_file() or is_slide_folder(folder))
     if not is_unanalyzed:
@@ -85,7 +84,6 @@ def read_exported_slide(
 
 
 def _write_geojson(path: Path, exported: ExportedSlide) -> None:
-    """Write the outlines of lesions for QuPath."""
     area = scanned_area_of(exported.folder, exported.slide)
     origin = CANVAS if area is None else (area.top, area.left)
     if not (exported.saved and exported.required_lesions):
@@ -253,7 +251,6 @@ def _write_mask(path: Path, exported: ExportedSlide) -> str:
 
 
 def _write_dicom(path: Path, exported: ExportedSlide) -> str:
-    """Write the lesions of a DICOM slide as a DICOM segmentation."""
     from napari_melanoma.reports.dicom_report import lesion_uid
 
     slide = _require_slide(exported)
@@ -314,7 +311,6 @@ def _write_counts(path: Path, exported: ExportedSlide) -> None:
 
 
 def _write_report(path: Path, exported: ExportedSlide) -> None:
-    """Write the report of depth and risk."""
     write_slide_report(path, exported.folder, exported.slide, lesion=exported.lesion)
 
 

@@ -68,7 +68,6 @@ def write_spatialdata(path: Path, exported: ExportedSlide, size: tuple[int, int]
 def _make_frames(
     exported: ExportedSlide, result: SlideResult, size: tuple[int, int], states: Mapping[int, str]
 ) -> dict[str, Any]:
-    """Return the tables of all shapes."""
     import geopandas
 
     tissue: tuple[Polygon, ...] = ()

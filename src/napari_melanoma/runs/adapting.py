@@ -164,7 +164,6 @@ class Adaptation:
     warnings: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
-        """Return the result as plain values."""
         return {
             **vars(self.plan),
             "chosen": self.chosen,

@@ -101,7 +101,6 @@ class TrainedModel:
         return replace(self, config=config, extra_files=(*self.extra_files, file))
 
     def write(self, path: Path, network: nn.Module) -> BundleInfo:
-        """Write the bundle with a draft of its model card."""
         card = draft_card(self.config)
         return write_bundle(path, self.config, network, card, reference=self.reference, extra_files=self.extra_files)
 
@@ -430,7 +429,6 @@ def fit_decisions(
 def _evaluate_depth(
     config: BundleConfig, classification: ClassificationConfig, validation: NetworkOutputs
 ) -> DepthOutputConfig | None:
-    """Measure the depth prediction on the validation set."""
     if classification.depth is None or validation.predicted_depths is None or validation.depth_mm is None:
         return None
     options = list_architectures()[config.architecture].spec.config.parse(config.options, "options")

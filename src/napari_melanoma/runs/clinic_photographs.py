@@ -110,7 +110,6 @@ class LabeledPhotographs:
 
     @property
     def grouped_by(self) -> dict[str, int]:
-        """Column to the number of photographs that are grouped by it."""
         return dict(Counter(self.columns))
 
     @property
@@ -132,7 +131,6 @@ class LabeledPhotographs:
         return replace(self.select(np.flatnonzero(kept)), left_out=left_out)
 
     def select(self, indices: NDArray[np.intp]) -> LabeledPhotographs:
-        """Return some of the photographs."""
         return replace(
             self,
             samples=tuple(self.samples[index] for index in indices),

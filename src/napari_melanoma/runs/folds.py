@@ -239,7 +239,6 @@ def _read_table_folds(names: Sequence[str], chosen: Sequence[tuple[Sample, str]]
 
 
 def fold_recipe(recipe: TrainRecipe, number: int, table: Path) -> TrainRecipe:
-    """Return the recipe of the run of one fold."""
     values = recipe.model_dump(mode="json")
     values["name"] = f"{recipe.name}-fold-{number}"
     values["seed"] = recipe.seed + number  # otherwise all folds would be calibrated with nearly the same images
@@ -344,7 +343,6 @@ def estimate_mean(values: Sequence[float], name: str = "") -> FoldEstimate:
 
 
 def select_shown(recipe: TrainRecipe) -> tuple[str, ...]:
-    """Return the metrics in the page and the card."""
     if recipe.classification is not None:
         return ("AUC", "AP", "sensitivity", "specificity", "balanced_accuracy", "MCC", "kappa", "ECE", "Brier")
     classes = tuple(f"DI {name}" for name in recipe.classes)
@@ -567,7 +565,6 @@ def _collect_reference(folders: Sequence[RunFolder], first: BundleInfo) -> Refer
 
 
 def _describe_ensemble(config: BundleConfig, metrics: FoldMetrics) -> str:
-    """Return the section of the card."""
     rows = "\n".join(f"| {label} | {mean} | {interval} |" for label, (mean, interval) in metrics.items())
     threshold = MASK_THRESHOLD if config.classifier is None else CLASS_THRESHOLD
     return CARD.format(count=config.members, threshold=threshold, rows=rows)

@@ -69,7 +69,6 @@ def find_start_encoding(recipe: TrainRecipe) -> TabularEncoding | None:
 
 
 def _has_same_encoder(recipe: TrainRecipe, bundle: BundleInfo) -> bool:
-    """Whether the network of a recipe could start from the encoder of a bundle."""
     try:
         load_encoder(build_network(recipe.model.architecture, recipe.model.options), bundle)
     except MelanomaError:

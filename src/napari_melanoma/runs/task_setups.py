@@ -99,7 +99,6 @@ class SegmentationSetup:
     def create_task(
         self, recipe: TrainRecipe, network: nn.Module, config: BundleConfig, prepared: PreparedData
     ) -> Task:
-        """Create the task with the lesion weight of the recipe."""
         from napari_melanoma.training.tasks.prompted import PromptedSegmentationTask
         from napari_melanoma.training.tasks.segmentation import SegmentationTask
 
@@ -131,7 +130,6 @@ class MulticlassSetup:
     def create_task(
         self, recipe: TrainRecipe, network: nn.Module, config: BundleConfig, prepared: PreparedData
     ) -> Task:
-        """Create the task with the class weights of the recipe."""
         from napari_melanoma.training.tasks.segmentation import MultiClassSegmentationTask
 
         return MultiClassSegmentationTask(network, recipe, config, prepared.label_shares)

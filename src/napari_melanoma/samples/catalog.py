@@ -6,7 +6,6 @@ line between two ticks of the ruler in the photograph, which was read once by ha
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Mapping
 from contextlib import suppress
@@ -17,7 +16,7 @@ from types import MappingProxyType
 
 from napari_melanoma.core.csv_files import CsvError, CsvWriter, read_csv_dicts
 from napari_melanoma.core.errors import InputError
-from napari_melanoma.core.files import atomic_file, save_error
+from napari_melanoma.core.files import atomic_file, hash_file, save_error
 from napari_melanoma.core.geometry import PixelSize
 
 FOLDER = Path(__file__).parent
@@ -120,7 +119,7 @@ def find_credit(path: Path) -> str:
         size = path.stat().st_size
         same_size = [sample for sample in load_samples().values() if sample.row["bytes"] == str(size)]
         if same_size and path.is_file():
-            digest = _digest(path)
+            digest = hash_file(path)
             return next((sample.credit for sample in same_size if sample.row["sha256"] == digest), "")
     return ""
 
@@ -172,12 +171,8 @@ def _find_problem(sample: Sample) -> str:
         if not path.is_file():
             return f"{path} is missing"
         try:
-            if _digest(path) != expected:
+            if hash_file(path) != expected:
                 return f"{path} is damaged: its content is not that of the package"
         except OSError as error:
             return f"{path} cannot be read ({error.strerror})"
     return ""
-
-
-def _digest(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()

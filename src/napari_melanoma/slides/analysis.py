@@ -398,10 +398,14 @@ def _has_postprocessing_options(content: dict[str, Any], options: SlideOptions) 
 
 @dataclass(frozen=True)
 class SlidesSummary:
-    """Numbers of analyzed and failed slides, path of the table, and duration in seconds."""
+    """Numbers of analyzed and failed slides, path of the table, and duration in seconds.
+
+    ``kept``: how many of the failed slides keep another result and its row in the table, which has no error.
+    """
 
     done: int
     failed: int
+    kept: int
     table: Path
     seconds: float
 
@@ -447,14 +451,15 @@ def analyze_slides(
     """
     check_one_slide(paths, options.tumor_outlines)
     started, table = time.monotonic(), SlideTable(out / TABLE)
-    models, counts, folders = SharedTileModel(options), {"done": 0, "failed": 0}, SlideFolderNames(out)
+    models, counts, folders = SharedTileModel(options), {"done": 0, "failed": 0, "kept": 0}, SlideFolderNames(out)
     for path in paths:
         run.check()
         status = _analyze_one(path, folders.folder_for(path), models, run, force=force)
         counts[status.status] += 1
+        counts["kept"] += status.keep_row
         table.put(status)
         on_status(status)
-    return SlidesSummary(counts["done"], counts["failed"], table.path, time.monotonic() - started)
+    return SlidesSummary(**counts, table=table.path, seconds=time.monotonic() - started)
 
 
 class SharedTileModel:

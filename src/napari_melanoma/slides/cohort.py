@@ -29,6 +29,7 @@ from napari_melanoma.core.errors import (
     ConfigError,
     DiskFull,
     MelanomaError,
+    ResultsMismatch,
     RunError,
     SaveError,
     describe_error,
@@ -185,12 +186,13 @@ class CohortJob:
 class CohortJobResult:
     """Outcome of a job: the table row of the slide, or the error.
 
-    ``fatal``: class name of an error that concerns every slide.
+    ``fatal``: class name of an error that concerns every slide. ``keep_row``: the slide has another result.
     """
 
     row: Row = field(default_factory=dict)
     error: str = ""
     fatal: str = ""
+    keep_row: bool = False
 
 
 def run_job(job: CohortJob) -> CohortJobResult:
@@ -214,7 +216,7 @@ def run_job(job: CohortJob) -> CohortJobResult:
         except SaveError:  # perhaps a network drive that did not respond
             raise
         except MelanomaError as error:
-            return CohortJobResult(error=str(error))
+            return CohortJobResult(error=str(error), keep_row=isinstance(error, ResultsMismatch))
         except Cancelled:
             return CohortJobResult(
                 error="canceled through control.json in its folder. Run the same command to continue."
@@ -269,11 +271,6 @@ def _set_thread_count() -> int:
     if torch := sys.modules.get("torch"):
         torch.set_num_threads(threads)
     return threads
-
-
-def failed_row(job: CohortJob, error: str) -> Row:
-    """Return the table row of a slide that failed."""
-    return status_to_row(SlideStatus(job.slide, job.folder, "failed", error=error))
 
 
 MANIFEST, VERSION = "cohort.json", 1
@@ -440,7 +437,11 @@ class CohortRecords:
         self.on_change(self.manifest.put(replace(self.manifest.entries[job.folder.name], **values)))
 
     def finish(self, job: CohortJob, result: CohortJobResult, **values: Any) -> None:  # noqa: ANN401 - fields of an entry
-        self.table.put_row(failed_row(job, result.error) if result.error else result.row)
+        if result.error:
+            failed = SlideStatus(job.slide, job.folder, "failed", error=result.error, keep_row=result.keep_row)
+            self.table.put(failed)
+        else:
+            self.table.put_row(result.row)
         self.update(job, state="failed" if result.error else "done", error=result.error, **values)
 
 

@@ -204,7 +204,6 @@ class RunWriter(Callback):
             self._report_step(trainer, pl_module, batch_idx + 1, len(batch[0]) * trainer.world_size)
 
     def _report_step(self, trainer: Trainer, task: Task, done: int, images: int) -> None:
-        """Write a step event and report it."""
         epoch, epochs = trainer.current_epoch, int(trainer.max_epochs or 1)
         batches, validation_batches = int(trainer.num_training_batches), int(sum(trainer.num_val_batches))
         left = batches * (epochs - epoch) - done

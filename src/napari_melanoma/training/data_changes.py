@@ -6,13 +6,12 @@ stated. ``tables.json`` in the run folder has the SHA-256 of their tables at the
 
 from __future__ import annotations
 
-import hashlib
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from napari_melanoma.core.errors import DataSetError
-from napari_melanoma.core.files import write_json
+from napari_melanoma.core.files import hash_file, write_json
 from napari_melanoma.core.formatting import format_count, format_names
 from napari_melanoma.core.parsing import read_object_or_empty
 from napari_melanoma.core.run_folder import RunFolder
@@ -28,7 +27,7 @@ AS_STARTED = "The run continues with the images, splits and labels that it start
 
 def write_table_digests(folder: RunFolder, recipe: TrainRecipe) -> None:
     """Store the digests of the tables of a new run."""
-    digests = {str(path): _digest(find_table(path)) for path in list_datasets(recipe)}
+    digests = {str(path): hash_file(find_table(path)) for path in list_datasets(recipe)}
     write_json(folder.path / TABLES, {"tables": digests})
 
 
@@ -52,7 +51,7 @@ def describe_data_changes(folder: RunFolder, recipe: TrainRecipe) -> list[str]:
             )
             continue
         changes = list(_list_file_changes(rows[path.name], started))
-        if is_edited := digests.get(str(path), "") not in ("", _digest(table)):
+        if is_edited := digests.get(str(path), "") not in ("", hash_file(table)):
             changes.insert(0, "its table was edited")
         try:
             changes += _list_row_changes(rows[path.name], path) if is_edited or not digests else ()
@@ -64,11 +63,6 @@ def describe_data_changes(folder: RunFolder, recipe: TrainRecipe) -> list[str]:
                 "new run to use the changes."
             )
     return sentences
-
-
-def _digest(file: Path) -> str:
-    with file.open("rb") as opened:
-        return hashlib.file_digest(opened, "sha256").hexdigest()
 
 
 def _list_file_changes(rows: Sequence[DataRow], started: float) -> Iterator[str]:
@@ -84,7 +78,7 @@ def _list_file_changes(rows: Sequence[DataRow], started: float) -> Iterator[str]
             try:
                 status = path.stat()
                 is_new = max(status.st_mtime, status.st_ctime) > started
-                if is_new and path.is_file() and _digest(path) != sha:
+                if is_new and path.is_file() and hash_file(path) != sha:
                     changed.append(path.name)
             except OSError:
                 missing.append(path.name)

@@ -5,7 +5,6 @@ Functions named ``check_...`` raise an error that names the files; functions nam
 
 from __future__ import annotations
 
-import hashlib
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from napari_melanoma.core.context import Progress, RunContext, map_in_threads
 from napari_melanoma.core.errors import DataSetError, RunError
+from napari_melanoma.core.files import hash_file
 from napari_melanoma.core.formatting import format_count, format_names
 from napari_melanoma.data.dataset import Sample
 from napari_melanoma.data.splits import TrainingSplit, find_validation_split
@@ -274,8 +274,7 @@ def _read_info(path: Path) -> FileInfo | str:
     """Read a file's checksum and the size of its image; return the reason if it cannot be read."""
     try:
         status = path.stat()  # first, so that a later change of the file is noticed when it is decoded
-        with path.open("rb") as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
+        digest = hash_file(path)
     except FileNotFoundError:
         return "was not found"
     except OSError as error:

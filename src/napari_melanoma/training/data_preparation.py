@@ -388,7 +388,6 @@ def _depth_cell(cell: str, column: str) -> str:
 
 
 def read_run_classes(folder: Path, rows: Sequence[DataRow]) -> ClassData:
-    """Read the classes and tabular values of a run."""
     content, values_of_rows = _read_classes_file(folder / CLASSES_FILE, rows)
     encoding = TabularEncoding.parse(content["encoding"], str(folder / CLASSES_FILE)) if content["encoding"] else None
     domains = tuple(sorted({row.sample.domain for row in rows}))

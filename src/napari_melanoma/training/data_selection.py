@@ -96,7 +96,6 @@ class ClassTable:
     untrained: dict[Key, str] = field(default_factory=dict)
 
     def label(self, sample: Sample) -> int:
-        """Return the index of a sample's class."""
         return self.names.index(self.labels[sample.key])
 
 
@@ -305,7 +304,6 @@ class ColumnReader:
         self._harmonizer = Harmonizer()
 
     def read(self, row: dict[str, str]) -> dict[str, str]:
-        """Return the selected values of a row."""
         values = {name: row[name] for name in self._selected if name in row}
         missing = self._selected - values.keys()
         if not missing:

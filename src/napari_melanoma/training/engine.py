@@ -302,7 +302,6 @@ def _callbacks(setup: TrainingSetup, run: RunFolderContext) -> list[Any]:
 
 
 def save_initial_weights(network: nn.Module, path: Path) -> None:
-    """Save the initial weights of a run."""
     from safetensors.torch import save
 
     with atomic_file(path) as temporary:

@@ -14,7 +14,7 @@ import shutil
 import sqlite3
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import closing, contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import cache, partial
 from pathlib import Path
@@ -24,8 +24,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_melanoma.core.context import Progress, RunContext, map_in_threads
-from napari_melanoma.core.errors import SaveError, TrainingError, UnreadableImage
-from napari_melanoma.core.files import atomic_file, save_error
+from napari_melanoma.core.errors import RunError, SaveError, TrainingError, UnreadableImage
+from napari_melanoma.core.files import atomic_file
+from napari_melanoma.core.locks import hold_lock
 from napari_melanoma.core.parsing import parse_json
 from napari_melanoma.core.prediction_config import NO_PREPROCESSING, PreprocessingConfig
 from napari_melanoma.data.training_images import hash_pixels
@@ -164,23 +165,15 @@ def _read_into(pixels: NDArray[np.uint8], path: Path) -> None:
 @contextmanager
 def _lock(folder: Path, run: RunContext) -> Iterator[None]:
     """Hold the lock of the store; wait while another process fills it."""
-    from filelock import FileLock, Timeout
-
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(folder / LOCK)
-        while not lock.is_locked:
+    with ExitStack() as held:
+        while True:
             run.check()
             try:
-                lock.acquire(timeout=WAIT_S)
-            except Timeout:
+                held.enter_context(hold_lock(folder / LOCK, WAIT_S))
+                break
+            except RunError:
                 run.report(Progress(0, None, "Waiting for another run to decode images"))
-    except OSError as error:
-        raise save_error(folder, error) from error
-    try:
         yield
-    finally:
-        lock.release()
 
 
 @dataclass(frozen=True, eq=False)
@@ -294,7 +287,6 @@ class CacheIndex:
         return FileInfo(*row) if row else None
 
     def add_file_infos(self, infos: Iterable[tuple[str, FileInfo]]) -> None:
-        """Register files."""
         with self.connection as connection:
             rows = [(path, *info) for path, info in infos]
             connection.executemany("INSERT OR REPLACE INTO files VALUES (?, ?, ?, ?, ?, ?)", rows)

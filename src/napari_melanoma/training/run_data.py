@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.csv_files import CsvError, CsvWriter, read_csv_dicts
 from napari_melanoma.core.errors import BundleError, RunError
-from napari_melanoma.core.files import write_text
+from napari_melanoma.core.files import hash_file, write_text
 from napari_melanoma.core.parsing import parse_error_reason, parse_json
 from napari_melanoma.core.renamed_keys import rename_keys
 from napari_melanoma.core.run_folder import RunFolder
@@ -221,7 +221,7 @@ def _cached_training_images(folder: Path, name: str, sha256: str) -> TrainingIma
 def _read_verified(path: Path, name: str, sha256: object) -> TrainingImages:
     """Read the list of a bundle; raise an error if its SHA-256 is not the one in the bundle."""
     listed = TrainingImages.read(path)
-    if sha256 != _sha256(path):
+    if sha256 != hash_file(path):
         raise BundleError(f"{path} does not match the bundle '{name}'. Download or copy the bundle again.")
     return listed
 
@@ -231,13 +231,8 @@ def training_images_statement(path: Path) -> dict[str, Any]:
     if not path.is_file():
         return {}
     listed = TrainingImages.read(path)
-    statement = {**listed.counts, "unlisted": list(listed.unlisted), "note": listed.note, "sha256": _sha256(path)}
+    statement = {**listed.counts, "unlisted": list(listed.unlisted), "note": listed.note, "sha256": hash_file(path)}
     return {TRAINING_IMAGES_KEY: statement}
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 FOLDS = "folds.csv"

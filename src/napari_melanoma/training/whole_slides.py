@@ -223,8 +223,6 @@ def _check_unchanged(rows: Sequence[DataRow], bags: Mapping[Path, Bag]) -> None:
 
 
 def _assemble_bags(rows: Sequence[DataRow], bags: Mapping[Path, Bag], folder: RunFolder) -> PreparedBags:
-    """Assemble the data for the loaders."""
-
     def samples(part: DataPart) -> list[Sample]:
         return [row.sample for row in rows if row.part == part]
 

@@ -158,7 +158,6 @@ def _is_classified(dock: CaseDock) -> bool:
 
 
 def _write_report(folder: Path, out: Path) -> None:
-    """Write the report of a case or a result folder."""
     from napari_melanoma.figures.page import write_report
     from napari_melanoma.reports.case_report import collect_report
 

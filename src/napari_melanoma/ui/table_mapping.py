@@ -188,7 +188,6 @@ class MappingDialog(QDialog):
 
     @property
     def mapping(self) -> TableMapping:
-        """The selected mapping of columns and values."""
         return TableMapping(columns=self.columns.columns if self.columns else {}, words=self.words.words)
 
     def save(self, path: Path) -> None:
@@ -350,7 +349,6 @@ class WordsTable(QWidget):
 
     @property
     def words(self) -> WordMapping:
-        """The selected mapping of values."""
         mapping: WordMapping = {}
         for (column, value), word in self._chosen.items():
             if word:
@@ -359,7 +357,6 @@ class WordsTable(QWidget):
 
     @property
     def has_values(self) -> bool:
-        """Whether there are unknown values."""
         return bool(self._counts)
 
     @property
@@ -368,7 +365,6 @@ class WordsTable(QWidget):
         return sum(count for key, count in self._counts.items() if not self._chosen.get(key))
 
     def set_values(self, words: Mapping[str, Mapping[str, str]]) -> None:
-        """Set the choices of a mapping."""
         self._chosen = {(column, value): word for column, mapped in words.items() for value, word in mapped.items()}
 
     def show_unmapped(self, unmapped: Mapping[str, Mapping[str, int]]) -> None:

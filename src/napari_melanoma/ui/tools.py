@@ -641,7 +641,6 @@ def _corners(box: Box) -> "NDArray[np.float64]":
 
 
 def _place_map(placement: Placement, place: MapPlacement) -> dict[str, Any]:
-    """Return the keywords that place a coarse map on an image."""
     offset = place.top + place.step_y / 2 - 0.5, place.left + place.step_x / 2 - 0.5
     return placement.place(offset, (place.step_y, place.step_x))
 

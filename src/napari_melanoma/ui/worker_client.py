@@ -103,7 +103,6 @@ class WorkerClient(QObject):
     def request(
         self, function: Callable[[*Arguments, RunContext], Any], *arguments: *Arguments, priority: int = NORMAL
     ) -> BackgroundJob:
-        """Start a job that calls a function in the child."""
         return BackgroundJob(lambda run: self.call(run, function, *arguments, priority=priority)).start(self)
 
     def prepare(self, function: Callable[[str, RunContext], object], model: str) -> None:

@@ -46,6 +46,15 @@ def test_a_slide_that_fails_is_recorded_and_the_others_continue(
     assert client.retries == 2  # dask repeats a job that raises an error
 
 
+def test_a_slide_with_results_of_other_settings_keeps_their_row(stage: Any, make_client: MakeClient) -> None:
+    stage.play(make_client(1, done), "a")
+    before = read_table(stage.out / "slides.csv")
+    refused = CohortJobResult(error="other settings", keep_row=True)
+    found = stage.play(make_client(1, lambda job: refused), "a")
+    assert (found["a"].state, found["a"].error) == ("failed", "other settings")
+    assert read_table(stage.out / "slides.csv") == before
+
+
 def test_no_more_slides_are_submitted_than_there_are_workers(stage: Any, make_client: MakeClient) -> None:
     running = []
 

@@ -19,6 +19,7 @@ from napari_melanoma.core.errors import (
     ConfigError,
     DiskFull,
     InputError,
+    ResultsMismatch,
     RunError,
     SaveError,
     ScaleMissing,
@@ -43,7 +44,8 @@ def job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> CohortJob:
     [
         (InputError("it is truncated"), False, "it is truncated"),
         (ScaleMissing("no scale"), False, "no scale"),
-        (RunError("other settings"), False, "other settings"),
+        (RunError("another process"), False, "another process"),
+        (ResultsMismatch("other settings"), False, "other settings"),
         (BundleError("no such model"), True, "no such model"),
         (ConfigError("no such class"), True, "no such class"),
         (DiskFull("the disk is full"), True, "the disk is full"),
@@ -56,6 +58,7 @@ def test_errors_that_would_be_repeated_are_results(
     monkeypatch.setattr(cohort, "analyze_slide", raising(error))
     result = run_job(job)
     assert message in result.error
+    assert result.keep_row == isinstance(error, ResultsMismatch)
     assert result.fatal == (type(error).__name__ if is_fatal else "")
 
 

@@ -115,7 +115,6 @@ class AnnotationFormat(NamedTuple):
 
 
 def describe_format(name: str, title: str, url: str, files: str) -> SourceSpec:
-    """Return the description of a format of annotations."""
     layout = f"{files}\nthe images, in folders of any name\nmetadata.csv with patient_id ..., if known"
     return describe_own_files(name, title, url, layout)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,8 +27,6 @@ from napari_melanoma.data.formats._annotations import (
     trace_rings,
 )
 from napari_melanoma.data.mask_areas import Area, MaskObject, PolygonArea, Size, resize_mask
-from napari_melanoma.data.source_files import SourceTree
-from napari_melanoma.data.source_records import SourceRecord
 from napari_melanoma.imaging.masks import bounding_box
 
 if TYPE_CHECKING:
@@ -41,11 +40,6 @@ SOURCE = describe_format(
     "for a split if its name has the word train, val or test, or its folder is named so",
 )
 EXPORT = DataExportSpec("coco", "COCO instances (images/, annotations/instances_SPLIT.json)")
-
-
-def find(tree: SourceTree) -> list[SourceRecord]:
-    """Find the annotated images."""
-    return find_annotated(tree, FORMAT)
 
 
 @dataclass(frozen=True, eq=False)
@@ -129,6 +123,7 @@ def _find_attribute_diagnosis(values: dict[str, Any]) -> str:
 
 
 FORMAT = AnnotationFormat("coco", is_coco, read_coco)
+find = partial(find_annotated, format_=FORMAT)
 
 
 def write(data: ExportedData, folder: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +11,6 @@ from napari_melanoma.core.polygons import untangle_polygon
 from napari_melanoma.data.exports import DataExportSpec, ExportedData, ExportedImage
 from napari_melanoma.data.formats._annotations import AnnotationFormat, describe_format, find_annotated, find_text
 from napari_melanoma.data.mask_areas import MaskObject, PolygonArea
-from napari_melanoma.data.source_files import SourceTree
-from napari_melanoma.data.source_records import SourceRecord
 from napari_melanoma.imaging.masks import trace_polygons
 from napari_melanoma.io.geojson import Annotation, read_features, write_geojson
 
@@ -23,11 +22,6 @@ SOURCE = describe_format(
 )
 EXPORT = DataExportSpec("geojson", "GeoJSON for QuPath (images/, and a file of outlines for each)")
 _GEOJSON_TYPES = ("FeatureCollection", "Feature", "GeometryCollection", "Polygon", "MultiPolygon")
-
-
-def find(tree: SourceTree) -> list[SourceRecord]:
-    """Find the annotated images."""
-    return find_annotated(tree, FORMAT)
 
 
 def is_geojson(content: Any) -> bool:  # noqa: ANN401 - whatever JSON can hold
@@ -58,6 +52,7 @@ def read_geojson_masks(content: Any, file: Path) -> Iterator[MaskObject | str]: 
 
 
 FORMAT = AnnotationFormat("geojson", is_geojson, read_geojson_masks)
+find = partial(find_annotated, format_=FORMAT)
 
 
 def write(data: ExportedData, folder: Path) -> None:

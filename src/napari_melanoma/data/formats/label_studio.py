@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from html import escape
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
@@ -31,8 +32,6 @@ from napari_melanoma.data.formats._annotations import (
     trace_rings,
 )
 from napari_melanoma.data.mask_areas import Area, MaskObject, PolygonArea, Size, resize_mask
-from napari_melanoma.data.source_files import SourceTree
-from napari_melanoma.data.source_records import SourceRecord
 from napari_melanoma.io.discovery import SUFFIXES
 
 if TYPE_CHECKING:
@@ -55,11 +54,6 @@ _VALUE_BITS = 8
 _LENGTH_BITS = (3, 4, 8, 16)  # that label-studio itself writes
 _CHANNELS = 4
 _PAINTED = 128  # smallest opacity of a painted pixel
-
-
-def find(tree: SourceTree) -> list[SourceRecord]:
-    """Find the annotated images."""
-    return find_annotated(tree, FORMAT)
 
 
 @dataclass(frozen=True, eq=False)
@@ -123,7 +117,6 @@ def _find_annotator(annotation: Mapping[str, Any]) -> str:
 
 
 def _list_min_results(task: Mapping[str, Any]) -> Iterator[list[Result]]:
-    """Yield the lists of results in the fields of a task of JSON-MIN."""
     for value in task.values():
         is_list = isinstance(value, list) and all(isinstance(one, dict) for one in value)
         if is_list and value and "original_width" in value[0]:
@@ -242,6 +235,7 @@ def _read_area(kind: str, value: Mapping[str, Any], size: Size, where: str) -> A
 
 
 FORMAT = AnnotationFormat("label-studio", is_label_studio, read_label_studio)
+find = partial(find_annotated, format_=FORMAT)
 
 
 def write(data: ExportedData, folder: Path) -> None:

@@ -7,6 +7,7 @@ import binascii
 import io
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,8 +27,6 @@ from napari_melanoma.data.formats._annotations import (
     trace_rings,
 )
 from napari_melanoma.data.mask_areas import Area, MaskObject, PolygonArea, Size, resize_mask
-from napari_melanoma.data.source_files import SourceTree
-from napari_melanoma.data.source_records import SourceRecord
 from napari_melanoma.imaging.masks import bounding_box
 from napari_melanoma.io.formats import DAMAGE_ERRORS
 
@@ -44,11 +43,6 @@ EXPORT = DataExportSpec("labelme", "labelme (a JSON file next to each image)", n
 VERSION = "5.5.0"  # of the layout
 _CIRCLE_POINTS = 360
 _SHAPE_TYPES = ("polygon", "rectangle", "circle", "mask")
-
-
-def find(tree: SourceTree) -> list[SourceRecord]:
-    """Find the annotated images."""
-    return find_annotated(tree, FORMAT)
 
 
 @dataclass(frozen=True)
@@ -140,6 +134,7 @@ def _find_flag_diagnosis(flags: Any) -> str:  # noqa: ANN401
 
 
 FORMAT = AnnotationFormat("labelme", is_labelme, read_labelme)
+find = partial(find_annotated, format_=FORMAT)
 
 
 def write(data: ExportedData, folder: Path) -> None:

@@ -67,7 +67,6 @@ class ParquetImages:
             raise DataSetError(f"{self.path} cannot be read as Parquet ({error}). Download it again.") from error
 
     def read_rows(self, group: int, columns: list[str]) -> list[dict[str, Any]]:
-        """Read columns of a group of rows."""
         with self._open() as file:
             rows: list[dict[str, Any]] = file.read_row_group(group, columns).to_pylist()
         return rows
@@ -90,7 +89,6 @@ class ParquetImages:
             self._loaded = None
 
     def list_images(self) -> list[str]:
-        """List the columns with images."""
         import pyarrow as arrow
 
         return [

@@ -56,7 +56,6 @@ class Taxonomy:
         return self.entries[word].parent
 
     def title(self, word: str) -> str:
-        """Return the displayed title of a word."""
         return self.entries[word].title
 
     def fact(self, word: str, name: str) -> str:
@@ -70,7 +69,6 @@ class Taxonomy:
             word = self.parent(word)
 
     def is_within(self, word: str, above: str) -> bool:
-        """Whether a word equals another one or is below it."""
         return above in self.iter_ancestors(word)
 
     def translate(self, foreign_word: str, source: str = "") -> str | None:

@@ -18,6 +18,7 @@ from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.files import remove_file, save_error, write_json
 from napari_melanoma.core.geometry import Box, MapPlacement
 from napari_melanoma.core.parsing import read_object_or_empty
+from napari_melanoma.imaging.masks import resize_map
 
 if TYPE_CHECKING:
     from napari_melanoma.classification.classifier import Classifier
@@ -54,7 +55,7 @@ class RiskMap:
         """Return the part in a box, float32 of ``shape`` (row, column), 0 outside the patches."""
         corners = self.placement.to_map([(box.top, box.left), (box.top + box.height, box.left + box.width)])
         (top, left), (bottom, right) = np.rint(corners).astype(int).clip(0)
-        return _resize(np.nan_to_num(self.values[top : max(bottom, top + 1), left : max(right, left + 1)]), shape)
+        return resize_map(np.nan_to_num(self.values[top : max(bottom, top + 1), left : max(right, left + 1)]), shape)
 
 
 def explain_patches(
@@ -95,7 +96,7 @@ def compose_patch_maps(maps: Sequence[NDArray[np.float32]], boxes: Sequence[Box]
         first = round((box.top - top) / step_y), round((box.left - left) / step_x)
         cells = max(1, round(box.height / step_y)), max(1, round(box.width / step_x))
         part = composed[first[0] : first[0] + cells[0], first[1] : first[1] + cells[1]]
-        part[...] = np.fmax(part, _resize(values, part.shape))
+        part[...] = np.fmax(part, resize_map(values, part.shape))
     rows, columns = (
         start + (np.arange(count) + 0.5) * step
         for start, count, step in ((top, shape[0], step_y), (left, shape[1], step_x))
@@ -103,16 +104,6 @@ def compose_patch_maps(maps: Sequence[NDArray[np.float32]], boxes: Sequence[Box]
     composed[(rows < 0) | (rows > size[0])] = np.nan
     composed[:, (columns < 0) | (columns > size[1])] = np.nan
     return RiskMap(composed, MapPlacement(float(top), float(left), step_y, step_x))
-
-
-def _resize(values: NDArray[np.float32], shape: tuple[int, ...]) -> NDArray[np.float32]:
-    """Resize a map, by averaging if it becomes smaller."""
-    from PIL import Image
-
-    is_smaller = shape[0] < values.shape[0]
-    resampling = Image.Resampling.BOX if is_smaller else Image.Resampling.BILINEAR
-    image = Image.fromarray(np.ascontiguousarray(values, np.float32))
-    return np.asarray(image.resize((shape[1], shape[0]), resampling), np.float32)
 
 
 def write_risk_map(folder: Path, prediction: Mapping[str, Any], method: str, risk_map: RiskMap) -> None:

@@ -23,10 +23,10 @@ from napari_melanoma.extensions.risk.slide_files import StoredRisk, patch_boxes,
 from napari_melanoma.figures.page import Bar, Block, Cell, Figure, Gallery, Notice, Section, Table, Text, fields
 from napari_melanoma.imaging.masks import draw_heatmap
 from napari_melanoma.io.results import RISK_FILE, read_risk_prediction
-from napari_melanoma.reports.collector import Collector
 from napari_melanoma.reports.disclosure import hide_reader
 from napari_melanoma.reports.formatting import format_known_data, format_value, parse_interval, signed_bar
 from napari_melanoma.reports.pictures import PATCH_PX, draw_scale_bar, fit_picture, make_figure
+from napari_melanoma.reports.report_records import ReportRecords
 from napari_melanoma.reports.report_sections import ReportSection, SlidePart
 from napari_melanoma.slides.reading.opening import open_slide
 
@@ -176,18 +176,18 @@ def _list_basis(prediction: Mapping[str, Any], *, personal: bool) -> dict[str, s
     return {name: text for name, text in inputs.items() if text}
 
 
-def _report_risk(part: SlidePart, name: str, collector: Collector) -> Iterator[Section]:
+def _report_risk(part: SlidePart, name: str, records: ReportRecords) -> Iterator[Section]:
     """Yield the section on the risk of metastasis, from the result folder or else from the case."""
     image_risk = None if part.image is None else part.image.risk
     if part.folder and (part.folder / RISK_FILE).is_file():
-        found = read_risk_section(part.folder, part.path, personal=collector.personal)
+        found = read_risk_section(part.folder, part.path, personal=records.personal)
         yield found or Section(
             "Risk of metastasis",
-            (collector.add_problem(name, "its risk is damaged, and is not shown.", str(part.folder / RISK_FILE)),),
+            (records.add_problem(name, "its risk is damaged, and is not shown.", str(part.folder / RISK_FILE)),),
         )
     elif image_risk is not None:
         stored = read_risk_prediction(image_risk.path) or {**risk_to_json(image_risk), "patches": [], "options": {}}
-        yield risk_section(stored, pictures=RiskPictures(note=""), personal=collector.personal)
+        yield risk_section(stored, pictures=RiskPictures(note=""), personal=records.personal)
 
 
 RISK_SECTION = ReportSection("Risk of metastasis", _report_risk, is_in_depth_report=True)

@@ -7,8 +7,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from napari_melanoma.case.model import CaseLesion
 from napari_melanoma.depth.synoptic import SynopticReport
 from napari_melanoma.figures.page import Block, Notice, Section, Table, Text
-from napari_melanoma.reports.collector import Collector
 from napari_melanoma.reports.disclosure import describe_status, show_times
+from napari_melanoma.reports.report_records import ReportRecords
 from napari_melanoma.reports.report_sections import ReportSection, SlidePart
 from napari_melanoma.reports.slide import list_synoptic_changes
 
@@ -31,19 +31,19 @@ def synoptic_section(
     return Section("Synoptic report", blocks, layout="whole")
 
 
-def _report_slide(part: SlidePart, name: str, collector: Collector) -> Iterator[Section]:
+def _report_slide(part: SlidePart, name: str, records: ReportRecords) -> Iterator[Section]:
     if part.synoptic is not None:
-        yield _report(part.synoptic, part.changes, name, collector)
+        yield _report(part.synoptic, part.changes, name, records)
 
 
-def _report_lesion(lesion: CaseLesion, name: str, collector: Collector) -> Iterator[Section]:
+def _report_lesion(lesion: CaseLesion, name: str, records: ReportRecords) -> Iterator[Section]:
     if lesion.report is not None:
-        yield _report(lesion.report, collector.lesion_changes.get(lesion.id, ()), name, collector)
+        yield _report(lesion.report, records.lesion_changes.get(lesion.id, ()), name, records)
 
 
-def _report(report: SynopticReport, changes: Sequence[str], name: str, collector: Collector) -> Section:
-    collector.add_changes(name, list_synoptic_changes(report, collector.readers))
-    return synoptic_section(report, collector.readers, changes, personal=collector.personal)
+def _report(report: SynopticReport, changes: Sequence[str], name: str, records: ReportRecords) -> Section:
+    records.add_changes(name, list_synoptic_changes(report, records.readers))
+    return synoptic_section(report, records.readers, changes, personal=records.personal)
 
 
 SYNOPTIC_SECTION = ReportSection("Synoptic report", _report_slide, _report_lesion, is_first=True)

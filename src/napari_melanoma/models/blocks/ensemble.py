@@ -46,7 +46,6 @@ class ClassifierEnsemble(ClassifierNetwork):
 
     @property
     def has_spatial_attention(self) -> bool:
-        """Whether the members have it."""
         return self._classifiers()[0].has_spatial_attention
 
     def compute_attention(self, images: Tensor) -> Tensor | None:

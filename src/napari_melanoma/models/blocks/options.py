@@ -195,7 +195,6 @@ class BiomarkerConfig(Config):
 
     @property
     def predicts_depth(self) -> bool:
-        """Whether the network has a depth module."""
         return self.use_depth
 
     @property

@@ -75,7 +75,6 @@ def list_architectures() -> Mapping[str, Architecture]:
 
 
 def answers_prompts(architecture: object) -> bool:
-    """Whether a value is the name of an architecture that segments by clicks and other prompts."""
     listed = list_architectures().get(architecture) if isinstance(architecture, str) else None
     return listed is not None and listed.spec.answers_prompts
 

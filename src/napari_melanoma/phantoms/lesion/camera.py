@@ -230,7 +230,7 @@ _GLYPHS: dict[str, list[list[tuple[float, float]]]] = {
 
 
 @dataclass(frozen=True)
-class Ruler:
+class RulerPlacement:
     """Position of a ruler with a tick each millimeter.
 
     ``first_mm``: first tick (y, x) in mm from the center of the view; ``rotation``: direction of the row of ticks in
@@ -264,7 +264,7 @@ class Ruler:
 
 def place_ruler(
     plane: Plane, modality: PhantomModality, outlines: Sequence[LesionOutline], rng: np.random.Generator
-) -> Ruler:
+) -> RulerPlacement:
     """Place a ruler along the upper or the lower edge, whichever is further from the lesions."""
     height, width = plane.extent_mm
     above = min((outline.center_mm[0] - outline.radius_mm for outline in outlines), default=0.0) + height / 2
@@ -278,10 +278,12 @@ def place_ruler(
     turn = rng.uniform(-0.05, 0.05)
     middle = -inward * (height / 2 - offset)
     start = -math.cos(turn) * (ticks - 1) / 2
-    return Ruler((middle + math.tan(turn) * start, start), turn, ticks, inward)
+    return RulerPlacement((middle + math.tan(turn) * start, start), turn, ticks, inward)
 
 
-def add_ruler(light: Light, plane: Plane, ruler: Ruler, modality: PhantomModality, rng: np.random.Generator) -> None:
+def add_ruler(
+    light: Light, plane: Plane, ruler: RulerPlacement, modality: PhantomModality, rng: np.random.Generator
+) -> None:
     """Draw a ruler into ``light``, float32 linear sRGB (row, column, channel).
 
     It is a numbered strip of paper in macroscopic photographs, and a scale on the glass in dermoscopic ones.
@@ -300,7 +302,7 @@ def add_ruler(light: Light, plane: Plane, ruler: Ruler, modality: PhantomModalit
 
 
 def _draw_ticks(
-    marks: Map, plane: Plane, ruler: Ruler, lengths_mm: tuple[float, float, float], half_width_mm: float
+    marks: Map, plane: Plane, ruler: RulerPlacement, lengths_mm: tuple[float, float, float], half_width_mm: float
 ) -> None:
     """Draw the ticks.
 
@@ -313,7 +315,9 @@ def _draw_ticks(
         draw_stroke(marks, plane.to_pixels(ends), np.full(2, half_width_mm / plane.pixel_mm))
 
 
-def _draw_text(marks: Map, plane: Plane, ruler: Ruler, text: str, at_mm: tuple[float, float], width_mm: float) -> None:
+def _draw_text(
+    marks: Map, plane: Plane, ruler: RulerPlacement, text: str, at_mm: tuple[float, float], width_mm: float
+) -> None:
     """Draw characters centered on a point of the ruler (along, across), upright in the image."""
     down = np.array([ruler.along[1], -ruler.along[0]])
     corner = ruler.point_at(*at_mm) - width_mm * (down + ruler.along * (0.5 + 0.75 * (len(text) - 1)))
@@ -324,7 +328,7 @@ def _draw_text(marks: Map, plane: Plane, ruler: Ruler, text: str, at_mm: tuple[f
             draw_stroke(marks, plane.to_pixels(np.array(points)), half_widths)
 
 
-def _draw_paper(light: Light, plane: Plane, ruler: Ruler, rng: np.random.Generator) -> None:
+def _draw_paper(light: Light, plane: Plane, ruler: RulerPlacement, rng: np.random.Generator) -> None:
     """Draw a white paper strip on the skin, from the ticks outwards, with a soft shadow along its edge."""
     y, x = plane.y[:, None] - ruler.first_mm[0], plane.x[None] - ruler.first_mm[1]
     inward_mm = (y * ruler.across[0] + x * ruler.across[1]).astype(np.float32)

@@ -18,7 +18,7 @@ from napari_melanoma.io.formats import TRUTH_SUFFIX
 from napari_melanoma.phantoms import random_stream
 from napari_melanoma.phantoms.lesion.camera import (
     APERTURE,
-    Ruler,
+    RulerPlacement,
     add_bubbles,
     add_hairs,
     add_ink,
@@ -68,7 +68,7 @@ class LesionPhantomPlan:
     lesions: tuple[tuple[LesionOutline, LesionTraits], ...]
     skin: SkinTraits
     artefacts: ArtifactTraits
-    ruler: Ruler | None
+    ruler: RulerPlacement | None
     camera: CameraTraits
 
 
@@ -162,7 +162,6 @@ def describe_truth(plan: LesionPhantomPlan, area_px: int) -> dict[str, Any]:
 
 
 def _describe_lesion(outline: LesionOutline, traits: LesionTraits, plane: Plane) -> dict[str, Any]:
-    """Describe traits and geometry of one lesion."""
     truth = asdict(traits)
     del truth["centre"]
     return truth | {
@@ -173,7 +172,7 @@ def _describe_lesion(outline: LesionOutline, traits: LesionTraits, plane: Plane)
     }
 
 
-def _describe_ruler(ruler: Ruler, plane: Plane) -> dict[str, Any]:
+def _describe_ruler(ruler: RulerPlacement, plane: Plane) -> dict[str, Any]:
     """Describe the first and the last tick, (row, column) in pixels, and the length between them."""
     first, last = plane.to_pixels(ruler.ends_mm()).tolist()
     return {"first_px": first, "last_px": last, "length_mm": ruler.ticks - 1}

@@ -47,7 +47,6 @@ class Plane:
 
     @property
     def shape(self) -> tuple[int, int]:
-        """Rows and columns."""
         return len(self.y), len(self.x)
 
     def crop(self, box: Box) -> Self:
@@ -190,7 +189,6 @@ class LesionOutline:
 
     @property
     def area_mm2(self) -> float:
-        """Area within the curve."""
         return math.pi / 4 * self.diameter_mm**2
 
     @property
@@ -427,7 +425,6 @@ def add_lesion(
 
 
 def _make_lesion_maps(plane: Plane, outline: LesionOutline, traits: LesionTraits) -> LesionPixelMaps:
-    """Evaluate the outline on the plane."""
     depth, radius, softness = outline.depth_maps(plane)
     half_width = np.float32(traits.fade_mm) * np.clip(softness, 0.4, _FADE_REACH)
     return LesionPixelMaps(ramp(depth / half_width, -1, 1), 1 - np.clip(radius, 0, 1), depth > 0)
@@ -476,7 +473,6 @@ def _asymmetry_map(plane: Plane, rng: np.random.Generator, traits: LesionTraits)
 def _add_structure(
     patch: SkinTissue, plane: Plane, body: LesionPixelMaps, traits: LesionTraits, name: tuple[int, int]
 ) -> None:
-    """Add the pattern of the pigment."""
     rng = _lesion_stream(name, traits.structure)
     if traits.structure == "network":
         pattern = _network_map(plane, body, traits, rng)

@@ -269,7 +269,6 @@ def draw_lesion_traits(config: LesionPhantomConfig, index: int, view_mm: float) 
 
 
 def draw_skin_traits(config: LesionPhantomConfig) -> SkinTraits:
-    """Choose the appearance of the skin."""
     rng = random_stream(config.seed, "skin", "traits")
     macroscopic = config.modality == "macroscopic"
     drawn = {
@@ -282,7 +281,6 @@ def draw_skin_traits(config: LesionPhantomConfig) -> SkinTraits:
 
 
 def draw_artifact_traits(config: LesionPhantomConfig) -> ArtifactTraits:
-    """Choose the objects on the skin."""
     rng = random_stream(config.seed, "artefacts", "traits")
     macroscopic = config.modality == "macroscopic"
     hairs, ruler, bubbles, ink = rng.random(4)
@@ -296,7 +294,6 @@ def draw_artifact_traits(config: LesionPhantomConfig) -> ArtifactTraits:
 
 
 def draw_camera_traits(config: LesionPhantomConfig) -> CameraTraits:
-    """Choose the properties of the exposure."""
     rng = random_stream(config.seed, "camera", "traits")
     macroscopic = config.modality == "macroscopic"
     drawn = {

@@ -244,7 +244,6 @@ def _junctional_nests(
 def _add_lymphocytes(
     drawing: SectionDrawing, rng: np.random.Generator, skin: SkinLayers, lower: Floats, request: PhantomLesionRequest
 ) -> None:
-    """Add patches of lymphocytes below a melanoma."""
     for _ in range(int(rng.uniform(0.1, 1) * request.half_width_um / 60)):
         along = request.along + rng.uniform(-1.05, 1.05) * request.half_width_um
         depth = float(skin.depth_at(np.maximum(lower, skin.junction), np.array([along]))[0]) + rng.uniform(-10, 70)
@@ -284,7 +283,6 @@ def grow_nevus(
 
 
 def _ridge_nests(rng: np.random.Generator, skin: SkinLayers, request: PhantomLesionRequest) -> list[Floats]:
-    """Draw nests at the tips of the rete ridges."""
     inner = skin.junction[1:-1]
     tips = np.flatnonzero((inner >= skin.junction[:-2]) & (inner > skin.junction[2:])) + 1
     nests, last = [], -np.inf

@@ -175,7 +175,6 @@ def get_look(name: str) -> SlideLook:
 
 
 def family_looks(family: Literal["train", "test"]) -> tuple[SlideLook, ...]:
-    """Return the looks of a family."""
     return tuple(look for look in LOOKS if look.family == family)
 
 

@@ -141,7 +141,6 @@ class WindowPixels:
 
 
 def place_nuclei(window: SectionWindow) -> list[PlacedNuclei]:
-    """Place all nuclei whose centers are in a window."""
     present = set(window.present_labels)
     nuclei = [_aligned_nuclei(window)]
     for kinds, place in NUCLEI_PLACERS:
@@ -177,7 +176,6 @@ def _select_nuclei(
 
 
 def _aligned_nuclei(window: SectionWindow) -> PlacedNuclei:
-    """Place the nuclei that the plan has aligned."""
     nuclei, y, x = window.section.aligned_nuclei, window.y_um, window.x_um
     first, last = np.searchsorted(nuclei.y, (y[0] - window.mpp, y[-1] + window.mpp))
     index = np.arange(first, last)
@@ -485,7 +483,6 @@ def _lumen(pixels: WindowPixels) -> Dyes:
 
 
 def _wall(pixels: WindowPixels) -> Dyes:
-    """Wall of a vessel."""
     return _combine_dyes(pixels, 0.07, 0.40 + 0.1 * _grain(pixels))
 
 

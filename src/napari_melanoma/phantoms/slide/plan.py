@@ -196,7 +196,6 @@ def make_layer_outlines(rng: np.random.Generator, layers: SkinLayers) -> list[Ti
 
 
 def _layer_outline(layers: SkinLayers, upper: Floats, lower: Floats) -> Floats:
-    """Return the outline of the area between two layers."""
     along = layers.along[::2]
     above, below = np.stack([along, upper[::2]], axis=1), np.stack([along, lower[::2]], axis=1)
     return np.concatenate([above, below[::-1]])
@@ -392,7 +391,6 @@ class PhantomSlidePlan:
 
     @property
     def levels(self) -> int:
-        """Number of levels of the pyramid."""
         if self.config.levels is not None:
             return self.config.levels
         return max(1, int(np.ceil(np.log2(max(self.config.size) / 256))) + 1)
@@ -456,7 +454,6 @@ def _draw_defocus(config: SlidePhantomConfig, sections: tuple[SectionPlan, ...])
 
 
 def _plan_section(config: SlidePhantomConfig, index: int, cell: LayoutCell) -> SectionPlan:
-    """Plan one section in its part of the slide."""
     seed = config.seed
     site = find_section_site(config, random_stream(seed, "section", index, "site"), cell)
     stretch = 1 / np.cos(np.radians(config.section.oblique_deg))

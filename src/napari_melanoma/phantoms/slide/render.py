@@ -278,7 +278,6 @@ class _TileSpool:
             yield self._file.read(length) if length else glass
 
     def close(self) -> None:
-        """Remove the file."""
         self._file.close()
 
 
@@ -372,7 +371,6 @@ class PhantomPyramid:
         return tile
 
     def _encode(self, tile: Rgb) -> bytes:
-        """Compress a tile."""
         import imagecodecs
 
         encoded: Any = imagecodecs.jpeg8_encode(tile, level=85, colorspace="RGB", subsampling="420")
@@ -483,7 +481,6 @@ def _describe_spots(spots: SlideSpots, mpp: float) -> list[dict[str, Any]]:
 
 
 def _describe_section(plan: PhantomSlidePlan, section: SectionPlan) -> dict[str, Any]:
-    """Describe the ground truth of a section."""
     mpp = plan.config.mpp
     top, left, bottom, right = section.box
     return {
@@ -500,7 +497,6 @@ def _describe_section(plan: PhantomSlidePlan, section: SectionPlan) -> dict[str,
 
 
 def _describe_lesion(plan: PhantomSlidePlan, section: SectionPlan, lesion: PhantomLesion) -> dict[str, Any]:
-    """Describe the ground truth of a lesion."""
     mpp, request = plan.config.mpp, lesion.request
     label = FIRST_LESION_LABEL + request.index
     nests = [polygon for polygon, kind in zip(section.polygons, section.labels, strict=True) if kind == label]

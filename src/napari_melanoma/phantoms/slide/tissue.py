@@ -233,7 +233,6 @@ class PointGrid:
         return self.points_of_cells(row, column)
 
     def points_of_cells(self, row: Ints, column: Ints) -> GridPoints:
-        """Return the points of some cells."""
         across = hash_uniform(row, column, self.name + 1) - 0.5
         down = hash_uniform(row, column, self.name + 2) - 0.5
         x = (column + 0.5 + 0.5 * (row & 1) + 2 * self.jitter * across) * self.spacing
@@ -487,7 +486,6 @@ def add_vessel(drawing: SectionDrawing, rng: np.random.Generator, center: tuple[
 
 
 def add_nerve(drawing: SectionDrawing, rng: np.random.Generator, center: tuple[float, float]) -> None:
-    """Draw a small nerve."""
     radius = rng.uniform(18, 40)
     drawing.add(
         TissueKind.NERVE,
@@ -509,7 +507,6 @@ def add_muscle(drawing: SectionDrawing, rng: np.random.Generator, center: tuple[
 def add_infiltrate(
     drawing: SectionDrawing, rng: np.random.Generator, center: tuple[float, float], radii: tuple[float, float]
 ) -> None:
-    """Draw a cluster of lymphocytes."""
     drawing.add(TissueKind.INFILTRATE, blob_outline(rng, center, radii, 0.3))
 
 

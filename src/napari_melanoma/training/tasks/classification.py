@@ -127,7 +127,6 @@ class ClassTask(Task):
         self.metrics = {"validation_loss": loss, **dict(zip(names, measured, strict=True)), **self.measure_extra(extra)}
 
     def measure_extra(self, columns: Tensor) -> dict[str, float]:
-        """Return the metrics of the additional columns."""
         return {}
 
 
@@ -239,7 +238,6 @@ class ClassificationTask(ClassTask):
         return network.to_mm(network.predict_depth(maps)[:, 0].float())
 
     def measure_extra(self, columns: Tensor) -> dict[str, float]:
-        """Return the metrics of the depth."""
         return measure_validation_depths(*columns.double().numpy().T)
 
 

@@ -167,7 +167,6 @@ class RunningMeans:
         self._sums: Tensor | None = None
 
     def add(self, count: int, *values: Tensor) -> None:
-        """Add the means of a batch."""
         kind = torch.float32 if values[0].device.type == "mps" else torch.float64  # Apple's GPUs have no float64
         new = torch.stack([torch.ones_like(values[0]), *values]).detach().to(kind) * count
         self._sums = new if self._sums is None else self._sums.to(new) + new
@@ -341,7 +340,6 @@ def _find_cache(encoder: nn.Module, max_bytes: int, *, half: bool) -> _EncoderCa
 
 
 def _encoder_digest(encoder: nn.Module) -> bytes:
-    """Return a digest of the structure and weights of an encoder."""
     digest = hashlib.blake2b(repr(encoder).encode(), digest_size=16)
     for name, value in encoder.state_dict().items():
         digest.update(name.encode() + value.detach().cpu().contiguous().numpy().tobytes())

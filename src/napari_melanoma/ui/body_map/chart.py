@@ -73,12 +73,10 @@ class BodyDrawing:
 
     @property
     def is_detail(self) -> bool:
-        """Whether it shows a detail of the body."""
         return self.name not in WHOLE_BODY
 
     @cached_property
     def frame(self) -> QRectF:
-        """The bounding rectangle."""
         frame = QRectF()
         for part in self.parts:
             frame = frame.united(part.path.boundingRect())

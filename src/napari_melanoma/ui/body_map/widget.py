@@ -70,7 +70,6 @@ class BodyCanvas(QWidget):
 
     @property
     def chart(self) -> BodyChart:
-        """The chart that is shown."""
         return get_chart()
 
     @property
@@ -197,7 +196,6 @@ class BodyCanvas(QWidget):
         return super().event(event)
 
     def _sites_within(self, whole: SiteKey) -> set[SiteKey]:
-        """Return the sites on the chart that are or belong to a site."""
         return {spot.body_site for spot in read_spots().values() if is_site_within(spot.body_site, whole)}
 
     def _show_tip(self, event: QHelpEvent) -> None:
@@ -228,7 +226,6 @@ class BodyCanvas(QWidget):
         self.update()
 
     def _mark_at(self, point: QPointF) -> BodyMark | None:
-        """Find the topmost mark at a point."""
         for identity, position in reversed(self.mark_positions().items()):
             offset = position - point
             if offset.x() ** 2 + offset.y() ** 2 <= (self.mark_px / 2) ** 2:
@@ -267,7 +264,6 @@ LIGHT_COLORS = ChartColors(
 
 
 def get_chart_colors(palette: Palette) -> ChartColors:
-    """Return the colors for the theme of a palette."""
     return DARK_COLORS if palette.dark else LIGHT_COLORS
 
 
@@ -393,7 +389,6 @@ class BodyMap(QWidget):
 
     @property
     def body_site(self) -> SiteKey:
-        """The selected site and laterality."""
         return self._site
 
     def set_site(self, site: str, laterality: str = "") -> None:

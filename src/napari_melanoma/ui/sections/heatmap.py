@@ -173,7 +173,6 @@ class HeatmapSection(SlideSection):
 
     @classmethod
     def has_content(cls, session: SlideSession) -> bool:
-        """Whether the results have a heatmap."""
         return session.results.value.heatmap is not None
 
     def _lay_out(self) -> None:
@@ -245,7 +244,6 @@ class HeatmapSection(SlideSection):
         self._tiles.show_values(bool(results.content))  # whether they are valid is known when the analysis has finished
 
     def _show_threshold(self, threshold: float) -> None:
-        """Show a threshold in both controls."""
         blockers = [QSignalBlocker(part) for part in (self._threshold, self._threshold_box)]
         set_spin_box_value(self._threshold_box, threshold)
         self._threshold.setValue(round(threshold * PERCENT))
@@ -263,6 +261,5 @@ class HeatmapSection(SlideSection):
         self._results.threshold_selected.emit(threshold)
 
     def _on_tile(self, tile: SuspiciousTile) -> None:
-        """Center the view on a tile."""
         slide, viewer = self.session.slide, self.session.services.viewer
         center_view(viewer, slide, (tile.row, tile.column), TILES_IN_VIEW * tile.width_px)

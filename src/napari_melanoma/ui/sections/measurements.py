@@ -97,17 +97,14 @@ class MeasurementModel(QAbstractTableModel):
         self._rows: Sequence[MeasurementRow] = ()
 
     def set_rows(self, rows: Sequence[MeasurementRow]) -> None:
-        """Set the measurements."""
         self.beginResetModel()
         self._rows = rows
         self.endResetModel()
 
     def rowCount(self, parent: QModelIndex = QModelIndex()) -> int:  # noqa: N802, B008 - Qt's name and default
-        """Return the number of rows."""
         return 0 if parent.isValid() else len(self._rows)
 
     def columnCount(self, parent: QModelIndex = QModelIndex()) -> int:  # noqa: N802, B008 - Qt's name and default
-        """Return the number of columns."""
         return 0 if parent.isValid() else len(HEADERS)
 
     def data(self, index: QModelIndex, role: int = Qt.ItemDataRole.DisplayRole) -> object:
@@ -227,7 +224,6 @@ class MeasurementsSection(PhotographSection):
         self._lesions.show_rows(rows, predictions[0].positive if is_predicted else "")
 
     def _on_lesion(self, index: int, _: int) -> None:
-        """Bring a lesion into view."""
         session = self.session
         if session.lesion is not None:
             layers.show_box(session.viewer, session.image, session.lesion.result.lesion_boxes[index])

@@ -84,7 +84,6 @@ class TissueSection(SlideSection):
 
     @classmethod
     def has_content(cls, session: SlideSession) -> bool:
-        """Whether the tissue was corrected."""
         return session.tissue.value.is_corrected
 
     @property

@@ -86,7 +86,6 @@ class SlideContext(QObject):
 
     @property
     def window(self) -> QWidget:
-        """The window that dialogs belong to."""
         return self.dock.window()
 
     @property
@@ -105,7 +104,6 @@ class SlideContext(QObject):
         return None if self.session is None else self.session.location
 
     def save_notes(self, location: SlideResultLocation) -> None:
-        """Save the notes of a slide in the background."""
         self.run_manager.save_notes(location)
 
     def follow_scale(self, location: SlideResultLocation) -> bool:

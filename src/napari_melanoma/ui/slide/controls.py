@@ -70,7 +70,6 @@ class SlideWelcome(Welcome):
         named(self, "welcome", "Drop a slide here", "Slides as SVS, NDPI, MRXS, DICOM, OME-TIFF, OME-Zarr ...")
 
     def _update_text(self) -> None:
-        """Write the text in the colors of the theme."""
         open_, sample = self._icons.link("open", "open one"), self._icons.link("sample", "try the sample slide")
         self._label.setText(
             f"<p style='font-size: 14pt'>Drop a slide here,</p><p style='font-size: 11pt'>{open_}, or {sample}.</p>"

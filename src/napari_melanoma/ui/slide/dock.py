@@ -105,7 +105,6 @@ class SlideDock(SlideControls):
         QTimer.singleShot(PRELOAD_MS, self.recent.find_missing)
 
     def _create_recent_lists(self) -> RecentFiles:
-        """Create the lists of recent slides and cases on the start page."""
         slides, cases = (RecentPaths(self.settings, key) for key in (RECENT_SLIDES, RECENT_CASES))
         lists = (
             RecentList("Recent slides", slides, self.opener.open),

@@ -124,7 +124,6 @@ class SlideExporter(QObject):
         return action
 
     def choose_file(self, kind: str) -> None:
-        """Ask for the file to write or to import."""
         slide = self._context.slide
         if slide is None:
             return

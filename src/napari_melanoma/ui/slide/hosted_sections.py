@@ -74,7 +74,6 @@ class HostedSections(SectionHost[SlideSession]):
         return session
 
     def show_results(self) -> None:
-        """Open the sections that are expanded."""
         self._show_defaults()
         self._open_sections()
 

@@ -54,7 +54,6 @@ class SlideModelPicker(ExtensibleModelPicker):
         return self._reads_fluorescence.get(name, False)
 
     def refresh(self) -> None:
-        """List the installed models."""
         self._reads_fluorescence.clear()
         super().refresh()
 
@@ -74,11 +73,9 @@ class SlideModelPicker(ExtensibleModelPicker):
         return None if name in FORMER_BUNDLES and not self.can_use(name) else name
 
     def accepts(self, bundle: BundleInfo) -> bool:
-        """Return whether a bundle predicts slides."""
         return bundle.config.is_slide_model and bundle.config.task != "embedding"
 
     def open_other_dialog(self) -> None:
-        """Ask for a network by its name."""
         dialog = QInputDialog(self.window())
         dialog.setObjectName("encoder_dialog")
         dialog.setWindowTitle("Another model")

@@ -246,7 +246,6 @@ class SlideOptionsForm(QWidget):
         self._update_stain_form()
 
     def set_classes(self, classes: Sequence[str]) -> None:
-        """List the classes of a model."""
         self._target_editor.set_classes(classes)
 
     @property
@@ -262,7 +261,6 @@ class SlideOptionsForm(QWidget):
 
 
 def _is_form_field(key: str) -> bool:
-    """Return whether a field has its control in the generated form."""
     name, _, inner = key.removeprefix(FIELD_PREFIX).partition(".")
     excluded = EXCLUDED_FIELDS.get(name, ())
     return name not in OWN_FIELDS and excluded is not True and inner not in excluded

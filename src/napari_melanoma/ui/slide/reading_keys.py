@@ -346,6 +346,5 @@ class NavigationTargets(QObject):
         session.selected_lesions.set((lesion.index,))
 
     def _on_selected(self, indices: tuple[int, ...]) -> None:
-        """Continue at a lesion that the user has selected."""
         if len(indices) == 1:
             self._current = ("Lesion", indices[0])

@@ -89,7 +89,6 @@ class ReadingMode(WindowGuard):
 
     @property
     def is_on(self) -> bool:
-        """Whether the mode is on."""
         return self._undo is not None
 
     def enter(self) -> None:
@@ -250,12 +249,10 @@ class ReadingToolbar(QToolBar):
         controls.icons.changed.connect(self._apply_style)
 
     def show_session(self, session: SlideSession | None) -> None:
-        """Show the magnifications and views of a slide."""
         for slot in (self._magnification, self._views):
             slot.show_session(session)
 
     def add_to(self, window: QMainWindow) -> None:
-        """Show the toolbar in a window."""
         self._show_slides()
         self._show_cancel()
         self._show_progress()
@@ -276,7 +273,6 @@ class ReadingToolbar(QToolBar):
         return False
 
     def _create_slide_list(self) -> NoWheelComboBox:
-        """Create a list with the same slides as the list in the dock."""
         picker = self._controls.picker
         combo = named(NoWheelComboBox(), "reading_slide", "Slide", picker.combo.toolTip())
         combo.setFixedWidth(NAME_PX)
@@ -370,7 +366,6 @@ class OverviewInset(QFrame):
         layout.addWidget(self._slot)
 
     def show_session(self, session: SlideSession | None) -> None:
-        """Show the overview of a slide."""
         self._slot.show_session(session)
         self._place()
 
@@ -402,7 +397,6 @@ class OverviewInset(QFrame):
         self._place()
 
     def show_name(self) -> None:
-        """Show the name of the displayed slide."""
         slide = self._controls.context.slide
         name = "" if slide is None else slide_display_name(slide.info)
         self._name_label.setText(name)

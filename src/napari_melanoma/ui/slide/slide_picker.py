@@ -128,7 +128,6 @@ class SlidePicker(QWidget):
             self.show_selected()
 
     def select_slide(self, identity: str) -> None:
-        """Show an open slide."""
         index = self.combo.findData(identity)
         if index >= 0:
             self.combo.setCurrentIndex(index)
@@ -198,7 +197,6 @@ class SlidePicker(QWidget):
         self.refresh()
 
     def _on_active(self, event: Event) -> None:
-        """Select the slide whose layer the user selected."""
         index = self.combo.findData(slide_layers.find_slide_identity(self._viewer, event.value) or "")
         if index >= 0 and index != self.combo.currentIndex():
             self.combo.setCurrentIndex(index)
@@ -217,7 +215,6 @@ class SlidePicker(QWidget):
         self.visibility_changed.emit()
 
     def show_selected(self, index: int = 0) -> None:
-        """Show the selected slide."""
         slide = self.slide
         if slide is not None:
             slide_layers.show_only(self._viewer, slide)
@@ -236,7 +233,6 @@ class SlideMetadataLabel(WrappedLabel):
         self.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
 
     def show_info(self, info: SlideInfo | None) -> None:
-        """Show the metadata of a slide."""
         if info is None:
             self.setText("")
             return
@@ -279,11 +275,9 @@ class SlideOpener(PhotographOpener):
         self._start(partial(_load_dropped, list(paths)))
 
     def open_sample(self) -> None:
-        """Open the skin slide of the samples."""
         self._start(_load_sample)
 
     def choose_files(self) -> None:
-        """Show a file dialog."""
         dialog = QFileDialog(self.parent().window(), "Open slides")
         dialog.setObjectName("open_dialog")
         dialog.setFileMode(QFileDialog.FileMode.ExistingFiles)

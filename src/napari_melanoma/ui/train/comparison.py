@@ -228,7 +228,6 @@ class Decision:
 
 
 def _activate(path: Path, run: RunContext) -> Decision:
-    """Install the model of a run."""
     from napari_melanoma.runs.acceptance import activate_model
 
     name = activate_model(path).name
@@ -236,7 +235,6 @@ def _activate(path: Path, run: RunContext) -> Decision:
 
 
 def _discard(path: Path, run: RunContext) -> Decision:
-    """Mark the model of a run as discarded."""
     from napari_melanoma.runs.acceptance import discard_model
 
     discard_model(path)

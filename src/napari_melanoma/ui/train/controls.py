@@ -211,7 +211,6 @@ class TrainWelcome(Welcome):
         named(self, "welcome", "Correct masks or choose a folder", "Drop a folder with dataset.csv here")
 
     def _update_text(self) -> None:
-        """Write the text in the colors of the theme."""
         lesion = self._icons.link("lesion", "Correct masks in the Lesion dock")
         folder = self._icons.link("folder", "choose a folder")
         self._label.setText(

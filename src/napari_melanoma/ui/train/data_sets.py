@@ -264,7 +264,6 @@ class DataSetList(QWidget):
         return list(self._rows.values())
 
     def choose_folder(self) -> None:
-        """Open a dialog to choose a data set to add."""
         choose_folder(self, "data_dialog", "Folder with dataset.csv", None, self._on_chosen)
 
     def add(self, paths: Sequence[Path], *, used: bool = True) -> None:
@@ -434,12 +433,10 @@ class DataPicker(QWidget):
 
     @property
     def datasets(self) -> tuple[str, ...]:
-        """Folders of the training data."""
         return tuple(str(folder) for folder in self.training_list.folders)
 
     @property
     def replay_data(self) -> tuple[str, ...]:
-        """Folders of the replay data."""
         return tuple(str(folder) for folder in self.replay_list.folders)
 
     @property

@@ -159,7 +159,6 @@ class TrainDock(TrainControls):
         self._show_base_recipe(self.recipe_form.update_recipe)
 
     def _on_start_hint(self, link: str) -> None:
-        """Use the suggested starting model."""
         if link == ENCODER:
             self.start_picker.start_weights = ENCODER
         else:
@@ -167,7 +166,6 @@ class TrainDock(TrainControls):
         self._on_start_from()
 
     def _check_recipe(self) -> None:
-        """Check whether the displayed recipe can be started."""
         shipped = self.recipe_picker.shipped_recipe
         self.show_start_picker(shipped is None or not shipped.is_of_whole_slides)  # which start from random weights
         self.recipe_form.classification_form.load_tables(self.data_picker.datasets)

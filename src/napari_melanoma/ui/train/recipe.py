@@ -187,7 +187,6 @@ class RecipePicker(QWidget):
             self._update_summary()
 
     def load(self, path: Path) -> None:
-        """Load a recipe from a file and select it."""
         from napari_melanoma.core.config import read_toml
 
         try:
@@ -426,7 +425,6 @@ class ClassificationForm(QWidget):
 
 
 def _configured_columns(config: ClassificationConfig) -> tuple[str, ...]:
-    """Return the names of the columns that a recipe uses as inputs."""
     tabular = config.tabular
     return () if tabular is None else tuple(column.name for column in (*tabular.numbers, *tabular.words))
 

@@ -62,7 +62,6 @@ class RunController(QObject):
 
     @property
     def starting(self) -> bool:
-        """Whether a run is being launched."""
         return self._launch is not None
 
     @property
@@ -99,7 +98,6 @@ class RunController(QObject):
         self.changed.emit()
 
     def show_run(self, run: Path) -> None:
-        """Show the page of a run."""
         page = self._controls.run_page
         if run != page.watch.path:
             self._controls.status.end_message(self._decision_message)
@@ -108,7 +106,6 @@ class RunController(QObject):
         page.setFocus(Qt.FocusReason.OtherFocusReason)  # so that Escape works: the list that had the focus is hidden
 
     def show_settings(self) -> None:
-        """Show the settings and the list of runs."""
         self._controls.show_page(False)
         self._controls.run_list.refresh()
         self.changed.emit()

@@ -50,7 +50,6 @@ class ActiveTime:
     _is_inactive: bool = False
 
     def add(self, events: Iterable[Mapping[str, Any]]) -> None:
-        """Add new events."""
         for event in events:
             now, kind = parse_number(event, "time"), event.get("kind")
             if now is None:

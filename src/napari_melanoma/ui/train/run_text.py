@@ -58,7 +58,6 @@ def is_training(report: RunReport) -> bool:
 
 
 def describe_best_epoch(report: RunReport, validation_images: int | None = None) -> str:
-    """Describe the result of the best epoch on the validation set."""
     monitor = report.monitor
     best = find_best_row(report.metrics, monitor)
     if best is None:
@@ -98,7 +97,6 @@ def _describe_test_result(report: RunReport) -> str:
 
 
 def _metric_title(comparison: Comparison) -> str:
-    """Return the short name of the decisive metric."""
     monitor = MONITORS.get(comparison.task)
     return metric_label(comparison.metric) if monitor is None else monitor.title
 

@@ -73,11 +73,9 @@ class AnnotationLayer(QObject):
         return line_width(self.viewer, self.slide, self.role)
 
     def create(self) -> Any:  # noqa: ANN401 - Shapes or Points
-        """Return a new layer."""
         raise NotImplementedError
 
     def draw(self, layer: Any) -> None:  # noqa: ANN401 - Shapes or Points
-        """Draw the annotations in the layer."""
         raise NotImplementedError
 
     def read(self, layer: Any) -> None:  # noqa: ANN401 - Shapes or Points
@@ -88,7 +86,6 @@ class AnnotationLayer(QObject):
         """Set the class, color or kind of what is drawn next."""
 
     def connect_layer(self, layer: Any) -> None:  # noqa: ANN401 - Shapes or Points
-        """Follow the changes of a layer by the user."""
         self.session.follow(layer.events.data, self._on_data)
         self.session.follow(layer.events.mode, self._on_mode)
         bind_keys(layer, self.keys)

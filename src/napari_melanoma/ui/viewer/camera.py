@@ -155,7 +155,6 @@ class CameraWidget(QWidget):
             self.show_view()
 
     def show_view(self) -> None:
-        """Show what depends on the camera."""
         raise NotImplementedError
 
     def showEvent(self, event: QShowEvent) -> None:  # noqa: N802 - Qt's name

@@ -284,7 +284,6 @@ def show_result(viewer: Viewer, image: Image, result: LesionResult) -> None:
 
 
 def show_measurements(viewer: Viewer, image: Image, result: LesionResult) -> None:
-    """Set the measurements as features of the mask layer."""
     labels = find_layer(viewer, image, "mask")
     if labels is not None:
         rows = {name: [value] for name, value in result.measurements.items()}
@@ -577,7 +576,6 @@ def _show_unit(layer: Layer, *, is_length: bool) -> None:
 
 
 def _is_own_layer(layer: Layer) -> bool:
-    """Return whether this package read or created a layer."""
     return bool(set(layer.metadata.get(METADATA_KEY, {})) - USER_KEYS)
 
 

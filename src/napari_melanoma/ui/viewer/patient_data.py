@@ -43,7 +43,6 @@ class PatientData(NamedTuple):
 
     @property
     def has_edits(self) -> bool:
-        """Whether values were edited."""
         return bool(self.edits)
 
     @property
@@ -64,7 +63,6 @@ class PatientData(NamedTuple):
         self.layer.metadata = {**metadata, METADATA_KEY: {**metadata.get(METADATA_KEY, {}), "patient": edits}}
 
     def reset(self) -> None:
-        """Discard the edits."""
         self.set_row(self._known_row)
 
     @property

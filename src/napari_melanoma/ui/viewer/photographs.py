@@ -166,12 +166,10 @@ def get_pixel_aspect(layer: Layer) -> float:
 
 
 def _plugin_metadata(layer: Layer) -> dict[str, Any]:
-    """Return the metadata that this plugin stores in a layer."""
     return layer.metadata.get(METADATA_KEY, {})
 
 
 def _set_plugin_metadata(layer: Layer, **values: object) -> None:
-    """Add values to the metadata that this plugin stores in a layer."""
     layer.metadata = {**layer.metadata, METADATA_KEY: {**_plugin_metadata(layer), **values}}
 
 

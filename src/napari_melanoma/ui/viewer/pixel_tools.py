@@ -71,7 +71,6 @@ class PixelTool(QObject):
         return layer
 
     def stop(self) -> None:
-        """Deactivate the tool."""
         layer, slide = self.layer, self._slide
         self._slide = None
         if layer is not None and slide is not None:
@@ -209,7 +208,6 @@ class RegionWand(PixelTool):
         self._queue.failed.connect(self._on_failed)
 
     def start(self, slide: ViewerSlide, region_class: RegionClass) -> None:
-        """Activate the tool."""
         layer = self.add_layer(slide, {})
         layer.mouse_wheel_callbacks.append(self._on_wheel)
         self.set_class(region_class)
@@ -273,7 +271,6 @@ class RegionWand(PixelTool):
         return read
 
     def stop(self) -> None:
-        """Deactivate the tool."""
         self._press = ""
         self._queue.cancel()
         super().stop()
@@ -328,7 +325,6 @@ class OutlineClickTool(PixelTool):
     clicked = Signal(object)  # OutlineClick
 
     def start(self, slide: ViewerSlide, keys: Keys) -> None:
-        """Activate the tool."""
         self.add_layer(slide, keys)
 
     def _on_press(self, layer: Labels, event: Any) -> Iterator[None]:  # noqa: ANN401 - napari's event

@@ -45,7 +45,6 @@ def to_rgba(color: Color) -> tuple[float, float, float, float]:
 
 
 def is_slide_open(viewer: Viewer, slide: ViewerSlide) -> bool:
-    """Return whether a slide is still open in the viewer."""
     return any(layer in viewer.layers for layer in slide.layers)
 
 
@@ -209,7 +208,6 @@ class LineWidthUpdater(QObject):
         follow(self, get_camera(viewer).events.zoom, self._on_zoom)
 
     def update_widths(self) -> None:
-        """Adapt the line widths now."""
         for slide in slide_layers.list_slides(self._viewer):
             for role in WIDTHS:
                 layer = slide_layers.find_layer(self._viewer, slide, role)

@@ -200,7 +200,6 @@ def format_key(name: str) -> str:
 
 
 def add_shortcut(dock: QWidget, name: str, callback: Callable[[], object]) -> QShortcut:
-    """Connect a shortcut in a dock to a callback."""
     shortcut = QShortcut(QKeySequence(get_key(name)), dock)
     shortcut.setObjectName(name)
     shortcut.setAutoRepeat(name in REPEATED)
@@ -246,7 +245,6 @@ class CanvasKeys(QObject):
         self._canvas: QWidget | None = None
 
     def set_active(self, active: bool) -> None:
-        """Start or stop handling the keys."""
         if self._canvas is not None:
             with suppress(RuntimeError):  # it was deleted with its window
                 self._canvas.removeEventFilter(self)
@@ -281,7 +279,6 @@ def focus_entered_canvas(canvas: QWidget | None) -> None:
 
 
 def is_text_field(widget: QWidget | None) -> bool:
-    """Return whether a widget is a field that the user can type in."""
     return isinstance(widget, TEXT_FIELDS) or (isinstance(widget, QComboBox) and widget.isEditable())
 
 

@@ -59,13 +59,11 @@ class ViewerSlide(NamedTuple):
 
     @property
     def metadata(self) -> dict[str, Any]:
-        """The metadata that the reader stored in the layers."""
         metadata: dict[str, Any] = self.layers[0].metadata[METADATA_KEY]
         return metadata
 
     @property
     def slide(self) -> TiledSlide:
-        """The open slide."""
         slide: TiledSlide = self.metadata["slide"]
         return slide
 
@@ -306,7 +304,6 @@ def set_angle(viewer: Viewer, slide: ViewerSlide, angle: float) -> None:
 
 
 def _apply_rotation(slide: ViewerSlide, layer: Layer) -> None:
-    """Give a layer the rotation of its slide."""
     import numpy as np
 
     affine = np.array(slide.affine)
@@ -363,7 +360,6 @@ def show_layer(slide: ViewerSlide, layer: Layer, visible: bool) -> None:
 
 
 def list_own_layers(viewer: Viewer, slide: ViewerSlide) -> list[Layer]:
-    """List the layers of a slide and those derived from it."""
     return [*slide.layers, *find_layers(viewer, slide.identity)]
 
 

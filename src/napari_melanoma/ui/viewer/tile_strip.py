@@ -44,7 +44,6 @@ class TileStrip(QWidget):
             self._grid.setColumnStretch(column, 1)
 
     def show_tiles(self, slide: ViewerSlide | None, tiles: tuple[SuspiciousTile, ...]) -> None:
-        """Show other tiles."""
         if tiles == self._tiles:
             return
         identity = None if slide is None else slide.identity
@@ -63,7 +62,6 @@ class TileStrip(QWidget):
             self._latest.submit("tiles", lambda: partial(_read_tile_images, slide.slide, tiles))
 
     def show_values(self, shown: bool) -> None:
-        """Show or hide the values below the thumbnails."""
         self._shows_values = shown
         for button, tile in zip(self.buttons, self._tiles, strict=False):
             self._update_button(button, tile)

@@ -38,7 +38,6 @@ class Bar(NamedTuple):
 
     @property
     def accessible_text(self) -> str:
-        """The row as text for screen readers."""
         return f"{self.name} {self.text}".strip()
 
 
@@ -55,7 +54,6 @@ class BarChart(QWidget):
         icons.changed.connect(self.update)
 
     def show_rows(self, rows: Sequence[Bar], low: float = 0.0, high: float = 1.0) -> None:
-        """Set the rows and the range of the scale."""
         self.rows, self._low, self._high = tuple(rows), low, high
         self.setAccessibleDescription("; ".join(row.accessible_text for row in rows))
         self.setVisible(bool(rows))

@@ -96,7 +96,6 @@ class RegionClassList(QWidget):
 
     @property
     def current(self) -> RegionClass:
-        """The selected class."""
         return self._classes[max(0, self.list.currentRow())]
 
     def select_class(self, number: int) -> None:
@@ -139,7 +138,6 @@ class RegionClassList(QWidget):
             self.class_removed.emit(removed)
 
     def set_color(self, row: int, color: Color) -> None:
-        """Change the color of a class."""
         self._edit_class(row, replace(self._classes[row], color=color))
 
     def eventFilter(self, watched: QObject | None, event: QEvent | None) -> bool:  # noqa: N802 - Qt's name

@@ -385,14 +385,12 @@ class FormField(QWidget):
 
 
 def make_tooltip(title: str, info: FieldInfo) -> str:
-    """Describe a field and its allowed values."""
     limits = Bounds.from_metadata(info.metadata).description
     parts = [part for part in (info.description, limits and f"Allowed: {limits}.") if part]
     return "\n".join(parts) or title
 
 
 def format_value(value: Any) -> str:  # noqa: ANN401 - whatever a field holds
-    """Format a value for use in a sentence."""
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, int | float):

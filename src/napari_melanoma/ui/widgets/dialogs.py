@@ -34,7 +34,6 @@ OUTLINE_FILTERS = ("Outlines as GeoJSON or DICOM SR (*.geojson *.json *.geojson.
 
 
 def create_question(parent: QWidget, name: str, question: str, details: str, title: str = "Lesion") -> QMessageBox:
-    """Create a question box."""
     box = QMessageBox(parent.window())
     box.setObjectName(name)
     box.setIcon(QMessageBox.Icon.Question)
@@ -191,7 +190,6 @@ class WindowGuard(QObject):
 
     @property
     def window(self) -> QWidget | None:
-        """The window that is watched."""
         return None if self._watched is None else self._watched()
 
     def may_close(self) -> bool:

@@ -143,7 +143,6 @@ class ValueOrWordEditor(Editor):
 
     @property
     def control(self) -> QWidget:
-        """The control of the value."""
         return self._editor.control
 
     def _on_toggled(self, is_word: bool) -> None:

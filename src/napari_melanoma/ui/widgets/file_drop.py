@@ -59,7 +59,6 @@ class Welcome(QFrame):
         icons.changed.connect(self._update_text)
 
     def _update_text(self) -> None:
-        """Set the text with links in the colors of the theme."""
         open_, sample = self._icons.link("open", "open one"), self._icons.link("sample", "try the sample")
         self._label.setText(
             "<p style='font-size: 14pt'>Drop a photograph here,</p>"
@@ -147,11 +146,9 @@ class RecentPaths:
         return [Path(path) for path in stored if isinstance(path, str)]
 
     def add(self, path: Path) -> None:
-        """Add a path in front."""
         self._set([path, *(other for other in self.paths if other != path)])
 
     def remove(self, path: Path) -> None:
-        """Remove a path."""
         self._set([other for other in self.paths if other != path])
 
     def clear(self) -> None:
@@ -200,7 +197,6 @@ class RecentFiles(QObject):
         self.refresh()
 
     def add(self, key: str, path: Path) -> None:
-        """Add a file that was opened."""
         self._lists[key].recent.add(path)
         self.refresh()
 
@@ -216,7 +212,6 @@ class RecentFiles(QObject):
             self.refresh()
 
     def refresh(self) -> None:
-        """Show the lists."""
         self._welcome.show_recent("".join(map(self._format, self._lists.values())))
 
     def find_missing(self) -> None:

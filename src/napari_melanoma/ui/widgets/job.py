@@ -241,12 +241,10 @@ class LatestJobQueue(QObject):
 
     @property
     def busy(self) -> bool:
-        """Whether a function is running or pending."""
         return self._job is not None or bool(self._pending)
 
     @property
     def is_running(self) -> bool:
-        """Whether a function is running."""
         return self._job is not None
 
     def hurry(self) -> None:
@@ -359,7 +357,6 @@ class GuiTaskQueue(QObject):
         tasks.set_running(self, bool(self._tasks))
 
     def clear(self) -> None:
-        """Remove all pending tasks."""
         self._tasks.clear()
         tasks.set_running(self, False)
 

@@ -58,7 +58,6 @@ class ModelPicker(QWidget):
 
     @property
     def combo(self) -> QComboBox:
-        """The list of models."""
         self.ensure_listed()
         return self._combo
 
@@ -108,11 +107,9 @@ class ModelPicker(QWidget):
 
     @property
     def card_model(self) -> str:
-        """The model whose card is shown."""
         return self.model
 
     def list_models(self) -> list[BundleInfo]:
-        """Return the installed models to select from."""
         from napari_melanoma.models.installed_bundles import list_photograph_models
 
         return list_photograph_models(self.task)
@@ -172,7 +169,6 @@ class ModelPicker(QWidget):
             self.changed.emit()
 
     def can_use(self, name: str) -> bool:
-        """Return whether a model is installed and can be selected."""
         return bool(name) and not _explain_unusable(name, self.task)
 
     def _on_activated(self, index: int) -> None:
@@ -239,7 +235,6 @@ class ClassifierPicker(ModelPicker):
 
     @property
     def has_models(self) -> bool:
-        """Whether a model is installed."""
         return self.combo.count() > 1
 
     @property
@@ -307,7 +302,6 @@ class ExtensibleModelPicker(ModelPicker):
         return list_bundles()
 
     def accepts(self, bundle: BundleInfo) -> bool:
-        """Return whether a model can be selected."""
         raise NotImplementedError
 
     def find_accepted(self, name: str) -> BundleInfo | None:
@@ -321,7 +315,6 @@ class ExtensibleModelPicker(ModelPicker):
         return bundle if self.accepts(bundle) else None
 
     def can_use(self, name: str) -> bool:
-        """Return whether a model is installed and accepted."""
         return self.find_accepted(name) is not None
 
     def display_name(self, name: str) -> str | None:
@@ -348,7 +341,6 @@ class ExtensibleModelPicker(ModelPicker):
         return accepted if self._offers_demonstrations else own
 
     def list_last(self, bundles: list[BundleInfo]) -> list[tuple[str, str, str]]:
-        """Return the entry for another model."""
         return [(self.other_texts[0 if bundles else 1], OTHER, "")]
 
     def open_other_dialog(self) -> None:

@@ -42,7 +42,6 @@ class ReportOptions(NamedTuple):
     case: Path | None = None
 
     def make_command(self, out: Path) -> list[str]:
-        """Return the command that writes the report."""
         from napari_melanoma.core.processes import python_command
 
         options = ["--pdf"] if self.pdf else []
@@ -104,7 +103,6 @@ class ReportDialog(QDialog):
 
     @property
     def options(self) -> ReportOptions:
-        """The selected options."""
         return self._source._replace(
             pdf=self.pdf_check.isChecked() and not self.pdf_check.isHidden(),
             personal=self.personal_check.isChecked(),

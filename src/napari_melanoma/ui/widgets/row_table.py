@@ -56,7 +56,6 @@ class RowTableModel(QAbstractTableModel, Generic[Row, Id]):
         raise NotImplementedError
 
     def matches_filter(self, row: Row) -> bool:
-        """Return whether a row is displayed."""
         return True
 
     @property
@@ -65,7 +64,6 @@ class RowTableModel(QAbstractTableModel, Generic[Row, Id]):
         return len(self._all)
 
     def set_rows(self, rows: Sequence[Row]) -> None:
-        """Replace the rows."""
         self._all = tuple(rows)
         self.arrange()
 
@@ -75,7 +73,6 @@ class RowTableModel(QAbstractTableModel, Generic[Row, Id]):
         self.arrange()
 
     def arrange(self) -> None:
-        """Filter and sort the rows."""
         self.beginResetModel()
         rows = [row for row in self._all if self.matches_filter(row)]
         if 0 <= self._column < len(self.columns):
@@ -86,16 +83,13 @@ class RowTableModel(QAbstractTableModel, Generic[Row, Id]):
         self.endResetModel()
 
     def find_rows(self, ids: Collection[Id]) -> list[int]:
-        """Return the numbers of the displayed rows with these ids."""
         wanted = set(ids)
         return [number for number, row in enumerate(self.rows) if self.row_id(row) in wanted] if wanted else []
 
     def rowCount(self, parent: AnyIndex = QModelIndex()) -> int:  # noqa: N802, B008 - Qt's name and way
-        """Return the number of displayed rows."""
         return 0 if parent.isValid() else len(self.rows)
 
     def columnCount(self, parent: AnyIndex = QModelIndex()) -> int:  # noqa: N802, B008 - Qt's name and way
-        """Return the number of columns."""
         return 0 if parent.isValid() else len(self.columns)
 
     def headerData(self, index: int, orientation: Qt.Orientation, role: int = Qt.ItemDataRole.DisplayRole) -> object:  # noqa: N802
@@ -165,7 +159,6 @@ class RowTable(QTableView, Generic[Row, Id]):
         self._silent = False
 
     def scroll_to(self, row_id: Id) -> None:
-        """Bring a row into view."""
         for row in self.table_model.find_rows((row_id,)):
             self.scrollTo(self.table_model.index(row, 0))
 

@@ -72,12 +72,10 @@ class RunWatcher(QObject):
 
     @property
     def path(self) -> Path | None:
-        """The watched run folder."""
         return None if self._reader is None else self._reader.path
 
     @property
     def is_watching(self) -> bool:
-        """Whether the folder will be read again."""
         return self._active and (self._timer.isActive() or self._readings.busy)
 
     def set_run(self, path: Path | None) -> None:
@@ -235,7 +233,6 @@ class RunPanel(QWidget):
 
     @property
     def active(self) -> bool:
-        """Whether the run is running or queued."""
         return self.status is not None and bool(self.status.state.active)
 
     def set_folder(self, folder: Path | None) -> None:

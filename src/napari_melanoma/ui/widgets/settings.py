@@ -93,11 +93,9 @@ class DockSettings:
         self._store.setValue(key, json.dumps(value))
 
     def is_section_open(self, section: str, default: bool) -> bool:
-        """Return whether a section is open."""
         return str(self._store.value(f"sections/{section}", default)).lower() == "true"
 
     def set_section_open(self, section: str, is_open: bool) -> None:
-        """Store whether a section is open."""
         self._store.setValue(f"sections/{section}", "true" if is_open else "false")
 
 

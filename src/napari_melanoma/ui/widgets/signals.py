@@ -52,7 +52,6 @@ class Connections:
             owner.destroyed.connect(self.end)
 
     def connect(self, signal: Any, slot: Callable[..., object]) -> None:  # noqa: ANN401 - of Qt, psygnal or napari
-        """Connect a slot."""
         signal = getattr(signal, "__wrapped__", signal)  # napari passes proxies to docks
         connection = signal.connect(slot)
         if _is_of_qt(signal):  # PyQt crashes when a signal of a deleted sender is disconnected

@@ -138,7 +138,6 @@ class StatusLine(QWidget):
         fill_column(self, self._label, self._running, self._notice, spacing=2)
 
     def _update_notice(self) -> None:
-        """Write the notice with its link in the colors of the theme."""
         self._notice.setText(f"{NOTICE_OF_USE} {self._icons.link('about', 'About')}")
 
     def _show_about(self, link: str) -> None:
@@ -156,7 +155,6 @@ class StatusLine(QWidget):
 
     @property
     def is_busy(self) -> bool:
-        """Whether a task is running."""
         return bool(self._tasks)
 
     def show_message(self, message: str) -> None:
@@ -239,7 +237,6 @@ class StatusLine(QWidget):
         self._show()
 
     def progress(self, task: str, progress: Progress) -> None:
-        """Show the progress of a task."""
         if task in self._tasks:
             self._tasks[task] = progress
             self._show()

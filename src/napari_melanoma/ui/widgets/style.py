@@ -359,7 +359,6 @@ class KeptRoom(QFrame):
 
     @property
     def is_expanded(self) -> bool:
-        """Whether the content is shown."""
         return True
 
     @property
@@ -368,7 +367,6 @@ class KeptRoom(QFrame):
         return all(child.isHidden() for child in self.content.children() if isinstance(child, QWidget))
 
     def add_widget(self, widget: QWidget) -> None:
-        """Add a widget at the end of the content."""
         self.content.layout().addWidget(widget)
         self._update_empty()
 
@@ -450,24 +448,19 @@ class CollapsibleSection(KeptRoom):
 
     @property
     def is_expanded(self) -> bool:
-        """Whether the content is shown."""
         return bool(self.title_button.isChecked())
 
     @property
     def is_waiting(self) -> bool:
-        """Whether the content is to come."""
         return not self._placeholder.isHidden()
 
     def expand(self) -> None:
-        """Show the content."""
         self.title_button.setChecked(True)
 
     def collapse(self) -> None:
-        """Hide the content."""
         self.title_button.setChecked(False)
 
     def add_widget(self, widget: QWidget) -> None:
-        """Add a widget at the end of the content."""
         self._placeholder.hide()
         super().add_widget(widget)
 
@@ -477,7 +470,6 @@ class CollapsibleSection(KeptRoom):
         super().clear()
 
     def set_icons(self, collapsed: QIcon, expanded: QIcon) -> None:
-        """Set the icons of the title."""
         self._icons = (collapsed, expanded)
         self.title_button.setIcon(self._icons[self.is_expanded])
 
@@ -547,7 +539,6 @@ class ThemedIcons(QObject):
         connections.connect(viewer.events.theme, self._on_theme)
 
     def add(self, button: QAbstractButton, icon: str) -> None:
-        """Set the icon of a button."""
         button.setIconSize(QSize(18, 18))
         # Not removed by a slot of ``destroyed``: releasing the button there would free the slot while it runs.
         self._buttons = [entry for entry in self._buttons if isalive(entry[0])]
@@ -556,13 +547,11 @@ class ThemedIcons(QObject):
             button.setIcon(theme_icon(icon, self._color))
 
     def add_sections(self, *sections: CollapsibleSection) -> None:
-        """Set the theme's arrows on sections."""
         self._sections.extend(sections)
         if self._color:
             _set_arrows(sections, self._color)
 
     def apply(self) -> None:
-        """Set icons and colors of the current theme."""
         from napari.utils.theme import get_theme
 
         theme = get_theme(str(self._viewer.theme))
@@ -627,7 +616,6 @@ def theme_icon(name: str, color: str) -> QIcon:
 def tool_button(
     name: str, accessible_name: str, tip: str = "", text: str = "", *, checkable: bool = False
 ) -> QToolButton:
-    """Make a small button."""
     button = named(QToolButton(), name, accessible_name, tip)
     button.setText(text)
     button.setCheckable(checkable)
@@ -674,7 +662,6 @@ class WrappedLabel(QLabel):
             self.setAlignment(Qt.AlignmentFlag.AlignLeft | Qt.AlignmentFlag.AlignTop)
 
     def text(self) -> str:
-        """Return the whole text."""
         return self._text
 
     def setText(self, text: str) -> None:  # noqa: N802 - Qt's name

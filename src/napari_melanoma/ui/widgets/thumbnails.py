@@ -57,7 +57,6 @@ class ThumbnailDelegate(QStyledItemDelegate):
         return self._size
 
     def paint(self, painter: QPainter, option: QStyleOptionViewItem, index: QModelIndex) -> None:
-        """Paint a row."""
         painter.save()
         painter.setRenderHint(QPainter.RenderHint.Antialiasing)
         colors = self._icons.palette
@@ -74,7 +73,6 @@ class ThumbnailDelegate(QStyledItemDelegate):
         painter.restore()
 
     def paint_row(self, painter: QPainter, row_rect: QRect, index: QModelIndex, style: RowStyle) -> None:
-        """Paint the content of a row."""
         raise NotImplementedError
 
 
@@ -137,11 +135,9 @@ class BackgroundCache(QObject):
             self._cache.popitem(last=False)
 
     def drop_requests(self) -> None:
-        """Remove pending requests."""
         self._queued.clear()
 
     def clear(self) -> None:
-        """Remove all values and requests."""
         self.drop_requests()
         self._cache.clear()
         self._reading = []  # else files whose reading is canceled would not be read again

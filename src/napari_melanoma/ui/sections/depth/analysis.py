@@ -59,7 +59,6 @@ class DepthAnalysis(SlideRunPanel):
 
     @property
     def is_running(self) -> bool:
-        """Whether the analysis is being started or running."""
         return is_job_running(self, STARTING) or self.active
 
     @property

@@ -325,7 +325,6 @@ class DepthSection(SlideSection):
         self._update_tools()
 
     def _show_proposals(self, state: DepthState) -> None:
-        """List the lines measured by the model."""
         proposals, shown = state.proposals, self._proposal_list
         labels = format_proposals(proposals.proposals)
         summary = describe_proposals(proposals, state.reading, state.selected)
@@ -355,7 +354,6 @@ class DepthSection(SlideSection):
             self._thickness_label.setText(format_headline(moved))
 
     def _on_analysis_finished(self, has_proposals: bool, is_valid: bool) -> None:
-        """Show the outcome of the depth analysis."""
         outcome = MODEL_NOT_VALID if not is_valid else MODEL_MEASURED if has_proposals else MODEL_FOUND_NOTHING
         message = MODEL_HIDDEN if self._document.state.hides_model else outcome
         self._services.status.show_until(message, self.layer.line_drawn)

@@ -73,7 +73,6 @@ def _describe_label_origin(lesion: SlideLesion) -> str:
 
 
 def describe_lesion(lesion: SlideLesion, target: str = "") -> str:
-    """Describe a lesion in several lines."""
     probabilities = {class_of_probability(lesion, target): lesion.class_probability}
     probabilities |= {f"{format_class(target)} (mean of the heatmap)": lesion.probability} if target else {}
     name = f"{area_noun(lesion.label)} {lesion.index}"

@@ -277,7 +277,6 @@ def _remove(lesions: Lesions, selected: tuple[int, ...], maps: LesionMaps, confi
 
 
 def _switch_classes(lesions: Lesions, selected: tuple[int, ...], maps: LesionMaps, config: LesionConfig) -> Lesions:
-    """Switch lesions between malignant and benign."""
     labels = {lesion.index: lesion.label for lesion in lesions}
     for index in selected:
         lesions = set_lesion_class(lesions, index, "benign" if labels[index] == "malignant" else "malignant")
@@ -309,11 +308,9 @@ class LesionTableModel(RowTableModel["SlideLesion", int]):
         self.is_dark = True
 
     def row_id(self, row: SlideLesion) -> int:
-        """Return the number of a lesion."""
         return row.index
 
     def sort_key(self, row: SlideLesion, column: int) -> tuple[bool, object]:
-        """Return the key by which a column is sorted."""
         return sort_key(row, column)
 
     def data(self, index: AnyIndex, role: int = Qt.ItemDataRole.DisplayRole) -> object:

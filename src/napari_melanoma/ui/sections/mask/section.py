@@ -96,7 +96,6 @@ class MaskSection(PhotographSection):
         self._show_hypotheses()
 
     def toggle_tool(self, name: str) -> None:
-        """Press the button of a tool."""
         button = self._clicks.button if name == "click" else self._corrections.buttons[name]
         button.click()
 
@@ -179,7 +178,6 @@ class MaskSection(PhotographSection):
         self._clicks.new_button.setChecked(False)
 
     def _show_hypotheses(self) -> None:
-        """List the hypotheses of the current mask."""
         self._clicks.show_hypotheses()
         if self._clicks.button.isChecked():
             self._start_clicks()
@@ -468,7 +466,6 @@ class CorrectionTools(QWidget):
         self.setEnabled(self._session.lesion is not None)
 
     def stop(self) -> None:
-        """Switch the tools off."""
         self.buttons["choose"].setChecked(False)
         for role in EDITED_ROLES:
             if (labels := self._find_layer(role)) is not None:

@@ -161,7 +161,6 @@ class CountPanel(CameraWidget):
         return [one.name for one in self.class_list.classes]
 
     def _on_export(self) -> None:
-        """Ask for the file to export to."""
         window, title = self._session.services.window, "Export the measurements"
         suggested = Path(f"{self._session.slide.info.name}-measurements.csv")
         choose_new_file(window, "measure_export_dialog", title, "Table", self._export_file, suggested)
@@ -193,7 +192,6 @@ def list_areas(session: SlideSession) -> dict[str, str]:
 
 
 def find_area(session: SlideSession, area: str) -> tuple[Polygon, ...]:
-    """Return the polygons of an area."""
     if area == VIEW:
         return find_view(session)
     if area == SLIDE:

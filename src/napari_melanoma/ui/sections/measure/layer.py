@@ -201,7 +201,6 @@ class CountLayer(AnnotationLayer):
         )
 
     def draw(self, layer: Points) -> None:
-        """Draw the points in the colors of their classes."""
         points = self.document.value
         colors = {one.name: one.color for one in load_classes(self.session.services.settings, COUNT_CLASSES)}
         layer.selected_data = set()

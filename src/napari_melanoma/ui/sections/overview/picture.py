@@ -50,7 +50,6 @@ class Overview(CameraWidget):
         self.update_view()
 
     def show_view(self) -> None:
-        """Move the frame to the view."""
         view = get_visible_region(self._viewer, self._slide).center, get_extent(self._viewer)
         if view != self._view:
             self._view = view

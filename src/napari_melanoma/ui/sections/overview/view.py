@@ -110,7 +110,6 @@ class NavigationPanel(CameraWidget):
         return True
 
     def show_view(self) -> None:
-        """Show the position of the view."""
         center = get_visible_region(self._services.viewer, self._slide).center
         self._position_label.setText(format_position(self._slide, center))
 
@@ -165,7 +164,6 @@ class NavigationPanel(CameraWidget):
 
 
 def is_scale_bar_wanted(services: SessionServices) -> bool:
-    """Return whether the user wants a scale bar."""
     return bool(services.settings.get(SCALE_BAR_SETTING, True))
 
 
@@ -234,7 +232,6 @@ class MagnificationButtons(CameraWidget):
         self.update_view()
 
     def show_view(self) -> None:
-        """Show the magnification of the view."""
         native, magnification = get_native_magnification(self._slide), get_magnification(self._services, self._slide)
         texts = resolve_magnification(native, magnification, tuple(self._buttons))
         self._value_label.setText(texts.value)

@@ -55,7 +55,6 @@ class VisitedArea:
 
     @property
     def is_shown(self) -> bool:
-        """Whether the area is shown and recorded."""
         return bool(self._services.settings.get(SHOWN_SETTING, True))
 
     @property
@@ -74,7 +73,6 @@ class VisitedArea:
         self._show()
 
     def clear(self) -> None:
-        """Clear the visited area of the slide."""
         if self.visited is not None:
             self.visited, self._is_changed = self.visited * 0, True
             self._show()

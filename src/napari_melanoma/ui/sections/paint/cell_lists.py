@@ -90,7 +90,6 @@ class CellStrip(QWidget):
         self.hide()
 
     def show_cells(self, cells: Sequence[ShownCell]) -> None:
-        """Show other cells."""
         self.cells = cells
         self.setVisible(bool(cells))
         for index, button in enumerate(self.buttons):
@@ -133,7 +132,6 @@ class CellStrip(QWidget):
 
 
 def show_cell(session: SlideSession, center: Point) -> None:
-    """Show a cell of the displayed slide in its surroundings."""
     width = VIEW_CELLS * CELL_UM / min(session.slide.pixel_um)
     center_view(session.services.viewer, session.slide, center, width)
 

@@ -59,7 +59,6 @@ class ClassMap:
         return np.stack(np.unravel_index(predicted, self.labels.shape), axis=1).astype(np.int32)
 
     def clear(self) -> None:
-        """Remove all classes."""
         self.labels[:] = 0
         self.certainty[:] = 0
 
@@ -120,7 +119,6 @@ class ClassMapLayer:
         self.set_colors(colors)
 
     def set_colors(self, colors: Mapping[str, Color]) -> None:
-        """Show the classes in other colors."""
         from napari.utils.colormaps import DirectLabelColormap
 
         layer, shown = self.layer, self._map.make_colors(colors)
@@ -129,7 +127,6 @@ class ClassMapLayer:
             self._colors = shown
 
     def style(self, *, visible: bool, opacity: float) -> None:
-        """Set visibility and opacity."""
         layer = self.layer
         if layer is not None:
             layer.visible = visible and self._slide.is_shown and self._slide.shows_overlays
@@ -160,7 +157,6 @@ class StrokesLayer:
             self._shown = []
 
     def show(self, state: PaintState) -> None:
-        """Show strokes in the colors of their classes."""
         colors = state.colors
         wanted = {stroke.id: (stroke, colors.get(stroke.class_name, DEFAULT_COLOR)) for stroke in state.strokes}
         if wanted:

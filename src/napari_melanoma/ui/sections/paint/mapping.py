@@ -390,7 +390,6 @@ class _Predictor:
             self._flush()
 
     def _flush(self) -> None:
-        """Report the predicted blocks."""
         self._reported = monotonic()
         done, total = (0, None) if self._tissue is None else self._features.progress
         blocks = len(self._view)
@@ -443,7 +442,6 @@ class PaintLoop(QObject):
 
     @property
     def is_complete(self) -> bool:
-        """Whether the features of all tissue are known."""
         return self.total is not None and self.done >= self.total
 
     def set_needs(self, *, is_warm: bool, is_whole: bool) -> None:

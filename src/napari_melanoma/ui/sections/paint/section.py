@@ -255,7 +255,6 @@ class PaintSection(SlideSection):
         self._update_texts()
 
     def _on_state(self, state: PaintState) -> None:
-        """Show another state of the session."""
         self.view.class_list.show_classes(state.classes)
         self._strokes_layer.show(state)
         self._map_layer.set_colors(state.colors)
@@ -345,7 +344,6 @@ class PaintSection(SlideSection):
             self._add_stroke(self.view.class_list.current.name, *simplify_path(drawn, self.map.grid))
 
     def _add_stroke(self, class_name: str, kind: StrokeKind, points: Sequence[Point], radius_px: float = 0.0) -> None:
-        """Add a stroke with the name of the reader and the time."""
         rounded = tuple((round(row, 2), round(column, 2)) for row, column in points)
         date, reader = datetime.now(UTC).isoformat(timespec="seconds"), self.session.services.reader
         stroke = Stroke(uuid4().hex, class_name, kind, rounded, round(radius_px, 2), reader, date)

@@ -183,8 +183,6 @@ class StrokeTool(PixelTool):
             self._emit(placement, [*corners, corners[0]])
 
     def _list_keys(self, keys: Keys) -> Keys:
-        """Return the keys of an unfinished area."""
-
         def undo() -> None:
             if self._corners:
                 self._remove_corner()
@@ -202,7 +200,6 @@ class StrokeTool(PixelTool):
         self._set_corners(self._corners[:-1])
 
     def _set_corners(self, corners: list[Point]) -> None:
-        """Set the corners of the unfinished area."""
         if corners == self._corners:
             return
         self._corners, layer = corners, self.layer

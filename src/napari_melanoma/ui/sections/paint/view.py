@@ -311,7 +311,6 @@ def describe_choice(assessment: Assessment) -> str:
 
 
 def name_features(source: str) -> str:
-    """Return the name of features for the user."""
     return " + ".join({IMAGENET: "ImageNet"}.get(part, part) for part in source.split(JOIN))
 
 

@@ -98,7 +98,6 @@ class RegionCanvas(AnnotationLayer):
 
     @property
     def selected(self) -> tuple[str, ...]:
-        """Ids of the regions whose shapes are selected."""
         layer = self.layer
         rings = [] if layer is None else layer.features[RING_FEATURE].fillna(-1).astype(int).tolist()
         # While napari removes shapes, selected_data may contain indices of shapes that have no features any more.
@@ -380,7 +379,6 @@ class RegionBrush(QObject):
             layer.colormap = self._make_colormap()
 
     def _make_colormap(self) -> DirectLabelColormap:
-        """Return the colors of the classes by label."""
         from napari.utils.colormaps import DirectLabelColormap
 
         colors: dict[int | None, Any] = {

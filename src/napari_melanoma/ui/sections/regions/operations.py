@@ -66,7 +66,6 @@ def are_locked(regions: Regions, selected: tuple[str, ...]) -> bool:
 
 
 def run_operation(session: SlideSession, name: str, distance_um: float) -> None:
-    """Run an operation on the selected regions."""
     ids = session.selected_regions.value
     if name in ("copy", "paste"):
         (copy_regions if name == "copy" else paste_regions)(session)
@@ -76,7 +75,6 @@ def run_operation(session: SlideSession, name: str, distance_um: float) -> None:
 
 
 def _make_edit(session: SlideSession, name: str, distance_um: float) -> Callable[..., Regions]:
-    """Return the function of an operation."""
     slide = session.slide
     if name == "lock":
         return partial(set_locked, locked=not are_locked(session.regions.value, session.selected_regions.value))
@@ -96,7 +94,6 @@ def _make_edit(session: SlideSession, name: str, distance_um: float) -> Callable
 
 
 def copy_regions(session: SlideSession) -> None:
-    """Copy the selected regions."""
     ids = set(session.selected_regions.value)
     selected = tuple(region for region in session.regions.value if region.id in ids)
     if selected:

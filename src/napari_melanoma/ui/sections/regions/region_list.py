@@ -113,20 +113,16 @@ class RegionTableModel(RowTableModel[RegionRow, str]):
         self.arrange()
 
     def row_id(self, row: RegionRow) -> str:
-        """Return the id of a region."""
         return row.region.id
 
     def sort_key(self, row: RegionRow, column: int) -> tuple[bool, object]:
-        """Return the key by which a column is sorted."""
         return row.sort_key(column)
 
     def matches_filter(self, row: RegionRow) -> bool:
-        """Return whether a row contains the text of the filter."""
         return not self._filter or row.matches(self._filter)
 
     @property
     def has_readers(self) -> bool:
-        """Whether any region has a reader."""
         return any(region_reader(row.region) for row in self._all)
 
     def flags(self, index: AnyIndex) -> Qt.ItemFlag:
@@ -167,7 +163,6 @@ class RegionTableModel(RowTableModel[RegionRow, str]):
         return f"{row.area_px * self._pixel_size.pixel_area_mm2:.3g}"
 
     def _describe(self, row: RegionRow) -> str:
-        """Describe a region in several lines."""
         name, class_name, reader = row.texts
         unit = "px²" if self._pixel_size is None else "mm²"
         lines = [name or "without a name", f"class {class_name or 'none'}", f"{self._format_area(row)} {unit}"]
@@ -232,7 +227,6 @@ class RegionListView(QWidget):
         self.hide()
 
     def show_regions(self, regions: Regions, pixel_size: PixelSize | None, selected: Collection[str]) -> None:
-        """Show regions with the current sorting and filter."""
         model = self.table.table_model
         self.table.show_rows(model.measure(regions, pixel_size), selected)
         self.table.setColumnHidden(READER, not model.has_readers)

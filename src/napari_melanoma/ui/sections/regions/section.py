@@ -139,7 +139,6 @@ class RegionsSection(SlideSection):
         return box
 
     def _keep(self, box: DecimalBox, setting: str, default: float, suffix: str) -> None:
-        """Keep the value of a box in the settings."""
         box.setSuffix(suffix)
         box.setValue(self._services.settings.get(setting, default))
         box.valueChanged.connect(partial(self._services.settings.set, setting))

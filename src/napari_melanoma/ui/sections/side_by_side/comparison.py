@@ -37,7 +37,7 @@ REGISTERING = "Registering the slides ..."
 NO_SCALE = "The views can be linked only if both slides have a scale, or neither."
 
 
-class Comparison(QObject):
+class SlideComparison(QObject):
     """Synchronize the cameras of two views, and register the slide in the second to the displayed one.
 
     The layers of the second slide are transformed to the first view: both cameras have the same center and zoom.
@@ -80,7 +80,6 @@ class Comparison(QObject):
         return REGISTERING if self._is_registering else self.alignment or ALIGN
 
     def close(self) -> None:
-        """End the comparison."""
         self._remove_landmarks()
         self._connections.end()
         cancel_jobs(self)
@@ -105,7 +104,6 @@ class Comparison(QObject):
         self._save()
 
     def register(self, _: bool = False) -> None:
-        """Register the slides in the background."""
         self._end_landmarks()
         self._is_registering = True
         self.changed.emit()
@@ -265,7 +263,6 @@ class Landmarks:
             layer.events.data.connect(self._on_data)
 
     def remove(self) -> None:
-        """Remove the layers."""
         for viewer, layer in zip(self._viewers, self.layers, strict=True):
             layer.events.data.disconnect(self._on_data)
             if layer in viewer.layers:

@@ -64,7 +64,6 @@ class SecondView(QObject):
         self._arrange_views()
 
     def show_slide(self, slide: ViewerSlide) -> None:
-        """Show a slide with its current scale."""
         self.slide = slide
         shown = (slide.slide, slide.info.pixel_size, len(slide.layers))
         if shown != self._shown:

@@ -10,7 +10,7 @@ from qtpy.QtCore import QObject, QSignalBlocker
 from qtpy.QtWidgets import QCheckBox
 
 from napari_melanoma.ui.sections.base import SlideSection
-from napari_melanoma.ui.sections.side_by_side.comparison import Comparison
+from napari_melanoma.ui.sections.side_by_side.comparison import SlideComparison
 from napari_melanoma.ui.sections.side_by_side.second_view import SecondView
 from napari_melanoma.ui.session.slide import SlideSession, SlideSessions
 from napari_melanoma.ui.viewer import slide_layers
@@ -35,7 +35,7 @@ class SideBySide(QObject):
         self._sessions = sessions
         self._session: SlideSession | None = None  # that is displayed
         self.second: SecondView | None = None  # while it is open
-        self.comparison: Comparison | None = None  # with the displayed slide, while the second view is open
+        self.comparison: SlideComparison | None = None  # with the displayed slide, while the second view is open
         self.is_linked = True
         sessions.second.changed.connect(self._compare)
 
@@ -44,15 +44,14 @@ class SideBySide(QObject):
         self._session = session if is_displayed else None
         self._compare()
 
-    def apply(self, action: Callable[[Comparison, bool], None], on: bool = True) -> None:
-        """Change the comparison."""
+    def apply(self, action: Callable[[SlideComparison, bool], None], on: bool = True) -> None:
         if self.comparison is not None:
             action(self.comparison, on)
 
     def set_linked(self, on: bool) -> None:
         """Let the views move together, or each by itself."""
         self.is_linked = on
-        self.apply(Comparison.set_linked, on)
+        self.apply(SlideComparison.set_linked, on)
 
     def _compare(self) -> None:
         """Show the selected slide in the second view, and compare it with the displayed one; close the view if none."""
@@ -66,7 +65,7 @@ class SideBySide(QObject):
                 self.second = SecondView(session.services, self._sessions.parent, slide)
                 self.second.closed.connect(self._on_closed)
             self.second.show_slide(slide)
-            self.comparison = Comparison(session, self.second, self.is_linked)
+            self.comparison = SlideComparison(session, self.second, self.is_linked)
             self.comparison.changed.connect(self._on_changed)
         elif self.second is not None:
             self.second.close()
@@ -139,10 +138,10 @@ class SideBySideSection(SlideSection):
         self._show_button.toggled.connect(lambda on: second.set(self._identity if on else ""))
         self._slide_combo.activated.connect(lambda _: second.set(self._identity) if second.value else None)
         self._link_check.toggled.connect(side_by_side.set_linked)
-        self._landmark_button.toggled.connect(partial(side_by_side.apply, Comparison.set_landmarks))
-        self._align_button.clicked.connect(lambda: side_by_side.apply(Comparison.align))
-        self._register_button.clicked.connect(lambda: side_by_side.apply(Comparison.register))
-        self._reset_button.clicked.connect(lambda: side_by_side.apply(Comparison.reset))
+        self._landmark_button.toggled.connect(partial(side_by_side.apply, SlideComparison.set_landmarks))
+        self._align_button.clicked.connect(lambda: side_by_side.apply(SlideComparison.align))
+        self._register_button.clicked.connect(lambda: side_by_side.apply(SlideComparison.register))
+        self._reset_button.clicked.connect(lambda: side_by_side.apply(SlideComparison.reset))
         self.follow(side_by_side.changed, self._refresh)
         for emitter in (self._viewer.layers.events.inserted, self._viewer.layers.events.removed):
             self.follow(emitter, self._refresh)
@@ -163,7 +162,7 @@ class SideBySideSection(SlideSection):
         self._slide_combo.setCurrentIndex(index if self._side_by_side.second is not None else max(0, index))
         self._show_comparison(self._side_by_side.comparison)
 
-    def _show_comparison(self, comparison: Comparison | None) -> None:
+    def _show_comparison(self, comparison: SlideComparison | None) -> None:
         """Show a comparison, and enable the controls that are possible; None while the second view is closed."""
         is_open, has_others = comparison is not None, self._slide_combo.count() > 0
         can_link = comparison is None or comparison.can_link

@@ -1,4 +1,4 @@
-"""What all parts of a report add to while it is collected: problems, origins of results, and corrections."""
+"""What the parts of a report record for its sections on problems, provenance and changes."""
 
 from __future__ import annotations
 
@@ -41,8 +41,8 @@ def change_order(row: ChangeRow) -> tuple[datetime, bool]:
 
 
 @dataclass
-class Collector:
-    """Collects problems, origins of results and corrections from all parts of a report.
+class ReportRecords:
+    """Problems, origins of results, corrections and changes, to which each part of a report adds.
 
     ``personal``: whether the report may contain personal data. ``strokes``: whether it lists painted strokes.
     ``total``, ``done``: numbers of images and results, for the progress. ``readers``: labels of readers by their names.
