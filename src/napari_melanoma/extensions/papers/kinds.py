@@ -33,10 +33,10 @@ from napari_melanoma.io.photographs import read_photograph
 from napari_melanoma.io.results import read_mask, read_table
 from napari_melanoma.lesion.segmentation import Segmenter
 from napari_melanoma.metrics.calibration import softmax
+from napari_melanoma.metrics.class_metrics import ClassPredictions, class_differences, class_estimates
 from napari_melanoma.metrics.metric_table import OVERLAP_METRICS
 from napari_melanoma.metrics.overlap import overlap_metrics
-from napari_melanoma.metrics.roc_curves import ResampledScores
-from napari_melanoma.metrics.statistics import Estimate, bootstrap_interval, bootstrap_means, draw_statistics
+from napari_melanoma.metrics.statistics import Estimate, bootstrap_means, bootstrap_statistic, weighted_mean
 from napari_melanoma.training.run_data import read_data
 
 NO_REFINEMENT = RefinementConfig(largest_only=False, fill_holes=False, smoothing=0.0, min_area_fraction=0.0)
@@ -280,127 +280,19 @@ def _combine_predictions(predictions: Sequence[Mapping[str, str]]) -> dict[str, 
 # Metrics.
 
 CALIBRATED = "calibrated_"  # begins the names of the metrics of calibrated probabilities
-AT_HALF = ("AC", "PR", "SE", "SP", "F1")
-SCORES = (*AT_HALF, "AUC", "AP", "ECE")  # of the probabilities as trained, and of the calibrated ones
+# The abbreviations of the papers for the metrics of classifiers.
+SCORES = {"AC": "accuracy", "PR": "precision", "SE": "sensitivity", "SP": "specificity"} | {
+    name: name for name in ("F1", "AUC", "AP", "ECE")
+}
 # Sensitivity and specificity at the operating point, coverage of the prediction sets, and share of sets with both
 # classes; only networks that were calibrated have them.
-STORED = ("SE90", "SP90", "COV", "CT")
+AT_POINT, SETS = {"SE90": "sensitivity", "SP90": "specificity"}, {"COV": "covered", "CT": "several"}
+STORED = (*AT_POINT, *SETS)
+# Columns of ``per_image.csv``: how the names of the metrics of their scores begin, and these metrics.
+SCORE_COLUMNS = {"as_trained": ("", SCORES), "probability": (CALIBRATED, SCORES), "above": ("", AT_POINT)}
 METRICS = (*SCORES, *(CALIBRATED + name for name in SCORES), *STORED)
-# Metrics that refer to the cases of both classes, or of one class; others refer to the smaller class.
-OF_ALL, OF_POSITIVES, OF_NEGATIVES = ("AC", "ECE", "COV", "CT"), ("SE", "SE90"), ("SP", "SP90")
-BIASED = "ECE"  # above 0 by chance, and more so in bootstrap samples
 HALF = 0.5  # decision threshold of the papers
 CHANCE = 0.5  # the AUC of uninformative predictions
-MetricsFunction = Callable[["NDArray[np.float64]"], "dict[str, NDArray[np.float64]]"]
-"""From bootstrap weights, float64 (sample, image), to each metric, float64 (sample,)."""
-
-
-@dataclass(frozen=True, eq=False)
-class PooledPredictions:
-    """Out-of-fold predictions for two classes.
-
-    ``truth``: bool (image,): whether an image is of the positive class. ``as_trained``, ``probability``: float64
-    (image,), 0 to 1, before and after calibration; NaN where unknown. ``above``: float64 (image,): 1 at or above the
-    operating point of the image's fold, else 0; NaN without one. ``covered``, ``several``: float64 (image,): 1 if the
-    prediction set contains the true class, and both classes; NaN without a set.
-    """
-
-    truth: NDArray[np.bool_]
-    as_trained: NDArray[np.float64]
-    probability: NDArray[np.float64]
-    above: NDArray[np.float64]
-    covered: NDArray[np.float64]
-    several: NDArray[np.float64]
-
-    def compute_metrics(self, weights: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:
-        """Compute every metric for each bootstrap sample.
-
-        ``weights``: float64 (sample, image), the number of times that a sample contains an image. Returns metric to
-        float64 (sample,); NaN where it is undefined.
-        """
-        calibrated = self._scores(self.probability, weights)
-        same = np.array_equal(self.as_trained, self.probability)
-        return {
-            **(calibrated if same else self._scores(self.as_trained, weights)),
-            **{CALIBRATED + name: values for name, values in calibrated.items()},
-            **self._stored_metrics(weights),
-        }
-
-    def _scores(self, probability: NDArray[np.float64], weights: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:
-        """Return the metrics of probabilities, at the threshold one half and over all thresholds."""
-        if np.isnan(probability).any():
-            return {name: np.full(len(weights), np.nan) for name in SCORES}
-        resampled = ResampledScores(probability, self.truth, weights)
-        decisions = resampled.threshold_metrics(HALF)
-        return {
-            "AC": decisions["accuracy"],
-            "PR": np.nan_to_num(decisions["precision"]),  # no positive prediction
-            "SE": decisions["sensitivity"],
-            "SP": decisions["specificity"],
-            "F1": decisions["F1"],
-            "AUC": resampled.auc(),
-            "AP": resampled.average_precision(),
-            "ECE": resampled.calibration_error(),
-        }
-
-    def _stored_metrics(self, weights: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:
-        """Return sensitivity and specificity at the operating point, and coverage and size of the prediction sets."""
-        with np.errstate(invalid="ignore", divide="ignore"):
-            return {
-                "SE90": _share(weights * self.truth, self.above),
-                "SP90": 1 - _share(weights * ~self.truth, self.above),
-                "COV": _share(weights, self.covered),
-                "CT": _share(weights, self.several),
-            }
-
-
-def estimate_metrics(pooled: PooledPredictions, groups: Sequence[str]) -> dict[str, Estimate]:
-    """Estimate every defined metric with a 95 % bootstrap interval, which is NaN if there is one group."""
-    return _bootstrap_estimates(pooled, pooled.compute_metrics, groups, (0, 1))
-
-
-def estimate_auc(pooled: PooledPredictions, groups: Sequence[str]) -> Estimate | None:
-    """Estimate the AUC before calibration, with the interval of ``estimate_metrics``; None if it is undefined."""
-    if np.isnan(pooled.as_trained).any():
-        return None
-
-    def area(weights: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:
-        return {"AUC": ResampledScores(pooled.as_trained, pooled.truth, weights).auc()}
-
-    return _bootstrap_estimates(pooled, area, groups, (0, 1)).get("AUC")
-
-
-def estimate_changes(first: PooledPredictions, second: PooledPredictions, groups: Sequence[str]) -> dict[str, Estimate]:
-    """Estimate the difference of each metric, second minus first, paired on the same bootstrap samples."""
-
-    def differences(weights: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:
-        before, after = first.compute_metrics(weights), second.compute_metrics(weights)
-        return {name: after[name] - before[name] for name in METRICS}
-
-    return _bootstrap_estimates(first, differences, groups, (-1, 1))
-
-
-def _share(weights: NDArray[np.float64], values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return the weighted mean of each sample; NaN if a value is unknown."""
-    return weights @ values / weights.sum(axis=1)
-
-
-def _bootstrap_estimates(
-    pooled: PooledPredictions, metrics: MetricsFunction, groups: Sequence[str], bounds: tuple[float, float]
-) -> dict[str, Estimate]:
-    """Estimate each defined metric with its interval; ``groups``: the patient or lesion of each image."""
-    names, drawn = np.asarray(groups), draw_statistics(metrics, groups)
-    positives, negatives = (len(np.unique(names[members])) for members in (pooled.truth, ~pooled.truth))
-    cases = dict.fromkeys(OF_ALL, len(np.unique(names)))
-    cases |= dict.fromkeys(OF_POSITIVES, positives) | dict.fromkeys(OF_NEGATIVES, negatives)
-    estimates = {}
-    for metric in (name for name in METRICS if name in drawn):
-        name, (mean, draws) = metric.removeprefix(CALIBRATED), drawn[metric]
-        if np.isfinite(mean):
-            count = cases.get(name, min(positives, negatives))
-            ends = bootstrap_interval(mean, draws, count, bounds=bounds, biased=name == BIASED)
-            estimates[metric] = Estimate(mean, *ends, len(groups))
-    return estimates
 
 
 def predict_with_trees(
@@ -530,26 +422,40 @@ def _explain_unlearned_masks(row: Row, images: Sequence[Image], evaluation: Mapp
 # Classification: out-of-fold predictions, pooled over the folds of a cross-validation.
 
 
-def pool(images: Sequence[Image]) -> PooledPredictions:
-    """Convert rows of ``per_image.csv`` to arrays."""
-    truth = np.array([image["label"] == "1" for image in images])
-    columns = ("as_trained", "probability", "above", "covered", "several")
-    return PooledPredictions(truth, *(_column(images, name) for name in columns))
+def read_scores(images: Sequence[Image], column: str) -> ClassPredictions | None:
+    """Read predictions from a column of ``per_image.csv``, decided at one half; None if an image has none."""
+    cells = [image.get(column) for image in images]
+    if not all(cells):
+        return None
+    scores = np.array(cells, np.float64)
+    labels, groups = ([image[name] for image in images] for name in ("label", "group"))
+    truth = np.array([label == "1" for label in labels], np.intp)
+    return ClassPredictions(np.stack([1 - scores, scores], 1), truth, np.array(groups), ("other", "true"), "true", HALF)
 
 
-def _column(images: Sequence[Image], name: str) -> NDArray[np.float64]:
-    """Read a column, float64 (image,); NaN for an empty cell."""
-    return np.array([float(image.get(name) or "nan") for image in images])
-
-
-def _class_estimates(images: Sequence[Image]) -> dict[str, Estimate]:
-    """Estimate the metrics of images."""
-    return estimate_metrics(pool(images), [image["group"] for image in images])
+def _class_estimates(images: Sequence[Image], first: Sequence[Image] | None = None) -> dict[str, Estimate]:
+    """Estimate the metrics of images; with ``first``, the changes from the same images of another row."""
+    estimates = {}
+    for column, (prefix, metrics) in SCORE_COLUMNS.items():
+        scores, before = read_scores(images, column), None if first is None else read_scores(first, column)
+        if scores is None or (first is not None and before is None):
+            continue
+        found = class_estimates(scores) if before is None else class_differences(before, scores)
+        estimates |= {prefix + name: found[known] for name, known in metrics.items() if known in found}
+    for name, column in SETS.items():
+        cells = [[image.get(column) for image in each] for each in (images, first or ())]
+        if all(map(all, cells)):
+            values = np.array(cells[0], np.float64) - (np.array(cells[1], np.float64) if first else 0)
+            groups = [image["group"] for image in images]
+            estimates[name] = bootstrap_statistic(
+                partial(weighted_mean, values), groups, bounds=(-1 if first else 0, 1)
+            )
+    return estimates
 
 
 def _class_changes(first: Sequence[Image], second: Sequence[Image]) -> dict[str, Estimate]:
     """Estimate the changes of the metrics on the same images of two rows."""
-    return estimate_changes(pool(first), pool(second), [image["group"] for image in first])
+    return _class_estimates(second, first)
 
 
 def _class_remark(images: Sequence[Image], trained: bool) -> str:
@@ -572,7 +478,8 @@ def _explain_unlearned_classes(row: Row, images: Sequence[Image], evaluation: Ma
         return ""
     inside = [image for image in images if image.get("part") != UNTOUCHED]
     roles = [[image for image in inside if image.get("role", role) == role] for role in row.file.train_roles]
-    aucs = [estimate_auc(pool(known), [image["group"] for image in known]) for known in roles if known]
+    scores = [read_scores(known, "as_trained") for known in roles if known]
+    aucs = [class_estimates(each).get("AUC") for each in scores if each is not None]
     at_chance = [auc for auc in aucs if auc is not None and auc.low <= CHANCE]
     if not aucs or len(at_chance) < len(aucs):
         return ""
