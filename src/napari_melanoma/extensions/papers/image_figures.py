@@ -76,7 +76,7 @@ def draw_augmentations(context: ReproductionContext) -> list[ReportPicture]:
         return []
     row = context.paper.rows[name]
     assert row.file.train is not None
-    training = [one for one in read_datasets(context.data[row.file.train].folders) if one.split == TRAIN and one.mask]
+    training = [one for one in read_datasets(context.data[row.file.train].tables) if one.split == TRAIN and one.mask]
     images, masks = _squares(sample_by_name(training, AUGMENTED + PARTNERS))
     columns = {"image": _outlined(images[:AUGMENTED], masks)}
     for title, config in _single_augmentations(read_toml(context.folder.row(name).recipe, TrainRecipe).augmentation):

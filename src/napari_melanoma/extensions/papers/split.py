@@ -55,7 +55,7 @@ class RoleData:
     """The images of a role with one split: the folders of their tables, and numbers of images."""
 
     role: str
-    folders: tuple[Path, ...]
+    tables: tuple[Path, ...]
     training: int
     test: int
     left_out: int = 0
@@ -64,12 +64,16 @@ class RoleData:
     @property
     def names(self) -> str:
         """Names of the data sets."""
-        return ", ".join(folder.name for folder in self.folders)
+        return ", ".join(folder.name for folder in self.tables)
 
     @property
     def test_samples(self) -> list[Sample]:
         """The test images, the same for every row."""
-        return [sample for folder in self.folders for sample in read_dataset(folder) if sample.split == TEST]
+        return [sample for folder in self.tables for sample in read_dataset(folder) if sample.split == TEST]
+
+    def folders(self, fold: int = 0) -> tuple[Path, ...]:
+        """Return the data sets, with splits ``train`` and ``test``; there is one split, number 0."""
+        return self.tables
 
 
 def write_split(
