@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -56,25 +56,36 @@ def make_predictor(subject: RowSubject, run: RunContext) -> Callable[[Sample], I
     rows = read_fold_tables(subject.evaluated)
     if subject.row.file.predictor == "network":
         return _network_measure(subject, rows)
-    return partial(_measure_without_pixels, subject, rows, _simple_predictor(subject, rows, run))
+    probability = _simple_predictor(subject, rows, run)
+
+    def measure(sample: Sample) -> ImageMeasurement:
+        columns = _prediction_columns(rows[sample.key].get(subject.target) == "1", probability(sample))
+        return ImageMeasurement(  # the photograph is read only for pictures
+            columns,
+            lambda: read_photograph(sample.image).rgb,
+            lambda: _draw_frame(read_photograph(sample.image).rgb, columns),
+        )
+
+    return measure
 
 
-def _simple_predictor(subject: RowSubject, rows: Rows, run: RunContext) -> Callable[[Sample], RowPrediction]:
-    """Return the function that predicts an image, for a row without a network."""
-    if subject.row.file.predictor == "features":
-        probability = make_feature_predictor(subject, run)
-        return lambda sample: RowPrediction(probability(sample))
-    if subject.row.file.predictor in TABLE_MODELS:
-        probabilities = _table_predictions(subject, rows)
-        return lambda sample: RowPrediction(probabilities[sample.key])
-    return _baselines(subject)[subject.row.file.predictor]
-
-
-def _table_predictions(subject: RowSubject, rows: Rows) -> dict[Key, float]:
-    """Predict every image from the table alone: probability of the positive class by image."""
-    choices = _table_choices(subject.row)
-    predict = predict_with_logistic if subject.row.file.predictor == "logistic" else predict_with_trees
-    return predict(subject.trained_on, rows, choices, subject.target)
+def _simple_predictor(subject: RowSubject, rows: Rows, run: RunContext) -> Callable[[Sample], float]:
+    """Return the function that predicts the probability of the positive class, for a row without a network."""
+    predictor = subject.row.file.predictor
+    if predictor == "features":
+        return make_feature_predictor(subject, run)
+    if predictor in TABLE_MODELS:
+        predict = predict_with_logistic if predictor == "logistic" else predict_with_trees
+        probabilities = predict(subject.trained_on, rows, _table_choices(subject.row), subject.target)
+        return lambda sample: probabilities[sample.key]
+    if predictor == "random":
+        return lambda sample: hash_to_unit_interval("random", sample.full_name)
+    labels_by_domain = defaultdict[str, list[bool]](list)
+    for (domain, _), row in read_fold_tables(subject.trained_on).items() if predictor == "prevalence" else ():
+        if row["split"] == TRAIN and row.get(subject.target) in LABELS:
+            labels_by_domain[domain].append(row[subject.target] == "1")
+    shares = {domain: float(np.mean(labels)) for domain, labels in labels_by_domain.items()}
+    return lambda sample: shares.get(sample.domain, 0.0)
 
 
 def _table_choices(row: Row) -> TabularConfig:
@@ -86,77 +97,43 @@ def check_table_columns(folders: tuple[Path, ...], row: Row, target: str) -> Non
     fit_encoding(_training_rows(folders, target)[0], _table_choices(row), target)
 
 
-@dataclass(frozen=True, eq=False)
-class RowPrediction:
-    """Prediction for an image.
+def _prediction_columns(
+    truth: bool,
+    probability: float,
+    as_trained: float | None = None,
+    above: bool | None = None,
+    possible: tuple[bool, bool] | None = None,
+) -> dict[str, object]:
+    """Return the columns of ``per_image.csv`` of a prediction.
 
-    ``probability``: of the positive class, calibrated. ``above``: whether it reaches the operating point. ``possible``:
-    whether the prediction set contains the negative and the positive class. ``as_trained``: the probability before
-    calibration; None if it is the same.
+    ``probability``: of the positive class, calibrated. ``as_trained``: before calibration; None if it is the same.
+    ``above``: whether it reaches the operating point. ``possible``: whether the prediction set contains the negative
+    and the positive class.
     """
-
-    probability: float
-    above: bool | None = None
-    possible: tuple[bool, bool] | None = None
-    as_trained: float | None = None
-
-    @property
-    def uncalibrated(self) -> float:
-        """The probability before calibration."""
-        return self.probability if self.as_trained is None else self.as_trained
-
-    def columns(self, row: Mapping[str, str], target: str) -> dict[str, object]:
-        """Return its columns of ``per_image.csv``, with the true class."""
-        truth, possible = row.get(target) == "1", self.possible
-        return {
-            "label": int(truth),
-            "as_trained": f"{self.uncalibrated:.6f}",
-            "probability": f"{self.probability:.6f}",
-            "above": "" if self.above is None else int(self.above),
-            "covered": "" if possible is None else int(possible[truth]),
-            "several": "" if possible is None else int(all(possible)),
-        }
-
-
-def _baselines(subject: RowSubject) -> dict[str, Callable[[Sample], RowPrediction]]:
-    """Return the predictors without a model by name."""
-    trained_on = read_fold_tables(subject.trained_on)
-    labels_by_domain: dict[str, list[bool]] = {}
-    for (domain, _), row in trained_on.items():
-        if row["split"] == TRAIN and row.get(subject.target) in LABELS:
-            labels_by_domain.setdefault(domain, []).append(row.get(subject.target) == "1")
-    shares = {domain: float(np.mean(labels)) for domain, labels in labels_by_domain.items()}
     return {
-        "random": lambda sample: RowPrediction(hash_to_unit_interval("random", sample.full_name)),
-        "constant_negative": lambda sample: RowPrediction(0.0),
-        "prevalence": lambda sample: RowPrediction(shares.get(sample.domain, 0.0)),
+        "label": int(truth),
+        "as_trained": f"{probability if as_trained is None else as_trained:.6f}",
+        "probability": f"{probability:.6f}",
+        "above": "" if above is None else int(above),
+        "covered": "" if possible is None else int(possible[truth]),
+        "several": "" if possible is None else int(all(possible)),
     }
 
 
-def _measure_without_pixels(
-    subject: RowSubject, rows: Rows, predict: Callable[[Sample], RowPrediction], sample: Sample
-) -> ImageMeasurement:
-    """Measure a prediction that needs no pixels; the photograph is read only for pictures."""
-    row = rows[sample.key]
-    prediction, truth = predict(sample), row.get(subject.target) == "1"
-    return ImageMeasurement(
-        prediction.columns(row, subject.target),
-        lambda: read_photograph(sample.image).rgb,
-        lambda: _draw_frame(read_photograph(sample.image).rgb, truth, prediction),
+def _calibrated_columns(truth: bool, calibration: PredictionCalibration, logits: NDArray[np.float32]) -> dict[str, Any]:
+    """Return the columns of ``per_image.csv`` for the logits of an image, float32 (1, class)."""
+    probabilities, point, positive = (
+        calibration.probabilities(logits),
+        calibration.operating_point(),
+        calibration.positive_index,
     )
-
-
-def _predict_row(calibration: PredictionCalibration, logits: NDArray[np.float32]) -> RowPrediction:
-    """Convert the logits of one image, float32 (1, class), to a prediction, with the calibration of the network."""
-    probabilities, point = calibration.probabilities(logits), calibration.operating_point()
-    probability = float(probabilities[0, calibration.positive_index])
-    as_trained = float(softmax(logits)[0, calibration.positive_index])
+    probability, as_trained = float(probabilities[0, positive]), float(softmax(logits)[0, positive])
     above = None if point is None else probability >= point.threshold
     if calibration.reference is None:
-        return RowPrediction(probability, above, as_trained=as_trained)
+        return _prediction_columns(truth, probability, as_trained, above)
     prediction_set = calibration.prediction_sets(probabilities)[0]
-    others = bool(np.delete(prediction_set, calibration.positive_index).any())
-    return RowPrediction(probability, above, (others, bool(prediction_set[calibration.positive_index])), as_trained)
+    possible = bool(np.delete(prediction_set, positive).any()), bool(prediction_set[positive])
+    return _prediction_columns(truth, probability, as_trained, above, possible)
 
 
 def _network_measure(subject: RowSubject, rows: Rows) -> Callable[[Sample], ImageMeasurement]:
@@ -176,15 +153,13 @@ def _network_measure(subject: RowSubject, rows: Rows) -> Callable[[Sample], Imag
         row, rgb = rows[sample.key], read_photograph(sample.image).rgb
         mask, has_lesion = find_mask(sample, rgb)
         encoded = classifier.run_encoder([classifier.crop_image(rgb, mask)])
-        prediction = _predict_row(classifier.calibration, classifier.run_head(encoded, [row]))
-        columns = {**prediction.columns(row, subject.target), "no_lesion": int(not has_lesion)}
+        truth = row.get(subject.target) == "1"
+        columns = _calibrated_columns(truth, classifier.calibration, classifier.run_head(encoded, [row]))
+        columns["no_lesion"] = int(not has_lesion)
         if (depths := classifier.depths(encoded)) is not None:
             columns |= {"depth_mm": row.get(DEPTH_COLUMN, ""), "depth_predicted_mm": f"{depths.mm[0]:.4f}"}
             columns |= {name: text for name, text in row.items() if READER_COLUMN.fullmatch(name)}
-        truth = row.get(subject.target) == "1"
-        return ImageMeasurement(
-            columns, lambda: rgb, lambda: _draw_frame(classifier.crop_image(rgb, mask), truth, prediction)
-        )
+        return ImageMeasurement(columns, lambda: rgb, lambda: _draw_frame(classifier.crop_image(rgb, mask), columns))
 
     return measure
 
@@ -227,10 +202,10 @@ def mask_or_everything(mask: NDArray[np.bool_] | None, rgb: NDArray[np.uint8]) -
     return mask, True
 
 
-def _draw_frame(view: NDArray[np.uint8], truth: bool, prediction: RowPrediction) -> NDArray[np.uint8]:
+def _draw_frame(view: NDArray[np.uint8], columns: Mapping[str, Any]) -> NDArray[np.uint8]:
     """Draw a frame around an image in the color of the result, which is that before calibration at one half."""
-    is_positive = prediction.uncalibrated >= HALF
-    if truth:
+    is_positive = float(columns["as_trained"]) >= HALF
+    if columns["label"]:
         color = TRUE_POSITIVE if is_positive else FALSE_NEGATIVE
     else:
         color = FALSE_POSITIVE if is_positive else TRUE_NEGATIVE
