@@ -49,7 +49,6 @@ from napari_melanoma.figures.evaluation import (
 )
 from napari_melanoma.figures.page import Block, Items, ReportTable, Section, Text, png_uri, write_analysis
 from napari_melanoma.figures.page import Figure as Plot
-from napari_melanoma.io.photographs import read_photograph
 from napari_melanoma.io.results import read_table
 from napari_melanoma.metrics.agreement import (
     MIN_CASES,
@@ -87,7 +86,7 @@ def draw_figures(context: ReproductionContext, results: Sequence[RowResult]) -> 
     pictures += draw_learning_curves(context, results)
     for role, images in context.data.items():
         shown = [item for item in results if item.row.file.evaluated == role and not item.row.kind.cross_validated]
-        if samples := _sample_pictures(context, role, [item for item in shown if item.row.grid is None]):
+        if samples := _sample_pictures(context, [item for item in shown if item.row.grid is None]):
             path = folder / f"samples-{role.lower()}.png"
             draw_samples(samples, images.names, path)
             title, about = f"Sample predictions on {images.names} (role {role})", describe_conditions(context, shown)
@@ -281,14 +280,13 @@ def draw_samples(rows: Mapping[str, Mapping[str, NDArray[np.uint8]]], names: str
 
 
 def _sample_pictures(
-    context: ReproductionContext, role: str, results: Sequence[RowResult]
+    context: ReproductionContext, results: Sequence[RowResult]
 ) -> dict[str, dict[str, NDArray[np.uint8]]]:
-    """Read the pictures for ``draw_samples`` of rows that are evaluated on a role; empty without photographs."""
-    samples = context.data[role].test_samples
-    photographs = read_pictures(context.folder.photographs, samples)
-    folders = {item.title: context.folder.row(item.row.name).pictures for item in results}
-    predictions = {title: read_pictures(folder, samples) for title, folder in folders.items()}
-    return {"Photograph": photographs, **predictions} if photographs else {}
+    """Read the pictures for ``draw_samples`` of rows that are evaluated on the same images; empty if there are none."""
+    pictures = {item.title: read_pictures(context.folder.row(item.row.name).pictures) for item in results}
+    shown = {name for each in pictures.values() for name in each}
+    photographs = {name: rgb for name, rgb in read_pictures(context.folder.photographs).items() if name in shown}
+    return {"Photograph": photographs, **pictures} if photographs else {}
 
 
 def draw_bars(context: ReproductionContext, all_results: Sequence[RowResult]) -> Iterator[ReportPicture]:
@@ -370,13 +368,9 @@ def _draw_samples(
     context: ReproductionContext, name: str, table: PaperTable, rows: Sequence[RowResult]
 ) -> Iterator[ReportPicture]:
     """Draw the predictions of the networks of a table for a few images."""
-    pictures: dict[str, dict[str, NDArray[np.uint8]]] = {}
-    for item in rows:
-        folder = context.folder.row(item.row.name).pictures
-        if item.row.file.predictor == "network" and folder.is_dir():
-            paths = sorted(folder.rglob("*.png"))
-            pictures[item.title] = {path.relative_to(folder).as_posix(): read_photograph(path).rgb for path in paths}
-    if pictures:
+    networks = [item for item in rows if item.row.file.predictor == "network"]
+    read = {item.title: read_pictures(context.folder.row(item.row.name).pictures) for item in networks}
+    if pictures := {title: found for title, found in read.items() if found}:
         path = context.folder.figures / f"samples-{name}.png"
         sets = ", ".join(dict.fromkeys(name for images in context.cross_validated.values() for name in images.names))
         draw_samples(pictures, sets, path)

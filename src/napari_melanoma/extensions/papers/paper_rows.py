@@ -222,10 +222,9 @@ def measure_samples(
     return evaluation
 
 
-def read_pictures(folder: Path, samples: Sequence[Sample]) -> dict[str, NDArray[np.uint8]]:
-    """Read the pictures of a folder that exist: name of the image to uint8 (row, column, channel)."""
-    paths = {name: folder / path for name, path in _picture_paths(samples).items()}
-    return {name: read_photograph(path).rgb for name, path in paths.items() if path.is_file()}
+def read_pictures(folder: Path) -> dict[str, NDArray[np.uint8]]:
+    """Read the pictures of a folder, if any: path in it to uint8 (row, column, channel)."""
+    return {path.relative_to(folder).as_posix(): read_photograph(path).rgb for path in sorted(folder.rglob("*.png"))}
 
 
 def _picture_paths(samples: Sequence[Sample]) -> dict[str, Path]:

@@ -67,11 +67,6 @@ class RoleData:
         """Names of the data sets."""
         return ", ".join(folder.name for folder in self.tables)
 
-    @property
-    def test_samples(self) -> list[Sample]:
-        """The test images, the same for every row."""
-        return [sample for folder in self.tables for sample in read_dataset(folder) if sample.split == TEST]
-
     def folders(self, fold: int = 0) -> tuple[Path, ...]:
         """Return the data sets, with splits ``train`` and ``test``; there is one split, number 0."""
         return self.tables
