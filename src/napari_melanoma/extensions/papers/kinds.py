@@ -410,7 +410,7 @@ def read_scores(images: Sequence[Image], column: str) -> ClassPredictions | None
 
 def _class_estimates(images: Sequence[Image], first: Sequence[Image] | None = None) -> dict[str, Estimate]:
     """Estimate the metrics of images; with ``first``, the changes from the same images of another row."""
-    estimates = {}
+    estimates = dict[str, Estimate]()
     for column, (prefix, metrics) in SCORE_COLUMNS.items():
         scores, before = read_scores(images, column), None if first is None else read_scores(first, column)
         if scores is None or (first is not None and before is None):
