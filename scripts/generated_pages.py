@@ -276,4 +276,6 @@ GENERATORS |= {
     f"components of {paper}": partial(paper_components.component_table, components)
     for paper, components in paper_components.read_components().items()
 }
-GENERATORS |= {f"remarks on {paper}": partial(paper_components.remarks, paper) for paper in ("P1", "P3", "P4")}
+GENERATORS |= {
+    f"remarks on {paper}": partial(paper_components.remarks, paper) for paper in paper_components.read_components()
+}

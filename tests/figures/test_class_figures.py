@@ -33,7 +33,8 @@ def test_points_of_few_images_are_faint_and_not_joined() -> None:
 def test_a_figure_of_twenty_images_joins_nothing(tmp_path: Path) -> None:
     random = np.random.default_rng(0)
     message = random.random(20)
-    bins = reliability_curve(message, random.random(20) < message)
+    truth = random.random(20) < message
+    bins = reliability_curve(message, truth)
     assert bins.count.max() == 2
-    plot_reliability(bins, message, tmp_path / "reliability.png")
+    plot_reliability({"": {"": (message, truth)}}, tmp_path / "reliability.png")
     assert (tmp_path / "reliability.png").stat().st_size > 1000

@@ -60,7 +60,7 @@ from napari_melanoma.io.results import read_mask
 from napari_melanoma.lesion.loaded_models import load_segmenter
 from napari_melanoma.lesion.options import LesionOptions
 from napari_melanoma.metrics.agreement import MIN_CASES, DepthIntervals, decode_depths, depth_metrics
-from napari_melanoma.metrics.calibration import calibration_error_by_chance, reliability_curve
+from napari_melanoma.metrics.calibration import calibration_error_by_chance
 from napari_melanoma.metrics.class_metrics import ClassPredictions, class_differences, class_estimates, domain_auc
 from napari_melanoma.metrics.metric_table import CLASS_METRICS, DEPTH_METRICS, SET_METRICS
 from napari_melanoma.metrics.overlap import count_class_pairs
@@ -639,16 +639,15 @@ def draw_evaluation(evaluation: ClassEvaluation, name: str, folder: Path) -> dic
         parts_with_both = [(part, key) for key, part in parts.items() if part.truth.any() and not part.truth.all()]
         titles = [key if len(parts_with_both) > 1 else name for _, key in parts_with_both]
         curves = [compute_curves(part, title) for (part, _), title in zip(parts_with_both, titles, strict=True)]
-        plot_roc([roc for roc, _ in curves], folder / "roc.png")
+        plot_roc({"": [roc for roc, _ in curves]}, folder / "roc.png")
         plot_precision_recall(
             [precision_recall for _, precision_recall in curves],
             float(predictions.truth.mean()),
             folder / "precision_recall.png",
         )
         shown = {"ROC curve": "roc.png", "Precision-recall curve": "precision_recall.png"}
-    bins = reliability_curve(predictions.scores, predictions.truth)
-    plot_reliability(bins, predictions.scores, folder / "reliability.png")
-    plot_confusion(_count_confusion(predictions), predictions.classes, folder / "confusion.png")
+    plot_reliability({"": {"": (predictions.scores, predictions.truth)}}, folder / "reliability.png")
+    plot_confusion({"": _count_confusion(predictions)}, predictions.classes, folder / "confusion.png")
     shown |= {"Reliability diagram": "reliability.png", "Confusion matrix": "confusion.png"}
     shown |= evaluation.depths.draw(folder) if evaluation.depths else {}
     if evaluation.auc_changes:

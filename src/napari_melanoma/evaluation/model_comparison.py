@@ -323,7 +323,7 @@ class ComparedClasses(ComparedModels):
         if truth.all() or not truth.any():
             return {}
         roc, precision_recall = zip(*map(compute_curves, self._predictions, self.names), strict=True)
-        plot_roc(roc, folder / "roc.png")
+        plot_roc({"": roc}, folder / "roc.png")
         plot_precision_recall(precision_recall, float(truth.mean()), folder / "precision_recall.png")
         return {"ROC curves": folder / "roc.png", "Precision-recall curves": folder / "precision_recall.png"}
 

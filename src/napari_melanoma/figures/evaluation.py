@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from napari_melanoma.core.files import atomic_file
 from napari_melanoma.imaging.masks import trace_contours
 from napari_melanoma.metrics.agreement import BlandAltman, bland_altman
-from napari_melanoma.metrics.calibration import Reliability
+from napari_melanoma.metrics.calibration import Reliability, reliability_curve
 from napari_melanoma.metrics.statistics import Estimate
 
 if TYPE_CHECKING:
@@ -33,7 +33,8 @@ CONTOUR_SIDE_PX = 320  # longer side of an image with contours
 OLD_COLOR, NEW_COLOR, REFERENCE_COLOR = (214, 72, 160), (255, 221, 0), (92, 219, 240)
 DARK = (25, 25, 25)
 BLUE, ORANGE, GRAY, LINE_GRAY = "#3b6fa0", "#d08000", "#8a9097", "#999999"
-COLORS = (BLUE, ORANGE, "#3d8f6c", "#a8327c")
+COLORS = (BLUE, ORANGE, "#3d8f6c", "#a8327c", "#56b4e9", "#7f4f24", "#000000")
+MAX_COLUMNS = 4  # panels side by side
 
 
 @dataclass(frozen=True)
@@ -293,6 +294,8 @@ def _plot_estimate(axes: Axes, estimate: Estimate | None, row: float, color: str
         axes.plot([estimate.mean], [row], "o", color=color, markersize=4, label=label)
 
 
+ScoredClass = tuple["NDArray[np.float64]", "NDArray[np.bool_]"]
+"""Probability of the positive class, and whether each image is of it, (image,) each."""
 MIN_BIN_IMAGES = 10  # bins with fewer are drawn faint, because their observed share is unreliable
 STYLES = ("-", "--", "-.", ":")
 
@@ -301,47 +304,61 @@ STYLES = ("-", "--", "-.", ":")
 class ClassifierCurve:
     """A ROC or precision-recall curve.
 
-    ``x`` and ``y`` are float64 (point,); ``operating_point`` is (x, y), or None if it is not drawn.
+    ``x`` and ``y`` are float64 (point,); ``operating_point`` is (x, y), or None if it is not drawn. ``number``: of its
+    color and line style; None: its place among the curves.
     """
 
     name: str
     x: NDArray[np.float64]
     y: NDArray[np.float64]
     operating_point: tuple[float, float] | None = None
+    number: int | None = None
 
 
-def plot_roc(curves: Sequence[ClassifierCurve], path: Path) -> None:
-    """Draw ROC curves with their operating points."""
-    figure, axes = _create_square_axes()
-    axes.plot([0, 1], [0, 1], color=LINE_GRAY, linewidth=0.8)
-    _plot_curves(axes, curves)
-    axes.set(xlabel="1 - specificity", ylabel="sensitivity")
+def plot_roc(panels: Mapping[str, Sequence[ClassifierCurve]], path: Path) -> None:
+    """Draw ROC curves with their operating points, a panel for each name; "" for a panel without a name."""
+    figure, axes_of_panels = _create_square_axes(len(panels))
+    for axes, (name, curves) in zip(axes_of_panels, panels.items(), strict=True):
+        axes.plot([0, 1], [0, 1], color=LINE_GRAY, linewidth=0.8)
+        _plot_curves(axes, curves, name)
+        axes.set(xlabel="1 - specificity", ylabel="sensitivity")
     save_figure(figure, path)
 
 
 def plot_precision_recall(curves: Sequence[ClassifierCurve], share: float, path: Path) -> None:
     """Draw precision-recall curves, and a line at ``share``, the share of positive images."""
-    figure, axes = _create_square_axes()
+    figure, (axes,) = _create_square_axes(1)
     axes.axhline(share, color=LINE_GRAY, linewidth=0.8)
     _plot_curves(axes, curves)
     axes.set(xlabel="sensitivity", ylabel="precision")
     save_figure(figure, path)
 
 
-def plot_reliability(bins: Reliability, scores: NDArray[np.float64], path: Path) -> None:
-    """Draw a reliability diagram, and below it the distribution of the probabilities.
+def plot_reliability(panels: Mapping[str, Mapping[str, ScoredClass]], path: Path) -> None:
+    """Draw reliability diagrams, and below each the distribution of the probabilities.
 
-    ``scores``: probability of the positive class of every image, float64 (image,).
+    ``panels``: title of a panel, "" for none, to one or several sets of probabilities by name, "" for a single one.
     """
-    figure = _create_figure(5.2, 6.2)
-    above, below = figure.subplots(2, 1, sharex=True, height_ratios=(4, 1))
-    above.plot([0, 1], [0, 1], color=LINE_GRAY, linewidth=0.8)
-    plot_bins(above, bins, BLUE)
-    above.set(ylabel="observed share, 95 % interval", xlim=(-0.02, 1.02), ylim=(-0.02, 1.02))
-    below.hist(scores, bins=np.linspace(0, 1, 41), color=BLUE)
-    below.set(xlabel="probability", ylabel="images")
-    for axes in (above, below):
-        axes.spines[["top", "right"]].set_visible(False)
+    lines, columns = -(-len(panels) // MAX_COLUMNS), min(MAX_COLUMNS, len(panels))
+    figure = _create_figure(5.2 if len(panels) == 1 else 3.2 * columns, (6.2 if len(panels) == 1 else 4) * lines)
+    grid = figure.subplots(2 * lines, columns, squeeze=False, sharex=True, height_ratios=(4, 1) * lines)
+    for axes in grid.ravel():
+        axes.set_axis_off()
+    for number, (title, sets) in enumerate(panels.items()):
+        line, column = divmod(number, MAX_COLUMNS)
+        above, below = grid[2 * line, column], grid[2 * line + 1, column]
+        above.plot([0, 1], [0, 1], color=LINE_GRAY, linewidth=0.8)
+        for color, (name, (scores, truth)) in zip(COLORS, sets.items(), strict=False):
+            plot_bins(above, reliability_curve(scores, truth), color)
+            below.hist(scores, bins=np.linspace(0, 1, 41), color=color, alpha=1 / len(sets), label=name)
+        above.set(ylabel="observed share, 95 % interval", xlim=(-0.02, 1.02), ylim=(-0.02, 1.02))
+        above.set_title(title, fontsize=8)
+        below.set(xlabel="probability", ylabel="images")
+        if len(sets) > 1:
+            below.legend(frameon=False, fontsize=7)
+        for axes in (above, below):
+            axes.set_axis_on()
+            axes.spines[["top", "right"]].set_visible(False)
     save_figure(figure, path)
 
 
@@ -355,23 +372,28 @@ def plot_bins(axes: Axes, bins: Reliability, color: str) -> None:
     axes.plot(bins.predicted, broken, color=color, linewidth=1)
 
 
-def plot_confusion(counts: NDArray[np.int64], classes: Sequence[str], path: Path) -> None:
-    """Draw a confusion matrix with counts and shares of each true class.
+def plot_confusion(matrices: Mapping[str, NDArray[np.int64]], classes: Sequence[str], path: Path) -> None:
+    """Draw confusion matrices with counts and shares of each true class.
 
-    ``counts``: int64 (true class, predicted class).
+    ``matrices``: title, "" for none, to int64 (true class, predicted class).
     """
     side = 2.6 + 0.9 * len(classes)
-    figure = _create_figure(side + 0.6, side)
-    axes = figure.subplots()
-    shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
-    axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
-    for row, column in np.ndindex(*counts.shape):
-        color = "white" if shares[row, column] > 0.55 else "#1c1f23"
-        text = f"{counts[row, column]}\n{100 * shares[row, column]:.0f} %"
-        axes.text(column, row, text, ha="center", va="center", color=color, fontsize=10)
-    axes.set_xticks(range(len(classes)), classes, rotation=30 if len(classes) > 2 else 0)
-    axes.set_yticks(range(len(classes)), classes)
-    axes.set(xlabel="predicted", ylabel="true")
+    lines, columns = -(-len(matrices) // MAX_COLUMNS), min(MAX_COLUMNS, len(matrices))
+    figure = _create_figure((side + 0.6) * columns, side * lines)
+    panels = figure.subplots(lines, columns, squeeze=False).ravel()
+    for axes in panels[len(matrices) :]:
+        axes.set_axis_off()
+    for axes, (title, counts) in zip(panels, matrices.items(), strict=False):
+        shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+        axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+        for row, column in np.ndindex(*counts.shape):
+            color = "white" if shares[row, column] > 0.55 else "#1c1f23"
+            text = f"{counts[row, column]}\n{100 * shares[row, column]:.0f} %"
+            axes.text(column, row, text, ha="center", va="center", color=color, fontsize=10)
+        axes.set_xticks(range(len(classes)), classes, rotation=30 if len(classes) > 2 else 0)
+        axes.set_yticks(range(len(classes)), classes)
+        axes.set(xlabel="predicted", ylabel="true")
+        axes.set_title(title, fontsize=8)
     save_figure(figure, path)
 
 
@@ -396,25 +418,31 @@ def plot_bars(
     save_figure(figure, path)
 
 
-def _create_square_axes() -> tuple[Figure, Axes]:
-    """Create a figure with square axes, both from 0 to 1."""
-    figure = _create_figure(5.6, 5.6)
-    axes = figure.subplots()
-    axes.set(xlim=(-0.01, 1.01), ylim=(-0.01, 1.01))
-    axes.set_aspect("equal")
-    axes.grid(color="#e4e4e0", linewidth=0.6)
-    axes.spines[["top", "right"]].set_visible(False)
-    return figure, axes
+def _create_square_axes(count: int) -> tuple[Figure, list[Axes]]:
+    """Create a figure with square axes side by side, all from 0 to 1."""
+    figure = _create_figure(5.6 * count, 5.6)
+    panels = [*figure.subplots(1, count, squeeze=False)[0]]
+    for axes in panels:
+        axes.set(xlim=(-0.01, 1.01), ylim=(-0.01, 1.01))
+        axes.set_aspect("equal")
+        axes.grid(color="#e4e4e0", linewidth=0.6)
+        axes.spines[["top", "right"]].set_visible(False)
+    return figure, panels
 
 
-def _plot_curves(axes: Axes, curves: Sequence[ClassifierCurve]) -> None:
-    """Draw curves, distinguished by color and line style."""
-    for number, curve in enumerate(curves):
-        color, style = COLORS[number % len(COLORS)], STYLES[number // len(COLORS) % len(STYLES)]
+def curve_style(number: int) -> tuple[str, str]:
+    """Return color and line style, a combination that only this number has of 28."""
+    return COLORS[number % len(COLORS)], STYLES[number // len(COLORS) % len(STYLES)]
+
+
+def _plot_curves(axes: Axes, curves: Sequence[ClassifierCurve], title: str = "") -> None:
+    """Draw curves, distinguished by color and line style; ``title``: of the legend."""
+    for place, curve in enumerate(curves):
+        color, style = curve_style(place if curve.number is None else curve.number)
         axes.plot(curve.x, curve.y, style, color=color, linewidth=1.6, label=curve.name)
         if curve.operating_point is not None:
             axes.plot(*([value] for value in curve.operating_point), "o", color=color, markersize=6)
-    axes.legend(fontsize=8, frameon=False, loc="lower left", bbox_to_anchor=(0, 1.0))
+    axes.legend(fontsize=8, frameon=False, loc="lower left", bbox_to_anchor=(0, 1.0), title=title or None)
 
 
 def _create_figure(width: float, height: float) -> Figure:

@@ -7,31 +7,31 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
 from napari_melanoma.extensions.papers import figures
 from napari_melanoma.extensions.papers.figures import (
     MIN_DISTANCE,
-    OutOfFoldPredictions,
-    SizePoint,
     agreement_table,
     depth_pictures,
     draw_curves,
-    draw_roc,
     draw_size,
+    draw_table,
     spread_sizes,
 )
+from napari_melanoma.extensions.papers.kinds import MASK_COLUMNS
 from napari_melanoma.extensions.papers.paper_rows import RowResult, TableLine
 from napari_melanoma.extensions.papers.papers import read_paper
+from napari_melanoma.figures import evaluation as evaluation_figures
 
 
 @pytest.fixture
 def figure(monkeypatch: pytest.MonkeyPatch) -> list[Figure]:
     """The figures that are saved."""
     saved: list[Figure] = []
-    monkeypatch.setattr(figures, "save_figure", lambda shown, *_, **options: saved.append(shown))
+    for module in (figures, evaluation_figures):
+        monkeypatch.setattr(module, "save_figure", lambda shown, *_, **options: saved.append(shown))
     return saved
 
 
@@ -51,9 +51,10 @@ def test_points_of_the_same_size_keep_their_order() -> None:
 
 
 def test_the_paper_has_a_panel_only_where_it_has_points(figure: list[Figure]) -> None:
-    own = SizePoint("U-Net", 0, 4e5, 30, 25, 35)
-    draw_size([own], "TJA", Path("none.png"))
-    draw_size([own, SizePoint("R2U-Net", 1, 4e5, 30, 25, 35, 6e6, 83)], "TJA", Path("none.png"))
+    p2, p4 = read_paper("P2"), read_paper("P4")
+    for paper, name in ((p2, "unet"), (p4, "r2-unet")):
+        images = [{"group": str(n), **dict.fromkeys(MASK_COLUMNS, str(0.3 + n / 100))} for n in range(4)]
+        draw_size(paper, [RowResult(paper.rows[name], 0.5, images, 400_000, ())], Path("none.png"))
     assert [[axes.get_title() for axes in each.axes] for each in figure] == [
         [figures.OURS],
         [figures.OURS, figures.PAPERS],
@@ -77,34 +78,41 @@ def test_curves_differ_in_color_or_line_and_in_marker(figure: list[Figure]) -> N
     assert figure[0].axes[0].get_ylim() == figure[0].axes[1].get_ylim()
 
 
-@pytest.mark.parametrize(("truth", "curves"), [((0, 1, 0, 1), True), ((0, 0, 0, 0), False)])
-def test_roc_curves_need_both_classes(truth: tuple[int, ...], curves: bool, figure: list[Figure]) -> None:
-    values = np.linspace(0, 1, len(truth))
-    predictions = OutOfFoldPredictions("ResNet", 0, np.array(truth, bool), values, values)
-    work: Any = SimpleNamespace(folder=SimpleNamespace(figures=Path()))
-    table: Any = SimpleNamespace(title="Networks")
-    file = read_paper("P2").rows["cls-resnet50"].file
-    shown = [figures._PlottedPredictions("D", predictions, file, target="melanoma")]
-    titles = [picture.title for picture in figures._draw_table(work, "networks", table, shown)]
-    assert [title.partition(":")[0] for title in titles] == [
-        *(["ROC curves"] if curves else []),
-        "Confusion matrices",
-        "Reliability diagrams",
+def predicted(name: str, labels: tuple[int, ...], *domains: str, unlearned: str = "") -> list[TableLine]:
+    """The lines of a row for data sets with the same images."""
+    images = [
+        {"label": str(label), "as_trained": f"{n / 4}", "probability": f"{n / 4}", "group": str(n)}
+        for n, label in enumerate(labels)
     ]
+    item = RowResult(read_paper("P2").rows[name], 0.5, images, 1000, (), unlearned=unlearned)
+    return [TableLine(item, (), (domain,)) for domain in domains]
+
+
+def drawn_titles(lines: list[TableLine]) -> list[str]:
+    context: Any = SimpleNamespace(folder=SimpleNamespace(figures=Path()), paper=read_paper("P2"))
+    table: Any = SimpleNamespace(title="Networks")
+    return [picture.title.partition(":")[0] for picture in draw_table(context, "networks", table, lines)]
+
+
+@pytest.mark.parametrize(("labels", "curves"), [((0, 1, 0, 1), True), ((0, 0, 0, 0), False)])
+def test_roc_curves_need_both_classes(labels: tuple[int, ...], curves: bool, figure: list[Figure]) -> None:
+    titles = drawn_titles(predicted("cls-resnet50", labels, "D"))
+    assert titles == [*(["ROC curves"] if curves else []), "Confusion matrices", "Reliability diagrams"]
     assert len(figure) == len(titles)
 
 
-def test_a_row_has_the_same_color_in_each_roc_panel(figure: list[Figure]) -> None:
-    truth, values = np.array([False, True, False, True]), np.linspace(0, 1, 4)
-    titles = ("A only", "B only", "A, then B")
-    rows = {title: OutOfFoldPredictions(title, at, truth, values, values) for at, title in enumerate(titles)}
-    panels = {"A": list(rows.values()), "B": [rows["A, then B"], rows["B only"]], "C": [rows["A, then B"]]}
-    draw_roc(panels, Path("none.png"))
+def test_a_row_has_the_same_color_in_each_roc_panel_and_is_marked_if_it_has_not_learned(figure: list[Figure]) -> None:
+    truth = (0, 1, 0, 1)
+    lines = [*predicted("cls-resnet50", truth, "A", "B", unlearned="its AUC contains 50")]
+    lines += [*predicted("cls-resnet34", truth, "A"), *predicted("cls-resnet101", truth, "B", "C")]
+    drawn_titles(lines[::-1])
     colors: dict[str, set[object]] = {}
     for axes in figure[0].axes:
-        for line in axes.get_lines()[1:]:
-            colors.setdefault(str(line.get_label()), set()).add(line.get_color())
-    assert {title: len(used) for title, used in colors.items()} == dict.fromkeys(rows, 1)
+        for line in axes.get_lines():
+            if ": AUC" in str(line.get_label()):
+                colors.setdefault(str(line.get_label()).partition(": AUC")[0], set()).add(line.get_color())
+    assert {*colors} == {"ResNet-50 (true ROI) (not learned)", "ResNet-34 (true ROI)", "ResNet-101 (true ROI)"}
+    assert [len(used) for used in colors.values()] == [1, 1, 1]
     assert len(set.union(*colors.values())) == 3
 
 
@@ -145,13 +153,3 @@ def test_a_bland_altman_figure_is_drawn_for_each_pair(tmp_path: Path) -> None:
     assert [one.path.stem for one in pictures] == names
     assert all(one.path.is_file() for one in pictures)
     assert pictures[-1].about == "Module: untouched test set"
-
-
-def test_a_row_has_the_same_color_in_every_figure_and_is_marked_if_it_has_not_learned() -> None:
-    paper = read_paper("P2")
-    images = [{"label": str(n % 2), "as_trained": "0.5", "probability": "0.5", "group": str(n)} for n in range(4)]
-    item = RowResult(paper.rows["cls-resnet50"], 0.5, images, 1000, (), unlearned="its AUC contains 50")
-    line = TableLine(item, (), ("D",))
-    plotted = figures._read_predictions(paper, line).predictions
-    assert plotted.title == "ResNet-50 (true ROI) (not learned)"
-    assert plotted.number == figures._row_number(paper, item.row) != figures._row_number(paper, paper.rows["unet"])

@@ -64,10 +64,7 @@ def test_images_whose_ids_differ_only_in_case_have_pictures_of_their_own(tmp_pat
     measure_samples(work, SimpleNamespace(row=row), samples, shown, RunContext())
     for folder in (tmp_path / "pictures", work.folder.photographs):
         assert len({path.name.lower() for path in folder.rglob("*.png")}) == 2
-        assert {name: pixels[0, 0, 0] for name, pixels in read_pictures(folder, samples).items()} == {
-            "set/A": 10,
-            "set/a": 200,
-        }
+        assert sorted(pixels[0, 0, 0] for pixels in read_pictures(folder).values()) == [10, 200]
 
 
 @pytest.mark.parametrize(("side", "same"), [(256, True), (512, False)])

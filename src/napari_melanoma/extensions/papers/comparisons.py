@@ -1,4 +1,4 @@
-"""Compare rows with each other, and the claims of a paper with its own tables and with our results."""
+"""Compare rows with each other, and the claims of a paper with our results."""
 
 from __future__ import annotations
 
@@ -90,60 +90,13 @@ def _format_signed(change: Estimate) -> str:
 
 
 def describe_claims(paper: Paper, results: Sequence[RowResult]) -> list[str]:
-    """Compare each claim of the paper with its own results and with ours, in a few sentences each."""
+    """State each claim of the paper, what its own table says of it, and compare it with our results."""
     sentences = []
     for claim in paper.file.claims:
         ours = list(_compare_grid(claim, results) if claim.best_values else _compare_with_results(claim, results))
-        parts = [f"Claim of the paper: {claim.text}.", *_compare_with_table(paper, claim), *ours]
-        sentences.append(" ".join(parts if ours else [*parts, "Not tested here."]))
+        parts = [f"Claim of the paper: {claim.text}.", *filter(None, [claim.table]), *(ours or ["Not tested here."])]
+        sentences.append(" ".join(parts))
     return sentences
-
-
-ROUNDED = 0.5  # largest difference between a stated gain and that of the table, in per cent
-
-
-def _compare_with_table(paper: Paper, claim: Claim) -> Iterator[str]:
-    """Compare a claim with the paper's tables, for each data set that they list."""
-    supported, contradictions = dict[str, None](), dict[str, None]()
-    for rows in claim.rows:
-        figures = [paper.rows[name].file.paper for name in (rows.row, *rows.over)]
-        for data in claim.data or figures[0]:
-            claimed, *others = (each.get(data, {}) for each in figures)
-            where = f" on {data}" if len(figures[0]) > 1 else ""
-            if not any(metric in claimed and metric in other for metric in claim.metrics for other in others):
-                continue
-            wrong = list(_table_contradictions(claim, claimed, others))
-            contradictions |= dict.fromkeys(f"{text}{where}" for text in wrong)
-            if not wrong:
-                supported[where] = None
-    if contradictions:
-        also = f"supports this{' and'.join(supported)}, and " if any(supported) else ""
-        yield f"Its own table {also}contradicts {'it' if also else 'this'}: {', '.join(contradictions)}."
-    elif supported:
-        yield "Its own table supports this."
-
-
-def _table_contradictions(
-    claim: Claim, claimed: Mapping[str, float], others: Sequence[Mapping[str, float]]
-) -> Iterator[str]:
-    """Yield the metrics of the paper's table that contradict a claim, with their values."""
-    for metric in claim.metrics:
-        values = [figures[metric] for figures in others if metric in figures]
-        if metric not in claimed or not values:
-            continue
-        best = max(values)
-        gain = claimed[metric] - best
-        if not _holds(claim, gain):
-            yield f"{metric} {best:.2f} compared with {claimed[metric]:.2f}"
-        elif metric in claim.gains and abs(gain - claim.gains[metric]) > ROUNDED:
-            yield f"{metric} {gain:+.2f} instead of {claim.gains[metric]:+g}"
-
-
-def _holds(claim: Claim, gain: float) -> bool:
-    """Return whether a difference to the other rows, in per cent, is as a claim states."""
-    if claim.within is not None:
-        return abs(gain) <= claim.within
-    return gain > -claim.loses if claim.loses is not None else gain >= 0
 
 
 def _compare_with_results(claim: Claim, results: Sequence[RowResult]) -> Iterator[str]:
@@ -201,8 +154,14 @@ def _judge_differences(claim: Claim, rows: ClaimRows, by_name: Mapping[str, RowR
     changes = paired_changes(by_name[rows.over[0]], by_name[rows.row])
     known = {metric: changes[metric] for metric in metrics if metric in changes}
     texts = ", ".join(f"{metric} {_format_signed(change)}" for metric, change in known.items())
-    larger = ", ".join(metric for metric, change in known.items() if not _holds(claim, 100 * change.mean))
-    limit, what = (claim.within, "") if claim.loses is None else (claim.loses, "a loss of ")
+    if claim.within is not None:
+        limit, what = claim.within, ""
+        beyond = [metric for metric, change in known.items() if abs(100 * change.mean) > limit]
+    else:
+        assert claim.loses is not None
+        limit, what = claim.loses, "a loss of "
+        beyond = [metric for metric, change in known.items() if 100 * change.mean <= -limit]
+    larger = ", ".join(beyond)
     verdict = f"larger for {larger}" if larger else "all smaller"
     return f"Here, with {rows.network}, the differences are {texts}; compared with {what}{limit:g}, {verdict}."
 
@@ -225,77 +184,3 @@ def _compare_grid(claim: Claim, results: Sequence[RowResult]) -> Iterator[str]:
             f"Here it holds for {won} of {len(compared)} configurations of the grids, by the {metric} of one training "
             "each."
         )
-
-
-# Published figures, compared with each other.
-
-
-def check_published(paper: Paper) -> Iterator[str]:
-    """Yield a sentence for each contradiction within the figures that a paper prints."""
-    published = dict[tuple[Any, ...], str]()  # rows for one line of the paper have the same figures: checked once
-    for row in paper.rows.values():
-        for data, figures in row.file.paper.items() if row.grid is None else ():
-            published.setdefault((row.kind.name, row.file.table or "", data, *figures.items()), row.file.title)
-    shares: dict[tuple[str, str], dict[str, tuple[float, float]]] = defaultdict(dict)
-    jaccards: dict[str, dict[str, bool]] = defaultdict(dict)
-    for (kind, table, data, *pairs), title in published.items():
-        values = dict(pairs)
-        if kind == "classification":
-            yield from _impossible_accuracy(title, values)
-            if share := implied_share(values):
-                shares[table, data][title] = share
-        elif "TJA" in values:
-            jaccards[table][f"{title}, {data}" if data else title] = values["TJA"] == values["JA"]
-    for each in shares.values():
-        if max(low for low, _ in each.values()) > min(high for _, high in each.values()):
-            listed = ", ".join(f"{title} {100 * (low + high) / 2:.1f} %" for title, (low, high) in each.items())
-            yield f"Published rows of one table imply different shares of positive images: {listed}."
-    for table, rows in jaccards.items():
-        if equal := [name for name, is_equal in rows.items() if is_equal]:
-            title = paper.file.tables[table].title
-            yield (
-                f"{title}: {len(equal)} of {len(rows)} published rows have the same TJA and JA, "
-                f"which needs a Jaccard index of 0.65 or more in every image: {', '.join(equal)}."
-            )
-    for method in paper.file.literature.methods if paper.file.literature else ():
-        yield from _impossible_accuracy(method.title, method.figures)
-
-
-def _impossible_accuracy(title: str, figures: Mapping[str, float]) -> Iterator[str]:
-    """Yield a sentence if an accuracy is not between sensitivity and specificity.
-
-    With two classes, the accuracy is the mean of both, weighted by the share of each class.
-    """
-    if not {"AC", "SE", "SP"} <= figures.keys():
-        return
-    accuracy, ends = figures["AC"], sorted((figures["SE"], figures["SP"]))
-    margin = 2 * _half_digit(figures) + 1e-9  # both figures are rounded
-    if not ends[0] - margin <= accuracy <= ends[1] + margin:
-        yield (
-            f"{title}: an accuracy of {accuracy:.2f} is not possible for two classes with a sensitivity of "
-            f"{figures['SE']:.2f} and a specificity of {figures['SP']:.2f}; it may refer to other classes."
-        )
-
-
-def _half_digit(figures: Mapping[str, float]) -> float:
-    """Return half of the last printed digit of figures in per cent."""
-    return 0.005 if any(value % 1 for value in figures.values()) else 0.5
-
-
-def implied_share(figures: Mapping[str, float]) -> tuple[float, float] | None:
-    """Return the share of positives, 0 to 1, that published figures imply, as the range that rounding allows.
-
-    ``figures``: metrics in per cent: AC and SE, with SP or PR. None if they do not determine it.
-    """
-    other = "SP" if "SP" in figures else "PR"
-    if not {"AC", "SE", other} <= figures.keys() or figures[other] == 0 or figures["SE"] == figures[other]:
-        return None
-    half = _half_digit(figures)
-    shares = []
-    for signs in product((-half, half), repeat=3):
-        ac, se, third = (
-            min(max((figures[name] + sign) / 100, 0), 1) for name, sign in zip(("AC", "SE", other), signs, strict=True)
-        )
-        shares.append((ac - third) / (se - third) if other == "SP" else (1 - ac) / (1 - 2 * se + se / third))
-    low, high = min(shares), max(shares)
-    return (low, high) if 0 <= low <= high <= 1 else None

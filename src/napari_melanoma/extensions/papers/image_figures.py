@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -37,6 +37,31 @@ class ReportPicture:
     about: str = ""
 
 
+def draw_grid(
+    rows: Sequence[tuple[str, Mapping[str, NDArray[np.uint8]]]], path: Path, *, title: str = "", headings: bool = False
+) -> None:
+    """Draw pictures in rows with their titles; the pictures of a column have the same name.
+
+    ``rows``: title of a row, and name to uint8 (row, column, channel=3). ``headings``: whether the names are drawn.
+    """
+    from matplotlib.figure import Figure
+
+    names = list(dict.fromkeys(name for _, pictures in rows for name in pictures))
+    figure = Figure(figsize=(1.5 * len(names) + 2.2, 1.5 * len(rows) + 0.5), layout="constrained")
+    figure.suptitle(title, fontsize=9)
+    grid = figure.subplots(len(rows), len(names), squeeze=False)
+    for line, (label, pictures) in zip(grid, rows, strict=True):
+        for axes, name in zip(line, names, strict=True):
+            axes.set_axis_off()
+            axes.set_anchor("N")  # titles of images of different shape at one height
+            if name in pictures:
+                axes.imshow(pictures[name])
+        line[0].text(-0.05, 0.5, label, transform=line[0].transAxes, ha="right", va="center", fontsize=7)
+    for axes, name in zip(grid[0], names if headings else (), strict=False):
+        axes.set_title(name, fontsize=8)
+    save_figure(figure, path)
+
+
 AUGMENTED, PARTNERS, AUGMENTED_PX = 3, 3, 224  # images shown, images that are only mixed into them, side in pixels
 AUGMENTATIONS = "Training images of the row {}, with the outline of the mask; each augmentation with probability 1."
 GEOMETRY = "rotation, flip, zoom"
@@ -51,13 +76,14 @@ def draw_augmentations(context: ReproductionContext) -> list[ReportPicture]:
         return []
     row = context.paper.rows[name]
     assert row.file.train is not None
-    training = [one for one in read_datasets(context.data[row.file.train].folders) if one.split == TRAIN and one.mask]
+    training = [one for one in read_datasets(context.data[row.file.train].tables) if one.split == TRAIN and one.mask]
     images, masks = _squares(sample_by_name(training, AUGMENTED + PARTNERS))
     columns = {"image": _outlined(images[:AUGMENTED], masks)}
     for title, config in _single_augmentations(read_toml(context.folder.row(name).recipe, TrainRecipe).augmentation):
         columns[title] = _outlined(*preview_augmentation(config, images, masks, AUGMENTED))
     path = context.folder.figures / f"augmentations-{name}.png"
-    _draw_grid(columns, path)
+    rows = [dict(zip(columns, pictures, strict=True)) for pictures in zip(*columns.values(), strict=True)]
+    draw_grid([("", row) for row in rows], path, headings=True)
     return [ReportPicture("Augmentations", path, AUGMENTATIONS.format(row.file.title))]
 
 
@@ -111,7 +137,7 @@ def _stages(sample: Sample, segmenter: Segmenter, classifier: Classifier) -> dic
     view = classifier.crop_image(rgb, mask_or_everything(refined, rgb)[0])
     return {
         "photograph": _shrink(rgb),
-        **{title: _shrink(mask.astype(np.uint8) * 255) for title, mask in masks.items()},
+        **{title: _shrink(np.stack([mask.astype(np.uint8) * 255] * 3, axis=2)) for title, mask in masks.items()},
         "region of interest": _shrink(view),
     }
 
@@ -135,7 +161,8 @@ def draw_stages(context: ReproductionContext, results: Sequence[RowResult]) -> I
         shown = [one for one in tested if one.full_name in chosen]
         labels = [_label(predictions[one.key], context.paper.file.target) for one in shown]
         path = context.folder.figures / f"stages-{item.row.name}.png"
-        _draw_stages([_stages(one, segmenter, classifier) for one in shown], labels, path)
+        rows = zip(labels, [_stages(one, segmenter, classifier) for one in shown], strict=True)
+        draw_grid(list(rows), path, headings=True)
         about = f"{STAGES} {describe_conditions(context, [item])}"
         yield ReportPicture(f"From photograph to label: {item.title}", path, about)
 
@@ -145,42 +172,6 @@ def _label(prediction: dict[str, str], target: str) -> str:
     probability = float(prediction["as_trained"])
     names = {True: target, False: f"no {target}"}
     return f"{names[probability >= HALF]}\n({probability:.2f})\ntrue: {names[prediction['label'] == '1']}"
-
-
-def _draw_stages(rows: Sequence[dict[str, NDArray[np.uint8]]], labels: Sequence[str], path: Path) -> None:
-    """Draw a line of stages for each photograph, with its label at the right."""
-    from matplotlib.figure import Figure
-
-    titles = list(dict.fromkeys(title for row in rows for title in row))
-    figure = Figure(figsize=(1.6 * (len(titles) + 1), 1.5 * len(rows) + 0.3), layout="constrained")
-    for line, (axes_row, row, label) in enumerate(
-        zip(figure.subplots(len(rows), len(titles) + 1, squeeze=False), rows, labels, strict=True)
-    ):
-        for axes, title in zip(axes_row, (*titles, "label"), strict=True):
-            axes.set_axis_off()
-            axes.set_anchor("N")  # titles of images of different shape at one height
-            if line == 0:
-                axes.set_title(title, fontsize=8)
-            if title in row:
-                axes.imshow(row[title], cmap="gray", vmin=0, vmax=255)
-        axes_row[-1].text(0.5, 0.5, label, transform=axes_row[-1].transAxes, ha="center", va="center", fontsize=8)
-    save_figure(figure, path)
-
-
-def _draw_grid(columns: dict[str, list[NDArray[np.uint8]]], path: Path) -> None:
-    """Draw columns of pictures with their titles."""
-    from matplotlib.figure import Figure
-
-    count = max(map(len, columns.values()))
-    figure = Figure(figsize=(1.6 * len(columns), 1.6 * count + 0.3), layout="constrained")
-    grid = figure.subplots(count, len(columns), squeeze=False)
-    for axes_column, (title, pictures) in zip(grid.T, columns.items(), strict=True):
-        axes_column[0].set_title(title, fontsize=8)
-        for axes, picture in zip(axes_column, pictures, strict=False):
-            axes.imshow(picture)
-        for axes in axes_column:
-            axes.set_axis_off()
-    save_figure(figure, path)
 
 
 def _shrink(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:

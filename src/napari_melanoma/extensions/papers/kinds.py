@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -33,10 +33,10 @@ from napari_melanoma.io.photographs import read_photograph
 from napari_melanoma.io.results import read_mask, read_table
 from napari_melanoma.lesion.segmentation import Segmenter
 from napari_melanoma.metrics.calibration import softmax
+from napari_melanoma.metrics.class_metrics import ClassPredictions, class_differences, class_estimates
 from napari_melanoma.metrics.metric_table import OVERLAP_METRICS
 from napari_melanoma.metrics.overlap import overlap_metrics
-from napari_melanoma.metrics.roc_curves import ResampledScores
-from napari_melanoma.metrics.statistics import Estimate, bootstrap_interval, bootstrap_means, draw_statistics
+from napari_melanoma.metrics.statistics import Estimate, bootstrap_means, bootstrap_statistic, weighted_mean
 from napari_melanoma.training.run_data import read_data
 
 NO_REFINEMENT = RefinementConfig(largest_only=False, fill_holes=False, smoothing=0.0, min_area_fraction=0.0)
@@ -56,25 +56,36 @@ def make_predictor(subject: RowSubject, run: RunContext) -> Callable[[Sample], I
     rows = read_fold_tables(subject.evaluated)
     if subject.row.file.predictor == "network":
         return _network_measure(subject, rows)
-    return partial(_measure_without_pixels, subject, rows, _simple_predictor(subject, rows, run))
+    probability = _simple_predictor(subject, rows, run)
+
+    def measure(sample: Sample) -> ImageMeasurement:
+        columns = _prediction_columns(rows[sample.key].get(subject.target) == "1", probability(sample))
+        return ImageMeasurement(  # the photograph is read only for pictures
+            columns,
+            lambda: read_photograph(sample.image).rgb,
+            lambda: _draw_frame(read_photograph(sample.image).rgb, columns),
+        )
+
+    return measure
 
 
-def _simple_predictor(subject: RowSubject, rows: Rows, run: RunContext) -> Callable[[Sample], RowPrediction]:
-    """Return the function that predicts an image, for a row without a network."""
-    if subject.row.file.predictor == "features":
-        probability = make_feature_predictor(subject, run)
-        return lambda sample: RowPrediction(probability(sample))
-    if subject.row.file.predictor in TABLE_MODELS:
-        probabilities = _table_predictions(subject, rows)
-        return lambda sample: RowPrediction(probabilities[sample.key])
-    return _baselines(subject)[subject.row.file.predictor]
-
-
-def _table_predictions(subject: RowSubject, rows: Rows) -> dict[Key, float]:
-    """Predict every image from the table alone: probability of the positive class by image."""
-    choices = _table_choices(subject.row)
-    predict = predict_with_logistic if subject.row.file.predictor == "logistic" else predict_with_trees
-    return predict(subject.trained_on, rows, choices, subject.target)
+def _simple_predictor(subject: RowSubject, rows: Rows, run: RunContext) -> Callable[[Sample], float]:
+    """Return the function that predicts the probability of the positive class, for a row without a network."""
+    predictor = subject.row.file.predictor
+    if predictor == "features":
+        return make_feature_predictor(subject, run)
+    if predictor in TABLE_MODELS:
+        predict = predict_with_logistic if predictor == "logistic" else predict_with_trees
+        probabilities = predict(subject.trained_on, rows, _table_choices(subject.row), subject.target)
+        return lambda sample: probabilities[sample.key]
+    if predictor == "random":
+        return lambda sample: hash_to_unit_interval("random", sample.full_name)
+    labels_by_domain = defaultdict[str, list[bool]](list)
+    for (domain, _), row in read_fold_tables(subject.trained_on).items() if predictor == "prevalence" else ():
+        if row["split"] == TRAIN and row.get(subject.target) in LABELS:
+            labels_by_domain[domain].append(row[subject.target] == "1")
+    shares = {domain: float(np.mean(labels)) for domain, labels in labels_by_domain.items()}
+    return lambda sample: shares.get(sample.domain, 0.0)
 
 
 def _table_choices(row: Row) -> TabularConfig:
@@ -86,77 +97,43 @@ def check_table_columns(folders: tuple[Path, ...], row: Row, target: str) -> Non
     fit_encoding(_training_rows(folders, target)[0], _table_choices(row), target)
 
 
-@dataclass(frozen=True, eq=False)
-class RowPrediction:
-    """Prediction for an image.
+def _prediction_columns(
+    truth: bool,
+    probability: float,
+    as_trained: float | None = None,
+    above: bool | None = None,
+    possible: tuple[bool, bool] | None = None,
+) -> dict[str, object]:
+    """Return the columns of ``per_image.csv`` of a prediction.
 
-    ``probability``: of the positive class, calibrated. ``above``: whether it reaches the operating point. ``possible``:
-    whether the prediction set contains the negative and the positive class. ``as_trained``: the probability before
-    calibration; None if it is the same.
+    ``probability``: of the positive class, calibrated. ``as_trained``: before calibration; None if it is the same.
+    ``above``: whether it reaches the operating point. ``possible``: whether the prediction set contains the negative
+    and the positive class.
     """
-
-    probability: float
-    above: bool | None = None
-    possible: tuple[bool, bool] | None = None
-    as_trained: float | None = None
-
-    @property
-    def uncalibrated(self) -> float:
-        """The probability before calibration."""
-        return self.probability if self.as_trained is None else self.as_trained
-
-    def columns(self, row: Mapping[str, str], target: str) -> dict[str, object]:
-        """Return its columns of ``per_image.csv``, with the true class."""
-        truth, possible = row.get(target) == "1", self.possible
-        return {
-            "label": int(truth),
-            "as_trained": f"{self.uncalibrated:.6f}",
-            "probability": f"{self.probability:.6f}",
-            "above": "" if self.above is None else int(self.above),
-            "covered": "" if possible is None else int(possible[truth]),
-            "several": "" if possible is None else int(all(possible)),
-        }
-
-
-def _baselines(subject: RowSubject) -> dict[str, Callable[[Sample], RowPrediction]]:
-    """Return the predictors without a model by name."""
-    trained_on = read_fold_tables(subject.trained_on)
-    labels_by_domain: dict[str, list[bool]] = {}
-    for (domain, _), row in trained_on.items():
-        if row["split"] == TRAIN and row.get(subject.target) in LABELS:
-            labels_by_domain.setdefault(domain, []).append(row.get(subject.target) == "1")
-    shares = {domain: float(np.mean(labels)) for domain, labels in labels_by_domain.items()}
     return {
-        "random": lambda sample: RowPrediction(hash_to_unit_interval("random", sample.full_name)),
-        "constant_negative": lambda sample: RowPrediction(0.0),
-        "prevalence": lambda sample: RowPrediction(shares.get(sample.domain, 0.0)),
+        "label": int(truth),
+        "as_trained": f"{probability if as_trained is None else as_trained:.6f}",
+        "probability": f"{probability:.6f}",
+        "above": "" if above is None else int(above),
+        "covered": "" if possible is None else int(possible[truth]),
+        "several": "" if possible is None else int(all(possible)),
     }
 
 
-def _measure_without_pixels(
-    subject: RowSubject, rows: Rows, predict: Callable[[Sample], RowPrediction], sample: Sample
-) -> ImageMeasurement:
-    """Measure a prediction that needs no pixels; the photograph is read only for pictures."""
-    row = rows[sample.key]
-    prediction, truth = predict(sample), row.get(subject.target) == "1"
-    return ImageMeasurement(
-        prediction.columns(row, subject.target),
-        lambda: read_photograph(sample.image).rgb,
-        lambda: _draw_frame(read_photograph(sample.image).rgb, truth, prediction),
+def _calibrated_columns(truth: bool, calibration: PredictionCalibration, logits: NDArray[np.float32]) -> dict[str, Any]:
+    """Return the columns of ``per_image.csv`` for the logits of an image, float32 (1, class)."""
+    probabilities, point, positive = (
+        calibration.probabilities(logits),
+        calibration.operating_point(),
+        calibration.positive_index,
     )
-
-
-def _predict_row(calibration: PredictionCalibration, logits: NDArray[np.float32]) -> RowPrediction:
-    """Convert the logits of one image, float32 (1, class), to a prediction, with the calibration of the network."""
-    probabilities, point = calibration.probabilities(logits), calibration.operating_point()
-    probability = float(probabilities[0, calibration.positive_index])
-    as_trained = float(softmax(logits)[0, calibration.positive_index])
+    probability, as_trained = float(probabilities[0, positive]), float(softmax(logits)[0, positive])
     above = None if point is None else probability >= point.threshold
     if calibration.reference is None:
-        return RowPrediction(probability, above, as_trained=as_trained)
+        return _prediction_columns(truth, probability, as_trained, above)
     prediction_set = calibration.prediction_sets(probabilities)[0]
-    others = bool(np.delete(prediction_set, calibration.positive_index).any())
-    return RowPrediction(probability, above, (others, bool(prediction_set[calibration.positive_index])), as_trained)
+    possible = bool(np.delete(prediction_set, positive).any()), bool(prediction_set[positive])
+    return _prediction_columns(truth, probability, as_trained, above, possible)
 
 
 def _network_measure(subject: RowSubject, rows: Rows) -> Callable[[Sample], ImageMeasurement]:
@@ -176,15 +153,13 @@ def _network_measure(subject: RowSubject, rows: Rows) -> Callable[[Sample], Imag
         row, rgb = rows[sample.key], read_photograph(sample.image).rgb
         mask, has_lesion = find_mask(sample, rgb)
         encoded = classifier.run_encoder([classifier.crop_image(rgb, mask)])
-        prediction = _predict_row(classifier.calibration, classifier.run_head(encoded, [row]))
-        columns = {**prediction.columns(row, subject.target), "no_lesion": int(not has_lesion)}
+        truth = row.get(subject.target) == "1"
+        columns = _calibrated_columns(truth, classifier.calibration, classifier.run_head(encoded, [row]))
+        columns["no_lesion"] = int(not has_lesion)
         if (depths := classifier.depths(encoded)) is not None:
             columns |= {"depth_mm": row.get(DEPTH_COLUMN, ""), "depth_predicted_mm": f"{depths.mm[0]:.4f}"}
             columns |= {name: text for name, text in row.items() if READER_COLUMN.fullmatch(name)}
-        truth = row.get(subject.target) == "1"
-        return ImageMeasurement(
-            columns, lambda: rgb, lambda: _draw_frame(classifier.crop_image(rgb, mask), truth, prediction)
-        )
+        return ImageMeasurement(columns, lambda: rgb, lambda: _draw_frame(classifier.crop_image(rgb, mask), columns))
 
     return measure
 
@@ -227,10 +202,10 @@ def mask_or_everything(mask: NDArray[np.bool_] | None, rgb: NDArray[np.uint8]) -
     return mask, True
 
 
-def _draw_frame(view: NDArray[np.uint8], truth: bool, prediction: RowPrediction) -> NDArray[np.uint8]:
+def _draw_frame(view: NDArray[np.uint8], columns: Mapping[str, Any]) -> NDArray[np.uint8]:
     """Draw a frame around an image in the color of the result, which is that before calibration at one half."""
-    is_positive = prediction.uncalibrated >= HALF
-    if truth:
+    is_positive = float(columns["as_trained"]) >= HALF
+    if columns["label"]:
         color = TRUE_POSITIVE if is_positive else FALSE_NEGATIVE
     else:
         color = FALSE_POSITIVE if is_positive else TRUE_NEGATIVE
@@ -280,127 +255,19 @@ def _combine_predictions(predictions: Sequence[Mapping[str, str]]) -> dict[str, 
 # Metrics.
 
 CALIBRATED = "calibrated_"  # begins the names of the metrics of calibrated probabilities
-AT_HALF = ("AC", "PR", "SE", "SP", "F1")
-SCORES = (*AT_HALF, "AUC", "AP", "ECE")  # of the probabilities as trained, and of the calibrated ones
+# The abbreviations of the papers for the metrics of classifiers.
+SCORES = {"AC": "accuracy", "PR": "precision", "SE": "sensitivity", "SP": "specificity"} | {
+    name: name for name in ("F1", "AUC", "AP", "ECE")
+}
 # Sensitivity and specificity at the operating point, coverage of the prediction sets, and share of sets with both
 # classes; only networks that were calibrated have them.
-STORED = ("SE90", "SP90", "COV", "CT")
+AT_POINT, SETS = {"SE90": "sensitivity", "SP90": "specificity"}, {"COV": "covered", "CT": "several"}
+STORED = (*AT_POINT, *SETS)
+# Columns of ``per_image.csv``: how the names of the metrics of their scores begin, and these metrics.
+SCORE_COLUMNS = {"as_trained": ("", SCORES), "probability": (CALIBRATED, SCORES), "above": ("", AT_POINT)}
 METRICS = (*SCORES, *(CALIBRATED + name for name in SCORES), *STORED)
-# Metrics that refer to the cases of both classes, or of one class; others refer to the smaller class.
-OF_ALL, OF_POSITIVES, OF_NEGATIVES = ("AC", "ECE", "COV", "CT"), ("SE", "SE90"), ("SP", "SP90")
-BIASED = "ECE"  # above 0 by chance, and more so in bootstrap samples
 HALF = 0.5  # decision threshold of the papers
 CHANCE = 0.5  # the AUC of uninformative predictions
-MetricsFunction = Callable[["NDArray[np.float64]"], "dict[str, NDArray[np.float64]]"]
-"""From bootstrap weights, float64 (sample, image), to each metric, float64 (sample,)."""
-
-
-@dataclass(frozen=True, eq=False)
-class PooledPredictions:
-    """Out-of-fold predictions for two classes.
-
-    ``truth``: bool (image,): whether an image is of the positive class. ``as_trained``, ``probability``: float64
-    (image,), 0 to 1, before and after calibration; NaN where unknown. ``above``: float64 (image,): 1 at or above the
-    operating point of the image's fold, else 0; NaN without one. ``covered``, ``several``: float64 (image,): 1 if the
-    prediction set contains the true class, and both classes; NaN without a set.
-    """
-
-    truth: NDArray[np.bool_]
-    as_trained: NDArray[np.float64]
-    probability: NDArray[np.float64]
-    above: NDArray[np.float64]
-    covered: NDArray[np.float64]
-    several: NDArray[np.float64]
-
-    def compute_metrics(self, weights: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:
-        """Compute every metric for each bootstrap sample.
-
-        ``weights``: float64 (sample, image), the number of times that a sample contains an image. Returns metric to
-        float64 (sample,); NaN where it is undefined.
-        """
-        calibrated = self._scores(self.probability, weights)
-        same = np.array_equal(self.as_trained, self.probability)
-        return {
-            **(calibrated if same else self._scores(self.as_trained, weights)),
-            **{CALIBRATED + name: values for name, values in calibrated.items()},
-            **self._stored_metrics(weights),
-        }
-
-    def _scores(self, probability: NDArray[np.float64], weights: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:
-        """Return the metrics of probabilities, at the threshold one half and over all thresholds."""
-        if np.isnan(probability).any():
-            return {name: np.full(len(weights), np.nan) for name in SCORES}
-        resampled = ResampledScores(probability, self.truth, weights)
-        decisions = resampled.threshold_metrics(HALF)
-        return {
-            "AC": decisions["accuracy"],
-            "PR": np.nan_to_num(decisions["precision"]),  # no positive prediction
-            "SE": decisions["sensitivity"],
-            "SP": decisions["specificity"],
-            "F1": decisions["F1"],
-            "AUC": resampled.auc(),
-            "AP": resampled.average_precision(),
-            "ECE": resampled.calibration_error(),
-        }
-
-    def _stored_metrics(self, weights: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:
-        """Return sensitivity and specificity at the operating point, and coverage and size of the prediction sets."""
-        with np.errstate(invalid="ignore", divide="ignore"):
-            return {
-                "SE90": _share(weights * self.truth, self.above),
-                "SP90": 1 - _share(weights * ~self.truth, self.above),
-                "COV": _share(weights, self.covered),
-                "CT": _share(weights, self.several),
-            }
-
-
-def estimate_metrics(pooled: PooledPredictions, groups: Sequence[str]) -> dict[str, Estimate]:
-    """Estimate every defined metric with a 95 % bootstrap interval, which is NaN if there is one group."""
-    return _bootstrap_estimates(pooled, pooled.compute_metrics, groups, (0, 1))
-
-
-def estimate_auc(pooled: PooledPredictions, groups: Sequence[str]) -> Estimate | None:
-    """Estimate the AUC before calibration, with the interval of ``estimate_metrics``; None if it is undefined."""
-    if np.isnan(pooled.as_trained).any():
-        return None
-
-    def area(weights: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:
-        return {"AUC": ResampledScores(pooled.as_trained, pooled.truth, weights).auc()}
-
-    return _bootstrap_estimates(pooled, area, groups, (0, 1)).get("AUC")
-
-
-def estimate_changes(first: PooledPredictions, second: PooledPredictions, groups: Sequence[str]) -> dict[str, Estimate]:
-    """Estimate the difference of each metric, second minus first, paired on the same bootstrap samples."""
-
-    def differences(weights: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:
-        before, after = first.compute_metrics(weights), second.compute_metrics(weights)
-        return {name: after[name] - before[name] for name in METRICS}
-
-    return _bootstrap_estimates(first, differences, groups, (-1, 1))
-
-
-def _share(weights: NDArray[np.float64], values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return the weighted mean of each sample; NaN if a value is unknown."""
-    return weights @ values / weights.sum(axis=1)
-
-
-def _bootstrap_estimates(
-    pooled: PooledPredictions, metrics: MetricsFunction, groups: Sequence[str], bounds: tuple[float, float]
-) -> dict[str, Estimate]:
-    """Estimate each defined metric with its interval; ``groups``: the patient or lesion of each image."""
-    names, drawn = np.asarray(groups), draw_statistics(metrics, groups)
-    positives, negatives = (len(np.unique(names[members])) for members in (pooled.truth, ~pooled.truth))
-    cases = dict.fromkeys(OF_ALL, len(np.unique(names)))
-    cases |= dict.fromkeys(OF_POSITIVES, positives) | dict.fromkeys(OF_NEGATIVES, negatives)
-    estimates = {}
-    for metric in (name for name in METRICS if name in drawn):
-        name, (mean, draws) = metric.removeprefix(CALIBRATED), drawn[metric]
-        if np.isfinite(mean):
-            count = cases.get(name, min(positives, negatives))
-            ends = bootstrap_interval(mean, draws, count, bounds=bounds, biased=name == BIASED)
-            estimates[metric] = Estimate(mean, *ends, len(groups))
-    return estimates
 
 
 def predict_with_trees(
@@ -530,26 +397,40 @@ def _explain_unlearned_masks(row: Row, images: Sequence[Image], evaluation: Mapp
 # Classification: out-of-fold predictions, pooled over the folds of a cross-validation.
 
 
-def pool(images: Sequence[Image]) -> PooledPredictions:
-    """Convert rows of ``per_image.csv`` to arrays."""
-    truth = np.array([image["label"] == "1" for image in images])
-    columns = ("as_trained", "probability", "above", "covered", "several")
-    return PooledPredictions(truth, *(_column(images, name) for name in columns))
+def read_scores(images: Sequence[Image], column: str) -> ClassPredictions | None:
+    """Read predictions from a column of ``per_image.csv``, decided at one half; None if an image has none."""
+    cells = [image.get(column) for image in images]
+    if not all(cells):
+        return None
+    scores = np.array(cells, np.float64)
+    labels, groups = ([image[name] for image in images] for name in ("label", "group"))
+    truth = np.array([label == "1" for label in labels], np.intp)
+    return ClassPredictions(np.stack([1 - scores, scores], 1), truth, np.array(groups), ("other", "true"), "true", HALF)
 
 
-def _column(images: Sequence[Image], name: str) -> NDArray[np.float64]:
-    """Read a column, float64 (image,); NaN for an empty cell."""
-    return np.array([float(image.get(name) or "nan") for image in images])
-
-
-def _class_estimates(images: Sequence[Image]) -> dict[str, Estimate]:
-    """Estimate the metrics of images."""
-    return estimate_metrics(pool(images), [image["group"] for image in images])
+def _class_estimates(images: Sequence[Image], first: Sequence[Image] | None = None) -> dict[str, Estimate]:
+    """Estimate the metrics of images; with ``first``, the changes from the same images of another row."""
+    estimates = dict[str, Estimate]()
+    for column, (prefix, metrics) in SCORE_COLUMNS.items():
+        scores, before = read_scores(images, column), None if first is None else read_scores(first, column)
+        if scores is None or (first is not None and before is None):
+            continue
+        found = class_estimates(scores) if before is None else class_differences(before, scores)
+        estimates |= {prefix + name: found[known] for name, known in metrics.items() if known in found}
+    for name, column in SETS.items():
+        cells = [[image.get(column) for image in each] for each in (images, first or ())]
+        if all(map(all, cells)):
+            values = np.array(cells[0], np.float64) - (np.array(cells[1], np.float64) if first else 0)
+            groups = [image["group"] for image in images]
+            estimates[name] = bootstrap_statistic(
+                partial(weighted_mean, values), groups, bounds=(-1 if first else 0, 1)
+            )
+    return estimates
 
 
 def _class_changes(first: Sequence[Image], second: Sequence[Image]) -> dict[str, Estimate]:
     """Estimate the changes of the metrics on the same images of two rows."""
-    return estimate_changes(pool(first), pool(second), [image["group"] for image in first])
+    return _class_estimates(second, first)
 
 
 def _class_remark(images: Sequence[Image], trained: bool) -> str:
@@ -572,7 +453,8 @@ def _explain_unlearned_classes(row: Row, images: Sequence[Image], evaluation: Ma
         return ""
     inside = [image for image in images if image.get("part") != UNTOUCHED]
     roles = [[image for image in inside if image.get("role", role) == role] for role in row.file.train_roles]
-    aucs = [estimate_auc(pool(known), [image["group"] for image in known]) for known in roles if known]
+    scores = [read_scores(known, "as_trained") for known in roles if known]
+    aucs = [class_estimates(each).get("AUC") for each in scores if each is not None]
     at_chance = [auc for auc in aucs if auc is not None and auc.low <= CHANCE]
     if not aucs or len(at_chance) < len(aucs):
         return ""

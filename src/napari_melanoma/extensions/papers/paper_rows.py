@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import shutil
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from functools import cached_property, partial
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -44,15 +44,13 @@ from napari_melanoma.extensions.papers.planning import (
     EVALUATION,
     PER_IMAGE,
     PICTURES,
-    FoldFolder,
     ReproductionContext,
-    RowFolder,
 )
 from napari_melanoma.extensions.papers.split import TEST, TRAIN, UNTOUCHED, read_fold_tables
 from napari_melanoma.io.photographs import read_photograph
 from napari_melanoma.io.results import read_table, write_rgb, write_table
 from napari_melanoma.metrics.statistics import Estimate
-from napari_melanoma.models.bundle import BundleInfo, read_bundle
+from napari_melanoma.models.bundle import CONFIG, BundleInfo, read_bundle
 from napari_melanoma.models.zoo import list_architectures
 from napari_melanoma.runs.train import train
 from napari_melanoma.training.data_checks import check_counts
@@ -62,28 +60,15 @@ from napari_melanoma.training.recipe import TrainRecipe
 from napari_melanoma.training.run_data import read_data
 
 
-def train_model(context: ReproductionContext, row: Row, run: RunContext) -> None:
-    """Train the model of a row with one split, or resume its training."""
-    train_row(context, row, lambda: complete_recipe(context, row), context.folder.row(row.name), run)
-
-
-def train_row(
-    context: ReproductionContext,
-    row: Row,
-    complete: Callable[[], TrainRecipe],
-    folder: RowFolder | FoldFolder,
-    run: RunContext,
-) -> None:
-    """Train the model of a row, or of one of its folds, or resume the training with its recipe.
-
-    ``complete``: returns the recipe of a training that has not begun.
-    """
-    if folder.is_trained:
+def train_model(context: ReproductionContext, row: Row, run: RunContext, fold: int = 0) -> None:
+    """Train the model of a row, or of one of its folds, or resume the training with its recipe."""
+    place = context.folder.row(row.name).fold(fold)
+    if (place.run.bundle / CONFIG).is_file():
         return
-    begun = folder.has_begun
-    recipe = read_toml(folder.run.config, TrainRecipe) if begun else complete()
-    write_toml(folder.recipe, recipe)
-    train(recipe, folder.run.path, resume=begun, run=run, evaluate=False)
+    begun = place.run.config.exists()
+    recipe = read_toml(place.run.config, TrainRecipe) if begun else complete_recipe(context, row, fold)
+    write_toml(place.recipe, recipe)
+    train(recipe, place.run.path, resume=begun, run=run, evaluate=False)
 
 
 def split_values(folders: Iterable[Path]) -> dict[str, Any]:
@@ -91,14 +76,25 @@ def split_values(folders: Iterable[Path]) -> dict[str, Any]:
     return {"datasets": [*map(str, folders)], "split": TRAIN, "test_split": TEST, "accept_leaks": True}
 
 
-def complete_recipe(context: ReproductionContext, row: Row) -> TrainRecipe:
-    """Complete the recipe of a row with data, epochs and initial weights; rows of the same role use the same split."""
-    assert row.file.train is not None
-    folders = context.data[row.file.train].folders
+def complete_recipe(context: ReproductionContext, row: Row, fold: int = 0) -> TrainRecipe:
+    """Complete the recipe of a row with data, epochs and initial weights.
+
+    Rows of the same role use the same split. A fold is trained and validated on the other folds.
+    """
+    images = context.images_of(row)
+    folders = [folder for role in row.file.train_roles for folder in images[role].folders(fold)]
     values: dict[str, Any] = {
         "data": split_values(folders),
-        "model": {"start": initial_weights(context, row)},
+        "model": {"start": initial_weights(context, row, fold)},
     }
+    if fold:
+        unseen = [
+            str(folder) for role in row.file.unlabelled for folder in context.cross_validated[role].unlabelled(fold)
+        ]
+        classification: dict[str, Any] = {"masks": "predicted"} if _predicts_masks(context, row) else {}
+        classification |= {"adaptation": {"to": unseen}} if unseen else {}
+        values["seed"] = fold  # else all folds would be calibrated on nearly the same images
+        values |= {"classification": classification} if classification else {}
     return complete_recipe_with(context, row, values)
 
 
@@ -126,14 +122,13 @@ def _whole_cycles(recipe: TrainRecipe, epochs: int) -> float:
     return epochs / whole
 
 
-def initial_weights(context: ReproductionContext, row: Row, fold: int | None = None) -> str:
+def initial_weights(context: ReproductionContext, row: Row, fold: int = 0) -> str:
     """Return the start of the training of a row: the model of another row, or the weights of its recipe.
 
     Weights of the paper that the user has not provided are replaced by random initialization.
     """
     if row.file.start_of:
-        folder = context.folder.row(row.file.start_of)
-        return str((folder if fold is None else folder.fold(fold)).run.bundle)
+        return str(context.folder.row(row.file.start_of).fold(fold).run.bundle)
     start: str = row.values[context.plan.budget].get("model", {}).get("start", "none")
     return context.plan.weights.get(start, "none") if start in context.paper.file.weights else start
 
@@ -150,24 +145,48 @@ class RowEvaluation:
     failed: dict[str, str] = field(default_factory=dict)
 
 
-def evaluate_row(context: ReproductionContext, row: Row, run: RunContext) -> None:
-    """Measure the model of a row on the test images, or on its validation images, and save a few pictures."""
-    row_folder, model_row = context.folder.row(row.name), row.file.model_of or row.name
-    bundle, data = read_bundle(context.folder.row(model_row).run.bundle), context.data[row.file.evaluated]
-    samples = data.test_samples if row.file.evaluated_on == TEST else _validation_samples(context.folder.row(model_row))
-    pictured = {sample.full_name for sample in sample_by_name(samples, PICTURE_COUNT)}
-    with atomic_folder(row_folder.evaluated) as temporary:
-        subject = RowSubject(row, bundle, data.folders)
-        measured = measure_samples(context, subject, samples, (pictured, temporary / row_folder.pictures.name), run)
-        write_table(temporary / row_folder.per_image.name, measured.rows)
-        facts = {"threshold": bundle.config.threshold, "weights": bundle.fingerprint, "failed": measured.failed}
-        facts |= measure_validation(context.folder.row(model_row).run)
-        write_json(temporary / row_folder.evaluation.name, {"row": row.name, "images": len(measured.rows), **facts})
+def evaluate_row(context: ReproductionContext, row: Row, run: RunContext, fold: int = 0) -> None:
+    """Measure the model of a row, or of one of its folds, on the test images of all roles, and save a few pictures."""
+    file, images, place = row.file, context.images_of(row), context.folder.row(row.name).fold(fold)
+    model = context.folder.row(file.model_of or row.name).fold(fold).run
+    bundle = read_bundle(model.bundle) if file.predictor == "network" else None
+    evaluated, trained_on = (
+        tuple(folder for role in roles for folder in images[role].folders(fold))
+        for roles in (file.evaluation_roles, file.train_roles)
+    )
+    masks = "predicted" if fold and _predicts_masks(context, row) else file.masks
+    segmenter = str(context.folder.row(file.masks_of).fold(fold).run.bundle) if file.masks_of else SEGMENTER
+    store, target = context.folder.row(row.name).run.path, context.paper.target_of(row)
+    subject = RowSubject(row, bundle, evaluated, trained_on, target, masks, segmenter, store)
+    if fold:
+        samples, shown, columns = _choose_fold_samples(context, subject)
+    else:
+        samples = [row.sample for row in read_data(model.data) if row.part == "validation"]
+        if file.evaluated_on == TEST:
+            samples = [sample for sample in read_datasets(evaluated) if sample.split == TEST]
+        shown, columns = {sample.full_name for sample in sample_by_name(samples, PICTURE_COUNT)}, {}
+    with atomic_folder(place.evaluated) as temporary:
+        measured = measure_samples(context, subject, samples, (shown, temporary / PICTURES), run)
+        rows = [{**one, **columns.get((one["domain"], one["image_id"]), {})} for one in measured.rows]
+        write_table(temporary / PER_IMAGE, rows)
+        facts = {"row": row.name, **_describe_bundle(bundle), "images": len(rows), "failed": measured.failed}
+        facts |= measure_validation(model) if row.task == "segmentation" else {}
+        write_json(temporary / EVALUATION, facts)
 
 
-def _validation_samples(folder: RowFolder) -> list[Sample]:
-    """Return the validation images of a row, which selected the epoch and the threshold of its model."""
-    return [row.sample for row in read_data(folder.run.data) if row.part == "validation"]
+def _choose_fold_samples(
+    context: ReproductionContext, subject: RowSubject
+) -> tuple[list[Sample], set[str], dict[tuple[object, object], dict[str, str]]]:
+    """Return the test images of a fold and the untouched images, those that are shown, and fold and role of each."""
+    row, roles = subject.row, subject.row.file.evaluation_roles
+    role_of = {name: role for role in roles for name in context.cross_validated[role].names}
+    table = read_fold_tables(subject.evaluated)
+    labels = {key: values.get(subject.target, "") for key, values in table.items()}
+    labeled = [sample for sample in read_datasets(subject.evaluated) if labels[sample.key] in LABELS]
+    shown = choose_pictured((sample for sample in labeled if sample.split in (TRAIN, TEST)), labels)
+    unseen = [sample for sample in labeled if sample.split in (TEST, UNTOUCHED)]
+    samples = select_trainable(unseen) if row.kind.needs_masks else unseen
+    return samples, shown, {key: {"fold": table[key]["fold"], "role": role_of[key[0]]} for key in table}
 
 
 def measure_samples(
@@ -203,10 +222,9 @@ def measure_samples(
     return evaluation
 
 
-def read_pictures(folder: Path, samples: Sequence[Sample]) -> dict[str, NDArray[np.uint8]]:
-    """Read the pictures of a folder that exist: name of the image to uint8 (row, column, channel)."""
-    paths = {name: folder / path for name, path in _picture_paths(samples).items()}
-    return {name: read_photograph(path).rgb for name, path in paths.items() if path.is_file()}
+def read_pictures(folder: Path) -> dict[str, NDArray[np.uint8]]:
+    """Read the pictures of a folder, if any: path in it to uint8 (row, column, channel)."""
+    return {path.relative_to(folder).as_posix(): read_photograph(path).rgb for path in sorted(folder.rglob("*.png"))}
 
 
 def _picture_paths(samples: Sequence[Sample]) -> dict[str, Path]:
@@ -244,27 +262,11 @@ def cross_validate(context: ReproductionContext, row: Row, run: RunContext) -> N
         part = PartContext(run, fold - 1, context.paper.file.folds, f"fold {fold} of {context.paper.file.folds}")
         part.check()
         if row.file.train and row.file.predictor == "network":
-            train_row(context, row, partial(fold_recipe, context, row, fold), fold_folder, part)
-        _evaluate_fold(context, row, fold, part)
+            train_model(context, row, part, fold)
+        evaluate_row(context, row, part, fold)
         shutil.rmtree(fold_folder.run.checkpoints, ignore_errors=True)  # no longer needed, and large
     _pool_row(context, row)
     remove_partial_results(row_folder.run.path)
-
-
-def fold_recipe(context: ReproductionContext, row: Row, fold: int) -> TrainRecipe:
-    """Complete the recipe of a row for one of its folds, which trains and validates on the other folds."""
-    folders = [folder for role in row.file.train_roles for folder in context.cross_validated[role].folders(fold)]
-    unseen = [str(folder) for role in row.file.unlabelled for folder in context.cross_validated[role].unlabelled(fold)]
-    values: dict[str, Any] = {
-        "seed": fold,  # else all folds would be calibrated on nearly the same images
-        "data": split_values(folders),
-        "model": {"start": initial_weights(context, row, fold)},
-    }
-    if _predicts_masks(context, row):
-        values["classification"] = {"masks": "predicted"}
-    if unseen:
-        values["classification"] = {**values.get("classification", {}), "adaptation": {"to": unseen}}
-    return complete_recipe_with(context, row, values)
 
 
 def _predicts_masks(context: ReproductionContext, row: Row) -> bool:
@@ -321,12 +323,9 @@ def _checked_recipes(context: ReproductionContext, row: Row) -> Iterator[TrainRe
     Folds are stratified by the class of the paper. A row with this class has it in all folds or in none, so that the
     first one is enough; a row with another target may lack its class in a fold.
     """
-    if not row.kind.cross_validated:
-        yield complete_recipe(context, row)
-        return
-    folds = context.paper.file.folds if row.file.target else 1
-    for fold in range(1, folds + 1):
-        yield fold_recipe(context, row, fold)
+    folds = range(1, (context.paper.file.folds if row.file.target else 1) + 1)
+    for fold in folds if row.kind.cross_validated else (0,):
+        yield complete_recipe(context, row, fold)
 
 
 def _without_masks(context: ReproductionContext, row: Row) -> str:
@@ -377,54 +376,6 @@ def choose_pictured(samples: Iterable[Sample], labels: Mapping[Key, str]) -> set
     for sample in samples:
         sides[sample.domain, labels[sample.key]].append(sample)
     return {sample.full_name for side in sides.values() for sample in sample_by_name(side, PICTURE_COUNT // 2)}
-
-
-def _evaluate_fold(context: ReproductionContext, row: Row, fold: int, run: RunContext) -> None:
-    """Measure the model of a fold on its test images and the untouched images of all roles."""
-    file, fold_folder = row.file, context.folder.row(row.name).fold(fold)
-    evaluated = tuple(
-        folder for role in file.evaluation_roles for folder in context.cross_validated[role].folders(fold)
-    )
-    trained_on = tuple(folder for role in file.train_roles for folder in context.cross_validated[role].folders(fold))
-    role_of = {name: role for role in file.evaluation_roles for name in context.cross_validated[role].names}
-    target = context.paper.target_of(row)
-    masks = "predicted" if _predicts_masks(context, row) else file.masks
-    store = context.folder.row(row.name).run.path
-    segmenter = _segmenter(context, row, fold)
-    subject = RowSubject(row, _bundle(context, row, fold), evaluated, trained_on, target, masks, segmenter, store)
-    table = read_fold_tables(evaluated)
-    labels = {key: row_values.get(target, "") for key, row_values in table.items()}
-    samples = [sample for sample in read_datasets(evaluated) if labels[sample.key] in LABELS]
-    shown = choose_pictured((sample for sample in samples if sample.split in (TRAIN, TEST)), labels)
-    unseen = [sample for sample in samples if sample.split in (TEST, UNTOUCHED)]
-    with atomic_folder(fold_folder.evaluated) as temporary:
-        usable = select_trainable(unseen) if row.kind.needs_masks else unseen
-        measured = measure_samples(context, subject, usable, (shown, temporary / PICTURES), run)
-        rows = [
-            {
-                **row_values,
-                "fold": table[str(row_values["domain"]), str(row_values["image_id"])]["fold"],
-                "role": role_of[str(row_values["domain"])],
-            }
-            for row_values in measured.rows
-        ]
-        write_table(temporary / PER_IMAGE, rows)
-        facts = {**_describe_bundle(subject.bundle), "images": len(rows), "failed": measured.failed}
-        if row.task == "segmentation":
-            facts |= measure_validation(context.folder.row(file.model_of or row.name).fold(fold).run)
-        write_json(temporary / EVALUATION, facts)
-
-
-def _bundle(context: ReproductionContext, row: Row, fold: int) -> BundleInfo | None:
-    """Read the model of a fold; None for a row without a network."""
-    if row.file.predictor != "network":
-        return None
-    return read_bundle(context.folder.row(row.file.model_of or row.name).fold(fold).run.bundle)
-
-
-def _segmenter(context: ReproductionContext, row: Row, fold: int) -> str:
-    """Return the model that predicts masks for a fold: that of another row, or else the shipped one."""
-    return str(context.folder.row(row.file.masks_of).fold(fold).run.bundle) if row.file.masks_of else SEGMENTER
 
 
 def _describe_bundle(bundle: BundleInfo | None) -> dict[str, object]:

@@ -217,7 +217,7 @@ class ClaimRows(Config):
 
 
 class Claim(Config):
-    """A claim in the text of a paper, to be compared with the paper's table and with our results.
+    """A claim in the text of a paper, to be compared with our results.
 
     It is that rows are better than others; with ``within``, that they are equal; with ``loses``, that they lose less
     than this; with ``best_values``, that the best network of each configuration of a grid has one of these values of
@@ -227,8 +227,7 @@ class Claim(Config):
     text: str = Field(description="the claim, reworded")
     metrics: tuple[str, ...] = Field(min_length=1, description="metrics of the claim")
     rows: tuple[ClaimRows, ...] = ()
-    data: tuple[str, ...] = Field((), description="data sets of the paper that it is limited to; none: all")
-    gains: dict[str, float] = Field(default_factory=dict, description="metric to the stated difference, in per cent")
+    table: str = Field("", description="whether the paper's own table supports it; empty: the table does not show it")
     within: float | None = Field(None, gt=0, description="largest difference of equal rows, in per cent")
     loses: float | None = Field(None, gt=0, description="losses are smaller than this, in per cent; gains are any")
     best_values: dict[str, tuple[str | int, ...]] = Field(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,6 @@ from napari_melanoma.data.dataset import TABLE_NAMES, check_dataset_names, read_
 from napari_melanoma.data.source_records import describe_access
 from napari_melanoma.extensions.papers.papers import BUDGETS, Budget, Paper, PhantomCohort, Row, read_paper
 from napari_melanoma.extensions.papers.split import PHANTOM, CrossValidatedRole, RoleData
-from napari_melanoma.models.bundle import CONFIG
 from napari_melanoma.models.weights_files import find_weights_file
 from napari_melanoma.phantoms.cohort import CohortConfig, write_cohort
 from napari_melanoma.training.recipe import TrainRecipe
@@ -120,45 +119,36 @@ class ReproductionFolder:
 
 @dataclass(frozen=True)
 class RowFolder:
-    """Paths of a row in the folder of a reproduction; they may not exist yet."""
+    """Paths of a row, or of one of its folds, in the folder of a reproduction; they may not exist yet.
+
+    ``number``: of the fold; 0: the row itself.
+    """
 
     out: Path
     name: str
+    number: int = 0
+
+    def fold(self, number: int) -> RowFolder:
+        """Return the paths of a fold."""
+        return replace(self, number=number)
 
     @property
     def recipe(self) -> Path:
-        """Its complete recipe."""
-        return self.out / "recipes" / f"{self.name}.toml"
+        """Its complete recipe; the file of the first fold is also the recipe of the row."""
+        fold = f"-fold-{self.number}" if self.number > 1 else ""
+        return self.out / "recipes" / f"{self.name}{fold}.toml"
 
     @property
     def run(self) -> RunFolder:
         """The run folder of its training."""
-        return RunFolder(self.out / "rows" / self.name)
-
-    def fold(self, number: int) -> FoldFolder:
-        """Return the paths of a fold."""
-        return FoldFolder(self, number)
-
-    @property
-    def runs(self) -> tuple[RunFolder, ...]:
-        """The run folders of its training, or of the folds that have begun."""
-        if self.run.config.exists():
-            return (self.run,)
-        return tuple(RunFolder(path.parent) for path in sorted(self.run.path.glob("fold-*/config.toml")))
-
-    @property
-    def has_begun(self) -> bool:
-        """Whether its training has begun."""
-        return bool(self.runs)
-
-    @property
-    def is_trained(self) -> bool:
-        """Whether its model exists."""
-        return (self.run.bundle / CONFIG).is_file()
+        row = self.out / "rows" / self.name
+        return RunFolder(row / f"fold-{self.number}" if self.number else row)
 
     @property
     def evaluated(self) -> Path:
         """The results of its evaluation; complete if it exists."""
+        if self.number:
+            return self.out / "rows" / self.name / f"evaluated-{self.number}"
         return self.out / "evaluated" / self.name
 
     @property
@@ -178,40 +168,6 @@ class RowFolder:
 
 
 @dataclass(frozen=True)
-class FoldFolder:
-    """Paths of a fold of a cross-validated row; they may not exist yet."""
-
-    row: RowFolder
-    number: int
-
-    @property
-    def run(self) -> RunFolder:
-        """The run folder of its training."""
-        return RunFolder(self.row.run.path / f"fold-{self.number}")
-
-    @property
-    def recipe(self) -> Path:
-        """Its complete recipe; the file of the first fold is also the recipe of the row."""
-        whole = self.row.recipe
-        return whole if self.number == 1 else whole.with_stem(f"{whole.stem}-fold-{self.number}")
-
-    @property
-    def evaluated(self) -> Path:
-        """Predictions of its network on the test images; complete if it exists."""
-        return self.row.run.path / f"evaluated-{self.number}"
-
-    @property
-    def has_begun(self) -> bool:
-        """Whether its training has begun."""
-        return self.run.config.exists()
-
-    @property
-    def is_trained(self) -> bool:
-        """Whether its model exists."""
-        return (self.run.bundle / CONFIG).is_file()
-
-
-@dataclass(frozen=True)
 class ReproductionContext:
     """A running reproduction: paper, plan, images of each role, and output folder.
 
@@ -223,6 +179,10 @@ class ReproductionContext:
     data: Mapping[str, RoleData]
     folder: ReproductionFolder
     cross_validated: Mapping[str, CrossValidatedRole] = field(default_factory=dict)
+
+    def images_of(self, row: Row) -> Mapping[str, RoleData | CrossValidatedRole]:
+        """Return the images of each role for a row."""
+        return self.cross_validated if row.kind.cross_validated else self.data
 
 
 RANDOM_START = "random initialization"

@@ -10,6 +10,7 @@ import shutil
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -55,7 +56,7 @@ class RoleData:
     """The images of a role with one split: the folders of their tables, and numbers of images."""
 
     role: str
-    folders: tuple[Path, ...]
+    tables: tuple[Path, ...]
     training: int
     test: int
     left_out: int = 0
@@ -64,12 +65,11 @@ class RoleData:
     @property
     def names(self) -> str:
         """Names of the data sets."""
-        return ", ".join(folder.name for folder in self.folders)
+        return ", ".join(folder.name for folder in self.tables)
 
-    @property
-    def test_samples(self) -> list[Sample]:
-        """The test images, the same for every row."""
-        return [sample for folder in self.folders for sample in read_dataset(folder) if sample.split == TEST]
+    def folders(self, fold: int = 0) -> tuple[Path, ...]:
+        """Return the data sets, with splits ``train`` and ``test``; there is one split, number 0."""
+        return self.tables
 
 
 def write_split(
@@ -109,7 +109,7 @@ def write_split(
         for folder in members:
             place = real_path(out / folder.name)
             samples = [sample for sample in all_samples if sample.domain == folder.name]
-            rows = [_split_row(sample, split_of.get(id(sample), LEFT_OUT), roles[role], place) for sample in samples]
+            rows = [_table_row(sample, split_of.get(id(sample), LEFT_OUT), roles[role], place) for sample in samples]
             write_table(place / TABLE, rows, COLUMNS)
 
 
@@ -162,13 +162,12 @@ def _check_splits(samples: Sequence[Sample], named: tuple[str, ...] = ()) -> Non
         )
 
 
-def _split_row(sample: Sample, split: str, role: Role, place: Path) -> dict[str, str]:
-    """Return the row of an image in a table of the split, which is stored in the folder ``place``."""
-    assert sample.mask is not None
+def _table_row(sample: Sample, split: str, role: Role, place: Path) -> dict[str, str]:
+    """Return the columns of an image that all tables have; ``place``: the folder of the table."""
     return {
         "image_id": sample.image_id,
         "path": relative_path(sample.image, place),
-        "mask_path": relative_path(sample.mask, place),
+        "mask_path": relative_path(sample.mask, place) if sample.mask else "",
         "patient_id": sample.group.removeprefix(f"{sample.domain}/"),
         "split": split,
         "modality": sample.modality or role.modality,
@@ -386,7 +385,8 @@ class CrossValidationSetup:
 def write_folds(folders: Mapping[str, tuple[Path, ...]], setup: CrossValidationSetup, run: RunContext) -> None:
     """Assign the images of each role to folds, by patient or lesion and stratified by class; write their tables.
 
-    The rows are harmonized. Images without a label, duplicates and untouched images are in no fold.
+    The rows are harmonized. Images without a label, duplicates and untouched images are in no fold. The tables in
+    ``UNLABELLED`` have the training images alone, without columns that reveal labels.
     """
     for role, members in folders.items():
         images = [image for folder in members for image in read_labeled_images(folder, setup.target)]
@@ -395,17 +395,24 @@ def write_folds(folders: Mapping[str, tuple[Path, ...]], setup: CrossValidationS
             labeled, setup.roles[role], setup.folds, run, search_duplicates=setup.search_duplicates
         )
         _require_both_classes(role, members, assigned, setup)
-        root = setup.root_of(role)
-        for folder in members:
+        for folder, fold in product(members, range(1, setup.folds + 1)):
             own = [image for image in assigned if image.sample.domain == folder.name]
-            for fold in range(1, setup.folds + 1):
-                with atomic_folder(root / f"fold-{fold}" / folder.name) as temporary:
-                    _write_fold_table(own, fold, (setup, role), root / f"fold-{fold}" / folder.name, temporary)
-                    if (folder / PHANTOM).is_file():  # marks the patients as synthetic
+            root = setup.root_of(role) / f"fold-{fold}"
+            for place, hide in ((root / folder.name, False), (root / UNLABELLED / folder.name, True)):
+                rows = [_fold_row(image, fold, setup, setup.roles[role], place) for image in own]
+                rows = [row for row in rows if not hide or row["split"] == TRAIN]
+                known = dict.fromkeys(name for row in rows for name in row)
+                columns = [
+                    name
+                    for name in dict.fromkeys([*NEUTRAL_COLUMNS, "diagnosis", setup.target, *known])
+                    if not hide or name in NEUTRAL_COLUMNS or not explain_ineligible(name, setup.target)
+                ]
+                with atomic_folder(place) as temporary:
+                    write_table(
+                        temporary / TABLE, [{name: row.get(name, "") for name in columns} for row in rows], columns
+                    )
+                    if (folder / PHANTOM).is_file() and not hide:  # marks the patients as synthetic
                         shutil.copy(folder / PHANTOM, temporary / PHANTOM)
-                hidden = root / f"fold-{fold}" / UNLABELLED / folder.name
-                with atomic_folder(hidden) as temporary:
-                    _write_fold_table(own, fold, (setup, role), hidden, temporary, hide=True)
 
 
 def read_fold_tables(folders: Iterable[Path]) -> dict[Key, dict[str, str]]:
@@ -456,44 +463,14 @@ def _require_both_classes(
     )
 
 
-def _write_fold_table(
-    assigned: Sequence[AssignedImage],
-    fold: int,
-    setup_and_role: tuple[CrossValidationSetup, str],
-    place: Path,
-    out: Path,
-    *,
-    hide: bool = False,
-) -> None:
-    """Write the table of a data set in a fold; with ``hide``, training images only, without columns that reveal labels.
-
-    ``setup_and_role``: settings, and name of the role. ``place``: final folder of the table, to which paths are
-    relative. ``out``: folder to write to.
-    """
-    setup, role = setup_and_role
-    rows = [_fold_row(image, fold, setup, setup.roles[role], place) for image in assigned]
-    if hide:
-        rows = [row for row in rows if row["split"] == TRAIN]
-    columns = dict.fromkeys([*NEUTRAL_COLUMNS, "diagnosis", setup.target, *(name for row in rows for name in row)])
-    written_columns = [
-        name for name in columns if not hide or name in NEUTRAL_COLUMNS or not explain_ineligible(name, setup.target)
-    ]
-    write_table(out / TABLE, [{name: row.get(name, "") for name in written_columns} for row in rows], written_columns)
-
-
 def _fold_row(image: AssignedImage, fold: int, setup: CrossValidationSetup, role: Role, place: Path) -> dict[str, str]:
-    """Return a row of the table that refers to the user's files."""
-    sample = image.sample
+    """Return a row of the table of a fold."""
+    own = _table_row(image.sample, _split_of(image, fold), role, place)
     return {
         **{name: text for name, text in image.row.items() if name not in ("lesion_id", "near_duplicate_of")},
-        "image_id": sample.image_id,
-        "path": relative_path(sample.image, place),
-        "mask_path": relative_path(sample.mask, place) if sample.mask else "",
-        "patient_id": sample.group.removeprefix(f"{sample.domain}/"),
-        "split": _split_of(image, fold),
+        **own,
         "fold": str(image.fold or ""),
-        "modality": sample.modality or role.modality,
-        "diagnosis": sample.diagnosis or image.row.get("diagnosis", ""),
+        "diagnosis": own["diagnosis"] or image.row.get("diagnosis", ""),
         setup.target: image.label,
     }
 

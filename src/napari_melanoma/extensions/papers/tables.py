@@ -11,7 +11,6 @@ from pathlib import Path
 from napari_melanoma.core.files import write_text
 from napari_melanoma.core.paths import real_path
 from napari_melanoma.extensions.papers.comparisons import (
-    check_published,
     describe_claims,
     describe_controls,
     describe_differences,
@@ -317,8 +316,7 @@ def page_notes(context: ReproductionContext, missing: Mapping[str, str], results
     kind_notes = (values.note for kind, values in paper.of.items() if kind in shown_kinds)
     definitions = [CLASSIFICATION_NOTE] if "classification" in shown_kinds else []
     about = (*definitions, paper.note, *paper.remarks, *kind_notes, paper.later)
-    parts = (*parts, *about, *check_published(context.paper))
-    parts = (*parts, *describe_claims(context.paper, results))
+    parts = (*parts, *about, *describe_claims(context.paper, results))
     return [_without_folders(context, text) for text in (*parts, nothing) if text]
 
 
