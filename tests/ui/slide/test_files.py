@@ -35,8 +35,8 @@ from napari_melanoma.slides.counts import CountedPoint, save_counts
 from napari_melanoma.slides.notes import SlideMeasurement
 from napari_melanoma.slides.regions import REGIONS
 from napari_melanoma.slides.synoptic_files import save_synoptic
+from napari_melanoma.ui.session import photograph_opener
 from napari_melanoma.ui.session.annotations import import_region_file
-from napari_melanoma.ui.viewer import view_memory
 from napari_melanoma.ui.viewer.docking import show_dock
 from napari_melanoma.ui.viewer.slide_layers import list_slides
 from napari_melanoma.ui.widgets.file_drop import (
@@ -103,7 +103,7 @@ def test_a_dropped_photograph_is_not_taken_for_a_slide(person, tmp_path, monkeyp
         box.deleteLater()
         return next(button for button in box.buttons() if button.text() == answer)
 
-    monkeypatch.setattr(view_memory, "exec_question", press)
+    monkeypatch.setattr(photograph_opener, "exec_question", press)
     drops(person, draw_slide(tmp_path / "other.tif"), tmp_path / "mole.jpg")
     person.until(lambda: "mole" in person.viewer.layers)
     slides = [person.dock.picker.combo.itemText(row) for row in range(person.dock.picker.combo.count())]

@@ -17,6 +17,7 @@ from napari_melanoma.core.packages import require_training_packages
 from napari_melanoma.models import DEFAULT_BUNDLE
 from napari_melanoma.models.published_encoders import find_imagenet_name
 from napari_melanoma.training.recipe import TrainRecipe
+from napari_melanoma.ui.session.workspace import Workspace
 from napari_melanoma.ui.train.controls import TrainControls
 from napari_melanoma.ui.train.recipe_check import READING, RecipeCheck
 from napari_melanoma.ui.train.run_controller import RunController
@@ -45,6 +46,7 @@ class TrainDock(TrainControls):
     def __init__(self, napari_viewer: Viewer) -> None:
         super().__init__(napari_viewer)
         self._viewer = napari_viewer
+        Workspace.of(napari_viewer).training.provide(self.data_picker, self)
         self.recipe_check = RecipeCheck(self)
         self.run_controller = RunController(self)
         self._saving = LatestJobQueue(self)
