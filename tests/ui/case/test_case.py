@@ -9,6 +9,7 @@ from shutil import copytree
 import numpy as np
 import pytest
 from click_tool import use_tool
+from fake_open_case import make_case
 from fake_slides import draw_slide
 from message_boxes import press_button
 from patience import PATIENCE_MS
@@ -53,6 +54,7 @@ from napari_melanoma.ui.case.dock import CaseDock, _find_slide_results
 from napari_melanoma.ui.case.tree import row_of_item
 from napari_melanoma.ui.user_data import user_data
 from napari_melanoma.ui.viewer import photographs
+from napari_melanoma.ui.viewer.docking import show_dock
 from napari_melanoma.ui.viewer.slide_layers import list_slides
 from napari_melanoma.ui.widgets.settings import DockSettings
 
@@ -924,3 +926,30 @@ def test_a_damaged_photograph_is_confirmed_and_marked(someone, photos, viewer, q
     qtbot.waitUntil(lambda: len(viewer.layers) > 0, timeout=PATIENCE_MS)
     someone.waits()
     assert "could be decoded" in viewer.layers[0].metadata["napari_melanoma"]["damage"]
+
+
+@pytest.mark.both_qts
+def test_a_case_reaches_only_the_docks_of_its_own_viewer(shared_client, make_napari_viewer, tmp_path, qtbot):
+    path = tmp_path / "mole.png"
+    PillowImage.fromarray(mole(9)).save(path)
+    viewers = make_napari_viewer(show=False), make_napari_viewer(show=False)
+    case_docks = [show_dock(viewer, "Case") for viewer in viewers]
+    lesion_docks = [show_dock(viewer, "Lesion") for viewer in viewers]
+    for number, (lesion_dock, case_dock) in enumerate(zip(lesion_docks, case_docks, strict=True), 1):
+        lesion_dock.show_file(path)
+        wait_until_idle(qtbot)
+        case_dock.controller.create(
+            tmp_path / f"P-{number}", make_case(path, {"patient_id": f"P-{number}", "age": 10 * number})
+        )
+        wait_until_idle(qtbot)
+
+    def known() -> list[tuple[str, dict[str, str]]]:
+        data = [dock.picker.session.patient_data for dock in lesion_docks]
+        return [(one.case, one.row) for one in data]
+
+    assert known() == [("P-1", {"age": "10"}), ("P-2", {"age": "20"})]
+    case_docks[0].controller.edit(make_case(path, {"patient_id": "P-1", "age": 11}), "the age")
+    assert known() == [("P-1", {"age": "11"}), ("P-2", {"age": "20"})]
+    viewers[0].window.remove_dock_widget(case_docks[0])
+    qtbot.waitUntil(lambda: known() == [("", {}), ("P-2", {"age": "20"})], timeout=PATIENCE_MS)
+    wait_until_idle(qtbot)

@@ -433,3 +433,12 @@ def test_recent_cases_are_listed_and_open(person, tmp_path, monkeypatch):
     follows(person, "P-1")
     person.until(lambda: dock.controller.case is not None)
     assert dock.controller.store.folder == tmp_path / "P-1"
+
+
+def test_a_folder_for_results_that_another_window_selects_is_used_at_once(person, slide_path, tmp_path):
+    person.opens_slides(slide_path)
+    assert tmp_path / "elsewhere" not in person.dock.result_location.folder.parents
+    (tmp_path / "elsewhere").mkdir()
+    DockSettings().slide_results = tmp_path / "elsewhere"
+    person.waits()
+    assert tmp_path / "elsewhere" in person.dock.result_location.folder.parents

@@ -134,6 +134,7 @@ class SlideDock(SlideControls):
         self.report_button.clicked.connect(self._on_report)
         self.model_picker.changed.connect(self._on_model)
         user_data().models_changed.connect(self.choice.update)
+        user_data().slide_results_changed.connect(self._on_slide)
         self.options_controller.changed.connect(self.refresh)
         self.run_manager.results_found.connect(self._on_results_found)
         self.run_manager.running_slides_found.connect(self._on_running_slides)
@@ -433,8 +434,7 @@ class SlideDock(SlideControls):
         )
 
     def _on_root_chosen(self, folder: Path) -> None:
-        self.settings.slide_results = folder
-        self._on_slide()
+        self.settings.slide_results = folder  # of all windows
 
     def _on_failed(self, error: Exception) -> None:
         self.status.end("starting")
