@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
+from unittest.mock import Mock
 
 from psygnal import Signal
 from pytestqt.qtbot import QtBot
@@ -44,7 +45,7 @@ class Window:
     reader_changed = Signal(str)
 
     def __init__(self) -> None:
-        self.reader, self.status, self.workspace, values = "", Status(), Workspace(), {}
+        self.reader, self.status, self.workspace, values = "", Status(), Workspace(Mock()), {}
         self.settings = SimpleNamespace(get=values.get, set=values.__setitem__)
 
     def follow_scale(self, location: SlideResultLocation) -> bool:

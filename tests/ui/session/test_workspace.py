@@ -47,19 +47,19 @@ def test_a_case_fills_the_forms_of_its_own_viewer_only() -> None:
     assert data[0].workspace.case is first
 
 
-def test_a_case_ends_with_its_dock_and_a_later_one_stays(qapp) -> None:
-    workspace, ended = Workspace(), []
+def test_a_case_ends_with_its_dock_and_that_of_another_dock_is_used(qapp) -> None:
+    workspace, ended = Workspace(ViewerModel()), []
     first, second = (FakeOpenCase(workspace, make_case(PATH, {"patient_id": name})) for name in ("P-1", "P-2"))
     workspace.case_changed.connect(lambda: ended.append(workspace.find_patient_data(PATH)[0]))
-    for case, expected in ((first, []), (second, [""])):
+    for case, expected in ((second, "P-1"), (first, "")):
         case.dock.deleteLater()
         qapp.sendPostedEvents(None, QEvent.Type.DeferredDelete)
-        assert ended == expected
+        assert ended[-1] == expected
     assert workspace.case is None
 
 
 def test_an_edit_that_is_known_only_after_a_diagnosis_changes_no_patient_data() -> None:
-    workspace, changes = Workspace(), []
+    workspace, changes = Workspace(ViewerModel()), []
     open_case = FakeOpenCase(workspace, make_case(PATH, PATIENT))
     workspace.case_changed.connect(lambda: changes.append("case"))
     workspace.patient_data_changed.connect(lambda: changes.append("patient data"))
@@ -72,7 +72,7 @@ def test_an_edit_that_is_known_only_after_a_diagnosis_changes_no_patient_data() 
 
 
 def test_a_slide_is_found_in_the_open_case_which_may_be_read_only() -> None:
-    workspace, slide = Workspace(), SimpleNamespace(info=SimpleNamespace(path=PATH, name="mole"))
+    workspace, slide = Workspace(ViewerModel()), SimpleNamespace(info=SimpleNamespace(path=PATH, name="mole"))
     other = SimpleNamespace(info=SimpleNamespace(path=PATH.with_name("other.tif"), name="other"))
 
     def explain(one: SimpleNamespace) -> str:
@@ -93,7 +93,7 @@ def test_a_slide_is_found_in_the_open_case_which_may_be_read_only() -> None:
 
 
 def test_what_a_dock_provides_is_followed(qapp) -> None:
-    workspace, seen, owner = Workspace(), [], QObject()
+    workspace, seen, owner = Workspace(ViewerModel()), [], QObject()
     workspace.images.changed.connect(lambda: seen.append(workspace.images.value))
     workspace.images.provide("list", owner)
     owner.deleteLater()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -153,7 +154,7 @@ def test_only_the_last_of_several_opened_photographs_is_visible(person, tmp_path
 
 @pytest.fixture
 def data():
-    return PatientData(Image(np.zeros((4, 4, 3), np.uint8), rgb=True), PATH, Workspace())
+    return PatientData(Image(np.zeros((4, 4, 3), np.uint8), rgb=True), PATH, Workspace(Mock()))
 
 
 def test_edits_are_kept_in_addition_to_case_values(data):

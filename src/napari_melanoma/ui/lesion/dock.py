@@ -43,7 +43,7 @@ from napari_melanoma.ui.session.recovery import remove_saved_recoveries
 from napari_melanoma.ui.session.workspace import Workspace
 from napari_melanoma.ui.user_data import user_data
 from napari_melanoma.ui.viewer import photographs
-from napari_melanoma.ui.viewer.docking import DeferredWidgets, DockPlacement, find_frame, show_dock
+from napari_melanoma.ui.viewer.docking import DeferredWidgets, DockPlacement, find_frame
 from napari_melanoma.ui.viewer.garbage import LibraryFreeze
 from napari_melanoma.ui.viewer.shortcuts import add_shortcut, format_key
 from napari_melanoma.ui.viewer.view_memory import show_photograph
@@ -553,7 +553,7 @@ class LesionDock(LesionControls):
         elif link in MODALITY_LINKS:
             self.picker.set_modality(link)
         elif link == "train":
-            show_dock(self._viewer, "Train")
+            self.workspace.training.show()
         elif link == SLIDE_LINK:
             session, slides = self.picker.session, self.workspace.slides.show()
             if session is not None and session.path is not None:

@@ -51,7 +51,6 @@ from napari_melanoma.ui.library.review_queues import (
 from napari_melanoma.ui.library.view import LibraryView
 from napari_melanoma.ui.session.corrections_store import CorrectionsStore, StoredCorrection
 from napari_melanoma.ui.user_data import user_data
-from napari_melanoma.ui.viewer.docking import show_dock
 from napari_melanoma.ui.viewer.shortcuts import add_shortcut, format_key
 from napari_melanoma.ui.widgets.dialogs import StoreGuard
 from napari_melanoma.ui.widgets.job import LatestJobQueue, tasks
@@ -261,7 +260,7 @@ class ReviewDock(LibraryDock):
         elif link == "informative":
             self.diagnosis.sort_informative()
         elif link == "train":
-            show_dock(self.viewer, "Train")
+            self.workspace.training.show()
         else:
             super()._on_link(link)
 

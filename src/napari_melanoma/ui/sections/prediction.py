@@ -239,9 +239,8 @@ class PredictionSection(PhotographSection):
 
     @property
     def _live_text(self) -> str:
-        """The predictions for a photograph that is being labeled; empty if there are none."""
-        session = self.session
-        return "" if session.path is None else session.workspace.live_predictions.value.get(session.path, "")
+        path, predictions = self.session.path, self.session.workspace.live_predictions
+        return "" if path is None else predictions.value.get(path, "")
 
     def _update_live(self) -> None:
         show_text(self._panel.live, self._live_text)

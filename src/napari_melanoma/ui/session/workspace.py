@@ -60,27 +60,29 @@ class Provided(Generic[Part]):
 
     changed = Signal()
 
-    def __init__(self, viewer: Viewer | None, dock: str) -> None:
+    def __init__(self, viewer: Viewer, dock: str) -> None:
         self._viewer, self._dock = viewer, dock
-        self.value: Part | None = None
+        self._values: list[Part] = []
+
+    @property
+    def value(self) -> Part | None:
+        """What the dock provides that was opened last; None without one."""
+        return next(reversed(self._values), None)
 
     def show(self) -> Part:
         """Return it after its dock was opened, or brought to the front."""
-        assert self._viewer is not None
         show_dock(self._viewer, self._dock)
-        assert self.value is not None
-        return self.value
+        return self._values[-1]
 
     def provide(self, value: Part, dock: QObject) -> None:
         """Provide it until its dock is deleted."""
-        self.value = value
+        self._values.append(value)
         at_end(dock, partial(self._remove, value))
         self.changed.emit()
 
     def _remove(self, value: Part) -> None:
-        if self.value is value:
-            self.value = None
-            self.changed.emit()
+        self._values.remove(value)
+        self.changed.emit()
 
 
 class Workspace:
@@ -93,7 +95,7 @@ class Workspace:
 
     case_changed, patient_data_changed = Signal(), Signal()
 
-    def __init__(self, viewer: Viewer | None = None) -> None:
+    def __init__(self, viewer: Viewer) -> None:
         self.photographs = Provided[PhotographViewer](viewer, LESION_DOCK)
         self.slides = Provided[SlideViewer](viewer, SLIDE_DOCK)
         self.cases = Provided[OpenCase](viewer, CASE_DOCK)
@@ -107,11 +109,10 @@ class Workspace:
     def of(cls, viewer: Viewer) -> Workspace:
         """Return that of a viewer, to which it belongs like an attribute, so that both end together."""
         viewer = getattr(viewer, "__wrapped__", viewer)  # napari passes proxies to docks
-        attributes = vars(viewer)
+        attributes: dict[str, Workspace] = vars(viewer)
         if KEY not in attributes:
             attributes[KEY] = cls(viewer)
-        workspace: Workspace = attributes[KEY]
-        return workspace
+        return attributes[KEY]
 
     @property
     def case(self) -> OpenCase | None:

@@ -429,9 +429,8 @@ class SlideDock(SlideControls):
             found.open_case.saver.run_when_saved(partial(ask, case=found.store.folder), "report")
 
     def _on_folder(self) -> None:
-        choose_folder(
-            self, "folder_dialog", "Folder for slide results", self.settings.slide_results, self._on_root_chosen
-        )
+        root = self.settings.slide_results
+        choose_folder(self, "folder_dialog", "Folder for slide results", root, self._on_root_chosen)
 
     def _on_root_chosen(self, folder: Path) -> None:
         self.settings.slide_results = folder  # of all windows

@@ -121,7 +121,6 @@ def create_data_set(services: SessionServices, root: Path, out: Path, options: T
         status.show_message(text + ". ".join(notes[:MAX_NOTES]) + omitted)
 
     def follow_link(followed: str) -> None:
-        """Open the Train dock with the data set."""
         if followed == link:
             services.workspace.training.show().select([str(out)], ())
 
