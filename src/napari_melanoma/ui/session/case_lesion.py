@@ -50,11 +50,11 @@ class LesionSession(ImageSession):
 
         ``find_folder``: returns the result folder of a slide.
         """
-        case, lesion = None if self._case is None else self._case.case, self.lesion
-        store = None if self._case is None else self._case.store
-        if case is None:
+        open_case, lesion = self._case, self.lesion
+        if open_case is None or open_case.case is None:
             return lambda: LesionContent(lesion)
-        return partial(read_lesion_content, case, lesion, store and store.folder, find_folder)
+        folder = None if open_case.store is None else open_case.store.folder
+        return partial(read_lesion_content, open_case.case, lesion, folder, find_folder)
 
     def update(self, lesion: CaseLesion) -> None:
         """Use the current values."""
