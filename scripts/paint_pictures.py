@@ -163,7 +163,7 @@ class Painter:
 def paint_pictures(folder: Path, out: Path, theme: str) -> None:
     """Picture the first stroke, the map, its correction, accuracy and areas, and the model applied to the slide."""
     viewer, dock = open_dock("Slide", theme, SIZE)
-    dock.run_manager.root = folder / "results"
+    dock.settings.slide_results = folder / "results"
     painter = Painter(dock)
     painter.open(get_sample(SLIDE).path)
     painter.start_from("")

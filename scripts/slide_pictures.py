@@ -134,7 +134,7 @@ def tray_pictures(folder: Path, out: Path, theme: str) -> None:
     for name, sample in (("dermoscopic", MELANOMA), ("overview", CASE_IMAGE.removesuffix(".jpg"))):
         shutil.copyfile(get_sample(sample).path, clinic / f"{name}.jpg")
     dock.close_slide()
-    results = slide_folder(dock.run_manager.root, section)
+    results = slide_folder(dock.settings.slide_results, section)
     results.mkdir(parents=True)
     record_slide(results, section)
     when = "2026-01-01T10:00:00+00:00"

@@ -61,7 +61,6 @@ def store_results(slide: Path) -> None:
 
     from napari_melanoma.slides.background_runs import slide_folder
     from napari_melanoma.slides.reading.files import slide_fingerprint
-    from napari_melanoma.ui.slide.run_manager import find_results_root
     from napari_melanoma.ui.widgets.model_picker import ExtensibleModelPicker
     from napari_melanoma.ui.widgets.settings import DockSettings
 
@@ -71,7 +70,7 @@ def store_results(slide: Path) -> None:
     settings.set("slide/more_sections", True)
     offer = ExtensibleModelPicker.offer_demonstrations
     ExtensibleModelPicker.offer_demonstrations = lambda picker, on: offer(picker, True)
-    FakeAnalysis(slide_folder(find_results_root(settings), slide), slide, slide_fingerprint(slide)).begins().finishes()
+    FakeAnalysis(slide_folder(settings.slide_results, slide), slide, slide_fingerprint(slide)).begins().finishes()
 
 
 def write_blobs(folder: Path, count: int = 12, side: int = 32) -> Path:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
+from unittest.mock import Mock
 
 from psygnal import Signal
 from pytestqt.qtbot import QtBot
@@ -15,6 +16,7 @@ from napari_melanoma.core.geometry import PixelSize
 from napari_melanoma.slides.notes import NotesFile, SlideNotes
 from napari_melanoma.ui.session.location import SlideResultLocation
 from napari_melanoma.ui.session.slide import SlideSession, SlideSessions
+from napari_melanoma.ui.session.workspace import Workspace
 
 PIXEL_SIZE = PixelSize(0.5, 0.5, "file")
 
@@ -43,7 +45,7 @@ class Window:
     reader_changed = Signal(str)
 
     def __init__(self) -> None:
-        self.reader, self.status, values = "", Status(), {}
+        self.reader, self.status, self.workspace, values = "", Status(), Workspace(Mock()), {}
         self.settings = SimpleNamespace(get=values.get, set=values.__setitem__)
 
     def follow_scale(self, location: SlideResultLocation) -> bool:

@@ -212,7 +212,7 @@ def with_slide_dock(viewer, qtbot):
 
 def analysed(person, slide_path):
     """User who opened a slide with stored results."""
-    folder = background_runs.slide_folder(person.dock.run_manager.root, slide_path)
+    folder = background_runs.slide_folder(person.dock.settings.slide_results, slide_path)
     person.analysis = FakeAnalysis(folder, slide_path, slide_fingerprint(slide_path)).begins().finishes()
     person.opens_slides(slide_path)
     person.until(lambda: len(person.rows()) == 2)

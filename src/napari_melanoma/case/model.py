@@ -521,3 +521,18 @@ def _map_images(case: Case, image_id: str, change: Callable[[Images], Images]) -
         for lesion in case.lesions
     )
     return _replace_fields(case, lesions=tuple(lesions), images=change(case.images))
+
+
+# Data known before a diagnosis: later findings would reveal the class to a classifier
+PRIOR_PATIENT_FIELDS = ("age", "sex", "fitzpatrick", "ethnicity", "personal_history", "family_history")
+PRIOR_LESION_FIELDS = (
+    *("site", "sub_site", "laterality", "diameter_1_mm", "diameter_2_mm"),
+    *("itch", "hurt", "bleed", "elevation"),
+)
+
+
+def collect_prior_metadata(case: Case, lesion: CaseLesion | None) -> dict[str, str]:
+    """Return the patient data of a lesion that are known before a diagnosis, by column of the harmonized table."""
+    row = {name: case.patient.cell(name) for name in PRIOR_PATIENT_FIELDS}
+    row |= {} if lesion is None else {name: lesion.cell(name) for name in PRIOR_LESION_FIELDS}
+    return {name: text for name, text in row.items() if text}

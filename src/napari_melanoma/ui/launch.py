@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from napari_melanoma.core.errors import MelanomaError
 from napari_melanoma.core.geometry import PixelSize
-from napari_melanoma.ui.viewer.docking import LESION_DOCK, SLIDE_DOCK, show_dock
+from napari_melanoma.ui.session.workspace import Workspace
 from napari_melanoma.ui.widgets.job import tasks
 
 if TYPE_CHECKING:
@@ -28,13 +28,12 @@ def open_viewer(paths: Sequence[Path], slides: Sequence[Path] = (), pixel_size: 
     """
     import napari
 
-    if slides and not paths:
-        viewer = napari.Viewer()
-        show_dock(viewer, SLIDE_DOCK)
-    else:
-        viewer, dock = create_viewer_with_dock()
-        if paths:
-            dock.opener.open(paths)
+    viewer = napari.Viewer()
+    workspace = Workspace.of(viewer)
+    viewers = workspace.slides if slides and not paths else workspace.photographs
+    opener = viewers.show().opener
+    if paths:
+        opener.open(paths)
     for slide in slides:
         show_slide(viewer, slide, pixel_size)
     napari.run()
@@ -65,14 +64,6 @@ def show_slide(viewer: Viewer, path: Path, pixel_size: PixelSize | None = None) 
     for message in slide.info.warnings:
         show_warning(f"{path.name}: {message}")
     return layers
-
-
-def create_viewer_with_dock() -> tuple[Viewer, LesionDock]:
-    """Open napari with the Lesion dock, as napari's menu does."""
-    import napari
-
-    viewer = napari.Viewer()
-    return viewer, show_dock(viewer, LESION_DOCK)  # type: ignore[return-value]
 
 
 def open_and_analyze(dock: LesionDock, image: Path | None) -> None:

@@ -9,6 +9,7 @@ from shutil import copytree
 import numpy as np
 import pytest
 from click_tool import use_tool
+from fake_open_case import make_case
 from fake_slides import draw_slide
 from message_boxes import press_button
 from patience import PATIENCE_MS
@@ -28,7 +29,14 @@ from qtpy.QtWidgets import (
 )
 
 from conftest import wait_until_idle
-from napari_melanoma.case.model import CaseImage, CaseLesion, set_image, set_lesion, set_lesion_report
+from napari_melanoma.case.model import (
+    CaseImage,
+    CaseLesion,
+    collect_prior_metadata,
+    set_image,
+    set_lesion,
+    set_lesion_report,
+)
 from napari_melanoma.case.store import CaseStore, read_correction
 from napari_melanoma.core.errors import SaveError
 from napari_melanoma.core.files import write_json
@@ -42,11 +50,11 @@ from napari_melanoma.reports.slide import save_readings_to_case
 from napari_melanoma.slides.result_folder import record_slide, slide_folder
 from napari_melanoma.slides.synoptic_files import save_synoptic
 from napari_melanoma.ui.case.controls import describe_other_findings
-from napari_melanoma.ui.case.dock import CaseDock, _find_slide_results, collect_prior_metadata
+from napari_melanoma.ui.case.dock import CaseDock, _find_slide_results
 from napari_melanoma.ui.case.tree import row_of_item
-from napari_melanoma.ui.shared_state import reader_changed
-from napari_melanoma.ui.slide.run_manager import find_results_root
+from napari_melanoma.ui.user_data import user_data
 from napari_melanoma.ui.viewer import photographs
+from napari_melanoma.ui.viewer.docking import show_dock
 from napari_melanoma.ui.viewer.slide_layers import list_slides
 from napari_melanoma.ui.widgets.settings import DockSettings
 
@@ -220,7 +228,7 @@ def test_closing_a_case_closes_its_slide_whose_results_are_in_the_report(someone
     someone.opens(next(image.id for _, image in someone.case.iterate_images()))
     someone.qtbot.waitUntil(lambda: len(list_slides(viewer)) == 2, timeout=PATIENCE_MS)
     # Its results are in the report.
-    results = slide_folder(find_results_root(someone.dock.settings), slide)
+    results = slide_folder(someone.dock.settings.slide_results, slide)
     save_synoptic(results, SynopticReport().set_answer("procedure", SynopticAnswer(value="punch"), "A", utc_time()))
     record_slide(results, slide, record_name=True)
     someone.clicks("case_report")
@@ -249,7 +257,7 @@ def test_a_report_that_differs_from_that_of_its_slide_says_so(someone, tmp_path)
     changes = someone.dock.findChild(QLabel, "synoptic_changes")
     someone.waits()
     assert changes.text() == ""
-    results = slide_folder(find_results_root(someone.dock.settings), slide)
+    results = slide_folder(someone.dock.settings.slide_results, slide)
     write_depth(results, SlideDepthReadings(readings=(DepthReading(reader="A", when=utc_time(), clark=3),)))
     save_synoptic(results, SynopticReport(reader="A"))
     someone.dock.controller.edit(set_lesion(someone.case, "L1", note="seen"), "the note")
@@ -262,11 +270,11 @@ def test_reports_of_slides_are_read_by_file_and_left_out_if_the_results_cannot_b
     for name, level in (("first", 3), ("second", 4)):
         (tmp_path / name).mkdir()
         slides.append(draw_slide(tmp_path / name / "slide.tif", tint=level))
-        results = slide_folder(find_results_root(DockSettings()), slides[-1])
+        results = slide_folder(DockSettings().slide_results, slides[-1])
         record_slide(results, slides[-1], record_name=True)
         write_depth(results, SlideDepthReadings(readings=(DepthReading(reader="A", when=utc_time(), clark=level),)))
         save_synoptic(results, SynopticReport(reader="A"))
-    root = find_results_root(DockSettings())
+    root = DockSettings().slide_results
     reports = lesion_section._read_slide_reports(root, slides, "A")
     assert [reports[path].value("clark") for path in slides] == ["III", "IV"]
 
@@ -503,7 +511,7 @@ def reporting(five):
     five.waits()
     reader = five.dock.findChild(QLineEdit, "synoptic_reader")
     reader.setText("A. Reader")
-    with five.qtbot.waitSignal(reader_changed().changed) as signal:  # the sections of the Slide dock show it
+    with five.qtbot.waitSignal(user_data().reader_changed) as signal:  # the sections of the Slide dock show it
         reader.editingFinished.emit()
     assert signal.args == ["A. Reader"]
     return five
@@ -918,3 +926,30 @@ def test_a_damaged_photograph_is_confirmed_and_marked(someone, photos, viewer, q
     qtbot.waitUntil(lambda: len(viewer.layers) > 0, timeout=PATIENCE_MS)
     someone.waits()
     assert "could be decoded" in viewer.layers[0].metadata["napari_melanoma"]["damage"]
+
+
+@pytest.mark.both_qts
+def test_a_case_reaches_only_the_docks_of_its_own_viewer(shared_client, make_napari_viewer, tmp_path, qtbot):
+    path = tmp_path / "mole.png"
+    PillowImage.fromarray(mole(9)).save(path)
+    viewers = make_napari_viewer(show=False), make_napari_viewer(show=False)
+    case_docks = [show_dock(viewer, "Case") for viewer in viewers]
+    lesion_docks = [show_dock(viewer, "Lesion") for viewer in viewers]
+    for number, (lesion_dock, case_dock) in enumerate(zip(lesion_docks, case_docks, strict=True), 1):
+        lesion_dock.show_file(path)
+        wait_until_idle(qtbot)
+        case_dock.controller.create(
+            tmp_path / f"P-{number}", make_case(path, {"patient_id": f"P-{number}", "age": 10 * number})
+        )
+        wait_until_idle(qtbot)
+
+    def known() -> list[tuple[str, dict[str, str]]]:
+        data = [dock.picker.session.patient_data for dock in lesion_docks]
+        return [(one.case, one.row) for one in data]
+
+    assert known() == [("P-1", {"age": "10"}), ("P-2", {"age": "20"})]
+    case_docks[0].controller.edit(make_case(path, {"patient_id": "P-1", "age": 11}), "the age")
+    assert known() == [("P-1", {"age": "11"}), ("P-2", {"age": "20"})]
+    viewers[0].window.remove_dock_widget(case_docks[0])
+    qtbot.waitUntil(lambda: known() == [("", {}), ("P-2", {"age": "20"})], timeout=PATIENCE_MS)
+    wait_until_idle(qtbot)

@@ -12,7 +12,7 @@ from qtpy.QtWidgets import QCheckBox, QLabel, QLineEdit, QToolButton
 from napari_melanoma.core.context import RunContext
 from napari_melanoma.figures.page import write_report
 from napari_melanoma.reports.case_report import collect_report
-from napari_melanoma.ui.shared_state import models_changed
+from napari_melanoma.ui.user_data import user_data
 from napari_melanoma.ui.widgets.patient_form import PatientForm
 
 from .test_case import NAMES, PATIENCE_MS, Pathologist, mole
@@ -95,7 +95,7 @@ def test_predicting_can_be_cancelled_and_needs_a_model(someone, models, qtbot, m
     someone.dock.predictor._settings.classifier = ""
     monkeypatch.setattr("napari_melanoma.models.installed_bundles.user_models_folder", lambda: models / "none")
     monkeypatch.setattr("napari_melanoma.models.installed_bundles.SHIPPED_FOLDER", models / "none")
-    models_changed().changed.emit("")
+    user_data().models_changed.emit("")
     button = someone.dock.findChild(QToolButton, "case_answer")
     assert not button.isEnabled()
     assert "is installed" in button.toolTip()

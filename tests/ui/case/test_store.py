@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from functools import partial
-from pathlib import Path
 from threading import Event
 from types import SimpleNamespace
 
@@ -30,11 +29,9 @@ from napari_melanoma.case.model import (
 from napari_melanoma.case.store import CaseStore
 from napari_melanoma.core.errors import SaveError
 from napari_melanoma.data.table_mapping import TableMapping
-from napari_melanoma.ui.case import dock as case_dock
 from napari_melanoma.ui.case.controller import CaseCloseGuard, CaseController, CaseHistory, CaseSettings
 from napari_melanoma.ui.case.importing import CaseImporter, CaseImportRequest
 from napari_melanoma.ui.case.tree import NO_LESION, create_rows
-from napari_melanoma.ui.shared_state import CaseRows
 
 
 @pytest.fixture
@@ -143,13 +140,24 @@ def test_the_open_case_is_opened_again_by_another_name_of_its_folder(desk, tmp_p
     assert (desk.read_only, desk.store.folder) == ("", other)
 
 
-def test_patient_data_are_removed_quietly_at_exit(monkeypatch):
-    rows = CaseRows()
-    rows.set_rows(1, "P", {Path("a.png"): {"age": "54"}})
-    monkeypatch.setattr(case_dock, "case_rows", lambda: rows)
-    _delete(rows)
-    case_dock._remove_patient_data(1)
-    assert rows.find(Path("a.png")) == ("", {})
+def test_requested_images_are_shown_when_their_case_is_open(desk, tmp_path, qtbot):
+    other, shown = tmp_path / "other", []
+    CaseStore.create(other, Case()).close()
+    desk.opened.connect(lambda: shown.append(desk.store.folder.name))
+    desk.images_requested.connect(shown.append)
+    desk.show_images(other, ("I1", "I2"))
+    wait_until_idle(qtbot, desk)
+    desk.add_slide(tmp_path / "case", tmp_path / "a.svs")  # of a case that is not open
+    desk.add_slide(other, tmp_path / "b.svs")
+    desk.show_images(other, ["I3"])
+    assert (shown, desk.slides) == (["other", ["I1", "I2"], ["I3"]], [tmp_path / "b.svs"])
+    # A case that cannot be opened, or is replaced meanwhile, shows none.
+    desk.show_images(tmp_path / "missing", ["I4"])
+    wait_until_idle(qtbot, desk)
+    desk.show_images(tmp_path / "case", ["I5"])
+    desk.open(other)
+    wait_until_idle(qtbot, desk)
+    assert shown[3:] == ["other"]
 
 
 def _delete(box):

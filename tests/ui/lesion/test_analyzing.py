@@ -31,9 +31,8 @@ from napari_melanoma.imaging.modality import ModalityEstimate
 from napari_melanoma.lesion import analysis
 from napari_melanoma.phantoms.lesion.phantom import lesion_phantom
 from napari_melanoma.phantoms.lesion.traits import LesionPhantomConfig
-from napari_melanoma.ui.lesion import dock as lesion_dock
-from napari_melanoma.ui.session import recovery
-from napari_melanoma.ui.viewer import docking, photographs, view_memory
+from napari_melanoma.ui.session import photograph_opener, recovery, workspace
+from napari_melanoma.ui.viewer import photographs
 from napari_melanoma.ui.viewer.layer_slide import LayerSlide
 from napari_melanoma.ui.viewer.photographs import METADATA_KEY, LayerPhotographSource
 from napari_melanoma.ui.widgets.settings import DockSettings
@@ -264,12 +263,11 @@ def test_an_image_of_tissue_among_photographs_is_opened_as_what_the_user_states(
         box.deleteLater()
         return next(button for button in box.buttons() if answer in button.text())
 
-    def show(viewer, name):
-        slide_dock = SimpleNamespace(opener=SimpleNamespace(open=opened_as_slides.extend))
-        return slide_dock if name == "Slide" else person.dock
-
-    monkeypatch.setattr(view_memory, "exec_question", press)
-    monkeypatch.setattr(docking, "show_dock", show)
+    monkeypatch.setattr(photograph_opener, "exec_question", press)
+    monkeypatch.setattr(workspace, "show_dock", lambda viewer, name: None)
+    person.dock.workspace.slides.provide(
+        SimpleNamespace(opener=SimpleNamespace(open=opened_as_slides.extend)), person.dock
+    )
     paths = [tmp_path / f"{name}.png" for name in ("mole", "region")]
     for path, rgb in zip(paths, (photograph(), tissue()), strict=True):
         PillowImage.fromarray(rgb).save(path)
@@ -329,8 +327,8 @@ def test_the_warning_belongs_to_its_photograph_and_an_uncertain_type_is_requeste
     assert not notice.isVisibleTo(person.dock)
     # A file is opened as a slide by the link.
     shown = []
-    slide_dock = SimpleNamespace(show_file=shown.append)
-    monkeypatch.setattr(lesion_dock, "show_dock", lambda viewer, name: {"Slide": slide_dock}[name])
+    monkeypatch.setattr(workspace, "show_dock", lambda viewer, name: None)
+    person.dock.workspace.slides.provide(SimpleNamespace(show_file=shown.append), person.dock)
     person.opens("section", NOISE[::-1], metadata={METADATA_KEY: {"path": str(tmp_path / "section.tif")}})
     person.analyses()
     link = re.search(r"href='([^']*)'", label.text()).group(1)

@@ -13,6 +13,7 @@ import numpy as np
 import psutil
 import pytest
 from fake_models import add_classifier, make_models
+from fake_open_case import FakeOpenCase, make_case
 from fake_slides import draw_slide
 from lesion_fixtures import FIXTURES
 from napari.layers import Layer
@@ -34,7 +35,7 @@ from napari_melanoma.models.installed_bundles import find_bundle
 from napari_melanoma.ui.sections.measurements import MeasurementTable
 from napari_melanoma.ui.sections.prediction import CURRENT, OUTDATED, PredictionPanel
 from napari_melanoma.ui.session.saved_result import read_saved_result
-from napari_melanoma.ui.shared_state import case_rows
+from napari_melanoma.ui.session.workspace import Workspace
 from napari_melanoma.ui.viewer.photographs import METADATA_KEY
 from napari_melanoma.ui.viewer.slide_layers import read_slide_layers
 from napari_melanoma.ui.widgets.job import tasks
@@ -126,7 +127,8 @@ def test_a_prediction_with_patient_data_of_the_user_or_of_a_case(person):
     # A case fills the form, and its values can be edited.
     image, path = person.dock.picker.session.image, Path("mole.png").absolute()
     image.metadata = {METADATA_KEY: {**image.metadata[METADATA_KEY], "path": path}}
-    case_rows().set_rows(id(person), "P-0042", {path: {"age": "30", "sex": "female"}})
+    patient = {"patient_id": "P-0042", "age": "30", "sex": "female"}
+    open_case = FakeOpenCase(Workspace.of(person.viewer), make_case(path, patient))
     person.waits()
     assert person.finds(QLineEdit, "patient_age").text() == "30"
     assert "From case P-0042." in text_of(person, "form_origin")
@@ -134,7 +136,7 @@ def test_a_prediction_with_patient_data_of_the_user_or_of_a_case(person):
     # A value that the model does not use leaves the prediction as it is, without a request.
     requests = []
     person.dock.predictions.queue.started.connect(requests.append)
-    case_rows().set_rows(id(person), "P-0042", {path: {"age": "30", "sex": "female", "site": "torso"}})
+    open_case.edit(make_case(path, patient, site="torso"))
     unused = prediction_of(person)
     assert unused is not None, "not outdated"
     assert unused.probabilities == young.probabilities
@@ -145,13 +147,13 @@ def test_a_prediction_with_patient_data_of_the_user_or_of_a_case(person):
     assert requests
     assert "the case is not changed" in text_of(person, "form_origin")
     assert prediction_of(person).probability > young.probability
-    case_rows().set_rows(id(person), "P-0042", {path: {"age": "31", "sex": "male"}})  # edited in the case
+    open_case.edit(make_case(path, {**patient, "age": "31", "sex": "male"}))
     person.waits()
     assert person.dock.findChild(PatientForm).row == {"age": "90", "sex": "male"}
     person.clicks("form_back")
     person.waits()
     assert person.dock.findChild(PatientForm).row == {"age": "31", "sex": "male"}
-    case_rows().set_rows(id(person), "", {})
+    open_case.close()
     person.waits()
     assert person.dock.findChild(PatientForm).row == {}
 

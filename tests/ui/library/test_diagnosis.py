@@ -28,7 +28,7 @@ from napari_melanoma.ui.library.review import ReviewDock
 from napari_melanoma.ui.library.review_photographs import OPENING, Opening, find_press_time
 from napari_melanoma.ui.library.review_queues import EmbeddingQueue, RatingQueue
 from napari_melanoma.ui.session.corrections_store import ReviewSettings
-from napari_melanoma.ui.shared_state import reader_changed
+from napari_melanoma.ui.user_data import user_data
 from napari_melanoma.ui.viewer.camera import find_canvas
 from napari_melanoma.ui.widgets.job import BackgroundJob
 from napari_melanoma.ui.widgets.settings import READER_SETTING
@@ -699,7 +699,7 @@ def test_a_diagnosis_is_stored_once_its_reader_is_given(labeler, corrections, vi
     (label,) = read_diagnoses(row)
     assert (row["image_id"], label.diagnosis, label.reader) == (first, "melanoma", "Ana Silva")
     assert labeler.sees() != first
-    with qtbot.waitSignal(reader_changed().changed):
+    with qtbot.waitSignal(user_data().reader_changed):
         labeler.section.set_reader("Ben")
     assert settings.get(READER_SETTING, "") == "Ben"
     window.hide()
@@ -711,7 +711,7 @@ def test_a_reader_given_elsewhere_signs_the_diagnosis_that_waits(labeler, correc
     labeler.presses_key(MELANOMA)
     assert corrections.rows() == []
     labeler.dock.settings.set(READER_SETTING, "Ana")  # as another section does
-    reader_changed().changed.emit("Ana")
+    user_data().reader_changed.emit("Ana")
     labeler.waits()
     assert [row["image_id"] for row in corrections.rows()] == [first]
     answer_reader(labeler.dock.window(), labeler.qtbot, None)
@@ -789,7 +789,7 @@ def test_the_adapted_model_is_used_only_if_it_is_better(labeled, labeler, correc
 
     monkeypatch.setattr(diagnosis, "run_command", run_command)
     activated = []
-    diagnosis.models_changed().changed.connect(activated.append)
+    diagnosis.user_data().models_changed.connect(activated.append)
     labeler.section.use_button.click()
     labeler.waits()
     (command,) = commands

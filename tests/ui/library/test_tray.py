@@ -35,7 +35,6 @@ from napari_melanoma.ui.library.listing import list_images, read_label
 from napari_melanoma.ui.library.resolve import FILTERS, SORT_KEYS
 from napari_melanoma.ui.library.tray import CACHED_PICTURES
 from napari_melanoma.ui.sections.side_by_side.section import SideBySide
-from napari_melanoma.ui.slide.run_manager import find_results_root
 from napari_melanoma.ui.viewer.docking import show_dock
 from napari_melanoma.ui.widgets import dialogs, thumbnails
 from napari_melanoma.ui.widgets.thumbnails import BackgroundCache, Thumbnail, ThumbnailLoader
@@ -142,7 +141,7 @@ def folder(tmp_path):
 
 def signs(person, slide, reader="B"):
     """Sign the synoptic report of a slide."""
-    folder = slide_folder(find_results_root(person.dock.settings), slide)
+    folder = slide_folder(person.dock.settings.slide_results, slide)
     folder.mkdir(parents=True, exist_ok=True)
     record_slide(folder, slide)
     report = SynopticReport().set_answer("procedure", SynopticAnswer(value="punch"), reader, WHEN).sign(reader, WHEN)
@@ -168,7 +167,7 @@ def test_the_start_page_reports_a_bad_folder(person, tmp_path):
 @pytest.mark.both_qts
 def test_slides_and_photographs_of_a_folder_are_shown_with_their_states(person, folder):
     slide = folder / "s2.tif"
-    results = slide_folder(find_results_root(person.dock.settings), slide)
+    results = slide_folder(person.dock.settings.slide_results, slide)
     FakeAnalysis(results, slide, slide_fingerprint(slide)).begins().finishes()
     signs(person, folder / "more" / "s10.tif")
     person.shows(folder)
@@ -284,7 +283,7 @@ def test_of_very_many_slides_only_the_visible_ones_are_read(person, many, monkey
     assert len(set(states)) > MANY * 0.95
     # Many images are opened after a question.
     opened, asked, answers = [], [], [False, True]
-    monkeypatch.setattr(person.dock.opener, "open", lambda images, case_folder: opened.extend(images))
+    monkeypatch.setattr(person.dock, "_open_images", lambda images, case_folder: opened.extend(images))
 
     def answer(box):
         asked.append(box.text())
@@ -653,7 +652,7 @@ def test_missing_and_unreadable_files_are_not_called_damaged(person, folder, mon
 def test_filter_follows_the_states_and_keeps_the_selection(person, folder, monkeypatch):
     monkeypatch.setattr(person.list, "underMouse", lambda: False)  # where the pointer of the display is does not matter
     slides = [folder / "s2.tif", folder / "more" / "s10.tif"]
-    root = find_results_root(person.dock.settings)
+    root = person.dock.settings.slide_results
     first, second = (FakeAnalysis(slide_folder(root, one), one, slide_fingerprint(one)).begins() for one in slides)
     person.shows(folder)
     person.chooses(person.dock.filter_combo, FILTERS.index("running"))

@@ -16,8 +16,8 @@ from napari_melanoma.slides import background_runs
 from napari_melanoma.slides.options import SlideOptions
 from napari_melanoma.slides.reading.files import slide_fingerprint
 from napari_melanoma.ui.sections.choice import SectionChoice, SectionDock
-from napari_melanoma.ui.shared_state import models_changed
 from napari_melanoma.ui.slide.reading_mode import SectionTabs
+from napari_melanoma.ui.user_data import user_data
 from napari_melanoma.ui.widgets.settings import DockSettings
 from napari_melanoma.ui.widgets.style import section
 
@@ -152,10 +152,10 @@ def test_a_real_slide_shows_no_analysis_before_there_is_a_model(
 
     # With the first model that is not a demonstration, it does.
     install_slide_models()
-    models_changed().changed.emit("")
+    user_data().models_changed.emit("")
     assert shown(person) == BASIC
     monkeypatch.setattr(BundleConfig, "is_demonstration", False)
-    models_changed().changed.emit("")
+    user_data().models_changed.emit("")
     assert shown(person) == BASIC | ANALYSIS
     assert "tile-test" in offered(person)
     assert not tabs.buttons["Analysis"].isHidden()
@@ -194,7 +194,7 @@ def test_the_default_model_is_selected_unless_another_one_is_stored(
 
 
 def test_a_slide_with_results_shows_their_sections(person: Pathologist, slide_path: Path) -> None:
-    folder = background_runs.slide_folder(person.dock.run_manager.root, slide_path)
+    folder = background_runs.slide_folder(person.dock.settings.slide_results, slide_path)
     options = SlideOptions(model="skin-demo")  # a model that is no longer included
     FakeAnalysis(folder, slide_path, slide_fingerprint(slide_path), "skin-demo", options=options).begins().finishes()
     person.opens_slides(slide_path)

@@ -67,7 +67,7 @@ def test_each_section_of_the_slide_dock_shows_its_content_at_first(unseen, slide
     person.until(lambda: set(dock.sections.hosted.sections) >= set(find_sections(SlideSection)))
     frames = collapse_all(dock)
     assert set(frames) == SLIDE
-    folder = background_runs.slide_folder(dock.run_manager.root, slide_path)
+    folder = background_runs.slide_folder(dock.settings.slide_results, slide_path)
     FakeAnalysis(folder, slide_path, slide_fingerprint(slide_path)).begins().finishes()
     person.opens_slides(slide_path)
     check_first_clicks(qtbot, dock, frames)

@@ -119,7 +119,7 @@ def test_results_of_a_tissue_classifier_are_a_class_map_also_when_they_are_opene
         classes.setCurrentIndex(classes.findData(name))
         classes.activated.emit(classes.currentIndex())
 
-    folder = background_runs.slide_folder(person.dock.run_manager.root, slide_path)
+    folder = background_runs.slide_folder(person.dock.settings.slide_results, slide_path)
     FakeAnalysis(folder, slide_path, slide_fingerprint(slide_path)).begins().finishes()
     class_map = {"colors": {"benign": "#00ff00", "melanoma": "#ff0000"}, "background": "benign"}
     areas = {name: {"mm2": 0.1, "percent": 50.0} for name in ("benign", "melanoma")}

@@ -299,7 +299,7 @@ def test_a_new_threshold_for_saved_lesions_can_be_undone(analysed):
 
 def test_the_reader_chooses_the_class_of_interest(person, slide_path, monkeypatch):
     monkeypatch.setattr("fake_slides.CLASSES", ("Dermis", "Adnexa"))
-    folder = background_runs.slide_folder(person.dock.run_manager.root, slide_path)
+    folder = background_runs.slide_folder(person.dock.settings.slide_results, slide_path)
     analysis = FakeAnalysis(folder, slide_path, slide_fingerprint(slide_path)).begins()
     analysis.works(len(analysis.order))
     areas = {name: {"mm2": 0.1, "percent": 50.0} for name in ("Dermis", "Adnexa")}

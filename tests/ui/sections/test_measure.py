@@ -243,7 +243,7 @@ def test_lines_areas_and_angles_are_labeled_saved_restored_and_undone(measuring,
 
 
 def test_measurements_stay_with_slide_and_folder_and_follow_the_scale(person, slide_path, tmp_path):
-    folder = slide_folder(person.dock.run_manager.root, slide_path)
+    folder = slide_folder(person.dock.settings.slide_results, slide_path)
     scale = PixelSize(2.0, 2.0, "given")
     write_notes(folder, SlideNotes(slide_fingerprint(slide_path), (), scale, (LINE, AREA)))  # another day
     person.opens_slides(slide_path)

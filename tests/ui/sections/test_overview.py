@@ -692,7 +692,7 @@ def test_notes_are_kept_if_the_folder_is_read_only_another_window_changes_them_o
     # Notes that cannot be read are not replaced by looking at the slide.
     person.dock.show()
     third = draw_slide(tmp_path / "third.tif", tint=9)
-    folder = slide_folder(person.dock.run_manager.root, third)
+    folder = slide_folder(person.dock.settings.slide_results, third)
     folder.mkdir(parents=True)
     (folder / NOTES).write_text(NEWER)
     (folder / CORRECTED_FILE).write_text("no image")

@@ -45,7 +45,6 @@ from napari_melanoma.ui.session.photograph_predictions import (
     PredictionOutcome,
     SharedHeatmapOptions,
 )
-from napari_melanoma.ui.shared_state import live_predictions
 from napari_melanoma.ui.viewer import photographs
 from napari_melanoma.ui.widgets.charts import DEFAULT_COLORS, STRONG_COLORS, Bar, BarChart
 from napari_melanoma.ui.widgets.settings import DockSettings
@@ -313,12 +312,10 @@ def test_an_analysis_is_not_requested_first_above_other_predictions(
     shown.session.prediction_key = None
     assert shown.text("prediction_hint") == NOT_ANALYZED
     texts = {tmp_path / "mole.png": "lesion-phone: melanoma 0.31. Fitted to the labels: melanoma 0.40."}
-    live_predictions().set_texts(texts)
-    try:
-        assert shown.text("prediction_live") == texts[tmp_path / "mole.png"]
-        assert shown.text("prediction_hint") == OTHER_SHOWN
-    finally:
-        live_predictions().set_texts({})
+    shown.session.workspace.live_predictions.set(texts)
+    assert shown.text("prediction_live") == texts[tmp_path / "mole.png"]
+    assert shown.text("prediction_hint") == OTHER_SHOWN
+    shown.session.workspace.live_predictions.set({})
     assert shown.text("prediction_hint") == NOT_ANALYZED
 
 

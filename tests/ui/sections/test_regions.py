@@ -42,7 +42,7 @@ from napari_melanoma.slides.regions import (
     region_reader,
 )
 from napari_melanoma.slides.tile_sets import TileDataOptions, read_tile_set
-from napari_melanoma.ui.sections.regions.data_set import CUTTING
+from napari_melanoma.ui.sections.regions.data_set import CUTTING, TRAIN_LINK
 from napari_melanoma.ui.sections.regions.region_list import (
     AREA,
     CLASS,
@@ -404,6 +404,8 @@ def test_tiles_of_all_slides_with_regions_become_a_data_set(annotating, tmp_path
     assert {row["tissue"] for row in rows} == {"Melanoma", "Dermis"}
     assert read_tile_set(tmp_path / "tiles").tile.mpp == MPP
     assert "Train on them" in dock.status.text
+    dock.status.link_activated.emit(f"{TRAIN_LINK} {tmp_path / 'tiles'}")
+    assert dock.context.workspace.training.value.datasets == (str(tmp_path / "tiles"),)
 
     # It can be canceled.
     begun = Event()

@@ -7,6 +7,7 @@ import json
 import numpy as np
 import pytest
 from fake_models import add_risk
+from fake_open_case import FakeOpenCase, make_case
 from fake_slides import MPP, draw_slide
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QAbstractButton, QComboBox, QLabel, QLineEdit
@@ -16,7 +17,6 @@ from conftest import wait_until_idle
 from napari_melanoma.extensions.risk.maps import PATCH_CELLS
 from napari_melanoma.models.bundle import user_models_folder
 from napari_melanoma.ui import worker_client
-from napari_melanoma.ui.shared_state import case_rows
 from napari_melanoma.ui.viewer import slide_layers
 
 from .test_depth import draws as draws_depth
@@ -256,16 +256,15 @@ def test_prediction_is_stored_with_its_slide(waiting, tmp_path):
 
 def test_patient_data_come_from_the_open_case(waiting, slide_path):
     person = waiting
-    case_rows().set_rows(7, "P-0042", {slide_path: {"age": "71", "sex": "female"}})
-    try:
-        assert view(person).patient_form.row == {"age": "71", "sex": "female"}
-        assert seen(person, "form_origin") == "From case P-0042."
-        fills_in(person, "30")
-        assert "Edited here only" in seen(person, "form_origin")
-        person.presses("form_back")
-        assert view(person).patient_form.row["age"] == "71"
-    finally:
-        case_rows().set_rows(7, "", {})
+    patient = {"patient_id": "P-0042", "age": "71", "sex": "female"}
+    open_case = FakeOpenCase(person.dock.context.workspace, make_case(slide_path, patient))
+    assert view(person).patient_form.row == {"age": "71", "sex": "female"}
+    assert seen(person, "form_origin") == "From case P-0042."
+    fills_in(person, "30")
+    assert "Edited here only" in seen(person, "form_origin")
+    person.presses("form_back")
+    assert view(person).patient_form.row["age"] == "71"
+    open_case.close()
     assert seen(person, "form_origin") == ""
 
 

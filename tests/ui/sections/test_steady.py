@@ -338,7 +338,7 @@ def test_the_scale_of_the_file_is_not_shown_before_that_of_the_user_was_searched
 def test_results_of_a_slide_have_their_sections_before_they_are_read(user, request, slide_path, monkeypatch):
     monkeypatch.setattr("napari_melanoma.models.installed_bundles.SHIPPED_FOLDER", user / "none")  # else always shown
     person = request.getfixturevalue("person")
-    folder = background_runs.slide_folder(person.dock.run_manager.root, slide_path)
+    folder = background_runs.slide_folder(person.dock.settings.slide_results, slide_path)
     FakeAnalysis(folder, slide_path, slide_fingerprint(slide_path)).begins().finishes()
     person.dock.choice.button.setChecked(False)
     monkeypatch.setattr(person.dock.run_panel, "set_folder", lambda *_: None)  # which reads the results

@@ -6,9 +6,9 @@ from dataclasses import replace
 from functools import partial
 from math import cos, sin
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
+from fake_open_case import FakeOpenCase, make_case
 from fake_slides import draw_slide
 from message_boxes import press_button
 from qtpy.QtCore import QEvent, Qt
@@ -35,6 +35,7 @@ from napari_melanoma.case.model import Case, CaseImage, add_images, add_lesion, 
 from napari_melanoma.core.files import write_json
 from napari_melanoma.core.geometry import PixelSize
 from napari_melanoma.core.polygons import Polygon
+from napari_melanoma.core.provenance import utc_time
 from napari_melanoma.depth.readings import (
     FINDINGS,
     SlideDepthReadings,
@@ -56,7 +57,7 @@ from napari_melanoma.slides.notes import SlideMeasurement, read_notes, write_not
 from napari_melanoma.slides.result_folder import slide_folder
 from napari_melanoma.slides.slide_content import lesions_block
 from napari_melanoma.slides.synoptic_files import SYNOPTIC_FILE, load_synoptic, read_synoptic
-from napari_melanoma.ui.shared_state import reader_changed
+from napari_melanoma.ui.user_data import user_data
 from napari_melanoma.ui.viewer.docking import MIN_WIDTH_PX
 from napari_melanoma.ui.viewer.photographs import METADATA_KEY
 from napari_melanoma.ui.widgets.editors import NoWheelComboBox, ReaderField
@@ -251,7 +252,7 @@ def test_a_finding_is_one_value_in_the_form_and_the_depth_section(reporting) -> 
     fields[0].editingFinished.emit()
     assert [(one.text(), one.isReadOnly()) for one in fields] == [("Reader 0", True)] * 3
     person.dock.settings.set(READER_SETTING, "Reader 3")  # as the Case dock does
-    reader_changed().changed.emit("Reader 3")
+    user_data().reader_changed.emit("Reader 3")
     assert [document(person).reader, *(one.text() for one in fields)] == ["Reader 3"] * 4
 
 
@@ -618,18 +619,12 @@ def test_damaged_files_and_signed_reports_of_the_case_are_not_replaced(
     chooses(person, "procedure", "excision")
     when = "2026-01-31T10:00:00+00:00"
     report = SynopticReport().set_answer("procedure", SynopticAnswer(value="punch"), "B", when).sign("B", when)
-    case = add_images(add_lesion(Case()), [CaseImage(id="", path=person.dock.slide.info.path)], "L1")
-    controller = SimpleNamespace(case=set_lesion(case, "L1", synoptic=report), edit=None, read_only="")
-    image = controller.case.lesions[0].images[0]
-    for module in ("ui.session.open_case", "extensions.synoptic.ui.slide_section"):
-        monkeypatch.setattr(f"napari_melanoma.{module}.find_open_case", lambda *_: (controller, image))
+    case = make_case(person.dock.slide.info.path, {}, synoptic=report)
+    FakeOpenCase(person.dock.context.workspace, case)
     presses(person, "synoptic_case")
     assert "Reopen it in the Case dock first" in person.dock.status.text
 
     # A difference from the report of the case is stated.
-    monkeypatch.setattr(
-        "napari_melanoma.extensions.synoptic.ui.slide_section.find_slide_lesion", lambda *_: controller.case.lesions[0]
-    )
     chooses(person, "laterality", "left")
     assert "in the case: Procedure punch biopsy (here excision). Correct one" in text(person, "synoptic_changes")
     chooses(person, "procedure", "punch biopsy")
@@ -1113,9 +1108,7 @@ def test_the_lesion_of_the_case_is_compared_also_when_files_have_changed(reporti
     person = reporting
     case = add_lesion(Case(), diagnosis="melanoma")
     case = add_images(case, [CaseImage(id="I1", path=person.dock.slide.info.path, modality="wsi")], "L1")
-    dock = QWidget(person.dock.window())
-    dock.setObjectName("case_dock")
-    dock.controller = controller = SimpleNamespace(case=case, read_only="another window has opened it")
+    open_case = FakeOpenCase(person.dock.context.workspace, case, read_only="another window has opened it")
     types(person, "synoptic_reader", "A. Reader")
     chooses(person, "procedure", "excision")
     signs(person)
@@ -1123,11 +1116,26 @@ def test_the_lesion_of_the_case_is_compared_also_when_files_have_changed(reporti
         ("nevus", "Changed after signature: Lesion of the case, Diagnosis: signed: Melanoma; now: Nevus."),
         ("melanoma", ""),
     ):
-        controller.case = set_lesion(case, "L1", diagnosis=diagnosis)
+        open_case.edit(set_lesion(case, "L1", diagnosis=diagnosis))
         write_notes(person.dock.result_location.folder, read_notes(person.dock.result_location.folder))
         person.session.check_files()  # as when the window gets the focus
         person.waits()
         assert text(person, "synoptic_changes") == expected
+
+
+def test_a_case_that_is_opened_later_edited_and_closed_is_followed(reporting) -> None:
+    person = reporting
+    chooses(person, "procedure", "excision")
+    punch = SynopticReport().set_answer("procedure", SynopticAnswer(value="punch"), "B", utc_time())
+    open_case = FakeOpenCase(person.dock.context.workspace, make_case(person.dock.slide.info.path, {}, synoptic=punch))
+    assert "in the case: Procedure punch biopsy (here excision)." in text(person, "synoptic_changes")
+    excision = punch.set_answer("procedure", SynopticAnswer(value="excision"), "B", utc_time())
+    open_case.edit(set_lesion(open_case.case, "L1", synoptic=excision))
+    assert text(person, "synoptic_changes") == ""
+    open_case.edit(set_lesion(open_case.case, "L1", synoptic=punch))
+    assert text(person, "synoptic_changes") != ""
+    open_case.close()
+    assert text(person, "synoptic_changes") == ""
 
 
 def test_what_others_have_measured_is_not_suggested_by_the_case(reporting, monkeypatch) -> None:

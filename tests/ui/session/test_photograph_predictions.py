@@ -28,7 +28,7 @@ from napari_melanoma.ui.session.photograph_predictions import (
     PredictionHeatmap,
     PredictionOutcome,
 )
-from napari_melanoma.ui.shared_state import models_changed
+from napari_melanoma.ui.user_data import user_data
 from napari_melanoma.ui.widgets.settings import DockSettings
 
 if TYPE_CHECKING:
@@ -212,7 +212,7 @@ def test_a_failed_heatmap_is_that_of_one_photograph_one_method_and_one_model(pre
     predictions.options.edit(method="occlusion")
     assert first.heatmap is None
     predictions.fails(first)
-    models_changed().changed.emit("small")
+    user_data().models_changed.emit("small")
     assert first.heatmap is None
 
 
@@ -226,7 +226,7 @@ def test_the_failure_of_an_outdated_heatmap_is_not_shown(predictions: Prediction
 
 def test_the_response_of_a_model_that_was_replaced_meanwhile_is_ignored(predictions: Predictions, qtbot: QtBot) -> None:
     predictions.requests(predictions.first)
-    models_changed().changed.emit("small")
+    user_data().models_changed.emit("small")
     assert not predictions.sent[0].is_canceled
     predictions.answer(0)
     qtbot.waitUntil(lambda: len(predictions.sent) == 2)

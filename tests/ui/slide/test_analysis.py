@@ -413,7 +413,7 @@ def list_exports(dock) -> dict[str, bool]:
 
 
 def test_lesions_of_a_demonstration_model_are_hidden(person, slide_path):
-    folder = background_runs.slide_folder(person.dock.run_manager.root, slide_path)
+    folder = background_runs.slide_folder(person.dock.settings.slide_results, slide_path)
     FakeAnalysis(folder, slide_path, slide_fingerprint(slide_path)).begins().finishes()
     content = json.loads((folder / "result.json").read_text())
     write_json(folder / "result.json", {**content, "validity": DEMO.to_json()})

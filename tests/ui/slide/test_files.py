@@ -35,8 +35,8 @@ from napari_melanoma.slides.counts import CountedPoint, save_counts
 from napari_melanoma.slides.notes import SlideMeasurement
 from napari_melanoma.slides.regions import REGIONS
 from napari_melanoma.slides.synoptic_files import save_synoptic
+from napari_melanoma.ui.session import photograph_opener
 from napari_melanoma.ui.session.annotations import import_region_file
-from napari_melanoma.ui.viewer import view_memory
 from napari_melanoma.ui.viewer.docking import show_dock
 from napari_melanoma.ui.viewer.slide_layers import list_slides
 from napari_melanoma.ui.widgets.file_drop import (
@@ -103,7 +103,7 @@ def test_a_dropped_photograph_is_not_taken_for_a_slide(person, tmp_path, monkeyp
         box.deleteLater()
         return next(button for button in box.buttons() if button.text() == answer)
 
-    monkeypatch.setattr(view_memory, "exec_question", press)
+    monkeypatch.setattr(photograph_opener, "exec_question", press)
     drops(person, draw_slide(tmp_path / "other.tif"), tmp_path / "mole.jpg")
     person.until(lambda: "mole" in person.viewer.layers)
     slides = [person.dock.picker.combo.itemText(row) for row in range(person.dock.picker.combo.count())]
@@ -433,3 +433,12 @@ def test_recent_cases_are_listed_and_open(person, tmp_path, monkeypatch):
     follows(person, "P-1")
     person.until(lambda: dock.controller.case is not None)
     assert dock.controller.store.folder == tmp_path / "P-1"
+
+
+def test_a_folder_for_results_that_another_window_selects_is_used_at_once(person, slide_path, tmp_path):
+    person.opens_slides(slide_path)
+    assert tmp_path / "elsewhere" not in person.dock.result_location.folder.parents
+    (tmp_path / "elsewhere").mkdir()
+    DockSettings().slide_results = tmp_path / "elsewhere"
+    person.waits()
+    assert tmp_path / "elsewhere" in person.dock.result_location.folder.parents

@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+from collections import defaultdict
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import pytest
@@ -22,11 +24,11 @@ from napari_melanoma.models import DEFAULT_BUNDLE
 from napari_melanoma.runs import acceptance
 from napari_melanoma.runs.launching import read_run
 from napari_melanoma.training.monitor import LOSS_MONITOR
-from napari_melanoma.ui.shared_state import models_changed
 from napari_melanoma.ui.train.comparison import RunComparisonView, format_metrics
 from napari_melanoma.ui.train.plot import MAX_POINTS, PLOTS, TrainingCurves
 from napari_melanoma.ui.train.run_reader import LossTrace
 from napari_melanoma.ui.train.run_text import describe_result
+from napari_melanoma.ui.user_data import user_data
 from napari_melanoma.ui.widgets.model_picker import ModelPicker
 from napari_melanoma.ui.widgets.signals import Connections
 from napari_melanoma.ui.widgets.style import ThemedIcons
@@ -127,7 +129,7 @@ def test_using_a_model_is_carried_out_once(stage, gate, run, qtbot, monkeypatch)
 
 
 def test_the_former_model_can_be_used_again(stage, gate, run, qtbot, monkeypatch):
-    monkeypatch.setattr(models_changed(), "_former", {})
+    monkeypatch.setattr(user_data(), "former", defaultdict(WeakKeyDictionary))
     picker = ModelPicker(ThemedIcons(ViewerModel(), gate, Connections()))
     qtbot.addWidget(picker)
     picker.model = "mine-1"
@@ -135,7 +137,7 @@ def test_the_former_model_can_be_used_again(stage, gate, run, qtbot, monkeypatch
     assert gate.return_button.text() == "Use lesion-small again", "the model that it was compared with"
 
     monkeypatch.setattr(picker, "can_use", lambda name: name in ("mine-1", "mine-2", DEFAULT_BUNDLE))
-    models_changed().changed.emit("mine-2")
+    user_data().models_changed.emit("mine-2")
     show(gate, run)
     assert (picker.model, gate.return_button.text()) == ("mine-2", "Use mine-1 again"), "the model that was selected"
     with qtbot.waitSignal(gate.failed, timeout=PATIENCE_MS):
@@ -143,7 +145,7 @@ def test_the_former_model_can_be_used_again(stage, gate, run, qtbot, monkeypatch
     assert picker.model == "mine-2"
 
     # Each dock returns to what it had, and one that has another model keeps it.
-    monkeypatch.setattr(models_changed(), "_former", {})
+    monkeypatch.setattr(user_data(), "former", defaultdict(WeakKeyDictionary))
     pickers = []
     for model in (DEFAULT_BUNDLE, "lesion-phone", "mine-2", "lesion-phone"):
         pickers.append(ModelPicker(ThemedIcons(ViewerModel(), gate, Connections())))
@@ -151,7 +153,7 @@ def test_the_former_model_can_be_used_again(stage, gate, run, qtbot, monkeypatch
         pickers[-1].model = model
         usable = (DEFAULT_BUNDLE, "lesion-phone", "mine-2")
         monkeypatch.setattr(pickers[-1], "can_use", usable.__contains__)
-    models_changed().changed.emit("mine-2")
+    user_data().models_changed.emit("mine-2")
     pickers[3].model = "lesion-click"
     show(gate, run)
     with qtbot.waitSignal(gate.decided, timeout=PATIENCE_MS) as decided:

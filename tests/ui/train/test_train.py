@@ -38,10 +38,10 @@ from napari_melanoma.models.installed_bundles import find_bundle, list_bundles
 from napari_melanoma.runs import launching
 from napari_melanoma.runs.shipped_recipes import list_shipped_recipes
 from napari_melanoma.training.recipe import TrainRecipe
-from napari_melanoma.ui.shared_state import corrections_changed
 from napari_melanoma.ui.train import data_sets, recipe_check
 from napari_melanoma.ui.train.data_sets import count_images
 from napari_melanoma.ui.train.dock import TrainDock
+from napari_melanoma.ui.user_data import user_data
 from napari_melanoma.ui.widgets.model_picker import ModelPicker
 from napari_melanoma.ui.widgets.number_box import NumberBox
 
@@ -321,7 +321,7 @@ def test_corrections_are_added_automatically_and_not_missed_before_they_are_coun
     assert checked == []
     folder = trainer.dock.settings.corrections
     write_data_set(folder, 8, review="corrected")
-    corrections_changed().changed.emit(folder)
+    user_data().corrections_changed.emit(folder)
     trainer.waits()
     assert trainer.says("about Corrections") == "8 images with masks, 8 corrected, 4 patients or lesions"
     assert trainer.finds(QCheckBox, "use Corrections").isChecked()

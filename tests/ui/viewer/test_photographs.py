@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
+from fake_open_case import FakeOpenCase, make_case
 from napari.layers import Image
 from PIL import Image as PillowImage
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QComboBox
 
-from napari_melanoma.ui.shared_state import case_rows
-from napari_melanoma.ui.viewer.patient_data import PatientData
+from napari_melanoma.ui.session.patient_data import PatientData
+from napari_melanoma.ui.session.workspace import Workspace
 from napari_melanoma.ui.viewer.view_memory import show_only
 
 PATH = Path("mole.png").absolute()
@@ -152,23 +154,23 @@ def test_only_the_last_of_several_opened_photographs_is_visible(person, tmp_path
 
 @pytest.fixture
 def data():
-    yield PatientData(Image(np.zeros((4, 4, 3), np.uint8), rgb=True), PATH)
-    case_rows().set_rows(0, "", {})
+    return PatientData(Image(np.zeros((4, 4, 3), np.uint8), rgb=True), PATH, Workspace(Mock()))
 
 
 def test_edits_are_kept_in_addition_to_case_values(data):
-    case_rows().set_rows(0, "P-1", {PATH: {"age": "54", "sex": "female"}})
+    patient = {"patient_id": "P-1", "age": "54", "sex": "female"}
+    open_case = FakeOpenCase(data.workspace, make_case(PATH, patient))
     assert (data.case, data.row, data.has_edits) == ("P-1", {"age": "54", "sex": "female"}, False)
     data.set_row({"sex": "male"})  # the age was cleared
     assert (data.row, data.has_edits) == ({"sex": "male"}, True)
-    case_rows().set_rows(0, "P-1", {PATH: {"age": "55", "sex": "female", "site": "back"}})
-    assert data.row == {"sex": "male", "site": "back"}
+    open_case.edit(make_case(PATH, {**patient, "age": "55"}, site="torso"))
+    assert data.row == {"sex": "male", "site": "torso"}
     data.reset()
-    assert (data.row, data.has_edits) == ({"age": "55", "sex": "female", "site": "back"}, False)
+    assert (data.row, data.has_edits) == ({"age": "55", "sex": "female", "site": "torso"}, False)
 
 
 def test_without_a_case_the_layer_keeps_entered_values(data):
     data.set_row({"age": "54"})
-    again = PatientData(data.layer, data.path)
+    again = PatientData(data.layer, data.path, data.workspace)
     assert (again.case, again.row) == ("", {"age": "54"})
-    assert PatientData(data.layer, None).row == {"age": "54"}
+    assert PatientData(data.layer, None, data.workspace).row == {"age": "54"}

@@ -19,7 +19,6 @@ from napari_melanoma.slides.reading.files import slide_fingerprint
 from napari_melanoma.slides.result_folder import slide_folder
 from napari_melanoma.ui.sections.overview.picture import Overview
 from napari_melanoma.ui.slide.dock import SlideDock
-from napari_melanoma.ui.slide.run_manager import find_results_root
 from napari_melanoma.ui.viewer.camera import get_camera, get_scale_bar, get_visible_region
 from napari_melanoma.ui.viewer.docking import show_dock
 from napari_melanoma.ui.viewer.slide_layers import list_slides
@@ -130,7 +129,7 @@ def test_of_several_images_opened_before_a_dock_the_one_in_view_is_fitted_or_its
     viewer = make_napari_viewer(show=True)
     paths = [plain_slide(tmp_path / f"{side}.tif", side, um) for side, um in ((1024, 0.5), (256, 0.4))]
     for path in paths:
-        folder = slide_folder(find_results_root(DockSettings()), path)
+        folder = slide_folder(DockSettings().slide_results, path)
         write_notes(folder, SlideNotes(slide_fingerprint(path), view=stored))
         viewer.open(path, plugin="napari-melanoma")
     viewer.reset_view()

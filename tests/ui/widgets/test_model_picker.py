@@ -19,8 +19,8 @@ from napari_melanoma.models import (
     installed_bundles,
 )
 from napari_melanoma.models.bundle import CONFIG
-from napari_melanoma.ui.shared_state import models_changed
 from napari_melanoma.ui.slide.model_picker import SlideModelPicker
+from napari_melanoma.ui.user_data import user_data
 from napari_melanoma.ui.widgets.model_picker import OTHER, ClassifierPicker, ExtensibleModelPicker, ModelPicker
 from napari_melanoma.ui.widgets.signals import Connections
 from napari_melanoma.ui.widgets.style import ThemedIcons
@@ -71,11 +71,11 @@ def test_models_that_change_before_the_list_is_made_are_listed_once(picker, list
     made, changes = picker(), []
     made.changed.connect(lambda: changes.append(made.model))
     made.select_stored("gone")
-    models_changed().changed.emit("")
+    user_data().models_changed.emit("")
     assert listings == ["segmentation"]
     assert (made.model, changes) == ("gone", [])
     assert made.combo.currentText() == "gone (not found)"
-    models_changed().changed.emit(DEFAULT_BUNDLE)
+    user_data().models_changed.emit(DEFAULT_BUNDLE)
     assert changes == [DEFAULT_BUNDLE]
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from functools import partial
@@ -19,7 +19,7 @@ from napari_melanoma.case.store import CASE, CaseStore, locate_images
 from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.files import is_same_folder
 from napari_melanoma.core.formatting import format_count
-from napari_melanoma.core.paths import expand_user
+from napari_melanoma.core.paths import expand_user, real_path
 from napari_melanoma.core.provenance import utc_time
 from napari_melanoma.ui.session.history import History
 from napari_melanoma.ui.widgets.dialogs import WindowGuard, create_question, exec_question
@@ -33,10 +33,11 @@ SAVE_DELAY_MS = 400  # after the last edit
 
 
 class CaseController(QObject):
-    """Opens, changes, saves and closes one case."""
+    """Opens, changes, saves and closes one case; ``slides``: those that are closed with it."""
 
     opened = Signal()
     changed = Signal()
+    images_requested = Signal(object)  # list of ids
     located = Signal(str)  # how many missing images were found
     failed = Signal(object)  # Exception
 
@@ -46,6 +47,8 @@ class CaseController(QObject):
         self.history: CaseHistory | None = None
         self._pending_store: CaseStore | None = None
         self._is_opening = False  # whether the case that a job opens is to be used
+        self._requested_images: tuple[Path, list[str]] | None = None  # of a case that is being opened
+        self.slides: list[Path] = []
         self.saver = CaseSaver(self, lambda: self.case)
         self.saver.save_failed.connect(self._discard_pending_store)
         self._open_jobs = LatestJobQueue(self)
@@ -61,11 +64,6 @@ class CaseController(QObject):
         return None if self.history is None else self.history.case
 
     @property
-    def folder(self) -> Path | None:
-        """The folder of the case; None if none is open."""
-        return None if self.store is None else self.store.folder
-
-    @property
     def read_only(self) -> str:
         """Why the case is read-only; empty if it can be changed."""
         return "" if self.store is None else self.store.read_only
@@ -78,6 +76,29 @@ class CaseController(QObject):
     def open(self, folder: Path) -> None:
         """Open a case, which replaces the current case."""
         self._replace_store(lambda: partial(_open_case, self.store, folder))
+
+    def is_open(self, folder: Path) -> bool:
+        """Return whether the case in a folder is open."""
+        return self.store is not None and bool(real_path(self.store.folder) == real_path(folder))
+
+    def show_images(self, folder: Path, ids: Sequence[str]) -> None:
+        """Open images of a case, which is opened before if necessary; the last one is shown."""
+        self._requested_images = folder, [*ids]
+        if self.is_open(folder):
+            self._request_images()
+        else:
+            self.open(folder)
+
+    def _request_images(self) -> None:
+        """Request the images that are to be shown, unless another case was opened."""
+        requested, self._requested_images = self._requested_images, None
+        if requested is not None and self.is_open(requested[0]):
+            self.images_requested.emit(requested[1])
+
+    def add_slide(self, folder: Path, slide: Path) -> None:
+        """Close a slide with the case in a folder, if that is open."""
+        if self.is_open(folder):
+            self.slides.append(slide)
 
     def create(self, folder: Path, case: Case | None = None) -> None:
         """Create a case, which replaces the current case."""
@@ -169,7 +190,7 @@ class CaseController(QObject):
             self._discard_pending_store()
 
     def _on_open_failed(self, error: Exception) -> None:
-        self._is_opening = False
+        self._is_opening, self._requested_images = False, None
         self.failed.emit(error)
 
     def _discard_pending_store(self) -> None:
@@ -194,6 +215,7 @@ class CaseController(QObject):
         self.saver.set_store(store)
         self.opened.emit()
         self.saver.saved.emit()
+        self._request_images()
 
 
 def _open_case(current: CaseStore | None, folder: Path, run: RunContext) -> CaseStore:

@@ -5,15 +5,13 @@ from __future__ import annotations
 import html
 import time
 from collections.abc import Sequence
-from contextlib import suppress
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from qtpy.QtCore import QTimer, QUrl
 from qtpy.QtGui import QDesktopServices, QShowEvent
 
-from napari_melanoma.case.model import Case, CaseLesion
 from napari_melanoma.core.errors import CaseChanged
 from napari_melanoma.core.formatting import format_count, format_names, format_time_ago
 from napari_melanoma.ui.case.comparison import CaseComparison
@@ -24,13 +22,11 @@ from napari_melanoma.ui.case.importing import CaseImporter
 from napari_melanoma.ui.case.lesion_sections import LesionSections
 from napari_melanoma.ui.case.predictions import CasePredictor
 from napari_melanoma.ui.case.tree import NO_LESION, CaseEditor, create_rows
-from napari_melanoma.ui.shared_state import case_rows
-from napari_melanoma.ui.viewer.docking import show_dock
+from napari_melanoma.ui.session.workspace import Workspace
 from napari_melanoma.ui.viewer.shortcuts import add_shortcut
 from napari_melanoma.ui.widgets.clinical_fields import CaseForm
 from napari_melanoma.ui.widgets.job import tasks
 from napari_melanoma.ui.widgets.report_writer import ReportWriter
-from napari_melanoma.ui.widgets.signals import at_end
 from napari_melanoma.ui.widgets.status_line import show_failure
 
 if TYPE_CHECKING:
@@ -45,7 +41,8 @@ class CaseDock(CaseControls):
 
     def __init__(self, napari_viewer: Viewer) -> None:
         super().__init__(napari_viewer)
-        self.controller = CaseController(self)
+        self.workspace, self.controller = Workspace.of(napari_viewer), CaseController(self)
+        self.workspace.cases.provide(self.controller, self)  # before the dock follows it
         self.editor = CaseEditor(self.controller, self.tree, self)
         self.comparison = CaseComparison(
             self.lesion_page.comparison_view, napari_viewer, self.choice, self.status, self.controller
@@ -65,7 +62,6 @@ class CaseDock(CaseControls):
         self._add_shortcuts()
         self._on_opened()
         self.deferred.start()
-        at_end(self, partial(_remove_patient_data, id(self)))
 
     def _connect(self) -> None:
         for area in (self.welcome, self.drops):
@@ -83,6 +79,7 @@ class CaseDock(CaseControls):
         self.importer.finished.connect(partial(self.status.end, "importing"))
         self.importer.added.connect(self._show_rows)
         self.controller.opened.connect(self._on_opened)
+        self.controller.images_requested.connect(self.images.open)
         self.controller.changed.connect(self._on_changed)
         self.controller.saver.saved.connect(self._on_saved)
         self.images.lesion_dock_opened.connect(self.guard.move_to_front)
@@ -163,7 +160,6 @@ class CaseDock(CaseControls):
                     self.status.show_briefly(f"{self.title.text()} is closed.")
                 self.title.setText("")
             self.welcome.set_recent(self.settings.recent)
-            self._share_patient_data()
             self.images.on_case_changed()
             return
         self.settings.add_recent(store.folder)
@@ -178,7 +174,6 @@ class CaseDock(CaseControls):
 
     def _on_changed(self) -> None:
         case = self.controller.case
-        self._share_patient_data()
         if case is None:
             return
         self.pictures.set_images({image.path: image.is_slide for _, image in case.iterate_images()})
@@ -242,15 +237,6 @@ class CaseDock(CaseControls):
     def _show_step(self, verb: str, step: str) -> None:
         if step:
             self.status.show_briefly(f"{verb}: {step}.")
-
-    def _share_patient_data(self) -> None:
-        """Provide the patient data of the case, which are known before a diagnosis, to all docks."""
-        case, store = self.controller.case, self.controller.store
-        if case is None or store is None:
-            case_rows().set_rows(id(self), "", {})
-        else:
-            rows = {image.path: collect_prior_metadata(case, part) for part, image in case.iterate_images()}
-            case_rows().set_rows(id(self), case.patient.patient_id or store.folder.name, rows)
 
     def _on_saved(self) -> None:
         self.notice.set_text(self._describe_problem())
@@ -322,12 +308,10 @@ class CaseDock(CaseControls):
 
     def _on_report(self) -> None:
         """Write the report of the case, with the stored results of its slides, once its edits are saved."""
-        from napari_melanoma.ui.slide.run_manager import find_results_root
-
         store, case = self.controller.store, self.controller.case
         if store is not None and case is not None:
-            root = find_results_root(self.settings)
-            find_results = partial(_find_slide_results, root, tuple(image.path for _, image in case.iterate_images()))
+            paths = tuple(image.path for _, image in case.iterate_images())
+            find_results = partial(_find_slide_results, self.settings.slide_results, paths)
             name = f"{store.folder.name}-report"
             open_dialog = partial(self.report_writer.ask, (store.folder,), store.folder.parent, name, find_results)
             self.controller.saver.run_when_saved(open_dialog, "report")
@@ -336,8 +320,8 @@ class CaseDock(CaseControls):
         """Show the images of the case in the Tray, once its edits are saved; the Tray is not imported before."""
         store = self.controller.store
         if store is not None:
-            tray: Any = show_dock(self.images.viewer, "Tray")
-            self.controller.saver.run_when_saved(partial(tray.open, [store.folder]), "tray")
+            images = self.workspace.images.show()
+            self.controller.saver.run_when_saved(partial(images.open, [store.folder]), "tray")
 
     def _on_cancelled(self, task: str) -> None:
         if task == "importing":
@@ -348,27 +332,6 @@ class CaseDock(CaseControls):
             self.images.cancel()
         elif task == "comparing":
             self.comparison.cancel()
-
-
-# Data known before a diagnosis: later findings would reveal the class to a classifier
-PRIOR_PATIENT_FIELDS = ("age", "sex", "fitzpatrick", "ethnicity", "personal_history", "family_history")
-PRIOR_LESION_FIELDS = (
-    *("site", "sub_site", "laterality", "diameter_1_mm", "diameter_2_mm"),
-    *("itch", "hurt", "bleed", "elevation"),
-)
-
-
-def collect_prior_metadata(case: Case, lesion: CaseLesion | None) -> dict[str, str]:
-    """Return the patient data of a lesion that are known before a diagnosis, by column of the harmonized table."""
-    row = {name: case.patient.cell(name) for name in PRIOR_PATIENT_FIELDS}
-    row |= {} if lesion is None else {name: lesion.cell(name) for name in PRIOR_LESION_FIELDS}
-    return {name: text for name, text in row.items() if text}
-
-
-def _remove_patient_data(source_id: int) -> None:
-    """Remove the patient data of a closed Case dock."""
-    with suppress(RuntimeError):  # at exit Qt may delete its part of the object before the dock
-        case_rows().set_rows(source_id, "", {})
 
 
 def _find_slide_results(root: Path, paths: Sequence[Path]) -> list[Path]:

@@ -26,14 +26,14 @@ from napari_melanoma.ui.case.tree import CaseTree
 from napari_melanoma.ui.lesion.dock import LesionDock, LesionDockLink, read_photograph_layers
 from napari_melanoma.ui.session.analyzed_lesion import AnalyzedLesion, RecoveredLesion
 from napari_melanoma.ui.session.photograph import PhotographSession
+from napari_melanoma.ui.session.photograph_opener import confirm_open_damaged
 from napari_melanoma.ui.session.saved_result import read_stored_result
 from napari_melanoma.ui.session.stated_values import StatedValues
-from napari_melanoma.ui.slide.dock import SlideDock
 from napari_melanoma.ui.viewer import photographs
-from napari_melanoma.ui.viewer.docking import find_frame, show_dock
+from napari_melanoma.ui.viewer.docking import find_frame
 from napari_melanoma.ui.viewer.photographs import METADATA_KEY, LayerPhotographSource
 from napari_melanoma.ui.viewer.slide_layers import close_slides
-from napari_melanoma.ui.viewer.view_memory import confirm_open_damaged, show_photograph
+from napari_melanoma.ui.viewer.view_memory import show_photograph
 from napari_melanoma.ui.widgets.job import JobFunction, LatestJobQueue, tasks
 from napari_melanoma.ui.widgets.settings import DebounceTimer
 
@@ -76,7 +76,6 @@ class CaseImages(LesionDockLink):
         self._controller, self._tree, self._settings = controller, tree, settings
         self._store: CaseStore | None = None  # the case of the open images
         self._paths: list[Path] = []  # photographs that were opened from it
-        self._slides: list[Path] = []  # slides that are closed with it
         self._queue: list[Path] = []
         self._current_path = Path()
         self._accepted: set[Path] = set()  # damaged photographs that the user chose to open
@@ -136,7 +135,7 @@ class CaseImages(LesionDockLink):
         shown = [] if store is None else self._settings.get_open_images(store.folder)
         is_read_again = store is not self._store
         if self._store is not None and (store is None or store.folder != self._store.folder):
-            slides, self._slides = self._slides, []
+            slides, self._controller.slides = self._controller.slides, []
             close_slides(self.viewer, slides)  # else a slide of another patient would stay open
         self._store = store
         self._close([path for path in previous if is_read_again or path not in paths])
@@ -150,10 +149,6 @@ class CaseImages(LesionDockLink):
                 if session is not None:
                     self._on_changed(session)
 
-    def add_slide(self, path: Path) -> None:
-        """Register an open slide of the case, which is closed with it."""
-        self._slides.append(path)
-
     def _list_images(self) -> list[CaseImage]:
         case = self._controller.case
         return [] if case is None else [image for _, image in case.iterate_images()]
@@ -163,10 +158,8 @@ class CaseImages(LesionDockLink):
 
     def _show_slide(self, path: Path) -> None:
         """Open a slide in the Slide dock, or show it if it is open."""
-        self.add_slide(path)
-        dock = show_dock(self.viewer, "Slide")
-        assert isinstance(dock, SlideDock)
-        dock.show_file(path)
+        self._controller.slides.append(path)
+        self.workspace.slides.show().show_file(path)
 
     def _save_open_images(self) -> None:
         """Store which images are open; the image in view is the last."""

@@ -10,7 +10,7 @@ from qtpy.QtCore import QObject, Signal
 
 from napari_melanoma import worker
 from napari_melanoma.core.context import RunContext
-from napari_melanoma.ui.shared_state import models_changed
+from napari_melanoma.ui.user_data import user_data
 from napari_melanoma.ui.widgets.job import BackgroundJob, run_job, tasks
 from napari_melanoma.ui.widgets.settings import DockSettings
 from napari_melanoma.ui.widgets.signals import at_end
@@ -44,7 +44,7 @@ class CasePredictor(QObject):
         self._job: BackgroundJob | None = None  # that predicts
         self.predictions: CasePredictions | None = None
         controller.opened.connect(self._on_opened)
-        models_changed().changed.connect(self._on_models)
+        user_data().models_changed.connect(self._on_models)
         at_end(parent, release_worker)
 
     @property

@@ -28,7 +28,7 @@ from napari_melanoma.data.taxonomy import load_taxonomy
 from napari_melanoma.depth.synoptic_fields import FIELDS_BY_NAME
 from napari_melanoma.ui.sections.prediction import format_short_verdict, format_verdict
 from napari_melanoma.ui.viewer.shortcuts import is_delete_key
-from napari_melanoma.ui.widgets.settings import READER_SETTING, DockSettings
+from napari_melanoma.ui.widgets.settings import DockSettings
 from napari_melanoma.ui.widgets.status_line import describe_failure
 from napari_melanoma.ui.widgets.style import named
 
@@ -330,7 +330,7 @@ class CaseEditor(QObject):
 
     def set_finding(self, lesion: str, name: str, answer: SynopticAnswer | None) -> None:
         """Set a field of the synoptic report of a lesion, which may not be selected; None makes it unknown."""
-        reader, when = str(DockSettings().get(READER_SETTING, "")), utc_time()
+        reader, when = DockSettings().reader, utc_time()
         description = f"{FIELDS_BY_NAME[name].label.lower()} of {self._name_lesion(lesion)}"
         self._edit(lambda case: model.set_lesion_answers(case, lesion, {name: answer}, reader, when), description)
 

@@ -35,17 +35,18 @@ from napari_melanoma.ui.session.document import Shared
 from napari_melanoma.ui.session.lesion_updates import LesionController
 from napari_melanoma.ui.session.open_photograph import PhotographOptions, PhotographSessions
 from napari_melanoma.ui.session.photograph import PhotographSession
+from napari_melanoma.ui.session.photograph_opener import PhotographOpener
 from napari_melanoma.ui.session.photograph_predictions import PhotographPredictions
 from napari_melanoma.ui.session.photograph_scale import PhotographScale
 from napari_melanoma.ui.session.prompting import PromptController
 from napari_melanoma.ui.session.recovery import remove_saved_recoveries
-from napari_melanoma.ui.shared_state import models_changed
+from napari_melanoma.ui.session.workspace import Workspace
+from napari_melanoma.ui.user_data import user_data
 from napari_melanoma.ui.viewer import photographs
-from napari_melanoma.ui.viewer.camera import find_main_window
-from napari_melanoma.ui.viewer.docking import DeferredWidgets, DockPlacement, find_frame, show_dock
+from napari_melanoma.ui.viewer.docking import DeferredWidgets, DockPlacement, find_frame
 from napari_melanoma.ui.viewer.garbage import LibraryFreeze
 from napari_melanoma.ui.viewer.shortcuts import add_shortcut, format_key
-from napari_melanoma.ui.viewer.view_memory import PhotographOpener
+from napari_melanoma.ui.viewer.view_memory import show_photograph
 from napari_melanoma.ui.widgets.dialogs import choose_new_file
 from napari_melanoma.ui.widgets.file_drop import (
     RECENT_PHOTOGRAPHS,
@@ -58,8 +59,8 @@ from napari_melanoma.ui.widgets.file_drop import (
 from napari_melanoma.ui.widgets.job import BackgroundJob, JobFunction, tasks
 from napari_melanoma.ui.widgets.model_picker import ClassifierPicker, ModelPicker
 from napari_melanoma.ui.widgets.report_writer import ReportWriter
-from napari_melanoma.ui.widgets.settings import READER_SETTING, DockSettings
-from napari_melanoma.ui.widgets.signals import Connections, at_end
+from napari_melanoma.ui.widgets.settings import DockSettings
+from napari_melanoma.ui.widgets.signals import Connections, at_end, follow
 from napari_melanoma.ui.widgets.status_line import StatusLine, show_failure
 from napari_melanoma.ui.widgets.style import (
     CollapsibleSection,
@@ -287,7 +288,7 @@ class LesionDock(LesionControls):
 
     def __init__(self, napari_viewer: Viewer, client: WorkerClient | None = None) -> None:
         super().__init__(napari_viewer)
-        self._viewer = napari_viewer
+        self._viewer, self.workspace = napari_viewer, Workspace.of(napari_viewer)
         self._client = client or acquire_worker()
         self._analyze_when_loaded: dict[str, Callable[[], object]] = {}  # by identity, while a saved mask is read
         self._saved_message = ""
@@ -332,6 +333,7 @@ class LesionDock(LesionControls):
         at_end(self, partial(remove_saved_recoveries, self.sessions))
         if client is None:
             at_end(self, release_worker)
+        self.workspace.photographs.provide(self, self)
 
     def _connect(self) -> None:
         self.analyze_button.clicked.connect(self._on_analyze)
@@ -372,7 +374,7 @@ class LesionDock(LesionControls):
         self.controller.message.connect(self.status.show_message)
         self.controller.failed.connect(self._on_save_failed)
         self.classifier.changed.connect(self._on_classifier)
-        models_changed().changed.connect(self.show_classifier)
+        user_data().models_changed.connect(self.show_classifier)
         for source in (
             self.analysis_controller,
             self.prompts,
@@ -551,13 +553,21 @@ class LesionDock(LesionControls):
         elif link in MODALITY_LINKS:
             self.picker.set_modality(link)
         elif link == "train":
-            show_dock(self._viewer, "Train")
+            self.workspace.training.show()
         elif link == SLIDE_LINK:
-            session, slide_dock = self.picker.session, show_dock(self._viewer, "Slide")
-            if session is not None:
-                slide_dock.show_file(session.path)
+            session, slides = self.picker.session, self.workspace.slides.show()
+            if session is not None and session.path is not None:
+                slides.show_file(session.path)
         else:
             QDesktopServices.openUrl(QUrl(link))
+
+    def show_file(self, path: Path) -> None:
+        """Show a photograph; open it if necessary."""
+        image = photographs.find_file(self._viewer, path)
+        if image is None:
+            self.opener.open([path])
+        else:
+            show_photograph(self._viewer, image)
 
     def _on_opened(self, count: int) -> None:
         self.status.end("opening")
@@ -578,8 +588,7 @@ class LesionDock(LesionControls):
             choose_new_file(self, "dicom_sr_dialog", "Write a measurement report", title, write, suggested)
 
     def _write_dicom_report(self, folder: Path, photograph: Path, path: Path) -> None:
-        reader = str(self.settings.get(READER_SETTING, ""))
-        write = partial(saving.write_dicom_report, path, folder, photograph, reader)
+        write = partial(saving.write_dicom_report, path, folder, photograph, self.settings.reader)
         self.status.run(self, "Writing ...", write, self.status.show_message)
 
     def _check_saved(self) -> bool:
@@ -635,31 +644,27 @@ class LesionDock(LesionControls):
 
 
 class LesionDockLink(QObject):
-    """Finds or opens the Lesion dock for another dock, and finds open photographs."""
+    """Connects another dock with what is open in the Lesion dock, which is opened if needed."""
 
     changed = Signal()
 
     def __init__(self, viewer: Viewer, dock: QWidget) -> None:
         super().__init__(dock)
-        self.viewer = viewer
+        self.viewer, self.workspace = viewer, Workspace.of(viewer)
         self.connected_dock: LesionDock | None = None
         self._dock = dock
+        follow(self, self.workspace.photographs.changed, self._on_photographs)
 
-    def open_lesion_dock(self) -> LesionDock:
-        """Return the Lesion dock of this window; open and connect it if needed."""
-        window = find_main_window(self._dock)
-        dock = None if window is None else window.findChild(LesionDock, "lesion_dock")
-        if dock is None:
-            opened = show_dock(self.viewer, "Lesion")
-            assert isinstance(opened, LesionDock)
-            dock = opened
-        elif (frame := find_frame(dock)) is not None:
+    def open_lesion_dock(self) -> None:
+        """Connect the Lesion dock, which is opened if needed."""
+        provided = self.workspace.photographs
+        dock = provided.value or provided.show()
+        assert isinstance(dock, LesionDock)
+        if (frame := find_frame(dock)) is not None:
             frame.show()
         if dock is not self.connected_dock:
             self.connected_dock = dock
             self.connect_lesion_dock(dock)
-            dock.destroyed.connect(self._clear_dock)
-        return dock
 
     def connect_lesion_dock(self, dock: LesionDock) -> None:
         """Connect the signals of a Lesion dock; called once for each dock."""
@@ -673,8 +678,9 @@ class LesionDockLink(QObject):
         """Find the session of an open photograph; None without a Lesion dock."""
         return None if self.connected_dock is None else self.connected_dock.sessions.find(identity)
 
-    def _clear_dock(self) -> None:
-        self.connected_dock = None
+    def _on_photographs(self) -> None:
+        if self.workspace.photographs.value is not self.connected_dock:  # it was closed
+            self.connected_dock = None
 
 
 def read_photograph_layers(

@@ -37,7 +37,7 @@ from napari_melanoma.ui.library.resolve import (
 from napari_melanoma.ui.library.review_photographs import ReviewChanges, ReviewOpener
 from napari_melanoma.ui.library.review_queues import EmbeddingQueue, RatingQueue
 from napari_melanoma.ui.session.corrections_store import CorrectionsIndex, CorrectionsStore, StoredLabel
-from napari_melanoma.ui.shared_state import corrections_changed, live_predictions, models_changed, reader_changed
+from napari_melanoma.ui.user_data import user_data
 from napari_melanoma.ui.viewer.photographs import is_photograph
 from napari_melanoma.ui.viewer.shortcuts import add_number_shortcuts, add_shortcut, format_key
 from napari_melanoma.ui.viewer.view_memory import get_current_picture
@@ -46,6 +46,7 @@ from napari_melanoma.ui.widgets.class_list import ROW_PX
 from napari_melanoma.ui.widgets.job import LatestJobQueue
 from napari_melanoma.ui.widgets.report_writer import run_command
 from napari_melanoma.ui.widgets.settings import DebounceTimer
+from napari_melanoma.ui.widgets.signals import at_end
 from napari_melanoma.ui.widgets.style import (
     CollapsibleSection,
     column,
@@ -115,6 +116,8 @@ class DiagnosisSection(CollapsibleSection):
         super().__init__(TITLE)
         named(self, "diagnosis_section", "Diagnosis section", "Show or hide: Diagnosis")
         self._dock, self._parts, self._settings = dock, parts, dock.settings
+        self._live_predictions = dock.workspace.live_predictions
+        at_end(self, partial(self._live_predictions.set, {}))
         self.state: LabelingState | None = None
         self.curve: LearningCurve | None = None
         self._images: Sequence[LibraryImage] = ()
@@ -179,7 +182,7 @@ class DiagnosisSection(CollapsibleSection):
         dock, parts = self._dock, self._parts
         self.class_list.chosen.connect(self.label)
         self.reader_button.clicked.connect(self._edit_reader)
-        reader_changed().changed.connect(self._on_reader)
+        user_data().reader_changed.connect(self._on_reader)
         self.undo_button.clicked.connect(parts.changes.undo)
         self.use_button.clicked.connect(self.use)
         self.model.changed.connect(self._on_model)
@@ -288,7 +291,7 @@ class DiagnosisSection(CollapsibleSection):
         else:
             self._unsigned = label
             self._dock.status.show_until(
-                NO_READER.format(name=path.name, diagnosis=label.diagnosis), reader_changed().changed
+                NO_READER.format(name=path.name, diagnosis=label.diagnosis), user_data().reader_changed
             )
             self._edit_reader()
 
@@ -355,7 +358,7 @@ class DiagnosisSection(CollapsibleSection):
             parts.append(NOT_VALID)
         self._parts.changes.show_stored(f"{' '.join(parts)} {self._dock.icons.link('undo_label', 'Undo')}")
         self._parts.store.set_index(stored.index)
-        corrections_changed().changed.emit(stored.index.folder)
+        user_data().corrections_changed.emit(stored.index.folder)
 
     def _on_not_stored(self, error: Exception) -> None:
         """Offer the photographs whose diagnoses could not be stored again."""
@@ -464,7 +467,7 @@ class DiagnosisSection(CollapsibleSection):
         self._parts.records.set_order(dict.fromkeys((*state.order, *state.labels)))
         ordered = (*state.order, *state.labels, *state.missing)
         missing = {path: state.missing[path] for path in ordered if path in state.missing}
-        live_predictions().set_texts(texts if self.is_expanded else {})
+        self._live_predictions.set(texts if self.is_expanded else {})
         self.updated.emit()
         if self._undone == self._dock.list_view.path:
             self._dock.list_view.select_path(self._undone)
@@ -509,7 +512,7 @@ class DiagnosisSection(CollapsibleSection):
             self._remember_folder()
             self.refresh()
         else:
-            live_predictions().set_texts({})
+            self._live_predictions.set({})
         self._update_keys()
         self._show_texts()
 
@@ -554,7 +557,7 @@ class DiagnosisSection(CollapsibleSection):
         summary, bundle = outcome
         self._outcome = summary, None if bundle is None else bundle.name
         if bundle is not None:
-            models_changed().changed.emit(bundle.name)
+            user_data().models_changed.emit(bundle.name)
         self._dock.status.show_until(self._describe_outcome(), self._parts.opener.classifier_changed)
         self._show_texts()
 

@@ -13,6 +13,7 @@ from qtpy.QtWidgets import QAbstractButton, QLabel, QLineEdit, QWidget
 
 from napari_melanoma.ui.library.resolve import Button, Query
 from napari_melanoma.ui.session.corrections_store import ReviewSettings
+from napari_melanoma.ui.session.workspace import Workspace
 from napari_melanoma.ui.viewer.docking import DockPlacement
 from napari_melanoma.ui.viewer.photographs import get_path
 from napari_melanoma.ui.viewer.view_memory import get_current_picture
@@ -91,7 +92,7 @@ class LibraryDock(QWidget):
         super().__init__()
         named(self, f"{self.name}_dock", self.name.capitalize()).setToolTip("")
         self.settings = ReviewSettings()
-        self.viewer = viewer
+        self.viewer, self.workspace = viewer, Workspace.of(viewer)
         self.chosen: Sequence[Path] = ()  # the folders and files that the user chose
         self.connections = Connections(self)
         self.placement = DockPlacement(self, viewer, self.connections, bottom_height)

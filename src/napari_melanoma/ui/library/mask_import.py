@@ -23,7 +23,7 @@ IMPORT_RUNNING = "Masks are being imported. Import others when this has ended."
 MAX_DETAILS = 200  # masks that are listed by name in a report, for each reason
 
 
-class MaskImport(QObject):
+class MaskImporter(QObject):
     """Handle the button that imports masks: ask for the files, unless an import is running.
 
     ``photographs``: folder of the photographs under review; None if there is not exactly one folder. ``chosen``: path

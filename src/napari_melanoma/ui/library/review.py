@@ -20,7 +20,7 @@ from napari_melanoma.ui.library.dock import LibraryDock, show_button
 from napari_melanoma.ui.library.mask_import import (
     IMPORT_RUNNING,
     IMPORT_TIP,
-    MaskImport,
+    MaskImporter,
     describe_import,
     import_masks,
     show_report,
@@ -50,8 +50,7 @@ from napari_melanoma.ui.library.review_queues import (
 )
 from napari_melanoma.ui.library.view import LibraryView
 from napari_melanoma.ui.session.corrections_store import CorrectionsStore, StoredCorrection
-from napari_melanoma.ui.shared_state import corrections_changed, reader_changed
-from napari_melanoma.ui.viewer.docking import show_dock
+from napari_melanoma.ui.user_data import user_data
 from napari_melanoma.ui.viewer.shortcuts import add_shortcut, format_key
 from napari_melanoma.ui.widgets.dialogs import StoreGuard
 from napari_melanoma.ui.widgets.job import LatestJobQueue, tasks
@@ -101,7 +100,7 @@ class ReviewDock(LibraryDock):
         self.opener = ReviewOpener(napari_viewer, self)
         self.changes = ReviewChanges(self, self.opener, self.corrections_store)
         self._create_widgets()
-        self.mask_import = MaskImport(self, self.import_button)
+        self.mask_import = MaskImporter(self, self.import_button)
         self.connect_list()
         store, changes = self.corrections_store, self.changes
         parts = ReviewParts(self.records, self.opener, store, changes, self.rating, self._client, self._open_path)
@@ -186,7 +185,7 @@ class ReviewDock(LibraryDock):
         self.opener.open_failed.connect(self._on_open_failed)
         self.opener.changed.connect(self._show_actions)
         self.corrections_store.changed.connect(self._on_corrections)
-        reader_changed().changed.connect(self._on_corrections)
+        user_data().reader_changed.connect(self._on_corrections)
         self._identification.succeeded.connect(self._on_digests)
         self._identification.failed.connect(self._on_failed)
         self._identification.idle.connect(partial(self.status.end, "loading"))
@@ -261,7 +260,7 @@ class ReviewDock(LibraryDock):
         elif link == "informative":
             self.diagnosis.sort_informative()
         elif link == "train":
-            show_dock(self.viewer, "Train")
+            self.workspace.training.show()
         else:
             super()._on_link(link)
 
@@ -426,7 +425,7 @@ class ReviewDock(LibraryDock):
         self.mask_import.follow(self.start("importing", "Importing masks ...", work, self._on_imported))
 
     def _on_imported(self, report: MaskImportReport) -> None:
-        corrections_changed().changed.emit(self.corrections_store.folder)
+        user_data().corrections_changed.emit(self.corrections_store.folder)
         message = describe_import(report)[0]
         train = f" {self.icons.link('train', 'Train on them')}." if report.added else ""
         self.status.show_message(message + train)

@@ -23,9 +23,10 @@ from napari_melanoma.ui.readers import LayerData
 from napari_melanoma.ui.sections.corrections import confirm_undo
 from napari_melanoma.ui.session.corrections_store import CorrectionsStore, is_change_of
 from napari_melanoma.ui.session.photograph import PhotographSession
+from napari_melanoma.ui.session.photograph_opener import confirm_open_damaged
 from napari_melanoma.ui.viewer import photographs
 from napari_melanoma.ui.viewer.camera import find_canvas, find_main_window
-from napari_melanoma.ui.viewer.view_memory import confirm_open_damaged, show_only, show_photograph
+from napari_melanoma.ui.viewer.view_memory import show_only, show_photograph
 from napari_melanoma.ui.widgets.job import GuiTaskQueue, LatestJobQueue, tasks
 from napari_melanoma.ui.widgets.settings import DebounceTimer, DockSettings
 

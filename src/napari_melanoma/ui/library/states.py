@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from qtpy.QtCore import QObject
 
 from napari_melanoma.core.context import RunContext
+from napari_melanoma.ui.user_data import user_data
 from napari_melanoma.ui.widgets.job import JobFunction
 from napari_melanoma.ui.widgets.settings import DockSettings
 from napari_melanoma.ui.widgets.thumbnails import BackgroundCache
@@ -25,22 +26,18 @@ ReadStates = tuple[Path, Mapping[Path, "WorkItem"]]
 
 
 class SlideStates(BackgroundCache):
-    """States of slides (``WorkItem``), read from the folder for results; they are cleared when that folder changes."""
+    """States of slides (``WorkItem``) in the folder for results; they are cleared when another one is selected."""
 
     def __init__(self, settings: DockSettings, parent: QObject) -> None:
         super().__init__(self._read_items, parent, CACHED_STATES)
         self._settings = settings
-        self._root: Path | None = None
+        self._root = settings.slide_results
         self._reader: WorkItemReader | None = None
-
-    def refresh(self, paths: Iterable[Path]) -> None:
-        """Read states again; until then, the cached ones remain available."""
-        self._update_root()
-        super().refresh(paths)
+        user_data().slide_results_changed.connect(self.clear)
 
     def prepare(self, slides: Sequence[Path]) -> JobFunction:
         """Return a function that reads the states of many slides in a thread; pass its result to ``add``."""
-        return partial(self._read_all, self._update_root(), slides)
+        return partial(self._read_all, self._root, slides)
 
     def add(self, states: ReadStates) -> None:
         """Add the states of many slides, unless the folder for results has changed since.
@@ -48,25 +45,15 @@ class SlideStates(BackgroundCache):
         States that have changed are read again: a long reading may be older than the cached state of a slide.
         """
         root, items = states
-        if root == self._update_root():
+        if root == self._root:
             changed = {slide for slide, item in items.items() if self.peek(slide) not in (None, item)}
             self.put({slide: item for slide, item in items.items() if slide not in changed})
             self.refresh(changed)
 
     def clear(self) -> None:
         """Remove all states and requests; the folders of results are searched again."""
-        self._reader = None
+        self._root, self._reader = self._settings.slide_results, None
         super().clear()
-
-    def _update_root(self) -> Path:
-        """Return the current folder for results; remove all states and requests if it has changed."""
-        from napari_melanoma.ui.slide.run_manager import find_results_root
-
-        root = find_results_root(self._settings)
-        if root != self._root:
-            self.clear()
-            self._root = root
-        return root
 
     def _read_all(self, root: Path, slides: Sequence[Path], run: RunContext) -> ReadStates:
         from napari_melanoma.slides.slide_table import WorkItemReader
@@ -77,7 +64,5 @@ class SlideStates(BackgroundCache):
         return root, reader.read(slides, run)
 
     def _read_items(self, slides: Sequence[Path], run: RunContext) -> Mapping[Path, WorkItem]:
-        """Read the states of some slides; ``clear`` cancels this job when the folder for results changes."""
-        root = self._root
-        assert root is not None  # set when the states are requested
-        return self._read_all(root, slides, run)[1]
+        """Read the states of some slides; ``clear`` cancels this job when another folder for results is selected."""
+        return self._read_all(self._root, slides, run)[1]

@@ -37,6 +37,7 @@ HEIGHT_PX, PANEL_PX = 236, 300  # height of the dock below the image, and width 
 CACHED_PICTURES = 300
 NO_MATCH = "No image matches. Clear the name, or choose 'all'."
 NO_IMAGE = "The case has no images yet. Add them in the Case dock, then press ⟳."
+NO_FIRST_SLIDE = "Open another slide first: the second view shows a slide next to it."
 MAX_OPENED = 20  # images that are opened together without a question
 FREEZE_MS = 300  # delay, after which the dock is drawn
 REFRESH_MS = 3000  # interval of reading the states of visible slides
@@ -56,8 +57,6 @@ class TrayDock(LibraryDock):
 
     def __init__(self, napari_viewer: Viewer) -> None:
         super().__init__(napari_viewer, HEIGHT_PX)
-        from napari_melanoma.ui.library.opening import TrayOpener
-
         self.content: LibraryContent | None = None
         self.refresh_button = tool_button("tray_refresh", "Refresh", f"Search the folder again ({REFRESH_KEY})", "⟳")
         self.open_button = named(QPushButton("Open"), "primary", "Open")
@@ -69,7 +68,7 @@ class TrayDock(LibraryDock):
         self.list_model = LibraryModel(self.thumbnails, self, self.states)
         self.list_view = TileView(self.list_model, self.icons, "tray_list")
         self._lay_out()
-        self.opener = TrayOpener(napari_viewer, self)
+        self.workspace.images.provide(self, self)
         self._case_jobs = LatestJobQueue(self)
         self._refresh_timer = QTimer(self)
         self._refresh_timer.setInterval(REFRESH_MS)
@@ -166,7 +165,6 @@ class TrayDock(LibraryDock):
         self._case_jobs.succeeded.connect(self._on_case_changed)
         self.states.value_read.connect(self._on_state_changed)
         self._refresh_timer.timeout.connect(self._refresh_visible)
-        self.opener.message.connect(self.status.show_message)
         for source in (self.thumbnails, self.states, self._case_jobs):
             source.failed.connect(self._on_reading_failed)
         add_shortcut(self, "tray.find", self.name_field.setFocus)
@@ -256,7 +254,17 @@ class TrayDock(LibraryDock):
 
     def _on_opened(self, images: list[LibraryImage]) -> None:
         if self.content is not None and images and self._may_open(len(images)):
-            self.opener.open(images, self.content.case_folder)
+            self.status.show_message("")  # that of the previous request
+            self._open_images(images, self.content.case_folder)
+
+    def _open_images(self, images: list[LibraryImage], case_folder: Path | None) -> None:
+        """Open images in the docks for them, those of a case with their masks; the first one is shown."""
+        if case_folder is not None:
+            self.workspace.cases.show().show_images(case_folder, [image.case_id for image in reversed(images)])
+            return
+        for image in reversed(images):
+            docks = self.workspace.slides if image.is_slide else self.workspace.photographs
+            docks.show().show_file(image.path)
 
     def _may_open(self, count: int) -> bool:
         """Return whether images may be opened; ask the user if there are many."""
@@ -264,8 +272,13 @@ class TrayDock(LibraryDock):
         return count <= MAX_OPENED or confirm(self, "open_many_question", question, details, f"Open {count:,}", "Tray")
 
     def _on_side_by_side(self, slide: LibraryImage) -> None:
-        if self.content is not None:
-            self.opener.open_side_by_side(slide.path, self.content.case_folder)
+        """Show a slide next to the displayed one; a slide of the open case is closed with it."""
+        if self.content is None:
+            return
+        if self.content.case_folder is not None and (case := self.workspace.case) is not None:
+            case.add_slide(self.content.case_folder, slide.path)
+        is_beside = self.workspace.slides.show().show_beside(slide.path)
+        self.status.show_message("" if is_beside else NO_FIRST_SLIDE)
 
     def _on_label(self, path: Path) -> None:
         from napari_melanoma.ui.library.listing import read_label
@@ -274,7 +287,7 @@ class TrayDock(LibraryDock):
         self.start("reading", message, partial(read_label, path), self._on_label_read)
 
     def _on_label_read(self, label: SlideLabel) -> None:
-        from napari_melanoma.ui.library.opening import LabelDialog
+        from napari_melanoma.ui.library.label_dialog import LabelDialog
 
         if self.isVisible():
             LabelDialog(label, self.window()).show()

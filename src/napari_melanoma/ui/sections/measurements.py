@@ -35,21 +35,21 @@ class MeasurementRow(NamedTuple):
     tooltip: str
 
 
-class LesionRow(NamedTuple):
+class LesionSizes(NamedTuple):
     """One of several lesions; ``cells``: number, area, diameter and probability (empty if not predicted)."""
 
     cells: tuple[str, str, str, str]
     is_in_mask: bool
 
 
-def list_lesions(result: LesionResult, predictions: Sequence[ClassPrediction]) -> list[LesionRow]:
+def list_lesions(result: LesionResult, predictions: Sequence[ClassPrediction]) -> list[LesionSizes]:
     """Return a row for each of several lesions; ``predictions``: one for each, or others, which are not shown."""
     measured, in_mask = result.lesion_measurements, len(result.mask_parts)
     texts = [""] * len(measured)
     if len(predictions) == len(measured):
         texts = [_format_prediction(prediction) for prediction in predictions]
     return [
-        LesionRow((f"{index + 1}", *_format_size(values), text), index < in_mask)
+        LesionSizes((f"{index + 1}", *_format_size(values), text), index < in_mask)
         for index, (values, text) in enumerate(zip(measured, texts, strict=True))
     ]
 
@@ -185,7 +185,7 @@ class LesionList(QTableWidget):
         header.setSectionResizeMode(3, QHeaderView.ResizeMode.Stretch)
         self.hide()
 
-    def show_rows(self, rows: Sequence[LesionRow], positive: str) -> None:
+    def show_rows(self, rows: Sequence[LesionSizes], positive: str) -> None:
         """Show the lesions; ``positive``: the class whose probability is listed."""
         self.setVisible(bool(rows))
         self.setHorizontalHeaderLabels(["", "area", "diameter", positive])

@@ -25,7 +25,7 @@ from napari_melanoma.data.table_schema import field_title, format_field_value
 from napari_melanoma.data.taxonomy import load_taxonomy
 from napari_melanoma.ui.sections.base import PhotographSection
 from napari_melanoma.ui.session.photograph_predictions import HEATMAP_METHODS, PERCENT
-from napari_melanoma.ui.shared_state import live_predictions, models_changed
+from napari_melanoma.ui.user_data import user_data
 from napari_melanoma.ui.viewer import layers, photographs
 from napari_melanoma.ui.widgets.charts import MIN_CHANGE_SCALE, Bar, BarChart
 from napari_melanoma.ui.widgets.editors import NoWheelComboBox
@@ -191,9 +191,9 @@ class PredictionSection(PhotographSection):
             self.follow(signal, self._update)
         for signal in (events.classifier, events.is_mask_edited, session.patient_changed, session.shown):
             self.follow(signal, self._update)
-        self.follow(models_changed().changed, self._update)
+        self.follow(user_data().models_changed, self._update)
         for slot in (self._update_live, self._update):
-            self.follow(live_predictions().changed, slot)
+            self.follow(session.workspace.live_predictions.changed, slot)
         for signal in (events.prediction, events.heatmap, self._predictions.heatmap_options.changed):
             self.follow(signal, self._heatmap.update_options)
         self._update()
@@ -222,8 +222,7 @@ class PredictionSection(PhotographSection):
             is_any = self._predictions.has_models
             return NO_MODEL_SELECTED if is_any else f"No classification model is installed. {add}."
         if session.prediction_key is None:
-            has_other = session.saved_prediction is not None or live_predictions().find(session.path)
-            return OTHER_SHOWN if has_other else NOT_ANALYZED
+            return OTHER_SHOWN if session.saved_prediction is not None or self._live_text else NOT_ANALYZED
         if not is_current or session.prediction is None:
             return "Predicting ..."
         return f"{html.escape(capitalize(session.prediction.error)) or STOPPED} {link('again', 'Predict again')}"
@@ -238,8 +237,13 @@ class PredictionSection(PhotographSection):
         target = class_title(heatmap.key.target).lower()
         return "" if heatmap.values.any() else html.escape(to_sentence(EMPTY_HEATMAP.format(target=target)))
 
+    @property
+    def _live_text(self) -> str:
+        path, predictions = self.session.path, self.session.workspace.live_predictions
+        return "" if path is None else predictions.value.get(path, "")
+
     def _update_live(self) -> None:
-        show_text(self._panel.live, live_predictions().find(self.session.path))
+        show_text(self._panel.live, self._live_text)
 
     def _on_link(self, link: str) -> None:
         if link == "again":

@@ -4,37 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from psygnal import Signal
 
 from napari_melanoma.case.lesion_content import FindFolder, LesionContent, read_lesion_content
-from napari_melanoma.case.model import Case, CaseLesion, CasePatient, set_lesion
+from napari_melanoma.case.model import CaseLesion, CasePatient, set_lesion
 from napari_melanoma.ui.session.image import ImageSession
+from napari_melanoma.ui.session.open_case import OpenCase
 from napari_melanoma.ui.widgets.settings import DockSettings
-
-
-class OpenCase(Protocol):
-    """The open case; ``case`` is None after it was closed."""
-
-    @property
-    def case(self) -> Case | None:
-        """The current values."""
-
-    @property
-    def is_editable(self) -> bool:
-        """Whether it can be changed."""
-
-    @property
-    def folder(self) -> Path | None:
-        """Where it is stored; None after it was closed."""
-
-    def edit(self, case: Case, description: str) -> bool:
-        """Change the case as an undo step."""
-
-    def amend(self, case: Case) -> None:
-        """Change parts of the case that Undo does not change."""
 
 
 class LesionSession(ImageSession):
@@ -72,11 +50,11 @@ class LesionSession(ImageSession):
 
         ``find_folder``: returns the result folder of a slide.
         """
-        case, lesion = None if self._case is None else self._case.case, self.lesion
-        folder = None if self._case is None else self._case.folder
-        if case is None:
+        open_case, lesion = self._case, self.lesion
+        if open_case is None or open_case.case is None:
             return lambda: LesionContent(lesion)
-        return partial(read_lesion_content, case, lesion, folder, find_folder)
+        folder = None if open_case.store is None else open_case.store.folder
+        return partial(read_lesion_content, open_case.case, lesion, folder, find_folder)
 
     def update(self, lesion: CaseLesion) -> None:
         """Use the current values."""

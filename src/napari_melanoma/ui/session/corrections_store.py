@@ -16,10 +16,10 @@ from qtpy.QtCore import QObject, Signal
 from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.formatting import format_count
 from napari_melanoma.core.paths import corrections_folder
-from napari_melanoma.ui.shared_state import corrections_changed, reader_changed
+from napari_melanoma.ui.user_data import user_data
 from napari_melanoma.ui.viewer.photographs import LayerPhotographSource
 from napari_melanoma.ui.widgets.job import JobFunction, LatestJobQueue
-from napari_melanoma.ui.widgets.settings import READER_SETTING, DockSettings
+from napari_melanoma.ui.widgets.settings import DockSettings
 from napari_melanoma.ui.widgets.status_line import StatusLine
 from napari_melanoma.ui.widgets.style import ThemedIcons
 
@@ -118,7 +118,7 @@ class CorrectionsStore(QObject):
         self._undo_numbers = count()
         self._latest = LatestJobQueue(self)
         self._latest.failed.connect(self.failed)
-        corrections_changed().changed.connect(self._on_changed)
+        user_data().corrections_changed.connect(self._on_changed)
 
     @property
     def folder(self) -> Path:
@@ -128,7 +128,6 @@ class CorrectionsStore(QObject):
     @folder.setter
     def folder(self, folder: Path) -> None:
         self._settings.corrections = folder
-        corrections_changed().changed.emit(folder)
 
     def refresh(self) -> None:
         """Read the folder again, or the folder that was selected in another dock."""
@@ -186,7 +185,7 @@ class CorrectionsStore(QObject):
     def set_stored(self, stored: StoredCorrection) -> None:
         """Update the index after storing, and notify all docks."""
         self.set_index(stored.index)
-        corrections_changed().changed.emit(stored.index.folder)
+        user_data().corrections_changed.emit(stored.index.folder)
 
     def set_index(self, index: CorrectionsIndex) -> None:
         """Set the index, unless another folder was selected in the meantime."""
@@ -199,7 +198,7 @@ class CorrectionsStore(QObject):
 
     def _on_undone(self, change: CorrectionChange, index: CorrectionsIndex) -> None:
         self.set_index(index)
-        corrections_changed().changed.emit(index.folder)
+        user_data().corrections_changed.emit(index.folder)
         self.undone.emit(change, index)
 
 
@@ -341,13 +340,12 @@ class ReviewSettings(DockSettings):
     @property
     def reviewer(self) -> str:
         """The reader of all sections; else the reviewer entered in an earlier version. Empty if not given."""
-        return str(self.get(READER_SETTING, "") or self._store.value("corrections/reviewer", "") or "")
+        return self.reader or str(self._store.value("corrections/reviewer", "") or "")
 
     @reviewer.setter
     def reviewer(self, name: str) -> None:
         self._store.remove("corrections/reviewer")
-        self.set(READER_SETTING, name.strip())
-        reader_changed().changed.emit(name.strip())
+        self.reader = name.strip()
 
     @property
     def corrections(self) -> Path:
@@ -358,6 +356,7 @@ class ReviewSettings(DockSettings):
     @corrections.setter
     def corrections(self, folder: Path) -> None:
         self._store.setValue("corrections/folder", str(folder))
+        user_data().corrections_changed.emit(folder)
 
     @property
     def review_folder(self) -> Path | None:

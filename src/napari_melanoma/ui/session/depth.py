@@ -452,7 +452,7 @@ class SynopticDocument(Document[SynopticReport]):
         return self._prefill(SynopticReport() if is_other else report)
 
     def _prefill(self, report: SynopticReport) -> SynopticReport:
-        lesion, depth = find_slide_lesion(self._services.window, self._session.slide), self._depth.state
+        lesion, depth = find_slide_lesion(self._services.workspace.case, self._session.slide), self._depth.state
         reading, model, validity = depth.reading, depth.automatic_reading, depth.predicted.proposals.validity
         if validity.valid and not reading.author("ulcerated"):  # suggested also after the reader has measured
             authors = {**reading.all_authors(), "ulcerated": "model"}
@@ -520,7 +520,7 @@ class SynopticDocument(Document[SynopticReport]):
                 shown[name] = document.value
         return read_slide_content(
             session.folder,
-            find_slide_lesion(self._services.window, session.slide),
+            find_slide_lesion(self._services.workspace.case, session.slide),
             info.path,
             depth=self._depth.value,
             proposals=self._depth.state.predicted.proposals,
@@ -548,7 +548,7 @@ class SynopticDocument(Document[SynopticReport]):
             return (DAMAGED,)
         if not report.is_signed:
             return ()
-        lesion = find_slide_lesion(self._services.window, session.slide)
+        lesion = find_slide_lesion(self._services.workspace.case, session.slide)
         self._follow_drawn()
         drawn = (document.value for document in self._drawn)
         shown = (self._lesions.value, session.results.value, session.slide.info, lesion, session.measures.value)
@@ -592,7 +592,7 @@ class SynopticDocument(Document[SynopticReport]):
             self.compare_files()
 
     def _on_compared(self, stored: StoredContent) -> None:
-        lesion = find_slide_lesion(self._services.window, self._session.slide)
+        lesion = find_slide_lesion(self._services.workspace.case, self._session.slide)
         found = stored if stored.list_changes(lesion) else None
         if found is not self._file_content:
             self._lesions.saved.connect(self.update_file_changes, unique=True)

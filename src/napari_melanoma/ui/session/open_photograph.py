@@ -25,9 +25,10 @@ from napari_melanoma.ui.session.analyzed_lesion import (
     have_equal_fields,
 )
 from napari_melanoma.ui.session.image import ImageSession
+from napari_melanoma.ui.session.patient_data import PatientData
 from napari_melanoma.ui.session.stated_values import StatedValues
+from napari_melanoma.ui.session.workspace import Workspace
 from napari_melanoma.ui.viewer import photographs
-from napari_melanoma.ui.viewer.patient_data import PatientData
 from napari_melanoma.ui.viewer.photographs import LayerPhotographSource
 from napari_melanoma.ui.widgets.settings import DockSettings
 
@@ -283,9 +284,14 @@ class OpenPhotograph(ImageSession):
         return LayerPhotographSource.from_layer(self.image)
 
     @property
+    def workspace(self) -> Workspace:
+        """What is open in the viewer."""
+        return Workspace.of(self.viewer)
+
+    @property
     def patient_data(self) -> PatientData:
         """The patient data of the case and of the user."""
-        return PatientData(self.image, self.path)
+        return PatientData(self.image, self.path, self.workspace)
 
     @property
     def mask(self) -> Labels | None:

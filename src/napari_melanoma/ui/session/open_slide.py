@@ -23,10 +23,11 @@ from napari_melanoma.slides.notes import SlideMeasurement, SlideNotes
 from napari_melanoma.ui.session.document import Document, DocumentKind, Edited, Shared, SlideFolder
 from napari_melanoma.ui.session.image import ImageSession, PartOwner
 from napari_melanoma.ui.session.location import SlideResultLocation
+from napari_melanoma.ui.session.patient_data import PatientData
 from napari_melanoma.ui.session.results import AnalysisResults, SlideHeatmapDisplay, SlideResults
 from napari_melanoma.ui.session.run_status import SlideRunUpdate, analysis_identity
 from napari_melanoma.ui.session.tissue import TissueState
-from napari_melanoma.ui.viewer.patient_data import PatientData
+from napari_melanoma.ui.session.workspace import Workspace
 from napari_melanoma.ui.viewer.slide_layers import ViewerSlide
 from napari_melanoma.ui.widgets.settings import DockSettings
 from napari_melanoma.ui.widgets.status_line import StatusLine, show_failure
@@ -44,16 +45,17 @@ log = logging.getLogger(__name__)
 class SessionServices(Protocol):
     """What a window offers to the sections of its sessions.
 
-    ``dock``: with the sections. ``window``: that dialogs belong to. ``reading``: whether the reading mode is on, which
-    a link ``READING_LINK`` in the status line turns on. ``tool_buttons``: of the tools on the canvas, checked while a
-    tool is active. ``class_key_pressed``: emits the number of the class to use with the active tool.
-    ``reader_changed``: emits the new name of the reader. Requests: emit ``analysis_requested`` with the name of a model
-    to analyze the displayed slide with, ``slide_requested`` with the file of a slide to display, ``scale_requested`` to
-    set the scale, and ``tool_requested`` with the name of a tool of a section, to expand that section and start or stop
-    the tool.
+    ``workspace``: what is open in the viewer. ``dock``: with the sections. ``window``: that dialogs belong to.
+    ``reading``: whether the reading mode is on, which a link ``READING_LINK`` in the status line turns on.
+    ``tool_buttons``: of the tools on the canvas, checked while a tool is active. ``class_key_pressed``: emits the
+    number of the class to use with the active tool. ``reader_changed``: emits the new name of the reader. Requests:
+    emit ``analysis_requested`` with the name of a model to analyze the displayed slide with, ``slide_requested`` with
+    the file of a slide to display, ``scale_requested`` to set the scale, and ``tool_requested`` with the name of a tool
+    of a section, to expand that section and start or stop the tool.
     """
 
     viewer: Viewer
+    workspace: Workspace
     settings: DockSettings
     icons: ThemedIcons
     status: StatusLine
@@ -174,7 +176,7 @@ class OpenSlide(ImageSession):
     @property
     def patient_data(self) -> PatientData:
         """The patient data of the slide."""
-        return PatientData(self.slide.layers[0], self.slide.info.path)
+        return PatientData(self.slide.layers[0], self.slide.info.path, self.services.workspace)
 
     @property
     def ruler_line(self) -> SlideMeasurement | None:

@@ -26,9 +26,11 @@ from napari_melanoma.ui.session.open_photograph import (
     PredictionOutcome,
 )
 from napari_melanoma.ui.session.saved_result import SavedResult, read_saved_result
-from napari_melanoma.ui.shared_state import case_rows, models_changed
+from napari_melanoma.ui.session.workspace import Workspace
+from napari_melanoma.ui.user_data import user_data
 from napari_melanoma.ui.widgets.job import JobFunction, LatestJobQueue, is_job_running, run_job, tasks
 from napari_melanoma.ui.widgets.settings import DebounceTimer, DockSettings
+from napari_melanoma.ui.widgets.signals import follow
 from napari_melanoma.ui.widgets.status_line import StatusLine, describe_failure
 from napari_melanoma.ui.worker_client import WorkerClient
 
@@ -129,8 +131,8 @@ class PhotographPredictions(QObject):
         self._controller.changed.connect(self.refresh)
         self._classifier.changed.connect(self.refresh_all)
         self.heatmap_options.changed.connect(self._on_heatmap_options)
-        models_changed().changed.connect(self._on_models)
-        case_rows().changed.connect(self._on_cases)
+        user_data().models_changed.connect(self._on_models)
+        follow(self, Workspace.of(self._sessions.viewer).patient_data_changed, self._on_patient_data)
         self._sessions.removed.connect(self._on_removed)
         self.queue.failed.connect(self.failed)
         tasks.idle.connect(self._run_pending, Qt.ConnectionType.QueuedConnection)
@@ -324,8 +326,8 @@ class PhotographPredictions(QObject):
             if heatmap is not None and heatmap.values is None and (key is None or not heatmap.applies_to(key)):
                 session.heatmap = None
 
-    def _on_cases(self) -> None:
-        """Use the data of the open cases."""
+    def _on_patient_data(self) -> None:
+        """Use the data of the open case."""
         for session in self._sessions:
             self.follow_patient_data(session)
 

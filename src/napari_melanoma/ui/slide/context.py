@@ -12,12 +12,13 @@ from qtpy.QtWidgets import QAbstractButton, QMainWindow, QWidget
 from napari_melanoma.slides.reading.slide import NOT_STATED, SlideInfo
 from napari_melanoma.ui.session.document import Shared
 from napari_melanoma.ui.session.location import SlideResultLocation
-from napari_melanoma.ui.shared_state import reader_changed
+from napari_melanoma.ui.session.workspace import Workspace
 from napari_melanoma.ui.slide.run_manager import SlideRunManager
+from napari_melanoma.ui.user_data import user_data
 from napari_melanoma.ui.viewer.camera import find_main_window
 from napari_melanoma.ui.viewer.docking import DeferredWidgets
 from napari_melanoma.ui.viewer.slide_layers import ViewerSlide
-from napari_melanoma.ui.widgets.settings import READER_SETTING, DockSettings
+from napari_melanoma.ui.widgets.settings import DockSettings
 from napari_melanoma.ui.widgets.signals import Connections
 from napari_melanoma.ui.widgets.status_line import StatusLine, remove_option_hints
 from napari_melanoma.ui.widgets.style import READING, ThemedIcons
@@ -59,8 +60,8 @@ class SlideContext(QObject):
         run_manager: SlideRunManager,
     ) -> None:
         super().__init__(dock)
-        reader_changed().changed.connect(self.reader_changed)
-        self.dock, self.viewer = dock, viewer
+        user_data().reader_changed.connect(self.reader_changed)
+        self.dock, self.viewer, self.workspace = dock, viewer, Workspace.of(viewer)
         self.settings, self.icons, self.connections = settings, icons, connections
         self.status, self.waiting, self.run_manager = status, waiting, run_manager
         self.slide: ViewerSlide | None = None
@@ -71,7 +72,7 @@ class SlideContext(QObject):
     @property
     def reader(self) -> str:
         """Name of the reader, as entered in any section; empty if not given."""
-        return str(self.settings.get(READER_SETTING, ""))
+        return self.settings.reader
 
     def set_reader(self, name: str) -> None:
         """Store the name of the reader, and show it in all sections; that of the model is refused."""
@@ -81,8 +82,7 @@ class SlideContext(QObject):
             self.reader_changed.emit(self.reader)
             self.status.show_until(RESERVED_READER_NAME, self.reader_changed)
         elif name != self.reader:
-            self.settings.set(READER_SETTING, name)
-            reader_changed().changed.emit(name)
+            self.settings.reader = name
 
     @property
     def window(self) -> QWidget:

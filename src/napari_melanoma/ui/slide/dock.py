@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from qtpy.QtCore import QObject, QTimer, QUrl
 from qtpy.QtGui import QDesktopServices, QHideEvent, QShowEvent, QWindow
@@ -24,7 +24,6 @@ from napari_melanoma.ui.session.open_case import find_open_case
 from napari_melanoma.ui.session.open_slide import READING_LINK
 from napari_melanoma.ui.session.run_status import SlideRunUpdate, find_analysis_blocker
 from napari_melanoma.ui.session.slide import SlideSession
-from napari_melanoma.ui.shared_state import models_changed
 from napari_melanoma.ui.slide.analysis import AnalysisController, AnalysisLauncher
 from napari_melanoma.ui.slide.context import SlideContext
 from napari_melanoma.ui.slide.controls import SlideControls
@@ -33,8 +32,8 @@ from napari_melanoma.ui.slide.hosted_sections import HostedSections
 from napari_melanoma.ui.slide.reading_keys import NavigationTargets, ReadingKeys
 from napari_melanoma.ui.slide.run_manager import preload
 from napari_melanoma.ui.slide.slide_picker import SlideOpener
+from napari_melanoma.ui.user_data import user_data
 from napari_melanoma.ui.viewer import slide_layers
-from napari_melanoma.ui.viewer.docking import show_dock
 from napari_melanoma.ui.viewer.garbage import LibraryFreeze
 from napari_melanoma.ui.viewer.shape_layers import LineWidthUpdater
 from napari_melanoma.ui.viewer.shortcuts import add_number_shortcuts, add_shortcut
@@ -75,6 +74,7 @@ class SlideDock(SlideControls):
         self.opener = SlideOpener(napari_viewer, self)
         LineWidthUpdater(napari_viewer, self)
         self.launcher = AnalysisLauncher(self)
+        self._awaited_slides: tuple[str, str] | None = None  # the one to show beside another while it is being opened
         self.analysis: AnalysisController | None = None  # of the displayed slide; None until its results were searched
         self.report_writer = ReportWriter(self, self.status, self.icons, self.settings)
         self.sections = SlideSections(context, self)
@@ -92,6 +92,7 @@ class SlideDock(SlideControls):
         self._connect()
         self._connect_sections()
         self._add_shortcuts()
+        context.workspace.slides.provide(self, self)
         self.picker.refresh()
         self._on_slide()
         self.waiting.opened.connect(self.refresh)
@@ -106,16 +107,12 @@ class SlideDock(SlideControls):
 
     def _create_recent_lists(self) -> RecentFiles:
         slides, cases = (RecentPaths(self.settings, key) for key in (RECENT_SLIDES, RECENT_CASES))
+        open_cases = self.context.workspace.cases
         lists = (
             RecentList("Recent slides", slides, self.opener.open),
-            RecentList("Recent cases", cases, self._open_case, are_cases=True),
+            RecentList("Recent cases", cases, lambda folders: open_cases.show().open(folders[0]), are_cases=True),
         )
         return RecentFiles(self.welcome, self.icons, lists)
-
-    def _open_case(self, folders: list[Path]) -> None:
-        """Open a case in the Case dock, which is imported only now."""
-        dock: Any = show_dock(self._viewer, "Case")
-        dock.controller.open(folders[0])
 
     def _connect(self) -> None:
         self.picker.changed.connect(self._on_slide)
@@ -131,11 +128,12 @@ class SlideDock(SlideControls):
         self.opener.already_open.connect(self.picker.select_slide)
         self.opener.started.connect(partial(self.status.begin, "opening", "Opening ..."))
         self.opener.progressed.connect(partial(self.status.progress, "opening"))
-        self.opener.finished.connect(lambda _: self.status.end("opening"))
+        self.opener.finished.connect(self._on_opened)
         self.folder_button.clicked.connect(self._on_folder)
         self.report_button.clicked.connect(self._on_report)
         self.model_picker.changed.connect(self._on_model)
-        models_changed().changed.connect(self.choice.update)
+        user_data().models_changed.connect(self.choice.update)
+        user_data().slide_results_changed.connect(self._on_slide)
         self.options_controller.changed.connect(self.refresh)
         self.run_manager.results_found.connect(self._on_results_found)
         self.run_manager.running_slides_found.connect(self._on_running_slides)
@@ -290,6 +288,32 @@ class SlideDock(SlideControls):
         if not self.picker.select_file(path):
             self.opener.open([path])
 
+    def show_beside(self, path: Path) -> bool:
+        """Show a slide next to the displayed one; without one, display it and return False."""
+        identity, displayed = str(path.absolute()), self.slide
+        if displayed is None or displayed.identity == identity:
+            self.show_file(path)
+            return False
+        if slide_layers.find_slide(self._viewer, identity):
+            self._compare(identity)
+        else:
+            self._awaited_slides = identity, displayed.identity
+            self.opener.open([path])
+        return True
+
+    def _compare(self, identity: str) -> None:
+        self.side_by_side_section.expand()
+        self.sections.hosted.sessions.second.set(identity)
+
+    def _on_opened(self, count: int) -> None:
+        """Show the slide that was displayed before again, and the requested one next to it, if it could be opened."""
+        self.status.end("opening")
+        if self._awaited_slides is not None:
+            (identity, first), self._awaited_slides = self._awaited_slides, None
+            if all(slide_layers.find_slide(self._viewer, one) for one in (identity, first)):
+                self.picker.select_slide(first)
+                self._compare(identity)
+
     def _on_results_found(self, location: SlideResultLocation) -> None:
         """Show the stored notes and results of the slide, and follow its analysis."""
         session = self.sections.hosted.open_session(location)
@@ -397,18 +421,18 @@ class SlideDock(SlideControls):
             return
         ask = partial(self.report_writer.ask, (folder,), folder.parent, f"{folder.name}-report")
         try:
-            case, _ = find_open_case(self.context.window, self.context.session.slide)
+            found = find_open_case(self.context.workspace.case, self.context.session.slide)
         except InputError:  # without the lesion of the slide
             ask()
         else:
-            case.saver.run_when_saved(partial(ask, case=case.store.folder), "report")
+            found.open_case.saver.run_when_saved(partial(ask, case=found.store.folder), "report")
 
     def _on_folder(self) -> None:
-        choose_folder(self, "folder_dialog", "Folder for slide results", self.run_manager.root, self._on_root_chosen)
+        root = self.settings.slide_results
+        choose_folder(self, "folder_dialog", "Folder for slide results", root, self._on_root_chosen)
 
     def _on_root_chosen(self, folder: Path) -> None:
-        self.run_manager.root = folder
-        self._on_slide()
+        self.settings.slide_results = folder  # of all windows
 
     def _on_failed(self, error: Exception) -> None:
         self.status.end("starting")

@@ -152,7 +152,7 @@ class SlideExporter(QObject):
                 session.slide.info.path,
                 saved=False,
                 with_invalid_depth=session.depth.state.shows_invalid,
-                lesion=find_slide_lesion(context.window, session.slide),
+                lesion=find_slide_lesion(context.workspace.case, session.slide),
                 reader=session.depth.reader,
             )
             work = partial(_write_export, kind, path, exported)

@@ -24,7 +24,7 @@ from napari_melanoma.ui.widgets.settings import DockSettings, get_user_folder
 if TYPE_CHECKING:
     from napari_melanoma.slides.options import SlideOptions
 
-ROOT_SETTING, VIEW_FOLDER, DEPTH_FOLDER = "slide/folder", "view", "depth"
+VIEW_FOLDER, DEPTH_FOLDER = "view", "depth"
 PRIVATE_NOTES = "slide-notes"  # folder for notes that cannot be written next to the results
 # Patterns, relative to the root folder, of the folders in which an analysis may be running
 RUN_FOLDER_PATTERNS = (
@@ -76,23 +76,14 @@ class SlideRunManager(QObject):
         # before they have been written.
         self._notes = LatestStateWriter(self, self._search_tasks, _save_notes, self._on_notes_saved, self.failed.emit)
 
-    @property
-    def root(self) -> Path:
-        """Folder for the results of all slides."""
-        return find_results_root(self._settings)
-
-    @root.setter
-    def root(self, folder: Path) -> None:
-        self._settings.set(ROOT_SETTING, str(folder))
-
     def find_results(self, info: SlideInfo, identity: str, known: SlideNotes | None) -> None:
         """Find the results of a slide in the background. ``known``: the notes of its session, None if it has none."""
-        find = partial(_find_results, self.root, info, identity)
+        find = partial(_find_results, self._settings.slide_results, info, identity)
         self._search_tasks.submit(identity, lambda: lambda run: replace(find(run), known_notes=known))
 
     def find_running_slides(self) -> None:
         """Find the slides that are being analyzed, whether they are open or not."""
-        work = partial(_find_running_slides, self.root)
+        work = partial(_find_running_slides, self._settings.slide_results)
         self._search_tasks.submit("running", lambda: work)
 
     def start(self, request: SlideAnalysisRequest) -> None:
@@ -156,12 +147,6 @@ def preload(run: RunContext) -> None:
     ):
         run.check()
         import_module(name)
-
-
-def find_results_root(settings: DockSettings) -> Path:
-    """Return the folder for results of slides: the folder that the user chose if it exists, else the default."""
-    selected = settings.get(ROOT_SETTING, "")
-    return Path(selected) if selected and Path(selected).is_dir() else get_user_folder("slides")
 
 
 def _find_results(root: Path, info: SlideInfo, identity: str, run: RunContext) -> SlideResultLocation:

@@ -16,6 +16,7 @@ from napari_melanoma.core.context import RunContext
 from napari_melanoma.samples.catalog import shorten_credit
 from napari_melanoma.slides.notes import SlideNotes
 from napari_melanoma.slides.reading.slide import SlideInfo
+from napari_melanoma.ui.session.photograph_opener import LayerData, NoPhotograph, PhotographOpener
 from napari_melanoma.ui.slide.context import (
     add_line_breaks,
     describe_slide,
@@ -27,9 +28,6 @@ from napari_melanoma.ui.viewer.photographs import METADATA_KEY, get_credit
 from napari_melanoma.ui.viewer.shortcuts import format_key
 from napari_melanoma.ui.viewer.slide_layers import ViewerSlide, list_slides, refresh_when_loaded, slide_display_name
 from napari_melanoma.ui.viewer.view_memory import (
-    LayerData,
-    NoPhotograph,
-    PhotographOpener,
     fit_view,
     hide_other_pictures,
     restore_view,

@@ -19,7 +19,7 @@ from napari_melanoma.metrics.metric_table import METRIC_TABLE
 from napari_melanoma.metrics.statistics import Estimate
 from napari_melanoma.models import AUTOMATIC
 from napari_melanoma.models.bundle import SLIDE
-from napari_melanoma.ui.shared_state import models_changed
+from napari_melanoma.ui.user_data import user_data
 from napari_melanoma.ui.widgets.dialogs import confirm
 from napari_melanoma.ui.widgets.job import JobFunction, LatestJobQueue
 from napari_melanoma.ui.widgets.style import elide, named, quiet_label, row
@@ -161,7 +161,7 @@ class RunComparisonView(QWidget):
         if report is None or report.activated_as is None:
             return set()
         old = set() if report.comparison is None else {report.comparison.old.name}
-        return models_changed().find_former(report.activated_as) or old
+        return set(user_data().former[report.activated_as].values()) or old
 
     def _find_page(self) -> tuple[str, Path] | None:
         """Return the text of the button and the page that it opens; None if the run has none."""
@@ -194,9 +194,9 @@ class RunComparisonView(QWidget):
         self._pending = ""
         self._update_choice()
         if decision.replaced:
-            models_changed().returned.emit(decision.replaced, decision.model)
+            user_data().model_returned.emit(decision.replaced, decision.model)
         elif decision.model:
-            models_changed().changed.emit(decision.model)
+            user_data().models_changed.emit(decision.model)
         self.decided.emit(decision.message)
 
     def _on_failed(self, error: Exception) -> None:

@@ -17,7 +17,7 @@ from napari_melanoma.core.errors import DataSetError, MelanomaError
 from napari_melanoma.core.formatting import format_count
 from napari_melanoma.core.paths import expand_user, trust_folder
 from napari_melanoma.ui.session.corrections_store import ReviewSettings
-from napari_melanoma.ui.shared_state import corrections_changed
+from napari_melanoma.ui.user_data import user_data
 from napari_melanoma.ui.widgets.dialogs import choose_folder
 from napari_melanoma.ui.widgets.job import JobFunction, LatestJobQueue
 from napari_melanoma.ui.widgets.settings import DockSettings
@@ -427,7 +427,7 @@ class DataPicker(QWidget):
             data_list.added.connect(self.added)
             data_list.failed.connect(self.failed)
         layout.addWidget(self._hint)
-        corrections_changed().changed.connect(self._on_corrections)
+        user_data().corrections_changed.connect(self._on_corrections)
         self.setAcceptDrops(True)
         self._on_changed()
 

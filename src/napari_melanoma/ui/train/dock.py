@@ -17,11 +17,11 @@ from napari_melanoma.core.packages import require_training_packages
 from napari_melanoma.models import DEFAULT_BUNDLE
 from napari_melanoma.models.published_encoders import find_imagenet_name
 from napari_melanoma.training.recipe import TrainRecipe
+from napari_melanoma.ui.session.workspace import Workspace
 from napari_melanoma.ui.train.controls import TrainControls
 from napari_melanoma.ui.train.recipe_check import READING, RecipeCheck
 from napari_melanoma.ui.train.run_controller import RunController
 from napari_melanoma.ui.train.start import ALL, ENCODER, IMAGENET, NOTHING
-from napari_melanoma.ui.viewer.docking import show_dock
 from napari_melanoma.ui.viewer.shortcuts import add_shortcut
 from napari_melanoma.ui.widgets.job import LatestJobQueue
 from napari_melanoma.ui.widgets.status_line import show_failure
@@ -44,7 +44,8 @@ class TrainDock(TrainControls):
 
     def __init__(self, napari_viewer: Viewer) -> None:
         super().__init__(napari_viewer)
-        self._viewer = napari_viewer
+        self._workspace = Workspace.of(napari_viewer)
+        self._workspace.training.provide(self.data_picker, self)
         self.recipe_check = RecipeCheck(self)
         self.run_controller = RunController(self)
         self._saving = LatestJobQueue(self)
@@ -229,7 +230,7 @@ class TrainDock(TrainControls):
         if link == "folder":
             self.data_picker.training_list.choose_folder()
         else:
-            show_dock(self._viewer, "Lesion")
+            self._workspace.photographs.show()
 
     def _on_failed(self, error: Exception) -> None:
         show_failure(self.status, error)

@@ -33,7 +33,8 @@ SIDE_BY_SIDE_DOCKS = (frozenset({"lesion_dock", "review_dock"}), frozenset({"les
 # and the area below the image, where the user left it.
 BELOW_FROM = (Qt.DockWidgetArea.RightDockWidgetArea, Qt.DockWidgetArea.BottomDockWidgetArea)
 DEFER_DELAY_MS = 60  # time until an opened dock has been drawn
-PLUGIN, LESION_DOCK, SLIDE_DOCK = "napari-melanoma", "Lesion", "Slide"  # names in the manifest
+PLUGIN = "napari-melanoma"  # and the names of docks in its manifest
+LESION_DOCK, SLIDE_DOCK, CASE_DOCK, TRAY_DOCK, TRAIN_DOCK = "Lesion", "Slide", "Case", "Tray", "Train"
 
 
 class DockPlacement(QObject):

@@ -12,7 +12,7 @@ from qtpy.QtWidgets import QComboBox, QDialog, QWidget
 
 from napari_melanoma.core.errors import MelanomaError
 from napari_melanoma.models import AUTOMATIC
-from napari_melanoma.ui.shared_state import models_changed
+from napari_melanoma.ui.user_data import user_data
 from napari_melanoma.ui.widgets.dialogs import show_markdown
 from napari_melanoma.ui.widgets.editors import NoWheelComboBox
 from napari_melanoma.ui.widgets.style import ThemedIcons, fill_column, named, row, tool_button
@@ -53,8 +53,8 @@ class ModelPicker(QWidget):
         self._combo.activated.connect(self._on_activated)
         self._combo.opening.connect(self._on_opening)
         self._card_button.clicked.connect(self._on_card)
-        models_changed().changed.connect(self._on_models)
-        models_changed().returned.connect(self._on_return)
+        user_data().models_changed.connect(self._on_models)
+        user_data().model_returned.connect(self._on_return)
 
     @property
     def combo(self) -> QComboBox:
@@ -157,13 +157,13 @@ class ModelPicker(QWidget):
         self.ensure_listed()
         if name and self.can_use(name):
             if self.model != name and self.can_use(self.model):
-                models_changed().add_former(name, self, self.model)
+                user_data().former[name][self] = self.model
             self.model = name
             self.changed.emit()
 
     def _on_return(self, name: str, compared: str) -> None:
         """Select what was selected here before a model was activated, unless the user has selected another one."""
-        former = models_changed().take_former(name, self) or compared
+        former = user_data().former[name].pop(self, None) or compared
         if self.model == name and self.can_use(former):
             self.model = former
             self.changed.emit()

@@ -10,6 +10,7 @@ from qtpy.QtCore import QObject, QSettings, QTimer
 
 from napari_melanoma.core.errors import ConfigError
 from napari_melanoma.core.parsing import parse_json
+from napari_melanoma.ui.user_data import user_data
 from napari_melanoma.ui.widgets.job import tasks
 
 if TYPE_CHECKING:
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 
 Value = TypeVar("Value")
 DEBOUNCE_MS = 250
-READER_SETTING = "slide/region_reader"  # name of the person at this machine, for readings, regions and reports
+READER_SETTING, SLIDE_RESULTS_SETTING = "slide/region_reader", "slide/folder"
 
 
 def get_user_folder(name: str) -> Path:
@@ -70,6 +71,27 @@ class DockSettings:
     @folder.setter
     def folder(self, folder: Path) -> None:
         self._store.setValue("folder", str(folder))
+
+    @property
+    def slide_results(self) -> Path:
+        """The folder for the results of slides: that which the user has selected if it exists, else the default."""
+        selected = self.get(SLIDE_RESULTS_SETTING, "")
+        return Path(selected) if selected and Path(selected).is_dir() else get_user_folder("slides")
+
+    @slide_results.setter
+    def slide_results(self, folder: Path) -> None:
+        self.set(SLIDE_RESULTS_SETTING, str(folder))
+        user_data().slide_results_changed.emit(folder)
+
+    @property
+    def reader(self) -> str:
+        """Name of the person at this machine, for readings, regions and reports; empty if not given."""
+        return self.get(READER_SETTING, "")
+
+    @reader.setter
+    def reader(self, name: str) -> None:
+        self.set(READER_SETTING, name)
+        user_data().reader_changed.emit(name)
 
     @property
     def ruler_mm(self) -> float:

@@ -30,7 +30,6 @@ from napari_melanoma.ui.session.depth import DEPTH_DOCUMENT
 from napari_melanoma.ui.session.open_case import find_open_case, find_slide_lesion
 from napari_melanoma.ui.session.report_file import choose_report_file
 from napari_melanoma.ui.session.slide import SlideSession
-from napari_melanoma.ui.shared_state import case_rows
 from napari_melanoma.ui.viewer import camera
 from napari_melanoma.ui.viewer.slide_layers import describe_set_scale
 from napari_melanoma.ui.viewer.view_memory import zoom_to_box
@@ -167,7 +166,7 @@ class RiskSection(SlideSection):
         self.follow(session.depth.changed, self._update)
         self.follow(self.requests.changed, self._update)
         self.follow(document.method.changed, self._update)
-        self.follow(case_rows().changed, self._update_form)
+        self.follow(self._services.workspace.patient_data_changed, self._update_form)
         self.model_picker.changed.connect(self._on_model)
         self.model_picker.failed.connect(partial(show_failure, status))
         self.patient_form.edited.connect(self._on_edited)
@@ -292,7 +291,7 @@ class RiskSection(SlideSection):
 
     def _choose_report(self) -> None:
         session, info = self.session, self.session.slide.info
-        lesion = find_slide_lesion(self._services.window, session.slide)
+        lesion = find_slide_lesion(self._services.workspace.case, session.slide)
         title, name = "Save the report on depth and risk", f"{info.name}-report.html"
         work = partial(_write_report, session.folder, info, lesion)
         choose_report_file(self._services, "risk_report_dialog", title, name, lambda path: partial(work, path))
@@ -301,10 +300,10 @@ class RiskSection(SlideSection):
         """Add the prediction to the open case; return a message for the user."""
         from napari_melanoma.case.results import save_risk
 
-        controller, image = find_open_case(self._services.window, self.session.slide)
-        case = save_risk(controller.store, controller.case, image.id, self.document.value.prediction)
-        controller.edit(case, "the risk of a slide")
-        saved_risk = case.find_image(image.id).risk
+        open_case, store, case, image = find_open_case(self._services.workspace.case, self.session.slide)
+        changed = save_risk(store, case, image.id, self.document.value.prediction)
+        open_case.edit(changed, "the risk of a slide")
+        saved_risk = changed.find_image(image.id).risk
         return ADDED_TO_CASE.format("" if saved_risk is None else saved_risk.path.name)
 
 

@@ -21,10 +21,8 @@ from napari_melanoma.extensions.synoptic.ui.form import ReportForm
 from napari_melanoma.slides.result_folder import slide_folder
 from napari_melanoma.slides.synoptic_files import compare_reports, load_synoptic
 from napari_melanoma.ui.sections.base import LesionSection
-from napari_melanoma.ui.shared_state import reader_changed
-from napari_melanoma.ui.slide.run_manager import find_results_root
+from napari_melanoma.ui.user_data import user_data
 from napari_melanoma.ui.widgets.job import LatestJobQueue
-from napari_melanoma.ui.widgets.settings import READER_SETTING, DockSettings
 
 if TYPE_CHECKING:
     from napari_melanoma.ui.session.case_lesion import LesionSession
@@ -76,7 +74,7 @@ class LesionSynopticSection(LesionSection):
         self.follow(session.commit_requested, form.findings.flush)
         self.follow(session.changed, self._on_changed)
         self.follow(session.displayed.changed, form.close_dialogs)
-        self.follow(reader_changed().changed, self._update)
+        self.follow(user_data().reader_changed, self._update)
         self._update()
 
     @classmethod
@@ -92,7 +90,7 @@ class LesionSynopticSection(LesionSection):
 
     @property
     def _reader(self) -> str:
-        return str(self.session.settings.get(READER_SETTING, ""))
+        return self.session.settings.reader
 
     @property
     def _content(self) -> LesionContent:
@@ -113,7 +111,7 @@ class LesionSynopticSection(LesionSection):
 
     def _prepare_files(self) -> Callable[[RunContext], LesionFiles]:
         slides = [image.path for image in self.session.lesion.images if image.is_slide]
-        root, reader = find_results_root(DockSettings()), self._reader
+        root, reader = self.session.settings.slide_results, self._reader
         read_content = self.session.prepare_content(lambda image: _find_folder(root, image.path))
         return lambda run: LesionFiles(read_content(), _read_slide_reports(root, slides, reader))
 
@@ -142,8 +140,7 @@ class LesionSynopticSection(LesionSection):
         self.form.show_report(report, self._reader, changes, is_editable=self.session.is_editable)
 
     def _on_reader(self, name: str) -> None:
-        self.session.settings.set(READER_SETTING, name)
-        reader_changed().changed.emit(name)
+        self.session.settings.reader = name
 
     def _change(self, change: Callable[[SynopticReport], SynopticReport]) -> None:
         """Change the report as an undo step of the case."""

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from qtpy.QtCore import Qt
-from qtpy.QtWidgets import QWidget
 
 from napari_melanoma.case.model import set_lesion_report
 from napari_melanoma.core.errors import InputError
@@ -80,9 +77,7 @@ class SynopticSection(SlideSection):
         self.follow(services.reader_changed, self._update)
         self.follow(session.commit_requested, form.findings.flush)
         self.follow(session.displayed.changed, form.close_dialogs)
-        case: Any = getattr(services.window.findChild(QWidget, "case_dock"), "controller", None)
-        if case is not None:
-            self.follow(case.changed, self._update)
+        self.follow(services.workspace.case_changed, self._update)
 
     @classmethod
     def has_content(cls, session: SlideSession) -> bool:
@@ -93,7 +88,7 @@ class SynopticSection(SlideSection):
         document, session = self._document, self.session
         report = document.shown
         changes = list(document.list_changes())
-        lesion = find_slide_lesion(self._services.window, session.slide)
+        lesion = find_slide_lesion(self._services.workspace.case, session.slide)
         in_case = None if lesion is None or document.is_blind else lesion.synoptic
         if in_case is not None and (other := compare_reports(report, in_case)):
             changes.append(OTHER_IN_CASE.format(other))
@@ -153,19 +148,19 @@ class SynopticSection(SlideSection):
 
     def _add_to_case(self) -> str:
         """Copy the report to the slide's lesion in the open case; return a message for the user."""
-        slide, window = self.session.slide, self._services.window
+        slide, opened = self.session.slide, self._services.workspace.case
         reading = self.session.depth.value.reading_by(self._services.reader) or DepthReading()
         report = self._document.value.with_findings(reading)
         if not report.answers:
             raise InputError(EMPTY_REPORT)
-        controller, image = find_open_case(window, slide)
-        lesion = find_slide_lesion(window, slide)
+        open_case, _, case, image = find_open_case(opened, slide)
+        lesion = find_slide_lesion(opened, slide)
         if lesion is None:
             raise InputError("the slide belongs to no lesion of the open case: drop it on its lesion in the Case dock.")
         is_other = lesion.report is not None and lesion.report.answers != report.answers
         if is_other and lesion.report is not None and lesion.report.is_signed:
             raise InputError("the lesion has a signed synoptic report in the case. Reopen it in the Case dock first.")
-        controller.edit(set_lesion_report(controller.case, lesion.id, report), "the synoptic report")
+        open_case.edit(set_lesion_report(case, lesion.id, report), "the synoptic report")
         replaced = " It replaces the previous one; Undo in the Case dock restores it."
         replaced = replaced if is_other and lesion.report is not None and lesion.report.answers else ""
         return f"Added to the case, with the lesion of {image.path.name}: the synoptic report.{replaced}"

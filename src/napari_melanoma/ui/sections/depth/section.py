@@ -414,7 +414,7 @@ class DepthSection(SlideSection):
         info = session.slide.info
 
         def prepare(path: Path) -> JobFunction:
-            lesion = find_slide_lesion(session.services.window, session.slide)
+            lesion = find_slide_lesion(session.services.workspace.case, session.slide)
             return partial(_write_report, path, info, session.depth.state, session.folder, lesion)
 
         title = "Save the report of the reading"
@@ -442,10 +442,10 @@ def _add_to_case(session: SlideSession) -> str:
     reading = session.depth.state.reading
     if contradiction := describe_contradiction(reading.mm, reading.clark):
         raise InputError(f"the reading was not added to the case. {contradiction}")
-    controller, image = find_open_case(session.services.window, session.slide)
-    changed = set_lesion_reading(controller.case, image.id, reading)
-    save_readings_to_case(controller.store.folder, image.id, session.depth.value)
-    controller.edit(changed, "what was read from the slide")
+    open_case, store, case, image = find_open_case(session.services.workspace.case, session.slide)
+    changed = set_lesion_reading(case, image.id, reading)
+    save_readings_to_case(store.folder, image.id, session.depth.value)
+    open_case.edit(changed, "what was read from the slide")
     return f"Added to the case, with {image.path.name}: depth, ulceration, Clark level, mitoses, as far as known."
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from qtpy.QtCore import Qt, Signal
 from qtpy.QtGui import QKeyEvent
@@ -121,13 +121,8 @@ def create_data_set(services: SessionServices, root: Path, out: Path, options: T
         status.show_message(text + ". ".join(notes[:MAX_NOTES]) + omitted)
 
     def follow_link(followed: str) -> None:
-        """Open the Train dock with the data set."""
-        from napari_melanoma.ui.viewer.docking import show_dock
-
         if followed == link:
-            dock: Any = show_dock(services.viewer, "Train")
-            if dock is not None:
-                dock.data.use([str(out)], ())
+            services.workspace.training.show().select([str(out)], ())
 
     status.link_activated.connect(follow_link)
     status.run(status, CUTTING, partial(_create_tile_data, root, out, options), show)

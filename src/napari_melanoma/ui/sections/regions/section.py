@@ -33,7 +33,6 @@ from napari_melanoma.ui.widgets.class_list import DEFAULT_COLOR, RegionClassList
 from napari_melanoma.ui.widgets.dialogs import OUTLINE_FILTERS, choose_file, choose_new_file
 from napari_melanoma.ui.widgets.editors import ReaderField
 from napari_melanoma.ui.widgets.number_box import DecimalBox
-from napari_melanoma.ui.widgets.settings import READER_SETTING
 from napari_melanoma.ui.widgets.style import WrappedLabel, enable, named, row, tool_button
 
 TOOLS = {  # text, icon and tooltip
@@ -107,7 +106,7 @@ class RegionsSection(SlideSection):
         self.summary_label.setToolTip("")
         self.region_list = RegionListView(self._services.icons)
         self.reader_field = ReaderField("region_reader", READER_TIP, "your name (optional)")
-        self.reader_field.show_name(self._services.settings.get(READER_SETTING, ""))
+        self.reader_field.show_name(self._services.reader)
         self.import_button = self._create_import_button()
         self.export_button = tool_button("region_export", "Export regions", EXPORT_TIP, "Export ...")
         self.data_set_button = named(QPushButton("Make data set ..."), "region_data", "Make data set", DATA_SET_TIP)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from napari_melanoma.samples.catalog import find_by_path
-from napari_melanoma.ui.shared_state import Row, case_rows
+from napari_melanoma.ui.session.workspace import Row, Workspace
 from napari_melanoma.ui.viewer.photographs import METADATA_KEY
 
 if TYPE_CHECKING:
@@ -18,16 +18,17 @@ class PatientData(NamedTuple):
     """The patient data of an image, whose case or sample is found by the path of its file.
 
     Edits change neither: they are stored in the metadata of the layer, so that they are available when the dock
-    is opened again.
+    is opened again. ``workspace``: of the viewer, whose case is asked.
     """
 
     layer: Layer
     path: Path | None
+    workspace: Workspace
 
     @property
     def case(self) -> str:
         """The name of the case that contains the image; empty if there is none."""
-        return "" if self.path is None else case_rows().find(self.path)[0]
+        return self.workspace.find_patient_data(self.path)[0]
 
     @property
     def origin(self) -> str:
@@ -67,8 +68,6 @@ class PatientData(NamedTuple):
 
     @property
     def _known_row(self) -> Row:
-        if self.path is None:
-            return {}
-        case, row = case_rows().find(self.path)
-        sample = None if case else find_by_path(self.path)
+        case, row = self.workspace.find_patient_data(self.path)
+        sample = None if case or self.path is None else find_by_path(self.path)
         return row if sample is None else sample.patient
