@@ -303,9 +303,9 @@ class AnalyzedSlide:
         from napari_melanoma.slides.lesion_files import read_lesions
         from napari_melanoma.slides.lesions import LESION_COLUMNS, lesions_table
 
-        lesions = read_lesions(self._find_file(OUTLINES, "lesions").parent) or ()
-        table = pd.DataFrame(lesions_table(lesions), columns=LESION_COLUMNS).fillna(np.nan).infer_objects()
-        return table.assign(**read_validity(self._content).to_columns())
+        rows = lesions_table(read_lesions(self._find_file(OUTLINES, "lesions").parent) or ())
+        table = {name: [np.nan if row[name] is None else row[name] for row in rows] for name in LESION_COLUMNS}
+        return pd.DataFrame(table).assign(**read_validity(self._content).to_columns())
 
     def heatmap(self) -> NDArray[np.generic]:
         """Read the probability maps.

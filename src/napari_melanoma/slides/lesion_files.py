@@ -184,7 +184,7 @@ def read_analysis(folder: Path) -> dict[str, Any]:
         saved = read_saved_lesions(folder)
     except InputError as error:
         return {**content, "lesions": None, "warnings": [*(content.get("warnings") or ()), str(error)]}
-    return {**content, "lesions": []} if saved is None else saved.add_to(content)
+    return {"lesions": [], **content} if saved is None else saved.add_to(content)
 
 
 def write_detected_lesions(

@@ -323,7 +323,7 @@ def read_lesions(source: LesionSource, config: LesionConfig) -> tuple[LesionStat
         return find_lesions_in(source, config), False
     state = LesionState(replace(source, target=saved.target or source.target), saved.lesions, saved.config)
     if not saved.lesions:  # to distinguish "none detected" from "all removed"
-        state = replace(state, removed=_find_removed(state, source.read_maps()))
+        state = replace(state, removed=_find_removed(state, state.source.read_maps()))
     return state, True
 
 

@@ -160,7 +160,8 @@ class SlideExporter(QObject):
                 lesion=find_slide_lesion(context.window, session.slide),
                 reader=session.depth.reader,
             )
-            work = partial(_write_export, kind, path, exported, None if state is None else state.to_saved())
+            is_shown = state is not None and state.source.folder == location.folder
+            work = partial(_write_export, kind, path, exported, state.to_saved() if state and is_shown else None)
             run_job(self, str(path), work, context.status.show_message, self.failed.emit)
 
     def _import_file(self, path: Path) -> None:
