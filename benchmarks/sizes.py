@@ -267,7 +267,7 @@ def write_spots(slide: Path, folder: Path, count: int) -> None:
     from napari_melanoma.core.validity import Validity
     from napari_melanoma.io.results import write_mask
     from napari_melanoma.io.slide_store import DONE, SlideResult, SlideResultSpec
-    from napari_melanoma.slides.lesion_files import write_found_lesions
+    from napari_melanoma.slides.lesion_files import SavedLesions, write_detected_lesions
     from napari_melanoma.slides.lesions import LesionConfig, find_lesions
     from napari_melanoma.slides.reading.files import slide_fingerprint
     from napari_melanoma.slides.result_folder import record_slide
@@ -294,11 +294,12 @@ def write_spots(slide: Path, folder: Path, count: int) -> None:
     writer.flush()
     write_mask(folder / "tissue.png", np.ones((256, 256), bool))
     with timed("detect the lesions"):
-        lesions = find_lesions(read_lesion_maps(folder, "melanoma"), LesionConfig())
-    write_found_lesions(folder, lesions, Validity())
+        maps = read_lesion_maps(folder, "melanoma")
+        lesions = find_lesions(maps, LesionConfig())
+    write_detected_lesions(folder, SavedLesions(lesions, "melanoma", saved_by="model"), maps, Validity())
     content = {
         "slide": slide.stem, "fingerprint": spec.fingerprint, "validity": {"valid": True}, "model": {"name": "none"},
-        "target": "melanoma", "probability": 0.2, "scores": {}, "lesions": [], "tiles_done": len(order),
+        "target": "melanoma", "probability": 0.2, "scores": {}, "tiles_done": len(order),
         "tiles_total": len(order), "seconds": 1.0, "warnings": [],
         "options": {"lesions": LesionConfig().model_dump(mode="json")},
     }  # fmt: skip

@@ -28,7 +28,7 @@ from napari_melanoma.io.slide_store import SlideResult
 from napari_melanoma.models import DEFAULT_TILE_MODEL
 
 FILES = ("lesions.csv", "lesions.geojson", "tissue.png")
-NUMBERS = ("probability", "scores", "lesions", "tiles_done", "tiles_failed", "tiles_total")
+NUMBERS = ("probability", "scores", "outlines", "tiles_done", "tiles_failed", "tiles_total")
 
 
 def life(slide: Path, out: Path, model: str) -> subprocess.Popen[bytes]:

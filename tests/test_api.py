@@ -1009,7 +1009,7 @@ def test_a_slide_is_opened_analyzed_and_measured(tmp_path: Path) -> None:
     install_slide_models()
     with pytest.raises(nm.InputError, match=r"does not distinguish the layers .* \(installed: .*skin-test"):
         nm.measure_breslow(tmp_path / "tiles")
-    (tmp_path / "tiles/lesions.csv").unlink()
+    (tmp_path / "tiles/lesions.geojson").unlink()
     (tmp_path / "tiles/heatmap.ome.tif").unlink()
     for read in (nm.AnalyzedSlide.to_pandas, nm.AnalyzedSlide.heatmap):
         with pytest.raises(nm.InputError, match=r"does not exist: the model of this analysis has no|analyze the slide"):

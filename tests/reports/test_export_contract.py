@@ -198,7 +198,7 @@ def test_lesions_without_a_pixel_are_named(name: str, folder: Path, tmp_path: Pa
     first, *others = exported.required_lesions
     inside = tuple(replace(one, index=one.index, polygons=first.polygons) for one in others[-2:])
     names = [one.index for one in inside]
-    hidden = replace(exported, lesions=(first, *others[:-2], *inside), saved=False)
+    hidden = replace(exported, lesions=(first, *others[:-2], *inside))
     note = write_export(name, tmp_path / "out", hidden)
     assert note.startswith(
         f"The file lacks 2 lesions without a pixel, too small or inside others: lesions {names[0]}, "

@@ -22,7 +22,7 @@ from napari_melanoma.io.geojson import read_geojson
 from napari_melanoma.io.results import read_mask, read_table, write_mask
 from napari_melanoma.io.slide_store import DONE, FAILED, NO_TISSUE, SlideResult
 from napari_melanoma.slides.analysis import SlideOutcome, analyze_slide
-from napari_melanoma.slides.lesion_files import read_lesions
+from napari_melanoma.slides.lesion_files import read_analysis, read_lesions
 from napari_melanoma.slides.lesions import LesionConfig
 from napari_melanoma.slides.options import SlideOptions
 from napari_melanoma.slides.results import read_lesion_maps
@@ -40,7 +40,7 @@ def again(finished: SlideOutcome, tmp_path: Path) -> Path:
 
 
 def test_the_lesion_that_was_drawn_is_found(finished: SlideOutcome) -> None:
-    content = json.loads((finished.folder / "result.json").read_text())
+    content = read_analysis(finished.folder)
     assert content == json.loads(json.dumps(finished.content))
     assert (content["tiles_done"], content["tiles_failed"], content["tiles_total"]) == (224, 0, 224)
     assert (content["mpp"], content["mpp_source"], content["target"]) == ([0.5, 0.5], "file", "melanoma")

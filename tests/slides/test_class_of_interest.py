@@ -11,10 +11,15 @@ import pytest
 from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.files import write_json
 from napari_melanoma.core.geometry import MapPlacement, PixelSize
-from napari_melanoma.io.results import read_slide_result
 from napari_melanoma.samples.catalog import SLIDE, get_sample
 from napari_melanoma.slides.analysis import analyze_slide
-from napari_melanoma.slides.lesion_files import LESION_NAME, lesion_to_annotation, read_lesions, save_lesions
+from napari_melanoma.slides.lesion_files import (
+    LESION_NAME,
+    lesion_to_annotation,
+    read_analysis,
+    read_lesions,
+    save_lesions,
+)
 from napari_melanoma.slides.lesions import (
     LesionConfig,
     SlideLesion,
@@ -145,11 +150,11 @@ def test_the_chosen_class_is_stored_with_its_areas(tmp_path: Path) -> None:
     write_json(tmp_path / "result.json", {"target": None, "lesions": [], "options": {}, "model": MODEL})
     areas = find_areas("Adnexa")
     save_lesions(tmp_path, areas, LesionConfig(), target="Adnexa")
-    content = read_slide_result(tmp_path)
+    content = read_analysis(tmp_path)
     assert (content["target"], len(content["lesions"])) == ("Adnexa", 2)
     assert [(one.index, one.label) for one in read_lesions(tmp_path) or ()] == [(1, "Adnexa"), (2, "Adnexa")]
     save_lesions(tmp_path, areas[:1], LesionConfig())
-    assert read_slide_result(tmp_path)["target"] == "Adnexa"
+    assert read_analysis(tmp_path)["target"] == "Adnexa"
 
 
 def test_areas_of_structures_are_no_positions_of_a_tumor() -> None:

@@ -180,7 +180,7 @@ def test_exports_are_counted_from_the_scanned_area(bounded: Path, tmp_path: Path
     lesion = a_lesion((moved(SQUARE, CORNER),))
     former = tmp_path / "unrecorded"  # results without a recorded area
     former.mkdir()
-    exported = ExportedSlide(former, (lesion,), {}, bounded, saved=False)
+    exported = ExportedSlide(former, (lesion,), {}, bounded)
     WRITERS["geojson"](tmp_path / "out.geojson", exported)
     (area,) = read_geojson(tmp_path / "out.geojson").annotations
     assert area.polygons == lesion.polygons

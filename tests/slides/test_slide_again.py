@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
@@ -72,7 +71,7 @@ def test_corrections_are_kept_if_an_analysis_is_repeated(again: Again, config: L
     assert outcome.already_done
     assert texts(folder) == before
     assert files.read_lesions(folder) == mine
-    assert outcome.content["corrected_by_hand"] is True
+    assert [row["origin"] for row in outcome.content["lesions"]] == ["classed", "drawn"]
     assert kept(folder) == []
 
 
@@ -110,7 +109,7 @@ def test_edited_lesions_are_kept_when_lesions_are_found_again(again: Again, chan
 
 def test_a_lesion_that_was_removed_is_a_correction_too(again: Again) -> None:
     folder = again().folder
-    files.save_lesions(folder, (), LesionConfig(), corrected=True)
+    files.save_lesions(folder, (), LesionConfig())
     assert again(requested=False).content["lesions"] == []
     assert any("lesions-kept-1" in one for one in again(force=True).content["warnings"])
 
@@ -135,8 +134,8 @@ def test_a_resumed_analysis_keeps_lesions_drawn_in_between(again: Again, monkeyp
     (whole.folder / "lesions.geojson").write_bytes(drawn)  # saved from the dock while the rest waits
     files.save_lesions(whole.folder, mine, LesionConfig())
     content = again().content
-    assert any("backed up in lesions-kept-2.geojson" in warning for warning in content["warnings"])
-    assert (whole.folder / "lesions-kept-2.geojson").read_bytes() == drawn
+    assert any("backed up in lesions-kept-1.geojson" in warning for warning in content["warnings"])
+    assert (whole.folder / "lesions-kept-1.geojson").read_bytes() == drawn
 
 
 def test_failed_tiles_are_retried_once(
@@ -163,10 +162,7 @@ def test_failed_tiles_are_retried_once(
     assert kept(first.folder) == ["lesions-kept-1.csv", "lesions-kept-1.geojson"]
 
 
-@pytest.mark.parametrize("stage", ["write_lesions_table", "write_json"])
-def test_killed_in_the_middle_of_saving_lesions_are_whole(
-    again: Again, stage: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_killed_in_the_middle_of_saving_lesions_are_whole(again: Again, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = again().folder
 
     class Killed(BaseException):
@@ -176,7 +172,7 @@ def test_killed_in_the_middle_of_saving_lesions_are_whole(
         raise Killed
 
     with monkeypatch.context() as patch:
-        patch.setattr(files, stage, die)
+        patch.setattr(files, "write_lesions_table", die)
         with pytest.raises(Killed):
             correct(folder)
     found = files.read_lesions(folder)
@@ -185,7 +181,6 @@ def test_killed_in_the_middle_of_saving_lesions_are_whole(
     reported = again(requested=False).content
     assert [row["origin"] for row in reported["lesions"]] == ["classed", "drawn"]
     assert [row["origin"] for row in read_table(folder / "lesions.csv")] == ["classed", "drawn"]
-    assert read_slide_result(folder)["corrected_by_hand"] is True
     again(force=True)
     assert kept(folder)[-1] == "lesions-kept-1.geojson"
 
@@ -201,23 +196,11 @@ def test_unreadable_lesions_are_reported_and_never_overwritten(again: Again, tex
     assert (folder / "lesions-kept-1.geojson").read_text() == text
 
 
-def test_outlines_without_measurements_are_not_read_as_lesions(again: Again) -> None:
-    folder = again().folder
-    path = folder / "lesions.geojson"
-    content = json.loads(path.read_text())
-    for feature in content["features"]:
-        feature["properties"]["measurements"] = {"probability": 1.0}
-    path.write_text(json.dumps(content))
-    with pytest.raises(InputError, match="lesion 1 has no measurements"):
-        files.read_lesions(folder)
-
-
 def test_the_table_of_contents_lists_requested_and_current_values(again: Again) -> None:
     folder = again().folder
     correct(folder, LesionConfig(low=0.7, high=0.9))
-    content = read_slide_result(folder)
-    assert content["options"]["lesions"]["high"] == 0.9
-    assert content["lesions_asked"]["high"] == 0.6
+    assert files.read_analysis(folder)["options"]["lesions"]["high"] == 0.9
+    assert read_slide_result(folder)["options"]["lesions"]["high"] == 0.6
 
 
 def test_a_model_for_many_slides_starts_each_with_its_options(

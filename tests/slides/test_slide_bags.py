@@ -22,6 +22,7 @@ from napari_melanoma.models.bundle import BundleConfig, BundleInfo, write_bundle
 from napari_melanoma.models.zoo import build_network
 from napari_melanoma.slides.analysis import SlideOutcome
 from napari_melanoma.slides.bag_models import BagModel
+from napari_melanoma.slides.lesion_files import read_analysis
 from napari_melanoma.slides.model_loading import LoadOptions, load_slide_model, load_tile_model
 from napari_melanoma.slides.options import SlideOptions
 from napari_melanoma.slides.results import describe_difference
@@ -99,7 +100,7 @@ def test_the_slide_is_classified_with_attention_on_the_lesion(
     assert content["licence"] == "BSD-3-Clause; encoder darkness: unknown"
     assert content["tiles"] == 224
     assert 10 < content["effective_tiles"] < 20  # the lesion has sixteen
-    assert json.loads(json.dumps(content)) == json.loads((tmp_path / "out" / "result.json").read_text())
+    assert json.loads(json.dumps(content)) == read_analysis(tmp_path / "out")
 
 
 def test_order_and_chunks_of_tiles_do_not_change_the_prediction(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ import pytest
 from napari_melanoma.core.errors import InputError
 from napari_melanoma.core.files import write_json
 from napari_melanoma.imaging.stain import StainConfig
-from napari_melanoma.io.results import read_slide_result, write_mask
+from napari_melanoma.io.results import write_mask
 from napari_melanoma.io.slide_store import DONE, SlideResult, SlideResultSpec
 from napari_melanoma.slides import lesion_files as files
 from napari_melanoma.slides import results
@@ -60,7 +60,7 @@ def test_lesions_come_back_as_they_were_saved(tmp_path: Path) -> None:
     write_json(tmp_path / "result.json", {"slide": "s", "options": {"model": "tiny"}})
     files.save_lesions(tmp_path, lesions, LesionConfig(high=0.65))
     assert alike(files.read_lesions(tmp_path), lesions)
-    content = read_slide_result(tmp_path)
+    content = files.read_analysis(tmp_path)
     assert content["options"]["lesions"]["high"] == 0.65
     assert content["options"]["model"] == "tiny"
     assert [row["index"] for row in content["lesions"]] == [1, 2]

@@ -135,5 +135,5 @@ def assert_same(whole: Path, killed: Path) -> None:
     for name in ("lesions.csv", "lesions.geojson", "tissue.png"):
         assert (whole / name).read_bytes() == (killed / name).read_bytes(), name
     contents = [json.loads((folder / "result.json").read_text()) for folder in (whole, killed)]
-    for key in ("probability", "scores", "lesions", "tiles_done", "tiles_total"):
+    for key in ("probability", "scores", "outlines", "tiles_done", "tiles_total"):
         assert contents[0][key] == contents[1][key]

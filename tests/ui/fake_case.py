@@ -45,8 +45,8 @@ from napari_melanoma.io.photographs import Photograph
 from napari_melanoma.io.results import write_rgb
 from napari_melanoma.lesion.analysis import ModelStamp, derive_result
 from napari_melanoma.lesion.options import LesionOptions
-from napari_melanoma.slides.lesion_files import write_found_lesions
-from napari_melanoma.slides.lesions import SlideLesion
+from napari_melanoma.slides.lesion_files import save_lesions
+from napari_melanoma.slides.lesions import LesionConfig, SlideLesion
 from napari_melanoma.slides.regions import REGIONS
 from napari_melanoma.slides.result_folder import record_slide
 from napari_melanoma.slides.synoptic_files import save_synoptic
@@ -146,7 +146,6 @@ def _write_slide_results(folder: Path, slide: Path, validity: Validity) -> Path:
         "validity": validity.to_json(),
         "target": "melanoma",
         "probability": 0.8,
-        "lesions": [{"label": "malignant", "area_mm2": 0.004}],
         "model": {"name": "skin-model", "fingerprint": "c" * 64, "mpp": MPP},
         "provenance": collect_provenance(),
         "depth": {"candidates": [line], "notes": [], "validity": validity.to_json()},
@@ -158,7 +157,7 @@ def _write_slide_results(folder: Path, slide: Path, validity: Validity) -> Path:
     lesion = SlideLesion(
         1, "malignant", 0.9, 0.9, 128.0**2, 4 * 128.0, 0.0041, 0.256, 0.064, 0.064, 1.0, 0.2, (200.0, 250.0), (outline,)
     )
-    write_found_lesions(folder, [lesion], validity)
+    save_lesions(folder, [lesion], LesionConfig())
     write_geojson(folder / REGIONS, [Annotation((outline,), "Tumor", (200, 0, 0))])
     size, base = PixelSize(MPP, MPP), DepthReading()
     depth = SlideDepthReadings()

@@ -141,14 +141,13 @@ class FakeAnalysis:
 
     def finishes(self, warnings=("trained on synthetic slides",)):
         """Predict the rest, and write the results."""
-        from napari_melanoma.slides.lesion_files import write_lesions_table, write_outlines
+        from napari_melanoma.slides.lesion_files import save_lesions
         from napari_melanoma.slides.lesions import LesionConfig, find_lesions
         from napari_melanoma.slides.results import read_lesion_maps
 
         self.works(len(self.order) - self.done)
         lesions = find_lesions(read_lesion_maps(self.path, "melanoma"), LesionConfig())
-        write_lesions_table(self.path / "lesions.csv", lesions)
-        write_outlines(self.path / "lesions.geojson", lesions)
+        save_lesions(self.path, lesions, LesionConfig(), target="melanoma")
         write_mask(self.path / "tissue.png", np.ones((64, 64), bool))
         tifffile.imwrite(self.path / "heatmap.ome.tif", np.moveaxis(truth(), 2, 0))
         write_json(
@@ -161,7 +160,7 @@ class FakeAnalysis:
                 "target": "melanoma",
                 "probability": 0.21,
                 "scores": {"mean": {"melanoma": 0.21}, "maximum": {"melanoma": 0.9}},
-                "lesions": [],
+                "outlines": "lesions.geojson",
                 "tiles_done": self.done,
                 "tiles_total": len(self.order),
                 "seconds": 3.0,

@@ -256,11 +256,11 @@ class AnalyzedSlide:
             If the folder does not contain a finished result.
         """
         from napari_melanoma.core.validity import read_validity
-        from napari_melanoma.io.results import read_slide_result
+        from napari_melanoma.slides.lesion_files import read_analysis
         from napari_melanoma.slides.results import slide_probability
 
         path = to_path(folder, "an analyzed slide")
-        content = read_slide_result(path)
+        content = read_analysis(path)
         if "tiles_total" not in content:
             raise InputError(
                 f"{path} is not the folder of an analyzed slide: its result.json is missing, damaged or of something "
@@ -298,9 +298,14 @@ class AnalyzedSlide:
         """
         import pandas as pd
 
-        from napari_melanoma.io.results import LESIONS
+        from napari_melanoma.core.validity import read_validity
+        from napari_melanoma.io.results import OUTLINES
+        from napari_melanoma.slides.lesion_files import read_lesions
+        from napari_melanoma.slides.lesions import LESION_COLUMNS, lesions_table
 
-        return pd.read_csv(self._find_file(LESIONS, "lesions"))
+        rows = lesions_table(read_lesions(self._find_file(OUTLINES, "lesions").parent) or ())
+        table = {name: [np.nan if row[name] is None else row[name] for row in rows] for name in LESION_COLUMNS}
+        return pd.DataFrame(table).assign(**read_validity(self._content).to_columns())
 
     def heatmap(self) -> NDArray[np.generic]:
         """Read the probability maps.

@@ -65,7 +65,11 @@ def is_geojson(path: Path) -> bool:
 
 
 def write_geojson(
-    path: Path, annotations: Iterable[Annotation], unread: Iterable[Any] = (), origin: Origin = CANVAS
+    path: Path,
+    annotations: Iterable[Annotation],
+    unread: Iterable[Any] = (),
+    origin: Origin = CANVAS,
+    members: Mapping[str, Any] | None = None,
 ) -> None:
     """Write annotations as a feature collection, one feature per line, atomically.
 
@@ -73,14 +77,18 @@ def write_geojson(
     out, as JSON does not support them.
 
     ``unread``: features of ``GeoJsonContent``, of which only the position is changed. ``origin``: the corner of the
-    scanned area, from which the positions in the file are counted.
+    scanned area, from which the positions in the file are counted. ``members``: further members of the collection.
     """
     with (
         paused_garbage_collection(),
         atomic_file(path) as temporary,
         temporary.open("w", encoding="utf-8", errors="backslashreplace", newline="\n") as file,  # names of files
     ):
-        _write(file, annotations, unread, origin)
+        file.write('{"type": "FeatureCollection", ' + state_origin(origin))
+        for key, value in (members or {}).items():
+            file.write(f"{json.dumps(key)}: {json.dumps(value, ensure_ascii=False)}, ")
+        file.write('"features": [')
+        _write_features(file, annotations, unread, origin)
 
 
 def annotation_to_feature(annotation: Annotation) -> dict[str, Any]:
@@ -103,9 +111,8 @@ def annotation_to_feature(annotation: Annotation) -> dict[str, Any]:
     }
 
 
-def _write(file: TextIO, annotations: Iterable[Annotation], unread: Iterable[Any], origin: Origin) -> None:
-    """Write the collection feature by feature."""
-    file.write('{"type": "FeatureCollection", ' + state_origin(origin) + '"features": [')
+def _write_features(file: TextIO, annotations: Iterable[Annotation], unread: Iterable[Any], origin: Origin) -> None:
+    """Write the features of the collection, and its end."""
     separator = "\n"
     for annotation in annotations:
         feature = from_canvas(annotation_to_feature(annotation), origin)
@@ -197,6 +204,7 @@ _CHILDREN_KEYS = ("childObjects", "children")
 # Members of properties, features and geometries that ``Annotation`` has fields for
 _PROPERTY_KEYS = {*_TYPE_KEYS, *_CHILDREN_KEYS, "name", "classification", "measurements"}
 _FEATURE_KEYS = {"type", "id", "geometry", "properties"}
+_COLLECTION_KEYS = {"type", "features", ORIGIN}
 _MAX_NAMED = 3  # subjects of a message with the same reason
 _GEOMETRY_KEYS = {"type", "coordinates", "geometries"}
 # QuPath 0.2 stored the type of an object in its identifier.
@@ -213,13 +221,14 @@ class GeoJsonContent:
     """Areas of a file, and messages about geometries without an area, which were left out.
 
     ``unread``: the features or parts of features that were left out; only their position is changed. ``origin``: from
-    which positions in the file are counted.
+    which positions in the file are counted. ``members``: further members of the collection.
     """
 
     annotations: tuple[Annotation, ...]
     omitted: tuple[str, ...] = ()
     unread: tuple[Any, ...] = ()
     origin: Origin = CANVAS
+    members: Mapping[str, Any] = field(default_factory=dict)
 
 
 def read_geojson(path: Path, origin: Origin = CANVAS, *, areas_only: bool = False) -> GeoJsonContent:
@@ -259,7 +268,9 @@ def read_features(content: Any, path: Path, origin: Origin = CANVAS) -> GeoJsonC
                 unread += [{**members, "geometry": geometry} for _, geometry in without_area]
         else:
             unread.append(_without_children(feature))
-    return GeoJsonContent(tuple(annotations), _join_subjects(omitted), tuple(map(_list_rings, unread)), origin)
+    is_collection = isinstance(content, dict) and "features" in content
+    members = _list_others(content, _COLLECTION_KEYS) if is_collection else {}
+    return GeoJsonContent(tuple(annotations), _join_subjects(omitted), tuple(map(_list_rings, unread)), origin, members)
 
 
 def _join_subjects(notes: Iterable[tuple[str, str]]) -> tuple[str, ...]:

@@ -26,8 +26,8 @@ class NothingToExportError(InputError):
 class ExportedSlide:
     """The results of a slide, or the synoptic report of a lesion of a case, for export.
 
-    ``lesions``: None before its analysis is complete. ``content``: of ``result.json``. ``slide``: its file, if known.
-    ``with_invalid_depth``: whether a predicted depth that is not valid is exported, with the reason.
+    ``lesions``: None before its analysis is complete. ``content``: of ``result.json``, with the lesions. ``slide``: its
+    file, if known. ``with_invalid_depth``: whether a predicted depth that is not valid is exported, with the reason.
     ``synoptic``, ``patient``: of a lesion of a case, for which nothing else is exported. ``changes``: of the lesion
     since the signature. ``lesion``: the one that the slide belongs to in a case, if known.
     """
@@ -36,7 +36,6 @@ class ExportedSlide:
     lesions: tuple[SlideLesion, ...] | None
     content: Mapping[str, Any]
     slide: Path | None = None
-    saved: bool = True  # whether the files of the folder are up to date
     personal: bool = False  # whether synoptic reports contain names of readers, and times
     with_invalid_depth: bool = True
     synoptic: SynopticReport | None = None

@@ -21,9 +21,9 @@ from napari_melanoma.core.plugins import Family, describe_plugin_error, expect
 from napari_melanoma.depth.readings import DepthReading, SlideDepthReadings, merge_readings, read_depth, read_depth_file
 from napari_melanoma.depth.synoptic import SynopticLesion, SynopticReport
 from napari_melanoma.figures.page import Block
-from napari_melanoma.io.results import read_slide_result
 from napari_melanoma.reports.disclosure import label_readers
 from napari_melanoma.reports.report_records import ReportRecords
+from napari_melanoma.slides.lesion_files import read_analysis
 from napari_melanoma.slides.notes import SlideNotes, read_notes
 from napari_melanoma.slides.result_folder import open_fingerprint, recorded_slide, stated_fingerprint
 from napari_melanoma.slides.synoptic_files import DAMAGED, read_synoptic
@@ -90,8 +90,8 @@ class SlidePart:
 
     @cached_property
     def content(self) -> Mapping[str, Any]:
-        """The content of ``result.json``; empty without one, or if it is damaged."""
-        return read_slide_result(self.folder) if self.folder else {}
+        """The content of ``result.json`` with the lesions; empty without one, or if it is damaged."""
+        return read_analysis(self.folder) if self.folder else {}
 
     @property
     def pixel_size(self) -> PixelSize | None:

@@ -28,8 +28,8 @@ from napari_melanoma.core.geometry import Box, MapPlacement, PixelSize
 from napari_melanoma.core.paths import UnsafePath, is_inside, real_path
 from napari_melanoma.core.polygons import to_shape
 from napari_melanoma.io.dicom_slides import matrix_size, read_slide_headers
-from napari_melanoma.io.geojson import CANVAS, read_geojson, write_geojson
-from napari_melanoma.io.results import HEATMAP, OUTLINES, RESULT, read_origin, read_slide_result
+from napari_melanoma.io.geojson import CANVAS
+from napari_melanoma.io.results import HEATMAP, RESULT, read_slide_result
 from napari_melanoma.io.slide_store import DONE, FAILED, NO_TISSUE, STORE, WAITING, SlideResult
 from napari_melanoma.reports.dicom_photograph_report import (
     ExportedPhotograph,
@@ -44,8 +44,7 @@ from napari_melanoma.slides.lesion_files import (
     LABEL_COLORS,
     label_image,
     lesion_to_annotation,
-    mark_validity,
-    read_lesions,
+    read_saved_lesions,
     write_lesions_table,
     write_outlines,
 )
@@ -78,19 +77,17 @@ def read_exported_slide(
     is_unanalyzed = not (folder / STORE).is_dir() and ((folder / RESULT).is_file() or is_slide_folder(folder))
     if not is_unanalyzed:
         SlideResult.open(folder)
-    lesions = None if is_unanalyzed else read_lesions(folder)
+    saved = None if is_unanalyzed else read_saved_lesions(folder)
+    lesions = None if saved is None else saved.lesions
     content, slide = read_slide_result(folder), slide or recorded_slide(folder)
+    content = content if saved is None else saved.add_to(content)
     return ExportedSlide(folder, lesions, content, slide, personal=personal, ome_zarr=ome_zarr)
 
 
 def _write_geojson(path: Path, exported: ExportedSlide) -> None:
     area = scanned_area_of(exported.folder, exported.slide)
     origin = CANVAS if area is None else (area.top, area.left)
-    if not (exported.saved and exported.required_lesions):
-        write_outlines(path, exported.required_lesions, exported.validity, origin)
-        return
-    content = read_geojson(exported.folder / OUTLINES, read_origin(exported.folder))
-    write_geojson(path, (mark_validity(one, exported.validity) for one in content.annotations), content.unread, origin)
+    write_outlines(path, exported.required_lesions, exported.validity, origin)
 
 
 def _write_lesions(path: Path, exported: ExportedSlide) -> None:

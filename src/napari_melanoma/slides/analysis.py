@@ -20,11 +20,16 @@ from napari_melanoma.core.formatting import format_duration
 from napari_melanoma.core.processes import ProcessStamp
 from napari_melanoma.core.provenance import collect_provenance
 from napari_melanoma.core.run_folder import PROCESS_FILE, RunFolder, RunFolderContext
-from napari_melanoma.io.results import OUTLINES, TISSUE, read_slide_result, write_mask
+from napari_melanoma.io.results import TISSUE, read_slide_result, write_mask
 from napari_melanoma.io.slide_store import DONE, FAILED, STORE, WAITING, SlideResult, differing_settings
 from napari_melanoma.models import DEFAULT_TILE_MODEL
 from napari_melanoma.slides.engine import EngineStages, TileRate, TileReader, analyze_tiles, pending_batches
-from napari_melanoma.slides.lesion_files import sync_with_outlines
+from napari_melanoma.slides.lesion_files import (
+    SavedLesions,
+    read_analysis,
+    read_saved_lesions,
+    rewrite_lesions_table,
+)
 from napari_melanoma.slides.marked_tumor import check_one_slide, check_surface_model
 from napari_melanoma.slides.options import SlideOptions, check_slide_validity
 from napari_melanoma.slides.outputs import SlideAnalysis, target_class, write_outputs
@@ -152,7 +157,8 @@ def _load_or_compute_result(
             "started", slide=job.slide.info.name, done=done, total=existing["tiles_total"], resumed=True
         )
         job.notify(f"{job.slide.info.name} has been analyzed already. Nothing was changed.")
-        return sync_with_outlines(job.run_folder.path, existing), True
+        rewrite_lesions_table(job.run_folder.path)
+        return read_analysis(job.run_folder.path), True
     assert analysis is not None
     return write_outputs(analysis, job.run_folder.path, job.run), False
 
@@ -184,7 +190,8 @@ def _analyze_tiles_of_slide(job: _SlideJob, model: TileModel, started: float) ->
     job.run.report(Progress(0, None, f"Finding the tissue of {slide.info.name}"))
     plan = plan_slide(slide, model.info, options)
     check_encoder(model, plan.grid, options)
-    backup_note = back_up_result(job.run_folder.path) if job.force else ""
+    if job.force:
+        back_up_result(job.run_folder.path)
     write_mask(job.run_folder.path / TISSUE, plan.tissue)
     tiles = TileReader(slide, plan.grid, build_preprocessing(slide, plan, options))
     result = _open_or_create_store(job, model, plan, tiles)
@@ -192,7 +199,6 @@ def _analyze_tiles_of_slide(job: _SlideJob, model: TileModel, started: float) ->
     if not (result.state == DONE).any():
         raise InputError(f"no tile of {slide.info.path.name} could be read: the file is damaged. Copy it again.")
     warnings = (
-        *([backup_note] if backup_note else []),
         *slide.info.warnings,
         *plan.warnings,
         *_result_warnings(model, result, computed=computed),
@@ -368,8 +374,12 @@ def find_matching_result(
     saved thresholds.
     """
     content = read_slide_result(folder)
-    if not content or (content.get("target") and content.get("outlines") and not (folder / OUTLINES).is_file()):
-        return None
+    try:
+        saved = read_saved_lesions(folder)
+        if not content or (saved is None and content.get("outlines")) or (saved is not None and saved.is_outdated):
+            return None
+    except InputError:  # which is stated as a warning
+        saved = None
     try:
         result = SlideResult.open(folder)
         incomplete = (result.state == WAITING).any()
@@ -385,15 +395,17 @@ def find_matching_result(
         patient = read_patient_data(slide.path, folder, model.bags.encoding, options)
         if content.get("patient_data") != patient.to_json():
             return None
-    return content if _has_postprocessing_options(content, options) else None
+    return content if _has_postprocessing_options(content, saved, options) else None
 
 
-def _has_postprocessing_options(content: dict[str, Any], options: SlideOptions) -> bool:
-    """Whether lesions and scores were computed with the requested options, at first or when saved later."""
-    saved = dict(content.get("options") or {})
-    original = {**saved, "lesions": content.get("lesions_asked") or saved.get("lesions")}
+def _has_postprocessing_options(content: dict[str, Any], saved: SavedLesions | None, options: SlideOptions) -> bool:
+    """Whether scores were computed with the requested options, and lesions, at first or when they were saved later."""
+    original = dict(content.get("options") or {})
+    thresholds = [original.get("lesions"), content.get("lesions_asked")]  # of versions up to 2026-11-29
+    thresholds += [] if saved is None else [saved.config.model_dump(mode="json")]
     requested = options.model_dump(mode="json", include={*POSTPROCESSING_OPTIONS})
-    return any(all(used.get(key) == value for key, value in requested.items()) for used in (saved, original))
+    lesions = requested.pop("lesions")
+    return lesions in thresholds and all(original.get(key) == value for key, value in requested.items())
 
 
 @dataclass(frozen=True)

@@ -22,6 +22,7 @@ from napari_melanoma.slides.lesions import (
     LesionMaps,
     LesionOrigin,
     SlideLesion,
+    is_lesion_area,
     measure_region,
     region_from_polygons,
 )
@@ -244,6 +245,31 @@ def apply_edits(
             lesion = measure_region(region, maps, config, index=number, tissue=maps.tissue_cells)
         lesions.append(replace(lesion, index=number))
     return tuple(lesions)
+
+
+def carry_classes(found: Sequence[SlideLesion], previous: Sequence[SlideLesion], maps: LesionMaps) -> Lesions:
+    """Give lesions of a new analysis the classes that a reader has set for the same lesions before.
+
+    A lesion counts as the same if one of both contains at least half of the cells of the other. If readers have set
+    several classes for it, it keeps the predicted one.
+    """
+    hand_set = [one for one in previous if one.label_origin == "reader" and is_lesion_area(one.label)]
+    owner = np.zeros(maps.shape, np.int64)  # of each cell: the position in ``hand_set`` + 1
+    for number, one in enumerate(hand_set, start=1):
+        region = region_from_polygons(one.polygons, maps)
+        owner[region.slices][region.mask] = number
+    sizes = np.bincount(owner.ravel(), minlength=len(hand_set) + 1)
+
+    def carry(lesion: SlideLesion) -> SlideLesion:
+        region = region_from_polygons(lesion.polygons, maps)
+        shared = np.bincount(owner[region.slices][region.mask], minlength=len(sizes))[1:]
+        is_same = (shared > 0) & (shared >= SAME_LESION_SHARE * np.minimum(sizes[1:], region.mask.sum()))
+        labels = {hand_set[number].label for number in np.flatnonzero(is_same)}
+        if len(labels) != 1 or not is_lesion_area(lesion.label):
+            return lesion
+        return replace(lesion, label=labels.pop(), origin="classed", label_origin="reader")
+
+    return tuple(map(carry, found)) if hand_set else tuple(found)
 
 
 def _lesion_cells(lesions: Sequence[SlideLesion], maps: LesionMaps) -> NDArray[np.bool_]:

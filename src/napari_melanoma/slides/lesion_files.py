@@ -1,24 +1,29 @@
-"""Files of the lesions of a slide: outlines and table, their backups, and outlines of other programs."""
+"""Files of the lesions of a slide: outlines and table, their backups, and outlines of other programs.
+
+``lesions.geojson`` states what is known of each lesion; everything else is derived from it.
+"""
 
 from __future__ import annotations
 
-import hashlib
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
+from functools import cache
+from itertools import count
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_melanoma.core.errors import InputError
-from napari_melanoma.core.files import atomic_file, move, remove_file, replace_non_finite, save_error, write_json
-from napari_melanoma.core.formatting import format_count
+from napari_melanoma.core.errors import ConfigError, InputError
+from napari_melanoma.core.files import atomic_file, remove_file, replace_non_finite, save_error
+from napari_melanoma.core.formatting import format_class, format_count
 from napari_melanoma.core.geometry import Box, MapPlacement
 from napari_melanoma.core.locks import hold_lock
+from napari_melanoma.core.polygons import Polygon, to_shape
 from napari_melanoma.core.validity import Validity, read_validity
 from napari_melanoma.data.class_names import BENIGN, MALIGNANT, read_class_name
 from napari_melanoma.io.dicom_codes import LESION
@@ -34,7 +39,8 @@ from napari_melanoma.io.geojson import (
     write_geojson,
 )
 from napari_melanoma.io.results import LESIONS, OUTLINES, RESULT, read_origin, read_slide_result, write_table
-from napari_melanoma.slides.lesion_edits import measure_drawn_lesion
+from napari_melanoma.io.slide_store import SlideResult
+from napari_melanoma.slides.lesion_edits import RASTER_SIDE, carry_classes, measure_drawn_lesion
 from napari_melanoma.slides.lesions import (
     LESION_COLUMNS,
     LabelOrigin,
@@ -46,6 +52,8 @@ from napari_melanoma.slides.lesions import (
     lesions_table,
 )
 from napari_melanoma.slides.outlines import covered_cells, rasterize_polygons
+from napari_melanoma.slides.result_folder import PREVIOUS
+from napari_melanoma.slides.results import read_lesion_maps
 
 LABEL_COLORS = {"malignant": (200, 0, 0), "benign": (0, 160, 0)}
 UNLABELED_COLOR = (220, 120, 0)  # for lesions with another class
@@ -53,115 +61,210 @@ MEASUREMENTS = tuple(name for name in LESION_COLUMNS if name not in ("index", "l
 HAND_SET = ("classed", "drawn")  # origins of lesions whose class was set by a reader, in files without label_origin
 BACKUP_NAME = "lesions-kept-{}"
 LOCK, LOCK_TIMEOUT_S = ".lesions.lock", 20.0
+DETECTION = "detection"  # member of the file that states how the lesions were detected
+MOVED_PX = 0.1  # distance of outlines that count as the same: other programs round positions
+# Differences of areas that count as the same, in files that do not state the measured outline: a share of the area, and
+# of the squared length, since drawings were measured on ``RASTER_SIDE`` cells along the longer side.
+AREA_SHARE, LENGTH_SHARE = 0.01, 0.25 / RASTER_SIDE
 
 LESION_NAME = re.compile(r"(?:lesion|area) (\d{1,5})")
 
 
+@dataclass(frozen=True)
+class SavedLesions:
+    """The lesions of a slide as its file states them: with the class and the thresholds that they were detected with.
+
+    ``saved_by``: the model, if an analysis wrote them. ``is_outdated``: the next analysis detects them again.
+    """
+
+    lesions: tuple[SlideLesion, ...]
+    target: str = ""
+    config: LesionConfig = field(default_factory=LesionConfig)
+    saved_by: LabelOrigin = "reader"
+    is_outdated: bool = False
+
+    @property
+    def is_edited(self) -> bool:
+        """Whether a reader saved them, or has changed some in another program."""
+        is_found = all((one.origin, one.label_origin) == ("found", "model") for one in self.lesions)
+        return self.saved_by == "reader" or not is_found
+
+    def describe(self) -> dict[str, Any]:
+        """Return the member of the file that states how the lesions were detected."""
+        outdated = {"outdated": True} if self.is_outdated else {}
+        options = self.config.model_dump(mode="json")
+        return {DETECTION: {"target": self.target, "options": options, "saved_by": self.saved_by, **outdated}}
+
+    def add_to(self, content: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the content of a ``result.json`` with these lesions, their class and their thresholds."""
+        return {
+            **content,
+            "lesions": replace_non_finite(lesions_table(self.lesions)),
+            "target": self.target or content.get("target"),
+            "options": {**(content.get("options") or {}), "lesions": self.config.model_dump(mode="json")},
+        }
+
+
 def read_lesions(folder: Path) -> tuple[SlideLesion, ...] | None:
     """Read the saved lesions with all manual edits; None if none were saved."""
+    saved = read_saved_lesions(folder)
+    return None if saved is None else saved.lesions
+
+
+def read_saved_lesions(folder: Path, origin: Origin | None = None) -> SavedLesions | None:
+    """Read the file of the lesions; None if there is none.
+
+    Outlines that were changed or added in another program are measured on the maps of the result. ``origin``: of
+    positions, by default that of the slide of the folder.
+    """
     path = folder / OUTLINES
     if not path.is_file():
         return None
-    content = read_geojson(path, read_origin(folder))
+    content = read_geojson(path, read_origin(folder) if origin is None else origin)
     try:
         if content.omitted:
             raise ValueError(content.omitted[0])
-        return tuple(map(_build_lesion, content.annotations))
-    except (KeyError, ValueError) as error:
+        saved = _read_detection(folder, content)
+
+        @cache
+        def read_maps() -> LesionMaps:
+            return read_lesion_maps(folder, saved.target, SlideResult.open(folder).spec.size)
+
+        numbers = _assign_numbers(content.annotations)
+        lesions = (
+            _build_lesion(outline, number)
+            if _is_measured(outline)
+            else _measure_changed(outline, number, read_maps(), saved.config)
+            for number, outline in zip(numbers, content.annotations, strict=True)
+        )
+        return replace(saved, lesions=tuple(lesions))
+    except (KeyError, ValueError, InputError) as error:
         raise InputError(
             f"the lesions in {path} cannot be read ({error}); nothing was changed. Restore {OUTLINES} from a backup, "
             f"or move it and {LESIONS} away to detect the lesions again."
         ) from error
 
 
-def write_found_lesions(folder: Path, lesions: Sequence[SlideLesion], validity: Validity) -> tuple[str, str]:
-    """Write the lesions that an analysis has detected; lesions that a user saved in the meantime are backed up.
+def _read_detection(folder: Path, content: GeoJsonContent) -> SavedLesions:
+    """Read how the lesions of a file were detected.
 
-    Returns a hash of the written file for ``result.json``, and a message on the backup; empty if there is none.
+    Files of other programs do not state it, nor those of versions up to 2026-11-29: it is in ``result.json``.
     """
-    path = folder / OUTLINES
-    with hold_lock(folder / LOCK, LOCK_TIMEOUT_S):
-        expected, previous = read_slide_result(folder).get("outlines"), hash_file(path)
-        with atomic_file(path) as temporary:
-            write_outlines(temporary, lesions, validity, read_origin(folder))
-            digest = hash_file(temporary)
-            backup_note = _back_up_outlines(folder, keep=True) if previous not in ("", expected, digest) else ""
-        write_lesions_table(folder / LESIONS, lesions, validity)
-    return digest, backup_note
+    stated = content.members.get(DETECTION)
+    if isinstance(stated, dict):
+        saved_by: LabelOrigin = "model" if stated.get("saved_by") == "model" else "reader"
+        config = read_lesion_config(stated.get("options"))
+        return SavedLesions((), str(stated.get("target") or ""), config, saved_by, stated.get("outdated") is True)
+    result, labels = read_slide_result(folder), {one.class_name for one in content.annotations}
+    areas = (name for name in result.get("areas") or () if format_class(name) in labels)
+    rows, is_saved = result.get("lesions"), "lesions_asked" in result
+    is_found = isinstance(rows, list) and len(rows) == len(content.annotations) and not is_saved
+    config = read_lesion_config((result.get("options") or {}).get("lesions"))
+    target = str(result.get("target") or next(areas, ""))
+    return SavedLesions((), target, config, "model" if is_found else "reader")
 
 
-def save_lesions(
-    folder: Path,
-    lesions: Sequence[SlideLesion],
-    config: LesionConfig,
-    *,
-    corrected: bool | None = None,
-    target: str = "",
-) -> None:
-    """Write edited lesions into the folder of the slide: outlines, table, and their values in ``result.json``.
+def read_lesion_config(options: Any) -> LesionConfig:  # noqa: ANN401 - any JSON value
+    """Return the thresholds that lesions were detected at; the defaults where this version cannot read them."""
+    values = options if isinstance(options, dict) else {}
+    with suppress(ConfigError):
+        return LesionConfig.parse({name: values[name] for name in LesionConfig.model_fields if name in values}, RESULT)
+    return LesionConfig()
 
-    ``config``: the thresholds that they were detected at. ``corrected``: whether there are manual edits; by default,
-    if a lesion is not as detected. ``target``: the class that they were detected with; empty for that of the results.
+
+def read_analysis(folder: Path) -> dict[str, Any]:
+    """Read the ``result.json`` of a slide with its lesions, their class and thresholds, which are those of their file.
+
+    Empty if the analysis is unfinished. If the lesions cannot be read, they are None, with a warning.
+    """
+    content = read_slide_result(folder)
+    if not content:
+        return {}
+    try:
+        saved = read_saved_lesions(folder)
+    except InputError as error:
+        return {**content, "lesions": None, "warnings": [*(content.get("warnings") or ()), str(error)]}
+    return {"lesions": [], **content} if saved is None else saved.add_to(content)
+
+
+def write_detected_lesions(
+    folder: Path, detected: SavedLesions, maps: LesionMaps, validity: Validity
+) -> tuple[SavedLesions, str]:
+    """Write the lesions that an analysis has detected, with the classes that a reader has set for them before.
+
+    Returns them, and a message on the backup of lesions that a reader has saved or edited; empty if there is none.
     """
     with hold_lock(folder / LOCK, LOCK_TIMEOUT_S):
-        try:
-            read_lesions(folder)
-        except InputError:
-            _back_up_outlines(folder, keep=True)  # the unreadable file may still be repaired
-        content = read_slide_result(folder)
-        validity = read_validity(content) if content else None
-        write_outlines(folder / OUTLINES, lesions, validity, read_origin(folder))
-        write_lesions_table(folder / LESIONS, lesions, validity)
-        if content:
-            options = content.get("options", {})
-            if corrected is None:
-                corrected = any(lesion.origin != "found" for lesion in lesions)
-            updates = {
-                "lesions": lesions_table(lesions),
-                "lesions_asked": content.get("lesions_asked", options.get("lesions")),
-                "options": {**options, "lesions": config.model_dump(mode="json")},
-                "corrected_by_hand": corrected,
-                "target": target or content.get("target"),
-            }
-            write_json(folder / RESULT, {**content, **updates})
+        previous, note = _back_up_edited(folder)
+        if previous is not None:
+            detected = replace(detected, lesions=carry_classes(detected.lesions, previous.lesions, maps))
+        _write_lesions(folder, detected, validity)
+    return detected, note
 
 
-def sync_with_outlines(folder: Path, content: dict[str, Any]) -> dict[str, Any]:
-    """Update table and ``result.json`` from the outlines, in case a process was killed while saving.
-
-    ``content``: that of ``result.json``. Returns the updated content; if the lesions cannot be read, the content with a
-    warning.
-    """
-    if content.get("outlines") in (None, hash_file(folder / OUTLINES)):
-        return content
+def remove_lesions(folder: Path) -> str:
+    """Remove the lesions of an earlier analysis; return a message on the backup of edited ones, else an empty text."""
     with hold_lock(folder / LOCK, LOCK_TIMEOUT_S):
-        try:
-            lesions = read_lesions(folder) or ()
-        except InputError as error:
-            return {**content, "warnings": [*content.get("warnings", ()), str(error)]}
-        if replace_non_finite(lesions_table(lesions)) != content.get("lesions"):
-            write_lesions_table(folder / LESIONS, lesions, read_validity(content))
-            content = {**content, "lesions": lesions_table(lesions), "corrected_by_hand": True}
-            write_json(folder / RESULT, content)
-    return content
-
-
-def back_up_corrected_lesions(folder: Path) -> str:
-    """Remove the lesions before they are detected again; lesions that a user saved are backed up.
-
-    Returns a message on the backup; empty if there is none.
-    """
-    if not (folder / OUTLINES).is_file():
-        return ""
-    with hold_lock(folder / LOCK, LOCK_TIMEOUT_S):
-        if hash_file(folder / OUTLINES) != read_slide_result(folder).get("outlines"):
-            return _back_up_outlines(folder, keep=False)
+        _, note = _back_up_edited(folder)
         for name in (OUTLINES, LESIONS):
             try:
                 remove_file(folder / name)
             except OSError as error:
                 raise save_error(folder / name, error) from error
-    return ""
+    return note
+
+
+def _back_up_edited(folder: Path) -> tuple[SavedLesions | None, str]:
+    """Back up the lesions of a slide that a reader has saved or edited, before others replace them.
+
+    Returns the lesions, and a message on the backup. Those of a result that is replaced are in its backup.
+    """
+    source = next((one for one in (folder, folder / PREVIOUS) if (one / OUTLINES).is_file()), folder)
+    try:
+        saved = read_saved_lesions(source, read_origin(folder))
+    except InputError:  # the file may still be repaired
+        return None, _back_up_outlines(source, folder)
+    return saved, _back_up_outlines(source, folder) if saved is not None and saved.is_edited else ""
+
+
+def save_lesions(folder: Path, lesions: Sequence[SlideLesion], config: LesionConfig, *, target: str = "") -> None:
+    """Write lesions that a reader has edited into the folder of the slide: outlines with measurements, and the table.
+
+    ``config``, ``target``: the thresholds and the class that they were detected with; the class of the results if it
+    is empty.
+    """
+    with hold_lock(folder / LOCK, LOCK_TIMEOUT_S):
+        try:
+            previous = read_saved_lesions(folder)
+        except InputError:
+            previous = None
+            _back_up_outlines(folder, folder)  # the unreadable file may still be repaired
+        content = read_slide_result(folder)
+        stated = previous.target if previous is not None else ""
+        saved = SavedLesions(tuple(lesions), target or stated or str(content.get("target") or ""), config)
+        _write_lesions(folder, saved, read_validity(content) if content else None)
+
+
+def request_detection(folder: Path) -> None:
+    """Let the next analysis detect the lesions again, also if it is finished and has the same options."""
+    with hold_lock(folder / LOCK, LOCK_TIMEOUT_S):
+        saved, content = read_saved_lesions(folder), read_slide_result(folder)
+        if saved is not None and content:
+            _write_lesions(folder, replace(saved, is_outdated=True), read_validity(content))
+
+
+def rewrite_lesions_table(folder: Path) -> None:
+    """Write the table of the lesions again: another program may have changed their file, or saving was interrupted."""
+    with suppress(InputError), hold_lock(folder / LOCK, LOCK_TIMEOUT_S):  # what cannot be read is stated elsewhere
+        if (lesions := read_lesions(folder)) is not None:
+            write_lesions_table(folder / LESIONS, lesions, read_validity(read_slide_result(folder)))
+
+
+def _write_lesions(folder: Path, saved: SavedLesions, validity: Validity | None) -> None:
+    """Write the file of the lesions, and the table, which is derived from it."""
+    annotations = (lesion_to_annotation(lesion, validity) for lesion in saved.lesions)
+    write_geojson(folder / OUTLINES, annotations, origin=read_origin(folder), members=saved.describe())
+    write_lesions_table(folder / LESIONS, saved.lesions, validity)
 
 
 def write_lesions_table(path: Path, lesions: Sequence[SlideLesion], validity: Validity | None = None) -> None:
@@ -185,49 +288,41 @@ def lesion_to_annotation(lesion: SlideLesion, validity: Validity | None = None) 
     """
     (row,) = lesions_table([lesion])
     measured: dict[str, Any] = {name: row[name] for name in MEASUREMENTS if row[name] is not None}
-    annotation = Annotation(
+    metadata = {
+        "number": str(lesion.index),
+        "origin": lesion.origin,
+        "label_origin": lesion.label_origin,
+        "label": lesion.label,
+        "outline": " ".join(f"{value:.3f}" for value in _measure_outline(lesion.polygons)[:3]),
+    }
+    if validity is not None and not validity.valid:
+        metadata["validity"] = validity.headline("")
+    return Annotation(
         lesion.polygons,
         class_name=lesion.label,
         color=LABEL_COLORS.get(lesion.label, UNLABELED_COLOR),
         name=f"{area_noun(lesion.label)} {lesion.index}",
         measurements=measured,
-        properties={"metadata": {"origin": lesion.origin, "label_origin": lesion.label_origin, "label": lesion.label}},
+        id=lesion.id,
+        properties={"metadata": metadata},
     )
-    return annotation if validity is None else mark_validity(annotation, validity)
 
 
-def mark_validity(annotation: Annotation, validity: Validity) -> Annotation:
-    """State in the metadata of an annotation why its prediction is not valid."""
-    if validity.valid:
-        return annotation
-    metadata = {**annotation.properties.get("metadata", {}), "validity": validity.headline("")}
-    return replace(annotation, properties={**annotation.properties, "metadata": metadata})
+def _back_up_outlines(source: Path, folder: Path) -> str:
+    """Copy outlines and table to unused file names in the folder of the slide; return a message for the user.
 
-
-def hash_file(path: Path) -> str:
-    """Return the SHA-256 of a file; empty if it cannot be read."""
-    try:
-        return hashlib.sha256(path.read_bytes()).hexdigest()
-    except OSError:
-        return ""
-
-
-def _back_up_outlines(folder: Path, *, keep: bool) -> str:
-    """Copy, or without ``keep`` move, outlines and table to unused file names; return a message for the user."""
+    ``source``: the folder that contains them.
+    """
     number = 1
     while (folder / BACKUP_NAME.format(number)).with_suffix(".geojson").exists():
         number += 1
     for name in (LESIONS, OUTLINES):
-        source = folder / name
-        backup = (folder / BACKUP_NAME.format(number)).with_suffix(source.suffix)
-        if not source.is_file():
+        if not (source / name).is_file():
             continue
+        backup = (folder / BACKUP_NAME.format(number)).with_suffix(Path(name).suffix)
         try:
-            if keep:
-                with atomic_file(backup) as temporary:
-                    temporary.write_bytes(source.read_bytes())
-            else:
-                move(source, backup)
+            with atomic_file(backup) as temporary:
+                temporary.write_bytes((source / name).read_bytes())
         except OSError as error:
             raise save_error(backup, error) from error
     return (
@@ -237,17 +332,52 @@ def _back_up_outlines(folder: Path, *, keep: bool) -> str:
     )
 
 
-def _build_lesion(outline: Annotation) -> SlideLesion:
+def _measure_outline(polygons: Sequence[Polygon]) -> tuple[float, float, float, float]:
+    """Return area, center (row, column) and length of an outline, in pixels."""
+    import shapely
+
+    shape = shapely.multipolygons([to_shape(polygon) for polygon in polygons])
+    center = shapely.centroid(shape)
+    return float(shape.area), float(center.x), float(center.y), float(shape.length)
+
+
+def _is_measured(outline: Annotation) -> bool:
+    """Whether an outline has the measurements of a lesion, and is still the one that was measured."""
+    measured = outline.measurements.get("area_px")
+    if measured is None:
+        return False
+    area, row, column, length = _measure_outline(outline.polygons)
+    try:
+        stated = tuple(map(float, str(_read_metadata(outline)["outline"]).split()))
+    except (KeyError, ValueError):  # of an earlier version
+        return abs(area - measured) <= max(AREA_SHARE * measured, LENGTH_SHARE * length**2)
+    moved = max(abs(row - stated[1]), abs(column - stated[2])) if len(stated) == 3 else math.inf
+    return moved <= MOVED_PX and abs(area - stated[0]) <= MOVED_PX * length
+
+
+def _build_lesion(outline: Annotation, number: int) -> SlideLesion:
     """Convert an annotation that ``lesion_to_annotation`` made back to a lesion."""
-    if "area_px" not in outline.measurements:
-        raise ValueError(f"{outline.name} has no measurements")
     values: dict[str, Any] = {name: _parse_measurement(name, outline.measurements.get(name)) for name in MEASUREMENTS}
     seed = values.pop("seed_row_px"), values.pop("seed_column_px")
     origin = _read_metadata(outline).get("origin", "found")
     label_origin = _read_label_origin(outline, "reader" if origin in HAND_SET else "model")
-    index = int(outline.name.removeprefix("lesion ").removeprefix("area "))
-    lesion = SlideLesion(seed=seed, polygons=outline.polygons, index=index, label=outline.class_name, **values)
-    return replace(lesion, origin=origin, label_origin=label_origin)
+    lesion = SlideLesion(seed=seed, polygons=outline.polygons, index=number, label=_read_label(outline), **values)
+    return replace(lesion, origin=origin, label_origin=label_origin, id=outline.id)
+
+
+def _measure_changed(outline: Annotation, number: int, maps: LesionMaps, config: LesionConfig) -> SlideLesion:
+    """Measure an outline that was changed or added in another program; a changed one keeps its class."""
+    is_known = "origin" in _read_metadata(outline) and bool(outline.class_name)
+    label = _read_label(outline) if is_known else _imported_label(outline)
+    lesion = measure_drawn_lesion(outline.polygons, maps, config, index=number, label=label)
+    label_origin: LabelOrigin = "model" if label is None else _read_label_origin(outline, "reader")
+    return replace(lesion, origin="refined" if is_known else "drawn", label_origin=label_origin, id=outline.id)
+
+
+def _read_label(outline: Annotation) -> str:
+    """Return the class of a lesion; one that was given in another program may have a name of that program."""
+    is_own = _read_metadata(outline).get("label", outline.class_name) == outline.class_name
+    return outline.class_name if is_own else _imported_label(outline) or outline.class_name
 
 
 def _read_metadata(outline: Annotation) -> dict[str, Any]:
@@ -324,15 +454,9 @@ def replace_lesions(
     Names of classes are read by ``class_to_label``; where they are unknown, the class is predicted.
     """
     unchanged = {(lesion.index, lesion.label, lesion.polygons): lesion for lesion in lesions}
-    numbers = [_imported_number(outline) for outline in outlines]
-    next_index = max([0, *(number for number in numbers if number), *(lesion.index for lesion in lesions)]) + 1
-    used: set[int] = set()
+    numbers = _assign_numbers(outlines, max((lesion.index for lesion in lesions), default=0))
     replaced = []
-    for outline, imported in zip(outlines, numbers, strict=True):
-        number = imported
-        if not number or number in used:
-            number, next_index = next_index, next_index + 1
-        used.add(number)
+    for outline, number in zip(outlines, numbers, strict=True):
         lesion = unchanged.get((number, outline.class_name, outline.polygons))
         if lesion is None:
             label = _imported_label(outline)
@@ -363,7 +487,23 @@ def _imported_label(outline: Annotation) -> str | None:
     return class_to_label(name) or (name if stays else None)
 
 
-def _imported_number(outline: Annotation) -> int:
-    """Return the lesion number in the name of an outline; 0 if there is none."""
+def _assign_numbers(outlines: Sequence[Annotation], highest: int = 0) -> list[int]:
+    """Return the numbers of lesions, by their names, or as stated beside other names; others follow the highest one.
+
+    ``highest``: that of other lesions.
+    """
+    stated = [_stated_number(outline) for outline in outlines]
+    following = count(max([highest, *stated]) + 1)
+    used = {0}
+    numbers = []
+    for number in stated:
+        numbers.append(next(following) if number in used else number)
+        used.add(number)
+    return numbers
+
+
+def _stated_number(outline: Annotation) -> int:
+    """Return the lesion number of an outline; 0 if there is none."""
     match = LESION_NAME.fullmatch(outline.name.strip())
-    return int(match[1]) if match else 0
+    number = match[1] if match else str(_read_metadata(outline).get("number", ""))
+    return int(number) if number.isdecimal() else 0

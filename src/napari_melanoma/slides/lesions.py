@@ -145,6 +145,7 @@ class SlideLesion:
     - ``label``: malignant, benign, or the target class; ``label_origin``: whether a reader has set it
     - ``probability``: that of a malignant lesion or of the target class
     - ``presence``: mean probability that there is a lesion
+    - ``id``: of the object in another program, such as QuPath
     - ``extent``: share of its axis-aligned box that it fills
     - ``tissue_share``: share of the tissue of the slide that is in it
     - ``seed``: (row, column) of the highest probability
@@ -170,6 +171,7 @@ class SlideLesion:
     origin: LesionOrigin = "found"
     malignancy: float = math.nan
     label_origin: LabelOrigin = "model"
+    id: str = ""
 
     @property
     def class_probability(self) -> float:

@@ -17,16 +17,15 @@ from napari_melanoma.core.validity import Validity
 from napari_melanoma.data.bags import ATTENTION
 from napari_melanoma.data.class_names import find_lesion_classes
 from napari_melanoma.io.geojson import write_geojson
-from napari_melanoma.io.results import CLASS_REGIONS, HEATMAP, RESULT
+from napari_melanoma.io.results import CLASS_REGIONS, HEATMAP, OUTLINES, RESULT
 from napari_melanoma.io.slide_store import DONE, FAILED, SlideResult
-from napari_melanoma.slides.lesion_files import back_up_corrected_lesions, write_found_lesions
+from napari_melanoma.slides.lesion_files import SavedLesions, remove_lesions, write_detected_lesions
 from napari_melanoma.slides.lesions import (
     LesionMaps,
     SlideLesion,
     build_lesion_maps,
     find_lesions,
     is_lesion_class,
-    lesions_table,
 )
 from napari_melanoma.slides.maps import SlideMaps, stitched_maps, tile_maps
 from napari_melanoma.slides.options import FILE_OPTIONS, SlideOptions
@@ -62,8 +61,9 @@ class SlideAnalysis:
 
 
 def write_outputs(analysis: SlideAnalysis, folder: Path, run: RunContext) -> dict[str, Any]:
-    """Write lesions, heatmap and ``result.json`` of a slide; return the content of ``result.json``."""
-    outputs: dict[str, Any] = {"probability": None, "scores": {}, "lesions": [], "target": None}
+    """Write lesions, heatmap and ``result.json`` of a slide; return its content with the lesions."""
+    outputs: dict[str, Any] = {"probability": None, "scores": {}, "outlines": None, "target": None}
+    saved: SavedLesions | None = None
     if analysis.slide_prediction is not None:
         maps = attention_map(analysis.result)
         assert maps is not None
@@ -84,21 +84,27 @@ def write_outputs(analysis: SlideAnalysis, folder: Path, run: RunContext) -> dic
             outputs["scores"] = {"mean": dict(zip(analysis.model.classes, means, strict=False))}
         elif analysis.detects_lesions:
             target = target_class(analysis.model, analysis.options)
-            lesions = find_lesions(_lesion_maps(maps, analysis, target), analysis.options.lesions)
-            outlines, backup_note = write_found_lesions(folder, lesions, analysis.validity)
-            outputs |= {"target": target, "lesions": lesions_table(lesions)}
-            outputs |= {"outlines": outlines, "warnings": [*analysis.warnings, *([backup_note] if backup_note else [])]}
+            saved, note = _write_lesions(analysis, maps, target, folder)
+            outputs |= {"target": target, "outlines": OUTLINES}
             is_tumor = target == analysis.model.positive or is_lesion_class(target)
-            outputs |= _measure_depth(analysis, maps, lesions if is_tumor else (), run)
+            outputs |= _measure_depth(analysis, maps, saved.lesions if is_tumor else (), run)
             if not analysis.model.is_tissue_classifier:  # which predicts cells, not the slide
                 outputs |= _scores(analysis, maps, target)
         if analysis.options.tumor_outlines is not None:
             outputs |= _measure_marked(analysis, maps, analysis.options.tumor_outlines, run)
-    if "outlines" not in outputs and (note := back_up_corrected_lesions(folder)):  # of another class, by an earlier run
-        outputs["warnings"] = [*analysis.warnings, note]
-    content = {**_slide_content(analysis), **outputs}
+    if saved is None:
+        note = remove_lesions(folder)
+    warnings = [*analysis.warnings, *([note] if note else [])]
+    content = {**_slide_content(analysis), **outputs, "warnings": warnings}
     write_json(folder / RESULT, content)
-    return content
+    return {**content, "lesions": []} if saved is None else saved.add_to(content)
+
+
+def _write_lesions(analysis: SlideAnalysis, maps: SlideMaps, target: str, folder: Path) -> tuple[SavedLesions, str]:
+    """Detect and write the lesions; return also a message on those before that were backed up."""
+    lesion_maps, config = _lesion_maps(maps, analysis, target), analysis.options.lesions
+    detected = SavedLesions(find_lesions(lesion_maps, config), target, config, "model")
+    return write_detected_lesions(folder, detected, lesion_maps, analysis.validity)
 
 
 def _write_class_regions(analysis: SlideAnalysis, maps: SlideMaps, folder: Path) -> dict[str, Any]:

@@ -9,7 +9,6 @@ only in case or in the composition of letters count as equal, as on the file sys
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from itertools import count
@@ -33,7 +32,6 @@ from napari_melanoma.io.results import (
     read_scanned_area,
 )
 from napari_melanoma.io.slide_store import STORE, SlideResult, SlideResultSpec, discard_result
-from napari_melanoma.slides.lesion_files import back_up_corrected_lesions
 from napari_melanoma.slides.notes import read_notes
 from napari_melanoma.slides.reading.detection import find_dicom_slides, find_zarr_images, is_zarr
 from napari_melanoma.slides.reading.files import image_name, slide_fingerprint
@@ -217,15 +215,11 @@ def _recorded_fingerprints(folder: Path) -> set[str]:
 
 PREVIOUS, UNFINISHED = ".previous", ".unfinished"
 # The store is moved away first and back last: a folder with a store counts as analyzed.
-MOVED_FILES = (RESULT, HEATMAP, TISSUE, CLASS_REGIONS)
-COPIED_FILES = (OUTLINES, LESIONS)
+MOVED_FILES = (RESULT, OUTLINES, LESIONS, HEATMAP, TISSUE, CLASS_REGIONS)
 
 
-def back_up_result(folder: Path) -> str:
-    """Back up a complete result, so that an analysis can start over; a partial one is discarded.
-
-    Returns a message on lesions that were backed up; empty if there are none.
-    """
+def back_up_result(folder: Path) -> None:
+    """Back up a complete result, so that an analysis can start over; the tiles of a partial one are discarded."""
     previous = folder / PREVIOUS
     try:
         if _is_backup_outdated(folder):
@@ -233,11 +227,6 @@ def back_up_result(folder: Path) -> str:
         backed_up = _has_complete_result(folder) and not previous.exists()
         if backed_up:
             previous.mkdir()
-            for name in COPIED_FILES:
-                if (folder / name).is_file():
-                    shutil.copy2(folder / name, previous / name)
-        message = back_up_corrected_lesions(folder)  # depends on the outlines as recorded in the result
-        if backed_up:
             for name in (STORE, *MOVED_FILES):
                 if (folder / name).exists():
                     move(folder / name, previous / name)
@@ -245,7 +234,6 @@ def back_up_result(folder: Path) -> str:
     except OSError as error:
         raise save_error(folder, error) from error
     discard_result(folder)
-    return message
 
 
 def resume_unfinished(folder: Path, spec: SlideResultSpec) -> None:
@@ -277,7 +265,7 @@ def restore_previous(folder: Path) -> bool:
             remove_folder(unfinished)
             unfinished.mkdir()
             move(folder / STORE, unfinished / STORE)
-        for name in (*COPIED_FILES, *MOVED_FILES):
+        for name in MOVED_FILES:
             if (previous / name).exists():
                 move(previous / name, folder / name)
         if (previous / STORE).is_dir():

@@ -147,11 +147,11 @@ def _describe_prevalence(content: Mapping[str, Any]) -> str:
 def describe_prediction(content: Mapping[str, Any]) -> str:
     """Summarize the prediction for a slide in one line: its probability or the areas of its classes, and its lesions.
 
-    ``content``: that of ``result.json``. Returns ``analyzed`` if the model predicts no probability.
+    ``content``: that of ``result.json`` with the lesions. Returns ``analyzed`` if the model predicts no probability.
     """
-    score, lesions = describe_slide_score(content), content.get("lesions") or []
+    score, lesions = describe_slide_score(content), content.get("lesions")
     target = str(content.get("target") or "")
-    if not score or score_method(content) == "attention" or not target:
+    if not score or score_method(content) == "attention" or not target or lesions is None:
         return score or "analyzed"
     malignant = sum(lesion.get("label") == "malignant" for lesion in lesions)
     noun = area_noun(target)
@@ -169,8 +169,8 @@ def explain_no_target(content: Mapping[str, Any]) -> str:
 def list_tumors(content: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     """Return the rows of detected areas that may be a tumor: not those of benign lesions, nor of other structures.
 
-    ``content``: that of ``result.json``. A tissue classifier may have a tumor class of any name; earlier versions
-    stored only the class of interest, which was that of the tumor by default.
+    ``content``: that of ``result.json`` with the lesions. A tissue classifier may have a tumor class of any name;
+    earlier versions stored only the class of interest, which was that of the tumor by default.
     """
     class_map = content.get("class_map") or {}
     tumor = class_map.get("tumor", content.get("target") if class_map else None)

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from napari_melanoma.core.errors import ConfigError, InputError, MelanomaError
+from napari_melanoma.core.errors import InputError, MelanomaError
 from napari_melanoma.core.formatting import format_class, to_sentence
 from napari_melanoma.core.geometry import PixelSize
 from napari_melanoma.core.polygons import Polygon, joint_area
@@ -55,8 +55,8 @@ from napari_melanoma.slides.counts import (
     list_measurements,
     read_counts,
 )
-from napari_melanoma.slides.lesion_files import read_lesions
-from napari_melanoma.slides.lesions import LESION_CLASSES, LesionConfig, SlideLesion, area_noun, is_lesion_area
+from napari_melanoma.slides.lesion_files import read_saved_lesions
+from napari_melanoma.slides.lesions import LESION_CLASSES, SlideLesion, area_noun, is_lesion_area
 from napari_melanoma.slides.notes import SlideMeasurement, read_notes
 from napari_melanoma.slides.reading.opening import open_slide
 from napari_melanoma.slides.regions import Regions, load_regions
@@ -167,10 +167,8 @@ def read_slide_content(
     """
     path, unread = slide or recorded_slide(folder), set[KeyPath]()
     notes = read_notes(folder)
-    if "analysis" not in values:
-        values["analysis"] = read_slide_result(folder)
-    if "lesions" not in values:
-        values |= _read_lesions(folder, values["analysis"], unread)
+    if not {"analysis", "lesions"} <= values.keys():
+        values = _read_lesions(folder, unread) | values
     if "fingerprint" not in values:
         values |= _read_file(path, notes.pixel_size)
     read: dict[str, Callable[[], Any]] = {
@@ -193,15 +191,16 @@ def read_slide_content(
     return SlideContent(lesion=lesion, unread=frozenset(unread), **values)
 
 
-def _read_lesions(folder: Path, analysis: Mapping[str, Any], unread: set[KeyPath]) -> dict[str, Any]:
-    """Read the lesions and their threshold; those that cannot be read are added to ``unread``."""
+def _read_lesions(folder: Path, unread: set[KeyPath]) -> dict[str, Any]:
+    """Read the analysis, its lesions and their threshold; those that cannot be read are added to ``unread``."""
+    analysis = read_slide_result(folder)
     try:
-        if (lesions := read_lesions(folder)) is not None:
-            options = (analysis.get("options") or {}).get("lesions") or {}
-            return {"lesions": lesions, "threshold": LesionConfig.parse(dict(options), "result.json").high}
-    except (InputError, ConfigError):
+        if (saved := read_saved_lesions(folder)) is not None:
+            analysis = saved.add_to(analysis) if analysis else {}
+            return {"analysis": analysis, "lesions": saved.lesions, "threshold": saved.config.high}
+    except InputError:
         unread.add((LESIONS,))
-    return {"lesions": None, "threshold": None}
+    return {"analysis": analysis, "lesions": None, "threshold": None}
 
 
 def _read_file(path: Path | None, own: PixelSize | None) -> dict[str, Any]:

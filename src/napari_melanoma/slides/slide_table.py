@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,9 +17,10 @@ from napari_melanoma.core.paths import folder_name
 from napari_melanoma.core.run_folder import RunState
 from napari_melanoma.core.validity import Validity, read_validity
 from napari_melanoma.depth.shown_blocks import CHANGED
-from napari_melanoma.io.results import LESIONS, read_slide_result, read_table, write_table
+from napari_melanoma.io.results import read_slide_result, read_table, write_table
 from napari_melanoma.io.slide_store import STORE
 from napari_melanoma.slides.background_runs import SlideRunStatus, read_slide_run_status
+from napari_melanoma.slides.lesion_files import SavedLesions, read_saved_lesions
 from napari_melanoma.slides.lesions import LESION_CLASSES, is_lesion_area
 from napari_melanoma.slides.result_folder import SOURCE, SlideFolderNames, list_folder_names, slide_name
 from napari_melanoma.slides.results import score_method, slide_probability
@@ -132,14 +132,14 @@ def status_to_row(status: SlideStatus) -> Row:
     first = {"slide": status.folder.name, "file": status.path.name, "status": status.status, "error": status.error}
     if not content:
         return first
-    target, lesions, depth = content["target"], content["lesions"], content.get("depth") or {}
+    target, lesions, depth = content["target"], content["lesions"] or (), content.get("depth") or {}
     depth_validity = Validity.from_json(depth.get("validity"))
     validity = read_validity(content).with_reasons(*([depth_validity] if depth_validity else []))
     low, high = content["breslow_interval_mm"] or (None, None)
     scores = {f"probability_{method}": values.get(target) for method, values in content["scores"].items()}
     areas = [lesion["area_mm2"] for lesion in lesions if lesion["area_mm2"] is not None]
     labels = [lesion["label"] for lesion in lesions]
-    is_of_lesions = bool(labels or target) and is_lesion_area(str(target or ""))
+    is_of_lesions = content["lesions"] is not None and bool(labels or target) and is_lesion_area(str(target or ""))
     return {
         **first,
         "probability": slide_probability(content),
@@ -154,7 +154,7 @@ def status_to_row(status: SlideStatus) -> Row:
         "clark_estimate": depth.get("clark_estimate"),
         "model": content["model"]["name"],
         "target": target,
-        "lesions": len(lesions) if target or lesions else None,
+        "lesions": len(lesions) if content["lesions"] is not None and (target or lesions) else None,
         "lesions_malignant": labels.count("malignant") if is_of_lesions and {*labels} <= LESION_CLASSES else None,
         "lesion_area_mm2": sum(areas) if areas else None,
         "mpp": None if content["mpp"] is None else content["mpp"][1],
@@ -266,7 +266,7 @@ def _describe_progress(word: str, status: SlideRunStatus) -> str:
 
 @dataclass(frozen=True)
 class LesionRow:
-    """A row of ``lesions.csv``; ``slide``: result folder of the slide.
+    """A lesion in a table over slides; ``slide``: result folder of the slide.
 
     ``model``: name of the model. ``target``: class of the probability, which the class of the lesion need not be.
     """
@@ -282,21 +282,18 @@ class LesionRow:
 
 
 def read_slide_lesion_rows(folder: Path) -> list[LesionRow]:
-    """Read the lesions of an analyzed slide; unknown probabilities are NaN.
-
-    Raises InputError, KeyError or ValueError if the table cannot be read.
-    """
-    content = read_slide_result(folder)
+    """Read the lesions of an analyzed slide; unknown probabilities are NaN."""
+    model, saved = read_slide_result(folder).get("model") or {}, read_saved_lesions(folder) or SavedLesions(())
     return [
         LesionRow(
             slide=folder,
-            model=str((content.get("model") or {}).get("name", "")),
-            target=str(content.get("target") or ""),
-            index=int(row["index"]),
-            label=row["label"],
-            area_px=float(row["area_px"]),
-            area_mm2=float(row["area_mm2"]) if row["area_mm2"] else None,
-            probability=float(row["probability"] or math.nan),
+            model=str(model.get("name", "")),
+            target=saved.target,
+            index=one.index,
+            label=one.label,
+            area_px=one.area_px,
+            area_mm2=one.area_mm2,
+            probability=one.probability,
         )
-        for row in read_table(folder / LESIONS)
+        for one in saved.lesions
     ]

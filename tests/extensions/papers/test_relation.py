@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,24 +14,34 @@ from typer.testing import Result
 
 from napari_melanoma.core.errors import SaveError
 from napari_melanoma.core.files import write_json
+from napari_melanoma.core.polygons import Polygon
 from napari_melanoma.core.validity import Validity, ValidityReason
 from napari_melanoma.extensions.papers.analyses import FIGURE, LesionRelation, write_relation
-from napari_melanoma.io.results import read_table, write_table
-from napari_melanoma.slides.lesions import LESION_COLUMNS
+from napari_melanoma.io.results import read_table
+from napari_melanoma.slides.lesion_files import read_lesions, save_lesions
+from napari_melanoma.slides.lesions import LesionConfig, SlideLesion
 
 NOT_VALID = Validity(reasons=(ValidityReason(code="modality", text="the image is a photograph"),))
 
 
 def write_slide(folder: Path, lesions: list[tuple[float, str]], validity: Validity | None = None) -> None:
     """Write the results of a slide with lesions of an area and a probability."""
-    rows = [
-        {"index": index, "label": "malignant" if index % 2 else "benign", "area_px": 1e4 * area, "area_mm2": area}
-        | {"probability": probability}
-        for index, (area, probability) in enumerate(lesions, start=1)
-    ]
-    write_table(folder / "lesions.csv", rows, LESION_COLUMNS)
     content = {"model": {"name": "m"}, "validity": (validity or Validity()).to_json()}
     write_json(folder / "result.json", content)
+    found = [
+        SlideLesion(
+            index=index,
+            label="malignant" if index % 2 else "benign",
+            probability=float(probability or "nan"),
+            area_px=1e4 * area,
+            area_mm2=area,
+            **{**dict.fromkeys(("presence", "perimeter_px", "extent", "tissue_share"), 0.5), "seed": (0.0, 0.0)},
+            **dict.fromkeys(("perimeter_mm", "height_mm", "width_mm")),
+            polygons=(Polygon(((0.0, 0.0), (0.0, 9.0), (9.0, 9.0), (9.0, 0.0))),),
+        )
+        for index, (area, probability) in enumerate(lesions, start=1)
+    ]
+    save_lesions(folder, found, LesionConfig())
     (folder / "result.zarr").mkdir()
 
 
@@ -76,10 +87,8 @@ def test_one_slide_has_an_interval_over_lesions(run: Callable[..., Result], resu
 
 def forget_pixel_size(folder: Path) -> None:
     """Remove the areas in mm² of a slide, and let its pixels be tiny."""
-    rows = [
-        {**row, "area_px": float(row["area_px"]) * 1e-6, "area_mm2": ""} for row in read_table(folder / "lesions.csv")
-    ]
-    write_table(folder / "lesions.csv", rows, LESION_COLUMNS)
+    lesions = read_lesions(folder) or ()
+    save_lesions(folder, [replace(one, area_px=one.area_px * 1e-6, area_mm2=None) for one in lesions], LesionConfig())
 
 
 def test_a_slide_without_a_pixel_size_is_left_out(run: Callable[..., Result], results: Path) -> None:
@@ -104,17 +113,17 @@ def test_areas_in_pixels_of_several_slides_are_not_correlated(run: Callable[...,
 
 
 def test_damaged_and_missing_tables_are_reported(run: Callable[..., Result], results: Path) -> None:
-    (results / "slide0/lesions.csv").write_text("index,label\n1,malignant\n", encoding="utf-8")
-    (results / "slide1/lesions.csv").unlink()
+    (results / "slide0/lesions.geojson").write_text("index,label\n1,malignant\n", encoding="utf-8")
+    (results / "slide1/lesions.geojson").unlink()
     result = run("studies", "relation", "results", "--out", "out")
     assert result.exit_code == 1
-    assert "failed: slide0: lesions.csv cannot be read" in result.output
-    assert "failed: slide1: there is no lesions.csv" in result.output
+    assert "failed: slide0: cannot read" in result.output
+    assert "failed: slide1: there is no lesions.geojson" in result.output
     assert "8 lesions of 2 slides" in result.output
     shutil.copytree(results, results.parent / "more")
     result = run("studies", "relation", "results", "more", "--out", "out")
-    assert "failed: results/slide0: lesions.csv cannot be read" in result.output
-    assert "failed: more/slide0: lesions.csv cannot be read" in result.output
+    assert "failed: results/slide0: cannot read" in result.output
+    assert "failed: more/slide0: cannot read" in result.output
     assert result.output.count("slide4: Not valid: the image is a photograph; left out") == 2
     slides = {row["slide"] for row in read_table(results.parent / "out/relation.csv")}
     assert slides == {f"{folder}/slide{number}" for folder in ("results", "more") for number in (2, 3, 4)}

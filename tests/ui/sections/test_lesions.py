@@ -27,8 +27,9 @@ from slide_fixtures import UNSEEN
 
 from napari_melanoma.core.files import write_json
 from napari_melanoma.core.geometry import MapPlacement, PixelSize
-from napari_melanoma.io.results import read_slide_result, read_table
+from napari_melanoma.io.results import read_table
 from napari_melanoma.slides import background_runs
+from napari_melanoma.slides.lesion_files import read_analysis
 from napari_melanoma.slides.lesions import LesionConfig, LesionMaps, build_lesion_maps, find_lesions
 from napari_melanoma.slides.reading.files import slide_fingerprint
 from napari_melanoma.ui.sections.lesions.resolve import (
@@ -285,7 +286,7 @@ def test_a_new_threshold_for_saved_lesions_can_be_undone(analysed):
     assert save.isEnabled()  # a threshold is saved on request only, also by redo
     person.clicks("save")
     person.waits()
-    assert read_slide_result(person.dock.result_location.folder)["corrected_by_hand"] is False
+    assert read_analysis(person.dock.result_location.folder)["options"]["lesions"]["high"] == 0.8
 
     # The lesions of another class are shown, and those of the first one again.
     classes = person.finds(QComboBox, "slide_class")
@@ -326,7 +327,7 @@ def test_the_reader_chooses_the_class_of_interest(person, slide_path, monkeypatc
     assert person.label_text("lesion_count").endswith(". p: probability of Adnexa.")
     assert {row[1] for row in person.rows()} == {"Adnexa"}
     assert not person.finds(QAbstractButton, "lesion_class").isEnabled()
-    assert (read_slide_result(folder)["target"], len(read_slide_result(folder)["lesions"])) == ("Adnexa", 2)
+    assert (read_analysis(folder)["target"], len(read_analysis(folder)["lesions"])) == ("Adnexa", 2)
     assert person.session.results.value.content["target"] == "Adnexa"
     assert not person.finds(QAbstractButton, "save").isEnabled()
 
@@ -335,10 +336,10 @@ def test_the_reader_chooses_the_class_of_interest(person, slide_path, monkeypatc
     combo.activated.emit(0)
     person.until(lambda: person.session.lesions.value.source.target == "Dermis")
     person.waits()
-    assert read_slide_result(folder)["target"] == "Adnexa"
+    assert read_analysis(folder)["target"] == "Adnexa"
     person.clicks("save")
     person.waits()
-    assert read_slide_result(folder)["target"] == person.session.results.value.content["target"] == "Dermis"
+    assert read_analysis(folder)["target"] == person.session.results.value.content["target"] == "Dermis"
 
 
 @pytest.mark.path

@@ -55,7 +55,7 @@ from napari_melanoma.slides.lesion_files import read_lesions, save_lesions
 from napari_melanoma.slides.lesions import LesionConfig
 from napari_melanoma.slides.notes import SlideMeasurement, read_notes, write_notes
 from napari_melanoma.slides.result_folder import slide_folder
-from napari_melanoma.slides.slide_content import lesions_block
+from napari_melanoma.slides.slide_content import lesions_block, read_slide_content
 from napari_melanoma.slides.synoptic_files import SYNOPTIC_FILE, load_synoptic, read_synoptic
 from napari_melanoma.ui.user_data import user_data
 from napari_melanoma.ui.viewer.docking import MIN_WIDTH_PX
@@ -585,7 +585,9 @@ def test_the_files_show_what_the_window_has_signed(analysed, monkeypatch) -> Non
     person.session.flush()
     person.waits()
     folder = person.session.folder
-    assert len(read_lesions(folder)) == len(read_slide_result(folder)["lesions"]) == 1
+    shown, stored = person.session.synoptic.read_content(), read_slide_content(folder)
+    assert len(read_lesions(folder)) == len(shown.analysis["lesions"]) == 1
+    assert shown.analysis["lesions"] == stored.analysis["lesions"]
     assert read_synoptic(folder, lesion)[1] == ()
     assert [one.label for one in find_block(load_synoptic(folder).signed_report, "regions").blocks] == [
         "without a class",

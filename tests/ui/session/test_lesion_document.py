@@ -15,6 +15,7 @@ from napari_melanoma.core.run_folder import RunState
 from napari_melanoma.io.geojson import Annotation
 from napari_melanoma.io.results import read_table
 from napari_melanoma.slides.lesion_edits import remove_lesion, set_lesion_class
+from napari_melanoma.slides.lesion_files import read_saved_lesions
 from napari_melanoma.ui.session.run_status import SlideRunUpdate, read_heatmap
 
 
@@ -88,7 +89,7 @@ def test_edits_are_saved_at_once_and_a_threshold_on_request(qtbot, session):
     lesions.save()
     waits(qtbot, session)
     assert stored(session) == ["benign"]
-    assert json.loads((session.folder / "result.json").read_text())["corrected_by_hand"] is True
+    assert read_saved_lesions(session.folder).is_edited
     # Results that are displayed again keep undo and unsaved changes.
     threshold(qtbot, session, 0.95)
     before = session.lesions.value

@@ -35,6 +35,7 @@ from napari_melanoma.imaging.stain import StainConfig
 from napari_melanoma.io.results import read_table
 from napari_melanoma.models.installed_bundles import find_bundle
 from napari_melanoma.slides import background_runs
+from napari_melanoma.slides.lesion_files import read_saved_lesions
 from napari_melanoma.slides.options import SlideOptions
 from napari_melanoma.slides.reading.files import slide_fingerprint
 from napari_melanoma.slides.scores import SlideScoreConfig
@@ -628,5 +629,7 @@ def test_edited_lesions_are_replaced_only_after_confirmation(ready, launched, mo
     monkeypatch.setattr("napari_melanoma.slides.results.describe_difference", lambda folder, options: "")
     person.clicks("primary")
     person.until(lambda: len(launched.options) == 1)
-    assert (person.analysis.path / "lesions-kept-1.geojson").is_file()
-    assert [row["label"] for row in read_table(person.analysis.path / "lesions-kept-1.csv")][1] == "benign"
+    saved = read_saved_lesions(person.analysis.path)  # which the analysis backs up when it replaces them
+    assert saved.is_outdated
+    assert saved.is_edited
+    assert [one.label for one in saved.lesions][1] == "benign"

@@ -29,7 +29,7 @@ from napari_melanoma.data.tabular_encoding import (
     to_matrix,
 )
 from napari_melanoma.figures.evaluation import LesionPoints, plot_area_and_probability
-from napari_melanoma.io.results import LESIONS, read_slide_result, write_table
+from napari_melanoma.io.results import OUTLINES, read_slide_result, write_table
 from napari_melanoma.io.slide_store import file_errors_translated
 from napari_melanoma.metrics.class_metrics import ClassPredictions
 from napari_melanoma.metrics.statistics import Estimate
@@ -235,16 +235,14 @@ def relate_lesions(folders: Sequence[Path], *, include_invalid: bool, run: RunCo
     """Read the lesions in the result folders of slides, with manual corrections."""
     lesions, validity, failed = list[LesionRow](), dict[Path, Validity](), dict[Path, str]()
     for folder in run.track(folders, "Reading lesions"):
-        if not (folder / LESIONS).is_file():
-            failed[folder] = f"there is no {LESIONS}: analyze the slide with 'napari-melanoma slide'."
+        if not (folder / OUTLINES).is_file():
+            failed[folder] = f"there is no {OUTLINES}: analyze the slide with 'napari-melanoma slide'."
             continue
         try:
             lesions += read_slide_lesion_rows(folder)
             validity[folder] = read_validity(read_slide_result(folder))
         except InputError as error:
             failed[folder] = str(error)
-        except (KeyError, ValueError) as error:
-            failed[folder] = f"{LESIONS} cannot be read ({error}): restore it from a backup, or analyze again."
     lesions = [lesion for lesion in lesions if lesion.slide in validity]
     return LesionRelation(tuple(lesions), validity, include_invalid, failed)
 

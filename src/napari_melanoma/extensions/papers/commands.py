@@ -105,8 +105,8 @@ RELATION_HELP = format_help(
     "row per lesion), relation.json (Spearman's rank correlation with its 95 % interval, over slides if there are "
     "several) and figures/area_probability.png. Slides without a valid prediction are listed and left out of the "
     "correlation, unless --include-invalid is given, as are lesions without an area in mm². OUT must not be in a "
-    "result folder. Slides without lesions.csv, or with a damaged one, are reported and the rest is processed (exit "
-    "code 1).",
+    "result folder. Slides without lesions.geojson, or with a damaged one, are reported and the rest is processed "
+    "(exit code 1).",
 )
 BASELINE_HELP = format_help(
     "napari-melanoma data baseline data/isic2017 --target melanoma --columns age,sex",

@@ -40,8 +40,9 @@ from napari_melanoma.extensions.risk.prediction import (
 )
 from napari_melanoma.extensions.risk.predictor import load_risk_model, predict_risk, relevant_columns
 from napari_melanoma.imaging.masks import draw_heatmap
-from napari_melanoma.io.results import RESULT, RISK_FILE, RISK_TABLE, read_slide_result, write_rgb, write_table
+from napari_melanoma.io.results import RESULT, RISK_FILE, RISK_TABLE, write_rgb, write_table
 from napari_melanoma.lesion.patient_data import PatientTable
+from napari_melanoma.slides.lesion_files import read_analysis
 from napari_melanoma.slides.options import SlideOptions
 from napari_melanoma.slides.reading.detection import is_slide
 from napari_melanoma.slides.reading.opening import open_slide
@@ -308,7 +309,7 @@ def _slide_inputs(
             case = read_slide_case(folder, metadata, options.reader)
         elif options.cover == "selected":
             raise InputError(NOT_ANALYZED.format(path.name))
-    return case, cut_slide_patches(path, case.lines, read_slide_result(folder), options)
+    return case, cut_slide_patches(path, case.lines, read_analysis(folder), options)
 
 
 def _result_row(outcome: RiskOutcome) -> dict[str, object]:

@@ -23,7 +23,6 @@ from napari_melanoma.depth.readings import (
 )
 from napari_melanoma.depth.t_category import format_thickness
 from napari_melanoma.extensions.risk.prediction import check_plausible_depth
-from napari_melanoma.io.results import read_slide_result
 from napari_melanoma.slides.depth_readings import (
     UNKNOWN_DEPTH,
     KnownDepth,
@@ -32,6 +31,7 @@ from napari_melanoma.slides.depth_readings import (
     find_validity,
     read_proposals,
 )
+from napari_melanoma.slides.lesion_files import read_analysis
 from napari_melanoma.slides.reading.detection import find_slides, is_slide
 
 
@@ -68,7 +68,7 @@ def read_slide_case(folder: Path, metadata: Mapping[str, str], reader: str | Non
     """
     check_plausible_depth(metadata)
     reading = _select_reading(read_depth(folder), reader, folder.name)
-    return make_slide_case(reading, read_proposals(folder), read_slide_result(folder), metadata)
+    return make_slide_case(reading, read_proposals(folder), read_analysis(folder), metadata)
 
 
 def make_slide_case(

@@ -12,8 +12,9 @@ from napari_melanoma.core.geometry import Box
 from napari_melanoma.depth.readings import SlideDepthProposals, SlideDepthReadings, latest_reading, read_depth
 from napari_melanoma.extensions.risk.inputs import make_slide_case
 from napari_melanoma.extensions.risk.maps import RiskMap, read_risk_maps
-from napari_melanoma.io.results import RISK_FILE, read_risk_prediction, read_slide_result
+from napari_melanoma.io.results import RISK_FILE, read_risk_prediction
 from napari_melanoma.slides.depth_readings import UNKNOWN_DEPTH, KnownDepth, is_complete_risk
+from napari_melanoma.slides.lesion_files import read_analysis
 from napari_melanoma.slides.results import list_tumors
 from napari_melanoma.slides.slide_content import read_proposals
 
@@ -49,7 +50,7 @@ def read_risk(folder: Path) -> StoredRisk:
         readings, proposals = read_depth(folder), read_proposals(folder)
     except InputError as error:
         return StoredRisk(fault=str(error))
-    risk = StoredRisk(result=read_slide_result(folder)).with_depth(readings, proposals, {})
+    risk = StoredRisk(result=read_analysis(folder)).with_depth(readings, proposals, {})
     prediction = read_risk_prediction(folder / RISK_FILE)
     if not prediction:
         fault = f"{RISK_FILE} cannot be read. Estimate the risk again." if (folder / RISK_FILE).is_file() else ""

@@ -142,7 +142,7 @@ class TileCache:
     def drop_owner(self, owner: Hashable) -> None:
         """Remove all arrays whose key is a tuple that begins with ``owner``.
 
-        The garbage collector may call this at any time, also while this thread holds the lock of the cache. The arrays
+        The garbage records may call this at any time, also while this thread holds the lock of the cache. The arrays
         are then removed later, to avoid a deadlock.
         """
         self._released.append(owner)

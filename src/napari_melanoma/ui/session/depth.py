@@ -515,6 +515,7 @@ class SynopticDocument(Document[SynopticReport]):
         shown: dict[str, Any] = {} if results.is_view or not results.content else {"analysis": results.content}
         if self.shows_stored_lesions and lesions is not None:
             shown |= {"lesions": lesions.lesions, "threshold": lesions.config.high}
+            shown |= {"analysis": lesions.to_saved().add_to(results.content)} if "analysis" in shown else {}
         for name, document in zip(("points", "regions"), self._drawn, strict=True):
             if document.is_ready and not document.problem:
                 shown[name] = document.value

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, cast
 
 from psygnal import Signal
 
-from napari_melanoma.core.errors import ConfigError
 from napari_melanoma.ui.session.document import Document, DocumentKind, HistoryStep, SlideFolder, Stored, Unsaved
 from napari_melanoma.ui.session.history import History
 from napari_melanoma.ui.session.open_slide import OpenSlide
@@ -20,6 +19,7 @@ from napari_melanoma.ui.widgets.job import JobFunction
 
 if TYPE_CHECKING:
     from napari_melanoma.slides.lesion_edits import Lesions
+    from napari_melanoma.slides.lesion_files import SavedLesions
     from napari_melanoma.slides.lesions import LesionConfig, LesionMaps
 
 HYSTERESIS = 0.2  # a lesion extends to where the probability is this much below the threshold
@@ -64,6 +64,12 @@ class LesionState:
         from napari_melanoma.slides.lesion_edits import manual_lesions
 
         return bool(manual_lesions(self.lesions) or self.removed)
+
+    def to_saved(self) -> SavedLesions:
+        """Return the lesions as their file states them."""
+        from napari_melanoma.slides.lesion_files import SavedLesions
+
+        return SavedLesions(self.lesions, self.source.target, self.config)
 
     def is_stored_as(self, stored: LesionState | None) -> bool:
         """Return whether these are the stored lesions; also after the steps since then were undone."""
@@ -231,14 +237,7 @@ class LesionDocument(Document[LesionState | None]):
     def _on_written(self, stored: Stored[LesionState | None] | None) -> None:
         super()._on_written(stored)
         if stored is not None:
-            self._state_target()
             self.saved.emit()
-
-    def _state_target(self) -> None:
-        """State the class of the stored lesions in the results, which may have been read before they were stored."""
-        stored = self._stored.value
-        if stored is not None and stored.source.folder == self._session.result_location.folder:
-            self._session.results.set_target(stored.source.target)
 
     def _show(self, history: LesionHistory, stored: Stored[LesionState | None]) -> None:
         self._history, self._stored = history, stored
@@ -249,15 +248,16 @@ class LesionDocument(Document[LesionState | None]):
 
     def _on_results(self, results: AnalysisResults) -> None:
         """Read the lesions when an analysis has ended; remove them when other results are shown."""
+        from napari_melanoma.slides.lesion_files import read_lesion_config
+
         heatmap, analysis = results.heatmap, (results.is_view, analysis_identity(results.content))
         if heatmap is None:
             self.clear()
         elif results.state in FINAL_STATES and results.has_classes and analysis != self._analysis:
             self._analysis = analysis
             if results.has_lesions:
-                self.read(str(results.content["target"]), read_lesion_config(results.content))
-        else:
-            self._state_target()
+                options = (results.content.get("options") or {}).get("lesions")
+                self.read(str(results.content["target"]), read_lesion_config(options))
 
     def _on_target(self, target: str) -> None:
         """Detect the areas of another class; the first choice, before which there was none, is saved at once."""
@@ -316,14 +316,14 @@ def _find_removed(state: LesionState, maps: LesionMaps) -> Lesions:
 
 def read_lesions(source: LesionSource, config: LesionConfig) -> tuple[LesionState, bool]:
     """Read the saved lesions; if none were saved, detect the lesions. Return also whether they were saved."""
-    from napari_melanoma.slides import lesion_files
+    from napari_melanoma.slides.lesion_files import read_saved_lesions
 
-    lesions = lesion_files.read_lesions(source.folder)
-    if lesions is None:
+    saved = read_saved_lesions(source.folder)
+    if saved is None:
         return find_lesions_in(source, config), False
-    state = LesionState(source, lesions, config)
-    if not lesions:  # to distinguish "none detected" from "all removed"
-        state = replace(state, removed=_find_removed(state, source.read_maps()))
+    state = LesionState(replace(source, target=saved.target or source.target), saved.lesions, saved.config)
+    if not saved.lesions:  # to distinguish "none detected" from "all removed"
+        state = replace(state, removed=_find_removed(state, state.source.read_maps()))
     return state, True
 
 
@@ -335,16 +335,6 @@ def apply_edit(edit: LesionEdit, state: LesionState) -> LesionState:
     lesions = edit(state.lesions, maps, state.config)
     removed = removed_lesions((*_find_removed(state, maps), *state.lesions), lesions, maps)
     return LesionState(state.source, lesions, state.config, removed)
-
-
-def read_lesion_config(content: Mapping[str, Any]) -> LesionConfig:
-    """Return the configuration with which lesions were detected; the defaults if this version cannot read it."""
-    from napari_melanoma.slides.lesions import LesionConfig
-
-    try:
-        return LesionConfig.parse(dict((content.get("options") or {}).get("lesions") or {}), "result.json")
-    except ConfigError:
-        return LesionConfig()
 
 
 def find_lesion_at(lesions: Lesions, point: tuple[float, float]) -> int | None:
@@ -364,8 +354,7 @@ def _write(
     from napari_melanoma.slides.lesion_files import save_lesions
 
     if state is not None:
-        source, corrected = state.source, state.has_manual_edits
-        save_lesions(source.folder, state.lesions, state.config, corrected=corrected, target=source.target)
+        save_lesions(state.source.folder, state.lesions, state.config, target=state.source.target)
     return Stored(state)
 
 

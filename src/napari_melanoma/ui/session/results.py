@@ -101,7 +101,8 @@ class SlideResults(Shared[AnalysisResults]):
         previous = self.value
         results = previous.follow(update)
         self.set(results)
-        is_new = (results.state, results.content) != (previous.state, previous.content)
+        states = [(one.state, analysis_identity(one.content), not one.content) for one in (results, previous)]
+        is_new = states[0] != states[1]  # not if lesions were saved
         if is_new and results.state in FINAL_STATES:
             self.ended.emit(update, previous.state not in ("", *FINAL_STATES))
 
@@ -118,11 +119,6 @@ class SlideResults(Shared[AnalysisResults]):
     def reset(self, *, is_view: bool) -> None:
         """Show no results, because an analysis has started or other results will be shown."""
         self.set(AnalysisResults(is_view))
-
-    def set_target(self, target: str) -> None:
-        """Follow the class of interest, which was stored in result.json."""
-        if self.value.content and target != self.value.content.get("target"):
-            self.set(replace(self.value, content={**self.value.content, "target": target}))
 
     def show_invalid(self, shown: bool) -> None:
         """Show numbers that are not valid, or hide them."""

@@ -78,7 +78,7 @@ class HeatmapData:
 class SlideRunUpdate(RunSnapshot):
     """Status and results read from the folder of a slide.
 
-    ``heatmap``: None if it is unchanged or there is none. ``content``: of result.json.
+    ``heatmap``: None if it is unchanged or there is none. ``content``: of result.json, with the lesions.
     """
 
     status: SlideRunStatus
@@ -99,11 +99,10 @@ class SlideRunReader:
 
     def read_new(self, run: RunContext) -> SlideRunUpdate:
         """Read the state and result.json, and the heatmap if it has changed."""
-        from napari_melanoma.io.results import read_slide_result
         from napari_melanoma.slides.background_runs import read_slide_run_status
+        from napari_melanoma.slides.lesion_files import read_analysis
 
-        status = read_slide_run_status(self.path)
-        content = read_slide_result(self.path)
+        status, content = read_slide_run_status(self.path), read_analysis(self.path)
         if self._target is None:
             return SlideRunUpdate(status, content=content)
         target = self._target()

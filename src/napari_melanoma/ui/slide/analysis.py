@@ -122,6 +122,7 @@ class AnalysisController(QObject):
             (self._run_panel.detached, self._on_detached),
             (self._results.ended, self._on_ended),
             (self._results.target_selected, self._run_panel.set_target),
+            (self._session.lesions.saved, self._run_panel.watch.refresh),  # with the results
         ):
             self._connections.connect(signal, slot)
 
@@ -194,8 +195,8 @@ class AnalysisController(QObject):
     def _confirm_replacing_edits(self, name: str) -> bool:
         """Return whether the user agrees to replace lesions that were drawn or edited."""
         details = (
-            "The analysis detects the lesions again and replaces those that you drew or edited. "
-            "A backup is saved next to the results."
+            "The analysis detects the lesions again and replaces those that you drew or edited. Classes that you set "
+            "are kept for lesions that are found again. A backup is saved next to the results."
         )
         return confirm(self._controls, "replace_lesions", f"Replace your lesions of '{name}'?", details, "Replace")
 

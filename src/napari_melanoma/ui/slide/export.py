@@ -6,6 +6,7 @@ import math
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from qtpy.QtCore import QObject, Signal
 from qtpy.QtGui import QAction
@@ -24,6 +25,9 @@ from napari_melanoma.ui.widgets.dialogs import OUTLINE_FILTERS, choose_file, cho
 from napari_melanoma.ui.widgets.job import run_job
 from napari_melanoma.ui.widgets.signals import Connections
 from napari_melanoma.ui.widgets.style import enable
+
+if TYPE_CHECKING:
+    from napari_melanoma.slides.lesion_files import SavedLesions
 
 DICOM_FORMAT = "DICOM"  # format of a slide
 NO_DEPTH = "No depth reading yet. Measure the depth in the Depth section first."
@@ -140,7 +144,8 @@ class SlideExporter(QObject):
         context, session = self._context, self._hosted.session
         location = context.result_location if EXPORTS.members[kind].subject == "analysis" else context.location
         if location is not None and session is not None:
-            lesions = None if session.lesions.value is None else session.lesions.shown_lesions
+            state = session.lesions.value
+            lesions = None if state is None else session.lesions.shown_lesions
             if lesions and not session.results.value.shows_numbers:
                 lesions = tuple(
                     replace(lesion, probability=math.nan, presence=math.nan, malignancy=math.nan) for lesion in lesions
@@ -150,12 +155,12 @@ class SlideExporter(QObject):
                 lesions,
                 {},
                 session.slide.info.path,
-                saved=False,
                 with_invalid_depth=session.depth.state.shows_invalid,
                 lesion=find_slide_lesion(context.workspace.case, session.slide),
                 reader=session.depth.reader,
             )
-            work = partial(_write_export, kind, path, exported)
+            is_shown = state is not None and state.source.folder == location.folder
+            work = partial(_write_export, kind, path, exported, state.to_saved() if state and is_shown else None)
             run_job(self, str(path), work, context.status.show_message, self.failed.emit)
 
     def _import_file(self, path: Path) -> None:
@@ -220,10 +225,12 @@ def _read_slide_outlines(
     return import_outlines(path, size, origin, slide)
 
 
-def _write_export(kind: str, path: Path, exported: ExportedSlide, run: RunContext) -> str:
+def _write_export(kind: str, path: Path, exported: ExportedSlide, shown: SavedLesions | None, run: RunContext) -> str:
     """Write a file, with the lesions as they are in the dock; return the message."""
     from napari_melanoma.io.results import read_slide_result
     from napari_melanoma.reports.slide_export import write_export
 
-    note = write_export(kind, path, replace(exported, content=read_slide_result(exported.folder)))
+    content = read_slide_result(exported.folder)
+    content = content if shown is None or not content else shown.add_to(content)
+    note = write_export(kind, path, replace(exported, content=content))
     return f"Written: {path}" + (f". {note}" if note else "")

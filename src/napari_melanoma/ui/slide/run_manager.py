@@ -39,7 +39,7 @@ class SlideAnalysisRequest:
     """A requested analysis.
 
     ``tissue``: corrected, bool (row, column) of the whole slide. ``force``: replace previous results that were computed
-    with other options. ``reset_lesions``: back up corrected lesions, so that the detected ones are used.
+    with other options. ``reset_lesions``: detect the lesions again, which replaces corrected ones.
     """
 
     info: SlideInfo
@@ -199,7 +199,7 @@ def _launch_analysis(request: SlideAnalysisRequest, run: RunContext) -> LaunchRe
     In that case, return the difference in words, else an empty text.
     """
     from napari_melanoma.slides.background_runs import launch_slide, read_slide_run_status
-    from napari_melanoma.slides.lesion_files import back_up_corrected_lesions
+    from napari_melanoma.slides.lesion_files import request_detection
     from napari_melanoma.slides.results import describe_difference
     from napari_melanoma.ui.session.tissue import back_up_corrected_masks, write_corrected_mask
 
@@ -213,7 +213,7 @@ def _launch_analysis(request: SlideAnalysisRequest, run: RunContext) -> LaunchRe
     if difference:
         return request, difference, location.folder
     if request.reset_lesions and not request.force:  # otherwise a finished analysis would remain unchanged
-        back_up_corrected_lesions(location.folder)
+        request_detection(location.folder)
     if options.tissue_mask is None:
         back_up_corrected_masks((location.slide_folder or location.folder, location.view_folder))
     file = NotesFile(location.folder)  # the fingerprint identifies the slide from the start of the analysis
