@@ -137,7 +137,7 @@ def test_a_tile_is_found_at_the_center_of_its_cell(grid: TileGrid) -> None:
         for column in range(grid.columns):
             centre = grid.placement.to_slide((row + 0.5, column + 0.5))
             if grid.border != "shift":
-                top, left, height, width = grid.slide_box(row, column)
+                ((top, left, height, width),) = grid.boxes.select((row, column))
                 middle = (top + height / 2, left + width / 2)
                 np.testing.assert_allclose(centre, middle, atol=grid.downsample)
 
@@ -154,7 +154,7 @@ def test_the_share_of_tissue_is_exact_for_any_resolution_of_the_mask(
 ) -> None:
     shape = math.ceil(grid.area.height / step_y), math.ceil(grid.area.width / step_x)
     mask = np.random.default_rng(seed).random(shape) < 0.5
-    share = tissue_share(grid, mask, MapPlacement(0, 0, step_y, step_x))
+    share = tissue_share(grid.boxes, mask, MapPlacement(0, 0, step_y, step_x))
     assert share.shape == grid.shape
     fine = mask.repeat(step_y, axis=0).repeat(step_x, axis=1)
     full = np.zeros((grid.area.height + 99, grid.area.width + 99))
@@ -164,7 +164,7 @@ def test_the_share_of_tissue_is_exact_for_any_resolution_of_the_mask(
 
 
 def test_a_tissue_mask_between_pixels_counts_by_its_area() -> None:
-    share = tissue_share(planned(20, 20), np.array([[True]]), MapPlacement(2.5, 5.0, 10.0, 2.5))
+    share = tissue_share(planned(20, 20).boxes, np.array([[True]]), MapPlacement(2.5, 5.0, 10.0, 2.5))
     np.testing.assert_allclose(share, [[0.75 * 0.25, 0], [0.25 * 0.25, 0]], atol=1e-6)
 
 

@@ -114,18 +114,9 @@ class DepthMap:
     @classmethod
     def from_store(cls, values: zarr.Array, overview: SlideMaps, classes: tuple[str, ...], weights: str) -> DepthMap:
         """Derive the position of the map in a store from that of its overview."""
-        step, coarse = _overview_step(values, overview), overview.placement
+        coarse, step = overview.placement, overview.step
         placement = replace(coarse, step_y=coarse.step_y / step, step_x=coarse.step_x / step)
         return cls(values, placement, classes, weights, overview)
-
-    @property
-    def step(self) -> int:
-        """Number of map cells along the side of an overview cell."""
-        return _overview_step(self.values, self.overview)
-
-
-def _overview_step(values: zarr.Array | NDArray[np.uint8], overview: SlideMaps) -> int:
-    return -(-values.shape[1] // overview.probability.shape[1])
 
 
 @dataclass(frozen=True)
@@ -342,7 +333,7 @@ def find_lesion_sections(depth_map: DepthMap, config: DepthMeasurementConfig) ->
     check_cell_um(depth_map.placement, depth_map.values.shape[1:])
     coarse, cell_um, step = _coarse_maps(depth_map)
     sections = find_sections(classify_tissue(coarse, cell_um), cell_um, config)
-    return tuple(SectionLesions(one, _lesion_boxes(one, config), step * depth_map.step) for one in sections)
+    return tuple(SectionLesions(one, _lesion_boxes(one, config), step * depth_map.overview.step) for one in sections)
 
 
 def _coarse_maps(depth_map: DepthMap) -> tuple[TissueMaps, tuple[float, float], int]:

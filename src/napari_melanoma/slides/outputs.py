@@ -36,7 +36,6 @@ from napari_melanoma.slides.results import MIN_REGION_CELLS, default_target, mea
 from napari_melanoma.slides.scores import SlideScoreConfig, score_slide
 from napari_melanoma.slides.slide_prediction import attention_map
 from napari_melanoma.slides.tile_models import TileModelInfo
-from napari_melanoma.slides.tiling import grid_to_json
 
 SCORE_METHODS: tuple[Literal["mean", "maximum", "top_k"], ...] = ("mean", "maximum", "top_k")
 
@@ -161,10 +160,9 @@ def _measure_marked(analysis: SlideAnalysis, maps: SlideMaps, outlines: Path, ru
 
 
 def _lesion_maps(maps: SlideMaps, analysis: SlideAnalysis, target: str) -> LesionMaps:
-    share = analysis.plan.tissue_share_of_tiles
-    # All cells of a stitched map that have a value count as tissue.
-    tissue = share if share.shape == maps.probability.shape[1:] else None
     is_dense, classes = analysis.model.kind == "dense", analysis.model.classes
+    # All cells of a stitched map that have a value count as tissue.
+    tissue = None if is_dense else analysis.plan.tissue_share_of_tiles
     return build_lesion_maps(
         maps.probability, maps.placement, classes, target, is_dense=is_dense, tissue=tissue, end=maps.end
     )
@@ -218,7 +216,6 @@ def _slide_content(analysis: SlideAnalysis) -> dict[str, Any]:
         "tiles_failed": int((states == FAILED).sum()),
         "tiles_total": len(order),
         "tile_mpp": plan.grid.mpp,
-        "grid": grid_to_json(plan.grid),
         "tissue_mm2": None if cell is None else float(plan.tissue.sum() * cell),
         **NO_DEPTH,
         "backend": result.spec.backend,

@@ -100,7 +100,7 @@ def plan_slide(slide: Slide, model: TileModelInfo, options: SlideOptions) -> Ana
     check_scale(slide.info, grid, model, options)
     overview = cache(partial(read_overview, slide))
     mask, mask_placement, warnings = _load_or_find_tissue(slide.info, overview, options)
-    share = tissue_share(grid.without_margin, mask, mask_placement)
+    share = tissue_share(grid.boxes, mask, mask_placement)
     passes = coarse_to_fine(has_enough_tissue(share, options.min_tissue))
     if not passes:
         raise InputError(

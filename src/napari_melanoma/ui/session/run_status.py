@@ -211,11 +211,9 @@ def _make_tiles(
     values: NDArray[np.float32], result: SlideResult, cells: list[tuple[int, int]]
 ) -> tuple[SuspiciousTile, ...]:
     """Return tiles with their values; ``values``: float (row, column) of all tiles."""
-    from napari_melanoma.slides.maps import tile_boxes
-
     return tuple(
         SuspiciousTile(float(values[cell]), top + height / 2, left + width / 2, height, width)
-        for cell, (top, left, height, width) in zip(cells, tile_boxes(result).select(cells).tolist(), strict=True)
+        for cell, (top, left, height, width) in zip(cells, result.boxes.select(cells).tolist(), strict=True)
     )
 
 
