@@ -172,6 +172,8 @@ def test_a_lesion_ends_where_the_tiles_end(kind: str, analyze: Analyze, tile_mod
     assert outline.polygons[0].box.slices == (slice(128, 200), slice(192, 300))
     (lesion,) = outcome.content["lesions"]
     assert lesion["area_px"] == pytest.approx(72 * 108, rel=0.01)
+    if kind == "classification":
+        assert lesion["tissue_share"] == pytest.approx(72 * 108 / (200 * 300), rel=1e-4)
     assert lesion["seed_row_px"] < 200
     assert lesion["seed_column_px"] < 300
 

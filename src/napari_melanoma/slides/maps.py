@@ -14,7 +14,7 @@ from napari_melanoma.core.context import Progress, RunContext
 from napari_melanoma.core.geometry import Box, MapPlacement
 from napari_melanoma.depth.tumor_maps import block_means
 from napari_melanoma.io.slide_store import DONE, SlideResult, TileBoxes
-from napari_melanoma.slides.tiling import TileGrid
+from napari_melanoma.slides.tiling import TileGrid, tissue_area
 
 MAX_SIGMA = 4.0  # cells
 RADIUS = 4.0  # standard deviations beyond which the weights are zero
@@ -76,6 +76,19 @@ def _find_map_end(result: SlideResult) -> tuple[float, float] | None:
         for size, cell, tile in zip(spec.size, cells, tiles, strict=True)
     ]
     return ends[0], ends[1]
+
+
+def tissue_of_cells(maps: SlideMaps, mask: NDArray[np.bool_], place: MapPlacement) -> NDArray[np.float32]:
+    """Return the share of tissue in each cell of maps, float32 (row, column), relative to the area of a whole cell.
+
+    ``mask``: bool (row, column), the tissue of the slide. ``place``: its position.
+    """
+    cells, shape = maps.placement, maps.probability.shape[1:]
+    corners = cells.to_slide(np.column_stack([np.arange(max(shape) + 1)] * 2))
+    edges = place.to_map(np.minimum(corners, maps.end or np.inf))
+    rows, columns = edges[: shape[0] + 1, 0], edges[: shape[1] + 1, 1]
+    area = tissue_area(mask, (rows[:-1], rows[1:]), (columns[:-1], columns[1:]))
+    return np.clip(area * place.cell_area_px / cells.cell_area_px, 0, 1).astype(np.float32)
 
 
 def stitched_maps(result: SlideResult, grid: TileGrid, run: RunContext, smoothing: float = 0.0) -> SlideMaps:

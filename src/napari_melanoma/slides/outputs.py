@@ -28,7 +28,7 @@ from napari_melanoma.slides.lesions import (
     is_lesion_class,
     lesions_table,
 )
-from napari_melanoma.slides.maps import SlideMaps, stitched_maps, tile_maps
+from napari_melanoma.slides.maps import SlideMaps, stitched_maps, tile_maps, tissue_of_cells
 from napari_melanoma.slides.options import FILE_OPTIONS, SlideOptions
 from napari_melanoma.slides.plan import AnalysisPlan
 from napari_melanoma.slides.reading.slide import SlideInfo
@@ -161,8 +161,9 @@ def _measure_marked(analysis: SlideAnalysis, maps: SlideMaps, outlines: Path, ru
 
 def _lesion_maps(maps: SlideMaps, analysis: SlideAnalysis, target: str) -> LesionMaps:
     is_dense, classes = analysis.model.kind == "dense", analysis.model.classes
+    plan = analysis.plan
     # All cells of a stitched map that have a value count as tissue.
-    tissue = None if is_dense else analysis.plan.tissue_share_of_tiles
+    tissue = None if is_dense else tissue_of_cells(maps, plan.tissue, plan.tissue_placement)
     return build_lesion_maps(
         maps.probability, maps.placement, classes, target, is_dense=is_dense, tissue=tissue, end=maps.end
     )

@@ -27,11 +27,10 @@ from napari_melanoma.slides.lesions import (
     clip_to_slide_end,
     is_lesion_class,
 )
-from napari_melanoma.slides.maps import SlideMaps, place_stitched, tile_maps
+from napari_melanoma.slides.maps import SlideMaps, place_stitched, tile_maps, tissue_of_cells
 from napari_melanoma.slides.options import SlideOptions, hashed_tile_settings
 from napari_melanoma.slides.outlines import cell_polygons, simplify_cell_polygon
 from napari_melanoma.slides.scores import SlideScoreConfig
-from napari_melanoma.slides.tiling import tissue_share
 
 MODEL_SETTINGS = ("weights", "predictions")  # hashes that are known only after the model was loaded
 MIN_REGION_CELLS = 4  # smaller regions are left out
@@ -186,7 +185,7 @@ def read_lesion_maps(folder: Path, target: str, size: tuple[int, int] | None = N
     """Read the maps for detecting lesions, with a cell for each tile, or stitched if a dense model has finished.
 
     ``target``: class that lesions are detected with. ``size``: height and width of the slide in pixels of the finest
-    level, for the share of tissue in each tile; without it, all tiles count as tissue.
+    level, for the share of tissue in each cell; without it, all cells count as tissue.
     """
     result = SlideResult.open(folder)
     classes = result.spec.classes
@@ -197,7 +196,7 @@ def read_lesion_maps(folder: Path, target: str, size: tuple[int, int] | None = N
         )
     stitched = read_stitched_maps(folder, result)
     maps = stitched or tile_maps(result)
-    tissue = None if stitched or size is None else _read_tissue_share(folder, result, size)
+    tissue = None if stitched or size is None else _read_tissue_of_cells(folder, maps, size)
     is_dense = result.spec.kind == "dense"
     return build_lesion_maps(
         maps.probability, maps.placement, classes, target, is_dense=is_dense, tissue=tissue, end=maps.end
@@ -245,11 +244,11 @@ def read_stitched_maps(folder: Path, result: SlideResult) -> SlideMaps | None:
     return place_stitched(result, maps) if len(maps) == len(result.spec.classes) else None
 
 
-def _read_tissue_share(folder: Path, result: SlideResult, size: tuple[int, int]) -> NDArray[np.float32] | None:
+def _read_tissue_of_cells(folder: Path, maps: SlideMaps, size: tuple[int, int]) -> NDArray[np.float32] | None:
     if not (folder / TISSUE).is_file():
         return None
     mask = read_mask(folder / TISSUE)
-    return tissue_share(result.boxes, mask, MapPlacement.from_thumbnail(mask.shape, size))
+    return tissue_of_cells(maps, mask, MapPlacement.from_thumbnail(mask.shape, size))
 
 
 def measure_class_areas(maps: SlideMaps, classes: Sequence[str]) -> dict[str, dict[str, float | None]]:

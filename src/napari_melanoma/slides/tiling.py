@@ -19,6 +19,7 @@ from napari_melanoma.io.slide_store import TileBoxes, tile_starts
 from napari_melanoma.slides.reading.slide import LevelInfo
 
 Border = Literal["pad", "inside", "shift"]
+Edges = tuple[NDArray[np.float64], NDArray[np.float64]]  # first and last row, or column, of rectangles
 # Pixels along a side of a pixel of the network, if the slide has them: stored levels were compressed or sharpened once
 # more, and a model finds other lesions on them than on the mean of finer pixels.
 OVERSAMPLING = 8
@@ -222,13 +223,18 @@ def tissue_share(boxes: TileBoxes, mask: NDArray[np.bool_], place: MapPlacement)
     ``mask``: bool (row, column), the tissue of the slide. ``place``: its position. Returns float32 (row, column) of the
     grid, 0 to 1, relative to the whole area of a tile, including a part outside the slide.
     """
-    sums = np.pad(mask.astype(np.float64).cumsum(0).cumsum(1), ((1, 0), (1, 0)))
     tops = (np.array(boxes.tops) - place.top) / place.step_y
     lefts = (np.array(boxes.lefts) - place.left) / place.step_x
     height, width = boxes.height / place.step_y, boxes.width / place.step_x
-    rows = _interpolate_rows(sums, tops + height) - _interpolate_rows(sums, tops)
-    inside = _interpolate_rows(rows.T, lefts + width) - _interpolate_rows(rows.T, lefts)
-    return np.clip(inside.T / (height * width), 0, 1).astype(np.float32)
+    area = tissue_area(mask, (tops, tops + height), (lefts, lefts + width))
+    return np.clip(area / (height * width), 0, 1).astype(np.float32)
+
+
+def tissue_area(mask: NDArray[np.bool_], rows: Edges, columns: Edges) -> NDArray[np.float64]:
+    """Return the area of tissue in rectangles, float64 (row, column); all in cells of the mask."""
+    sums = np.pad(mask.astype(np.float64).cumsum(0).cumsum(1), ((1, 0), (1, 0)))
+    inside = _interpolate_rows(sums, rows[1]) - _interpolate_rows(sums, rows[0])
+    return (_interpolate_rows(inside.T, columns[1]) - _interpolate_rows(inside.T, columns[0])).T
 
 
 def _interpolate_rows(sums: NDArray[np.float64], at: NDArray[np.float64]) -> NDArray[np.float64]:
