@@ -99,24 +99,21 @@ LESION_MARGIN_SHARE = 0.5  # of the size of a lesion: margin that is added to th
 class DepthMap:
     """The stitched map of a dense model.
 
-    ``values``: uint8 (class, row, column). ``placement``: its position on the slide. ``weights``: hash of the model's
-    weights, which selects the interval model. ``overview``: the map, downsampled to fit into memory. ``painted``: the
-    model is a tissue classifier.
+    ``values``: uint8 (class, row, column). ``weights``: hash of the model's weights, which selects the interval model.
+    ``overview``: the map, downsampled to fit into memory. ``painted``: the model is a tissue classifier.
     """
 
     values: zarr.Array | NDArray[np.uint8]
-    placement: MapPlacement
     classes: tuple[str, ...]
     weights: str
     overview: SlideMaps
     painted: bool = False
 
-    @classmethod
-    def from_store(cls, values: zarr.Array, overview: SlideMaps, classes: tuple[str, ...], weights: str) -> DepthMap:
-        """Derive the position of the map in a store from that of its overview."""
-        coarse, step = overview.placement, overview.step
-        placement = replace(coarse, step_y=coarse.step_y / step, step_x=coarse.step_x / step)
-        return cls(values, placement, classes, weights, overview)
+    @property
+    def placement(self) -> MapPlacement:
+        """Position of the map on the slide."""
+        coarse, step = self.overview.placement, self.overview.step
+        return replace(coarse, step_y=coarse.step_y / step, step_x=coarse.step_x / step)
 
 
 @dataclass(frozen=True)

@@ -62,20 +62,9 @@ class SlideMaps:
 
 def tile_maps(result: SlideResult) -> SlideMaps:
     """Return the probabilities of tiles as maps with a cell for each tile."""
-    return SlideMaps(np.moveaxis(result.probability, 2, 0), result.spec.placement, _find_map_end(result))
-
-
-def _find_map_end(result: SlideResult) -> tuple[float, float] | None:
-    """Return the end of the slide; that of the tiles, where cells extend beyond them. None if the size is unknown."""
-    spec = result.spec
-    if spec.size is None:
-        return None
-    cells, tiles = spec.placement.to_slide((spec.rows, spec.columns)).tolist(), result.boxes.end
-    ends = [
-        min(size, tile) if cell > tile else float(size)
-        for size, cell, tile in zip(spec.size, cells, tiles, strict=True)
-    ]
-    return ends[0], ends[1]
+    size, tiles = result.spec.size, result.boxes.end
+    end = None if size is None else (min(size[0], tiles[0]), min(size[1], tiles[1]))
+    return SlideMaps(np.moveaxis(result.probability, 2, 0), result.spec.placement, end)
 
 
 def tissue_of_cells(maps: SlideMaps, mask: NDArray[np.bool_], place: MapPlacement) -> NDArray[np.float32]:

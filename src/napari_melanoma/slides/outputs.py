@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -140,11 +140,9 @@ def _measure_depth(
 
     if analysis.model.kind != "dense":
         return dict(NO_DEPTH)
-    model = analysis.model
-    depth_map = DepthMap.from_store(
-        analysis.result.array("map"), maps, model.role_names or model.classes, model.fingerprint
-    )
-    depth_map = replace(depth_map, painted=model.is_tissue_classifier)
+    model, values = analysis.model, analysis.result.array("map")
+    classes = model.role_names or model.classes
+    depth_map = DepthMap(values, classes, model.fingerprint, maps, painted=model.is_tissue_classifier)
     return measure_slide_depth(depth_map, lesions, run, analysis.validity)
 
 
@@ -154,7 +152,7 @@ def _measure_marked(analysis: SlideAnalysis, maps: SlideMaps, outlines: Path, ru
     from napari_melanoma.slides.marked_tumor import mark_tumor, read_tumor
 
     model = analysis.model
-    depth_map = DepthMap.from_store(analysis.result.array("map"), maps, model.role_names, model.fingerprint)
+    depth_map = DepthMap(analysis.result.array("map"), model.role_names, model.fingerprint, maps)
     marked = mark_tumor(depth_map, read_tumor(outlines, analysis.slide.origin))
     return measure_slide_depth(marked, (), run, analysis.validity)
 

@@ -137,13 +137,11 @@ class TileGrid:
 
     def block_box(self, rows: tuple[int, int], columns: tuple[int, int]) -> Box:
         """Return the box around a rectangle of tiles, in pixels of the level."""
-        (top, bottom), (left, right) = (
-            (int(starts[first]) + origin - margin, int(starts[end - 1]) + origin - margin + read)
-            for (first, end), starts, origin, margin, read in zip(
-                (rows, columns), self.starts, (self.area.top, self.area.left), self.margin_px, self.read_px, strict=True
-            )
+        (top, last_row), (left, last_column) = (
+            starts[[first, end - 1]].tolist() for starts, (first, end) in zip(self.starts, (rows, columns), strict=True)
         )
-        return Box(top, left, bottom - top, right - left)
+        corner = self.area.top + top - self.margin_px[0], self.area.left + left - self.margin_px[1]
+        return Box(*corner, last_row - top + self.read_px[0], last_column - left + self.read_px[1])
 
     @cached_property
     def starts(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

@@ -224,9 +224,7 @@ def _downsample_map(values: NDArray[np.float32], placement: MapPlacement) -> tup
     step = -(-max(values.shape) // MAX_SIDE_PX)
     if step == 1:
         return values.astype(np.float32), placement
-    coarse = MapPlacement(
-        placement.top, placement.left, placement.step_y * step, placement.step_x * step, placement.pixel_size
-    )
+    coarse = replace(placement, step_y=placement.step_y * step, step_x=placement.step_x * step)
     return values[step // 2 :: step, step // 2 :: step].astype(np.float32), coarse
 
 
