@@ -18,7 +18,7 @@ from napari_melanoma.core.errors import ConfigError, ResultsMismatch
 from napari_melanoma.core.geometry import MapPlacement, PixelSize
 from napari_melanoma.io.geojson import read_geojson, write_geojson
 from napari_melanoma.io.results import read_slide_result, read_table, write_mask
-from napari_melanoma.io.slide_store import STORE, SlideResult, SlideResultSpec, TileBoxes
+from napari_melanoma.io.slide_store import DONE, FAILED, STORE, WAITING, SlideResult, SlideResultSpec, TileBoxes
 from napari_melanoma.reports.slide_export import WRITERS, read_exported_slide
 from napari_melanoma.slides import engine
 from napari_melanoma.slides.analysis import SlideOutcome
@@ -96,7 +96,11 @@ def test_each_file_states_the_boxes_that_were_read(
     jumps = {(one.row, one.column, one.height_px, one.width_px) for one in read_shown_heatmap(folder, "melanoma").tiles}
     assert jumps <= {(top + height / 2, left + width / 2, height, width) for top, left, height, width in read_boxes}
     result = SlideResult.open(folder)
-    assert {tuple(one) for one in result.boxes.select(result.order).tolist()} == read_boxes
+    boxes = result.boxes.select(result.order)
+    assert {tuple(one) for one in boxes.tolist()} == read_boxes
+    centers, cells = boxes[:, :2] + boxes[:, 2:] / 2, result.spec.placement.to_slide(result.order + 0.5)
+    even = slice(None) if CASES[case]["border"] == "pad" else result.order.max(axis=1) == 0
+    np.testing.assert_allclose(cells[even], centers[even])
 
 
 def find_position() -> nn.Module:
@@ -238,18 +242,20 @@ def test_an_unfinished_store_without_boxes(drawn: Path, analyze: Analyze, earlie
     assert SlideResult.open(folder).boxes == boxes
 
 
-@pytest.mark.parametrize("finished", [True, False])
-def test_tiles_at_other_positions_are_not_joined(
-    finished: bool, drawn: Path, analyze: Analyze, earlier: EarlierVersion
-) -> None:
+@pytest.mark.parametrize("state", [WAITING, FAILED, DONE])
+def test_tiles_at_other_positions_are_not_joined(state: int, drawn: Path, analyze: Analyze) -> None:
+    """A finished analysis keeps its tiles, and measures them again where they were read."""
     folder = analyze(slide=drawn).folder
-    boxes = SlideResult.open(folder).boxes
-    moved = boxes.model_copy(update={"tops": tuple(top + 1 for top in boxes.tops)})
+    result = SlideResult.open(folder, writable=True)
+    moved = result.boxes.model_copy(update={"tops": tuple(top + 8 for top in result.boxes.tops)})
     change_spec(folder, boxes=moved.model_dump(mode="json"))
-    if not finished:
-        (folder / "result.json").unlink()
-    with pytest.raises(ResultsMismatch, match="with other settings: tiles at other positions"):
-        analyze(slide=drawn, lesions=LesionConfig(high=0.9))
+    result.array("state")[0, 0] = state
+    (folder / "result.json").unlink()
+    if state == DONE:
+        assert analyze(slide=drawn).content["lesions"]
+    else:
+        with pytest.raises(ResultsMismatch, match="with other settings: tiles at other positions"):
+            analyze(slide=drawn)
     assert SlideResult.open(folder).boxes == moved
 
 

@@ -200,9 +200,9 @@ class SlideResult:
         """The box that each tile was read from."""
         return self.spec.boxes or _read_grid_of_result(self) or _cells_as_boxes(self.spec)
 
-    def add_boxes(self, boxes: TileBoxes) -> None:
-        """Store the boxes of the tiles in a store of an earlier version, which has none."""
-        self.spec = self.spec.model_copy(update={"boxes": boxes})
+    def add_boxes(self, planned: TileBoxes) -> None:
+        """Store the boxes in a store of an earlier version; ``planned``: those of an analysis that continues it."""
+        self.spec = self.spec.model_copy(update={"boxes": _read_grid_of_result(self) or planned})
         with file_errors_translated(self.path):
             self._group.attrs[ATTRIBUTE] = self.spec.model_dump(mode="json")
             self.wait_until_written()
@@ -216,6 +216,11 @@ class SlideResult:
     def state(self) -> NDArray[np.uint8]:
         """State of each tile, uint8 (row, column): 0 waiting, 1 done, 2 failed, 3 no tissue."""
         return self._read("state")
+
+    @property
+    def has_open_tiles(self) -> bool:
+        """Whether there are tiles without a prediction that an analysis would read."""
+        return bool(np.isin(self.state, (WAITING, FAILED)).any())
 
     @property
     def probability(self) -> NDArray[np.float32]:
@@ -248,7 +253,7 @@ class SlideResult:
         ]
         if self.spec.kind != spec.kind or (self.spec.rows, self.spec.columns) != (spec.rows, spec.columns):
             differences.append(f"{self.spec.kind} of {self.spec.rows} x {self.spec.columns} tiles")
-        elif (self.spec.boxes or _read_grid_of_result(self)) not in (None, spec.boxes):
+        elif (self.spec.boxes or _read_grid_of_result(self)) not in (None, spec.boxes) and self.has_open_tiles:
             differences.append("tiles at other positions")
         if differences:
             description = "; ".join(differences)

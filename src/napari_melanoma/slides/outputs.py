@@ -36,6 +36,7 @@ from napari_melanoma.slides.results import MIN_REGION_CELLS, default_target, mea
 from napari_melanoma.slides.scores import SlideScoreConfig, score_slide
 from napari_melanoma.slides.slide_prediction import attention_map
 from napari_melanoma.slides.tile_models import TileModelInfo
+from napari_melanoma.slides.tiling import tissue_share
 
 SCORE_METHODS: tuple[Literal["mean", "maximum", "top_k"], ...] = ("mean", "maximum", "top_k")
 
@@ -172,9 +173,9 @@ def _scores(analysis: SlideAnalysis, maps: SlideMaps, target: str) -> dict[str, 
 
     The maximum is taken from the map that lesions are detected on, so that both agree.
     """
-    result, classes = analysis.result, analysis.model.classes
+    result, classes, plan = analysis.result, analysis.model.classes, analysis.plan
     done = result.state == DONE
-    values, shares = result.probability[done], analysis.plan.tissue_share_of_tiles[done]
+    values, shares = result.probability[done], tissue_share(result.boxes, plan.tissue, plan.tissue_placement)[done]
     chosen, index = analysis.options.score, classes.index(target)
     scores = {}
     for method in SCORE_METHODS:

@@ -108,22 +108,6 @@ class TileGrid:
         return sides[0] * self.downsample / self.side_px, sides[1] * self.downsample / self.side_px
 
     @property
-    def placement(self) -> MapPlacement:
-        """Placement of a map with a cell for each tile, as large as a stride and centered on the tile.
-
-        With border ``shift``, the last row and column of tiles are moved inside: their cells follow the others and may
-        extend beyond their tiles (``boxes``).
-        """
-        margins = [(read - stride) / 2 for read, stride in zip(self.read_px, self.stride_px, strict=True)]
-        return MapPlacement(
-            (self.area.top - self.margin_px[0] + margins[0]) * self.downsample,
-            (self.area.left - self.margin_px[1] + margins[1]) * self.downsample,
-            self.stride_px[0] * self.downsample,
-            self.stride_px[1] * self.downsample,
-            self.pixel_size,
-        )
-
-    @property
     def pixel_placement(self) -> MapPlacement:
         """Placement of the stitched map of dense tiles: a cell is a pixel of the network's input."""
         step_y, step_x = (read / self.side_px * self.downsample for read in self.read_px)
