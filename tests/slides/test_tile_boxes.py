@@ -231,6 +231,20 @@ def test_a_store_without_boxes_takes_them_from_its_result(
     assert SlideResult.open(folder).spec.boxes == boxes
 
 
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [("rows", 10**15), ("stride_px", [10**30, 16]), ("read_px", [-1, -1]), ("area", None), ("downsample", "4")],
+)
+def test_a_damaged_grid_is_ignored(key: str, value: Any, analyze: Analyze, earlier: EarlierVersion) -> None:
+    folder = analyze(overlap=0.5).folder
+    earlier.convert(folder)
+    content = read_slide_result(folder)
+    content["grid"][key] = value
+    (folder / "result.json").write_text(json.dumps(content), encoding="utf-8")
+    boxes = SlideResult.open(folder).boxes
+    assert (boxes.height, boxes.width) == (16, 16)
+
+
 def test_an_unfinished_store_without_boxes(drawn: Path, analyze: Analyze, earlier: EarlierVersion) -> None:
     """It shows the cells of its map as it did, until the analysis continues."""
     folder = analyze(slide=drawn, **CASES["half overlap, moved inside"]).folder

@@ -306,8 +306,10 @@ class SlideResult:
 
 def _read_grid_of_result(result: SlideResult) -> TileBoxes | None:
     """Return the boxes of the grid in ``result.json`` of earlier versions; None if it is missing or of other tiles."""
-    with suppress(KeyError, TypeError, ValueError):
+    with suppress(ArithmeticError, KeyError, TypeError, ValueError):
         grid = read_slide_result(result.path.parent)["grid"]
+        if (grid["rows"], grid["columns"]) != (result.spec.rows, result.spec.columns):
+            return None
         area, factor, inside = grid["area"], grid["downsample"], grid["border"] == "shift"
         margins = grid.get("margin_px", (0, 0))
         sides = [read - 2 * margin for read, margin in zip(grid["read_px"], margins, strict=True)]
@@ -317,8 +319,8 @@ def _read_grid_of_result(result: SlideResult) -> TileBoxes | None:
                 ("top", "left"), ("height", "width"), ("rows", "columns"), sides, grid["stride_px"], strict=True
             )
         ]
-        boxes = TileBoxes(tops=starts[0], lefts=starts[1], height=sides[0] * factor, width=sides[1] * factor)
-        return boxes if boxes.shape == (result.spec.rows, result.spec.columns) else None
+        tops, lefts = map(tuple, starts)
+        return TileBoxes(tops=tops, lefts=lefts, height=sides[0] * factor, width=sides[1] * factor)
     return None
 
 
