@@ -29,7 +29,7 @@ def skin_map() -> DepthMap:
     rows = np.repeat([3, 1, 0, 2], [9, 1, 3, 47])
     values = np.zeros((4, 60, 100), np.uint8)
     values[rows, np.arange(60)] = 255
-    return DepthMap(values, PLACE, ROLES, "", SlideMaps(values.astype(np.float32) / 255, PLACE))
+    return DepthMap(values, ROLES, "", SlideMaps(values.astype(np.float32) / 255, PLACE))
 
 
 def rectangle(top_um: float, bottom_um: float, left_um: float = 1200, right_um: float = 1800) -> Polygon:

@@ -57,7 +57,7 @@ def depth_map(labels: NDArray[np.uint8], step: int = 1, pixel: PixelSize | None 
     shape = len(values), padded.shape[1] // step, step, padded.shape[2] // step, step
     small = padded.reshape(shape).mean(axis=(2, 4)).astype(np.float32)
     place = MapPlacement(100, 200, STEP * step, STEP * step, pixel)
-    return DepthMap.from_store(Recorded(values), SlideMaps(small, place), CLASSES, "hash of weights")
+    return DepthMap(Recorded(values), CLASSES, "hash of weights", SlideMaps(small, place, step=step))
 
 
 def measured(found: DepthMap) -> dict[str, Any]:

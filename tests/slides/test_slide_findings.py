@@ -143,16 +143,16 @@ def test_a_lesion_without_a_scale_stays_without_one(tmp_path: Path) -> None:
 @pytest.mark.parametrize("classes", [("tumour",), ("background", "tumour")])
 def test_maps_of_a_dense_model_round_trip_for_any_number_of_classes(tmp_path: Path, classes: tuple[str, ...]) -> None:
     from napari_melanoma.core.geometry import MapPlacement, PixelSize
+    from napari_melanoma.io.slide_store import TileBoxes
     from napari_melanoma.slides.maps import SlideMaps
     from napari_melanoma.slides.outputs import write_heatmap
-    from napari_melanoma.slides.reading.slide import LevelInfo
-    from napari_melanoma.slides.tiling import TilingConfig, grid_to_json, plan_tiles
 
-    stored(tmp_path, classes, np.zeros((3, 4, len(classes)), np.float32), kind="dense", dense_px=25)
-    grid = plan_tiles([LevelInfo(300, 400, 1.0)], PixelSize(0.5, 0.5, "file"), TilingConfig(side_px=100, mpp=0.5))
-    write_json(tmp_path / "result.json", {"slide": "s", "target": "tumour", "grid": grid_to_json(grid)})
+    boxes = TileBoxes(tops=(0, 100, 200), lefts=(0, 100, 200, 300), height=100, width=100)
+    stored(tmp_path, classes, np.zeros((3, 4, len(classes)), np.float32), kind="dense", dense_px=25, boxes=boxes)
+    write_json(tmp_path / "result.json", {"slide": "s", "target": "tumour"})
     maps = np.random.default_rng(0).random((len(classes), 75, 100)).astype(np.float32)
-    write_heatmap(tmp_path / "heatmap.ome.tif", SlideMaps(maps, MapPlacement(0, 0, 4, 4, grid.pixel_size)), classes)
+    place = MapPlacement(0, 0, 4, 4, PixelSize(0.5, 0.5, "file"))
+    write_heatmap(tmp_path / "heatmap.ome.tif", SlideMaps(maps, place), classes)
     found = results.read_lesion_maps(tmp_path, "tumour")
     np.testing.assert_array_equal(found.presence, maps[-1])
     assert found.placement.step_y == 4

@@ -13,7 +13,7 @@ from napari_melanoma.slides.maps import (
     blend_window,
     stitch_block,
     stitched_shape,
-    tile_origin,
+    tile_origins,
     tiles_in_block,
 )
 from napari_melanoma.slides.tiling import TileGrid
@@ -31,10 +31,15 @@ def grids(draw: st.DrawFn) -> TileGrid:
     return TileGrid(0, 1.0, SIDE, (SIDE, SIDE), strides, Box(3, 5, height, width), counts[0], counts[1], border)
 
 
+def origin_of(grid: TileGrid, row: int, column: int) -> tuple[int, int]:
+    tops, lefts = tile_origins(grid)
+    return int(tops[row]), int(lefts[column])
+
+
 def cut(image: np.ndarray, grid: TileGrid, row: int, column: int) -> np.ndarray:
     """Return a tile of a map (channel, row, column), zero outside."""
     padded = np.pad(image, ((0, 0), (0, SIDE), (0, SIDE)))
-    top, left = tile_origin(grid, row, column)
+    top, left = origin_of(grid, row, column)
     return padded[:, top : top + SIDE, left : left + SIDE]
 
 
@@ -78,7 +83,7 @@ def test_the_tiles_that_a_block_needs_are_those_that_reach_into_it(grid: TileGri
     for row in range(grid.rows):
         for column in range(grid.columns):
             covered = np.zeros((100, 100), bool)
-            start = tile_origin(grid, row, column)
+            start = origin_of(grid, row, column)
             covered[start[0] : start[0] + SIDE, start[1] : start[1] + SIDE] = True
             assert ((row, column) in needed) == bool(covered[block.slices].any())
 
@@ -115,5 +120,5 @@ def test_weights_fall_towards_edges_and_never_to_nothing(overlap: int) -> None:
 
 def test_resized_tiles_are_placed_in_pixels_of_the_network() -> None:
     grid = TileGrid(1, 2.0, 224, (448, 448), (448, 448), Box(0, 0, 1000, 900), 3, 3, "pad")
-    assert tile_origin(grid, 1, 2) == (224, 448)
+    assert origin_of(grid, 1, 2) == (224, 448)
     assert stitched_shape(grid) == (500, 450)

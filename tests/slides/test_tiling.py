@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
@@ -129,17 +130,15 @@ def test_tiles_have_the_stated_border(grid: TileGrid) -> None:
         assert covered.sum() == inside.sum()
 
 
-@pytest.mark.slow
 @settings(max_examples=30)
-@given(GRIDS)
-def test_a_tile_is_found_at_the_center_of_its_cell(grid: TileGrid) -> None:
-    for row in range(grid.rows):
-        for column in range(grid.columns):
-            centre = grid.placement.to_slide((row + 0.5, column + 0.5))
-            if grid.border != "shift":
-                top, left, height, width = grid.slide_box(row, column)
-                middle = (top + height / 2, left + width / 2)
-                np.testing.assert_allclose(centre, middle, atol=grid.downsample)
+@given(GRIDS, st.sampled_from([(0, 0), (2, 3)]))
+def test_boxes_are_the_tiles_without_their_margins(grid: TileGrid, margin: tuple[int, int]) -> None:
+    grid = replace(grid, margin_px=margin, downsample=2.0)
+    height, width = (side - 2 * border for side, border in zip(grid.read_px, margin, strict=True))
+    for row, column in np.ndindex(grid.shape):
+        box = grid.box(row, column)
+        expected = [[2 * (box.top + margin[0]), 2 * (box.left + margin[1]), 2 * height, 2 * width]]
+        np.testing.assert_array_equal(grid.boxes.select((row, column)), expected)
 
 
 @settings(max_examples=30)
@@ -154,7 +153,7 @@ def test_the_share_of_tissue_is_exact_for_any_resolution_of_the_mask(
 ) -> None:
     shape = math.ceil(grid.area.height / step_y), math.ceil(grid.area.width / step_x)
     mask = np.random.default_rng(seed).random(shape) < 0.5
-    share = tissue_share(grid, mask, MapPlacement(0, 0, step_y, step_x))
+    share = tissue_share(grid.boxes, mask, MapPlacement(0, 0, step_y, step_x))
     assert share.shape == grid.shape
     fine = mask.repeat(step_y, axis=0).repeat(step_x, axis=1)
     full = np.zeros((grid.area.height + 99, grid.area.width + 99))
@@ -164,7 +163,7 @@ def test_the_share_of_tissue_is_exact_for_any_resolution_of_the_mask(
 
 
 def test_a_tissue_mask_between_pixels_counts_by_its_area() -> None:
-    share = tissue_share(planned(20, 20), np.array([[True]]), MapPlacement(2.5, 5.0, 10.0, 2.5))
+    share = tissue_share(planned(20, 20).boxes, np.array([[True]]), MapPlacement(2.5, 5.0, 10.0, 2.5))
     np.testing.assert_allclose(share, [[0.75 * 0.25, 0], [0.25 * 0.25, 0]], atol=1e-6)
 
 

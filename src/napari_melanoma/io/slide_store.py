@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self, cast
 
@@ -18,6 +18,7 @@ from napari_melanoma.core.files import atomic_folder, remove_folder, save_error
 from napari_melanoma.core.geometry import Box, MapPlacement, PixelSize, ScaleSource
 from napari_melanoma.core.parsing import parse_error_reason
 from napari_melanoma.io.formats import DAMAGE_ERRORS
+from napari_melanoma.io.results import read_slide_result
 
 if TYPE_CHECKING:
     import zarr
@@ -33,10 +34,19 @@ WRITERS = 8  # threads, which mostly wait for the disk
 CHUNK = 64  # tiles along each side of a chunk of a grid
 
 
-class TileBoxes(Config):
-    """Boxes of the tiles of a grid in pixels of the finest level, without the margin that is read as context only.
+def tile_starts(length: int, side: int, stride: int, count: int, *, moved_inside: bool) -> NDArray[np.int64]:
+    """Return the first pixel of each row or column of tiles, from the start of the tiled area.
 
-    Cells of a map are placed evenly (``SlideResultSpec.placement``), tiles may overlap or be moved inside.
+    ``length``: of the area. ``moved_inside``: the last tiles do not extend beyond the area.
+    """
+    starts = np.arange(count) * stride
+    return np.minimum(starts, max(0, length - side)) if moved_inside else starts
+
+
+class TileBoxes(Config):
+    """Boxes of the tiles of a slide in pixels of the finest level, without the margin that is read as context only.
+
+    Tiles may overlap or be moved inside; cells of a map of tiles are placed evenly (``SlideResultSpec.placement``).
     """
 
     tops: tuple[float, ...] = Field(description="first pixel of each row of tiles")
@@ -44,12 +54,10 @@ class TileBoxes(Config):
     height: float = Field(gt=0)
     width: float = Field(gt=0)
 
-    @classmethod
-    def from_cells(cls, place: MapPlacement, rows: int, columns: int) -> Self:
-        """Return the cells of a map as boxes."""
-        tops = tuple(place.top + row * place.step_y for row in range(rows))
-        lefts = tuple(place.left + column * place.step_x for column in range(columns))
-        return cls(tops=tops, lefts=lefts, height=place.step_y, width=place.step_x)
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Rows and columns."""
+        return len(self.tops), len(self.lefts)
 
     @property
     def end(self) -> tuple[float, float]:
@@ -95,15 +103,14 @@ class SlideResultSpec(Config):
 
     @model_validator(mode="after")
     def _check_boxes(self) -> Self:
-        if self.boxes is not None:
-            found, expected = (len(self.boxes.tops), len(self.boxes.lefts)), (self.rows, self.columns)
-            if found != expected:
-                raise ValueError(f"boxes of {found[0]} x {found[1]} tiles, expected {expected[0]} x {expected[1]}")
+        if self.boxes is not None and self.boxes.shape != (self.rows, self.columns):
+            found = " x ".join(map(str, self.boxes.shape))
+            raise ValueError(f"boxes of {found} tiles, expected {self.rows} x {self.columns}")
         return self
 
     @property
     def placement(self) -> MapPlacement:
-        """Placement of the grids as maps with a cell for each tile; ``boxes`` are those of the tiles."""
+        """Placement of a map with a cell for each tile, which says nothing about the boxes of the tiles."""
         size = self.pixel_size_um and PixelSize(*self.pixel_size_um, self.scale_source)
         return MapPlacement(*self.corner, *self.step, size)
 
@@ -189,6 +196,18 @@ class SlideResult:
         return cls(path, group, spec, store.wait_until_written)
 
     @property
+    def boxes(self) -> TileBoxes:
+        """The box that each tile was read from."""
+        return self.spec.boxes or _read_grid_of_result(self) or _cells_as_boxes(self.spec)
+
+    def add_boxes(self, planned: TileBoxes) -> None:
+        """Store the boxes in a store of an earlier version; ``planned``: those of an analysis that continues it."""
+        self.spec = self.spec.model_copy(update={"boxes": _read_grid_of_result(self) or planned})
+        with file_errors_translated(self.path):
+            self._group.attrs[ATTRIBUTE] = self.spec.model_dump(mode="json")
+            self.wait_until_written()
+
+    @property
     def order(self) -> NDArray[np.int32]:
         """Row and column of each tile to analyze, in processing order: int32 (tile, 2)."""
         return self._read("order")
@@ -197,6 +216,11 @@ class SlideResult:
     def state(self) -> NDArray[np.uint8]:
         """State of each tile, uint8 (row, column): 0 waiting, 1 done, 2 failed, 3 no tissue."""
         return self._read("state")
+
+    @property
+    def has_open_tiles(self) -> bool:
+        """Whether there are tiles without a prediction that an analysis would read."""
+        return bool(np.isin(self.state, (WAITING, FAILED)).any())
 
     @property
     def probability(self) -> NDArray[np.float32]:
@@ -227,12 +251,12 @@ class SlideResult:
             f"{key} was {_format_setting(stored, key)}, now {_format_setting(requested, key)}"
             for key in differing_settings(stored, requested)
         ]
-        if (
-            differences
-            or self.spec.kind != spec.kind
-            or (self.spec.rows, self.spec.columns) != (spec.rows, spec.columns)
-        ):
-            description = "; ".join(differences) or f"{self.spec.kind} of {self.spec.rows} x {self.spec.columns} tiles"
+        if self.spec.kind != spec.kind or (self.spec.rows, self.spec.columns) != (spec.rows, spec.columns):
+            differences.append(f"{self.spec.kind} of {self.spec.rows} x {self.spec.columns} tiles")
+        elif (self.spec.boxes or _read_grid_of_result(self)) not in (None, spec.boxes) and self.has_open_tiles:
+            differences.append("tiles at other positions")
+        if differences:
+            description = "; ".join(differences)
             raise ResultsMismatch(
                 f"{self.path.parent} holds results of this slide with other settings: {description}. Use the same "
                 "settings, choose another folder, or analyze the slide again from the start (Python: force=True, "
@@ -277,6 +301,35 @@ class SlideResult:
                 f"{self.path}: {name} cannot be read ({parse_error_reason(error)}). Analyze the slide again "
                 "(Python: force=True, command line: --force)."
             ) from error
+
+
+def _read_grid_of_result(result: SlideResult) -> TileBoxes | None:
+    """Return the boxes of the grid in ``result.json`` of earlier versions; None if it is missing or of other tiles."""
+    with suppress(ArithmeticError, KeyError, TypeError, ValueError):
+        grid = read_slide_result(result.path.parent)["grid"]
+        if (grid["rows"], grid["columns"]) != (result.spec.rows, result.spec.columns):
+            return None
+        area, factor, inside = grid["area"], grid["downsample"], grid["border"] == "shift"
+        margins = grid.get("margin_px", (0, 0))
+        sides = [read - 2 * margin for read, margin in zip(grid["read_px"], margins, strict=True)]
+        starts = [
+            (area[first] + tile_starts(area[length], side, stride, grid[count], moved_inside=inside)) * factor
+            for first, length, count, side, stride in zip(
+                ("top", "left"), ("height", "width"), ("rows", "columns"), sides, grid["stride_px"], strict=True
+            )
+        ]
+        tops, lefts = map(tuple, starts)
+        return TileBoxes(tops=tops, lefts=lefts, height=sides[0] * factor, width=sides[1] * factor)
+    return None
+
+
+def _cells_as_boxes(spec: SlideResultSpec) -> TileBoxes:
+    """Return what earlier versions took for the boxes of the tiles of an unfinished analysis: the cells of the map."""
+    tops, lefts = (
+        corner + step * np.arange(count)
+        for corner, step, count in zip(spec.corner, spec.step, (spec.rows, spec.columns), strict=True)
+    )
+    return TileBoxes(tops=tuple(tops), lefts=tuple(lefts), height=spec.step[0], width=spec.step[1])
 
 
 def _make_arrays(group: zarr.Group, spec: SlideResultSpec, order: NDArray[np.int32]) -> None:

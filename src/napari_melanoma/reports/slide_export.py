@@ -49,7 +49,7 @@ from napari_melanoma.slides.lesion_files import (
     write_outlines,
 )
 from napari_melanoma.slides.lesions import LESION_COLUMNS, SlideLesion, area_noun, is_lesion_area, lesions_table
-from napari_melanoma.slides.maps import tile_boxes, tile_maps
+from napari_melanoma.slides.maps import tile_maps
 from napari_melanoma.slides.reading.openslide import dicom_spacing
 from napari_melanoma.slides.reading.pyramids import find_downsample, stated_downsample
 from napari_melanoma.slides.reading.tiled import TileLevel
@@ -145,7 +145,7 @@ def _write_tiles_parquet(path: Path, exported: ExportedSlide) -> None:
     result = SlideResult.open(exported.folder)
     rows, columns = np.nonzero(result.state != NO_TISSUE)
     state = result.state[rows, columns]
-    top, left, height, width = tile_boxes(result).select(np.column_stack([rows, columns])).T
+    top, left, height, width = result.boxes.select(np.column_stack([rows, columns])).T
     table: dict[str, Any] = {
         "row": rows,
         "column": columns,

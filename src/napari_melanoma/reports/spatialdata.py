@@ -27,7 +27,6 @@ from napari_melanoma.io.spatialdata import (
 )
 from napari_melanoma.reports.export_formats import ExportedSlide
 from napari_melanoma.slides.lesion_files import lesion_to_annotation
-from napari_melanoma.slides.maps import tile_boxes
 from napari_melanoma.slides.outlines import cell_polygons
 from napari_melanoma.slides.reading.opening import open_slide
 from napari_melanoma.slides.regions import load_regions
@@ -91,7 +90,7 @@ def _make_tiles(result: SlideResult, tissues: Any, states: Mapping[int, str]) ->
     import shapely
 
     rows, columns = result.order.T
-    top, left, height, width = tile_boxes(result).select(result.order).T
+    top, left, height, width = result.boxes.select(result.order).T
     boxes = shapely.box(left, top, left + width, top + height)
     values = {
         TILE_COLUMN: np.arange(len(rows)),
@@ -130,7 +129,7 @@ def _make_table(result: SlideResult, values: NDArray[np.float32], names: Any) ->
     obs = pd.DataFrame(
         {TILE_COLUMN: tiles, "library_id": pd.Categorical([TILES] * len(tiles))}, index=tiles.astype(str)
     )
-    boxes = tile_boxes(result).select(result.order)
+    boxes = result.boxes.select(result.order)
     centers = boxes[:, :2] + boxes[:, 2:] / 2
     table = AnnData(values, obs=obs, var=pd.DataFrame(index=list(names)), obsm={"spatial": centers[:, ::-1]})
     return TableModel.parse(table, region=TILES, region_key="library_id", instance_key=TILE_COLUMN)
@@ -157,12 +156,15 @@ def _transformations(place: MapPlacement) -> dict[str, Any]:
 
 def _make_attributes(exported: ExportedSlide, result: SlideResult, size: tuple[int, int]) -> dict[str, Any]:
     """Return the attributes: size and scale of the slide and of the tiles as wsidata reads them, and the model."""
-    boxes, spec, place = tile_boxes(result), result.spec, result.spec.placement
-    pixel = place.pixel_size
+    boxes, spec = result.boxes, result.spec
+    pixel = spec.placement.pixel_size
     validity = exported.validity
     mpp = None if pixel is None else (pixel.y_um + pixel.x_um) / 2
     sides = {"height": round(boxes.height), "width": round(boxes.width)}
-    strides = {"stride_height": round(place.step_y), "stride_width": round(place.step_x)}
+    strides = {
+        "stride_height": round(max(np.diff(boxes.tops), default=boxes.height)),
+        "stride_width": round(max(np.diff(boxes.lefts), default=boxes.width)),
+    }
     return {
         "slide_properties": {"shape": list(size), "mpp": mpp},
         TILE_ATTRIBUTE: {TILES: {**sides, **strides, "mpp": mpp, "tissue_name": TISSUES}},

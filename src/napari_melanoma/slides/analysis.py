@@ -239,6 +239,8 @@ def _open_or_create_store(job: _SlideJob, model: TileModel, plan: AnalysisPlan, 
     if (folder / STORE).exists():
         result = SlideResult.open(folder, writable=True)
         result.check_same_analysis(spec)
+        if result.spec.boxes is None:
+            result.add_boxes(plan.grid.boxes)
         model.resume_with(result.spec.precision, result.spec.batch_size)
         return result
     update = {**_choose_precision(model, plan, tiles), **model.output_sizes(), "batch_size": model.batch_size}

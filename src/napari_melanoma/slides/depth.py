@@ -99,33 +99,21 @@ LESION_MARGIN_SHARE = 0.5  # of the size of a lesion: margin that is added to th
 class DepthMap:
     """The stitched map of a dense model.
 
-    ``values``: uint8 (class, row, column). ``placement``: its position on the slide. ``weights``: hash of the model's
-    weights, which selects the interval model. ``overview``: the map, downsampled to fit into memory. ``painted``: the
-    model is a tissue classifier.
+    ``values``: uint8 (class, row, column). ``weights``: hash of the model's weights, which selects the interval model.
+    ``overview``: the map, downsampled to fit into memory. ``painted``: the model is a tissue classifier.
     """
 
     values: zarr.Array | NDArray[np.uint8]
-    placement: MapPlacement
     classes: tuple[str, ...]
     weights: str
     overview: SlideMaps
     painted: bool = False
 
-    @classmethod
-    def from_store(cls, values: zarr.Array, overview: SlideMaps, classes: tuple[str, ...], weights: str) -> DepthMap:
-        """Derive the position of the map in a store from that of its overview."""
-        step, coarse = _overview_step(values, overview), overview.placement
-        placement = replace(coarse, step_y=coarse.step_y / step, step_x=coarse.step_x / step)
-        return cls(values, placement, classes, weights, overview)
-
     @property
-    def step(self) -> int:
-        """Number of map cells along the side of an overview cell."""
-        return _overview_step(self.values, self.overview)
-
-
-def _overview_step(values: zarr.Array | NDArray[np.uint8], overview: SlideMaps) -> int:
-    return -(-values.shape[1] // overview.probability.shape[1])
+    def placement(self) -> MapPlacement:
+        """Position of the map on the slide."""
+        coarse, step = self.overview.placement, self.overview.step
+        return replace(coarse, step_y=coarse.step_y / step, step_x=coarse.step_x / step)
 
 
 @dataclass(frozen=True)
@@ -342,7 +330,7 @@ def find_lesion_sections(depth_map: DepthMap, config: DepthMeasurementConfig) ->
     check_cell_um(depth_map.placement, depth_map.values.shape[1:])
     coarse, cell_um, step = _coarse_maps(depth_map)
     sections = find_sections(classify_tissue(coarse, cell_um), cell_um, config)
-    return tuple(SectionLesions(one, _lesion_boxes(one, config), step * depth_map.step) for one in sections)
+    return tuple(SectionLesions(one, _lesion_boxes(one, config), step * depth_map.overview.step) for one in sections)
 
 
 def _coarse_maps(depth_map: DepthMap) -> tuple[TissueMaps, tuple[float, float], int]:

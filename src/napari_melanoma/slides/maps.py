@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -12,9 +13,8 @@ from numpy.typing import NDArray
 from napari_melanoma.core.context import Progress, RunContext
 from napari_melanoma.core.geometry import Box, MapPlacement
 from napari_melanoma.depth.tumor_maps import block_means
-from napari_melanoma.io.results import read_slide_result
 from napari_melanoma.io.slide_store import DONE, SlideResult, TileBoxes
-from napari_melanoma.slides.tiling import TileGrid, grid_from_json
+from napari_melanoma.slides.tiling import TileGrid, tissue_area
 
 MAX_SIGMA = 4.0  # cells
 RADIUS = 4.0  # standard deviations beyond which the weights are zero
@@ -50,41 +50,34 @@ class SlideMaps:
     """Maps of a slide and their position.
 
     ``probability``: float32 (class, row, column), NaN where unknown. ``end``: (row, column) of the end of the slide, or
-    of the tiles, in pixels of the finest level, which the last cells may extend beyond.
+    of the tiles, in pixels of the finest level, which the last cells may extend beyond. ``step``: number of cells of
+    the stitched map along the side of a cell.
     """
 
     probability: NDArray[np.float32]
     placement: MapPlacement
     end: tuple[float, float] | None = None
+    step: int = 1
 
 
 def tile_maps(result: SlideResult) -> SlideMaps:
     """Return the probabilities of tiles as maps with a cell for each tile."""
-    return SlideMaps(np.moveaxis(result.probability, 2, 0), result.spec.placement, _find_map_end(result))
+    size, tiles = result.spec.size, result.boxes.end
+    end = None if size is None else (min(size[0], tiles[0]), min(size[1], tiles[1]))
+    return SlideMaps(np.moveaxis(result.probability, 2, 0), result.spec.placement, end)
 
 
-def tile_boxes(result: SlideResult) -> TileBoxes:
-    """Return the boxes of the tiles of a store; of one without boxes, those of its ``result.json``, or the cells."""
-    spec = result.spec
-    if spec.boxes is not None:
-        return spec.boxes
-    grid = grid_from_json(read_slide_result(result.path.parent).get("grid"), spec.placement.pixel_size)
-    if grid is not None and grid.shape == (spec.rows, spec.columns):
-        return grid.boxes
-    return TileBoxes.from_cells(spec.placement, spec.rows, spec.columns)
+def tissue_of_cells(maps: SlideMaps, mask: NDArray[np.bool_], place: MapPlacement) -> NDArray[np.float32]:
+    """Return the share of tissue in each cell of maps, float32 (row, column), relative to the area of a whole cell.
 
-
-def _find_map_end(result: SlideResult) -> tuple[float, float] | None:
-    """Return the end of the slide; that of the tiles, where cells extend beyond them. None if the size is unknown."""
-    spec = result.spec
-    if spec.size is None:
-        return None
-    cells, tiles = spec.placement.to_slide((spec.rows, spec.columns)).tolist(), tile_boxes(result).end
-    ends = [
-        min(size, tile) if cell > tile else float(size)
-        for size, cell, tile in zip(spec.size, cells, tiles, strict=True)
-    ]
-    return ends[0], ends[1]
+    ``mask``: bool (row, column), the tissue of the slide. ``place``: its position.
+    """
+    cells, shape = maps.placement, maps.probability.shape[1:]
+    corners = cells.to_slide(np.column_stack([np.arange(max(shape) + 1)] * 2))
+    edges = place.to_map(np.minimum(corners, maps.end or np.inf))
+    rows, columns = edges[: shape[0] + 1, 0], edges[: shape[1] + 1, 1]
+    area = tissue_area(mask, (rows[:-1], rows[1:]), (columns[:-1], columns[1:]))
+    return np.clip(area * place.cell_area_px / cells.cell_area_px, 0, 1).astype(np.float32)
 
 
 def stitched_maps(result: SlideResult, grid: TileGrid, run: RunContext, smoothing: float = 0.0) -> SlideMaps:
@@ -109,10 +102,22 @@ def stitched_maps(result: SlideResult, grid: TileGrid, run: RunContext, smoothin
         reduced, top, left = block_means(values, (step, step)), block.top // step, block.left // step
         overview[:, top : top + reduced.shape[1], left : left + reduced.shape[2]] = reduced
     run.report(Progress(len(blocks), len(blocks), "Stitching the tiles"))
-    place = cells.pixel_placement
-    coarse_place = replace(place, step_y=place.step_y * step, step_x=place.step_x * step)
-    known = result.state == DONE
-    return SlideMaps(_mask_unknown(overview, grid.boxes, known, coarse_place), coarse_place, result.spec.size)
+    maps = place_stitched(result, overview)
+    return replace(maps, probability=_mask_unknown(overview, result.boxes, result.state == DONE, maps.placement))
+
+
+def place_stitched(result: SlideResult, overview: NDArray[np.float32]) -> SlideMaps:
+    """Return the downsampled stitched map with its placement: a tile has ``dense_px`` cells of ``map`` along a side.
+
+    ``overview``: float32 (class, row, column); the map itself if the store has no ``map``.
+    """
+    spec, boxes, shape = result.spec, result.boxes, overview.shape[1:]
+    with suppress(KeyError):
+        shape = result.array("map").shape[1:]
+    step = round(max(shape) / max(overview.shape[1:]))
+    cell = boxes.height / spec.dense_px * step, boxes.width / spec.dense_px * step
+    place = MapPlacement(boxes.tops[0], boxes.lefts[0], *cell, spec.placement.pixel_size)
+    return SlideMaps(overview, place, spec.size, step)
 
 
 def _stitch_smoothed(
@@ -240,10 +245,11 @@ def stitch_block(
     shares = [1 - stride / read for stride, read in zip(grid.stride_px, grid.read_px, strict=True)]
     overlap_px = round(shares[0] * grid.side_px), round(shares[1] * grid.side_px)
     blender = TileBlender(block, channels, blend_window(grid.side_px, overlap_px))
+    tops, lefts = tile_origins(grid)
     for row, column in tiles_in_block(block, grid):
         values = read_tile(row, column)
         if values is not None:
-            blender.add(values, *tile_origin(grid, row, column))
+            blender.add(values, int(tops[row]), int(lefts[column]))
     return blender.result()
 
 
@@ -254,9 +260,8 @@ def tiles_in_block(block: Box, grid: TileGrid) -> Iterator[tuple[int, int]]:
     """
     rows, columns = (
         np.flatnonzero((starts < first + length) & (first < starts + grid.side_px)).tolist()
-        for starts, first, length in (
-            (_tile_origins(grid, 0), block.top, block.height),
-            (_tile_origins(grid, 1), block.left, block.width),
+        for starts, first, length in zip(
+            tile_origins(grid), (block.top, block.left), (block.height, block.width), strict=True
         )
     )
     for row in rows:
@@ -264,14 +269,16 @@ def tiles_in_block(block: Box, grid: TileGrid) -> Iterator[tuple[int, int]]:
             yield row, column
 
 
-def tile_origin(grid: TileGrid, row: int, column: int) -> tuple[int, int]:
-    """Return the position of a tile on the stitched map, (row, column) in pixels of the network's input.
+def tile_origins(grid: TileGrid) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return the first pixel of each row and of each column of tiles on the stitched map, rounded.
 
-    It is rounded if tiles are resized.
+    ``grid``: without margins; a pixel of the map is one of the network's input.
     """
-    box = grid.box(row, column)
-    top, left = box.top - grid.area.top, box.left - grid.area.left
-    return round(top * grid.side_px / grid.read_px[0]), round(left * grid.side_px / grid.read_px[1])
+    tops, lefts = (
+        np.rint(starts * grid.side_px / read).astype(np.int64)
+        for starts, read in zip(grid.starts, grid.read_px, strict=True)
+    )
+    return tops, lefts
 
 
 def stitched_shape(grid: TileGrid) -> tuple[int, int]:
@@ -295,15 +302,6 @@ def _intersection(first: int, length: int, start: int, side: int) -> tuple[slice
     """Return the overlap of a block and a tile along an axis, as slices of both; None without overlap."""
     low, high = max(first, start), min(first + length, start + side)
     return (slice(low - first, high - first), slice(low - start, high - start)) if low < high else None
-
-
-def _tile_origins(grid: TileGrid, axis: int) -> NDArray[np.int64]:
-    """Return the first pixel on the map of each row or column of tiles, as ``tile_origin`` does."""
-    count, length = (grid.rows, grid.area.height) if axis == 0 else (grid.columns, grid.area.width)
-    starts = np.arange(count) * grid.stride_px[axis]
-    if grid.border == "shift":
-        starts = np.minimum(starts, max(0, length - grid.read_px[axis]))
-    return np.rint(starts * grid.side_px / grid.read_px[axis]).astype(np.int64)
 
 
 def fill_waiting(values: NDArray[np.float32], waiting: NDArray[np.bool_]) -> NDArray[np.float32]:

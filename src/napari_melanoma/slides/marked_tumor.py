@@ -88,7 +88,7 @@ def mark_tumor(depth_map: DepthMap, tumor: Sequence[Polygon]) -> DepthMap:
     marked[-1, inside] = 255
     overview = SlideMaps(marked.astype(np.float32) / np.float32(255), place, depth_map.overview.end)
     classes = (*depth_map.classes, TUMOR)
-    return replace(depth_map, values=marked, placement=place, classes=classes, overview=overview, painted=True)
+    return replace(depth_map, values=marked, classes=classes, overview=overview, painted=True)
 
 
 def _rasterize(polygons: Sequence[Polygon], place: MapPlacement, shape: tuple[int, int]) -> NDArray[np.bool_]:

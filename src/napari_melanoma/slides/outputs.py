@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -27,7 +27,7 @@ from napari_melanoma.slides.lesions import (
     find_lesions,
     is_lesion_class,
 )
-from napari_melanoma.slides.maps import SlideMaps, stitched_maps, tile_maps
+from napari_melanoma.slides.maps import SlideMaps, stitched_maps, tile_maps, tissue_of_cells
 from napari_melanoma.slides.options import FILE_OPTIONS, SlideOptions
 from napari_melanoma.slides.plan import AnalysisPlan
 from napari_melanoma.slides.reading.slide import SlideInfo
@@ -35,7 +35,7 @@ from napari_melanoma.slides.results import MIN_REGION_CELLS, default_target, mea
 from napari_melanoma.slides.scores import SlideScoreConfig, score_slide
 from napari_melanoma.slides.slide_prediction import attention_map
 from napari_melanoma.slides.tile_models import TileModelInfo
-from napari_melanoma.slides.tiling import grid_to_json
+from napari_melanoma.slides.tiling import tissue_share
 
 SCORE_METHODS: tuple[Literal["mean", "maximum", "top_k"], ...] = ("mean", "maximum", "top_k")
 
@@ -147,11 +147,9 @@ def _measure_depth(
 
     if analysis.model.kind != "dense":
         return dict(NO_DEPTH)
-    model = analysis.model
-    depth_map = DepthMap.from_store(
-        analysis.result.array("map"), maps, model.role_names or model.classes, model.fingerprint
-    )
-    depth_map = replace(depth_map, painted=model.is_tissue_classifier)
+    model, values = analysis.model, analysis.result.array("map")
+    classes = model.role_names or model.classes
+    depth_map = DepthMap(values, classes, model.fingerprint, maps, painted=model.is_tissue_classifier)
     return measure_slide_depth(depth_map, lesions, run, analysis.validity)
 
 
@@ -161,16 +159,16 @@ def _measure_marked(analysis: SlideAnalysis, maps: SlideMaps, outlines: Path, ru
     from napari_melanoma.slides.marked_tumor import mark_tumor, read_tumor
 
     model = analysis.model
-    depth_map = DepthMap.from_store(analysis.result.array("map"), maps, model.role_names, model.fingerprint)
+    depth_map = DepthMap(analysis.result.array("map"), model.role_names, model.fingerprint, maps)
     marked = mark_tumor(depth_map, read_tumor(outlines, analysis.slide.origin))
     return measure_slide_depth(marked, (), run, analysis.validity)
 
 
 def _lesion_maps(maps: SlideMaps, analysis: SlideAnalysis, target: str) -> LesionMaps:
-    share = analysis.plan.tissue_share_of_tiles
-    # All cells of a stitched map that have a value count as tissue.
-    tissue = share if share.shape == maps.probability.shape[1:] else None
     is_dense, classes = analysis.model.kind == "dense", analysis.model.classes
+    plan = analysis.plan
+    # All cells of a stitched map that have a value count as tissue.
+    tissue = None if is_dense else tissue_of_cells(maps, plan.tissue, plan.tissue_placement)
     return build_lesion_maps(
         maps.probability, maps.placement, classes, target, is_dense=is_dense, tissue=tissue, end=maps.end
     )
@@ -181,9 +179,9 @@ def _scores(analysis: SlideAnalysis, maps: SlideMaps, target: str) -> dict[str, 
 
     The maximum is taken from the map that lesions are detected on, so that both agree.
     """
-    result, classes = analysis.result, analysis.model.classes
+    result, classes, plan = analysis.result, analysis.model.classes, analysis.plan
     done = result.state == DONE
-    values, shares = result.probability[done], analysis.plan.tissue_share_of_tiles[done]
+    values, shares = result.probability[done], tissue_share(result.boxes, plan.tissue, plan.tissue_placement)[done]
     chosen, index = analysis.options.score, classes.index(target)
     scores = {}
     for method in SCORE_METHODS:
@@ -224,7 +222,6 @@ def _slide_content(analysis: SlideAnalysis) -> dict[str, Any]:
         "tiles_failed": int((states == FAILED).sum()),
         "tiles_total": len(order),
         "tile_mpp": plan.grid.mpp,
-        "grid": grid_to_json(plan.grid),
         "tissue_mm2": None if cell is None else float(plan.tissue.sum() * cell),
         **NO_DEPTH,
         "backend": result.spec.backend,

@@ -43,15 +43,13 @@ class AnalysisPlan:
     """Plan of an analysis.
 
     ``tissue``: bool (row, column), mask of the whole slide, with its position ``tissue_placement``.
-    ``tissue_share_of_tiles``: float32 (row, column) of the grid. ``order``: int32 (tile, 2), row and column of the
-    tiles in processing order; the first ``first_pass`` are spread over all of the tissue. ``stain``: the fitted stain
-    of the slide; None without normalization.
+    ``order``: int32 (tile, 2), row and column of the tiles in processing order; the first ``first_pass`` are spread
+    over all of the tissue. ``stain``: the fitted stain of the slide; None without normalization.
     """
 
     grid: TileGrid
     tissue: NDArray[np.bool_]
     tissue_placement: MapPlacement
-    tissue_share_of_tiles: NDArray[np.float32]
     order: NDArray[np.int32]
     stain: StainFit | None
     warnings: tuple[str, ...]
@@ -100,7 +98,7 @@ def plan_slide(slide: Slide, model: TileModelInfo, options: SlideOptions) -> Ana
     check_scale(slide.info, grid, model, options)
     overview = cache(partial(read_overview, slide))
     mask, mask_placement, warnings = _load_or_find_tissue(slide.info, overview, options)
-    share = tissue_share(grid.without_margin, mask, mask_placement)
+    share = tissue_share(grid.boxes, mask, mask_placement)
     passes = coarse_to_fine(has_enough_tissue(share, options.min_tissue))
     if not passes:
         raise InputError(
@@ -114,12 +112,17 @@ def plan_slide(slide: Slide, model: TileModelInfo, options: SlideOptions) -> Ana
         _profile_transform(slide, options),
         options,
     )
-    return AnalysisPlan(grid, mask, mask_placement, share, np.concatenate(passes), stain, warnings, len(passes[0]))
+    return AnalysisPlan(grid, mask, mask_placement, np.concatenate(passes), stain, warnings, len(passes[0]))
 
 
 def result_spec(slide: SlideInfo, model: TileModelInfo, plan: AnalysisPlan, options: SlideOptions) -> SlideResultSpec:
-    """Return the specification of the store; features, dense maps and precision are filled in later."""
-    place, size = plan.grid.placement, slide.pixel_size
+    """Return the specification of the store; features, dense maps and precision are filled in later.
+
+    The map of tiles has a cell for each tile, as large as a stride and in the middle of the tile. Tiles that were moved
+    inside have cells that follow the others, and may extend beyond their tiles.
+    """
+    boxes, size = plan.grid.boxes, slide.pixel_size
+    step_y, step_x = (stride * plan.grid.downsample for stride in plan.grid.stride_px)
     return SlideResultSpec(
         slide=slide.name,
         fingerprint=slide.fingerprint,
@@ -127,9 +130,9 @@ def result_spec(slide: SlideInfo, model: TileModelInfo, plan: AnalysisPlan, opti
         classes=model.classes,
         rows=plan.grid.rows,
         columns=plan.grid.columns,
-        corner=(place.top, place.left),
-        step=(place.step_y, place.step_x),
-        boxes=plan.grid.boxes,
+        corner=(boxes.tops[0] + (boxes.height - step_y) / 2, boxes.lefts[0] + (boxes.width - step_x) / 2),
+        step=(step_y, step_x),
+        boxes=boxes,
         size=(slide.levels[0].height, slide.levels[0].width),
         pixel_size_um=None if size is None else (size.y_um, size.x_um),
         scale_source="file" if size is None else size.source,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -28,11 +27,10 @@ from napari_melanoma.slides.lesions import (
     clip_to_slide_end,
     is_lesion_class,
 )
-from napari_melanoma.slides.maps import SlideMaps, stitched_shape, tile_maps
+from napari_melanoma.slides.maps import SlideMaps, place_stitched, tile_maps, tissue_of_cells
 from napari_melanoma.slides.options import SlideOptions, hashed_tile_settings
 from napari_melanoma.slides.outlines import cell_polygons, simplify_cell_polygon
 from napari_melanoma.slides.scores import SlideScoreConfig
-from napari_melanoma.slides.tiling import TileGrid, grid_from_json, tissue_share
 
 MODEL_SETTINGS = ("weights", "predictions")  # hashes that are known only after the model was loaded
 MIN_REGION_CELLS = 4  # smaller regions are left out
@@ -187,10 +185,10 @@ def read_lesion_maps(folder: Path, target: str, size: tuple[int, int] | None = N
     """Read the maps for detecting lesions, with a cell for each tile, or stitched if a dense model has finished.
 
     ``target``: class that lesions are detected with. ``size``: height and width of the slide in pixels of the finest
-    level, for the share of tissue in each tile; without it, all tiles count as tissue.
+    level, for the share of tissue in each cell; without it, all cells count as tissue.
     """
     result = SlideResult.open(folder)
-    classes, content = result.spec.classes, read_slide_result(folder)
+    classes = result.spec.classes
     if target not in classes:
         raise InputError(
             f"{folder.name} has predictions for {', '.join(classes) or 'no classes'}, not for '{target}'. Select one "
@@ -198,8 +196,7 @@ def read_lesion_maps(folder: Path, target: str, size: tuple[int, int] | None = N
         )
     stitched = read_stitched_maps(folder, result)
     maps = stitched or tile_maps(result)
-    grid = grid_from_json(content.get("grid"), result.spec.placement.pixel_size)
-    tissue = None if stitched or size is None else _read_tissue_share(folder, grid, size)
+    tissue = None if stitched or size is None else _read_tissue_of_cells(folder, maps, size)
     is_dense = result.spec.kind == "dense"
     return build_lesion_maps(
         maps.probability, maps.placement, classes, target, is_dense=is_dense, tissue=tissue, end=maps.end
@@ -236,8 +233,7 @@ def read_stitched_maps(folder: Path, result: SlideResult) -> SlideMaps | None:
     """Read the stitched maps of a dense model; None before its analysis is complete, or if they are damaged."""
     import tifffile
 
-    content = read_slide_result(folder)
-    if result.spec.kind != "dense" or not content:
+    if result.spec.kind != "dense" or not read_slide_result(folder):
         return None
     try:
         with tifffile.TiffFile(folder / HEATMAP) as tiff:
@@ -245,21 +241,14 @@ def read_stitched_maps(folder: Path, result: SlideResult) -> SlideMaps | None:
     except (OSError, ValueError, tifffile.TiffFileError):
         return None
     maps = maps[None] if maps.ndim == 2 else maps  # tifffile drops the axis of a single class
-    grid = grid_from_json(content.get("grid"), result.spec.placement.pixel_size)
-    if len(maps) != len(result.spec.classes) or grid is None:
-        return None
-    cells = replace(grid.without_margin, side_px=result.spec.dense_px)
-    step = round(max(stitched_shape(cells)) / max(maps.shape[1:]))
-    place = cells.pixel_placement
-    coarse_place = replace(place, step_y=place.step_y * step, step_x=place.step_x * step)
-    return SlideMaps(maps, coarse_place, result.spec.size)
+    return place_stitched(result, maps) if len(maps) == len(result.spec.classes) else None
 
 
-def _read_tissue_share(folder: Path, grid: TileGrid | None, size: tuple[int, int]) -> NDArray[np.float32] | None:
-    if grid is None or not (folder / TISSUE).is_file():
+def _read_tissue_of_cells(folder: Path, maps: SlideMaps, size: tuple[int, int]) -> NDArray[np.float32] | None:
+    if not (folder / TISSUE).is_file():
         return None
     mask = read_mask(folder / TISSUE)
-    return tissue_share(grid.without_margin, mask, MapPlacement.from_thumbnail(mask.shape, size, grid.pixel_size))
+    return tissue_of_cells(maps, mask, MapPlacement.from_thumbnail(mask.shape, size))
 
 
 def measure_class_areas(maps: SlideMaps, classes: Sequence[str]) -> dict[str, dict[str, float | None]]:

@@ -166,8 +166,8 @@ def select_tiles(info: SlideInfo, regions: RegionMap, classes: int, config: Tile
     if not grid.rows or not grid.columns:
         return SelectedTiles(grid, np.zeros((0, 2), np.int32), np.zeros(0, np.uint8), np.zeros(0, np.float32))
     labels, place = _class_map(info, regions, grid)
-    shares = np.stack([tissue_share(grid, labels == number, place) for number in range(1, classes + 1)])
-    ignored = tissue_share(grid, labels == IGNORED_VALUE, place)
+    shares = np.stack([tissue_share(grid.boxes, labels == number, place) for number in range(1, classes + 1)])
+    ignored = tissue_share(grid.boxes, labels == IGNORED_VALUE, place)
     covered = shares.sum(axis=0)
     tiles = np.argwhere((covered >= config.share - 1e-6) & (ignored <= MAX_IGNORED_SHARE)).astype(np.int32)
     tile_shares = shares[:, tiles[:, 0], tiles[:, 1]]
@@ -183,14 +183,14 @@ def cut_tiles(slide: Slide, selected: SelectedTiles, regions: RegionMap) -> Iter
     from napari_melanoma.slides.engine import TileReader
 
     reader, grid = TileReader(slide, selected.grid), selected.grid
-    step_y, step_x = (read / grid.side_px * grid.downsample for read in grid.read_px)
+    boxes = grid.boxes
+    step_y, step_x = boxes.height / grid.side_px, boxes.width / grid.side_px
     window = Box(0, 0, grid.side_px, grid.side_px)
     for first in range(0, len(selected.tiles), TILES_PER_READ):
         tiles = selected.tiles[first : first + TILES_PER_READ]
         pixels, readable = reader.read(tiles)
-        for index, (row, column) in enumerate(tiles.tolist()):
+        for index, (top, left, _, _) in enumerate(boxes.select(tiles).tolist()):
             if readable[index]:
-                top, left, _, _ = grid.slide_box(row, column)
                 labels = regions.labels(MapPlacement(top, left, step_y, step_x), window)
                 yield LabeledTile(pixels[index], labels, first + index)
 
@@ -385,7 +385,7 @@ def _write_tiles(
 def _tile_row(annotated: AnnotatedSlide, selected: SelectedTiles, index: int, classes: TileClasses) -> Row:
     """Return the row of a tile in ``dataset.csv``; patients and split are added later."""
     row, column = selected.tiles[index].tolist()
-    top, left, height, width = selected.grid.slide_box(row, column)
+    ((top, left, height, width),) = selected.grid.boxes.select((row, column)).tolist()
     mpp = selected.grid.mpp or (0.0, 0.0)
     return {
         "image_id": f"{annotated.name}-{row:04}-{column:04}",

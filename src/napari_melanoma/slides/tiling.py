@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
-from typing import Any, Literal, Self
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,10 +15,11 @@ from pydantic import Field, model_validator
 from napari_melanoma.core.config import Config
 from napari_melanoma.core.errors import InputError
 from napari_melanoma.core.geometry import Box, MapPlacement, PixelSize
-from napari_melanoma.io.slide_store import TileBoxes
+from napari_melanoma.io.slide_store import TileBoxes, tile_starts
 from napari_melanoma.slides.reading.slide import LevelInfo
 
 Border = Literal["pad", "inside", "shift"]
+Edges = tuple[NDArray[np.float64], NDArray[np.float64]]  # first and last row, or column, of rectangles
 # Pixels along a side of a pixel of the network, if the slide has them: stored levels were compressed or sharpened once
 # more, and a model finds other lesions on them than on the mean of finer pixels.
 OVERSAMPLING = 8
@@ -106,22 +108,6 @@ class TileGrid:
         return sides[0] * self.downsample / self.side_px, sides[1] * self.downsample / self.side_px
 
     @property
-    def placement(self) -> MapPlacement:
-        """Placement of a map with a cell for each tile, as large as a stride and centered on the tile.
-
-        With border ``shift``, the last row and column of tiles are moved inside: their cells follow the others and may
-        extend beyond their tiles (``boxes``).
-        """
-        margins = [(read - stride) / 2 for read, stride in zip(self.read_px, self.stride_px, strict=True)]
-        return MapPlacement(
-            (self.area.top - self.margin_px[0] + margins[0]) * self.downsample,
-            (self.area.left - self.margin_px[1] + margins[1]) * self.downsample,
-            self.stride_px[0] * self.downsample,
-            self.stride_px[1] * self.downsample,
-            self.pixel_size,
-        )
-
-    @property
     def pixel_placement(self) -> MapPlacement:
         """Placement of the stitched map of dense tiles: a cell is a pixel of the network's input."""
         step_y, step_x = (read / self.side_px * self.downsample for read in self.read_px)
@@ -135,53 +121,31 @@ class TileGrid:
 
     def block_box(self, rows: tuple[int, int], columns: tuple[int, int]) -> Box:
         """Return the box around a rectangle of tiles, in pixels of the level."""
-        top, bottom = self._start(rows[0], 0), self._start(rows[1] - 1, 0) + self.read_px[0]
-        left, right = self._start(columns[0], 1), self._start(columns[1] - 1, 1) + self.read_px[1]
-        return Box(top, left, bottom - top, right - left)
+        (top, last_row), (left, last_column) = (
+            starts[[first, end - 1]].tolist() for starts, (first, end) in zip(self.starts, (rows, columns), strict=True)
+        )
+        corner = self.area.top + top - self.margin_px[0], self.area.left + left - self.margin_px[1]
+        return Box(*corner, last_row - top + self.read_px[0], last_column - left + self.read_px[1])
+
+    @cached_property
+    def starts(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """First pixel of each row and of each column of tiles without margins, from the corner of the tiled area."""
+        inner, inside = self.without_margin.read_px, self.border == "shift"
+        return (
+            tile_starts(self.area.height, inner[0], self.stride_px[0], self.rows, moved_inside=inside),
+            tile_starts(self.area.width, inner[1], self.stride_px[1], self.columns, moved_inside=inside),
+        )
 
     @property
     def boxes(self) -> TileBoxes:
-        """The boxes of the tiles without their margins; there is at least one tile."""
-        inner, factor = self.without_margin, self.downsample
+        """The boxes of the tiles without their margins."""
+        inner, factor = self.without_margin.read_px, self.downsample
         return TileBoxes(
-            tops=tuple(inner._start(row, 0) * factor for row in range(self.rows)),
-            lefts=tuple(inner._start(column, 1) * factor for column in range(self.columns)),
-            height=inner.read_px[0] * factor,
-            width=inner.read_px[1] * factor,
+            tops=tuple((self.area.top + self.starts[0]) * factor),
+            lefts=tuple((self.area.left + self.starts[1]) * factor),
+            height=inner[0] * factor,
+            width=inner[1] * factor,
         )
-
-    def slide_box(self, row: int, column: int) -> tuple[float, float, float, float]:
-        """Return top, left, height and width of a tile in pixels of the finest level."""
-        box = self.box(row, column)
-        factor = self.downsample
-        return box.top * factor, box.left * factor, box.height * factor, box.width * factor
-
-    def _start(self, index: int, axis: int) -> int:
-        """Return the first row (axis 0) or column (axis 1) of a tile, in pixels of the level."""
-        origin, length = (self.area.top, self.area.height) if axis == 0 else (self.area.left, self.area.width)
-        start = index * self.stride_px[axis]
-        margin = self.margin_px[axis]
-        if self.border == "shift":
-            start = min(start, max(0, length - self.read_px[axis] + 2 * margin))
-        return origin + start - margin
-
-
-def grid_to_json(grid: TileGrid) -> dict[str, Any]:
-    """Return level, sizes, strides and counts of a grid as plain values for ``result.json``."""
-    values = asdict(grid)
-    values.pop("pixel_size")
-    return values
-
-
-def grid_from_json(values: object, pixel_size: PixelSize | None) -> TileGrid | None:
-    """Parse the grid of a ``result.json``; None if it is missing or invalid."""
-    if not isinstance(values, Mapping):
-        return None
-    try:
-        pairs = {name: tuple(values[name]) for name in ("read_px", "stride_px", "margin_px") if name in values}
-        return TileGrid(**{**values, **pairs, "area": Box(**values["area"]), "pixel_size": pixel_size})
-    except (KeyError, TypeError):
-        return None
 
 
 def plan_tiles(
@@ -235,26 +199,24 @@ def has_enough_tissue(share: NDArray[np.float32], min_tissue: float) -> NDArray[
     return (share >= min_tissue) & (share > 0)
 
 
-def tissue_share(grid: TileGrid, mask: NDArray[np.bool_], place: MapPlacement) -> NDArray[np.float32]:
+def tissue_share(boxes: TileBoxes, mask: NDArray[np.bool_], place: MapPlacement) -> NDArray[np.float32]:
     """Return the share of tissue in each tile, exact for any resolution of the mask.
 
     ``mask``: bool (row, column), the tissue of the slide. ``place``: its position. Returns float32 (row, column) of the
     grid, 0 to 1, relative to the whole area of a tile, including a part outside the slide.
     """
-    corners = [
-        [grid.slide_box(row, 0)[0] for row in range(grid.rows)],
-        [grid.slide_box(0, column)[1] for column in range(grid.columns)],
-    ]
-    sides = [read * grid.downsample for read in grid.read_px]
+    tops = (np.array(boxes.tops) - place.top) / place.step_y
+    lefts = (np.array(boxes.lefts) - place.left) / place.step_x
+    height, width = boxes.height / place.step_y, boxes.width / place.step_x
+    area = tissue_area(mask, (tops, tops + height), (lefts, lefts + width))
+    return np.clip(area / (height * width), 0, 1).astype(np.float32)
+
+
+def tissue_area(mask: NDArray[np.bool_], rows: Edges, columns: Edges) -> NDArray[np.float64]:
+    """Return the area of tissue in rectangles, float64 (row, column); all in cells of the mask."""
     sums = np.pad(mask.astype(np.float64).cumsum(0).cumsum(1), ((1, 0), (1, 0)))
-    tops, lefts = (
-        (np.array(starts) - origin) / step
-        for starts, origin, step in zip(corners, (place.top, place.left), (place.step_y, place.step_x), strict=True)
-    )
-    height, width = sides[0] / place.step_y, sides[1] / place.step_x
-    rows = _interpolate_rows(sums, tops + height) - _interpolate_rows(sums, tops)
-    inside = _interpolate_rows(rows.T, lefts + width) - _interpolate_rows(rows.T, lefts)
-    return np.clip(inside.T / (height * width), 0, 1).astype(np.float32)
+    inside = _interpolate_rows(sums, rows[1]) - _interpolate_rows(sums, rows[0])
+    return (_interpolate_rows(inside.T, columns[1]) - _interpolate_rows(inside.T, columns[0])).T
 
 
 def _interpolate_rows(sums: NDArray[np.float64], at: NDArray[np.float64]) -> NDArray[np.float64]:

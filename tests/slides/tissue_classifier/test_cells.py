@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from napari_melanoma.core.errors import ScaleMissing
 from napari_melanoma.core.geometry import Box, PixelSize
-from napari_melanoma.slides.maps import tile_origin
+from napari_melanoma.slides.maps import tile_origins
 from napari_melanoma.slides.options import SlideOptions
 from napari_melanoma.slides.plan import plan_slide
 from napari_melanoma.slides.reading.opening import open_slide
@@ -82,7 +82,7 @@ def test_a_point_is_in_its_cell_and_the_cell_in_its_block(height: int, width: in
     for cell in cells:
         (block,) = grid.blocks_of(cell)
         assert (cell // BLOCK_CELLS == block).all()
-        inner = grid.blocks.without_margin.slide_box(*block.tolist())
+        (inner,) = grid.blocks.boxes.select(block).tolist()
         (row, column), (step, _) = grid.center_of(cell), (grid.placement.step_y, grid.placement.step_x)
         assert inner[0] - step / 2 <= row <= inner[0] + inner[2] + step / 2
         assert inner[1] - step / 2 <= column <= inner[1] + inner[3] + step / 2
@@ -90,9 +90,10 @@ def test_a_point_is_in_its_cell_and_the_cell_in_its_block(height: int, width: in
 
 def test_blocks_of_the_engine_are_stitched_to_the_cells() -> None:
     grid = CellGrid.plan(make_info(5000, 9000, 0.2633), 1.0)
+    tops, lefts = tile_origins(grid._cells)
     for row, column in np.ndindex(grid.blocks.shape):
         box = grid.cells_of((row, column))
-        assert tile_origin(grid._cells, row, column) == (box.top, box.left)
+        assert (tops[row], lefts[column]) == (box.top, box.left)
 
 
 def test_cells_of_all_blocks_are_all_cells() -> None:

@@ -151,7 +151,7 @@ def find_tissue_blocks(info: SlideInfo, grid: CellGrid, mask: NDArray[np.bool_])
     """Return the blocks with enough tissue, int32 (block, 2); ``mask``: (row, column) of an overview."""
     size = info.levels[0]
     place = MapPlacement.from_thumbnail(mask.shape, (size.height, size.width), info.pixel_size)
-    share = tissue_share(grid.blocks.without_margin, mask, place)
+    share = tissue_share(grid.blocks.boxes, mask, place)
     return np.argwhere(has_enough_tissue(share, MIN_TISSUE)).astype(np.int32)
 
 

@@ -210,11 +210,9 @@ def _make_tiles(
     values: NDArray[np.float32], result: SlideResult, cells: list[tuple[int, int]]
 ) -> tuple[SuspiciousTile, ...]:
     """Return tiles with their values; ``values``: float (row, column) of all tiles."""
-    from napari_melanoma.slides.maps import tile_boxes
-
     return tuple(
         SuspiciousTile(float(values[cell]), top + height / 2, left + width / 2, height, width)
-        for cell, (top, left, height, width) in zip(cells, tile_boxes(result).select(cells).tolist(), strict=True)
+        for cell, (top, left, height, width) in zip(cells, result.boxes.select(cells).tolist(), strict=True)
     )
 
 
@@ -225,9 +223,7 @@ def _downsample_map(values: NDArray[np.float32], placement: MapPlacement) -> tup
     step = -(-max(values.shape) // MAX_SIDE_PX)
     if step == 1:
         return values.astype(np.float32), placement
-    coarse = MapPlacement(
-        placement.top, placement.left, placement.step_y * step, placement.step_x * step, placement.pixel_size
-    )
+    coarse = replace(placement, step_y=placement.step_y * step, step_x=placement.step_x * step)
     return values[step // 2 :: step, step // 2 :: step].astype(np.float32), coarse
 
 
