@@ -7,6 +7,8 @@ from functools import partial
 from importlib import import_module
 from typing import TYPE_CHECKING, NamedTuple
 
+import numpy as np
+from numpy.typing import NDArray
 from qtpy.QtCore import QObject, Signal
 from qtpy.QtWidgets import QAbstractButton, QMessageBox, QWidget
 
@@ -71,7 +73,7 @@ class LesionAnalysisController(QObject):
         """Analyze a photograph; ask first if its mask was corrected."""
         if not tasks.is_idle(self.queue):
             return
-        if self._is_corrected(session):
+        if session.is_corrected:
             self._confirm_replace(session)
         else:
             self._start([session])
@@ -80,7 +82,7 @@ class LesionAnalysisController(QObject):
         """Analyze all photographs whose masks were not corrected."""
         if not tasks.is_idle(self.queue):
             return
-        uncorrected = [one for one in self._controller.sessions.update() if not self._is_corrected(one)]
+        uncorrected = [one for one in self._controller.sessions.update() if not one.is_corrected]
         if uncorrected:
             self._start(uncorrected)
         else:
@@ -88,10 +90,6 @@ class LesionAnalysisController(QObject):
                 "All masks were corrected manually. No photograph was analyzed. "
                 "To replace one, select its photograph and press Analyze."
             )
-
-    def _is_corrected(self, session: PhotographSession) -> bool:
-        self._controller.watcher.flush()
-        return session.is_corrected
 
     def _confirm_replace(self, session: PhotographSession) -> None:
         details = (
@@ -113,11 +111,12 @@ class LesionAnalysisController(QObject):
         self._total, self._done, self._position, self._start_time = len(sessions), 0, 0, time.monotonic()
         self._status.begin(TASK, "Analyzing ...")
         for session in sessions:
-            options, digest = self._controller.options.get(session), session.mask_digest
+            options, labels = self._controller.options.get(session), session.existing_mask
+            previous = np.zeros((0, 0), bool) if labels is None else labels.data != 0
             self.queue.submit(
                 f"analyze {session.identity}",
                 partial(self._prepare, session, options),
-                partial(self._on_analyzed, session, digest),
+                partial(self._on_analyzed, session, previous),
             )
         self.queue.hurry()
         self.changed.emit()
@@ -141,10 +140,10 @@ class LesionAnalysisController(QObject):
         self.progressed.emit(Progress(self._position - 1, self._total, message))
 
     def _on_analyzed(
-        self, session: PhotographSession, previous_digest: str | None, derived: tuple[LesionResult, str, str]
+        self, session: PhotographSession, previous: NDArray[np.bool_], derived: tuple[LesionResult, str, str]
     ) -> None:
         self._done += 1
-        self._last = FinishedAnalysis(session, previous_digest, *derived)
+        self._last = FinishedAnalysis(session, previous, *derived)
         self._controller.add_result(self._last)
         self.analyzed.emit(self._last)
 
@@ -230,8 +229,6 @@ def _describe_band(result: LesionResult) -> str:
 @paused_garbage_collection()
 def preload_libraries(run: RunContext) -> None:
     """Import the libraries that the first analysis needs, by analyzing a few pixels."""
-    import numpy as np
-
     from napari_melanoma.data.taxonomy import load_taxonomy
     from napari_melanoma.imaging.scribbles import redraw_border
     from napari_melanoma.io.photographs import Photograph
