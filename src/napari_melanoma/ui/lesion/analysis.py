@@ -7,8 +7,6 @@ from functools import partial
 from importlib import import_module
 from typing import TYPE_CHECKING, NamedTuple
 
-import numpy as np
-from numpy.typing import NDArray
 from qtpy.QtCore import QObject, Signal
 from qtpy.QtWidgets import QAbstractButton, QMessageBox, QWidget
 
@@ -28,6 +26,9 @@ from napari_melanoma.ui.widgets.status_line import StatusLine
 from napari_melanoma.ui.worker_client import WorkerClient
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from napari_melanoma.lesion.analysis import LesionResult
 
 TASK = "analysing"
@@ -111,12 +112,11 @@ class LesionAnalysisController(QObject):
         self._total, self._done, self._position, self._start_time = len(sessions), 0, 0, time.monotonic()
         self._status.begin(TASK, "Analyzing ...")
         for session in sessions:
-            options, labels = self._controller.options.get(session), session.existing_mask
-            previous = np.zeros((0, 0), bool) if labels is None else labels.data != 0
+            options = self._controller.options.get(session)
             self.queue.submit(
                 f"analyze {session.identity}",
                 partial(self._prepare, session, options),
-                partial(self._on_analyzed, session, previous),
+                partial(self._on_analyzed, session, session.mask_pixels),
             )
         self.queue.hurry()
         self.changed.emit()
@@ -229,6 +229,8 @@ def _describe_band(result: LesionResult) -> str:
 @paused_garbage_collection()
 def preload_libraries(run: RunContext) -> None:
     """Import the libraries that the first analysis needs, by analyzing a few pixels."""
+    import numpy as np
+
     from napari_melanoma.data.taxonomy import load_taxonomy
     from napari_melanoma.imaging.scribbles import redraw_border
     from napari_melanoma.io.photographs import Photograph

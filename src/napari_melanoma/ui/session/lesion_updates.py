@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from napari.layers import Layer
     from napari.utils.events import Event
 
+    from napari_melanoma.io.photographs import Photograph
     from napari_melanoma.lesion.analysis import LesionResult
     from napari_melanoma.ui.session.saved_result import SavedResult
 
@@ -112,8 +113,8 @@ class LesionController(QObject):
             session.is_mask_edited = session.is_behind_mask
             if lesion is None or labels is None or not session.is_mask_edited:
                 return None
-            mask = labels.data != 0
-            return lambda run: derive_lesion(lesion, mask)
+            mask, photograph = labels.data != 0, _describe_photograph(session, lesion)
+            return lambda run: derive_lesion(lesion, mask, None, photograph)
 
         session.is_mask_edited = session.is_behind_mask
         if session.is_mask_edited and not self._latest.is_pending(key):  # the pixels are read when it is its turn
@@ -169,18 +170,22 @@ class LesionController(QObject):
 
     def add_result(self, analysis: FinishedAnalysis) -> None:
         """Show the result of an analysis; an existing mask changes in one step that can be undone."""
-        session, result, options = analysis.session, analysis.result, self.options.get(analysis.session)
-        lesion, digests = session.masked_lesion, (analysis.image_digest, analysis.mask_digest)
-        session.pending_options = options
-        replace_mask = partial(
-            self.replace_mask, session, partial(_apply_analysis, result, options), analysis.previous, "options"
-        )
+        session, result, lesion = analysis.session, analysis.result, analysis.session.masked_lesion
+        session.pending_options = self.options.get(session)
         if lesion is not None and lesion.image_digest == analysis.image_digest:
-            replace_mask()
+            self._replace_by_analysis(analysis)
         elif session.is_open:
-            first = AnalyzedLesion.from_model(result, *digests, None)
-            is_other = session.existing_mask is not None or not _was_made_with(options, result)
-            self._add_layers(session, first, result.mask, replace_mask if is_other else None)
+            first = AnalyzedLesion.from_model(result, analysis.image_digest, analysis.mask_digest, None)
+            self._add_layers(session, first, result.mask, partial(self._replace_by_analysis, analysis))
+
+    def _replace_by_analysis(self, analysis: FinishedAnalysis) -> None:
+        """Write the mask of an analysis with the current options, unless the layer was made with it and them."""
+        session, result, options = analysis.session, analysis.result, self.options.get(analysis.session)
+        lesion = session.masked_lesion
+        is_made = lesion is not None and lesion.result is result and not session.is_behind_mask
+        if not (is_made and _was_made_with(options, result)):
+            make = partial(_apply_analysis, result, options)
+            self.replace_mask(session, make, analysis.previous, "options")
 
     def _add_layers(
         self,
@@ -210,8 +215,9 @@ class LesionController(QObject):
         if lesion is not None:
             point = chosen or lesion.chosen
             session.pending_options = new_options
-            make: MakeChange = lambda current, mask: rederive(current.result, new_options, point)  # noqa: E731
-            self.replace_mask(session, make, lesion.result.mask)
+            self.replace_mask(
+                session, lambda current, mask: rederive(current.result, new_options, point), lesion.result.mask
+            )
 
     def redraw(self, session: OpenPhotograph) -> None:
         """Compute the mask from the strokes in the scribbles layer."""
@@ -318,7 +324,7 @@ class LesionController(QObject):
         session.pending_options = new_options = options or self.options.get(session)
 
         def prepare(lesion: AnalyzedLesion) -> JobFunction:
-            mask, photograph = lesion.result.mask, session.source.describe(lesion.result.photograph.rgb)
+            mask, photograph = lesion.result.mask, _describe_photograph(session, lesion)
             return lambda run: derive_lesion(lesion, mask, new_options.roi, photograph)
 
         self._submit("measure", session, prepare, partial(self._on_derived, session))
@@ -530,6 +536,12 @@ class LayerWatcher(QObject):
             session = self._sessions.find(identity)
             if session is not None and not session.is_open:
                 self.removed.emit(session, layers_of_photograph)
+
+
+def _describe_photograph(session: OpenPhotograph, lesion: AnalyzedLesion) -> Photograph:
+    """Return the photograph of a lesion with what its layer states now, such as the scale."""
+    known = lesion.result.photograph
+    return replace(session.source.describe(known.rgb), notes=known.notes)  # some were found when pixels were read
 
 
 def _was_made_with(options: LesionOptions, result: LesionResult) -> bool:

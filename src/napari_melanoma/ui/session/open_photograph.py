@@ -307,6 +307,14 @@ class OpenPhotograph(ImageSession):
         return None if self.mask is None else self.lesion
 
     @property
+    def mask_pixels(self) -> NDArray[np.bool_]:
+        """The mask in its layer, bool (row, column), including one left by a previous dock; without pixels for none."""
+        lesion, labels = self.masked_lesion, self.existing_mask
+        if lesion is not None and not self.is_behind_mask:
+            return lesion.result.mask
+        return np.zeros((0, 0), bool) if labels is None else labels.data != 0
+
+    @property
     def is_behind_mask(self) -> bool:
         """Whether the lesion must be derived again from the mask in its layer."""
         lesion, labels = self.lesion, self.mask

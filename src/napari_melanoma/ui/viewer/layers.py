@@ -200,11 +200,6 @@ def show_contours(viewer: Viewer, image: Image, outlines: Sequence[NDArray[np.fl
     _show_shapes(viewer, image, "contour", "path", outlines)
 
 
-def show_other_lesions(viewer: Viewer, image: Image, result: LesionResult) -> None:
-    """Outline the detected lesions that are not in the mask."""
-    show_other_contours(viewer, image, result.other_contours)
-
-
 def show_published_mask(viewer: Viewer, image: Image, mask: NDArray[np.bool_]) -> None:
     """Outline the published mask of a sample in blue; ``mask``: bool (row, column)."""
     from napari_melanoma.imaging.masks import trace_contours
@@ -279,7 +274,7 @@ def show_result(viewer: Viewer, image: Image, result: LesionResult) -> None:
     """Show everything that is derived from a mask; the measurements become features of the mask layer."""
     show_band(viewer, image, result.band)
     show_contours(viewer, image, result.contours)
-    show_other_lesions(viewer, image, result)
+    show_other_contours(viewer, image, result.other_contours)
     show_numbers(viewer, image, result.lesion_boxes)
     show_roi(viewer, image, result.roi)
     show_measurements(viewer, image, result)
