@@ -134,34 +134,34 @@ PROBABILITY = np.zeros((4, 5), np.float32)
 
 def make_result(*, corrected: bool = True) -> LesionResult:
     values: dict[str, Any] = {"probability": PROBABILITY, "model": None, "options": LesionOptions(), "spread": None}
-    values["band"] = None
+    values |= {"band": None, "mask": np.zeros((4, 5), bool)}
     made = SimpleNamespace(**values, corrected=corrected, provenance={}, compute_properties=lambda: None)
     return cast("LesionResult", made)
 
 
 def test_each_mask_keeps_the_prompts_that_made_it() -> None:
     clicked, painted = (PromptStep.of(find_state(np.full((4, 5), filled), None)) for filled in (False, True))
-    lesion = AnalyzedLesion.from_model(make_result(corrected=False), "image", "predicted", None)
+    lesion = AnalyzedLesion.from_model(make_result(corrected=False), "image")
     origin = MaskOrigin.from_result(make_result(), None, clicked)
     lesion = replace(lesion.add_origin("clicked", origin), origin=origin)
     lesion = lesion.add_origin("clicked again", origin._replace(prompts=painted))
-    found = {digest: lesion.find_origin(digest) for digest in ("predicted", "clicked", "drawn", "clicked again")}
-    assert [one.prompts for one in found.values()] == [None, clicked, clicked, painted]
-    assert [one.is_painted for one in found.values()] == [False, False, True, False]
+    found = [lesion.find_origin(digest) for digest in (lesion.mask_digest, "clicked", "drawn", "clicked again")]
+    assert [one.prompts for one in found] == [None, clicked, clicked, painted]
+    assert [one.is_painted for one in found] == [False, False, True, False]
 
 
 def test_a_click_that_makes_the_predicted_mask_is_kept_with_its_origin():
     step = PromptStep.of(find_state(np.zeros((4, 5), bool), None))
-    lesion = AnalyzedLesion.from_model(make_result(corrected=False), "image", "predicted", None)
-    lesion = lesion.add_origin("predicted", MaskOrigin.from_result(make_result(), None, step))
-    origin = lesion.find_origin("predicted")
+    lesion = AnalyzedLesion.from_model(make_result(corrected=False), "image")
+    lesion = lesion.add_origin(lesion.mask_digest, MaskOrigin.from_result(make_result(), None, step))
+    origin = lesion.find_origin(lesion.mask_digest)
     assert (origin.corrected, origin.prompts) == (False, step)
 
 
 def test_a_mask_is_unsaved_if_it_is_corrected_and_not_the_stored_one() -> None:
-    lesion = AnalyzedLesion.from_model(make_result(corrected=False), "image", "predicted", None)
+    lesion = AnalyzedLesion.from_model(make_result(corrected=False), "image")
     stored = replace(lesion, stored_digest="stored")
-    assert [stored.is_unsaved(digest) for digest in ("predicted", "stored", "drawn")] == [False, False, True]
+    assert [stored.is_unsaved(digest) for digest in (lesion.mask_digest, "stored", "drawn")] == [False, False, True]
 
 
 @pytest.mark.parametrize(("undone", "left"), [("stored", None), ("another", "nevus"), (None, "nevus")])

@@ -190,9 +190,8 @@ def _make_first_result(adopted: AdoptedMask, source: LayerPhotographSource, opti
     without_model = options.model_copy(update={"model": NO_MODEL_OPTION, "flips": False})
     result = derive_result(photograph, empty, without_model, NO_MODEL)
     result.compute_properties()
-    digests = array_fingerprint(result.mask), array_fingerprint(photograph.rgb)
-    steps = None, adopted.step
-    return RecoveredLesion(result, *digests, None, adopted.mask, origin=adopted.origin, prompts=steps)
+    digest, steps = array_fingerprint(photograph.rgb), (None, adopted.step)
+    return RecoveredLesion(result, digest, None, adopted.mask, origin=adopted.origin, prompts=steps)
 
 
 class LabelsAdoption(QObject):

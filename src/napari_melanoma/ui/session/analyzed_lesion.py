@@ -37,7 +37,7 @@ def effective_threshold(model: ModelStamp, options: LesionOptions) -> float:
 
 
 class MaskOrigin(NamedTuple):
-    """How a mask was made, which its pixels do not tell: prediction, model, options, provenance and prompts.
+    """How a mask was made, which its pixels do not show: prediction, model, options, provenance and prompts.
 
     ``probability``: float32 (row, column) in [0, 1]. ``chosen``: a point in the lesion that the user selected.
     ``spread``: float32 (2, side, side), the extremes over test-time augmentation; ``band``: of a stored result, which
@@ -120,18 +120,13 @@ class AnalyzedLesion:
 
     @classmethod
     def from_model(
-        cls,
-        result: LesionResult,
-        image_digest: str,
-        mask_digest: str,
-        chosen: Point | None,
-        prompts: PromptStep | None = None,
+        cls, result: LesionResult, image_digest: str, chosen: Point | None = None, prompts: PromptStep | None = None
     ) -> AnalyzedLesion:
-        """Return the lesion of a predicted mask.
+        """Return the lesion of a predicted mask; call this in a thread.
 
-        ``image_digest``, ``mask_digest``: digests of the photograph's pixels and of the mask.
+        ``image_digest``: the digest of the photograph's pixels.
         """
-        origin = MaskOrigin.from_result(result, chosen, prompts)
+        origin, mask_digest = MaskOrigin.from_result(result, chosen, prompts), array_fingerprint(result.mask)
         return cls(result, image_digest, mask_digest, origin, {mask_digest: origin})
 
     @property
@@ -229,14 +224,13 @@ class RecoveredLesion(NamedTuple):
     """A stored state of a photograph: the predicted result, the current mask, and strokes that were not applied.
 
     ``mask``: bool (row, column). ``scribbles``: uint8 (row, column), 1 inside and 2 outside the lesion.
-    ``mask_digest``, ``image_digest``: the digests of the predicted mask and of the photograph's pixels. ``chosen``: a
-    point in the lesion that the user selected. ``saved_at``: Unix time in seconds. ``folder``: the recovery folder.
+    ``image_digest``: the digest of the photograph's pixels. ``chosen``: a point in the lesion that the user selected.
+    ``saved_at``: Unix time in seconds. ``folder``: the recovery folder.
     ``origin``: the part of the provenance that describes the corrected mask. ``prompts``: the states after the latest
     prompt of the predicted and of the corrected mask; None without prompts. ``stated``: scale, type and patient data.
     """
 
     result: LesionResult
-    mask_digest: str
     image_digest: str
     chosen: Point | None
     mask: NDArray[np.bool_]
@@ -248,21 +242,18 @@ class RecoveredLesion(NamedTuple):
     stated: StatedValues = StatedValues()
 
     @property
-    def predicted(self) -> AnalyzedLesion:
-        """The lesion before the user has changed its mask."""
-        digests = self.image_digest, self.mask_digest
-        return AnalyzedLesion.from_model(self.result, *digests, self.chosen, self.prompts[0])
-
-    @property
     def change(self) -> MaskChange:
         """The mask of the user."""
-        provenance, origin = {**self.result.provenance, **self.origin}, self.predicted.origin
+        provenance, origin = {**self.result.provenance, **self.origin}, MaskOrigin.from_result(self.result, self.chosen)
         return MaskChange(self.mask, origin._replace(corrected=True, provenance=provenance, prompts=self.prompts[1]))
 
     def derive(self) -> AnalyzedLesion:
-        """Return the lesion of the current mask; call this in a thread."""
+        """Return the lesion of the current mask, with the predicted mask among its origins; call this in a thread."""
         mask, origin = self.change
-        return derive_lesion(self.predicted.add_origin(array_fingerprint(mask), origin), mask)
+        predicted = AnalyzedLesion.from_model(self.result, self.image_digest, self.chosen, self.prompts[0])
+        if mask is self.result.mask:
+            return predicted
+        return derive_lesion(predicted.add_origin(array_fingerprint(mask), origin), mask)
 
     @property
     def options_text(self) -> str:

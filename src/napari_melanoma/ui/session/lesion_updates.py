@@ -1,7 +1,7 @@
 """Change the masks of photographs, and derive everything else from them.
 
-The mask is the pixels of its layer, whoever has written them. After each change, ``derive_lesion`` makes the lesion of
-them, and ``changed`` tells those who show or store it.
+A mask is the pixels of its layer, no matter what has written them. After each change, ``derive_lesion`` makes the
+lesion from them, and ``changed`` is emitted for everything that shows or stores it.
 """
 
 from __future__ import annotations
@@ -57,16 +57,14 @@ EDITED_ROLES = ("mask", "scribbles")
 
 
 class FinishedAnalysis(NamedTuple):
-    """The result for a photograph, with the digests of the mask and of the pixels.
+    """The lesion that was predicted for a photograph.
 
     ``previous``: bool (row, column), the mask when the analysis was requested; without pixels if there was none.
     """
 
     session: OpenPhotograph
     previous: NDArray[np.bool_]
-    result: LesionResult
-    mask_digest: str
-    image_digest: str
+    lesion: AnalyzedLesion
 
 
 class MaskStep(NamedTuple):
@@ -100,7 +98,6 @@ class LesionController(QObject):
         self.watcher.scribbles_edited.connect(self.autosave.update)
         self.watcher.removed.connect(self._on_removed)
         self._layers = LesionLayers(self)
-        self._layers.shown.connect(self._on_shown)
         self._latest = LatestJobQueue(self)
         self._latest.failed.connect(self.failed)
 
@@ -170,18 +167,17 @@ class LesionController(QObject):
 
     def add_result(self, analysis: FinishedAnalysis) -> None:
         """Show the result of an analysis; an existing mask changes in one step that can be undone."""
-        session, result, lesion = analysis.session, analysis.result, analysis.session.masked_lesion
+        session, lesion = analysis.session, analysis.lesion
         session.pending_options = self.options.get(session)
-        if lesion is not None and lesion.image_digest == analysis.image_digest:
+        if self._has_mask_of(session, lesion.image_digest):
             self._replace_by_analysis(analysis)
         elif session.is_open:
-            first = AnalyzedLesion.from_model(result, analysis.image_digest, analysis.mask_digest, None)
-            self._add_layers(session, first, result.mask, partial(self._replace_by_analysis, analysis))
+            self._add_layers(session, lesion, lesion.result.mask, partial(self._replace_by_analysis, analysis))
 
     def _replace_by_analysis(self, analysis: FinishedAnalysis) -> None:
         """Write the mask of an analysis with the current options, unless the layer was made with it and them."""
-        session, result, options = analysis.session, analysis.result, self.options.get(analysis.session)
-        lesion = session.masked_lesion
+        session, result, lesion = analysis.session, analysis.lesion.result, analysis.session.masked_lesion
+        options = self.options.get(session)
         is_made = lesion is not None and lesion.result is result and not session.is_behind_mask
         if not (is_made and _was_made_with(options, result)):
             make = partial(_apply_analysis, result, options)
@@ -197,6 +193,8 @@ class LesionController(QObject):
         """Show the first lesion of a photograph; ``predicted``: the mask to which undo returns."""
 
         def on_added() -> None:
+            if session.masked_lesion is not None:
+                self._on_shown(session)
             self.follow(session)  # a mask that a previous dock has left, or that was edited meanwhile
             if callback is not None:
                 callback()
@@ -250,7 +248,7 @@ class LesionController(QObject):
         restored = recovered.stated.restore(session, recovered.options_text)
         if recovered.scribbles is not None and session.is_open:
             layers.add_strokes(layers.get_scribbles_layer(session.viewer, session.image), recovered.scribbles)
-        if self._is_of_same_pixels(session, recovered):
+        if self._has_mask_of(session, recovered.image_digest):
             self.replace_mask(session, lambda lesion, mask: recovered.change)
         else:
             show = partial(self._show_restored, session, recovered)
@@ -258,14 +256,15 @@ class LesionController(QObject):
         return restored
 
     def _show_restored(self, session: OpenPhotograph, recovered: RecoveredLesion, lesion: AnalyzedLesion) -> None:
-        if self._is_of_same_pixels(session, recovered):  # it was analyzed meanwhile
+        if self._has_mask_of(session, recovered.image_digest):  # it was analyzed meanwhile
             self.replace_mask(session, lambda lesion, mask: recovered.change)
         elif session.is_open:
             self._add_layers(session, lesion, recovered.result.mask, partial(self.autosave.update, session))
 
-    def _is_of_same_pixels(self, session: OpenPhotograph, recovered: RecoveredLesion) -> bool:
+    def _has_mask_of(self, session: OpenPhotograph, image_digest: str) -> bool:
+        """Return whether the same pixels were analyzed, so that the mask layer is changed."""
         lesion = session.masked_lesion
-        return lesion is not None and lesion.image_digest == recovered.image_digest
+        return lesion is not None and lesion.image_digest == image_digest
 
     def show_saved(self, session: OpenPhotograph, saved: SavedResult) -> str:
         """Show a saved result: the values that the user stated, and the mask unless the photograph has a result.
@@ -390,8 +389,6 @@ class LesionController(QObject):
 class LesionLayers(QObject):
     """Adds and updates the layers of analyzed photographs."""
 
-    shown = Signal(object)  # OpenPhotograph
-
     def __init__(self, parent: QObject) -> None:
         super().__init__(parent)
         self._queue = GuiTaskQueue(self)
@@ -435,7 +432,6 @@ class LesionLayers(QObject):
             layers.show_measurements(session.viewer, session.image, result)
             if _can_select_mask(session):
                 session.viewer.layers.selection.active = labels
-            self.shown.emit(session)
 
     def show_contours(self, session: OpenPhotograph, contours: tuple[Contours, Contours]) -> None:
         """Show contours of the mask and of other lesions, of the lesion or a preview of them."""

@@ -393,11 +393,10 @@ def read_response(
     base = replace(remeasure(derived, prepared.before, options), corrected=prepared.is_corrected)
     base.compute_properties()
     before = PromptStep.of(find_state(prepared.before, None))  # undo returns to it
-    lesion = AnalyzedLesion.from_model(base, prepared.pixels.digest, array_fingerprint(base.mask), None, before)
+    lesion = AnalyzedLesion.from_model(base, prepared.pixels.digest, prompts=before)
     changed = change_mask(prepared, change, lesion, prepared.before.view(np.uint8))
-    digests, origin = (lesion.mask_digest, lesion.image_digest), get_mask_origin(changed.origin.provenance)
-    steps = before, changed.origin.prompts
-    return change, RecoveredLesion(base, *digests, None, changed.mask, origin=origin, prompts=steps)
+    origin, steps = get_mask_origin(changed.origin.provenance), (before, changed.origin.prompts)
+    return change, RecoveredLesion(base, lesion.image_digest, None, changed.mask, origin=origin, prompts=steps)
 
 
 def _set_hypothesis(hypotheses: PromptedMasks, index: int, state: PromptState) -> PromptState:

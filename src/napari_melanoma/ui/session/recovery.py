@@ -126,7 +126,6 @@ def _read_recovery(digest: str, folder: Path, values: dict[str, Any], photograph
     strokes = scribbles if scribbles.shape == shape else None
     return RecoveredLesion(
         result,
-        array_fingerprint(result.mask),
         digest,
         chosen,
         mask,

@@ -74,11 +74,10 @@ def _add_mask(
     if is_of_user:
         mask = read_mask(folder / "mask.png")
     origin = get_mask_origin(values.get("provenance") or {}) if is_of_user else {}
-    chosen, digests = _find_chosen(stored), (array_fingerprint(stored.mask), values["image_sha256"])
-    recovered = RecoveredLesion(stored, *digests, chosen, mask, None, saved_at, folder, origin, stated=saved.stated)
-    lesion = recovered.derive() if is_of_user else recovered.predicted
+    stated, image_digest, chosen = saved.stated, values["image_sha256"], _find_chosen(stored)
+    recovered = RecoveredLesion(stored, image_digest, chosen, mask, None, saved_at, folder, origin, stated=stated)
     description = describe_saved_mask(values, saved_at)
-    return saved._replace(stored=recovered, lesion=lesion, is_of_user=is_of_user, description=description)
+    return saved._replace(stored=recovered, lesion=recovered.derive(), is_of_user=is_of_user, description=description)
 
 
 def _find_chosen(result: LesionResult) -> Point | None:
