@@ -11,7 +11,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_melanoma.core.errors import InputError
-from napari_melanoma.core.provenance import array_fingerprint
 from napari_melanoma.imaging.masks import bounding_box, grow_box, label_components
 from napari_melanoma.imaging.prompts import PromptOptions
 from napari_melanoma.lesion.mask_record import PromptRecord
@@ -227,8 +226,8 @@ class PromptState:
 class PromptStep:
     """A compressed ``PromptState``.
 
-    ``labels``, ``locked``: compressed arrays. ``digest``: that of the mask. ``answer``: number of the prediction from
-    which the mask was made, counted for each photograph from 1; 0 for none. ``chosen``: index of its hypothesis.
+    ``labels``, ``locked``: compressed arrays. ``answer``: number of the prediction from which the mask was made,
+    counted for each photograph from 1; 0 for none. ``chosen``: index of its hypothesis.
     """
 
     lesions: tuple[PromptOptions, ...]
@@ -236,7 +235,6 @@ class PromptStep:
     proposed: frozenset[int]
     labels: bytes
     locked: bytes | None
-    digest: str
     answer: int = 0
     chosen: int = 0
 
@@ -249,9 +247,8 @@ class PromptStep:
     def of(cls, state: PromptState, answer: int = 0, chosen: int = 0) -> PromptStep:
         """Compress a state."""
         locked = None if state.locked is None else zlib.compress(state.locked.tobytes(), 1)
-        digest = array_fingerprint(state.mask)
         labels = zlib.compress(state.labels.tobytes(), 1)
-        return cls(state.lesions, state.current, state.proposed, labels, locked, digest, answer, chosen)
+        return cls(state.lesions, state.current, state.proposed, labels, locked, answer, chosen)
 
     def restore(self, shape: tuple[int, int]) -> PromptState:
         """Decompress the state; ``shape``: (rows, columns) of the photograph."""

@@ -42,9 +42,11 @@ from napari_melanoma.core.errors import SaveError
 from napari_melanoma.core.files import write_json
 from napari_melanoma.core.geometry import PixelSize
 from napari_melanoma.core.provenance import utc_time
+from napari_melanoma.data.corrections import Corrections
 from napari_melanoma.depth.readings import DepthReading, SlideDepthReadings, set_values, write_depth
 from napari_melanoma.depth.synoptic import SynopticAnswer, SynopticReport, set_finding
 from napari_melanoma.extensions.synoptic.ui import lesion_section
+from napari_melanoma.io.results import read_mask
 from napari_melanoma.lesion.results import read_result
 from napari_melanoma.reports.slide import save_readings_to_case
 from napari_melanoma.slides.result_folder import record_slide, slide_folder
@@ -425,6 +427,56 @@ def test_a_mask_is_corrected_by_clicks_and_saved_in_the_case(five, photos, viewe
     five.waits()
     five.drops(photos)
     assert np.array_equal(viewer.layers[f"{name} mask"].data != 0, mask)
+
+
+def test_nothing_disagrees_about_a_mask_that_is_corrected_from_two_docks(five, photos, viewer, tmp_path):
+    name = "back_left_1_dermoscopy"
+    five.opens("I1")
+    lesion_dock, labels = five.dock.images.connected_dock, viewer.layers[f"{name} mask"]
+    session = lesion_dock.picker.session
+    lesion_dock.corrections.store.folder = tmp_path / "corrections"
+
+    def undoes_hidden():
+        labels.visible = False
+        labels.undo()
+
+    def clicks_in_the_lesion_dock():
+        labels.visible = True
+        lesion_dock.hosted.toggle_tool("click")
+        use_tool(viewer, name, (30, 35), button=2)
+
+    steps = {
+        "drawn": lambda: five.draws(name),
+        "undone while hidden": undoes_hidden,
+        "redone while hidden": labels.redo,
+        "clicked": clicks_in_the_lesion_dock,
+        "drawn again": lambda: five.draws(name, rows=slice(50, 55)),
+        "reset": lesion_dock.findChild(QAbstractButton, "revert").click,
+        "reset undone": labels.undo,
+        "by a script": lambda: (labels.data.__setitem__((slice(20, 24), slice(2, 8)), 1), labels.refresh()),
+    }
+    for step, do in steps.items():
+        do()
+        five.waits()
+        mask, image = labels.data != 0, five.case.find_image("I1")
+        assert np.array_equal(session.lesion.result.mask, mask), step
+        assert np.array_equal(read_mask(image.current.path / "mask.png"), mask), step
+        is_corrected = step not in ("undone while hidden", "reset")
+        assert session.lesion.corrected is is_corrected, step
+        assert (image.correction is not None) is is_corrected, step
+        assert read_result(image.current.path)["corrected_by_hand"] is is_corrected or step == "clicked", step
+        assert not is_corrected or np.array_equal(read_correction(image.correction), mask), step
+        texts = [item.text(2) for item in five.dock.tree.iterate_items() if five.row(item).id == "I1"]
+        assert ("corrected" in texts[0]) is is_corrected, step
+        assert not session.lesion.unsaved, step
+        assert not session.has_unsaved_work, step
+        outcome = session.current_prediction
+        assert outcome is None or outcome.key.mask_digest == session.lesion.mask_digest, step
+        lesion_dock.findChild(QAbstractButton, "add_correction").click()
+        five.waits()
+        (row,) = Corrections(tmp_path / "corrections").rows()
+        assert np.array_equal(read_mask(tmp_path / "corrections" / row["mask_path"]), mask), step
+        assert row["review"] == ("corrected" if is_corrected else "accepted"), step
 
 
 def test_invalid_values_are_reported_and_valid_steps_undone_and_redone(five):

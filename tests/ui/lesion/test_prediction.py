@@ -253,7 +253,7 @@ def test_the_prediction_follows_the_mask_and_is_outdated_from_its_edit_on(person
     try:
         person.layer("mask").paint((10, 10), 1)
         assert not section.details.isEnabled()
-        person.qtbot.waitUntil(lambda: not controller.watcher.is_edited(session), timeout=PATIENCE_MS)
+        controller.watcher.flush()
         assert not section.details.isEnabled(), "the lesion is stored before it follows"
         assert prediction_of(person) == before
     finally:

@@ -76,16 +76,16 @@ HYPOTHESES: Any = SimpleNamespace(by_area=[2, 1, 0])
 
 
 @pytest.mark.parametrize(
-    ("digest", "number", "hypotheses", "chosen"),
+    ("is_painted", "number", "hypotheses", "chosen"),
     [
-        pytest.param(STEP.digest, 3, HYPOTHESES, 1, id="the mask is one of the last response"),
-        pytest.param("edited", 3, HYPOTHESES, None, id="it was edited by hand since"),
-        pytest.param(STEP.digest, 4, HYPOTHESES, None, id="undo has restored a mask of an earlier response"),
-        pytest.param(STEP.digest, 3, None, None, id="the last response has no hypotheses"),
+        pytest.param(False, 3, HYPOTHESES, 1, id="the mask is one of the last response"),
+        pytest.param(True, 3, HYPOTHESES, None, id="it was edited by hand since"),
+        pytest.param(False, 4, HYPOTHESES, None, id="undo has restored a mask of an earlier response"),
+        pytest.param(False, 3, None, None, id="the last response has no hypotheses"),
     ],
 )
-def test_hypotheses_of_the_mask(digest: str, number: int, hypotheses: Any, chosen: int | None) -> None:
-    lesion = analyzed(prompts=STEP, mask_digest=digest)
+def test_hypotheses_of_the_mask(is_painted: bool, number: int, hypotheses: Any, chosen: int | None) -> None:
+    lesion = analyzed(prompts=STEP, origin=SimpleNamespace(is_painted=is_painted))
     prompted = PromptedPhotograph(response=PromptResponse(number, {}, hypotheses))
     found = find_hypotheses(cast("Any", SimpleNamespace(lesion=lesion, prompted=prompted)))
     assert found == (None if chosen is None else (hypotheses, chosen))

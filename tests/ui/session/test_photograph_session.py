@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, cast
@@ -12,9 +13,10 @@ import pytest
 from napari.components import ViewerModel
 from qtpy.QtCore import QObject
 
+from napari_melanoma.core.provenance import array_fingerprint
 from napari_melanoma.lesion.options import LesionOptions
 from napari_melanoma.lesion.prompt_state import PromptStep, find_state
-from napari_melanoma.ui.session.analyzed_lesion import AnalyzedLesion, LesionUpdate
+from napari_melanoma.ui.session.analyzed_lesion import AnalyzedLesion, MaskOrigin
 from napari_melanoma.ui.session.corrections_store import (
     CorrectionsIndex,
     PhotographCorrections,
@@ -40,7 +42,8 @@ SHAPE = (6, 8)
 def analyzed(mask: np.ndarray, **values: object) -> AnalyzedLesion:
     """Return a lesion with this mask, without the parts that the session does not read."""
     result = SimpleNamespace(mask=mask, corrected=values.pop("corrected", False), options=values.pop("options", None))
-    fields: dict[str, Any] = {"result": result, "mask_digest": "digest", "unsaved": False, **values}
+    origin = SimpleNamespace(corrected=result.corrected)
+    fields: dict[str, Any] = {"result": result, "unsaved": False, "find_origin": lambda digest: origin, **values}
     return cast("AnalyzedLesion", SimpleNamespace(corrected=result.corrected, **fields))
 
 
@@ -77,19 +80,18 @@ def test_a_session_for_each_photograph_until_it_is_closed(sessions: PhotographSe
 
 
 def test_the_mask_layer_belongs_to_the_lesion_if_it_has_its_size(session: PhotographSession) -> None:
-    assert (session.mask, session.existing_mask, session.mask_digest) == (None, None, None)
+    assert (session.mask, session.existing_mask, session.is_corrected) == (None, None, False)
     drawn = np.zeros(SHAPE, np.uint8)
     drawn[2:4, 2:4] = 1
     labels = layers.show_mask(session.viewer, session.image, drawn)
     assert session.existing_mask is labels
     assert session.mask is None  # no analysis yet
     assert session.is_corrected
-    photographs.set_model_digest(labels, str(session.mask_digest))
+    photographs.set_model_digest(labels, array_fingerprint(drawn != 0))
     assert not session.is_corrected
     session.lesion = analyzed(drawn != 0, corrected=True)
     assert session.mask is labels
     assert session.masked_lesion is session.lesion
-    assert session.mask_digest == "digest"
     assert session.is_corrected
     session.lesion = analyzed(np.zeros((2, 2), bool))
     assert session.mask is None
@@ -132,27 +134,34 @@ PROBABILITY = np.zeros((4, 5), np.float32)
 
 def make_result(*, corrected: bool = True) -> LesionResult:
     values: dict[str, Any] = {"probability": PROBABILITY, "model": None, "options": LesionOptions(), "spread": None}
+    values |= {"band": None, "mask": np.zeros((4, 5), bool)}
     made = SimpleNamespace(**values, corrected=corrected, provenance={}, compute_properties=lambda: None)
     return cast("LesionResult", made)
 
 
 def test_each_mask_keeps_the_prompts_that_made_it() -> None:
     clicked, painted = (PromptStep.of(find_state(np.full((4, 5), filled), None)) for filled in (False, True))
-    lesion = AnalyzedLesion.from_model(make_result(corrected=False), "image", "predicted", None)
-    lesion = lesion.apply(LesionUpdate(make_result(), None, clicked, mask_digest="clicked"))
-    lesion = lesion.apply(LesionUpdate(make_result(), None, lesion.prompts, mask_digest="painted"))
-    lesion = lesion.apply(LesionUpdate(make_result(), None, painted, mask_digest="clicked again"))
-    assert lesion.prompts is painted
-    prompts = {digest: origin.prompts for digest, origin in lesion.origins.items()}
-    assert prompts == {"predicted": None, "clicked": clicked, "painted": clicked, "clicked again": painted}
+    lesion = AnalyzedLesion.from_model(make_result(corrected=False), "image")
+    origin = MaskOrigin.from_result(make_result(), None, clicked)
+    lesion = replace(lesion.add_origin("clicked", origin), origin=origin)
+    lesion = lesion.add_origin("clicked again", origin._replace(prompts=painted))
+    found = [lesion.find_origin(digest) for digest in (lesion.mask_digest, "clicked", "drawn", "clicked again")]
+    assert [one.prompts for one in found] == [None, clicked, clicked, painted]
+    assert [one.is_painted for one in found] == [False, False, True, False]
 
 
 def test_a_click_that_makes_the_predicted_mask_is_kept_with_its_origin():
     step = PromptStep.of(find_state(np.zeros((4, 5), bool), None))
-    lesion = AnalyzedLesion.from_model(make_result(corrected=False), "image", "predicted", None)
-    lesion = lesion.apply(LesionUpdate(make_result(), None, step, mask_digest="predicted"))
-    origin = lesion.origins["predicted"]
+    lesion = AnalyzedLesion.from_model(make_result(corrected=False), "image")
+    lesion = lesion.add_origin(lesion.mask_digest, MaskOrigin.from_result(make_result(), None, step))
+    origin = lesion.find_origin(lesion.mask_digest)
     assert (origin.corrected, origin.prompts) == (False, step)
+
+
+def test_a_mask_is_unsaved_if_it_is_corrected_and_not_the_stored_one() -> None:
+    lesion = AnalyzedLesion.from_model(make_result(corrected=False), "image")
+    stored = replace(lesion, stored_digest="stored")
+    assert [stored.is_unsaved(digest) for digest in (lesion.mask_digest, "stored", "drawn")] == [False, False, True]
 
 
 @pytest.mark.parametrize(("undone", "left"), [("stored", None), ("another", "nevus"), (None, "nevus")])

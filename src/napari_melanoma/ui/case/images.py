@@ -338,9 +338,7 @@ class CaseImages(LesionDockLink):
             return
         mask = self._masks.pop(session.identity, None)
         if mask is not None and mask.shape == lesion.result.mask.shape:
-            recovered = RecoveredLesion(
-                lesion.result, lesion.mask_digest, lesion.image_digest, None, mask, None, 0.0, image.path
-            )
+            recovered = RecoveredLesion(lesion.result, lesion.image_digest, None, mask, None, 0.0, image.path)
             dock.controller.restore(session, recovered)
         else:
             self.analyzed.emit(image.id, session)
@@ -506,9 +504,8 @@ def _read_stored_analysis(
     provenance = current.get("provenance")
     origin = get_mask_origin(provenance) if mask is not None and isinstance(provenance, dict) else {}
     stated = _read_scale(current) if image.mpp_x and image.mpp_y else StatedValues()
-    digests = array_fingerprint(result.mask), digest
     return identity, RecoveredLesion(
-        result, *digests, None, current_mask, None, time.time(), image.path, origin, stated=stated
+        result, digest, None, current_mask, None, time.time(), image.path, origin, stated=stated
     )
 
 

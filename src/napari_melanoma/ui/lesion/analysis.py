@@ -14,9 +14,9 @@ from napari_melanoma import worker
 from napari_melanoma.core.context import KeptArray, Progress, RunContext
 from napari_melanoma.core.formatting import format_duration
 from napari_melanoma.core.garbage_collection import paused_garbage_collection
-from napari_melanoma.core.provenance import array_fingerprint, describe_device
+from napari_melanoma.core.provenance import describe_device
 from napari_melanoma.lesion.options import LesionOptions
-from napari_melanoma.ui.session.analyzed_lesion import describe_other_lesions
+from napari_melanoma.ui.session.analyzed_lesion import AnalyzedLesion, describe_other_lesions
 from napari_melanoma.ui.session.lesion_updates import FinishedAnalysis, LesionController
 from napari_melanoma.ui.session.photograph import PhotographSession
 from napari_melanoma.ui.viewer.photographs import LayerPhotographSource
@@ -26,6 +26,9 @@ from napari_melanoma.ui.widgets.status_line import StatusLine
 from napari_melanoma.ui.worker_client import WorkerClient
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from napari_melanoma.lesion.analysis import LesionResult
 
 TASK = "analysing"
@@ -71,7 +74,7 @@ class LesionAnalysisController(QObject):
         """Analyze a photograph; ask first if its mask was corrected."""
         if not tasks.is_idle(self.queue):
             return
-        if self._is_corrected(session):
+        if session.is_corrected:
             self._confirm_replace(session)
         else:
             self._start([session])
@@ -80,7 +83,7 @@ class LesionAnalysisController(QObject):
         """Analyze all photographs whose masks were not corrected."""
         if not tasks.is_idle(self.queue):
             return
-        uncorrected = [one for one in self._controller.sessions.update() if not self._is_corrected(one)]
+        uncorrected = [one for one in self._controller.sessions.update() if not one.is_corrected]
         if uncorrected:
             self._start(uncorrected)
         else:
@@ -88,10 +91,6 @@ class LesionAnalysisController(QObject):
                 "All masks were corrected manually. No photograph was analyzed. "
                 "To replace one, select its photograph and press Analyze."
             )
-
-    def _is_corrected(self, session: PhotographSession) -> bool:
-        self._controller.watcher.flush()
-        return session.is_corrected
 
     def _confirm_replace(self, session: PhotographSession) -> None:
         details = (
@@ -113,11 +112,11 @@ class LesionAnalysisController(QObject):
         self._total, self._done, self._position, self._start_time = len(sessions), 0, 0, time.monotonic()
         self._status.begin(TASK, "Analyzing ...")
         for session in sessions:
-            options, digest = self._controller.options.get(session), session.mask_digest
+            options = self._controller.options.get(session)
             self.queue.submit(
                 f"analyze {session.identity}",
                 partial(self._prepare, session, options),
-                partial(self._on_analyzed, session, digest),
+                partial(self._on_analyzed, session, session.mask_pixels),
             )
         self.queue.hurry()
         self.changed.emit()
@@ -140,11 +139,9 @@ class LesionAnalysisController(QObject):
         message = f"{self._name}: photograph {self._position} of {self._total}{left}"
         self.progressed.emit(Progress(self._position - 1, self._total, message))
 
-    def _on_analyzed(
-        self, session: PhotographSession, previous_digest: str | None, derived: tuple[LesionResult, str, str]
-    ) -> None:
+    def _on_analyzed(self, session: PhotographSession, previous: NDArray[np.bool_], lesion: AnalyzedLesion) -> None:
         self._done += 1
-        self._last = FinishedAnalysis(session, previous_digest, *derived)
+        self._last = FinishedAnalysis(session, previous, lesion)
         self._controller.add_result(self._last)
         self.analyzed.emit(self._last)
 
@@ -160,9 +157,10 @@ class LesionAnalysisController(QObject):
         message: str | None = None  # errors were already shown
         count, seconds = self._done, time.monotonic() - self._start_time
         if self._last is not None and count == 1 and not self._last.session.is_open:
-            message = f"{self._last.result.photograph.name} was removed during its analysis. Its result was discarded."
+            name = self._last.lesion.result.photograph.name
+            message = f"{name} was removed during its analysis. Its result was discarded."
         elif self._last is not None:
-            message = summarize_analysis(self._last.result, count, seconds)
+            message = summarize_analysis(self._last.lesion.result, count, seconds)
             self._summary = AnalysisSummary(self._last.session.identity, seconds, message) if count == 1 else None
         elif self._error is None:
             message = "Canceled. No changes were made."
@@ -184,8 +182,8 @@ class LesionAnalysisController(QObject):
 
 def analyze_photograph(
     client: WorkerClient, source: LayerPhotographSource, options: LesionOptions, run: RunContext
-) -> tuple[LesionResult, str, str]:
-    """Return the result, the digest of its mask, and that of the pixels."""
+) -> AnalyzedLesion:
+    """Return the predicted lesion of a photograph."""
     from napari_melanoma.lesion.analysis import derive_result
 
     run.report(Progress(0, None, "Reading the photograph"))
@@ -195,7 +193,7 @@ def analyze_photograph(
     run.report(Progress(2, 2, "Measuring"))
     result = derive_result(photograph, prediction, options, stamp)
     result.compute_properties()
-    return result, array_fingerprint(result.mask), digest
+    return AnalyzedLesion.from_model(result, digest)
 
 
 def summarize_analysis(result: LesionResult, count: int, seconds: float) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -17,7 +16,7 @@ from napari_melanoma.core.provenance import array_fingerprint
 from napari_melanoma.lesion.mask_record import LABELS_LAYER, without_mask_origin
 from napari_melanoma.lesion.options import LesionOptions
 from napari_melanoma.lesion.prompt_state import PromptStep, find_state
-from napari_melanoma.ui.session.analyzed_lesion import AnalyzedLesion, LesionUpdate, RecoveredLesion, result_for_mask
+from napari_melanoma.ui.session.analyzed_lesion import AnalyzedLesion, MaskChange, RecoveredLesion
 from napari_melanoma.ui.viewer.photographs import LayerPhotographSource, get_shape
 from napari_melanoma.ui.widgets.job import JobFunction, LatestJobQueue
 from napari_melanoma.ui.widgets.status_line import StatusLine
@@ -123,11 +122,11 @@ class AdoptedMask(NamedTuple):
         """The origin of the mask, for the provenance of a result."""
         return {LABELS_LAYER: {"name": self.name, "labels": self.labels}}
 
-    def apply(self, lesion: AnalyzedLesion, previous_mask: NDArray[np.uint8]) -> LesionUpdate:
-        """Return the update of an analyzed photograph with this mask."""
+    def apply(self, lesion: AnalyzedLesion, previous_mask: NDArray[np.uint8]) -> MaskChange:
+        """Return the change of an analyzed photograph to this mask."""
         provenance = {**without_mask_origin(lesion.result.provenance), **self.origin}
-        result = replace(result_for_mask(lesion.result, self.mask), provenance=provenance)
-        return LesionUpdate(result, lesion.chosen, self.step)
+        origin = lesion.origin._replace(corrected=True, provenance=provenance, prompts=self.step, is_painted=False)
+        return MaskChange(self.mask, origin)
 
 
 def read_mask(
@@ -191,9 +190,8 @@ def _make_first_result(adopted: AdoptedMask, source: LayerPhotographSource, opti
     without_model = options.model_copy(update={"model": NO_MODEL_OPTION, "flips": False})
     result = derive_result(photograph, empty, without_model, NO_MODEL)
     result.compute_properties()
-    digests = array_fingerprint(result.mask), array_fingerprint(photograph.rgb)
-    steps = None, adopted.step
-    return RecoveredLesion(result, *digests, None, adopted.mask, origin=adopted.origin, prompts=steps)
+    digest, steps = array_fingerprint(photograph.rgb), (None, adopted.step)
+    return RecoveredLesion(result, digest, None, adopted.mask, origin=adopted.origin, prompts=steps)
 
 
 class LabelsAdoption(QObject):
@@ -216,7 +214,6 @@ class LabelsAdoption(QObject):
     def adopt(self, session: OpenPhotograph, labels: Labels) -> None:
         """Use a Labels layer as the mask of a photograph."""
         self._status.begin("adopting", "Reading the labels ...")
-        self._controller.watcher.flush()
         source = LabelsSource.from_layers(labels, session.image)
 
         def prepare() -> JobFunction:
@@ -235,7 +232,7 @@ class LabelsAdoption(QObject):
 
     def _on_changed(self, session: OpenPhotograph) -> None:
         adopted, lesion = self._adopted, session.masked_lesion
-        if adopted is not None and lesion is not None and lesion.mask_digest == adopted.step.digest:
+        if adopted is not None and lesion is not None and lesion.prompts is adopted.step:
             self._adopted = None
             self.adopted.emit(session, describe_adoption(adopted, lesion.result))
 

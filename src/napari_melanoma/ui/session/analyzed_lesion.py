@@ -1,4 +1,4 @@
-"""The analyzed lesion of a photograph as a value: result, options, and the origin of each mask."""
+"""The analyzed lesion of a photograph as a value that follows from its mask: result, options, origin of each mask."""
 
 from __future__ import annotations
 
@@ -12,18 +12,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_melanoma.core.prediction_config import RoiConfig
+from napari_melanoma.core.provenance import array_fingerprint
 from napari_melanoma.lesion.mask_record import mark_painted, without_mask_origin
 from napari_melanoma.lesion.options import LesionOptions
 from napari_melanoma.lesion.prompt_state import PromptStep
 from napari_melanoma.ui.session.stated_values import StatedValues
 
 if TYPE_CHECKING:
+    from napari_melanoma.io.photographs import Photograph
     from napari_melanoma.lesion.analysis import LesionResult, ModelStamp
 
 MASK_OPTIONS, ROI_OPTIONS = ("threshold", "refinement"), ("roi",)  # fields of LesionOptions
 Point = tuple[int, int]  # row, column
-MakeUpdate = Callable[["AnalyzedLesion", "NDArray[np.uint8]"], "LesionUpdate"]
-"""Makes an update with a new result from the current lesion and the current mask, uint8 (row, column)."""
+Contours = list[NDArray[np.float32]]  # each (point, 2), (row, column), closed
+MakeChange = Callable[["AnalyzedLesion", "NDArray[np.uint8]"], "MaskChange"]
+"""Makes a change from the current lesion and the current mask, uint8 (row, column)."""
 MAX_ORIGINS = 100  # as many steps as napari can undo
 MAX_PROBABILITIES = 3  # each is as large as the photograph
 
@@ -34,11 +37,12 @@ def effective_threshold(model: ModelStamp, options: LesionOptions) -> float:
 
 
 class MaskOrigin(NamedTuple):
-    """The origin of a mask: prediction, model, options, provenance and prompts.
+    """How a mask was made, which its pixels do not show: prediction, model, options, provenance and prompts.
 
     ``probability``: float32 (row, column) in [0, 1]. ``chosen``: a point in the lesion that the user selected.
-    ``spread``: float32 (2, side, side), the extremes over test-time augmentation. ``prompts``: the state after the
-    latest prompt; None without prompts. Edits by hand since then are not included.
+    ``spread``: float32 (2, side, side), the extremes over test-time augmentation; ``band``: of a stored result, which
+    has no spread. ``prompts``: the state after the latest prompt; None without prompts. ``is_painted``: whether pixels
+    were changed by hand or by strokes since.
     """
 
     probability: NDArray[np.float32]
@@ -48,27 +52,30 @@ class MaskOrigin(NamedTuple):
     corrected: bool
     provenance: dict[str, object]
     spread: NDArray[np.float32] | None = None
+    band: NDArray[np.bool_] | None = None
     prompts: PromptStep | None = None
+    is_painted: bool = False
 
     @classmethod
     def from_result(cls, result: LesionResult, chosen: Point | None, prompts: PromptStep | None = None) -> MaskOrigin:
         """Return the origin of the mask of a result."""
         fields = (result.probability, result.model, result.options, chosen, result.corrected, result.provenance)
-        return cls(*fields, result.spread, prompts)
+        return cls(*fields, result.spread, result.band if result.spread is None else None, prompts)
 
-    def restore(self, result: LesionResult, mask: NDArray[np.bool_], roi: RoiConfig) -> LesionResult:
-        """Restore the result of a mask, with its model, options and provenance.
+    def paint(self) -> MaskOrigin:
+        """Return the origin of a mask that was made from this one by hand."""
+        return self._replace(corrected=True, provenance=mark_painted(self.provenance), is_painted=True)
 
-        ``mask``: bool (row, column), the mask of this origin.
-        """
+    def make_result(self, previous: LesionResult, mask: NDArray[np.bool_], roi: RoiConfig) -> LesionResult:
+        """Return the result of a mask of this origin, bool (row, column); ``previous``: of the same photograph."""
         from napari_melanoma.lesion.analysis import find_uncertain_band, remeasure, smooth_prediction
 
-        smoothing, smoothed = self.options.refinement.smoothing, result.smoothed
-        if self.probability is not result.probability or smoothing != result.options.refinement.smoothing:
+        smoothing, smoothed = self.options.refinement.smoothing, previous.smoothed
+        if self.probability is not previous.probability or smoothing != previous.options.refinement.smoothing:
             smoothed = smooth_prediction(self.probability, self.options)
         options = self.options.model_copy(update={"roi": roi})
         base = replace(
-            result,
+            previous,
             probability=self.probability,
             smoothed=smoothed,
             threshold=effective_threshold(self.model, options),
@@ -77,79 +84,65 @@ class MaskOrigin(NamedTuple):
             provenance=self.provenance,
             spread=self.spread,
         )
-        restored = replace(remeasure(base, mask, options), corrected=self.corrected)
+        result = replace(remeasure(base, mask, options), corrected=self.corrected)
         if self.corrected:
-            return restored
-        band = find_uncertain_band(restored.prediction, mask, restored.threshold, options.refinement)
-        return replace(restored, band=band)
+            return result
+        band = self.band
+        if self.spread is not None:
+            band = find_uncertain_band(result.prediction, mask, result.threshold, options.refinement)
+        return replace(result, band=band)
 
 
-@dataclass(frozen=True)
-class LesionUpdate:
-    """The outcome of a computation for a photograph, applied if the mask has not changed in the meantime.
+class MaskChange(NamedTuple):
+    """A mask, bool (row, column), to be written into the layer, and its origin."""
 
-    ``chosen``: a point in the selected lesion. ``prompts``: the state after the latest prompt. ``previous_mask``: the
-    current mask, uint8 (row, column); ``changed_pixels``: the pixels in which the new mask differs. Both are None if
-    the mask does not change. ``mask_digest``: the digest of the new mask. A preview has ``contours``, and
-    ``other_contours`` of lesions outside the mask, instead of a result. ``outdated``: whether the mask was edited in
-    the meantime. ``restored``: whether undo restored the mask.
-    """
-
-    result: LesionResult | None = None
-    chosen: Point | None = None
-    prompts: PromptStep | None = None
-    contours: list[NDArray[np.float32]] | None = None
-    mask_digest: str = ""
-    previous_mask: NDArray[np.uint8] | None = None
-    changed_pixels: tuple[NDArray[np.intp], ...] | None = None
-    restored: bool = False
-    outdated: bool = False
-    other_contours: list[NDArray[np.float32]] | None = None
-
-    def __post_init__(self) -> None:
-        if self.result is not None:
-            self.result.compute_properties()  # here, in a thread
+    mask: NDArray[np.bool_]
+    origin: MaskOrigin
 
 
 @dataclass(frozen=True, eq=False)
 class AnalyzedLesion:
-    """The state of an analyzed photograph.
+    """What follows from the mask of an analyzed photograph, as it was in its layer.
 
-    ``image_digest``, ``mask_digest``: digests of the pixels and of the mask. ``chosen``: a point in the lesion that the
-    user selected. ``prompts``: the state after the latest prompt; None without prompts. ``unsaved``: whether there are
-    unsaved corrections. ``origins``: the origins of the latest masks by digest, with which undo restores model, options
-    and prompts. ``default_options``: the options that all photographs shared when this one was analyzed.
+    ``image_digest``, ``mask_digest``: digests of the pixels and of the mask, by which predictions, stored files and
+    origins are assigned to them. ``origin``: of the mask. ``origins``: those of the latest masks by digest, including
+    one that was just written into the layer. ``stored_digest``: of the mask that was stored last; empty for none.
+    ``default_options``: the options that all photographs shared when this one was analyzed.
     """
 
     result: LesionResult
     image_digest: str
-    mask_digest: str = ""
-    chosen: Point | None = None
-    origins: dict[str, MaskOrigin] = field(default_factory=dict)
-    unsaved: bool = False
+    mask_digest: str
+    origin: MaskOrigin
+    origins: Mapping[str, MaskOrigin]
+    stored_digest: str = ""
     default_options: LesionOptions = field(default_factory=LesionOptions)
-    prompts: PromptStep | None = None
 
     @classmethod
     def from_model(
-        cls,
-        result: LesionResult,
-        image_digest: str,
-        mask_digest: str,
-        chosen: Point | None,
-        prompts: PromptStep | None = None,
+        cls, result: LesionResult, image_digest: str, chosen: Point | None = None, prompts: PromptStep | None = None
     ) -> AnalyzedLesion:
-        """Create the state for a predicted mask, with nothing to save.
+        """Return the lesion of a predicted mask; call this in a thread.
 
-        ``image_digest``, ``mask_digest``: digests of the photograph's pixels and of the mask.
+        ``image_digest``: the digest of the photograph's pixels.
         """
-        origins = {mask_digest: MaskOrigin.from_result(result, chosen, prompts)}
-        return cls(result, image_digest, mask_digest, chosen, origins, prompts=prompts)
+        origin, mask_digest = MaskOrigin.from_result(result, chosen, prompts), array_fingerprint(result.mask)
+        return cls(result, image_digest, mask_digest, origin, {mask_digest: origin})
 
     @property
     def corrected(self) -> bool:
         """Whether the mask was edited manually."""
         return self.result.corrected
+
+    @property
+    def chosen(self) -> Point | None:
+        """A point in the lesion that the user selected."""
+        return self.origin.chosen
+
+    @property
+    def prompts(self) -> PromptStep | None:
+        """The state after the latest prompt; None without prompts."""
+        return self.origin.prompts
 
     @property
     def is_user_edited(self) -> bool:
@@ -163,50 +156,81 @@ class AnalyzedLesion:
         return self.corrected or is_own or self.chosen is not None
 
     @property
-    def model_digests(self) -> frozenset[str]:
-        """Digests of predicted masks, which may be replaced without losing corrections."""
-        return frozenset(digest for digest, origin in self.origins.items() if not origin.corrected)
+    def unsaved(self) -> bool:
+        """Whether the mask was corrected, and is not the one that was stored last."""
+        return self.is_unsaved(self.mask_digest)
 
-    def apply(self, update: LesionUpdate) -> AnalyzedLesion:
-        """Return the lesion after an update with a result."""
-        result, digest = update.result, update.mask_digest
-        assert result is not None
-        unsaved = result.corrected and (self.unsaved or digest != self.mask_digest)
-        origins = self._add_origin(digest, MaskOrigin.from_result(result, update.chosen, update.prompts))
-        return replace(
-            self,
-            result=result,
-            mask_digest=digest,
-            chosen=update.chosen,
-            prompts=update.prompts,
-            unsaved=unsaved,
-            origins=origins,
-        )
+    def is_unsaved(self, mask_digest: str) -> bool:
+        """Return whether a mask would be an unsaved correction."""
+        return self.find_origin(mask_digest).corrected and mask_digest != self.stored_digest
 
-    def _add_origin(self, digest: str, origin: MaskOrigin) -> dict[str, MaskOrigin]:
-        """Add the origin of a mask; keep the latest origins only, and only those of the latest predictions."""
-        previous = self.origins.get(digest, origin)
-        origins = {other: item for other, item in self.origins.items() if other != digest}
-        is_new = previous.corrected or not origin.corrected
-        origins[digest] = origin if is_new else previous._replace(prompts=origin.prompts)
-        probabilities: dict[int, None] = {id(item.probability): None for item in reversed(origins.values())}
-        kept = list(probabilities)[:MAX_PROBABILITIES]
-        recent = [item for item in origins.items() if id(item[1].probability) in kept]
-        return dict(recent[-MAX_ORIGINS:])
+    def is_derived_from(self, pixels: NDArray[np.integer]) -> bool:
+        """Return whether this is the lesion of the pixels of a mask layer, integers (row, column)."""
+        is_own = self.origins.get(self.mask_digest, self.origin) is self.origin
+        return is_own and np.array_equal(pixels != 0, self.result.mask)
+
+    def find_origin(self, mask_digest: str) -> MaskOrigin:
+        """Return the origin of a mask that was written, or restored by undo; any other mask was painted."""
+        current = self.origin if mask_digest == self.mask_digest else None
+        return self.origins.get(mask_digest) or current or self.origin.paint()
+
+    def add_origin(self, mask_digest: str, origin: MaskOrigin) -> AnalyzedLesion:
+        """Return the lesion before a mask is written into the layer; a predicted mask does not become a corrected one.
+
+        The latest origins are kept only, and only those of the latest predictions.
+        """
+        previous = self.origins.get(mask_digest, origin)
+        if not previous.corrected:
+            origin = origin._replace(corrected=False)
+        return replace(self, origins=_add_latest(self.origins, mask_digest, origin))
+
+
+def _add_latest(origins: Mapping[str, MaskOrigin], digest: str, origin: MaskOrigin) -> dict[str, MaskOrigin]:
+    latest = {other: item for other, item in origins.items() if other != digest} | {digest: origin}
+    probabilities: dict[int, None] = {id(item.probability): None for item in reversed(latest.values())}
+    kept = list(probabilities)[:MAX_PROBABILITIES]
+    recent = [item for item in latest.items() if id(item[1].probability) in kept]
+    return dict(recent[-MAX_ORIGINS:])
+
+
+def derive_lesion(
+    lesion: AnalyzedLesion,
+    mask: NDArray[np.bool_],
+    roi: RoiConfig | None = None,
+    photograph: Photograph | None = None,
+) -> AnalyzedLesion:
+    """Return the lesion of the mask in the layer, bool (row, column); call this in a thread.
+
+    ``lesion``: the previous one. ``roi``, ``photograph``: options of the region of interest, and the photograph with
+    its scale and type; by default those of the previous lesion.
+    """
+    previous = lesion.result if photograph is None else replace(lesion.result, photograph=photograph)
+    digest = lesion.mask_digest if mask is lesion.result.mask else array_fingerprint(mask)
+    origin = lesion.find_origin(digest)
+    result = origin.make_result(previous, mask, roi or previous.options.roi)
+    result.compute_properties()
+    origins = _add_latest(lesion.origins, digest, origin)
+    return replace(lesion, result=result, mask_digest=digest, origin=origin, origins=origins)
+
+
+def follow_pixels(lesion: AnalyzedLesion, pixels: NDArray[np.integer]) -> AnalyzedLesion:
+    """Return the lesion of the pixels of a mask layer, (row, column), without the delay of a thread."""
+    if pixels.shape != lesion.result.mask.shape or lesion.is_derived_from(pixels):
+        return lesion
+    return derive_lesion(lesion, pixels != 0)
 
 
 class RecoveredLesion(NamedTuple):
     """A stored state of a photograph: the predicted result, the current mask, and strokes that were not applied.
 
     ``mask``: bool (row, column). ``scribbles``: uint8 (row, column), 1 inside and 2 outside the lesion.
-    ``mask_digest``, ``image_digest``: the digests of the predicted mask and of the photograph's pixels. ``chosen``: a
-    point in the lesion that the user selected. ``saved_at``: Unix time in seconds. ``folder``: the recovery folder.
+    ``image_digest``: the digest of the photograph's pixels. ``chosen``: a point in the lesion that the user selected.
+    ``saved_at``: Unix time in seconds. ``folder``: the recovery folder.
     ``origin``: the part of the provenance that describes the corrected mask. ``prompts``: the states after the latest
     prompt of the predicted and of the corrected mask; None without prompts. ``stated``: scale, type and patient data.
     """
 
     result: LesionResult
-    mask_digest: str
     image_digest: str
     chosen: Point | None
     mask: NDArray[np.bool_]
@@ -216,6 +240,20 @@ class RecoveredLesion(NamedTuple):
     origin: Mapping[str, object] = MappingProxyType({})
     prompts: tuple[PromptStep | None, PromptStep | None] = (None, None)
     stated: StatedValues = StatedValues()
+
+    @property
+    def change(self) -> MaskChange:
+        """The mask of the user."""
+        provenance, origin = {**self.result.provenance, **self.origin}, MaskOrigin.from_result(self.result, self.chosen)
+        return MaskChange(self.mask, origin._replace(corrected=True, provenance=provenance, prompts=self.prompts[1]))
+
+    def derive(self) -> AnalyzedLesion:
+        """Return the lesion of the current mask, with the predicted mask among its origins; call this in a thread."""
+        mask, origin = self.change
+        predicted = AnalyzedLesion.from_model(self.result, self.image_digest, self.chosen, self.prompts[0])
+        if mask is self.result.mask:
+            return predicted
+        return derive_lesion(predicted.add_origin(array_fingerprint(mask), origin), mask)
 
     @property
     def options_text(self) -> str:
@@ -237,25 +275,10 @@ def have_equal_fields(first: LesionOptions, second: LesionOptions, names: tuple[
     return all(getattr(first, name) == getattr(second, name) for name in names)
 
 
-def result_for_mask(result: LesionResult, mask: NDArray[np.bool_]) -> LesionResult:
-    """Return the result for an edited mask, bool (row, column); marked as corrected if the mask differs."""
-    from napari_melanoma.lesion.analysis import remeasure
-
-    corrected = result.corrected or bool((mask != result.mask).any())
-    return replace(remeasure(result, mask, result.options), corrected=corrected)
-
-
-def restore_mask(recovered: RecoveredLesion) -> LesionUpdate:
-    """Return the update to the corrected mask of recovered corrections."""
-    result = result_for_mask(recovered.result, recovered.mask)
-    result = replace(result, provenance={**recovered.result.provenance, **recovered.origin})
-    return LesionUpdate(result, recovered.chosen, recovered.prompts[1])
-
-
 def redraw_from_strokes(
     strokes: NDArray[np.uint8], lesion: AnalyzedLesion, previous_mask: NDArray[np.uint8]
-) -> LesionUpdate:
-    """Recompute the mask from strokes inside (1) and outside (2).
+) -> MaskChange:
+    """Return the mask by strokes inside (1) and outside (2).
 
     ``strokes``: uint8 (row, column). ``previous_mask``: uint8 (row, column), a copy of the current mask.
     """
@@ -263,25 +286,23 @@ def redraw_from_strokes(
 
     result = lesion.result
     mask = redraw_border(result.probability, result.photograph.rgb, previous_mask != 0, strokes)
-    redrawn = replace(result_for_mask(result, mask), provenance=mark_painted(result.provenance))
-    return LesionUpdate(redrawn, lesion.chosen, lesion.prompts)
+    return MaskChange(mask, lesion.origin.paint())
 
 
-def rederive(result: LesionResult, options: LesionOptions, chosen: Point | None) -> LesionResult:
+def rederive(result: LesionResult, options: LesionOptions, chosen: Point | None) -> MaskChange:
     """Threshold and refine again; the probability is smoothed again only if the smoothing changed.
 
     ``chosen``: a point (row, column) in the selected lesion.
     """
-    from napari_melanoma.lesion.analysis import derive_result, find_uncertain_band, remeasure
+    from napari_melanoma.lesion.analysis import smooth_prediction
 
     options = keep_prediction_options(options, result.options)
     if options.refinement.smoothing != result.options.refinement.smoothing:
-        return derive_result(result.photograph, result.prediction, options, result.model, chosen)
-    threshold = effective_threshold(result.model, options)
-    measured = remeasure(result, threshold_mask(result, options, chosen), options, threshold)
-    band = find_uncertain_band(result.prediction, measured.mask, threshold, options.refinement)
-    provenance = without_mask_origin(result.provenance)
-    return replace(measured, options=options, corrected=False, threshold=threshold, band=band, provenance=provenance)
+        result = replace(result, smoothed=smooth_prediction(result.probability, options))
+    origin = MaskOrigin.from_result(result, chosen)._replace(
+        options=options, corrected=False, provenance=without_mask_origin(result.provenance), band=None
+    )
+    return MaskChange(threshold_mask(result, options, chosen), origin)
 
 
 def predict_default_mask(result: LesionResult) -> NDArray[np.bool_]:
@@ -294,8 +315,8 @@ def predict_default_mask(result: LesionResult) -> NDArray[np.bool_]:
     return refine_mask(smoothed >= result.model.threshold, default)
 
 
-def preview_contours(result: LesionResult, options: LesionOptions, chosen: Point | None) -> LesionUpdate:
-    """Compute the contours for other options, without a new forward pass.
+def preview_contours(result: LesionResult, options: LesionOptions, chosen: Point | None) -> tuple[Contours, Contours]:
+    """Return the contours of the mask for other options, and of the lesions outside of it, without a forward pass.
 
     ``chosen``: a point (row, column) in the selected lesion.
     """
@@ -305,7 +326,7 @@ def preview_contours(result: LesionResult, options: LesionOptions, chosen: Point
     mask = threshold_mask(result, options, chosen)
     options = keep_prediction_options(options, result.options)
     others = find_others(result.smoothed >= effective_threshold(result.model, options), mask, options)
-    return LesionUpdate(contours=trace_contours(mask), other_contours=trace_contours(others))
+    return trace_contours(mask), trace_contours(others)
 
 
 def threshold_mask(result: LesionResult, options: LesionOptions, chosen: Point | None) -> NDArray[np.bool_]:

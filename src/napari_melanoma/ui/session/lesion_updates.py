@@ -1,70 +1,86 @@
-"""Update results of the Lesion dock after every edit, so that layers and measurements match the masks."""
+"""Change the masks of photographs, and derive everything else from them.
+
+A mask is the pixels of its layer, no matter what has written them. After each change, ``derive_lesion`` makes the
+lesion from them, and ``changed`` is emitted for everything that shows or stores it.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from qtpy.QtCore import QObject, QTimer, Signal
+from qtpy.QtCore import QObject, Signal
 
 from napari_melanoma.core.provenance import array_fingerprint
-from napari_melanoma.lesion.mask_record import mark_painted
 from napari_melanoma.lesion.options import LesionOptions
 from napari_melanoma.ui.session.analyzed_lesion import (
     MASK_OPTIONS,
     ROI_OPTIONS,
     AnalyzedLesion,
-    LesionUpdate,
-    MakeUpdate,
+    Contours,
+    MakeChange,
+    MaskChange,
+    MaskOrigin,
     Point,
     RecoveredLesion,
+    derive_lesion,
+    follow_pixels,
     have_equal_fields,
     keep_prediction_options,
     preview_contours,
     rederive,
     redraw_from_strokes,
-    restore_mask,
 )
 from napari_melanoma.ui.session.open_photograph import OpenPhotograph, PhotographOptions, PhotographSessions
 from napari_melanoma.ui.session.recovery import LesionAutosave
 from napari_melanoma.ui.viewer import layers, photographs
-from napari_melanoma.ui.viewer.photographs import LayerPhotographSource
 from napari_melanoma.ui.widgets.job import GuiTaskQueue, JobFunction, LatestJobQueue
 from napari_melanoma.ui.widgets.settings import DebounceTimer
 from napari_melanoma.ui.widgets.signals import Connections
 
 if TYPE_CHECKING:
-    from napari.layers import Labels, Layer
+    from napari.layers import Layer
     from napari.utils.events import Event
 
+    from napari_melanoma.io.photographs import Photograph
     from napari_melanoma.lesion.analysis import LesionResult
     from napari_melanoma.ui.session.saved_result import SavedResult
 
 MASK_EDITED_MESSAGE = "The mask was edited in the meantime and was not replaced."
 BAND_ROWS = 128  # of ``_find_changed_pixels``
 EDIT_IDLE_MS = 100
-HIDDEN_CHECK_MS = 1000
+EDITED_ROLES = ("mask", "scribbles")
 
 
 class FinishedAnalysis(NamedTuple):
-    """The result for a photograph, with the digests of the mask and of the pixels.
+    """The lesion that was predicted for a photograph.
 
-    ``previous_digest``: of the mask when the analysis was requested; None if there was none.
+    ``previous``: bool (row, column), the mask when the analysis was requested; without pixels if there was none.
     """
 
     session: OpenPhotograph
-    previous_digest: str | None
-    result: LesionResult
+    previous: NDArray[np.bool_]
+    lesion: AnalyzedLesion
+
+
+class MaskStep(NamedTuple):
+    """A change of the mask layer in one step that can be undone.
+
+    ``base``: uint8 (row, column), the pixels that are replaced. ``where``: rows and columns of those that differ.
+    """
+
+    change: MaskChange
     mask_digest: str
-    image_digest: str
+    base: NDArray[np.uint8]
+    where: tuple[NDArray[np.intp], ...]
 
 
 class LesionController(QObject):
-    """Changes masks on request, and updates everything that is derived from them.
+    """Changes masks on request, and derives the lesion after each change of a mask layer.
 
     ``changed``: the lesion of a photograph has changed, and its layers show it.
     """
@@ -78,53 +94,51 @@ class LesionController(QObject):
         self.sessions, self.options = sessions, options
         self.autosave = LesionAutosave(self)
         self.watcher = LayerWatcher(sessions, self)
-        self.watcher.edits_finished.connect(self._update_from_mask)
+        self.watcher.edits_finished.connect(self.follow)
         self.watcher.scribbles_edited.connect(self.autosave.update)
         self.watcher.removed.connect(self._on_removed)
         self._layers = LesionLayers(self)
-        self._layers.shown.connect(self._on_shown)
-        self._layers.editable_layer_added.connect(self.watcher.watch)
         self._latest = LatestJobQueue(self)
         self._latest.failed.connect(self.failed)
 
-    def add_result(self, analysis: FinishedAnalysis) -> None:
-        """Show the result of an analysis; an existing mask changes in one step that can be undone."""
-        session, result, options = analysis.session, analysis.result, self.options.get(analysis.session)
-        if session.mask is not None:
-            session.pending_options = options
-            make = partial(_with_current_options, result, options)
-            self.replace_mask(session, make, expected=analysis.previous_digest or "", key="options")
-        elif session.is_open:
-            expected = None if session.mask_digest is None else analysis.previous_digest
-            lesion = AnalyzedLesion.from_model(result, analysis.image_digest, analysis.mask_digest, None)
-            session.lesion = replace(lesion, default_options=self.options.current)
-            session.pending_options = options
-            self._layers.add_layers(session, partial(self._write_first_mask, analysis, expected))
+    def follow(self, session: OpenPhotograph) -> None:
+        """Derive the lesion from the mask in the layer, unless it is that of its pixels."""
+        key = f"follow {session.identity}"
 
-    def _write_first_mask(self, analysis: FinishedAnalysis, expected: str | None) -> None:
-        """Write the mask of a first result, with the current options, into the mask layer.
+        def prepare() -> JobFunction | None:
+            lesion, labels = session.lesion, session.mask
+            session.is_mask_edited = session.is_behind_mask
+            if lesion is None or labels is None or not session.is_mask_edited:
+                return None
+            mask, photograph = labels.data != 0, _describe_photograph(session, lesion)
+            return lambda run: derive_lesion(lesion, mask, None, photograph)
 
-        A layer left by a previous dock is replaced only if its digest is ``expected``. A new layer (None) is replaced
-        only if the options have changed while the layers were added.
-        """
-        session, result, options = analysis.session, analysis.result, self.options.get(analysis.session)
-        labels, lesion = session.mask, session.lesion
-        if labels is not None and lesion is not None:
-            photographs.set_model_digest(labels, lesion.mask_digest)
-        if expected is None and not _was_made_with(options, result):
-            expected = analysis.mask_digest
-        if expected is None:
-            session.pending_options = None
-            return
-        make = partial(_with_current_options, result, options)
-        self.replace_mask(session, make, expected=expected, key="update_options")
-        self.watcher.mark_edited(session)
+        session.is_mask_edited = session.is_behind_mask
+        if session.is_mask_edited and not self._latest.is_pending(key):  # the pixels are read when it is its turn
+            self._latest.submit(key, prepare, partial(self._on_derived, session))
+
+    def _on_derived(self, session: OpenPhotograph, derived: AnalyzedLesion) -> None:
+        previous = session.masked_lesion
+        if previous is None or previous.image_digest != derived.image_digest:
+            return  # the layer was removed, or the pixels of the photograph were replaced
+        session.lesion = replace(derived, stored_digest=previous.stored_digest)
+        self._layers.show_lesion(session, previous)
+        if not self._latest.is_pending(f"replace {session.identity}"):  # a recovered mask may be shown next
+            self.autosave.update(session)
+        self._on_shown(session)
+        session.is_mask_edited = session.is_behind_mask
 
     def _on_shown(self, session: OpenPhotograph) -> None:
+        lesion, labels = session.lesion, session.mask
+        pending = session.pending_options
+        if lesion is not None and pending is not None and _was_made_with(pending, lesion.result):
+            session.pending_options = None
+        if lesion is not None and labels is not None and not lesion.corrected:
+            photographs.set_model_digest(labels, lesion.mask_digest)
         session.shown.emit()
         self.changed.emit(session)
-        if session.lesion is not None:
-            source, photograph = session.source, session.lesion.result.photograph
+        if lesion is not None:
+            source, photograph = session.source, lesion.result.photograph
             if (source.pixel_size, source.modality) != (photograph.pixel_size, photograph.modality):
                 self.remeasure(session)  # they were changed while the photograph was analyzed, or its mask was read
 
@@ -132,41 +146,66 @@ class LesionController(QObject):
         """Remove the session of a photograph, and hide its remaining layers; unsaved corrections can be recovered."""
         if session.lesion is not None:
             mask, strokes = (removed_layers.get(role) or session.orphaned_layer(role) for role in ("mask", "scribbles"))
-            edited = session.lesion.result.mask if mask is None else mask.data != 0
-            if edited.shape == session.lesion.result.mask.shape:
-                session.lesion = _follow_mask(session.lesion, edited)  # a result that waits to be stored has this mask
+            if mask is not None:
+                session.lesion = follow_pixels(session.lesion, mask.data)  # a result that waits to be stored has it
             drawn = None if strokes is None or not strokes.data.any() else strokes.data
-            is_applied = drawn is not None and array_fingerprint(drawn) == session.applied_strokes
-            self.autosave.save_removed(session, session.lesion.result.mask, None if is_applied else drawn)
+            is_applied = drawn is not None and session.has_applied(drawn)
+            self.autosave.save_removed(session, None if is_applied else drawn)
         self.sessions.remove(session)
         for layer in session.viewer.layers:  # of the photograph; others would lie over the next one
             if photographs.get_identity(layer) == session.identity:
                 layer.visible = False
 
-    def _update_from_mask(self, session: OpenPhotograph) -> None:
-        def compute(lesion: AnalyzedLesion, labels: Labels) -> Callable[[], LesionUpdate | None]:
-            return partial(update_from_mask, lesion, labels.data != 0, lesion.result.options)
-
-        def apply(update: LesionUpdate | None) -> None:
-            self._apply_update(session, update)
-            is_pending = self._latest.is_pending(f"follow {session.identity}")
-            session.is_mask_edited = is_pending or self.watcher.is_edited(session)
-
-        self._submit("follow", session, compute, apply)
-
     def preview(self, session: OpenPhotograph) -> None:
         """Show the contour for the current options; the mask changes only with ``rederive``."""
         options = self.options.get(session)
 
-        def compute(lesion: AnalyzedLesion, labels: Labels) -> Callable[[], LesionUpdate]:
-            return partial(preview_contours, lesion.result, options, lesion.chosen)
+        def prepare(lesion: AnalyzedLesion) -> JobFunction:
+            return lambda run: preview_contours(lesion.result, options, lesion.chosen)
 
-        self._submit("preview", session, compute)
+        self._submit("preview", session, prepare, partial(self._layers.show_contours, session))
+
+    def add_result(self, analysis: FinishedAnalysis) -> None:
+        """Show the result of an analysis; an existing mask changes in one step that can be undone."""
+        session, lesion = analysis.session, analysis.lesion
+        session.pending_options = self.options.get(session)
+        if self._has_mask_of(session, lesion.image_digest):
+            self._replace_by_analysis(analysis)
+        elif session.is_open:
+            self._add_layers(session, lesion, lesion.result.mask, partial(self._replace_by_analysis, analysis))
+
+    def _replace_by_analysis(self, analysis: FinishedAnalysis) -> None:
+        """Write the mask of an analysis with the current options, unless the layer was made with it and them."""
+        session, result, lesion = analysis.session, analysis.lesion.result, analysis.session.masked_lesion
+        options = self.options.get(session)
+        is_made = lesion is not None and lesion.result is result and not session.is_behind_mask
+        if not (is_made and _was_made_with(options, result)):
+            make = partial(_apply_analysis, result, options)
+            self.replace_mask(session, make, analysis.previous, "options")
+
+    def _add_layers(
+        self,
+        session: OpenPhotograph,
+        lesion: AnalyzedLesion,
+        predicted: NDArray[np.bool_],
+        callback: Callable[[], None] | None = None,
+    ) -> None:
+        """Show the first lesion of a photograph; ``predicted``: the mask to which undo returns."""
+
+        def on_added() -> None:
+            if session.masked_lesion is not None:
+                self._on_shown(session)
+            self.follow(session)  # a mask that a previous dock has left, or that was edited meanwhile
+            if callback is not None:
+                callback()
+
+        session.lesion = replace(lesion, default_options=self.options.current)
+        self._layers.add_layers(session, predicted, on_added)
 
     def rederive(
         self, session: OpenPhotograph, chosen: Point | None = None, options: LesionOptions | None = None
     ) -> None:
-        """Recompute the mask from the probability.
+        """Compute the mask from the probability again.
 
         ``chosen``: a point (row, column) in the selected lesion; by default the previous selection.
         """
@@ -175,18 +214,16 @@ class LesionController(QObject):
             point = chosen or lesion.chosen
             session.pending_options = new_options
             self.replace_mask(
-                session,
-                lambda current, mask: LesionUpdate(rederive(current.result, new_options, point), point),
-                lesion.mask_digest,
+                session, lambda current, mask: rederive(current.result, new_options, point), lesion.result.mask
             )
 
     def redraw(self, session: OpenPhotograph) -> None:
-        """Recompute the mask from the strokes in the scribbles layer."""
+        """Compute the mask from the strokes in the scribbles layer."""
         strokes = session.strokes
         if strokes is None:
             self.message.emit("Draw strokes inside or outside the lesion first.")
         else:
-            session.mark_strokes_applied()
+            session.applied_strokes = strokes
             self.replace_mask(session, partial(redraw_from_strokes, strokes))
 
     def accept_recovered(self, session: OpenPhotograph) -> None:
@@ -209,13 +246,25 @@ class LesionController(QObject):
         Returns a sentence on the values that were restored with the mask; empty if none were.
         """
         restored = recovered.stated.restore(session, recovered.options_text)
-        lesion = session.masked_lesion
-        if lesion is not None and lesion.image_digest == recovered.image_digest:
-            self._restore_mask(session, recovered)
-        elif session.is_open:
-            session.lesion = self._as_predicted(recovered)
-            self._layers.add_layers(session, partial(self._restore_mask, session, recovered))
+        if recovered.scribbles is not None and session.is_open:
+            layers.add_strokes(layers.get_scribbles_layer(session.viewer, session.image), recovered.scribbles)
+        if self._has_mask_of(session, recovered.image_digest):
+            self.replace_mask(session, lambda lesion, mask: recovered.change)
+        else:
+            show = partial(self._show_restored, session, recovered)
+            self._latest.submit(f"restore {session.identity}", lambda: lambda run: recovered.derive(), show)
         return restored
+
+    def _show_restored(self, session: OpenPhotograph, recovered: RecoveredLesion, lesion: AnalyzedLesion) -> None:
+        if self._has_mask_of(session, recovered.image_digest):  # it was analyzed meanwhile
+            self.replace_mask(session, lambda lesion, mask: recovered.change)
+        elif session.is_open:
+            self._add_layers(session, lesion, recovered.result.mask, partial(self.autosave.update, session))
+
+    def _has_mask_of(self, session: OpenPhotograph, image_digest: str) -> bool:
+        """Return whether the same pixels were analyzed, so that the mask layer is changed."""
+        lesion = session.masked_lesion
+        return lesion is not None and lesion.image_digest == image_digest
 
     def show_saved(self, session: OpenPhotograph, saved: SavedResult) -> str:
         """Show a saved result: the values that the user stated, and the mask unless the photograph has a result.
@@ -223,103 +272,80 @@ class LesionController(QObject):
         Ctrl+Z goes back from a mask that users have made to the predicted mask, which is never shown. A mask left by a
         previous dock is replaced by such a mask only. Returns a sentence on what was restored.
         """
-        stored, update, remaining = saved.lesion, saved.update, session.existing_mask
-        is_shown = stored is not None and session.lesion is None and (update is not None or remaining is None)
+        stored, lesion, is_mask_left = saved.stored, saved.lesion, session.existing_mask is not None
+        is_shown = lesion is not None and session.lesion is None and (saved.is_of_user or not is_mask_left)
         options_text = stored.options_text if stored is not None and is_shown else ""
         restored = saved.stated.restore(session, options_text)
-        if stored is None or not is_shown:
+        if stored is None or lesion is None or not is_shown:
             return restored
-        lesion = self._as_predicted(stored)
         session.saved_mask = saved.description
-        if update is None:
-            session.lesion = lesion
-            self._layers.add_layers(session, partial(self._on_saved_shown, session))
-        elif remaining is not None:
-            session.lesion = lesion
-            apply = partial(self._apply_update, session, is_saved=True)
-            self._layers.add_layers(session, partial(self._restore_mask, session, stored, apply))
-        else:
-            session.lesion = replace(lesion.apply(update), unsaved=False)
-            self._layers.add_saved_mask(session, stored.result.mask, update)
-            self._layers.add_layers(session, partial(self._on_saved_shown, session))
+        self._add_layers(session, replace(lesion, stored_digest=lesion.mask_digest), stored.result.mask)
         return f"{saved.description} {restored}".strip()
 
-    def _as_predicted(self, stored: RecoveredLesion) -> AnalyzedLesion:
-        """Return the lesion of a stored state before the user has changed its mask."""
-        digests = stored.image_digest, stored.mask_digest
-        lesion = AnalyzedLesion.from_model(stored.result, *digests, stored.chosen, stored.prompts[0])
-        return replace(lesion, default_options=self.options.current)
-
-    def _on_saved_shown(self, session: OpenPhotograph) -> None:
-        lesion, labels = session.lesion, session.mask
-        if lesion is not None and labels is not None and not lesion.corrected:
-            photographs.set_model_digest(labels, lesion.mask_digest)
-
-    def _restore_mask(
-        self,
-        session: OpenPhotograph,
-        recovered: RecoveredLesion,
-        apply: Callable[[LesionUpdate | None], object] | None = None,
-    ) -> None:
-        if not session.is_open:
-            return
-        if recovered.scribbles is not None:
-            strokes = layers.get_scribbles_layer(session.viewer, session.image)
-            self.watcher.watch(strokes)
-            layers.add_strokes(strokes, recovered.scribbles)
-        self.replace_mask(session, lambda lesion, mask: restore_mask(recovered), apply=apply)
-
     def replace_mask(
-        self,
-        session: OpenPhotograph,
-        make: MakeUpdate,
-        expected: str | None = None,
-        key: str = "replace",
-        apply: Callable[[LesionUpdate | None], object] | None = None,
+        self, session: OpenPhotograph, make: MakeChange, expected: NDArray[np.bool_] | None = None, key: str = "replace"
     ) -> None:
-        """Replace the mask, as it is when the job starts, by that of a new result, in one step that can be undone.
+        """Write a new mask into the layer in one step that can be undone; the lesion is derived from it.
 
-        ``expected``: digest of a mask; only this mask and predicted masks are replaced, not a mask that was edited in
-        the meantime. None replaces any mask. A pending replacement with the same key is dropped.
+        ``make``: called in a thread, with the mask in the layer when it is its turn. ``expected``: bool (row, column);
+        only this mask and predicted masks are replaced, not one that was edited in the meantime; None replaces any
+        mask. A pending change with the same key is dropped.
         """
 
-        def compute(lesion: AnalyzedLesion, labels: Labels) -> Callable[[], LesionUpdate]:
-            mask = labels.data.copy()
-            allowed = None if expected is None else lesion.model_digests | {expected}
-            return lambda: prepare_replacement(make(lesion, mask), mask, allowed)
+        def prepare(lesion: AnalyzedLesion) -> JobFunction | None:
+            labels = session.mask
+            if labels is None:
+                return None
+            base = labels.data.copy()
+            return lambda run: _prepare_step(lesion, base, make) if _may_replace(lesion, base, expected) else None
 
-        self._submit(key, session, compute, apply)
+        self._submit(key, session, prepare, partial(self._write, session))
+
+    def _write(self, session: OpenPhotograph, step: MaskStep | None) -> None:
+        """Write a step into the layer unless it was edited meanwhile; as after a stroke, the lesion follows."""
+        lesion, labels = session.lesion, session.mask
+        if lesion is None or labels is None:
+            return
+        if step is None or (labels.data != step.base).any():
+            session.pending_options = None
+            self._layers.show_contours(session, (lesion.result.contours, lesion.result.other_contours))
+            self.message.emit(MASK_EDITED_MESSAGE)
+            return
+        session.lesion = lesion.add_origin(step.mask_digest, step.change.origin)
+        layers.write_mask(labels, step.where, step.change.mask)
+        self.watcher.mark_edited(session)
+        self.watcher.flush()
 
     def remeasure(self, session: OpenPhotograph, options: LesionOptions | None = None) -> None:
         """Crop and measure again, after the scale, the type of photograph or the ROI options changed."""
         if session.lesion is None:
             return
         session.pending_options = new_options = options or self.options.get(session)
-        self._submit(
-            "measure", session, lambda lesion, _: partial(remeasure_lesion, lesion, new_options, session.source)
-        )
+
+        def prepare(lesion: AnalyzedLesion) -> JobFunction:
+            mask, photograph = lesion.result.mask, _describe_photograph(session, lesion)
+            return lambda run: derive_lesion(lesion, mask, new_options.roi, photograph)
+
+        self._submit("measure", session, prepare, partial(self._on_derived, session))
 
     def _submit(
         self,
         key: str,
         session: OpenPhotograph,
-        make_work: Callable[[AnalyzedLesion, Labels], Callable[[], LesionUpdate | None]],
-        apply: Callable[[LesionUpdate | None], object] | None = None,
+        make_work: Callable[[AnalyzedLesion], JobFunction | None],
+        done: Callable[[Any], object],
     ) -> None:
-        """Compute an update of a lesion in a thread, and apply it; without a mask, nothing is done.
+        """Run a function for a lesion in a thread after the lesion was derived from its layer.
 
-        A pending computation with the same ``key`` is dropped. ``make_work``: called with the lesion and its mask layer
-        when it is the turn of the computation. ``apply``: called with the update; by default, it is applied.
+        A pending one with the same ``key`` is dropped. ``make_work``: called when it is its turn. ``done``: called with
+        the result.
         """
 
         def prepare() -> JobFunction | None:
-            lesion, labels = session.lesion, session.mask
-            if lesion is None or labels is None:
-                return None
-            work = make_work(lesion, labels)
-            return lambda run: work()
+            return None if session.lesion is None else make_work(session.lesion)
 
-        self._latest.submit(f"{key} {session.identity}", prepare, apply or partial(self._apply_update, session))
+        self.follow(session)
+        self._latest.submit(f"{key} {session.identity}", prepare, done)
 
     def store(
         self,
@@ -334,20 +360,20 @@ class LesionController(QObject):
         if there is nothing to store. ``done``: called with the return value of this function. A pending request with
         the same ``key`` is dropped.
         """
-        self.watcher.mark_edited(session)
-        self.watcher.flush()
 
-        def on_saved(value: object) -> None:
+        def prepare(lesion: AnalyzedLesion) -> JobFunction | None:
+            work = make_work(lesion)
+            return None if work is None else lambda run: (lesion.mask_digest, work(run))
+
+        def on_saved(stored: tuple[str, object]) -> None:
+            mask_digest, value = stored
             if session.lesion is not None:
-                session.lesion = replace(session.lesion, unsaved=False)
+                session.lesion = replace(session.lesion, stored_digest=mask_digest)
                 session.saved_mask = ""
                 (self.autosave.update if session.is_open else self.autosave.remove_saved)(session)
             done(value)
 
-        def prepare() -> JobFunction | None:
-            return None if session.lesion is None else make_work(session.lesion)
-
-        self._latest.submit(f"{key} {session.identity}", prepare, on_saved)
+        self._submit(key, session, prepare, on_saved)
 
     def is_storing(self, session: OpenPhotograph) -> bool:
         """Whether a photograph waits to be stored in the corrections."""
@@ -356,71 +382,44 @@ class LesionController(QObject):
     def set_unsaved(self, session: OpenPhotograph) -> None:
         """Keep corrections for recovery that are no longer stored elsewhere."""
         if session.lesion is not None:
-            session.lesion = replace(session.lesion, unsaved=True)
+            session.lesion = replace(session.lesion, stored_digest="")
             self.autosave.update(session)
-
-    def _apply_update(self, session: OpenPhotograph, update: LesionUpdate | None, *, is_saved: bool = False) -> None:
-        lesion, labels = session.lesion, session.mask
-        if update is None or lesion is None or labels is None:
-            return
-        if not self._layers.show_update(session, update):
-            session.pending_options = None
-            self.message.emit(MASK_EDITED_MESSAGE)
-        elif update.result is not None:
-            lesion = lesion.apply(update)
-            session.lesion = lesion = replace(lesion, unsaved=False) if is_saved else lesion
-            pending = session.pending_options
-            if update.restored or (pending is not None and _was_made_with(pending, lesion.result)):
-                session.pending_options = None
-            if not self._latest.is_pending(f"replace {session.identity}"):  # a recovered mask may be shown next
-                self.autosave.update(session)
-            if not lesion.corrected:
-                photographs.set_model_digest(labels, lesion.mask_digest)
-            self._on_shown(session)
 
 
 class LesionLayers(QObject):
     """Adds and updates the layers of analyzed photographs."""
 
-    editable_layer_added = Signal(object)  # Labels: a mask, or scribbles
-    shown = Signal(object)  # OpenPhotograph
-
     def __init__(self, parent: QObject) -> None:
         super().__init__(parent)
         self._queue = GuiTaskQueue(self)
 
-    def add_layers(self, session: OpenPhotograph, callback: Callable[[], None] | None = None) -> None:
-        """Add the layers of a result, each in its own turn of the event loop, so that the viewer stays responsive.
+    def add_layers(self, session: OpenPhotograph, predicted: NDArray[np.bool_], callback: Callable[[], None]) -> None:
+        """Add the mask of a lesion, then its other layers, each in its own turn of the event loop.
 
-        ``callback``: called after the last layer.
+        So the viewer stays responsive. ``predicted``: the mask to which undo returns. ``callback``: called after the
+        last layer.
         """
-        steps = (self._show_mask, self._show_probability, self._show_contours, self._show_roi, self._show_remaining)
-        self._queue.add(*(partial(self._show, step, session) for step in steps))
-        if callback is not None:
-            self._queue.add(callback)
-
-    def add_saved_mask(self, session: OpenPhotograph, predicted: NDArray[np.bool_], update: LesionUpdate) -> None:
-        """Add the mask layer of a photograph, with an update from the predicted mask that can be undone."""
-        labels = layers.show_mask(session.viewer, session.image, predicted.astype("uint8"))
-        if update.changed_pixels is not None and update.result is not None:
-            layers.write_mask(labels, update.changed_pixels, update.result.mask)
+        self._show(partial(self._show_mask, predicted), session)
+        steps = (self._show_probability, self._show_contours, self._show_roi, self._show_remaining)
+        self._queue.add(*(partial(self._show, step, session) for step in steps), callback)
 
     def _show(self, step: Callable[[OpenPhotograph, LesionResult], None], session: OpenPhotograph) -> None:
         if session.is_open and session.lesion is not None:
             step(session, session.lesion.result)
 
-    def _show_mask(self, session: OpenPhotograph, result: LesionResult) -> None:
+    def _show_mask(self, predicted: NDArray[np.bool_], session: OpenPhotograph, result: LesionResult) -> None:
+        """Add the mask layer; in one that a previous dock has left, replace the mask by one that users have made."""
         labels = session.mask
-        if labels is None:  # otherwise the mask left by a previous dock is reused
-            labels = layers.show_mask(session.viewer, session.image, result.mask.astype("uint8"))
-        self.editable_layer_added.emit(labels)
+        if labels is None:
+            labels = layers.show_mask(session.viewer, session.image, predicted.astype("uint8"))
+        if result.mask is not predicted:
+            layers.write_mask(labels, _find_changed_pixels((labels.data != 0) != result.mask), result.mask)
 
     def _show_probability(self, session: OpenPhotograph, result: LesionResult) -> None:
         layers.show_probability(session.viewer, session.image, result.smoothed)
 
     def _show_contours(self, session: OpenPhotograph, result: LesionResult) -> None:
-        layers.show_contours(session.viewer, session.image, result.contours)
-        layers.show_other_lesions(session.viewer, session.image, result)
+        self.show_contours(session, (result.contours, result.other_contours))
         layers.show_numbers(session.viewer, session.image, result.lesion_boxes)
 
     def _show_roi(self, session: OpenPhotograph, result: LesionResult) -> None:
@@ -433,30 +432,20 @@ class LesionLayers(QObject):
             layers.show_measurements(session.viewer, session.image, result)
             if _can_select_mask(session):
                 session.viewer.layers.selection.active = labels
-            self.shown.emit(session)
 
-    def show_update(self, session: OpenPhotograph, update: LesionUpdate) -> bool:
-        """Show an update in the layers of a photograph.
+    def show_contours(self, session: OpenPhotograph, contours: tuple[Contours, Contours]) -> None:
+        """Show contours of the mask and of other lesions, of the lesion or a preview of them."""
+        if session.is_open:
+            layers.show_contours(session.viewer, session.image, contours[0])
+            layers.show_other_contours(session.viewer, session.image, contours[1])
 
-        Returns False if the mask was edited in the meantime, so that nothing was changed.
-        """
-        viewer, image, lesion, labels = session.viewer, session.image, session.lesion, session.mask
-        if lesion is None or labels is None:
-            return False
-        if update.outdated or (update.previous_mask is not None and (labels.data != update.previous_mask).any()):
-            layers.show_contours(viewer, image, lesion.result.contours)
-            layers.show_other_lesions(viewer, image, lesion.result)
-            return False
-        if update.result is None:
-            layers.show_contours(viewer, image, update.contours or [])
-            layers.show_other_contours(viewer, image, update.other_contours or [])
-            return True
-        if update.changed_pixels is not None:
-            layers.write_mask(labels, update.changed_pixels, update.result.mask)
-        if update.result.smoothed is not lesion.result.smoothed:
-            layers.show_probability(viewer, image, update.result.smoothed)
-        layers.show_result(viewer, image, update.result)
-        return True
+    def show_lesion(self, session: OpenPhotograph, previous: AnalyzedLesion) -> None:
+        """Show what follows from the mask of a photograph."""
+        lesion = session.lesion
+        if lesion is not None:
+            if lesion.result.smoothed is not previous.result.smoothed:
+                layers.show_probability(session.viewer, session.image, lesion.result.smoothed)
+            layers.show_result(session.viewer, session.image, lesion.result)
 
 
 def _can_select_mask(session: OpenPhotograph) -> bool:
@@ -480,64 +469,55 @@ class LayerWatcher(QObject):
         super().__init__(parent)
         self._connections = Connections(self)
         self._sessions = sessions
-        self._edited: set[OpenPhotograph] = set()
         self._removed_layers: dict[str, dict[str, Layer]] = {}
         self._idle_timer = DebounceTimer(self, EDIT_IDLE_MS)
         self._idle_timer.timeout.connect(self._on_edits_finished)
         # A photograph and its layers are removed one after the other.
         self._removal_timer = DebounceTimer(self, 0)
         self._removal_timer.timeout.connect(self._on_removal_finished)
-        viewer_layers = sessions.viewer.layers
-        self._connections.connect(viewer_layers.events.removed, self._on_removed)
-        self._active: Layer | None = viewer_layers.selection.active
-        self._connections.connect(viewer_layers.selection.events.active, self._on_active)
-        hidden_timer = QTimer(self)
-        hidden_timer.timeout.connect(self._check_hidden_mask)
-        hidden_timer.start(HIDDEN_CHECK_MS)
+        events = sessions.viewer.layers.events
+        self._connections.connect(events.removed, self._on_removed)
+        self._connections.connect(events.inserted, self._on_inserted)
+        for layer in sessions.viewer.layers:
+            self._watch(layer)
 
-    def watch(self, labels: Labels) -> None:
-        """Watch a layer for edits and undo."""
-        self._connections.connect(labels.events.paint, self._on_painted)
-        self._connections.connect(labels.events.set_data, self._on_painted)  # undo and redo emit only this
+    def _watch(self, layer: Layer) -> None:
+        """Watch a mask or scribbles for edits and undo."""
+        if photographs.get_role(layer) in EDITED_ROLES:
+            events = layer.events
+            self._connections.connect(events.paint, self._on_edited)
+            # A copy that napari makes is no ``MaskLabels``, which emit an event also while they are hidden
+            self._connections.connect(getattr(events, "refreshed", events.set_data), self._on_edited)
+
+    def _on_inserted(self, event: Event) -> None:
+        """Watch a layer that was added, or restored after it was removed and perhaps edited."""
+        self._watch(event.value)
+        session = self._sessions.find(photographs.get_identity(event.value))
+        if session is not None and session.lesion is not None and event.value == session.mask:
+            self.mark_edited(session)
 
     def mark_edited(self, session: OpenPhotograph) -> None:
         """Mark a mask as edited."""
-        self._edited.add(session)
+        session.is_mask_edited = True
         self._idle_timer.start()
-
-    def is_edited(self, session: OpenPhotograph) -> bool:
-        """Return whether a mask was edited since ``edits_finished``."""
-        return session in self._edited
 
     def flush(self) -> None:
         """Emit pending edits at once."""
         self._idle_timer.flush()
 
     def _on_edits_finished(self) -> None:
-        edited, self._edited = self._edited, set()
-        for session in edited:
-            self.edits_finished.emit(session)
+        for session in self._sessions:
+            if session.is_mask_edited:
+                self.edits_finished.emit(session)
 
-    def _on_painted(self, event: Event) -> None:
+    def _on_edited(self, event: Event) -> None:
         session = self._sessions.find(photographs.get_identity(event.source))
         if session is None or session.lesion is None:
             return
         if event.source == session.mask:
-            session.is_mask_edited = True
             self.mark_edited(session)
         else:
             self.scribbles_edited.emit(session)
-
-    def _on_active(self, event: Event) -> None:
-        self._check_hidden_mask()
-        self._active = event.value
-
-    def _check_hidden_mask(self) -> None:
-        """Treat the selected mask as edited while it is hidden, since napari emits no event for its undo then."""
-        layer = self._active
-        session = None if layer is None or layer.visible else self._sessions.find(photographs.get_identity(layer))
-        if session is not None and layer == session.mask:
-            self.mark_edited(session)
 
     def _on_removed(self, event: Event) -> None:
         identity = photographs.get_identity(event.value)
@@ -551,14 +531,13 @@ class LayerWatcher(QObject):
         for identity, layers_of_photograph in removed_layers.items():
             session = self._sessions.find(identity)
             if session is not None and not session.is_open:
-                self._edited.discard(session)
                 self.removed.emit(session, layers_of_photograph)
 
 
-def _follow_mask(lesion: AnalyzedLesion, mask: NDArray[np.bool_]) -> AnalyzedLesion:
-    """Return the lesion with its last mask, bool (row, column), which it may not follow yet."""
-    update = update_from_mask(lesion, mask, lesion.result.options)
-    return lesion if update is None else lesion.apply(update)
+def _describe_photograph(session: OpenPhotograph, lesion: AnalyzedLesion) -> Photograph:
+    """Return the photograph of a lesion with what its layer states now, such as the scale."""
+    known = lesion.result.photograph
+    return replace(session.source.describe(known.rgb), notes=known.notes)  # some were found when pixels were read
 
 
 def _was_made_with(options: LesionOptions, result: LesionResult) -> bool:
@@ -567,29 +546,27 @@ def _was_made_with(options: LesionOptions, result: LesionResult) -> bool:
     return have_equal_fields(options, result.options, names)
 
 
-def _with_current_options(
-    analyzed: LesionResult, options: LesionOptions, previous: AnalyzedLesion, previous_mask: NDArray[np.uint8]
-) -> LesionUpdate:
-    """Return the result of an analysis with the current options; the last two arguments are not needed."""
+def _apply_analysis(
+    analyzed: LesionResult, options: LesionOptions, lesion: AnalyzedLesion, mask: NDArray[np.uint8]
+) -> MaskChange:
+    """Return the mask of an analysis with the current options; the last two arguments are not needed."""
     new_options = keep_prediction_options(options, analyzed.options)
-    return LesionUpdate(analyzed if new_options == analyzed.options else rederive(analyzed, new_options, None))
+    if new_options == analyzed.options:
+        return MaskChange(analyzed.mask, MaskOrigin.from_result(analyzed, None))
+    return rederive(analyzed, new_options, None)
 
 
-def prepare_replacement(
-    update: LesionUpdate, previous_mask: NDArray[np.uint8], allowed: Collection[str] | None
-) -> LesionUpdate:
-    """Prepare the replacement of a mask by that of an update with a result.
+def _may_replace(lesion: AnalyzedLesion, base: NDArray[np.uint8], expected: NDArray[np.bool_] | None) -> bool:
+    """Whether a mask, uint8 (row, column), is the expected or a predicted one, so that no corrections are lost."""
+    mask = base != 0
+    is_expected = expected is None or np.array_equal(mask, expected)
+    return is_expected or not lesion.find_origin(array_fingerprint(mask)).corrected
 
-    ``previous_mask``: uint8 (row, column), a copy of the current mask. ``allowed``: digests of the masks that may be
-    replaced; None for any mask. Returns an update with the pixels that differ,
-    or one marked as outdated if the mask may not be replaced.
-    """
-    mask, result = previous_mask != 0, update.result
-    assert result is not None
-    if allowed is not None and array_fingerprint(mask) not in allowed:
-        return LesionUpdate(outdated=True)
-    changed_pixels, digest = _find_changed_pixels(mask != result.mask), array_fingerprint(result.mask)
-    return replace(update, mask_digest=digest, previous_mask=previous_mask, changed_pixels=changed_pixels)
+
+def _prepare_step(lesion: AnalyzedLesion, base: NDArray[np.uint8], make: MakeChange) -> MaskStep:
+    change = make(lesion, base)
+    where = _find_changed_pixels((base != 0) != change.mask)
+    return MaskStep(change, array_fingerprint(change.mask), base, where)
 
 
 def _find_changed_pixels(different: NDArray[np.bool_]) -> tuple[NDArray[np.intp], ...]:
@@ -597,31 +574,3 @@ def _find_changed_pixels(different: NDArray[np.bool_]) -> tuple[NDArray[np.intp]
     bands = [np.nonzero(different[top : top + BAND_ROWS]) for top in range(0, different.shape[0], BAND_ROWS)]
     rows = [indices[0] + BAND_ROWS * index for index, indices in enumerate(bands)]
     return np.concatenate(rows), np.concatenate([indices[1] for indices in bands])
-
-
-def remeasure_lesion(lesion: AnalyzedLesion, options: LesionOptions, source: LayerPhotographSource) -> LesionUpdate:
-    """Crop and measure the same mask again, after the scale, the type of photograph or the ROI options changed."""
-    from napari_melanoma.lesion.analysis import remeasure
-
-    result = lesion.result
-    scaled = replace(result, photograph=source.describe(result.photograph.rgb))
-    measured = replace(remeasure(scaled, result.mask, options), corrected=result.corrected)
-    return LesionUpdate(measured, lesion.chosen, lesion.prompts, mask_digest=lesion.mask_digest)
-
-
-def update_from_mask(lesion: AnalyzedLesion, mask: NDArray[np.bool_], options: LesionOptions) -> LesionUpdate | None:
-    """Update the result for a mask that may have been edited, or restored by undo.
-
-    ``mask``: bool (row, column), a copy of the current mask. Returns None if the mask has not changed.
-    """
-    from napari_melanoma.lesion.analysis import remeasure
-
-    digest = array_fingerprint(mask)
-    if digest == lesion.mask_digest:
-        return None
-    origin = lesion.origins.get(digest)
-    if origin is None:
-        painted = replace(remeasure(lesion.result, mask, options), provenance=mark_painted(lesion.result.provenance))
-        return LesionUpdate(painted, lesion.chosen, lesion.prompts, mask_digest=digest)
-    result = origin.restore(lesion.result, mask, options.roi)
-    return LesionUpdate(result, origin.chosen, origin.prompts, mask_digest=digest, restored=True)

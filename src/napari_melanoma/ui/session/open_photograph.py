@@ -22,6 +22,7 @@ from napari_melanoma.ui.session.analyzed_lesion import (
     ROI_OPTIONS,
     AnalyzedLesion,
     RecoveredLesion,
+    follow_pixels,
     have_equal_fields,
 )
 from napari_melanoma.ui.session.image import ImageSession
@@ -229,7 +230,7 @@ class OpenPhotograph(ImageSession):
     ``is_mask_edited``: the mask layer was edited, and ``lesion`` does not follow it yet. ``pending_options``: not
     applied to the lesion yet. ``recovered``: unsaved corrections that may be restored. ``saved_mask``: a
     sentence on the mask of users that was read from the saved result; empty if none was read.
-    ``applied_strokes``: the digest of the strokes with which the mask was made last; empty for none.
+    ``applied_strokes``: uint8 (row, column), the strokes with which the mask was made last; None for none.
     ``prompted``: requests for masks by clicks. ``classifier``: the model for its prediction; empty for none.
     ``patient_changed``: its patient data have changed. ``prediction_key``: of the current mask, patient data and model.
     ``prediction``: the last outcome, which may be of another key. ``heatmap``: the last one, which may be so, too.
@@ -239,7 +240,7 @@ class OpenPhotograph(ImageSession):
     patient_changed = Signal()
     stated_changed = Signal()
     events: ClassVar[SignalGroupDescriptor] = SignalGroupDescriptor(
-        equality_operators=dict.fromkeys(("image", "prediction", "prompted", "recovered"), is_)
+        equality_operators=dict.fromkeys(("applied_strokes", "image", "prediction", "prompted", "recovered"), is_)
     )
 
     viewer: Viewer
@@ -258,7 +259,7 @@ class OpenPhotograph(ImageSession):
     prompted: PromptedPhotograph = field(default_factory=PromptedPhotograph)
     recovered: RecoveredLesion | None = None
     restored: StatedValues = field(default_factory=StatedValues)
-    applied_strokes: str = ""
+    applied_strokes: NDArray[np.uint8] | None = None
     saved_mask: str = ""
     review: ReviewState = field(default_factory=ReviewState)
     saved: SavedState = field(default_factory=SavedState)
@@ -312,6 +313,26 @@ class OpenPhotograph(ImageSession):
         return None if self.mask is None else self.lesion
 
     @property
+    def mask_pixels(self) -> NDArray[np.bool_]:
+        """The mask in its layer, bool (row, column), including one left by a previous dock; without pixels for none."""
+        lesion, labels = self.masked_lesion, self.existing_mask
+        if lesion is not None and not self.is_behind_mask:
+            return lesion.result.mask
+        return np.zeros((0, 0), bool) if labels is None else labels.data != 0
+
+    @property
+    def is_behind_mask(self) -> bool:
+        """Whether the lesion must be derived again from the mask in its layer."""
+        lesion, labels = self.lesion, self.mask
+        return lesion is not None and labels is not None and not lesion.is_derived_from(labels.data)
+
+    @property
+    def followed_lesion(self) -> AnalyzedLesion | None:
+        """The lesion of the mask as it is in its layer now, without the delay of a thread."""
+        lesion, labels = self.lesion, self.mask
+        return lesion if lesion is None or labels is None else follow_pixels(lesion, labels.data)
+
+    @property
     def is_mask_changing(self) -> bool:
         """Whether mask, threshold or refinement have changed, and the lesion does not follow them yet."""
         lesion, options = self.lesion, self.pending_options
@@ -328,21 +349,14 @@ class OpenPhotograph(ImageSession):
         return outcome if outcome is not None and outcome.key == self.prediction_key else None
 
     @property
-    def mask_digest(self) -> str | None:
-        """The digest of the mask, including one left by a previous dock; None if there is no mask."""
-        if self.lesion is not None:
-            return None if self.mask is None else self.lesion.mask_digest
-        labels = self.existing_mask
-        return None if labels is None else array_fingerprint(labels.data != 0)
-
-    @property
     def is_corrected(self) -> bool:
-        """Whether the mask was corrected, including one left by a previous dock."""
-        if self.lesion is not None:
-            return self.lesion.corrected and self.mask is not None
-        labels = self.existing_mask
+        """Whether the mask was corrected, including one that ``lesion`` does not follow, or that a dock has left."""
+        lesion, labels = self.lesion, self.existing_mask if self.lesion is None else self.mask
+        if labels is None or (lesion is None and not labels.data.any()):
+            return False
+        digest = array_fingerprint(labels.data != 0)
         return (
-            labels is not None and bool(labels.data.any()) and photographs.get_model_digest(labels) != self.mask_digest
+            photographs.get_model_digest(labels) != digest if lesion is None else lesion.find_origin(digest).corrected
         )
 
     @property
@@ -351,8 +365,7 @@ class OpenPhotograph(ImageSession):
         lesion, labels = self.lesion, self.mask
         if lesion is None or labels is None:
             return lesion is not None and lesion.unsaved
-        digest = array_fingerprint(labels.data != 0)
-        return lesion.unsaved if digest == lesion.mask_digest else digest not in lesion.model_digests
+        return lesion.is_unsaved(array_fingerprint(labels.data != 0))
 
     @property
     def has_unsaved_work(self) -> bool:
@@ -363,12 +376,11 @@ class OpenPhotograph(ImageSession):
     def has_unapplied_strokes(self) -> bool:
         """Whether there are strokes, and the mask was not made with them; they stay in view after that."""
         strokes = self.strokes
-        return strokes is not None and array_fingerprint(strokes) != self.applied_strokes
+        return strokes is not None and not self.has_applied(strokes)
 
-    def mark_strokes_applied(self) -> None:
-        """Record that the mask was made with the current strokes."""
-        strokes = self.strokes
-        self.applied_strokes = "" if strokes is None else array_fingerprint(strokes)
+    def has_applied(self, strokes: NDArray[np.uint8]) -> bool:
+        """Return whether the mask was made with strokes, uint8 (row, column)."""
+        return self.applied_strokes is not None and np.array_equal(strokes, self.applied_strokes)
 
     @property
     def strokes(self) -> NDArray[np.uint8] | None:

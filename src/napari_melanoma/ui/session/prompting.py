@@ -23,9 +23,8 @@ from napari_melanoma.lesion.options import LesionOptions
 from napari_melanoma.lesion.prompt_state import PromptState, PromptStep, find_state, strokes_outside
 from napari_melanoma.ui.session.analyzed_lesion import (
     AnalyzedLesion,
-    LesionUpdate,
+    MaskChange,
     RecoveredLesion,
-    result_for_mask,
     threshold_mask,
 )
 from napari_melanoma.ui.session.lesion_updates import LesionController
@@ -229,7 +228,7 @@ class PromptController(QObject):
             change = PromptChange(lambda state: state, previous._replace(hypotheses=None))
         else:
             session.prompted = replace(session.prompted, response=change.response)
-        session.mark_strokes_applied()
+        session.applied_strokes = session.strokes
         if first is not None:
             self._controller.restore(session, first)
         else:
@@ -394,12 +393,10 @@ def read_response(
     base = replace(remeasure(derived, prepared.before, options), corrected=prepared.is_corrected)
     base.compute_properties()
     before = PromptStep.of(find_state(prepared.before, None))  # undo returns to it
-    lesion = AnalyzedLesion.from_model(base, prepared.pixels.digest, array_fingerprint(base.mask), None, before)
+    lesion = AnalyzedLesion.from_model(base, prepared.pixels.digest, prompts=before)
     changed = change_mask(prepared, change, lesion, prepared.before.view(np.uint8))
-    assert changed.result is not None
-    digests, origin = (lesion.mask_digest, lesion.image_digest), get_mask_origin(changed.result.provenance)
-    steps = before, changed.prompts
-    return change, RecoveredLesion(base, *digests, None, changed.result.mask, origin=origin, prompts=steps)
+    origin, steps = get_mask_origin(changed.origin.provenance), (before, changed.origin.prompts)
+    return change, RecoveredLesion(base, lesion.image_digest, None, changed.mask, origin=origin, prompts=steps)
 
 
 def _set_hypothesis(hypotheses: PromptedMasks, index: int, state: PromptState) -> PromptState:
@@ -412,8 +409,8 @@ def _propose(masks: list[NDArray[np.bool_]], seeds: list[PromptOptions], state: 
 
 def change_mask(
     prepared: PreparedPrompt | None, change: PromptChange, lesion: AnalyzedLesion, current_mask: NDArray[np.uint8]
-) -> LesionUpdate:
-    """Return the update with the mask after a change of the prepared state; call this in a thread.
+) -> MaskChange:
+    """Return the mask after a change of the prepared state; call this in a thread.
 
     ``prepared``: None to change the current state. ``current_mask``: uint8 (row, column), which may have been edited
     since the state was prepared.
@@ -424,4 +421,5 @@ def change_mask(
     step = PromptStep.of(changed, 0 if change.response.hypotheses is None else change.response.number, change.chosen)
     record = changed.to_record(change.response.model, by_hand=result.corrected_by_hand)
     provenance = {**result.provenance, PROMPTS: record.model_dump(mode="json")}
-    return LesionUpdate(result_for_mask(replace(result, provenance=provenance), changed.mask), lesion.chosen, step)
+    origin = lesion.origin._replace(corrected=True, provenance=provenance, prompts=step, is_painted=False)
+    return MaskChange(changed.mask, origin)

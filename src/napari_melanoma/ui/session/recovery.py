@@ -10,7 +10,6 @@ import zlib
 from collections.abc import Callable, Collection, Iterable
 from contextlib import suppress
 from dataclasses import asdict, replace
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,16 +22,15 @@ from napari_melanoma.core.errors import MelanomaError
 from napari_melanoma.core.files import atomic_file, move, write_json
 from napari_melanoma.core.parsing import read_json
 from napari_melanoma.core.provenance import array_fingerprint
-from napari_melanoma.lesion.mask_record import get_mask_origin, mark_painted
+from napari_melanoma.lesion.mask_record import get_mask_origin
 from napari_melanoma.lesion.options import LesionOptions
-from napari_melanoma.ui.session.analyzed_lesion import RecoveredLesion
+from napari_melanoma.ui.session.analyzed_lesion import AnalyzedLesion, RecoveredLesion
 from napari_melanoma.ui.session.stated_values import StatedValues
 from napari_melanoma.ui.viewer.photographs import LayerPhotographSource
 from napari_melanoma.ui.widgets.job import JobFunction, LatestJobQueue
 
 if TYPE_CHECKING:
     from napari_melanoma.io.photographs import Photograph
-    from napari_melanoma.lesion.analysis import LesionResult
     from napari_melanoma.ui.session.open_photograph import OpenPhotograph
 
 AUTOSAVE_DELAY_MS = 600
@@ -53,18 +51,13 @@ def recovery_folder(digest: str, identity: str) -> Path:
 
 
 def save_recovery(
-    folder: Path,
-    result: LesionResult,
-    mask: NDArray[np.bool_],
-    chosen: tuple[int, int] | None,
-    scribbles: NDArray[np.uint8] | None,
-    stated: StatedValues,
+    folder: Path, lesion: AnalyzedLesion, scribbles: NDArray[np.uint8] | None, stated: StatedValues
 ) -> None:
     """Write a recovery folder; call this in a thread.
 
-    ``mask``: bool (row, column), the current mask. ``scribbles``: uint8 (row, column), strokes that are not
-    applied yet. ``stated``: scale, type and patient data.
+    ``scribbles``: uint8 (row, column), strokes that are not applied yet. ``stated``: scale, type and patient data.
     """
+    result, mask = lesion.result, lesion.result.mask
     probability = folder / f"probability-{result.model.fingerprint[:16]}.npy"
     if not probability.is_file():
         with atomic_file(probability) as temporary:
@@ -77,10 +70,8 @@ def save_recovery(
         "probability": probability.name,
         "options": result.options.model_dump(mode="json"),
         "model": asdict(result.model),
-        "chosen": chosen,
-        "origin": get_mask_origin(
-            mark_painted(result.provenance) if (mask != result.mask).any() else result.provenance
-        ),
+        "chosen": lesion.chosen,
+        "origin": get_mask_origin(result.provenance),
         "shape": list(mask.shape),
         **stated.to_json(),
         "saved_at": time.time(),
@@ -135,7 +126,6 @@ def _read_recovery(digest: str, folder: Path, values: dict[str, Any], photograph
     strokes = scribbles if scribbles.shape == shape else None
     return RecoveredLesion(
         result,
-        array_fingerprint(result.mask),
         digest,
         chosen,
         mask,
@@ -190,26 +180,19 @@ def _is_running(owner: dict[str, float]) -> bool:
 def discard_unsaved(sessions: Iterable[OpenPhotograph]) -> None:
     """Discard unsaved corrections and strokes, and their recovery folders."""
     for session in sessions:
-        if session.lesion is not None and session.has_unsaved_work:
-            session.lesion = replace(session.lesion, unsaved=False)
+        lesion = session.followed_lesion
+        if lesion is not None and session.has_unsaved_work:
+            session.lesion = replace(lesion, stored_digest=lesion.mask_digest)
             remove_recovery(recovery_folder(session.lesion.image_digest, session.identity))
 
 
 def save_unsaved(sessions: Iterable[OpenPhotograph]) -> None:
     """Write unsaved corrections and strokes to recovery folders."""
     for session in sessions:
-        if session.has_unsaved_work:
-            _make_save(session)()
-
-
-def _make_save(session: OpenPhotograph) -> Callable[[], None]:
-    """Return a function that writes the recovery folder of an open photograph as it is now."""
-    lesion, labels = session.lesion, session.mask
-    if lesion is None or labels is None:
-        return lambda: None
-    folder, mask = recovery_folder(lesion.image_digest, session.identity), labels.data != 0
-    arguments = lesion.result, mask, lesion.chosen, session.strokes, StatedValues.of(session)
-    return partial(save_recovery, folder, *arguments)
+        lesion = session.followed_lesion
+        if lesion is not None and session.has_unsaved_work and session.mask is not None:
+            folder = recovery_folder(lesion.image_digest, session.identity)
+            save_recovery(folder, lesion, session.strokes, StatedValues.of(session))
 
 
 def remove_saved_recoveries(sessions: Iterable[OpenPhotograph]) -> None:
@@ -237,30 +220,26 @@ class LesionAutosave(QObject):
 
         def prepare() -> JobFunction | None:
             lesion = session.lesion
-            if lesion is None or not session.is_open:
-                return None
-            if lesion.unsaved or session.has_unapplied_strokes:
-                return _checked(_make_save(session))
-            return _checked(remove_recovery, recovery_folder(lesion.image_digest, session.identity))
+            is_needed = lesion is not None and (lesion.unsaved or session.has_unapplied_strokes)
+            return self._prepare(session, session.strokes if is_needed else None) if session.is_open else None
 
         self._latest.submit(f"keep {session.identity}", prepare)
 
-    def save_removed(self, session: OpenPhotograph, mask: NDArray[np.bool_], strokes: NDArray[np.uint8] | None) -> None:
+    def save_removed(self, session: OpenPhotograph, strokes: NDArray[np.uint8] | None) -> None:
         """Write the unsaved corrections of a photograph that was removed.
 
-        ``mask``: bool (row, column), the last mask. ``strokes``: uint8 (row, column); None if there were none.
+        ``strokes``: uint8 (row, column), those that are not applied; None if there were none.
         """
+        self._latest.submit(f"keep {session.identity}", lambda: self._prepare(session, strokes))
 
-        def prepare() -> JobFunction | None:
-            lesion, stated = session.lesion, StatedValues.of(session)
-            if lesion is None:
-                return None
-            folder = recovery_folder(lesion.image_digest, session.identity)
-            if lesion.unsaved or strokes is not None:
-                return _checked(save_recovery, folder, lesion.result, mask, lesion.chosen, strokes, stated)
-            return _checked(remove_recovery, folder)
-
-        self._latest.submit(f"keep {session.identity}", prepare)
+    def _prepare(self, session: OpenPhotograph, strokes: NDArray[np.uint8] | None) -> JobFunction | None:
+        lesion = session.lesion
+        if lesion is None:
+            return None
+        folder = recovery_folder(lesion.image_digest, session.identity)
+        if lesion.unsaved or strokes is not None:
+            return _checked(save_recovery, folder, lesion, strokes, StatedValues.of(session))
+        return _checked(remove_recovery, folder)
 
     def remove_saved(self, session: OpenPhotograph) -> None:
         """Remove the folder of a photograph that was removed and has been saved since, unless it has strokes."""

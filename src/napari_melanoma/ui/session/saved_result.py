@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.errors import MelanomaError
 from napari_melanoma.core.provenance import array_fingerprint
-from napari_melanoma.ui.session.analyzed_lesion import LesionUpdate, Point, RecoveredLesion, restore_mask
-from napari_melanoma.ui.session.lesion_updates import prepare_replacement
+from napari_melanoma.ui.session.analyzed_lesion import AnalyzedLesion, Point, RecoveredLesion
 from napari_melanoma.ui.session.open_photograph import SavedPrediction
 from napari_melanoma.ui.session.stated_values import StatedValues
 from napari_melanoma.ui.viewer.photographs import LayerPhotographSource
@@ -29,13 +28,14 @@ if TYPE_CHECKING:
 class SavedResult(NamedTuple):
     """A saved result of a photograph.
 
-    ``lesion``: its mask; None if it cannot be read. ``update``: from the predicted mask to it; None if users have not
-    made it. ``prediction``: None without one. ``description``: of the mask, as a sentence.
+    ``stored``, ``lesion``: as it was read, and with its mask; None if it cannot be read. ``is_of_user``: whether users
+    have made the mask. ``prediction``: None without one. ``description``: of the mask, as a sentence.
     """
 
     stated: StatedValues
-    lesion: RecoveredLesion | None = None
-    update: LesionUpdate | None = None
+    stored: RecoveredLesion | None = None
+    lesion: AnalyzedLesion | None = None
+    is_of_user: bool = False
     prediction: SavedPrediction | None = None
     description: str = ""
 
@@ -74,12 +74,10 @@ def _add_mask(
     if is_of_user:
         mask = read_mask(folder / "mask.png")
     origin = get_mask_origin(values.get("provenance") or {}) if is_of_user else {}
-    chosen, digests = _find_chosen(stored), (array_fingerprint(stored.mask), values["image_sha256"])
-    lesion = RecoveredLesion(stored, *digests, chosen, mask, None, saved_at, folder, origin, stated=saved.stated)
-    update = None
-    if is_of_user:
-        update = prepare_replacement(restore_mask(lesion), stored.mask.astype("uint8"), None)
-    return saved._replace(lesion=lesion, update=update, description=describe_saved_mask(values, saved_at))
+    stated, image_digest, chosen = saved.stated, values["image_sha256"], _find_chosen(stored)
+    recovered = RecoveredLesion(stored, image_digest, chosen, mask, None, saved_at, folder, origin, stated=stated)
+    description = describe_saved_mask(values, saved_at)
+    return saved._replace(stored=recovered, lesion=recovered.derive(), is_of_user=is_of_user, description=description)
 
 
 def _find_chosen(result: LesionResult) -> Point | None:

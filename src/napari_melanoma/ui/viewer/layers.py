@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from napari_melanoma.imaging.prompts import PromptOptions
     from napari_melanoma.imaging.ruler import Ruler
     from napari_melanoma.lesion.analysis import LesionResult
+    from napari_melanoma.ui.viewer.mask_layer import MaskLabels
     from napari_melanoma.ui.widgets.signals import Connections
 
 COLORMAP_SIZE, OPAQUE_FROM = 128, 0.35  # of the heatmap: colors, and the value from which it is opaque
@@ -48,17 +49,18 @@ LABEL_SHIFT = 1 / 16  # distance of the label of a proposed scale from its line,
 USER_KEYS = frozenset({"photograph", "ruler"})  # metadata that layers of the user or of other plugins may have as well
 
 
-def show_mask(viewer: Viewer, image: Image, mask: NDArray[np.uint8]) -> Labels:
+def show_mask(viewer: Viewer, image: Image, mask: NDArray[np.uint8]) -> MaskLabels:
     """Add the mask layer of a photograph; change an existing one with ``write_mask``.
 
     ``mask``: uint8 (row, column), 0 or 1; the layer edits this array. The brush is set to the lesion label.
     """
-    from napari.layers import Labels
     from napari.utils.colormaps import DirectLabelColormap
+
+    from napari_melanoma.ui.viewer.mask_layer import MaskLabels
 
     colors = DirectLabelColormap(color_dict={None: WHITE, 0: "transparent", 1: WHITE})
     # Faint and white: a colored overlay would change the appearance of the lesion
-    labels = Labels(mask, opacity=0.08, colormap=colors)
+    labels = MaskLabels(mask, opacity=0.08, colormap=colors)
     labels.selected_label = 1
     labels.brush_size = max(3, round(min(mask.shape) / 40))
     complete_brush_strokes(labels)
@@ -198,11 +200,6 @@ def show_contours(viewer: Viewer, image: Image, outlines: Sequence[NDArray[np.fl
     _show_shapes(viewer, image, "contour", "path", outlines)
 
 
-def show_other_lesions(viewer: Viewer, image: Image, result: LesionResult) -> None:
-    """Outline the detected lesions that are not in the mask."""
-    show_other_contours(viewer, image, result.other_contours)
-
-
 def show_published_mask(viewer: Viewer, image: Image, mask: NDArray[np.bool_]) -> None:
     """Outline the published mask of a sample in blue; ``mask``: bool (row, column)."""
     from napari_melanoma.imaging.masks import trace_contours
@@ -277,7 +274,7 @@ def show_result(viewer: Viewer, image: Image, result: LesionResult) -> None:
     """Show everything that is derived from a mask; the measurements become features of the mask layer."""
     show_band(viewer, image, result.band)
     show_contours(viewer, image, result.contours)
-    show_other_lesions(viewer, image, result)
+    show_other_contours(viewer, image, result.other_contours)
     show_numbers(viewer, image, result.lesion_boxes)
     show_roi(viewer, image, result.roi)
     show_measurements(viewer, image, result)
@@ -290,16 +287,17 @@ def show_measurements(viewer: Viewer, image: Image, result: LesionResult) -> Non
         labels.features = {"index": [1], **rows} if rows else {}
 
 
-def get_scribbles_layer(viewer: Viewer, image: Image) -> Labels:
+def get_scribbles_layer(viewer: Viewer, image: Image) -> MaskLabels:
     """Return the layer of strokes inside (1) and outside (2) the lesion, uint8 (row, column); add it if missing."""
     import numpy as np
-    from napari.layers import Labels
     from napari.utils.colormaps import DirectLabelColormap
 
-    def create_layer() -> Labels:
+    from napari_melanoma.ui.viewer.mask_layer import MaskLabels
+
+    def create_layer() -> MaskLabels:
         shape = get_shape(image)
         colors = DirectLabelColormap(color_dict={None: "transparent", 0: "transparent", 1: BLUE, 2: ORANGE})
-        layer = Labels(np.zeros(shape, np.uint8), opacity=0.85, colormap=colors)
+        layer = MaskLabels(np.zeros(shape, np.uint8), opacity=0.85, colormap=colors)
         layer.brush_size = max(3, round(min(shape) / 100))
         complete_brush_strokes(layer)
         return layer

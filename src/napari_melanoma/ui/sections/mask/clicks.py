@@ -115,7 +115,7 @@ def find_hypotheses(session: PhotographSession) -> tuple[PromptedMasks, int] | N
     step, hypotheses = None if lesion is None else lesion.prompts, None if response is None else response.hypotheses
     if lesion is None or step is None or response is None or hypotheses is None:
         return None
-    is_current = (step.digest, step.answer) == (lesion.mask_digest, response.number)
+    is_current = step.answer == response.number and not lesion.origin.is_painted
     return (hypotheses, hypotheses.by_area.index(step.chosen)) if is_current else None
 
 
@@ -145,15 +145,12 @@ class PromptCanvasTool:
         self._image: Image | None = None
         self._layer: Labels | None = None
 
-    def start(self, image: Image) -> Labels | None:
-        """Start the tool, or continue on the mask once there is one, so that Ctrl+Z undoes prompts.
-
-        Returns the layer of the strokes if there is no mask.
-        """
+    def start(self, image: Image) -> None:
+        """Start the tool, or continue on the mask once there is one, so that Ctrl+Z undoes prompts."""
         mask = find_layer(self._viewer, image, "mask")
         layer = layers.get_scribbles_layer(self._viewer, image) if mask is None else mask
         if layer is self._layer:
-            return None
+            return
         self.stop()
         layer.visible = True
         self._viewer.layers.selection.active = layer
@@ -161,7 +158,6 @@ class PromptCanvasTool:
         layer.mouse_drag_callbacks.append(self._on_press)
         layer.events.mode.connect(self._on_mode)
         self._image, self._layer = image, layer
-        return layer if mask is None else None
 
     def stop(self) -> None:
         """Stop the tool, so that dragging moves the view again."""

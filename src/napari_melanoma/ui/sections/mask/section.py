@@ -169,9 +169,7 @@ class MaskSection(PhotographSection):
         self._clicks.button.setChecked(False)
 
     def _start_clicks(self) -> None:
-        strokes = self._canvas.start(self.session.image)
-        if strokes is not None:
-            self._services.controller.watcher.watch(strokes)
+        self._canvas.start(self.session.image)
 
     def _on_prompt(self, prompt: PromptOptions) -> None:
         self._services.prompts.add(self.session, PendingPrompt(prompt, self._clicks.new_button.isChecked()))
@@ -494,7 +492,6 @@ class CorrectionTools(QWidget):
 
     def _scribble(self, label: int) -> None:
         strokes = layers.get_scribbles_layer(self._session.viewer, self._session.image)
-        self._controller.watcher.watch(strokes)
         self._more.setChecked(True)  # also by its key
         self._activate_tool(strokes, label, "paint")
 
