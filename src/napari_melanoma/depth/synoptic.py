@@ -63,7 +63,6 @@ SOURCE_NAMES: Mapping[Source, str] = {"model": "the model", "reading": "the dept
 Author = Literal["reader", "model", "imported"]
 AUTHORS: Mapping[Source, Author] = {"": "reader", "reading": "reader", "model": "model", "case": "imported"}
 TWO_STORES = "{}: two values were stored, {} in the synoptic report and {} in the case. That of the report counts."
-ADDED_LATER = "Added after signature: {0}: {2}. It is not part of the signed report."
 KEEP_UNKNOWN = ConfigDict(extra="allow")  # keys of a newer version are kept, and written again
 DERIVED = "derived"  # key of values computed from the answers, written for other programs and never read
 SUBTYPES = {  # value of the column diagnosis_detail: answer to the field subtype
@@ -201,9 +200,6 @@ class SynopticReport(Config):
     )
     addenda: tuple[SynopticAddendum, ...] = Field((), description="texts added after the signature, the oldest first")
     history: tuple[SynopticChange, ...] = Field((), description="every change by a reader, the oldest first")
-    conflicts: dict[str, str] = Field(
-        {}, description="by field: that another value was stored elsewhere, until the field is answered again"
-    )
 
     @model_validator(mode="before")
     @classmethod
@@ -235,7 +231,7 @@ class SynopticReport(Config):
         """Write ``other_answers`` among the answers, and add the derived values."""
         values: dict[str, Any] = handler(self)
         values["answers"] |= values.pop("other_answers")
-        for name in ("conflicts", "signed_report", "signed_values"):
+        for name in ("signed_report", "signed_values"):
             if not values[name]:
                 values.pop(name)
         return {**values, DERIVED: self._derived_values()}
@@ -270,7 +266,7 @@ class SynopticReport(Config):
     @property
     def has_content(self) -> bool:
         """Whether there is anything to store."""
-        return bool(self.is_filled_in or self.answers or self.other_answers or self.conflicts or self.addenda)
+        return bool(self.is_filled_in or self.answers or self.other_answers or self.addenda)
 
     @property
     def stored_answers(self) -> dict[str, Any]:
@@ -328,19 +324,9 @@ class SynopticReport(Config):
         return self._with_answers({**self.answers, **confirmed}, reader, when)
 
     def restore(self, target: SynopticReport, reader: str, when: str) -> Self:
-        """Restore answers and conflicts of another state, for undo and redo; the history is kept and extended."""
+        """Restore the answers of another state, for undo and redo; the history is kept and extended."""
         restored = self._with_answers(target.answers, reader, when)  # suggestions are no changes by a reader
-        return restored._replace(answers=dict(target.answers), conflicts=dict(target.conflicts))
-
-    def restore_unsigned(self, target: SynopticReport, reader: str, when: str) -> Self:
-        """Restore the answers of another state, as ``restore`` does; of a signed report, only what was imported."""
-        if not self.is_signed:
-            return self.restore(target, reader, when)
-        signed = {name: answer for name, answer in self.answers.items() if not answer.suggested_by}
-        imported = {name: target.answers[name] for name in target.suggested}
-        answers = {**imported, **signed}
-        stated = {name: text for name, text in target.conflicts.items() if target.answer(name) == answers.get(name)}
-        return self._replace(answers=answers, conflicts=stated)
+        return restored._replace(answers=dict(target.answers))
 
     def own_reading(self, depth: SlideDepthReadings) -> DepthReading | None:
         """Return the reading of the reader whose report this is, never that of another; None if there is none."""
@@ -400,20 +386,16 @@ class SynopticReport(Config):
             }
         return self._replace(answers={**suggested, **confirmed})
 
-    def with_imported(self, answers: Mapping[str, SynopticAnswer | None], *, is_new: bool = False) -> Self:
-        """Add findings of a table, as suggestions; ``conflicts`` state other answers of a reader.
+    def suggest(self, answers: Mapping[str, SynopticAnswer]) -> Self:
+        """Return the report with suggestions for fields that no reader has filled in, unless it is signed."""
+        if self.is_signed:
+            return self
+        own = {name: answer for name, answer in self.answers.items() if not answer.suggested_by}
+        return self._replace(answers={**self.answers, **answers, **own})
 
-        ``is_new``: they were not stored before. A signed report only states them; else None removes a suggestion.
-        """
-        result, conflicts = dict[str, SynopticAnswer | None](self.answers), dict(self.conflicts)
-        for name, imported in answers.items():
-            field, own = FIELDS_BY_NAME[name], self.answer(name)
-            if _confirmed(own) is None and not (is_new and self.is_signed):
-                result[name] = imported or (None if is_new else own)
-            elif imported is not None and (own is None or not _is_same_value(own, imported)):
-                texts = [format_without_detail(field, one) for one in (own, imported)]
-                conflicts[name] = (TWO_STORES if _confirmed(own) else ADDED_LATER).format(field.label, *texts)
-        return self._replace(answers=result, conflicts=conflicts)
+    def without_suggestions(self, source: Source) -> Self:
+        """Return the report without answers that a source has suggested."""
+        return self._replace(answers={name: one for name, one in self.answers.items() if one.suggested_by != source})
 
     def sign(self, reader: str, when: str, shown: Blocks = ()) -> Self:
         """Sign and lock the report; raise if suggestions are left that are not confirmed.
@@ -490,11 +472,7 @@ class SynopticReport(Config):
         )
         if not changes:
             return self
-        changed = {change.field for change in changes}
-        conflicts = {name: text for name, text in self.conflicts.items() if name not in changed}
-        return self._replace(
-            answers=dict(answers), reader=reader, history=(*self.history, *changes), conflicts=conflicts
-        )
+        return self._replace(answers=dict(answers), reader=reader, history=(*self.history, *changes))
 
     def _replace(self, **values: Any) -> Self:  # noqa: ANN401 - values of any field
         return type(self).parse({**dict(self), **values}, "the synoptic report")
@@ -590,6 +568,14 @@ def _find_author(report: SynopticReport, depth: SlideDepthReadings, name: str) -
             return change.reader, change.when
     own = report.own_reading(depth)
     return report.reader if own is None else own.reader, ""
+
+
+def describe_two_values(name: str, own: SynopticAnswer | None, other: SynopticAnswer | None) -> str:
+    """State that a case has another value than a reader has answered; empty if it has none, or the same."""
+    if own is None or other is None or own.suggested_by or _is_same_value(own, other):
+        return ""
+    field = FIELDS_BY_NAME[name]
+    return TWO_STORES.format(field.label, *(format_without_detail(field, one) for one in (own, other)))
 
 
 def _is_same_value(first: SynopticAnswer, second: SynopticAnswer) -> bool:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from qtpy.QtGui import QShowEvent
 
 from napari_melanoma.case.lesion_content import LesionContent
+from napari_melanoma.case.model import values_for_form
 from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.errors import InputError, MelanomaError
 from napari_melanoma.core.provenance import utc_time
@@ -88,7 +89,7 @@ class LesionSynopticSection(LesionSection):
     def _report(self) -> SynopticReport:
         """The report of the lesion with suggestions from its findings."""
         lesion = self.session.lesion
-        return (lesion.synoptic or SynopticReport()).prefill(None, lesion)
+        return lesion.form.prefill(None, lesion)
 
     @property
     def _reader(self) -> str:
@@ -135,7 +136,7 @@ class LesionSynopticSection(LesionSection):
         report = self._report
         compared = [(path.name, compare_reports(report, other)) for path, other in self._files.reports.items()]
         changes = (
-            *report.conflicts.values(),
+            *self.session.lesion.double_findings,
             *self._content.list_changes(report),
             *(OTHER_ON_SLIDE.format(name, other) for name, other in compared if other),
         )
@@ -147,7 +148,9 @@ class LesionSynopticSection(LesionSection):
 
     def _change(self, change: Callable[[SynopticReport], SynopticReport]) -> None:
         """Change the report as an undo step of the case."""
-        self._try(lambda: self.session.edit("synoptic report", synoptic=change(self._report)))
+        self._try(
+            lambda: self.session.edit("synoptic report", **values_for_form(self.session.lesion, change(self._report)))
+        )
 
     def _amend(self, change: Callable[[SynopticReport], SynopticReport]) -> None:
         """Change what Undo does not change: the signature and addenda."""

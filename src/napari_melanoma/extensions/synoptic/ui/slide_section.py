@@ -94,7 +94,7 @@ class SynopticSection(SlideSection):
         report = document.shown
         changes = list(document.list_changes())
         lesion = find_slide_lesion(self._services.window, session.slide)
-        in_case = None if lesion is None or document.is_blind else lesion.synoptic
+        in_case = None if lesion is None or document.is_blind else lesion.form
         if in_case is not None and (other := compare_reports(report, in_case)):
             changes.append(OTHER_IN_CASE.format(other))
         self.form.show_report(
