@@ -303,7 +303,7 @@ def test_an_unconfirmed_value_of_the_model_is_no_value_of_the_lesion() -> None:
     lesion = case.lesions[0]
     assert (lesion.depth_mm, lesion.clark) == (None, 4)
     assert lesion.synoptic.prefill(None, lesion).answer("breslow") is None
-    again = set_lesion_report(case, "L1", of_slide.without_findings()).lesions[0]
+    again = set_lesion_report(case, "L1", of_slide.drop_findings()).lesions[0]
     assert again.synoptic is None, "only what was imported is kept"
     imported = set_lesion(add_lesion(Case()), "L1", depth_mm=0.9)
     assert set_lesion_report(imported, "L1", of_slide).lesions[0].depth_mm == 0.9

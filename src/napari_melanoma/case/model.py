@@ -357,8 +357,9 @@ def _split_imported(report: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str
             found.setdefault(name, words.get(stated[1], stated[1].split()[0]))
     kept = {key: value for key, value in report.items() if key != "conflicts"}
     kept["answers"] = {name: one for name, one in answers.items() if name not in suggested}
-    words = {"present": True, "not_identified": False, **{level: number for number, level in enumerate(ROMAN, start=1)}}
-    columns = {FINDINGS[name]: words.get(value, value) for name, value in found.items()}
+    cells: dict[Any, Any] = {"present": True, "not_identified": False}
+    cells |= {level: number for number, level in enumerate(ROMAN, start=1)}
+    columns = {FINDINGS[name]: cells.get(value, value) for name, value in found.items()}
     has_content = SynopticReport.parse(kept, "a lesion").has_content
     return columns, kept if has_content else None
 

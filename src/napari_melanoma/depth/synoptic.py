@@ -18,12 +18,12 @@ from pydantic.json_schema import SkipJsonSchema
 from napari_melanoma.core.config import Config
 from napari_melanoma.core.errors import InputError
 from napari_melanoma.core.formatting import format_names
-from napari_melanoma.core.provenance import UNKNOWN_TIME, parse_time
 from napari_melanoma.core.validity import Validity
 from napari_melanoma.depth.readings import (
     FINDINGS,
     MODEL_READER,
     RESERVED_READER_NAME,
+    AnyReadings,
     DepthReading,
     FindingRemark,
     MitosisCount,
@@ -179,7 +179,7 @@ def _check_time(text: str) -> str:
 
 
 class SynopticReport(Config):
-    """A synoptic report, as stored in ``synoptic.json`` and with a lesion of a case; edits return a new report.
+    """A synoptic report, as stored with the findings of a slide and with a lesion of a case; edits return a new one.
 
     Files also have a key ``derived``: values computed from the answers for other programs. It is ignored when read.
     """
@@ -335,27 +335,16 @@ class SynopticReport(Config):
         is_unknown = not author and not self.history and len(readers) == 1
         return depth.reading_by(readers[0] if is_unknown else author)
 
-    def with_findings(self, reading: DepthReading | None) -> Self:
+    def complete_from(self, reading: DepthReading | None) -> Self:
         """Return the report with the findings of a reading, which contains them until the report is signed."""
         if self.is_signed or reading is None:
             return self
-        own = {name: answer for name, answer in self.answers.items() if name not in FINDINGS}
         found = {name: answer for name in FINDINGS if (answer := find_answer(reading, name)) is not None}
-        return self._replace(answers={**own, **found})
+        return self._replace(answers={**self.drop_findings().answers, **found})
 
-    def without_findings(self) -> Self:
-        """Return the report as it is stored before it is signed: its findings are those of the reading."""
+    def drop_findings(self) -> Self:
+        """Return the report without the findings that readings contain."""
         return self._replace(answers={name: one for name, one in self.answers.items() if name not in FINDINGS})
-
-    def with_form(self, edited: Self) -> Self:
-        """Return the report with the answers of an edited form, except findings, unless the form was signed."""
-        if edited.is_signed:
-            return edited
-        earlier = {name: answer for name, answer in self.answers.items() if name in FINDINGS}
-        changes = (one for one in edited.history[len(self.history) :] if one.field not in FINDINGS)
-        return edited._replace(
-            answers={**earlier, **edited.without_findings().answers}, history=(*self.history, *changes)
-        )
 
     def prefill(
         self,
@@ -376,7 +365,7 @@ class SynopticReport(Config):
         if reading is not None and not reading.when and validity is not None and not validity.valid:
             reading = DepthReading()
         confirmed = {
-            name: answer for name, answer in self.with_findings(reading).answers.items() if not answer.suggested_by
+            name: answer for name, answer in self.complete_from(reading).answers.items() if not answer.suggested_by
         }
         suggested = _suggest_answers(reading, lesion)
         if is_blind:
@@ -504,9 +493,7 @@ def describe_finding(reading: DepthReading, name: str) -> str:
     return format_without_detail(FIELDS_BY_NAME[name], find_answer(reading, name))
 
 
-def set_finding(
-    depth: SlideDepthReadings, name: str, answer: SynopticAnswer | None, reader: str, when: str
-) -> SlideDepthReadings:
+def set_finding(depth: AnyReadings, name: str, answer: SynopticAnswer | None, reader: str, when: str) -> AnyReadings:
     """Set a finding in the reading of a reader, or make it unknown (None)."""
     reading = depth.reading_by(reader) or DepthReading(reader=reader)
     remarks = {key: remark for key, remark in reading.remarks.items() if key != name}
@@ -540,34 +527,6 @@ def _set_mitoses(mitoses: MitosisCount, name: str, value: float | None) -> Mitos
         return mitoses.model_copy(update={"mm2": value, "um_per_px": None})  # it does not follow the scale
     counted = None if value is None else int(value)
     return mitoses.model_copy(update={"counted": counted, "none_found": counted == 0})
-
-
-def add_stored_findings(report: SynopticReport, depth: SlideDepthReadings) -> SlideDepthReadings:
-    """Add the findings that a report contains and that the readings of their authors lack.
-
-    Those of a signed report are its signer's. Of an unsigned one, none replaces what a reading has had since.
-    """
-    for name, field in FINDINGS.items():
-        author, time = _find_author(report, depth, name)
-        reading = depth.reading_by(author) or DepthReading(reader=author)
-        answer, own = report.answer(name), find_answer(reading, name)
-        is_older = not report.is_signed and any(change.field == field for change in reading.history)
-        if answer is None or answer.suggested_by or is_older or not (own is None or own.suggested_by):
-            continue
-        when = max(reading.when, time, key=parse_time) or UNKNOWN_TIME.isoformat()
-        depth = set_finding(depth, name, answer, author, when)
-    return depth
-
-
-def _find_author(report: SynopticReport, depth: SlideDepthReadings, name: str) -> tuple[str, str]:
-    """Return who has set a finding that is in a report: the last signer, or who changed it later; and when."""
-    if report.is_signed:
-        return report.signed_by, report.signed_at
-    for change in reversed(report.history):
-        if change.field == name or (change.field == SIGNATURE and change.after):
-            return change.reader, change.when
-    own = report.own_reading(depth)
-    return report.reader if own is None else own.reader, ""
 
 
 def describe_two_values(name: str, own: SynopticAnswer | None, other: SynopticAnswer | None) -> str:

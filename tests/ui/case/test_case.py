@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from click_tool import use_tool
 from fake_slides import draw_slide
+from finding_files import save_synoptic, write_depth
 from message_boxes import press_button
 from patience import PATIENCE_MS
 from PIL import Image as PillowImage
@@ -34,13 +35,12 @@ from napari_melanoma.core.errors import SaveError
 from napari_melanoma.core.files import write_json
 from napari_melanoma.core.geometry import PixelSize
 from napari_melanoma.core.provenance import utc_time
-from napari_melanoma.depth.readings import DepthReading, SlideDepthReadings, set_values, write_depth
+from napari_melanoma.depth.readings import DepthReading, SlideDepthReadings, set_values
 from napari_melanoma.depth.synoptic import SynopticAnswer, SynopticReport, set_finding
 from napari_melanoma.extensions.synoptic.ui import lesion_section
 from napari_melanoma.lesion.results import read_result
 from napari_melanoma.reports.slide import save_readings_to_case
 from napari_melanoma.slides.result_folder import record_slide, slide_folder
-from napari_melanoma.slides.synoptic_files import save_synoptic
 from napari_melanoma.ui.case.controls import describe_other_findings
 from napari_melanoma.ui.case.dock import CaseDock, _find_slide_results, collect_prior_metadata
 from napari_melanoma.ui.case.tree import row_of_item

@@ -15,12 +15,12 @@ from napari_melanoma.case.model import values_for_form
 from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.errors import InputError, MelanomaError
 from napari_melanoma.core.provenance import utc_time
-from napari_melanoma.depth.readings import read_depth
+from napari_melanoma.depth.findings import read_findings
 from napari_melanoma.depth.report_blocks import IMAGES, PREDICTION, list_contradictions
 from napari_melanoma.depth.synoptic import SynopticReport
 from napari_melanoma.extensions.synoptic.ui.form import ReportForm
 from napari_melanoma.slides.result_folder import slide_folder
-from napari_melanoma.slides.synoptic_files import compare_reports, load_synoptic
+from napari_melanoma.slides.synoptic_files import compare_reports
 from napari_melanoma.ui.sections.base import LesionSection
 from napari_melanoma.ui.shared_state import reader_changed
 from napari_melanoma.ui.slide.run_manager import find_results_root
@@ -179,6 +179,7 @@ def _read_slide_reports(root: Path, slides: Sequence[Path], reader: str) -> dict
         if folder is None:
             continue
         with suppress(InputError, OSError):  # the Slide dock reports it
-            report, depth = load_synoptic(folder) or SynopticReport(reader=reader), read_depth(folder)
-            reports[path] = report.with_findings(report.own_reading(depth))
+            findings = read_findings(folder)
+            report = findings.report or SynopticReport(reader=reader)
+            reports[path] = report.complete_from(report.own_reading(findings))
     return reports
