@@ -35,7 +35,7 @@ def test_saved_risk_of_a_slide_is_read_again(reported: dict[str, str], slide: Pa
     kept = read_risk(folder)
     assert 0 < kept.prediction["probability"] < 1
     assert kept.prediction["known"] == {"age": "64", "sex": "male", "depth_mm": "1.4"}
-    assert (kept.depth.mm, kept.findings.source, kept.n_patches) == (1.4, "automatic", 1)
+    assert (kept.depth.mm, kept.depth.source, kept.n_patches) == (1.4, "automatic", 1)
     assert slide_folder(folder.parent, slide) == folder  # noted as this slide's own
 
 
