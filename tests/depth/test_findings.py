@@ -62,26 +62,25 @@ def test_changes_of_two_windows_are_both_kept() -> None:
     base = answer(MEASURED, "procedure", "punch")
     here = set_values(base, "A", LATER, clark=4)
     there = answer(set_values(base, "B", LATER, mm=2.0), "procedure", "excision")
-    merged = merge_findings(here, there, base)
-    assert (merged.findings.reading_by("A").clark, merged.findings.reading_by("B").mm) == (4, 2.0)
-    assert merged.findings.report.value("procedure") == "excision"
-    assert not merged.is_lossy
-    assert merge_findings(base, base, base).findings == base
-    same = merge_findings(here, set_values(base, "A", LATER, clark=2), base)
-    assert (same.findings.reading_by("A").clark, same.is_lossy) == (4, True), "the file is backed up"
+    merged, _, is_lossy = merge_findings(here, there, base)
+    assert (merged.reading_by("A").clark, merged.reading_by("B").mm, is_lossy) == (4, 2.0, False)
+    assert merged.report.value("procedure") == "excision"
+    assert merge_findings(base, base, base) == (base, (), False)
+    same, _, is_lossy = merge_findings(here, set_values(base, "A", LATER, clark=2), base)
+    assert (same.reading_by("A").clark, is_lossy) == (4, True), "the file is backed up"
 
 
 def test_what_was_signed_in_another_window_is_not_changed() -> None:
     base = MEASURED.with_report(SynopticReport())
     signed = sign(base)
     here = answer(set_values(base, "A", LATER, mm=9.0), "procedure", "punch")
-    merged = merge_findings(here, signed, base)
-    assert (merged.findings, merged.is_lossy) == (signed, False)
-    assert "was signed by A in another window" in merged.notes[0]
-    other = merge_findings(set_values(base, "B", LATER, mm=2.0), signed, base).findings
+    merged, notes, is_lossy = merge_findings(here, signed, base)
+    assert (merged, is_lossy) == (signed, False)
+    assert "was signed by A in another window" in notes[0]
+    other, _, _ = merge_findings(set_values(base, "B", LATER, mm=2.0), signed, base)
     assert (other.report, other.reading_by("B").mm) == (signed.report, 2.0)
     reopened = signed.reopen("A", LATER)
-    assert merge_findings(reopened, signed, signed).findings == reopened
+    assert merge_findings(reopened, signed, signed)[0] == reopened
     with pytest.raises(InputError, match="signed by A"):
         answer(signed, "procedure", "punch")
 

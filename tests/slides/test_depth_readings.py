@@ -11,7 +11,7 @@ from slide_models import install_slide_models
 
 from napari_melanoma.core import files
 from napari_melanoma.core.errors import InputError
-from napari_melanoma.core.files import write_json
+from napari_melanoma.core.files import file_stamp, write_json
 from napari_melanoma.depth.findings import FINDINGS_FILE, SlideFindings, read_findings
 from napari_melanoma.depth.readings import DepthReading, SlideDepthReadings
 from napari_melanoma.slides.depth_readings import (
@@ -25,7 +25,7 @@ from napari_melanoma.slides.depth_readings import (
     readings_rows,
     write_readings,
 )
-from napari_melanoma.slides.synoptic_files import StoredFindings, load_findings, store_findings
+from napari_melanoma.slides.synoptic_files import store_findings
 
 WHEN = "2026-01-02T10:00:00+00:00"
 DEPTHS = {"one": (0.5, 0.6, 0.55), "two": (1.3, 1.2, 1.4), "three": (2.6, 2.9, 2.7), "four": (4.4, 4.3, 4.2)}
@@ -55,15 +55,15 @@ def test_changes_of_another_window_are_backed_up_and_reported(tmp_path: Path) ->
     slide = tmp_path / "slide.tif"
     slide.write_bytes(b"x")
     folder = tmp_path / "results" / "slide"
-    first = store_findings(folder, slide, SlideFindings(readings=(reading("A", 1.0),)), StoredFindings())
-    assert first.notes == ()
-    assert load_findings(folder).stamp == first.stamp
-    assert load_findings(folder).findings.fingerprint
+    first, notes = store_findings(folder, slide, SlideFindings(readings=(reading("A", 1.0),)), SlideFindings(), None)
+    assert notes == ()
+    stamp = file_stamp(folder / FINDINGS_FILE)
+    assert read_findings(folder).fingerprint
     write_depth(folder, SlideDepthReadings(readings=(reading("A", 9.0), reading("B", 2.0), reading("C", 3.0))))
-    changed = first.findings.model_copy(update={"readings": (reading("A", 1.5),)})
-    second = store_findings(folder, slide, changed, first)
-    assert "That of B, C is kept" in second.notes[0]
-    assert "changed by another program" in second.notes[1]
+    changed = first.model_copy(update={"readings": (reading("A", 1.5),)})
+    _, notes = store_findings(folder, slide, changed, first, stamp)
+    assert "That of B, C is kept" in notes[0]
+    assert "changed by another program" in notes[1]
     (aside,) = folder.glob("findings-*.json")
     assert [one["mm"] for one in json.loads(aside.read_text())["readings"]] == [9.0, 2.0, 3.0]
     assert [one.mm for one in read_findings(folder).readings] == [1.5, 2.0, 3.0]

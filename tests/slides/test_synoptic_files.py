@@ -55,7 +55,7 @@ from napari_melanoma.slides.notes import ScaleChange, SlideMeasurement, SlideNot
 from napari_melanoma.slides.regions import save_regions
 from napari_melanoma.slides.result_folder import open_fingerprint, record_slide, recorded_slide
 from napari_melanoma.slides.slide_content import lesions_block, read_slide_content
-from napari_melanoma.slides.synoptic_files import StoredFindings, read_synoptic, store_findings
+from napari_melanoma.slides.synoptic_files import read_synoptic, store_findings
 
 READING = DepthReading(
     reader="A",
@@ -484,7 +484,7 @@ def test_damaged_file_is_reported_and_kept(text: str, tmp_path: Path) -> None:
         slide = tmp_path / "slide.tif"
         slide.write_bytes(b"x")
         with pytest.raises(InputError, match="it is not overwritten"):
-            store_findings(tmp_path, slide, SlideFindings(report=REPORT), StoredFindings())
+            store_findings(tmp_path, slide, SlideFindings(report=REPORT), SlideFindings(), None)
         assert path.read_bytes() == raw.encode("utf-8", "surrogateescape")
 
 

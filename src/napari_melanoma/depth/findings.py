@@ -7,7 +7,6 @@ a signature freezes a copy of it.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
@@ -187,19 +186,13 @@ def _find_author(report: SynopticReport, findings: SlideFindings, name: str) -> 
     return report.reader if own is None else own.reader, ""
 
 
-@dataclass(frozen=True)
-class MergedFindings:
-    """Findings that were changed here and by another program, with notes; ``is_lossy``: a change of its is left out."""
-
-    findings: SlideFindings
-    notes: tuple[str, ...]
-    is_lossy: bool
-
-
-def merge_findings(own: SlideFindings, stored: SlideFindings, base: SlideFindings) -> MergedFindings:
+def merge_findings(
+    own: SlideFindings, stored: SlideFindings, base: SlideFindings
+) -> tuple[SlideFindings, tuple[str, ...], bool]:
     """Merge what was changed here (``own``) and in the file (``stored``) since ``base``, by reading and report.
 
-    A report that was signed in the file, and the reading of its signer, stay as they are there.
+    A report that was signed in the file, and the reading of its signer, stay as they are there. Also returned: notes
+    for the user, and whether a change in the file is left out.
     """
     signed, merged, kept = _find_other_signature(own.report, stored.report), list[DepthReading](), list[str]()
     is_lossy = is_refused = False
@@ -218,7 +211,7 @@ def merge_findings(own: SlideFindings, stored: SlideFindings, base: SlideFinding
     notes = [SIGNED_ELSEWHERE.format(signed.signed_by)] if signed is not None and is_refused else []
     notes += [KEPT_ELSEWHERE.format(format_names(kept))] if kept else []
     values: dict[str, Any] = {"readings": tuple(merged), "report": report}
-    return MergedFindings(own.model_copy(update=values), tuple(notes), is_lossy)
+    return own.model_copy(update=values), tuple(notes), is_lossy
 
 
 def _find_other_signature(own: SynopticReport | None, stored: SynopticReport | None) -> SynopticReport | None:

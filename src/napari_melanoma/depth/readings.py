@@ -5,7 +5,7 @@ A reading starts from the proposals of the analysis. Positions are (row, column)
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from math import isclose
 from pathlib import Path
@@ -798,7 +798,3 @@ def _reader_row(name: str, reading: DepthReading) -> tuple[str, ...]:
 def _format_or_reason(reading: DepthReading, field: str, text: str) -> str:
     """Return a formatted value, or why there is none."""
     return text if getattr(reading, field) is not None else next(iter(reading.absences(field)), text)
-
-
-def format_proposals(lines: Sequence[DepthProposal]) -> list[str]:
-    return [format_proposal(number, one) for number, one in enumerate(lines, start=1)]

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from napari_melanoma.core.errors import InputError
-from napari_melanoma.core.files import back_up_if_changed, file_stamp
+from napari_melanoma.core.files import FileStamp, back_up_if_changed, file_stamp
 from napari_melanoma.depth.findings import (
     EARLIER_FILES,
     FINDINGS_FILE,
@@ -96,25 +96,10 @@ def read_stored_content(folder: Path, slide: Path) -> StoredContent:
     try:
         findings = read_findings(folder)
         report = findings.report or SynopticReport()
-        is_signed = report.is_signed
-        return StoredContent(report, read_slide_content(folder, None, slide, depth=findings) if is_signed else None)
+        content = read_slide_content(folder, None, slide, depth=findings) if report.is_signed else None
+        return StoredContent(report, content)
     except InputError:
         return StoredContent(None, None)
-
-
-@dataclass(frozen=True)
-class StoredFindings:
-    """The findings of a slide, with notes for the user; ``stamp`` identifies the version of the file."""
-
-    findings: SlideFindings = field(default_factory=SlideFindings)
-    notes: tuple[str, ...] = ()
-    stamp: tuple[int, int] | None = None
-
-
-def load_findings(folder: Path) -> StoredFindings:
-    """Read the findings of a slide, empty if there are none; raise InputError if the file is damaged."""
-    stamp = file_stamp(folder / FINDINGS_FILE)
-    return StoredFindings(read_findings(folder), stamp=stamp)
 
 
 def compare_reports(report: SynopticReport, other: SynopticReport) -> str:
@@ -133,19 +118,21 @@ def compare_reports(report: SynopticReport, other: SynopticReport) -> str:
     return "; ".join(differences)
 
 
-def store_findings(folder: Path, slide: Path, findings: SlideFindings, known: StoredFindings) -> StoredFindings:
+def store_findings(
+    folder: Path, slide: Path, findings: SlideFindings, base: SlideFindings, known: FileStamp | None
+) -> tuple[SlideFindings, tuple[str, ...]]:
     """Save findings in the result folder of a slide, atomically, with those that another program has changed.
 
-    ``known``: the findings as they were last read or saved. A changed file is backed up if a change is left out.
+    ``base``, ``known``: the findings and the stamp of the file when it was last read or saved. A changed file is backed
+    up if a change is left out. Returns what was saved, with notes for the user.
     """
     path, notes = folder / FINDINGS_FILE, tuple[str, ...]()
     record_new_slide(folder, slide)
     if not findings.fingerprint:
         findings = findings.model_copy(update={"fingerprint": open_fingerprint(slide)})
     stamp = file_stamp(path)
-    if stamp != known.stamp if stamp else known.stamp is None:  # changed, or never written by this version
-        merged = merge_findings(findings, read_findings(folder), known.findings)
-        backup = back_up_if_changed(path, known.stamp) if merged.is_lossy else ()
-        findings, notes = merged.findings, (*merged.notes, *backup)
+    if stamp != known if stamp else known is None:  # changed, or never written by this version
+        findings, notes, is_lossy = merge_findings(findings, read_findings(folder), base)
+        notes += back_up_if_changed(path, known) if is_lossy else ()
     write_findings(folder, findings)
-    return StoredFindings(findings, notes, file_stamp(path))
+    return findings, notes

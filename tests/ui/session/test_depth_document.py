@@ -17,7 +17,7 @@ from napari_melanoma.core.run_folder import RunState
 from napari_melanoma.depth.findings import EARLIER_FILES, FINDINGS_FILE, SlideFindings, read_findings
 from napari_melanoma.depth.readings import DepthReading, SlideDepthReadings, set_values
 from napari_melanoma.depth.synoptic import SynopticAnswer, SynopticReport, find_answer
-from napari_melanoma.slides.synoptic_files import StoredFindings, store_findings
+from napari_melanoma.slides.synoptic_files import store_findings
 from napari_melanoma.ui.session.slide import SlideSession, SlideSessions
 
 if TYPE_CHECKING:
@@ -227,9 +227,9 @@ def test_a_stale_window_does_not_change_what_was_signed_in_another_one(session: 
     assert stored(session, "B").clark == 2
     report = SynopticReport().set_answer("procedure", SynopticAnswer(value="punch"), "A", signed.signed_at)
     stale = SlideFindings(report=report)
-    kept = store_findings(session.folder, session.slide.info.path, stale, StoredFindings())
-    assert (kept.findings.report, load_synoptic(session.folder)) == (signed, signed)
-    assert "was signed by A in another window" in kept.notes[0]
+    kept, notes = store_findings(session.folder, session.slide.info.path, stale, SlideFindings(), None)
+    assert (kept.report, load_synoptic(session.folder)) == (signed, signed)
+    assert "was signed by A in another window" in notes[0]
     assert [path.name for path in session.folder.glob("findings*")] == [FINDINGS_FILE]
     # A report that continues the signed one is written.
     other.findings.apply(lambda findings: findings.reopen("A", signed.signed_at))

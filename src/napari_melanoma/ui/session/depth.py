@@ -14,7 +14,7 @@ from napari_melanoma.core.files import file_stamp
 from napari_melanoma.core.formatting import format_count
 from napari_melanoma.core.geometry import PixelSize
 from napari_melanoma.core.provenance import utc_time
-from napari_melanoma.depth.findings import FINDINGS_FILE, SlideFindings
+from napari_melanoma.depth.findings import FINDINGS_FILE, SlideFindings, read_findings
 from napari_melanoma.depth.readings import (
     FINDINGS,
     LINE_FIELDS,
@@ -42,9 +42,7 @@ from napari_melanoma.slides.synoptic_files import (
     DAMAGED,
     SHOWN_FILES,
     StoredContent,
-    StoredFindings,
     list_slide_changes,
-    load_findings,
     read_stored_content,
     store_findings,
 )
@@ -326,14 +324,11 @@ class FindingsDocument(Document[SlideFindings]):
             self._history = History(self.value)
             self._show_reader_message(READER_EXISTS.format(self.reader))
         else:
-            self.complete(self._rename_reader)
+            has_author = self.value.report is None or bool(self.form.value.reader)
+            self.complete(lambda findings: rename_reader(findings, "", self.reader))
+            self.complete(lambda findings: findings if has_author else findings.with_report_of(self.reader))
             self._save()
             self._show_reader_message(READING_NAMED.format(self.reader))
-
-    def _rename_reader(self, findings: SlideFindings) -> SlideFindings:
-        renamed = rename_reader(findings, "", self.reader)
-        has_author = findings.report is None or bool(findings.report.reader)
-        return renamed if has_author else renamed.with_report_of(self.reader)
 
     def _show_reader_message(self, text: str) -> None:
         """Show a message; an empty text clears the previous one, unless another part of the dock has replaced it."""
@@ -541,18 +536,14 @@ class SynopticForm:
 
 
 def _read(location: SlideFolder) -> Stored[SlideFindings]:
-    return _convert(load_findings(location.folder))
+    stamp = file_stamp(location.folder / FINDINGS_FILE)
+    return Stored(read_findings(location.folder), stamp)
 
 
 def _write(location: SlideFolder, findings: SlideFindings, stored: Stored[SlideFindings]) -> Stored[SlideFindings]:
-    known = StoredFindings(stored.value, stamp=stored.stamp)
-    saved = _convert(store_findings(location.folder, location.slide, findings, known))
-    fingerprint = saved.value.fingerprint
-    return replace(saved, replaces=saved.value != findings.model_copy(update={"fingerprint": fingerprint}))
-
-
-def _convert(stored: StoredFindings) -> Stored[SlideFindings]:
-    return Stored(stored.findings, stored.stamp, stored.notes)
+    saved, notes = store_findings(location.folder, location.slide, findings, stored.value, stored.stamp)
+    is_other = (saved.readings, saved.report) != (findings.readings, findings.report)
+    return Stored(saved, file_stamp(location.folder / FINDINGS_FILE), notes, replaces=is_other)
 
 
 def _read_predictions(folder: Path) -> DepthPredictions:

@@ -99,10 +99,8 @@ class SynopticSection(SlideSection):
         if self._signed_message and not report.is_signed:  # it was reopened, here or elsewhere
             self._services.status.end_message(self._signed_message)
             self._signed_message = ""
-        for button, is_possible in zip(
-            self.history_buttons.values(), (self._document.can_undo, self._document.can_redo), strict=True
-        ):
-            button.setEnabled(is_possible and not report.is_signed)
+        for name, button in self.history_buttons.items():
+            button.setEnabled(getattr(self._document, f"can_{name}") and not report.is_signed)
         self.case_button.setEnabled(bool(report.answers))
 
     def _sign(self) -> None:

@@ -32,7 +32,7 @@ from napari_melanoma.depth.readings import (
     describe_other_readings,
     describe_proposals,
     format_headline,
-    format_proposals,
+    format_proposal,
     reader_rows,
     reading_warnings,
 )
@@ -332,7 +332,7 @@ class DepthSection(SlideSection):
     def _show_proposals(self, state: DepthState) -> None:
         """List the lines measured by the model."""
         proposals, shown = state.proposals, self._proposal_list
-        labels = format_proposals(proposals.proposals)
+        labels = [format_proposal(number, one) for number, one in enumerate(proposals.proposals, start=1)]
         summary = describe_proposals(proposals, state.reading, state.selected)
         self._proposal_label.setText(summary)
         self._proposal_label.setVisible(bool(summary))
