@@ -27,7 +27,7 @@ from napari_melanoma.core.files import write_json
 from napari_melanoma.core.geometry import Box
 from napari_melanoma.core.polygons import Polygon
 from napari_melanoma.core.validity import ValidityInputs
-from napari_melanoma.depth.findings import read_findings
+from napari_melanoma.depth.findings import SlideFindings, read_findings
 from napari_melanoma.depth.readings import DepthReading, SlideDepthReadings, set_values
 from napari_melanoma.depth.synoptic import SynopticReport
 from napari_melanoma.io.geojson import Annotation, read_geojson, write_geojson
@@ -157,7 +157,7 @@ def test_a_report_exported_from_a_dicom_slide_is_imported_with_measurements_and_
     assert path.is_file()
     session.measures.apply(lambda _: ())
     session.regions.apply(lambda _: ())
-    depth.apply(lambda _: SlideDepthReadings())
+    depth.apply(lambda _: SlideFindings())
     drops(person, path)
     person.until(lambda: classes(person) == ["Tumor"])
     (region,) = regions(person)
