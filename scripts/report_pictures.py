@@ -14,7 +14,8 @@ from slide_pictures import EXAMPLE_LINE
 from napari_melanoma.case.model import move_image, set_lesion, set_patient
 from napari_melanoma.case.store import CaseStore
 from napari_melanoma.cli import app
-from napari_melanoma.depth.readings import DepthReading, SlideDepthReadings, write_depth
+from napari_melanoma.depth.findings import SlideFindings, write_findings
+from napari_melanoma.depth.readings import DepthReading
 from napari_melanoma.depth.synoptic import SynopticAnswer, SynopticReport
 from napari_melanoma.samples.catalog import SLIDE, copy_case, get_sample
 
@@ -50,7 +51,7 @@ def write_readings(folder: Path) -> None:
         line = surface, (row, deepest[1])
         values = {"um_per_px": (um, um), "mm": round(math.dist(*line) * um / 1000, 3), "clark": 3}
         readings.append(DepthReading(reader=name, when=WHEN, line=line, **values))
-    write_depth(folder, SlideDepthReadings(readings=tuple(readings)))
+    write_findings(folder, SlideFindings(readings=tuple(readings)))
 
 
 def get_pixel_um() -> float:

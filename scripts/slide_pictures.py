@@ -119,9 +119,9 @@ def side_by_side_pictures(folder: Path, out: Path, theme: str) -> None:
 
 def tray_pictures(folder: Path, out: Path, theme: str) -> None:
     """Picture the Tray with the skin slide, a turned copy of it, photographs, and a damaged slide."""
+    from napari_melanoma.depth.findings import SlideFindings, write_findings
     from napari_melanoma.depth.synoptic import SynopticAnswer, SynopticReport
     from napari_melanoma.slides.result_folder import record_slide, slide_folder
-    from napari_melanoma.slides.synoptic_files import save_synoptic
 
     clinic = folder / "P-0042"
     clinic.mkdir()
@@ -139,7 +139,7 @@ def tray_pictures(folder: Path, out: Path, theme: str) -> None:
     record_slide(results, section)
     when = "2026-01-01T10:00:00+00:00"
     report = SynopticReport().set_answer("procedure", SynopticAnswer(value="excision"), "A", when).sign("A", when)
-    save_synoptic(results, report)
+    write_findings(results, SlideFindings(report=report))
     tray = show_dock(viewer, "Tray")
     tray.open([clinic])
     wait_until(lambda: tray.content is not None and tasks.is_idle())

@@ -11,10 +11,12 @@ from hypothesis import given
 from hypothesis import settings as tries
 from hypothesis import strategies as some
 
+from napari_melanoma.case.lesion_content import LesionContent
 from napari_melanoma.case.model import (
     FINDINGS,
     Case,
     CaseCorrection,
+    CaseFindings,
     CaseImage,
     CaseResult,
     add_images,
@@ -192,16 +194,15 @@ def test_edits_keep_all_images_and_cases_can_be_stored(steps: list[tuple[int, in
 WHEN = "2026-01-02T10:00:00+00:00"
 
 
-def test_findings_of_a_lesion_are_answers_of_its_report() -> None:
+def test_imported_findings_of_a_lesion_are_suggestions_of_its_form() -> None:
     case = add_lesion(Case(), depth_mm=0.9, ulceration=False, clark=3, mitoses_per_mm2=2)
     lesion = case.lesions[0]
     assert (lesion.depth_mm, lesion.ulceration, lesion.clark, lesion.mitoses_per_mm2) == (0.9, False, 3, 2.0)
-    assert lesion.synoptic is not None
-    assert {one.author for one in lesion.synoptic.answers.values()} == {"imported"}
+    assert {one.author for one in lesion.form.answers.values()} == {"imported"}
     assert lesion.report is None, "no reader has answered"
-    assert lesion.synoptic.stage.category == "", "what is not confirmed decides no category"
+    assert lesion.form.stage.category == "", "what is not confirmed decides no category"
     stored = json.loads(case_to_json(case, FOLDER))["lesions"][0]
-    assert not stored.keys() & FINDINGS.values(), "they are stored once"
+    assert (stored["imported"].keys(), "synoptic" in stored) == (set(FINDINGS.values()), False), "they are stored once"
     assert parse_case(case_to_json(case, FOLDER), FOLDER) == case
 
     answered = set_lesion_answers(case, "L1", {"breslow": SynopticAnswer(value=1.5)}, "A", WHEN).lesions[0]
@@ -219,55 +220,80 @@ BOTH = "Breslow thickness: two values were stored, 0.50 mm, recorded as 0.5 mm i
 
 
 @pytest.mark.parametrize("report", [None, OPEN, OPEN.sign("A", WHEN, {})], ids=["none", "open", "signed"])
-def test_findings_beside_the_report_of_a_lesion_are_read_into_it(report: SynopticReport | None) -> None:
-    """Earlier versions stored them so; of two values of a finding, both are stated."""
+def test_columns_of_earlier_versions_are_imported_findings(report: SynopticReport | None) -> None:
+    """Of two values of a finding, both are stated."""
     content = json.loads(case_to_json(add_lesion(Case(), site="torso"), FOLDER))
     content["lesions"][0] |= {"depth_mm": 0.7, "ulceration": True, "clark": 3, "mitoses_per_mm2": 2.0}
     content["lesions"][0] |= {} if report is None else {"synoptic": report.model_dump(mode="json")}
     lesion = parse_case(json.dumps(content), FOLDER).lesions[0]
-    assert lesion.synoptic is not None
     assert (lesion.ulceration, lesion.clark, lesion.mitoses_per_mm2, lesion.more) == (True, 3, 2.0, {})
     assert lesion.depth_mm == (0.7 if report is None else 0.5), "that of the report counts"
     if report is not None:
-        assert lesion.synoptic.conflicts["breslow"].startswith(BOTH)
-        assert lesion.synoptic.signed_by == report.signed_by
+        assert lesion.double_findings[0].startswith(BOTH)
+        assert lesion.synoptic == report
     again = parse_case(case_to_json(Case(lesions=(lesion,)), FOLDER), FOLDER)
     assert again.lesions[0] == lesion
 
 
 def test_a_signed_finding_is_not_changed_and_a_new_answer_ends_the_statement_of_two_values() -> None:
     case = set_lesion(add_lesion(Case()), "L1", synoptic=OPEN.sign("A", WHEN, {}))
-    assert set_lesion(case, "L1", depth_mm=3.0).lesions[0].depth_mm == 0.5
+    lesion = set_lesion(case, "L1", depth_mm=3.0).lesions[0]
+    assert (lesion.depth_mm, len(lesion.double_findings)) == (0.5, 1)
     with pytest.raises(InputError, match="signed by A"):
         set_lesion_answers(case, "L1", {"breslow": SynopticAnswer(value=3.0)}, "B", WHEN)
-    report = OPEN.with_imported({"breslow": SynopticAnswer(value=0.7, suggested_by="case")})
-    assert report.conflicts
-    assert OPEN.restore(report, "A", WHEN) == report, "undo and redo keep the statement"
-    assert report.restore(OPEN, "A", WHEN) == OPEN
-    assert not report.set_answer("breslow", SynopticAnswer(value=0.6), "A", WHEN).conflicts
+    suggested = set_lesion(add_lesion(Case()), "L1", depth_mm=0.7)
+    lesion = set_lesion_answers(suggested, "L1", {"breslow": SynopticAnswer(value=0.6)}, "A", WHEN).lesions[0]
+    assert (lesion.depth_mm, lesion.double_findings) == (0.6, ())
 
 
 def test_an_import_keeps_the_answers_of_a_reader_and_states_the_other_value() -> None:
     case = set_lesion(add_lesion(Case()), "L1", synoptic=OPEN)
     lesion = set_lesion(case, "L1", depth_mm=0.7).lesions[0]
-    assert (lesion.depth_mm, lesion.synoptic.answers) == (0.5, OPEN.answers)
-    assert lesion.synoptic.conflicts["breslow"].startswith(BOTH)
+    assert (lesion.depth_mm, lesion.synoptic) == (0.5, OPEN)
+    assert lesion.double_findings[0].startswith(BOTH)
     assert set_lesion(case, "L1", depth_mm=None) == case
 
 
-def test_an_import_after_the_signature_is_stated_and_not_added() -> None:
-    signed = OPEN.sign("A", WHEN, {})
+def test_an_import_after_the_signature_is_stated_and_not_part_of_the_report() -> None:
+    lesion = add_lesion(Case()).lesions[0]
+    signed = OPEN.sign("A", WHEN, LesionContent(lesion).list_blocks(OPEN))
     case = set_lesion(add_lesion(Case()), "L1", synoptic=signed)
     lesion = set_lesion(case, "L1", clark=4, ulceration="").lesions[0]
-    assert (lesion.clark, lesion.synoptic.answers) == (None, signed.answers)
-    stated = {"clark": "Added after signature: Clark level: IV. It is not part of the signed report."}
-    assert lesion.synoptic.conflicts == stated
-    undone = lesion.synoptic.restore_unsigned(signed, "A", WHEN)
-    assert undone == signed
-    assert undone.restore_unsigned(lesion.synoptic, "A", WHEN).conflicts == stated
-    resigned = OPEN.set_answer("breslow", SynopticAnswer(value=0.6), "A", WHEN).sign("A", WHEN, {})
-    stating = OPEN.with_imported({"breslow": SynopticAnswer(value=0.7, suggested_by="case")})
-    assert not resigned.restore_unsigned(stating, "A", WHEN).conflicts, "it was stated of another answer"
+    assert (lesion.form, lesion.double_findings) == (signed, ())
+    assert LesionContent(lesion).list_changes(signed) == (
+        "Changed after signature: Lesion of the case, Clark level, entered in the case: not in the signed report; "
+        "now: IV: into the reticular dermis.",
+    )
+
+
+def stored_on_28_november(report: SynopticReport, **values: object) -> str:
+    """A case whose reports contain what was imported, and the texts of the other values."""
+    content = json.loads(case_to_json(add_lesion(Case()), FOLDER))
+    content["lesions"][0]["synoptic"] = {**report.model_dump(mode="json"), **values}
+    return json.dumps(content)
+
+
+def test_findings_that_an_earlier_version_imported_into_the_report() -> None:
+    suggested = {
+        "breslow": SynopticAnswer(value=0.9, suggested_by="case"),
+        "ulceration": SynopticAnswer(value="present", suggested_by="case"),
+        "clark": SynopticAnswer(value="IV", suggested_by="case"),
+        "site": SynopticAnswer(value="torso", suggested_by="case"),
+    }
+    lesion = parse_case(stored_on_28_november(SynopticReport(answers=suggested)), FOLDER).lesions[0]
+    assert (lesion.depth_mm, lesion.ulceration, lesion.clark, lesion.synoptic) == (0.9, True, 4, None)
+    both = f"{BOTH}, recorded as 0.7 mm in the case. That of the report counts."
+    texts = {
+        "breslow": both,
+        "clark": "Added after signature: Clark level: IV. It is not part of the signed report.",
+        "ulceration": "Added after signature: Ulceration: not identified. It is not part of the signed report.",
+        "mitotic_rate": "Added after signature: Mitotic rate: 2 per mm². It is not part of the signed report.",
+    }
+    signed = OPEN.sign("A", WHEN, {})
+    lesion = parse_case(stored_on_28_november(signed, conflicts=texts), FOLDER).lesions[0]
+    assert (lesion.synoptic, lesion.double_findings, lesion.depth_mm) == (signed, (both,), 0.5)
+    assert lesion.imported == CaseFindings(depth_mm=0.7, clark=4, ulceration=False, mitoses_per_mm2=2)
+    assert parse_case(case_to_json(Case(lesions=(lesion,)), FOLDER), FOLDER).lesions[0] == lesion
 
 
 def test_an_unconfirmed_value_of_the_model_is_no_value_of_the_lesion() -> None:
@@ -277,7 +303,7 @@ def test_an_unconfirmed_value_of_the_model_is_no_value_of_the_lesion() -> None:
     lesion = case.lesions[0]
     assert (lesion.depth_mm, lesion.clark) == (None, 4)
     assert lesion.synoptic.prefill(None, lesion).answer("breslow") is None
-    again = set_lesion_report(case, "L1", of_slide.without_findings()).lesions[0]
+    again = set_lesion_report(case, "L1", of_slide.drop_findings()).lesions[0]
     assert again.synoptic is None, "only what was imported is kept"
     imported = set_lesion(add_lesion(Case()), "L1", depth_mm=0.9)
     assert set_lesion_report(imported, "L1", of_slide).lesions[0].depth_mm == 0.9
@@ -290,4 +316,4 @@ def test_a_finding_that_was_imported_can_be_made_unknown() -> None:
     (change,) = lesion.synoptic.history
     assert (change.field, change.before["value"], change.before["suggested_by"]) == ("breslow", 9.0, "case")
     assert (change.after, change.reader) == (None, "A")
-    assert lesion.synoptic.restore(case.lesions[0].synoptic, "A", WHEN).answer("breslow").value == 9.0
+    assert lesion.imported == CaseFindings(clark=4)

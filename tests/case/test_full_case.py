@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from finding_files import save_synoptic, write_depth
 from slide_models import SKIN_TEST, use_skin_errors
 from typer.testing import CliRunner
 
@@ -21,19 +22,12 @@ from napari_melanoma.case.store import CaseStore
 from napari_melanoma.cli import app
 from napari_melanoma.core.geometry import PixelSize
 from napari_melanoma.core.polygons import Polygon
-from napari_melanoma.depth.readings import (
-    SlideDepthReadings,
-    automatic_reading,
-    set_values,
-    values_for_line,
-    write_depth,
-)
+from napari_melanoma.depth.readings import SlideDepthReadings, automatic_reading, set_values, values_for_line
 from napari_melanoma.depth.synoptic import SynopticAnswer, SynopticReport
 from napari_melanoma.io.geojson import Annotation, write_geojson
 from napari_melanoma.io.results import read_mask, read_table, write_table
 from napari_melanoma.slides.regions import REGIONS
 from napari_melanoma.slides.slide_content import read_proposals
-from napari_melanoma.slides.synoptic_files import save_synoptic
 
 pytestmark = pytest.mark.slow
 

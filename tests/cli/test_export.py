@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 from fake_slides import FakeAnalysis, draw_slide
+from finding_files import save_synoptic, write_depth
 from typer.testing import Result
 
 from napari_melanoma.case.model import Case, add_lesion, set_lesion
 from napari_melanoma.case.store import CaseStore
-from napari_melanoma.depth.readings import DepthReading, SlideDepthReadings, write_depth
+from napari_melanoma.depth.readings import DepthReading, SlideDepthReadings
 from napari_melanoma.depth.synoptic import SynopticAnswer, SynopticReport
-from napari_melanoma.slides.synoptic_files import save_synoptic
 
 
 @pytest.fixture
@@ -49,7 +49,7 @@ def test_unknown_formats_and_missing_results_are_usage_errors(run: Callable[...,
 def test_depth_readings_are_written_if_there_are_any(run: Callable[..., Result], analyzed: Path) -> None:
     result = run("export", "results", "--out", "out", "--to", "depth")
     assert result.exit_code == 1
-    assert "no depth.json in results/section" in result.output
+    assert "no findings.json in results/section" in result.output
     write_depth(
         analyzed / "results" / "section", SlideDepthReadings(readings=(DepthReading(reader="A", when="2026", mm=1.25),))
     )

@@ -7,9 +7,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from finding_files import write_depth
 from typer.testing import Result
 
-from napari_melanoma.depth.readings import DepthReading, SlideDepthReadings, write_depth
+from napari_melanoma.depth.readings import DepthReading, SlideDepthReadings
 
 
 @pytest.fixture
@@ -42,7 +43,7 @@ def test_json_output_contains_the_agreement(run: Callable[..., Result], results:
 
 def test_unreadable_results_are_reported_and_the_rest_is_processed(run: Callable[..., Result], results: Path) -> None:
     for name in ("slide0", "slide1", "slide2"):
-        (results / name / "depth.json").write_text("{")
+        (results / name / "findings.json").write_text("{")
     result = run("studies", "readings", "results", "--out", "out")
     assert result.exit_code == 1
     assert "failed: slide0" in result.output

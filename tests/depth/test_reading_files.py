@@ -1,4 +1,4 @@
-"""``depth.json``: round trip, invalid files, and depth proposals of an analysis."""
+"""Depth readings in ``findings.json``: round trip, invalid files, and depth proposals of an analysis."""
 
 from __future__ import annotations
 
@@ -6,19 +6,17 @@ import json
 from pathlib import Path
 
 import pytest
+from finding_files import write_depth
 
 from napari_melanoma.core.errors import InputError
+from napari_melanoma.depth.findings import FINDINGS_FILE, SlideFindings, read_findings
 from napari_melanoma.depth.readings import (
-    DEPTH_FILE,
     DepthReading,
     ExcisionMargins,
     MitosisCount,
     ReadingChange,
     SlideDepthProposals,
-    SlideDepthReadings,
     parse_proposals,
-    read_depth,
-    write_depth,
 )
 
 READING = DepthReading(
@@ -40,20 +38,20 @@ READING = DepthReading(
 
 
 def test_readings_come_back_as_they_were(tmp_path: Path) -> None:
-    depth = SlideDepthReadings(fingerprint="abc", readings=(READING, DepthReading()))
+    depth = SlideFindings(fingerprint="abc", readings=(READING, DepthReading()))
     write_depth(tmp_path / "slide", depth)
-    assert read_depth(tmp_path / "slide") == depth
-    reported = json.loads((tmp_path / "slide" / DEPTH_FILE).read_text(encoding="utf-8"))
+    assert read_findings(tmp_path / "slide") == depth
+    reported = json.loads((tmp_path / "slide" / FINDINGS_FILE).read_text(encoding="utf-8"))
     assert reported["format_version"] == 1
     assert reported["readings"][0]["margins"] == {"lateral_mm": 3.0, "deep_mm": None}
-    assert read_depth(tmp_path) == SlideDepthReadings()
+    assert read_findings(tmp_path) == SlideFindings()
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"format_version": 2}', '{"readings": [{"mm": -1}]}'])
 def test_invalid_readings_are_reported(tmp_path: Path, text: str) -> None:
-    (tmp_path / DEPTH_FILE).write_text(text)
-    with pytest.raises(InputError, match="does not contain valid depth readings"):
-        read_depth(tmp_path)
+    (tmp_path / FINDINGS_FILE).write_text(text)
+    with pytest.raises(InputError, match="does not contain valid findings of a slide"):
+        read_findings(tmp_path)
 
 
 def test_an_analysis_proposes_where_to_measure() -> None:

@@ -13,6 +13,7 @@ from napari_melanoma.case.model import Case, add_lesion
 from napari_melanoma.core.errors import ConfigError, InputError
 from napari_melanoma.core.geometry import PixelSize
 from napari_melanoma.core.validity import ValidityInputs
+from napari_melanoma.depth.findings import SlideFindings
 from napari_melanoma.depth.readings import (
     FINDINGS,
     DepthReading,
@@ -25,7 +26,6 @@ from napari_melanoma.depth.readings import (
 from napari_melanoma.depth.synoptic import (
     SynopticAnswer,
     SynopticReport,
-    add_stored_findings,
     describe_finding,
     find_answer,
     set_finding,
@@ -180,7 +180,8 @@ def test_user_values_stay_and_findings_follow_the_reading() -> None:
     assert given.prefill(DepthReading(when=WHEN, mm=3.0)).answer("breslow").value == 3.0
     assert values_of(given.prefill(DepthReading())) == {"regression": None}
     edited = given.set_answer("clark", SynopticAnswer(value="II"), "A", WHEN).set_answer("procedure", None, "A", WHEN)
-    stored = SynopticReport().with_form(edited.set_answer("site", SynopticAnswer(value="torso"), "A", WHEN))
+    after = edited.set_answer("site", SynopticAnswer(value="torso"), "A", WHEN)
+    stored = SlideFindings().edit_form(SynopticReport(), after).report
     assert not stored.answers.keys() & FINDINGS, "a finding has one store, the reading"
     assert [change.field for change in stored.history] == ["regression", "site"]
 
@@ -424,12 +425,10 @@ def test_the_published_schema_is_up_to_date() -> None:
 def test_findings_of_a_signed_report_return_to_a_lost_reading() -> None:
     report = SynopticReport().set_answer("breslow", SynopticAnswer(value=0.47), "A", WHEN)
     report = report.set_answer("mitotic_rate", SynopticAnswer(state=NOT_ASSESSED), "A", WHEN).sign("A", WHEN)
-    reading = add_stored_findings(report, SlideDepthReadings()).reading_by("A")
+    reading = SlideFindings(report=report).reopen("A", WHEN).reading_by("A")
     assert (reading.mm, describe_finding(reading, "mitotic_rate"), reading.when) == (0.47, NOT_ASSESSED, WHEN)
-    changed = set_finding(SlideDepthReadings(), "breslow", SynopticAnswer(value=0.9), "A", WHEN)
-    assert add_stored_findings(report, changed).reading_by("A").mm == 0.9, "a later value of the signer stays"
-    removed = set_finding(changed, "breslow", None, "A", WHEN)
-    assert add_stored_findings(report.reopen("B", WHEN), removed).reading_by("A").mm is None, "it was removed since"
+    changed = set_finding(SlideFindings(report=report), "breslow", SynopticAnswer(value=0.9), "A", WHEN)
+    assert changed.reopen("A", WHEN).reading_by("A").mm == 0.9, "a later value of the signer stays"
 
 
 def test_the_name_of_the_model_cannot_sign() -> None:

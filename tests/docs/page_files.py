@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 import tomli_w
+from finding_files import write_depth
 from PIL import Image
 from slide_models import SKIN_TEST
 from typer.testing import CliRunner
@@ -438,7 +439,7 @@ def case(target: Path) -> None:
 
 def depth_readings(target: Path, readers: tuple[str, ...] = ("A. Meyer", "B"), line: Any = None) -> None:
     """Measure the depth of a slide by hand, in the Slide dock; ``line``: (row, column) of surface and deepest cell."""
-    from napari_melanoma.depth.readings import DepthReading, SlideDepthReadings, write_depth
+    from napari_melanoma.depth.readings import DepthReading, SlideDepthReadings
 
     readings = tuple(
         DepthReading(reader=name, when="2026-03-01", mm=1.6 + shift / 10, line=line)

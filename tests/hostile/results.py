@@ -127,7 +127,7 @@ def slide_results(rng: Generator, box: Sandbox) -> Case:
     written(folder / "result.json", one_of(kinds, rng))
     written(folder / "result.zarr" / ".zgroup", kinds[1] if rng.random() < 0.5 else b'{"zarr_format": 2}')
     written(folder / "lesions.geojson", one_of(kinds, rng))
-    written(folder / "depth.json", one_of(kinds, rng))
+    written(folder / "findings.json", one_of(kinds, rng))
     words = ("export", "--to", "geojson,csv,tif,report") if rng.random() < 0.5 else ("studies", "readings")
 
     def act() -> str:

@@ -20,13 +20,14 @@ import pytest
 import world
 from fake_dicom import write_level
 from fake_slides import FakeAnalysis
+from finding_files import save_synoptic, write_depth
 
 from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.files import write_json
 from napari_melanoma.core.geometry import Box, PixelSize
 from napari_melanoma.core.polygons import Polygon
 from napari_melanoma.core.validity import Validity
-from napari_melanoma.depth.readings import DepthReading, SlideDepthReadings, set_values, values_for_line, write_depth
+from napari_melanoma.depth.readings import DepthReading, SlideDepthReadings, set_values, values_for_line
 from napari_melanoma.depth.synoptic import SynopticReport
 from napari_melanoma.depth.synoptic_fields import FIELDS_BY_NAME
 from napari_melanoma.imaging.measurements import MEASUREMENT_COLUMNS, measure_lesion
@@ -41,7 +42,6 @@ from napari_melanoma.slides.maps import SlideMaps
 from napari_melanoma.slides.outputs import write_heatmap
 from napari_melanoma.slides.regions import REGIONS
 from napari_melanoma.slides.results import read_lesion_maps
-from napari_melanoma.slides.synoptic_files import save_synoptic
 from napari_melanoma.slides.tiling import TileGrid
 
 FACTORS = {

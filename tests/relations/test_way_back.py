@@ -22,7 +22,8 @@ import napari_melanoma as nm
 from napari_melanoma.core.config import Config, read_toml, write_toml
 from napari_melanoma.core.polygons import Polygon
 from napari_melanoma.data.exports import DATA_EXPORTS
-from napari_melanoma.depth.readings import SlideDepthReadings, set_values
+from napari_melanoma.depth.findings import SlideFindings
+from napari_melanoma.depth.readings import set_values
 from napari_melanoma.depth.synoptic import SynopticAnswer, SynopticReport
 from napari_melanoma.io.geojson import Annotation
 from napari_melanoma.io.results import read_mask, read_table, write_table
@@ -92,7 +93,7 @@ def draw_documents() -> dict[str, Any]:
         Stroke("s3", "Dermis", "cells", ((5.0, 6.0), (7.0, 8.0))),
     )
     classes = tuple(RegionClass(name, color) for name, color in (("Tumor", (1, 2, 3)), ("Dermis", (9, 8, 7))))
-    depth = SlideDepthReadings()
+    depth = SlideFindings()
     for number, reader in enumerate(("Ada Reader", "B. Reader")):
         line = ((10.0, 20.0), (110.0 + number, 20.0))
         values = {"line": line, "mm": 0.4 + number, "um_per_px": (4.0, 4.0), "ulcerated": bool(number), "clark": 3}
@@ -102,8 +103,7 @@ def draw_documents() -> dict[str, Any]:
         "regions": set_locked(regions, {"r2"}, locked=True),
         "strokes": PaintState(strokes, classes, None),
         "counts": (CountedPoint("Mitosis", (1.5, 2.0)), CountedPoint("Läsion", (3.0, 4.0))),
-        "depth": depth,
-        "synoptic": report,
+        "findings": depth.with_report(report),
     }
 
 
@@ -124,7 +124,7 @@ def test_every_document_has_a_value() -> None:
 
 
 @pytest.mark.parametrize("origin", [(0, 0), (300, 500)], ids=["whole slide", "scanned area"])
-@pytest.mark.parametrize("name", ["regions", "strokes", "counts", "depth", "synoptic"])
+@pytest.mark.parametrize("name", ["regions", "strokes", "counts", "findings"])
 def test_a_document_is_saved_and_read(name: str, origin: tuple[int, int], tmp_path: Path) -> None:
     from napari_melanoma.ui.session.document import SlideFolder, Stored
 
@@ -133,7 +133,7 @@ def test_a_document_is_saved_and_read(name: str, origin: tuple[int, int], tmp_pa
     location = SlideFolder(world.draw_slide(tmp_path / "a.tif"), tmp_path / "results", origin)
     kind.write(location, value, Stored(kind.empty))
     stored = kind.read(location)
-    if name == "depth":  # which names the slide that it is of
+    if name == "findings":  # which names the slide that it is of
         value = value.model_copy(update={"fingerprint": stored.value.fingerprint})
     assert stored.value == value
     kind.write(location, stored.value, stored)

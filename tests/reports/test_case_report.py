@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from fake_case import PREDICTION, READERS, STAMP, ReportedCase, write_case
+from finding_files import read_stored_report, save_synoptic, write_depth, write_stored_report
 
 from napari_melanoma.case import changes as case_changes
 from napari_melanoma.case.model import (
@@ -34,7 +35,8 @@ from napari_melanoma.core.errors import InputError, MelanomaError
 from napari_melanoma.core.files import write_json
 from napari_melanoma.core.provenance import array_fingerprint
 from napari_melanoma.core.validity import Validity, ValidityInputs
-from napari_melanoma.depth.readings import read_depth, write_depth
+from napari_melanoma.depth.findings import read_findings
+from napari_melanoma.depth.readings import SlideDepthReadings
 from napari_melanoma.depth.synoptic import SynopticAnswer, SynopticReport
 from napari_melanoma.extensions.privacy_audit.audit import audit
 from napari_melanoma.extensions.synoptic.report_section import list_synoptic_changes
@@ -254,9 +256,9 @@ def test_the_first_page_summarizes_the_case(collected: CollectedReport, tmp_path
 def test_the_summary_explains_the_t_category(
     reported: ReportedCase, tmp_path: Path, has_readings: bool, depth_mm: float | None, category: str
 ) -> None:
-    (reported.results / "synoptic.json").unlink()
+    save_synoptic(reported.results, None)
     if not has_readings:
-        (reported.results / "depth.json").unlink()
+        write_depth(reported.results, SlideDepthReadings())
     with CaseStore.open(reported.folder) as store:
         store.save(set_lesion(store.case, "L1", depth_mm=depth_mm))
     collected = collect(reported.folder, reported.results)
@@ -275,7 +277,8 @@ def test_an_analysis_at_another_scale_is_stated_above_its_areas(reported: Report
 
 
 def test_the_summary_lists_changes_after_the_signature(reported: ReportedCase, tmp_path: Path) -> None:
-    _set_value(reported.results / "synoptic.json", "signed_values", {"breslow": [1.42, False]})
+    report = read_stored_report(reported.results)
+    write_stored_report(reported.results, {**report, "signed_values": {"breslow": [1.42, False]}})
     collected = collect(reported.folder, reported.results)
     summary = replace(collected.report, blocks=collected.report.blocks[:1])
     text = text_of(replace(collected, report=summary), tmp_path / "page.html")
@@ -411,8 +414,7 @@ DAMAGES: dict[str, tuple[str, Callable[[ReportedCase], object], str]] = {
     "predictions damaged": ("Case", lambda one: truncate(one.folder / PREDICTIONS_FILE), "cannot be read"),
     "slide missing": ("Image 3", lambda one: one.slide.unlink(), "the slide is missing, moved or damaged"),
     "slide truncated": ("Image 3", lambda one: one.slide.write_bytes(b"II*\0" * 9), "the slide is missing"),
-    "readings damaged": ("Image 3", lambda one: truncate(one.results / "depth.json"), "its readings"),
-    "synoptic report damaged": ("Image 3", lambda one: truncate(one.results / "synoptic.json"), "its synoptic report"),
+    "findings damaged": ("Image 3", lambda one: truncate(one.results / "findings.json"), "its findings"),
     "lesions damaged": ("Image 3", lambda one: truncate(one.results / "lesions.geojson"), "its lesions cannot be read"),
     "regions damaged": ("Image 3", lambda one: truncate(one.results / "regions.geojson"), "its regions cannot be read"),
     "analysis damaged": ("Image 3", lambda one: truncate(one.results / "result.json"), "of its analysis is damaged"),
@@ -454,15 +456,14 @@ def test_a_demonstration_is_named_in_the_cell_of_its_number(tmp_path: Path) -> N
     assert ">Analysis</h" in page
     assert ">demonstration</td>" in page  # of the lesion
     assert '<th scope="row">demonstration model</th><td class="number unbroken">0.08</td>' in page
-    (stored.results / "depth.json").unlink()
+    write_depth(stored.results, SlideDepthReadings())
     page = page_of(collect(stored.folder, stored.results), tmp_path / "page.html")
     assert "<td>Demonstration model: 0.08 mm (0.06 to 0.10), " in page
 
 
 def test_invalid_values_are_replaced_by_a_reason(tmp_path: Path) -> None:
     stored = write_case(tmp_path / "a", validity=ValidityInputs("m", demonstration=True).check())
-    (stored.results / "depth.json").unlink()
-    (stored.results / "synoptic.json").unlink()
+    (stored.results / "findings.json").unlink()
     page = page_of(collect(stored.folder, stored.results), tmp_path / "page.html")
     assert page.count("<td>Not valid: ") == 3  # the prediction, in the summary too, and the thickness
     assert "0.08 mm" not in page
@@ -646,7 +647,7 @@ def test_agreement_over_several_slides(reported: ReportedCase, tmp_path: Path) -
         folder = reported.results.parent / f"other{number}"
         shutil.copytree(reported.results, folder)
         (folder / "slide.json").unlink()
-        depth = read_depth(folder)
+        depth = read_findings(folder)
         write_depth(folder, depth.model_copy(update={"fingerprint": str(number)}))
         folders.append(folder)
     text = text_of(collect(*folders), tmp_path / "page.html")

@@ -12,6 +12,7 @@ import pydicom
 import pytest
 from fake_dicom import FRAME, SERIES, STUDY, write_level
 from fake_slides import LESION, SIDE, TILE, FakeAnalysis, draw_slide
+from finding_files import write_depth
 from pydicom.dataset import Dataset
 from pydicom.sr.codedict import codes
 from pydicom.sr.coding import Code
@@ -23,14 +24,7 @@ from napari_melanoma.core.files import write_json
 from napari_melanoma.core.geometry import PixelSize
 from napari_melanoma.core.polygons import Polygon, to_shape, untangle_polygon
 from napari_melanoma.core.validity import Validity, ValidityInputs
-from napari_melanoma.depth.readings import (
-    ExcisionMargins,
-    MitosisCount,
-    SlideDepthReadings,
-    add_reading,
-    set_values,
-    write_depth,
-)
+from napari_melanoma.depth.readings import ExcisionMargins, MitosisCount, SlideDepthReadings, add_reading, set_values
 from napari_melanoma.io.geojson import Annotation
 from napari_melanoma.io.results import read_slide_result
 from napari_melanoma.reports.dicom_groups import join_rings, to_person

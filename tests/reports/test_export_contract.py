@@ -16,6 +16,7 @@ import tifffile
 import zarr
 from fake_dicom import write_level
 from fake_slides import FakeAnalysis
+from finding_files import write_depth
 from pyarrow import parquet
 
 from napari_melanoma.core.context import RunContext
@@ -23,7 +24,7 @@ from napari_melanoma.core.files import write_json
 from napari_melanoma.core.geometry import Box, PixelSize
 from napari_melanoma.core.polygons import Polygon
 from napari_melanoma.core.validity import Validity, ValidityInputs
-from napari_melanoma.depth.readings import SlideDepthReadings, set_values, write_depth
+from napari_melanoma.depth.readings import SlideDepthReadings, set_values
 from napari_melanoma.extensions.risk.prediction import RiskOptions, RiskPrediction
 from napari_melanoma.io.geojson import read_geojson
 from napari_melanoma.io.results import RISK_FILE, read_slide_result, read_table

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 from fake_case import READERS, write_case
 from fake_report import make_report
+from finding_files import load_synoptic, save_synoptic
 from pypdf import PdfReader
 
 from napari_melanoma.case.model import CaseLesion, CasePart, CasePatient
@@ -24,7 +25,6 @@ from napari_melanoma.depth.synoptic import SynopticAnswer
 from napari_melanoma.depth.synoptic_fields import FIELDS
 from napari_melanoma.figures.page import NOTICE, Report, write_report
 from napari_melanoma.reports.case_report import collect_report
-from napari_melanoma.slides.synoptic_files import load_synoptic, save_synoptic
 
 pytestmark = pytest.mark.slow
 

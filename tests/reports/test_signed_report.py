@@ -15,6 +15,7 @@ import pytest
 from fake_case import PREDICTION as PREDICTED
 from fake_dicom import write_level
 from fake_slides import SIDE, FakeAnalysis
+from finding_files import load_synoptic, save_synoptic, write_depth
 
 from napari_melanoma.case.lesion_content import LesionContent, read_lesion_content
 from napari_melanoma.case.model import (
@@ -33,7 +34,7 @@ from napari_melanoma.case.store import CaseStore
 from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.files import write_json
 from napari_melanoma.core.polygons import Polygon
-from napari_melanoma.depth.readings import FINDINGS, DepthReading, SlideDepthReadings, set_values, write_depth
+from napari_melanoma.depth.readings import FINDINGS, DepthReading, SlideDepthReadings, set_values
 from napari_melanoma.depth.report_blocks import GROUPS, IMAGES, LESION, PATIENT, PREDICTION, READING, SYNOPTIC
 from napari_melanoma.depth.shown_blocks import (
     NOT_VERIFIED,
@@ -55,7 +56,7 @@ from napari_melanoma.slides.notes import SlideMeasurement, SlideNotes, write_not
 from napari_melanoma.slides.regions import save_regions
 from napari_melanoma.slides.result_folder import open_fingerprint, record_slide
 from napari_melanoma.slides.slide_content import SlideContent, read_slide_content
-from napari_melanoma.slides.synoptic_files import load_synoptic, read_synoptic, save_synoptic
+from napari_melanoma.slides.synoptic_files import read_synoptic
 
 WHEN, LATER = "2026-01-02T10:00:00+00:00", "2026-01-03T10:00:00+00:00"
 SQUARE = Polygon(((100.0, 100.0), (100.0, 300.0), (300.0, 300.0), (300.0, 100.0)))
@@ -159,7 +160,7 @@ def folder(tmp_path: Path) -> Path:
     save_counts(folder, slide, POINTS, None)
     write_notes(folder, SlideNotes(measures=(SlideMeasurement("line", ((0.0, 0.0), (0.0, 100.0))),)))
     write_json(folder / "risk.json", RISK)
-    report = report.with_findings(depth.reading_by("A"))
+    report = report.complete_from(depth.reading_by("A"))
     save_synoptic(folder, report.sign("A", WHEN, read_slide_content(folder, create_lesion()).list_blocks(report, "A")))
     return folder
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
+from finding_files import save_synoptic
+
 from napari_melanoma.case.importing import collect_patients
 from napari_melanoma.case.store import CaseStore
 from napari_melanoma.core.context import RunContext
@@ -12,7 +14,6 @@ from napari_melanoma.depth.synoptic import SynopticAnswer, SynopticReport
 from napari_melanoma.reports.case_report import collect_report
 from napari_melanoma.samples import catalog
 from napari_melanoma.slides.result_folder import record_slide, slide_folder
-from napari_melanoma.slides.synoptic_files import save_synoptic
 
 WHEN = "2026-01-01T10:00:00+00:00"
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
+from finding_files import write_depth
 from hypothesis import given
 from hypothesis import strategies as some
 from scipy.stats import poisson
@@ -12,7 +13,7 @@ from scipy.stats import poisson
 from napari_melanoma.core.errors import InputError
 from napari_melanoma.core.geometry import PixelSize
 from napari_melanoma.core.polygons import Polygon
-from napari_melanoma.depth.readings import DepthReading, MitosisCount, SlideDepthReadings, write_depth
+from napari_melanoma.depth.readings import DepthReading, MitosisCount, SlideDepthReadings
 from napari_melanoma.io.results import read_table
 from napari_melanoma.slides.counts import (
     COUNTS,

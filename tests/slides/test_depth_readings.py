@@ -6,12 +6,14 @@ import json
 from pathlib import Path
 
 import pytest
+from finding_files import write_depth
 from slide_models import install_slide_models
 
 from napari_melanoma.core import files
 from napari_melanoma.core.errors import InputError
-from napari_melanoma.core.files import write_json
-from napari_melanoma.depth.readings import DEPTH_FILE, DepthReading, SlideDepthReadings, read_depth, write_depth
+from napari_melanoma.core.files import file_stamp, write_json
+from napari_melanoma.depth.findings import FINDINGS_FILE, SlideFindings, read_findings
+from napari_melanoma.depth.readings import DepthReading, SlideDepthReadings
 from napari_melanoma.slides.depth_readings import (
     UNNAMED_READER,
     collect_readings,
@@ -19,12 +21,11 @@ from napari_melanoma.slides.depth_readings import (
     depth_analysis_folder,
     list_depth_models,
     list_readers,
-    load_depth,
     read_proposals,
     readings_rows,
-    save_depth,
     write_readings,
 )
+from napari_melanoma.slides.synoptic_files import store_findings
 
 WHEN = "2026-01-02T10:00:00+00:00"
 DEPTHS = {"one": (0.5, 0.6, 0.55), "two": (1.3, 1.2, 1.4), "three": (2.6, 2.9, 2.7), "four": (4.4, 4.3, 4.2)}
@@ -54,16 +55,18 @@ def test_changes_of_another_window_are_backed_up_and_reported(tmp_path: Path) ->
     slide = tmp_path / "slide.tif"
     slide.write_bytes(b"x")
     folder = tmp_path / "results" / "slide"
-    first = save_depth(folder, slide, SlideDepthReadings(readings=(reading("A", 1.0),)), None)
-    assert first.notes == ()
-    assert load_depth(folder).stamp == first.stamp
-    assert load_depth(folder).depth.fingerprint
-    write_depth(folder, SlideDepthReadings(readings=(reading("B", 2.0), reading("C", 3.0))))
-    second = save_depth(folder, slide, first.depth, first.stamp)
-    assert "changed by another program" in second.notes[0]
-    (aside,) = folder.glob("depth-*.json")
-    assert [one["reader"] for one in json.loads(aside.read_text())["readings"]] == ["B", "C"]
-    assert read_depth(folder).reading_by("A").mm == 1.0
+    first, notes = store_findings(folder, slide, SlideFindings(readings=(reading("A", 1.0),)), SlideFindings(), None)
+    assert notes == ()
+    stamp = file_stamp(folder / FINDINGS_FILE)
+    assert read_findings(folder).fingerprint
+    write_depth(folder, SlideDepthReadings(readings=(reading("A", 9.0), reading("B", 2.0), reading("C", 3.0))))
+    changed = first.model_copy(update={"readings": (reading("A", 1.5),)})
+    _, notes = store_findings(folder, slide, changed, first, stamp)
+    assert "That of B, C is kept" in notes[0]
+    assert "changed by another program" in notes[1]
+    (aside,) = folder.glob("findings-*.json")
+    assert [one["mm"] for one in json.loads(aside.read_text())["readings"]] == [9.0, 2.0, 3.0]
+    assert [one.mm for one in read_findings(folder).readings] == [1.5, 2.0, 3.0]
 
 
 def test_all_backups_made_within_a_second_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -75,15 +78,6 @@ def test_all_backups_made_within_a_second_are_kept(tmp_path: Path, monkeypatch: 
     found = {one.name: one.read_text() for one in tmp_path.iterdir()}
     same = "depth-20260102-100000"
     assert found == {f"{same}.json": "first", f"{same}-2.json": "second", f"{same}-3.json": "third"}
-
-
-def test_damaged_file_is_reported_and_backed_up(tmp_path: Path) -> None:
-    (tmp_path / DEPTH_FILE).write_text("{")
-    found = load_depth(tmp_path)
-    assert found.depth == SlideDepthReadings()
-    assert "backed up" in found.notes[0]
-    save_depth(tmp_path, tmp_path / "slide.tif", SlideDepthReadings(readings=(reading("A", 1.0),)), found.stamp)
-    assert [path.read_text() for path in tmp_path.glob("depth-*.json")] == ["{"]
 
 
 def test_the_slides_own_analysis_counts_before_the_one_for_the_depth(tmp_path: Path) -> None:
@@ -176,7 +170,7 @@ def test_readers_with_folders_of_their_own_come_together(tmp_path: Path) -> None
     assert gathered.notes[0].startswith("section: ")
     write_depth(tmp_path / "other" / "section", SlideDepthReadings(fingerprint="y", readings=(reading("A", 3.0),)))
     (tmp_path / "third" / "section").mkdir(parents=True)
-    (tmp_path / "third" / "section" / DEPTH_FILE).write_text("{", encoding="utf-8")
+    (tmp_path / "third" / "section" / FINDINGS_FILE).write_text("{", encoding="utf-8")
     mixed = collect_readings([tmp_path])
     assert [slide.name for slide in mixed.slides] == ["other/section", "renamed"]
     assert [name for name, _ in mixed.failed] == ["third/section"]
@@ -206,7 +200,7 @@ def test_an_impossible_comparison_is_rejected(results: Path, tmp_path: Path) -> 
     with pytest.raises(InputError, match="'C' has no measurement"):
         compare_readers(gathered, ["A", "C"])
     (tmp_path / "nothing").mkdir()
-    with pytest.raises(InputError, match=r"no depth\.json in"):
+    with pytest.raises(InputError, match=r"no findings\.json in"):
         collect_readings([tmp_path / "nothing"])
     with pytest.raises(InputError, match="is not a folder"):
         collect_readings([tmp_path / "gone"])

@@ -7,10 +7,12 @@ from pathlib import Path
 
 import pytest
 from fake_slides import FakeAnalysis, draw_slide
+from finding_files import save_synoptic
 
 from napari_melanoma.core.context import Cancelled, RunContext
 from napari_melanoma.core.errors import InputError
 from napari_melanoma.core.geometry import PixelSize
+from napari_melanoma.depth.findings import FINDINGS_FILE
 from napari_melanoma.depth.synoptic import SynopticAnswer, SynopticReport
 from napari_melanoma.slides import result_folder, slide_table
 from napari_melanoma.slides.notes import SlideNotes, write_notes
@@ -19,7 +21,6 @@ from napari_melanoma.slides.reading.opening import open_slide
 from napari_melanoma.slides.result_folder import record_slide
 from napari_melanoma.slides.slide_content import read_slide_content
 from napari_melanoma.slides.slide_table import WorkItem, WorkItemReader
-from napari_melanoma.slides.synoptic_files import SYNOPTIC_FILE, save_synoptic
 
 
 def analysis(slide: Path, out: Path) -> FakeAnalysis:
@@ -85,7 +86,7 @@ def test_a_signed_report_is_the_state_of_its_slide_unless_it_is_analyzed(tmp_pat
         (out / slide.stem).mkdir(parents=True, exist_ok=True)
         record_slide(out / slide.stem, slide)
         save_synoptic(out / slide.stem, report)
-    (out / "s4" / SYNOPTIC_FILE).write_text("{ damaged")
+    (out / "s4" / FINDINGS_FILE).write_text("{ damaged")
     found = WorkItemReader(out).read(slides, RunContext())
     assert [(item.state, item.description) for item in found.values()] == [
         ("signed", "signed by B"),
@@ -94,7 +95,7 @@ def test_a_signed_report_is_the_state_of_its_slide_unless_it_is_analyzed(tmp_pat
         ("waiting", "waiting"),
         ("failed", found[slides[4]].description),
     ]
-    damaged = f"results cannot be read: {out / 's4' / SYNOPTIC_FILE} does not contain a valid synoptic report"
+    damaged = f"results cannot be read: {out / 's4' / FINDINGS_FILE} does not contain valid findings"
     assert found[slides[4]].description.startswith(damaged)
     shown = read_slide_content(out / "s0", slide=slides[0]).list_blocks(DRAFT, "B")
     save_synoptic(out / "s0", DRAFT.sign("B", WHEN, shown))

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import datetime
-from html import escape
 from pathlib import Path
 from typing import Any
 
 import jsonschema
-import pydicom
 import pytest
 from fake_dicom import write_level
 from fake_slides import SIDE, FakeAnalysis
+from finding_files import load_synoptic, read_stored_report, save_synoptic, write_depth, write_stored_report
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -28,16 +26,15 @@ from napari_melanoma.core.errors import InputError
 from napari_melanoma.core.files import write_json
 from napari_melanoma.core.geometry import PixelSize
 from napari_melanoma.core.polygons import Polygon
+from napari_melanoma.depth.findings import FINDINGS_FILE, SlideFindings, read_findings
 from napari_melanoma.depth.readings import (
     DepthReading,
     ExcisionMargins,
     MitosisCount,
     SlideDepthReadings,
     list_all_changes,
-    read_depth,
     restore_values,
     set_values,
-    write_depth,
 )
 from napari_melanoma.depth.report_blocks import lesion_block
 from napari_melanoma.depth.signatures import IN_WORDS, NOT_RECORDED, ONLY_HASH
@@ -58,13 +55,7 @@ from napari_melanoma.slides.notes import ScaleChange, SlideMeasurement, SlideNot
 from napari_melanoma.slides.regions import save_regions
 from napari_melanoma.slides.result_folder import open_fingerprint, record_slide, recorded_slide
 from napari_melanoma.slides.slide_content import lesions_block, read_slide_content
-from napari_melanoma.slides.synoptic_files import (
-    DAMAGED,
-    SYNOPTIC_FILE,
-    load_synoptic,
-    read_synoptic,
-    save_synoptic,
-)
+from napari_melanoma.slides.synoptic_files import read_synoptic, store_findings
 
 READING = DepthReading(
     reader="A",
@@ -126,8 +117,8 @@ def test_report_is_read_as_it_was_saved(tmp_path: Path) -> None:
     assert load_synoptic(tmp_path / "none") is None
     save_synoptic(tmp_path / "section", REPORT)
     assert load_synoptic(tmp_path / "section") == REPORT
-    assert [path.name for path in (tmp_path / "section").iterdir()] == [SYNOPTIC_FILE]
-    stored = json.loads((tmp_path / "section" / SYNOPTIC_FILE).read_text(encoding="utf-8"))
+    assert [path.name for path in (tmp_path / "section").iterdir()] == [FINDINGS_FILE]
+    stored = read_stored_report(tmp_path / "section")
     assert stored["answers"]["mitotic_rate"] == {"state": "not assessed"}
     jsonschema.validate(stored, json.loads(SCHEMA.read_text(encoding="utf-8")))
 
@@ -143,7 +134,7 @@ def signed(tmp_path: Path) -> Path:
     record_slide(folder, slide, record_name=True)
     edit_result(folder, model={"name": "tiny", "fingerprint": "0123456789"}, tissue_mm2=2.5, mpp=[0.5, 0.5])
     write_depth(folder, SlideDepthReadings(readings=(READING,)))
-    report = REPORT.reopen("A", WHEN).without_findings().with_findings(READING)
+    report = REPORT.reopen("A", WHEN).drop_findings().complete_from(READING)
     shown = read_slide_content(folder, LESION_OF_CASE).list_blocks(report, "A")
     save_synoptic(folder, report.sign("A", WHEN, shown))
     return folder
@@ -154,11 +145,11 @@ def edit_result(folder: Path, **values: object) -> None:
 
 
 def edit_reading(folder: Path, **values: object) -> None:
-    write_depth(folder, set_values(read_depth(folder), "A", LATER, **values))
+    write_depth(folder, set_values(read_findings(folder), "A", LATER, **values))
 
 
 def edit_finding(folder: Path, name: str, answer: SynopticAnswer) -> None:
-    write_depth(folder, set_finding(read_depth(folder), name, answer, "A", LATER))
+    write_depth(folder, set_finding(read_findings(folder), name, answer, "A", LATER))
 
 
 def edit_lesions(folder: Path, change: Callable[[list[SlideLesion]], list[SlideLesion]], high: float = 0.6) -> None:
@@ -254,7 +245,7 @@ CHANGES: dict[str, tuple[Callable[[Path], None], str]] = {
         "Depth reading, notes: not in the signed report; now: a text.",
     ),
     "another reader": (
-        lambda folder: write_depth(folder, set_values(read_depth(folder), "B. Secret", LATER, mm=3.7)),
+        lambda folder: write_depth(folder, set_values(read_findings(folder), "B. Secret", LATER, mm=3.7)),
         "Reading of another reader, Breslow thickness: not in the signed report; now: 3.70 mm, recorded as 3.7 mm.",
     ),
     "lesions": (
@@ -400,7 +391,7 @@ def test_all_changes_are_one_list_by_time_in_which_the_signature_is_a_line(tmp_p
     report = SynopticReport().set_answer("procedure", SynopticAnswer(value="punch"), "A", at[1])
     depth = set_finding(depth, "ulceration", SynopticAnswer(value="not_identified"), "A", at[2])
     report = report.set_answer("procedure", SynopticAnswer(value="excision"), "A", at[3])
-    report = report.with_findings(depth.reading_by("A")).sign("A", at[4])
+    report = report.complete_from(depth.reading_by("A")).sign("A", at[4])
     write_depth(folder, set_values(depth, "A", at[5], mm=0.9))
     save_synoptic(folder, report)
     sizes = PixelSize(0.5266, 0.5266, "file"), PixelSize(1.0, 1.0, "given"), PixelSize(1.0, 1.0, "ruler")
@@ -432,7 +423,7 @@ def test_all_changes_are_one_list_by_time_in_which_the_signature_is_a_line(tmp_p
         *("1 minute later",),
         *(f"{n} minutes later" for n in range(2, 8)),
     ]
-    reading = read_depth(folder).reading_by("A")
+    reading = read_findings(folder).reading_by("A")
     section = change_section(reading, read_synoptic(folder)[0], read_notes(folder))
     assert [(row[0], *row[2:]) for row in section.blocks[0].rows] == expected
     write_export("synoptic", tmp_path / "history.json", replace(read_exported_slide(folder), personal=True))
@@ -485,13 +476,16 @@ def test_a_rotated_view_changes_nothing_and_a_missing_slide_is_stated(signed: Pa
     ],
 )
 def test_damaged_file_is_reported_and_kept(text: str, tmp_path: Path) -> None:
-    raw = text.encode("utf-8", "surrogateescape")
-    (tmp_path / SYNOPTIC_FILE).write_bytes(raw)
-    with pytest.raises(InputError, match="does not contain a valid synoptic report"):
-        load_synoptic(tmp_path)
-    with pytest.raises(InputError, match="it is not overwritten"):
-        save_synoptic(tmp_path, REPORT)
-    assert (tmp_path / SYNOPTIC_FILE).read_bytes() == raw
+    for path in (tmp_path / name for name in ("synoptic.json", FINDINGS_FILE)):  # an earlier version's, and ours
+        raw = text if path.name == "synoptic.json" else f'{{"report": {text}}}'
+        path.write_bytes(raw.encode("utf-8", "surrogateescape"))
+        with pytest.raises(InputError, match="does not contain valid findings of a slide"):
+            read_findings(tmp_path)
+        slide = tmp_path / "slide.tif"
+        slide.write_bytes(b"x")
+        with pytest.raises(InputError, match="it is not overwritten"):
+            store_findings(tmp_path, slide, SlideFindings(report=REPORT), SlideFindings(), None)
+        assert path.read_bytes() == raw.encode("utf-8", "surrogateescape")
 
 
 JSON_VALUES = st.recursive(
@@ -508,8 +502,8 @@ JSON_VALUES = st.recursive(
 @settings(max_examples=50, deadline=None, suppress_health_check=list(HealthCheck))
 @given(values=st.dictionaries(KEYS, JSON_VALUES, max_size=6))
 def test_any_content_is_read_or_reported_and_saved_unchanged(values: dict[str, object], tmp_path: Path) -> None:
-    path = tmp_path / SYNOPTIC_FILE
-    path.write_text(json.dumps(values), encoding="utf-8")
+    path = tmp_path / FINDINGS_FILE
+    path.write_text(json.dumps({"report": values}), encoding="utf-8")
     try:
         found = load_synoptic(tmp_path)
     except InputError:
@@ -555,15 +549,14 @@ def test_case_keeps_the_report_of_a_lesion(tmp_path: Path) -> None:
 
 
 def test_signed_answers_that_another_program_has_changed_are_stated(signed: Path) -> None:
-    path = signed / SYNOPTIC_FILE
-    content = json.loads(path.read_text(encoding="utf-8"))
+    content = read_stored_report(signed)
     content["answers"] |= {
         "ulceration": {"value": "present"},
         "subtype": {"value": "desmoplastic_pure"},
         "comment": {"value": "Deeper levels were cut."},
     }
     del content["answers"]["mitotic_rate"]
-    write_json(path, content)
+    write_stored_report(signed, content)
     start = "Changed after signature: Synoptic report, "
     stated = [one for one in read_synoptic(signed, LESION_OF_CASE)[1] if one.startswith(start)]
     assert {one.removeprefix(start) for one in stated} == {
@@ -615,11 +608,10 @@ NOT_IN_EARLIER = {"notes", "another reader", "class of a lesion", "region", "mea
 @pytest.fixture
 def earlier(signed: Path) -> Path:
     """The same report, as an earlier version has signed it."""
-    path = signed / SYNOPTIC_FILE
-    content = json.loads(path.read_text(encoding="utf-8"))
+    content = read_stored_report(signed)
     content.pop("signed_report")
     content["signed_values"] = EARLIER_VALUES | {"slide_file": open_fingerprint(recorded_slide(signed))}
-    write_json(path, content)
+    write_stored_report(signed, content)
     return signed
 
 
@@ -627,28 +619,27 @@ def test_a_signature_of_an_earlier_version_states_what_is_compared(earlier: Path
     (only,) = read_synoptic(earlier, LESION_OF_CASE)[1]
     assert only.startswith("Signed with an earlier version: only slide file, scale, line of the thickness, Breslow ")
     assert only.endswith("diagnosis in the case, answers are compared.")
-    path = earlier / SYNOPTIC_FILE
-    content = json.loads(path.read_text(encoding="utf-8"))
-    write_json(path, content | {"signed_values": {"breslow": [0.9, False], "biomarkers": [1]}})
+    content = read_stored_report(earlier)
+    write_stored_report(earlier, content | {"signed_values": {"breslow": [0.9, False], "biomarkers": [1]}})
     assert read_synoptic(earlier)[1] == (
         "Changed after signature: depth reading, Breslow thickness: signed: 0.9 mm; now: 1.34 mm, recorded as 1.3 mm.",
         "Signed with an earlier version: only Breslow thickness is compared.",
     )
-    write_json(path, content | {"signed_values": {"breslow": "thick"}})
+    write_stored_report(earlier, content | {"signed_values": {"breslow": "thick"}})
     assert "Breslow thickness: signed: thick; now: 1.34 mm" in read_synoptic(earlier)[1][0]
-    write_json(path, content | {"signed_values": {"answers": "7478ab12"}})
+    write_stored_report(earlier, content | {"signed_values": {"answers": "7478ab12"}})
     assert read_synoptic(earlier)[1][0] == ONLY_HASH
-    write_json(path, content | {"signed_values": {}})
+    write_stored_report(earlier, content | {"signed_values": {}})
     assert read_synoptic(earlier)[1] == (NOT_RECORDED,)
     words = {"Breslow thickness": "1.34 mm", "ulceration": "not identified", "mitoses": "not assessed"}
-    write_json(path, content | {"signed_values": words})
+    write_stored_report(earlier, content | {"signed_values": words})
     assert read_synoptic(earlier)[1] == (IN_WORDS,)
 
 
 @pytest.mark.parametrize("state", ["not assessed", "cannot be determined"])
 def test_an_earlier_signature_of_findings_without_a_value_is_read(earlier: Path, state: str) -> None:
     names = ("breslow", "ulceration", "clark", "mitotic_rate", "mitoses_counted", "mitoses_area")
-    depth = read_depth(earlier)
+    depth = read_findings(earlier)
     for name in names:
         depth = set_finding(depth, name, SynopticAnswer(state=state), "A", WHEN)
     write_depth(earlier, depth)
@@ -669,10 +660,10 @@ def test_an_earlier_signature_of_findings_without_a_value_is_read(earlier: Path,
 
 def edit_earlier(folder: Path, values: dict[str, Any], answers: dict[str, Any]) -> None:
     """Set values of the signature and answers of the report."""
-    content = json.loads((folder / SYNOPTIC_FILE).read_text(encoding="utf-8"))
+    content = read_stored_report(folder)
     content["signed_values"] |= values
     content["answers"] = answers
-    write_json(folder / SYNOPTIC_FILE, content)
+    write_stored_report(folder, content)
 
 
 @pytest.mark.parametrize(
@@ -738,14 +729,14 @@ def test_changes_by_another_program_that_left_no_record_are_in_the_history(tmp_p
     write_depth(folder, depth)
     report = SynopticReport().set_answer("subtype", SynopticAnswer(value="nodular"), "A", WHEN)
     save_synoptic(folder, report)
-    for name, key, value in (("depth.json", "clark", 3), (SYNOPTIC_FILE, "value", "desmoplastic_pure")):
-        content = json.loads((folder / name).read_text(encoding="utf-8"))
-        (content["readings"][0] if "readings" in content else content["answers"]["subtype"])[key] = value
-        write_json(folder / name, content)
+    content = json.loads((folder / FINDINGS_FILE).read_text(encoding="utf-8"))
+    content["readings"][0]["clark"] = 3
+    content["report"]["answers"]["subtype"]["value"] = "desmoplastic_pure"
+    write_json(folder / FINDINGS_FILE, content)
 
     # It stays in the history when the report is signed, and when the reader changes the value again.
-    for later in (read_depth(folder), set_values(read_depth(folder), "A", LATER, clark=4)):
-        signed = load_synoptic(folder).with_findings(later.reading_by("A")).sign("A", LATER)
+    for later in (read_findings(folder), set_values(read_findings(folder), "A", LATER, clark=4)):
+        signed = load_synoptic(folder).complete_from(later.reading_by("A")).sign("A", LATER)
         rows = change_section(later.reading_by("A"), signed, SlideNotes()).blocks[0].rows
         expected = [
             ("unknown", "unknown", "Clark level", "II", "III"),
@@ -758,15 +749,11 @@ def test_changes_by_another_program_that_left_no_record_are_in_the_history(tmp_p
 
 
 def test_a_damaged_report_is_stated_in_every_output(signed: Path, tmp_path: Path) -> None:
-    (signed / SYNOPTIC_FILE).write_text("{", encoding="utf-8")
+    (signed / FINDINGS_FILE).write_text("{", encoding="utf-8")
     written = export_results([signed], tmp_path / "out", ["depth", "report", "dicom-sr"], run=RunContext())
-    assert not [one.error for one in written if one.error]
-    out = tmp_path / "out" / "section"
-    with (out / "readings.csv").open(encoding="utf-8", newline="") as table:
-        assert next(csv.DictReader(table))["changed_after_signature"] == DAMAGED
-    assert escape(DAMAGED) in (out / "report.html").read_text(encoding="utf-8")
-    texts = [one.value for one in pydicom.dcmread(out / "measurements.dcm").iterall() if one.keyword == "TextValue"]
-    assert DAMAGED in texts
+    assert all("findings.json does not contain valid findings" in one.error for one in written)
+    page = collect_report([signed], run=RunContext()).report
+    assert "its findings are damaged, and are not shown" in str(page)
 
 
 def test_changes_of_the_case_are_exported_with_its_slide(signed: Path, tmp_path: Path) -> None:
@@ -811,7 +798,7 @@ OTHER_READING = READING.model_copy(update={"reader": "B", "when": LATER, "mm": 3
 def draft(signed: Path) -> Path:
     """The draft of reader A, who has measured 1.34 mm; later, reader B has measured 3.7 mm."""
     report = SynopticReport().set_answer("extent", SynopticAnswer(value="invasive"), "A", WHEN)
-    write_json(signed / SYNOPTIC_FILE, report.model_dump(mode="json"))
+    save_synoptic(signed, report)
     write_depth(signed, SlideDepthReadings(readings=(READING, OTHER_READING)))
     return signed
 
@@ -855,7 +842,7 @@ def test_findings_of_a_draft_without_other_answers_have_their_reader(draft: Path
         (SynopticReport(reader="B"), 3.7),
         (SynopticReport(), None),
     ):
-        write_json(draft / SYNOPTIC_FILE, report.model_dump(mode="json"))
+        save_synoptic(draft, report)
         found, _ = read_synoptic(draft)
         assert found is not None
         assert found.value("breslow") == expected

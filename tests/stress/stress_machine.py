@@ -1127,14 +1127,14 @@ class Machine:
     def _check_files(self) -> None:
         """Open what has been written with the plain readers."""
         from napari_melanoma.case.store import CaseStore
-        from napari_melanoma.depth.readings import read_depth_file
+        from napari_melanoma.depth.findings import read_findings
         from napari_melanoma.io.geojson import read_geojson
         from napari_melanoma.slides.notes import read_notes
         from napari_melanoma.slides.tissue_classifier.strokes import read_strokes
 
         readers: dict[str, Callable[[Path], object]] = {
             "case.json": lambda path: CaseStore.open_read_only(path.parent),
-            "depth.json": read_depth_file,
+            "findings.json": lambda path: read_findings(path.parent),
             "view.json": lambda path: read_notes(path.parent),
             "strokes.geojson": read_strokes,
         }

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 from fake_slides import MPP, draw_slide
+from finding_files import save_synoptic, write_depth
 
 from napari_melanoma.case.model import Case, CaseImage, add_images, add_lesion, set_patient
 from napari_melanoma.case.results import (
@@ -31,14 +32,7 @@ from napari_melanoma.core.polygons import Polygon
 from napari_melanoma.core.prediction_config import OperatingPoint
 from napari_melanoma.core.provenance import collect_provenance
 from napari_melanoma.core.validity import Validity
-from napari_melanoma.depth.readings import (
-    DepthReading,
-    MitosisCount,
-    SlideDepthReadings,
-    set_values,
-    values_for_line,
-    write_depth,
-)
+from napari_melanoma.depth.readings import DepthReading, MitosisCount, SlideDepthReadings, set_values, values_for_line
 from napari_melanoma.depth.synoptic import SynopticAnswer, SynopticReport
 from napari_melanoma.io.geojson import Annotation, write_geojson
 from napari_melanoma.io.photographs import Photograph
@@ -49,7 +43,6 @@ from napari_melanoma.slides.lesion_files import save_lesions
 from napari_melanoma.slides.lesions import LesionConfig, SlideLesion
 from napari_melanoma.slides.regions import REGIONS
 from napari_melanoma.slides.result_folder import record_slide
-from napari_melanoma.slides.synoptic_files import save_synoptic
 
 READERS = ("Anna Schmidt", "Bernd Vogel")
 UM_PER_PX = 20.0

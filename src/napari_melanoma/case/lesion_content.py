@@ -16,7 +16,8 @@ from napari_melanoma.core.formatting import format_class
 from napari_melanoma.core.parsing import read_object_or_empty
 from napari_melanoma.core.validity import read_validity
 from napari_melanoma.data.table_schema import field_title
-from napari_melanoma.depth.readings import SlideDepthReadings, merge_readings, read_depth, read_depth_file
+from napari_melanoma.depth.findings import read_findings
+from napari_melanoma.depth.readings import SlideDepthReadings, merge_readings, read_depth_file
 from napari_melanoma.depth.report_blocks import (
     IMAGES,
     LESION,
@@ -141,7 +142,7 @@ def _list_readings(folder: Path | None, image: CaseImage, results: Path) -> Iter
         with suppress(InputError):
             yield read_depth_file(folder / READINGS / f"{image.id}.json")
     with suppress(InputError):
-        yield read_depth(results)
+        yield read_findings(results)
 
 
 def patient_block(patient: CasePatient) -> ShownBlock:

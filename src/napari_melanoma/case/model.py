@@ -21,7 +21,8 @@ from napari_melanoma.core.validity import Validity, read_validity
 from napari_melanoma.data.table_schema import check_value, field_title, find_column
 from napari_melanoma.data.taxonomy import UNKNOWN
 from napari_melanoma.depth.report_blocks import CASE_COLUMNS
-from napari_melanoma.depth.synoptic import SynopticAnswer, SynopticReport
+from napari_melanoma.depth.synoptic import SynopticAnswer, SynopticReport, describe_two_values
+from napari_melanoma.depth.synoptic_fields import FIELDS_BY_NAME
 from napari_melanoma.depth.t_category import ROMAN
 from napari_melanoma.io.discovery import SLIDE_SUFFIXES
 
@@ -168,7 +169,7 @@ class CaseImage(CasePart):
 
 
 class CaseFindings(CasePart):
-    """Histologic findings of a lesion as a table contains them."""
+    """Histologic findings of a lesion as a table contains them, which no reader has confirmed."""
 
     depth_mm: float | None = Field(None, description="Breslow thickness")
     ulceration: bool | None = Field(None, description="whether it is ulcerated")
@@ -176,7 +177,7 @@ class CaseFindings(CasePart):
     clark: int | None = Field(None, description="Clark level, 1 to 5")
 
     def answer(self, name: str) -> SynopticAnswer | None:
-        """Return a finding by its field of the synoptic report, as one that no reader has confirmed."""
+        """Return a finding by its field of the synoptic report, as a suggestion."""
         value = getattr(self, FINDINGS[name])
         if value is None:
             return None
@@ -188,7 +189,11 @@ class CaseFindings(CasePart):
 
 
 class CaseLesion(CasePart):
-    """One lesion: site, clinical data, images, and the synoptic report, which also contains the ``CaseFindings``."""
+    """One lesion: site, clinical data, images, imported findings, and the synoptic report.
+
+    ``depth_mm``, ``ulceration``, ``mitoses_per_mm2`` and ``clark`` are views: what a reader has answered in the report,
+    else what was imported.
+    """
 
     id: str = Field(description="L1, L2 ...: unique in a case", pattern=ID_PATTERN)
     label: str = Field("", description="its name in files or tables")
@@ -207,23 +212,24 @@ class CaseLesion(CasePart):
     metastasis: bool | None = Field(None, description="whether it has metastasized")
     note: str = Field("", description="free text; stays in the case and is never exported")
     images: tuple[CaseImage, ...] = Field((), description="in their order")
-    synoptic: SynopticReport | None = Field(
-        None, description="synoptic report of the pathologist, with findings that were imported"
-    )
+    imported: CaseFindings = Field(CaseFindings(), description="findings from tables, until a reader answers them")
+    synoptic: SynopticReport | None = Field(None, description="synoptic report of the pathologist")
 
     @model_validator(mode="before")
     @classmethod
-    def _read_findings(cls, values: Any) -> Any:  # noqa: ANN401 - any input
-        """Read findings as columns, as in files of earlier versions, into the report."""
-        if not isinstance(values, Mapping) or values.keys().isdisjoint(FINDINGS.values()):
+    def _read_earlier(cls, values: Any) -> Any:  # noqa: ANN401 - any input
+        """Read imported findings as earlier versions stored them: as columns, or as suggestions of the report."""
+        if not isinstance(values, Mapping):
             return values
-        found = CaseFindings.parse({name: values.get(name) for name in FINDINGS.values()}, "a lesion")
-        report = values.get("synoptic") or SynopticReport()
-        if not isinstance(report, SynopticReport):
-            report = SynopticReport.parse(report, "a lesion")
-        report = report.with_imported({name: found.answer(name) for name in FINDINGS})
-        rest = {key: value for key, value in values.items() if key not in FINDINGS.values()}
-        return {**rest, "synoptic": report if report.has_content else None}
+        columns = {name: values[name] for name in FINDINGS.values() if name in values}
+        rest = {key: value for key, value in values.items() if key not in columns}
+        report = values.get("synoptic")
+        if isinstance(report, Mapping):
+            found, rest["synoptic"] = _split_imported(report)
+            columns = {**columns, **found}
+        if columns and not isinstance(values.get("imported"), CaseFindings):
+            rest["imported"] = {**columns, **values.get("imported", {})}
+        return rest
 
     @classmethod
     def field_names(cls) -> tuple[str, ...]:
@@ -231,9 +237,23 @@ class CaseLesion(CasePart):
         return (*cls.model_fields, *FINDINGS.values())
 
     @property
+    def form(self) -> SynopticReport:
+        """The synoptic report, with imported findings as suggestions where no reader has answered."""
+        report = self.synoptic or SynopticReport()
+        imported = {name: answer for name in FINDINGS if (answer := self.imported.answer(name)) is not None}
+        return report.suggest(imported)
+
+    @property
     def report(self) -> SynopticReport | None:
-        """The synoptic report; None if no reader has filled in a field."""
-        return self.synoptic if self.synoptic is not None and self.synoptic.is_filled_in else None
+        """The form; None if no reader has filled in a field."""
+        return self.form if self.synoptic is not None and self.synoptic.is_filled_in else None
+
+    @property
+    def double_findings(self) -> tuple[str, ...]:
+        """State each finding for which a reader has answered another value than was imported."""
+        report = self.synoptic or SynopticReport()
+        pairs = ((name, report.answer(name), self.imported.answer(name)) for name in FINDINGS)
+        return tuple(text for name, own, imported in pairs if (text := describe_two_values(name, own, imported)))
 
     @property
     def depth_mm(self) -> float | None:
@@ -260,9 +280,10 @@ class CaseLesion(CasePart):
         return None if value is None else ROMAN.index(str(value)) + 1
 
     def _find(self, name: str) -> str | float | None:
-        """Return the value of a finding that a reader has confirmed or that was imported, not of other suggestions."""
-        answer = None if self.synoptic is None else self.synoptic.answer(name)
-        return None if answer is None or answer.suggested_by not in ("", "case") else answer.value
+        """Return the value of a finding that a reader has confirmed, else the imported one."""
+        own = None if self.synoptic is None else self.synoptic.answer(name)
+        answer = self.imported.answer(name) if own is None or own.suggested_by else own
+        return None if answer is None else answer.value
 
 
 class CasePatient(CasePart):
@@ -317,6 +338,32 @@ class Case(Config):
         return next((image for image in images if image.id == image_id), None) or _raise_missing(image_id)
 
 
+def _split_imported(report: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any] | None]:
+    """Return the imported findings in a stored report of an earlier version, as columns, and the report without them.
+
+    They were answers that are suggested by the case, and values in the texts of ``conflicts``.
+    """
+    answers, texts = report.get("answers"), report.get("conflicts")
+    if not isinstance(answers, Mapping):
+        return {}, dict(report)
+    suggested = {
+        name: one for name, one in answers.items() if isinstance(one, Mapping) and one.get("suggested_by") == "case"
+    }
+    found = {name: one.get("value") for name, one in suggested.items() if name in FINDINGS}
+    for name, text in texts.items() if isinstance(texts, Mapping) else ():
+        stated = re.search(r"(?: and |Added after signature: [^:]*: )(.*?)(?:,| in the case|\. It)", str(text))
+        if name in FINDINGS and stated is not None:
+            words = {label: word for word, label in FIELDS_BY_NAME[name].choices.items()}
+            found.setdefault(name, words.get(stated[1], stated[1].split()[0]))
+    kept = {key: value for key, value in report.items() if key != "conflicts"}
+    kept["answers"] = {name: one for name, one in answers.items() if name not in suggested}
+    cells: dict[Any, Any] = {"present": True, "not_identified": False}
+    cells |= {level: number for number, level in enumerate(ROMAN, start=1)}
+    columns = {FINDINGS[name]: cells.get(value, value) for name, value in found.items()}
+    has_content = SynopticReport.parse(kept, "a lesion").has_content
+    return columns, kept if has_content else None
+
+
 def _raise_missing(name: str) -> Any:  # noqa: ANN401 - never returns
     raise KeyError(f"the case has no {name}")
 
@@ -366,17 +413,29 @@ def set_lesion_answers(
     case: Case, lesion_id: str, answers: Mapping[str, SynopticAnswer | None], reader: str, when: str
 ) -> Case:
     """Set findings in the synoptic report of a lesion, which must not be signed; None makes one unknown."""
-    report = case.find_lesion(lesion_id).synoptic or SynopticReport()
+    lesion = case.find_lesion(lesion_id)
+    report = lesion.form
     for name, answer in answers.items():
         report = report.set_answer(name, answer, reader, when)
-    return set_lesion(case, lesion_id, synoptic=report)
+    return set_lesion(case, lesion_id, **values_for_form(lesion, report))
+
+
+def values_for_form(lesion: CaseLesion, edited: SynopticReport) -> dict[str, Any]:
+    """Return the fields of a lesion that change when its form is edited, with their values.
+
+    An imported finding that a reader answers or removes is imported no longer.
+    """
+    form = lesion.form
+    removed = [
+        FINDINGS[name] for name in form.suggested if name in FINDINGS and edited.answer(name) != form.answer(name)
+    ]
+    imported = _replace_fields(lesion.imported, **dict.fromkeys(removed))
+    report = edited.without_suggestions("case")
+    return {"imported": imported, "synoptic": report if report.has_content else None}
 
 
 def set_lesion_report(case: Case, lesion_id: str, report: SynopticReport) -> Case:
-    """Set the synoptic report of a lesion; findings that were imported and that it lacks are kept."""
-    previous = case.find_lesion(lesion_id).synoptic or SynopticReport()
-    imported = {name: one for name, one in previous.answers.items() if name in FINDINGS and one.suggested_by == "case"}
-    report = report.with_imported(imported)
+    """Set the synoptic report of a lesion; imported findings stay."""
     return set_lesion(case, lesion_id, synoptic=report if report.has_content else None)
 
 
@@ -465,14 +524,9 @@ def _change_part(part: Part, values: dict[str, object]) -> Part:
         for name, value in values.items()
         if name not in findings
     }
-    changed = kind.parse({**dict(part), **new_values}, "what was entered")
-    if isinstance(changed, CaseLesion) and findings:
-        known = {name: None if _is_blank(value) else value for name, value in findings.items()}
-        entered = CaseFindings.parse(known, "what was entered")
-        answers = {name: entered.answer(name) for name, column in FINDINGS.items() if column in findings}
-        report = (changed.synoptic or SynopticReport()).with_imported(answers, is_new=True)
-        return _replace_fields(changed, synoptic=report if report.has_content else None)
-    return changed
+    if findings and isinstance(part, CaseLesion):
+        new_values["imported"] = _change_part(part.imported, findings)
+    return kind.parse({**dict(part), **new_values}, "what was entered")
 
 
 def _is_blank(value: object) -> bool:

@@ -19,6 +19,7 @@ from napari_melanoma.case.model import (
     VERSION,
     Case,
     CaseCorrection,
+    CaseFindings,
     CaseImage,
     CaseLesion,
     CasePart,
@@ -37,14 +38,14 @@ from napari_melanoma.core.provenance import array_fingerprint, utc_time
 from napari_melanoma.io.results import read_mask, write_mask
 from napari_melanoma.privacy.pseudonyms import pseudonym
 
-NESTED_FIELDS = ("synoptic", "images", "correction", "results", "risk")  # are written after other fields
+NESTED_FIELDS = ("imported", "synoptic", "images", "correction", "results", "risk")  # are written after other fields
 CASE, CORRECTIONS, RESULTS, RISKS = "case.json", "corrections", "results", "risk"
 LOCK = ".case.lock"
 DIGEST_DIGITS = 12  # of the digest in a file name
 # Types of the nested parts of a case by their fields
 _PARTS: dict[type[Config], dict[str, type[Config]]] = {
     Case: {"patient": CasePatient, "lesions": CaseLesion, "images": CaseImage},
-    CaseLesion: {"images": CaseImage},
+    CaseLesion: {"imported": CaseFindings, "images": CaseImage},
     CaseImage: {"correction": CaseCorrection, "results": CaseResult, "risk": CaseRisk},
 }
 _INSIDE_FOLDER = (CaseCorrection, CaseResult, CaseRisk)  # their paths must be inside; images, never written, need not

@@ -1,22 +1,21 @@
-"""Depth readings of a slide, one for each reader: the file ``depth.json``, edits with a history, and texts.
+"""Depth readings of a slide, one for each reader: their values, edits with a history, and texts.
 
 A reading starts from the proposals of the analysis. Positions are (row, column) in pixels of the finest level.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from math import isclose
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, TypeVar
 
 import numpy as np
 from pydantic import Field
 
 from napari_melanoma.core.config import Config
 from napari_melanoma.core.errors import ConfigError, InputError, ScaleMissing
-from napari_melanoma.core.files import write_json
 from napari_melanoma.core.formatting import format_count, to_sentence
 from napari_melanoma.core.geometry import PixelSize, format_scale
 from napari_melanoma.core.parsing import parse_error_reason, read_json
@@ -35,7 +34,6 @@ from napari_melanoma.depth.t_category import (
     t_category,
 )
 
-DEPTH_FILE = "depth.json"
 MODEL_READER = "model"  # recorded as the reader of values from the analysis
 RESERVED_READER_NAME = "'model' is reserved for the analysis: choose another name."
 LINE_FIELDS = ("line", "mm", "interval_mm", "at_least", "method", "um_per_px")  # have the author of ``mm``
@@ -186,6 +184,9 @@ class SlideDepthReadings(Config):
         return next((one for one in self.readings if one.reader == reader), None)
 
 
+AnyReadings = TypeVar("AnyReadings", bound=SlideDepthReadings)
+
+
 class DepthProposal(Config):
     """A line that the analysis proposes for measuring the thickness, as in ``result.json``."""
 
@@ -225,23 +226,13 @@ def merge_readings(depths: Iterable[SlideDepthReadings]) -> SlideDepthReadings:
 
 
 def read_depth_file(path: Path) -> SlideDepthReadings:
-    """Read readings from a file, such as the one of a slide in a case; empty if it does not exist."""
+    """Read the readings of a slide in a case, or of an earlier version; empty if the file does not exist."""
     if not path.is_file():
         return SlideDepthReadings()
     try:
         return SlideDepthReadings.parse(read_json(path), str(path))
     except (OSError, ValueError, ConfigError) as error:
         raise InputError(f"{path} does not contain valid depth readings: {parse_error_reason(error)}") from error
-
-
-def read_depth(folder: Path) -> SlideDepthReadings:
-    """Read the depth readings of a slide; ``folder``: its result folder."""
-    return read_depth_file(folder / DEPTH_FILE)
-
-
-def write_depth(folder: Path, depth: SlideDepthReadings) -> None:
-    """Write the readings atomically."""
-    write_json(folder / DEPTH_FILE, depth.model_dump(mode="json"))
 
 
 def parse_proposals(content: Mapping[str, Any]) -> SlideDepthProposals:
@@ -333,11 +324,11 @@ def current_reading(depth: SlideDepthReadings, base: DepthReading, reader: str) 
 
 
 def set_values(
-    depth: SlideDepthReadings,
+    depth: AnyReadings,
     reader: str,
     when: str,
     **values: Any,  # noqa: ANN401 - values of any field
-) -> SlideDepthReadings:
+) -> AnyReadings:
     """Set values in the reading of one reader and record the changes; return the same object if nothing changes.
 
     A new reading has no other values: those of the analysis are not the reader's.
@@ -360,9 +351,7 @@ def _is_replaced(name: str, changed: set[str], after: DepthReading) -> bool:
     return field in changed and (field not in ("mitoses", "margins") or after.finding(name) is not None)
 
 
-def add_reading(
-    depth: SlideDepthReadings, reading: DepthReading, size: PixelSize | None, when: str
-) -> SlideDepthReadings:
+def add_reading(depth: AnyReadings, reading: DepthReading, size: PixelSize | None, when: str) -> AnyReadings:
     """Add an imported reading, with the change in its history; a reader who has a reading keeps it.
 
     ``size``: pixel size of the slide, stored with the line.
@@ -382,7 +371,7 @@ def _own_reading(depth: SlideDepthReadings, reader: str) -> DepthReading:
     return DepthReading(reader=reader, history=own.history)
 
 
-def rename_reader(depth: SlideDepthReadings, before: str, after: str) -> SlideDepthReadings:
+def rename_reader(depth: AnyReadings, before: str, after: str) -> AnyReadings:
     """Rename a reader, also in the history of the reading; nothing changes if the new name has a reading already."""
     own, other = depth.reading_by(before), depth.reading_by(after)
     if own is None or (other is not None and other.when):
@@ -394,7 +383,7 @@ def rename_reader(depth: SlideDepthReadings, before: str, after: str) -> SlideDe
     return depth.model_copy(update={"readings": (*kept, moved)})
 
 
-def restore_values(now: SlideDepthReadings, target: SlideDepthReadings, reader: str, when: str) -> SlideDepthReadings:
+def restore_values(now: AnyReadings, target: SlideDepthReadings, reader: str, when: str) -> AnyReadings:
     """Restore the values of ``target`` for undo and redo, and record the change.
 
     The histories of ``now`` are kept and extended. A reader without values in ``target`` keeps an empty reading with
@@ -440,8 +429,8 @@ def count_mitoses(
 
 
 def rescale_readings(
-    depth: SlideDepthReadings, size: PixelSize, reader: str, when: str, previous: PixelSize | None = None
-) -> SlideDepthReadings:
+    depth: AnyReadings, size: PixelSize, reader: str, when: str, previous: PixelSize | None = None
+) -> AnyReadings:
     """Rescale all readings after the pixel size of a slide was changed; what was entered is kept.
 
     ``reader``, ``when``: recorded with the changes. ``previous``: the pixel size before, if it is known. Returns the
@@ -502,7 +491,7 @@ def _pixel_size_um(size: PixelSize | None) -> tuple[float, float] | None:
     return None if size is None else (size.y_um, size.x_um)
 
 
-def with_reading(depth: SlideDepthReadings, reading: DepthReading) -> SlideDepthReadings:
+def with_reading(depth: AnyReadings, reading: DepthReading) -> AnyReadings:
     """Return the readings with one of them added, or replaced by another of the same reader."""
     readings = [reading if other.reader == reading.reader else other for other in depth.readings]
     if depth.reading_by(reading.reader) is None:
@@ -809,7 +798,3 @@ def _reader_row(name: str, reading: DepthReading) -> tuple[str, ...]:
 def _format_or_reason(reading: DepthReading, field: str, text: str) -> str:
     """Return a formatted value, or why there is none."""
     return text if getattr(reading, field) is not None else next(iter(reading.absences(field)), text)
-
-
-def format_proposals(lines: Sequence[DepthProposal]) -> list[str]:
-    return [format_proposal(number, one) for number, one in enumerate(lines, start=1)]

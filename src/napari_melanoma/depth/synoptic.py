@@ -18,12 +18,12 @@ from pydantic.json_schema import SkipJsonSchema
 from napari_melanoma.core.config import Config
 from napari_melanoma.core.errors import InputError
 from napari_melanoma.core.formatting import format_names
-from napari_melanoma.core.provenance import UNKNOWN_TIME, parse_time
 from napari_melanoma.core.validity import Validity
 from napari_melanoma.depth.readings import (
     FINDINGS,
     MODEL_READER,
     RESERVED_READER_NAME,
+    AnyReadings,
     DepthReading,
     FindingRemark,
     MitosisCount,
@@ -63,7 +63,6 @@ SOURCE_NAMES: Mapping[Source, str] = {"model": "the model", "reading": "the dept
 Author = Literal["reader", "model", "imported"]
 AUTHORS: Mapping[Source, Author] = {"": "reader", "reading": "reader", "model": "model", "case": "imported"}
 TWO_STORES = "{}: two values were stored, {} in the synoptic report and {} in the case. That of the report counts."
-ADDED_LATER = "Added after signature: {0}: {2}. It is not part of the signed report."
 KEEP_UNKNOWN = ConfigDict(extra="allow")  # keys of a newer version are kept, and written again
 DERIVED = "derived"  # key of values computed from the answers, written for other programs and never read
 SUBTYPES = {  # value of the column diagnosis_detail: answer to the field subtype
@@ -180,7 +179,7 @@ def _check_time(text: str) -> str:
 
 
 class SynopticReport(Config):
-    """A synoptic report, as stored in ``synoptic.json`` and with a lesion of a case; edits return a new report.
+    """A synoptic report, as stored with the findings of a slide and with a lesion of a case; edits return a new one.
 
     Files also have a key ``derived``: values computed from the answers for other programs. It is ignored when read.
     """
@@ -201,9 +200,6 @@ class SynopticReport(Config):
     )
     addenda: tuple[SynopticAddendum, ...] = Field((), description="texts added after the signature, the oldest first")
     history: tuple[SynopticChange, ...] = Field((), description="every change by a reader, the oldest first")
-    conflicts: dict[str, str] = Field(
-        {}, description="by field: that another value was stored elsewhere, until the field is answered again"
-    )
 
     @model_validator(mode="before")
     @classmethod
@@ -235,7 +231,7 @@ class SynopticReport(Config):
         """Write ``other_answers`` among the answers, and add the derived values."""
         values: dict[str, Any] = handler(self)
         values["answers"] |= values.pop("other_answers")
-        for name in ("conflicts", "signed_report", "signed_values"):
+        for name in ("signed_report", "signed_values"):
             if not values[name]:
                 values.pop(name)
         return {**values, DERIVED: self._derived_values()}
@@ -270,7 +266,7 @@ class SynopticReport(Config):
     @property
     def has_content(self) -> bool:
         """Whether there is anything to store."""
-        return bool(self.is_filled_in or self.answers or self.other_answers or self.conflicts or self.addenda)
+        return bool(self.is_filled_in or self.answers or self.other_answers or self.addenda)
 
     @property
     def stored_answers(self) -> dict[str, Any]:
@@ -328,19 +324,9 @@ class SynopticReport(Config):
         return self._with_answers({**self.answers, **confirmed}, reader, when)
 
     def restore(self, target: SynopticReport, reader: str, when: str) -> Self:
-        """Restore answers and conflicts of another state, for undo and redo; the history is kept and extended."""
+        """Restore the answers of another state, for undo and redo; the history is kept and extended."""
         restored = self._with_answers(target.answers, reader, when)  # suggestions are no changes by a reader
-        return restored._replace(answers=dict(target.answers), conflicts=dict(target.conflicts))
-
-    def restore_unsigned(self, target: SynopticReport, reader: str, when: str) -> Self:
-        """Restore the answers of another state, as ``restore`` does; of a signed report, only what was imported."""
-        if not self.is_signed:
-            return self.restore(target, reader, when)
-        signed = {name: answer for name, answer in self.answers.items() if not answer.suggested_by}
-        imported = {name: target.answers[name] for name in target.suggested}
-        answers = {**imported, **signed}
-        stated = {name: text for name, text in target.conflicts.items() if target.answer(name) == answers.get(name)}
-        return self._replace(answers=answers, conflicts=stated)
+        return restored._replace(answers=dict(target.answers))
 
     def own_reading(self, depth: SlideDepthReadings) -> DepthReading | None:
         """Return the reading of the reader whose report this is, never that of another; None if there is none."""
@@ -349,27 +335,16 @@ class SynopticReport(Config):
         is_unknown = not author and not self.history and len(readers) == 1
         return depth.reading_by(readers[0] if is_unknown else author)
 
-    def with_findings(self, reading: DepthReading | None) -> Self:
+    def complete_from(self, reading: DepthReading | None) -> Self:
         """Return the report with the findings of a reading, which contains them until the report is signed."""
         if self.is_signed or reading is None:
             return self
-        own = {name: answer for name, answer in self.answers.items() if name not in FINDINGS}
         found = {name: answer for name in FINDINGS if (answer := find_answer(reading, name)) is not None}
-        return self._replace(answers={**own, **found})
+        return self._replace(answers={**self.drop_findings().answers, **found})
 
-    def without_findings(self) -> Self:
-        """Return the report as it is stored before it is signed: its findings are those of the reading."""
+    def drop_findings(self) -> Self:
+        """Return the report without the findings that readings contain."""
         return self._replace(answers={name: one for name, one in self.answers.items() if name not in FINDINGS})
-
-    def with_form(self, edited: Self) -> Self:
-        """Return the report with the answers of an edited form, except findings, unless the form was signed."""
-        if edited.is_signed:
-            return edited
-        earlier = {name: answer for name, answer in self.answers.items() if name in FINDINGS}
-        changes = (one for one in edited.history[len(self.history) :] if one.field not in FINDINGS)
-        return edited._replace(
-            answers={**earlier, **edited.without_findings().answers}, history=(*self.history, *changes)
-        )
 
     def prefill(
         self,
@@ -390,7 +365,7 @@ class SynopticReport(Config):
         if reading is not None and not reading.when and validity is not None and not validity.valid:
             reading = DepthReading()
         confirmed = {
-            name: answer for name, answer in self.with_findings(reading).answers.items() if not answer.suggested_by
+            name: answer for name, answer in self.complete_from(reading).answers.items() if not answer.suggested_by
         }
         suggested = _suggest_answers(reading, lesion)
         if is_blind:
@@ -400,20 +375,16 @@ class SynopticReport(Config):
             }
         return self._replace(answers={**suggested, **confirmed})
 
-    def with_imported(self, answers: Mapping[str, SynopticAnswer | None], *, is_new: bool = False) -> Self:
-        """Add findings of a table, as suggestions; ``conflicts`` state other answers of a reader.
+    def suggest(self, answers: Mapping[str, SynopticAnswer]) -> Self:
+        """Return the report with suggestions for fields that no reader has filled in, unless it is signed."""
+        if self.is_signed:
+            return self
+        own = {name: answer for name, answer in self.answers.items() if not answer.suggested_by}
+        return self._replace(answers={**self.answers, **answers, **own})
 
-        ``is_new``: they were not stored before. A signed report only states them; else None removes a suggestion.
-        """
-        result, conflicts = dict[str, SynopticAnswer | None](self.answers), dict(self.conflicts)
-        for name, imported in answers.items():
-            field, own = FIELDS_BY_NAME[name], self.answer(name)
-            if _confirmed(own) is None and not (is_new and self.is_signed):
-                result[name] = imported or (None if is_new else own)
-            elif imported is not None and (own is None or not _is_same_value(own, imported)):
-                texts = [format_without_detail(field, one) for one in (own, imported)]
-                conflicts[name] = (TWO_STORES if _confirmed(own) else ADDED_LATER).format(field.label, *texts)
-        return self._replace(answers=result, conflicts=conflicts)
+    def without_suggestions(self, source: Source) -> Self:
+        """Return the report without answers that a source has suggested."""
+        return self._replace(answers={name: one for name, one in self.answers.items() if one.suggested_by != source})
 
     def sign(self, reader: str, when: str, shown: Blocks = ()) -> Self:
         """Sign and lock the report; raise if suggestions are left that are not confirmed.
@@ -490,11 +461,7 @@ class SynopticReport(Config):
         )
         if not changes:
             return self
-        changed = {change.field for change in changes}
-        conflicts = {name: text for name, text in self.conflicts.items() if name not in changed}
-        return self._replace(
-            answers=dict(answers), reader=reader, history=(*self.history, *changes), conflicts=conflicts
-        )
+        return self._replace(answers=dict(answers), reader=reader, history=(*self.history, *changes))
 
     def _replace(self, **values: Any) -> Self:  # noqa: ANN401 - values of any field
         return type(self).parse({**dict(self), **values}, "the synoptic report")
@@ -526,9 +493,7 @@ def describe_finding(reading: DepthReading, name: str) -> str:
     return format_without_detail(FIELDS_BY_NAME[name], find_answer(reading, name))
 
 
-def set_finding(
-    depth: SlideDepthReadings, name: str, answer: SynopticAnswer | None, reader: str, when: str
-) -> SlideDepthReadings:
+def set_finding(depth: AnyReadings, name: str, answer: SynopticAnswer | None, reader: str, when: str) -> AnyReadings:
     """Set a finding in the reading of a reader, or make it unknown (None)."""
     reading = depth.reading_by(reader) or DepthReading(reader=reader)
     remarks = {key: remark for key, remark in reading.remarks.items() if key != name}
@@ -564,32 +529,12 @@ def _set_mitoses(mitoses: MitosisCount, name: str, value: float | None) -> Mitos
     return mitoses.model_copy(update={"counted": counted, "none_found": counted == 0})
 
 
-def add_stored_findings(report: SynopticReport, depth: SlideDepthReadings) -> SlideDepthReadings:
-    """Add the findings that a report contains and that the readings of their authors lack.
-
-    Those of a signed report are its signer's. Of an unsigned one, none replaces what a reading has had since.
-    """
-    for name, field in FINDINGS.items():
-        author, time = _find_author(report, depth, name)
-        reading = depth.reading_by(author) or DepthReading(reader=author)
-        answer, own = report.answer(name), find_answer(reading, name)
-        is_older = not report.is_signed and any(change.field == field for change in reading.history)
-        if answer is None or answer.suggested_by or is_older or not (own is None or own.suggested_by):
-            continue
-        when = max(reading.when, time, key=parse_time) or UNKNOWN_TIME.isoformat()
-        depth = set_finding(depth, name, answer, author, when)
-    return depth
-
-
-def _find_author(report: SynopticReport, depth: SlideDepthReadings, name: str) -> tuple[str, str]:
-    """Return who has set a finding that is in a report: the last signer, or who changed it later; and when."""
-    if report.is_signed:
-        return report.signed_by, report.signed_at
-    for change in reversed(report.history):
-        if change.field == name or (change.field == SIGNATURE and change.after):
-            return change.reader, change.when
-    own = report.own_reading(depth)
-    return report.reader if own is None else own.reader, ""
+def describe_two_values(name: str, own: SynopticAnswer | None, other: SynopticAnswer | None) -> str:
+    """State that a case has another value than a reader has answered; empty if it has none, or the same."""
+    if own is None or other is None or own.suggested_by or _is_same_value(own, other):
+        return ""
+    field = FIELDS_BY_NAME[name]
+    return TWO_STORES.format(field.label, *(format_without_detail(field, one) for one in (own, other)))
 
 
 def _is_same_value(first: SynopticAnswer, second: SynopticAnswer) -> bool:

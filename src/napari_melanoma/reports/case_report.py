@@ -540,7 +540,7 @@ def summarize_lesion(
     }
     statuses = [describe_status(one, records.readers, personal=records.personal) for one in reports]
     if lesion.report is not None:
-        statuses += lesion.report.conflicts.values()
+        statuses += lesion.double_findings
         statuses += records.lesion_changes.get(lesion.id, ())
         is_later = reports[0].is_signed and parse_time(reports[0].signed_at) > parse_time(lesion.report.signed_at)
         if is_later and reports[0].answers != lesion.report.answers:

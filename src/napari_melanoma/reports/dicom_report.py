@@ -18,7 +18,8 @@ from napari_melanoma.core.formatting import format_count
 from napari_melanoma.core.geometry import PixelSize
 from napari_melanoma.core.polygons import Polygon
 from napari_melanoma.core.validity import NOTICE, Validity
-from napari_melanoma.depth.readings import DepthReading, automatic_reading, read_depth
+from napari_melanoma.depth.findings import read_findings
+from napari_melanoma.depth.readings import DepthReading, automatic_reading
 from napari_melanoma.depth.synoptic_fields import ANSWERED, FIELDS_BY_NAME
 from napari_melanoma.io import dicom_codes as codes
 from napari_melanoma.io.dicom import read_pixel_size
@@ -40,7 +41,7 @@ from napari_melanoma.slides.lesions import SlideLesion, area_noun, is_lesion_are
 from napari_melanoma.slides.notes import SlideMeasurement, measure_shape, read_notes
 from napari_melanoma.slides.regions import is_ignored, load_regions, region_reader
 from napari_melanoma.slides.slide_content import read_proposals
-from napari_melanoma.slides.synoptic_files import read_stated_synoptic
+from napari_melanoma.slides.synoptic_files import read_synoptic
 
 if TYPE_CHECKING:
     from pydicom import Dataset
@@ -152,7 +153,7 @@ class _ReportBuilder(GroupBuilder):
                 measurements.append(build_measurement(codes.MALIGNANT_COUNT, malignant, codes.NO_UNITS))
         headline = self._validity.headline("")
         stated, own = read_pixel_size(self.header), self._notes.pixel_size
-        changes = read_stated_synoptic(self._exported.folder, self._exported.lesion, self._exported.slide)[1]
+        changes = read_synoptic(self._exported.folder, self._exported.lesion, self._exported.slide)[1]
         comments = [*changes, *([headline] if headline else []), *self._validity.cautions, NOTICE]
         if own is not None and stated is not None and (own.y_um, own.x_um) != (stated.y_um, stated.x_um):
             comments.append(
@@ -206,7 +207,7 @@ class _ReportBuilder(GroupBuilder):
     def _depth(self) -> Iterator[Any]:
         """Yield the reading of each reader, and the proposal of the analysis."""
         folder = self._exported.folder
-        for reading in read_depth(folder).readings:
+        for reading in read_findings(folder).readings:
             if reading.when and any(author == "reader" for author in reading.all_authors().values()):
                 yield self._reading(reading.without_predicted_findings(), reading.reader, "")
         proposals = read_proposals(folder)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, TypeVar
@@ -18,7 +18,8 @@ from napari_melanoma.core.errors import InputError
 from napari_melanoma.core.geometry import PixelSize
 from napari_melanoma.core.paths import real_path
 from napari_melanoma.core.plugins import Family, describe_plugin_error, expect
-from napari_melanoma.depth.readings import DepthReading, SlideDepthReadings, merge_readings, read_depth, read_depth_file
+from napari_melanoma.depth.findings import read_findings
+from napari_melanoma.depth.readings import DepthReading, SlideDepthReadings, merge_readings, read_depth_file
 from napari_melanoma.depth.synoptic import SynopticLesion, SynopticReport
 from napari_melanoma.figures.page import Block
 from napari_melanoma.reports.disclosure import label_readers
@@ -58,19 +59,25 @@ class SlidePart:
     ) -> Self:
         """Create the slide of an image in a case; ``folders``: result folders, among which its own may be."""
         folder = next((one for one in folders if _belongs_to(one, image.path)), None)
-        found = [_read_readings(case / READINGS / f"{image.id}.json"), *([_read_readings(folder)] if folder else [])]
-        synoptic, changes, damage = _read_synoptic(folder, lesion, image.path) if folder else (None, (), None)
-        depth, faults = merge_readings([one for one, _ in found]), [*(fault for _, fault in found), damage]
-        synoptic = None if synoptic is None else synoptic.with_findings(synoptic.own_reading(depth) or DepthReading())
-        return cls(image.path, folder, depth, synoptic, tuple(filter(None, faults)), image, changes)
+        copied, fault = _read_case_readings(case, image.id)
+        part = cls(image.path, None, SlideDepthReadings())
+        part = part if folder is None else cls.from_folder(folder, lesion, image.path)
+        depth, synoptic = merge_readings([copied, part.depth]), part.synoptic
+        if synoptic is not None:
+            synoptic = synoptic.complete_from(synoptic.own_reading(depth) or DepthReading())
+        faults = (*([] if fault is None else [fault]), *part.faults)
+        return replace(part, depth=depth, synoptic=synoptic, faults=faults, image=image)
 
     @classmethod
     def from_folder(cls, folder: Path, lesion: SynopticLesion | None = None, slide: Path | None = None) -> Self:
         """Create the slide of a result folder; ``lesion``: of its case, if known; ``slide``: by default as recorded."""
-        depth, fault = _read_readings(folder)
-        synoptic, changes, damage = _read_synoptic(folder, lesion, slide)
-        faults = tuple(filter(None, (fault, damage)))
-        return cls(slide or recorded_slide(folder), folder, depth, synoptic, faults, changes=changes)
+        path = slide or recorded_slide(folder)
+        try:
+            depth = read_findings(folder)
+            synoptic, changes = read_synoptic(folder, lesion, slide)
+        except InputError as error:
+            return cls(path, folder, SlideDepthReadings(), None, (error,), changes=(DAMAGED,))
+        return cls(path, folder, depth, synoptic, changes=changes)
 
     @property
     def reader_names(self) -> list[str]:
@@ -107,7 +114,7 @@ class SlidePart:
 
 def read_case_readings(case: Path, image_id: str) -> tuple[DepthReading, ...]:
     """Read the readings of a slide that were added to a case; none if their file is damaged, which reports state."""
-    depth, _ = _read_readings(case / READINGS / f"{image_id}.json")
+    depth, _ = _read_case_readings(case, image_id)
     return tuple(one for one in depth.readings if one.when)
 
 
@@ -120,22 +127,12 @@ def _belongs_to(folder: Path, slide: Path) -> bool:
     return bool(fingerprint) and fingerprint == open_fingerprint(slide)
 
 
-def _read_readings(path: Path) -> tuple[SlideDepthReadings, InputError | None]:
-    """Read the readings in a result folder or in a file of a case; none, with the error, if they are damaged."""
+def _read_case_readings(case: Path, image_id: str) -> tuple[SlideDepthReadings, InputError | None]:
+    """Read the readings of a slide in a case; none, with the error, if their file is damaged."""
     try:
-        return (read_depth(path) if path.is_dir() else read_depth_file(path)), None
+        return read_depth_file(case / READINGS / f"{image_id}.json"), None
     except InputError as error:
         return SlideDepthReadings(), error
-
-
-def _read_synoptic(
-    folder: Path, lesion: SynopticLesion | None = None, slide: Path | None = None
-) -> tuple[SynopticReport | None, tuple[str, ...], InputError | None]:
-    """Read the synoptic report of a slide, with what has changed; None, with the error, if it is damaged."""
-    try:
-        return *read_synoptic(folder, lesion, slide), None
-    except InputError as error:
-        return None, (DAMAGED,), error
 
 
 def _add_nothing(subject: object, name: str, records: ReportRecords) -> Iterable[Block]:

@@ -17,8 +17,8 @@ from napari_melanoma.core.parsing import read_object_or_empty
 from napari_melanoma.core.paths import real_path
 from napari_melanoma.core.provenance import collect_provenance, utc_time
 from napari_melanoma.core.validity import Validity, read_validity
+from napari_melanoma.depth.findings import has_findings, read_findings
 from napari_melanoma.depth.readings import (
-    DEPTH_FILE,
     FINDINGS,
     MODEL_READER,
     NOT_MEASURED,
@@ -35,7 +35,6 @@ from napari_melanoma.depth.readings import (
     format_time,
     latest_reading,
     list_all_changes,
-    read_depth,
     reader_rows,
     reading_warnings,
 )
@@ -95,7 +94,6 @@ from napari_melanoma.slides.slide_content import (
     read_proposals,
     regions_block,
 )
-from napari_melanoma.slides.synoptic_files import SYNOPTIC_FILE
 
 NO_READER = "No reader has reviewed this slide: the values are those of the analysis."
 LINE_CAPTION = "Measurement line from the surface to the deepest cell"
@@ -370,9 +368,9 @@ def set_lesion_reading(case: Case, image_id: str, reading: DepthReading) -> Case
 
 
 def save_readings_to_case(folder: Path, image_id: str, depth: SlideDepthReadings) -> Path:
-    """Store all readings of a slide in a case, as ``depth/<image>.json`` in the format of ``depth.json``."""
+    """Store all readings of a slide in a case, as ``depth/<image>.json``."""
     path = folder / READINGS / f"{image_id}.json"
-    write_json(path, depth.model_dump(mode="json"))
+    write_json(path, depth.model_dump(mode="json", include=set(SlideDepthReadings.model_fields)))
     return path
 
 
@@ -434,7 +432,7 @@ def write_slide_report(
     ``slide``: by default the recorded file. ``scale``: pixel size, if the latest reading has none. ``lesion``: of the
     case of the slide, if known.
     """
-    depth, proposals = read_depth(folder), read_proposals(folder)
+    depth, proposals = read_findings(folder), read_proposals(folder)
     latest = latest_reading(depth)
     info = find_slide_info(folder, slide or recorded_slide(folder), reading_scale(latest) or scale)
     base = automatic_reading(proposals, 0, info.pixel_size)
@@ -483,14 +481,13 @@ def _reopen_with_scale(slide: Path, scale: PixelSize) -> SlideInfo:
 LESION_TABLE = ("Lesion", "Class", "Probability", "Area, mm²", "Height, mm", "Width, mm", "Origin")
 COUNT_TABLE = ("Class", "Within", "Count", "Per mm² (95 % interval)")
 NO_FOLDER = "No result folder of this slide was found or specified: its analysis is not included."
-NO_READING = "its readings or its synoptic report are damaged, and are not shown."
+NO_READING = "its findings are damaged, and are not shown."
 
 
 def is_slide_folder(folder: Path) -> bool:
     """Return whether a folder contains results of a slide, of any type."""
-    files = (DEPTH_FILE, RISK_FILE, SYNOPTIC_FILE, COUNTS)
-    has_file = (folder / STORE).is_dir() or any((folder / name).is_file() for name in files)
-    return has_file or bool(read_notes(folder).measures)
+    has_file = (folder / STORE).is_dir() or any((folder / name).is_file() for name in (RISK_FILE, COUNTS))
+    return has_file or has_findings(folder) or bool(read_notes(folder).measures)
 
 
 def is_slide_result(folder: Path) -> bool:

@@ -288,7 +288,10 @@ def _write_depth(path: Path, exported: ExportedSlide) -> None:
     from napari_melanoma.io.results import write_table
     from napari_melanoma.slides.depth_readings import collect_readings, readings_rows
 
-    rows = readings_rows(collect_readings([exported.folder], exported.lesion))
+    collection = collect_readings([exported.folder], exported.lesion)
+    if collection.failed:
+        raise InputError(collection.failed[0][1])
+    rows = readings_rows(collection)
     write_table(path, [row for row in rows if exported.with_invalid_depth or row["valid"] != "false"])
 
 

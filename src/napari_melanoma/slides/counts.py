@@ -16,7 +16,7 @@ from napari_melanoma.core.formatting import format_count
 from napari_melanoma.core.geometry import PixelSize
 from napari_melanoma.core.parsing import read_json
 from napari_melanoma.core.polygons import Polygon, to_shape, untangle_polygon
-from napari_melanoma.depth.readings import DEPTH_FILE, read_depth_file
+from napari_melanoma.depth.findings import read_findings
 from napari_melanoma.io.geojson import (
     Annotation,
     find_origin,
@@ -86,7 +86,7 @@ def read_counts(folder: Path) -> StoredCounts:
 
 
 def _read_depth_marks(folder: Path) -> CountedPoints:
-    marks = (at for reading in read_depth_file(folder / DEPTH_FILE).readings for at in reading.mitoses.points)
+    marks = (at for reading in read_findings(folder).readings for at in reading.mitoses.points)
     return tuple(dict.fromkeys(CountedPoint(MITOSIS, at) for at in marks))
 
 

@@ -13,21 +13,19 @@ from pathlib import Path
 from typing import Any, Literal, TypeGuard
 
 from napari_melanoma.core.errors import InputError
-from napari_melanoma.core.files import back_up_if_changed, file_stamp, write_json
+from napari_melanoma.core.files import write_json
 from napari_melanoma.core.formatting import distinct_names, format_count
 from napari_melanoma.core.geometry import PixelSize
 from napari_melanoma.core.provenance import parse_time
 from napari_melanoma.core.validity import Validity, read_validity
+from napari_melanoma.depth.findings import EARLIER_FILES, FINDINGS_FILE, read_findings
 from napari_melanoma.depth.readings import (
-    DEPTH_FILE,
     MODEL_READER,
     DepthReading,
     SlideDepthProposals,
     SlideDepthReadings,
     automatic_reading,
     latest_reading,
-    read_depth,
-    write_depth,
 )
 from napari_melanoma.depth.synoptic import SynopticLesion, describe_finding
 from napari_melanoma.depth.t_category import format_thickness, t_category
@@ -37,21 +35,12 @@ from napari_melanoma.io.results import RISK_FILE, read_risk_prediction, read_sli
 from napari_melanoma.metrics.agreement import MIN_CASES, BlandAltman, bland_altman, intraclass_correlation
 from napari_melanoma.metrics.statistics import Estimate
 from napari_melanoma.slides.marked_tumor import has_surface
-from napari_melanoma.slides.result_folder import open_fingerprint, record_new_slide, slide_folder, stated_fingerprint
+from napari_melanoma.slides.result_folder import slide_folder, stated_fingerprint
 from napari_melanoma.slides.slide_content import DEPTH_ANALYSIS, read_proposals
-from napari_melanoma.slides.synoptic_files import read_stated_synoptic
+from napari_melanoma.slides.synoptic_files import read_synoptic
 
 READINGS, AGREEMENT, FIGURE = "readings.csv", "agreement.json", "figures/bland_altman.png"
 UNNAMED_READER = "(no name)"  # a reader without a name, in tables and on the command line
-
-
-@dataclass(frozen=True)
-class StoredDepth:
-    """Readings of a slide, with notes for the user, and the stamp of the version of the file."""
-
-    depth: SlideDepthReadings = field(default_factory=SlideDepthReadings)
-    notes: tuple[str, ...] = ()
-    stamp: tuple[int, int] | None = None
 
 
 @dataclass(frozen=True)
@@ -78,33 +67,6 @@ class ReadingCollection:
     slides: tuple[SlideReadings, ...]
     failed: tuple[tuple[str, str], ...] = ()
     notes: tuple[str, ...] = ()
-
-
-def load_depth(folder: Path) -> StoredDepth:
-    """Read the depth readings of a slide.
-
-    Empty if there are none, or if the file is damaged, which is reported in a note.
-    """
-    stamp = file_stamp(folder / DEPTH_FILE)
-    try:
-        return StoredDepth(read_depth(folder), (), stamp)
-    except InputError as error:
-        return StoredDepth(notes=(f"{error} It will be backed up when you save a measurement.",))
-
-
-def save_depth(folder: Path, slide: Path, depth: SlideDepthReadings, known: tuple[int, int] | None) -> StoredDepth:
-    """Save readings in the result folder of a slide, atomically; a file changed by another program is backed up first.
-
-    ``known``: stamp of the file when it was last read or saved. Returns the readings with the new stamp, and a note on
-    the backup.
-    """
-    path = folder / DEPTH_FILE
-    record_new_slide(folder, slide)
-    if not depth.fingerprint:
-        depth = depth.model_copy(update={"fingerprint": open_fingerprint(slide)})
-    notes = back_up_if_changed(path, known)
-    write_depth(folder, depth)
-    return StoredDepth(depth, notes, file_stamp(path))
 
 
 def depth_analysis_folder(folder: Path, slide: Path) -> Path:
@@ -155,7 +117,7 @@ def collect_readings(folders: Sequence[Path], lesion: SynopticLesion | None = No
     failed: dict[Path, str] = {}
     for folder in _find_reading_folders(folders):
         try:
-            depth = read_depth(folder)
+            depth = read_findings(folder)
         except InputError as error:
             failed[folder] = str(error)
             continue
@@ -163,16 +125,14 @@ def collect_readings(folders: Sequence[Path], lesion: SynopticLesion | None = No
         if key == folder.name:
             folders_by_name[key].append(folder)
         first_folder.setdefault(key, folder)
-        report, changes = read_stated_synoptic(folder, lesion)
-        if report is None:  # of a damaged one, the signer is unknown
-            signatures += [(key, one.reader, " ".join(changes)) for one in depth.readings if changes]
-        elif report.is_signed:
+        report, changes = read_synoptic(folder, lesion)
+        if report is not None and report.is_signed:
             signatures.append((key, report.signed_by, " ".join(changes)))
         depths.append((key, depth))
     if not depths and not failed:
         raise InputError(
-            f"no {DEPTH_FILE} in {', '.join(map(str, folders))}. Expected result folders with depth readings that were "
-            "saved in the Slide dock."
+            f"no {FINDINGS_FILE} in {', '.join(map(str, folders))}. Expected result folders with depth readings that "
+            "were saved in the Slide dock."
         )
     names = distinct_names([*first_folder.values(), *failed])
     slides = {
@@ -197,8 +157,9 @@ def _find_reading_folders(folders: Sequence[Path]) -> list[Path]:
     for folder in folders:
         if not folder.is_dir():
             raise InputError(f"{folder} is not a folder. Expected result folders of slides.")
-        for pattern in (DEPTH_FILE, f"*/{DEPTH_FILE}", f"*/*/{DEPTH_FILE}"):
-            found |= dict.fromkeys(path.parent for path in sorted(folder.glob(pattern)))
+        for below in ("", "*/", "*/*/"):
+            paths = {path.parent for name in (FINDINGS_FILE, EARLIER_FILES[0]) for path in folder.glob(below + name)}
+            found |= dict.fromkeys(sorted(paths))
     return list(found)
 
 
@@ -446,7 +407,7 @@ UNKNOWN_DEPTH = KnownDepth(None, "unknown")
 
 def read_known_depth(folder: Path) -> KnownDepth:
     """Read the depth of a slide from its results: that of the latest reading, else that of the analysis."""
-    reading, proposals = latest_reading(read_depth(folder)), read_proposals(folder)
+    reading, proposals = latest_reading(read_findings(folder)), read_proposals(folder)
     return depth_from_reading(reading) or depth_from_analysis(read_slide_result(folder), proposals) or UNKNOWN_DEPTH
 
 

@@ -9,7 +9,7 @@ from napari_melanoma.core.prediction_config import DEPTH_COLUMN, TabularEncoding
 from napari_melanoma.core.provenance import parse_time
 from napari_melanoma.data.harmonize import harmonize_rows
 from napari_melanoma.data.tabular_encoding import read_table_values
-from napari_melanoma.depth.readings import read_depth
+from napari_melanoma.depth.findings import read_findings
 from napari_melanoma.io.discovery import SUFFIXES
 from napari_melanoma.io.tables import iterate_rows
 from napari_melanoma.slides.bag_models import SlidePatientData
@@ -33,7 +33,7 @@ def read_patient_data(slide: Path, folder: Path, encoding: TabularEncoding, opti
     in_table = read_patient_table(options.metadata)[0].get(slide_name(slide), {}) if options.metadata else {}
     row = {**common, **in_table}
     source = "table" if row.get(DEPTH_COLUMN) else ""
-    readings = [reading for reading in read_depth(folder).readings if reading.when and reading.mm is not None]
+    readings = [reading for reading in read_findings(folder).readings if reading.when and reading.mm is not None]
     if readings:
         latest = max(readings, key=lambda reading: parse_time(reading.when))
         row[DEPTH_COLUMN], source = f"{latest.mm:g}", DEPTH_OF_READER

@@ -19,12 +19,8 @@ from napari_melanoma.core.geometry import PixelSize
 from napari_melanoma.core.polygons import Polygon, joint_area
 from napari_melanoma.core.validity import Validity, read_validity
 from napari_melanoma.data.table_schema import field_title, format_field_value
-from napari_melanoma.depth.readings import (
-    SlideDepthProposals,
-    SlideDepthReadings,
-    parse_proposals,
-    read_depth,
-)
+from napari_melanoma.depth.findings import read_findings
+from napari_melanoma.depth.readings import SlideDepthProposals, SlideDepthReadings, parse_proposals
 from napari_melanoma.depth.report_blocks import (
     ANALYSIS,
     LESION,
@@ -172,7 +168,7 @@ def read_slide_content(
     if "fingerprint" not in values:
         values |= _read_file(path, notes.pixel_size)
     read: dict[str, Callable[[], Any]] = {
-        "depth": lambda: read_depth(folder),
+        "depth": lambda: read_findings(folder),
         "proposals": lambda: read_proposals(folder),
         "risk": lambda: read_risk_prediction(folder / RISK_FILE),
         "measures": lambda: notes.measures,

@@ -1,57 +1,38 @@
-"""The synoptic report of a slide: its file ``synoptic.json``, and what has changed since it was signed."""
+"""The findings of a slide in its result folder: how they are stored, and what has changed since a signature."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from napari_melanoma.core.errors import ConfigError, InputError
-from napari_melanoma.core.files import back_up_if_changed, file_stamp, write_json
-from napari_melanoma.core.parsing import parse_error_reason, read_json
-from napari_melanoma.depth.readings import DEPTH_FILE, DepthReading, read_depth
+from napari_melanoma.core.errors import InputError
+from napari_melanoma.core.files import FileStamp, back_up_if_changed, file_stamp
+from napari_melanoma.depth.findings import (
+    EARLIER_FILES,
+    FINDINGS_FILE,
+    SlideFindings,
+    merge_findings,
+    read_findings,
+    write_findings,
+)
 from napari_melanoma.depth.report_blocks import READING, SLIDE, SYNOPTIC
 from napari_melanoma.depth.shown_blocks import compare_blocks
 from napari_melanoma.depth.signatures import list_changes_since_signature
-from napari_melanoma.depth.synoptic import DERIVED, SIGNATURE, SynopticLesion, SynopticReport, format_stored_answer
+from napari_melanoma.depth.synoptic import SynopticLesion, SynopticReport, format_stored_answer
 from napari_melanoma.depth.synoptic_fields import FIELDS
 from napari_melanoma.io.results import OUTLINES, RESULT, RISK_FILE
 from napari_melanoma.slides.counts import COUNTS
 from napari_melanoma.slides.notes import NOTES
 from napari_melanoma.slides.regions import REGIONS as REGIONS_FILE
-from napari_melanoma.slides.result_folder import record_new_slide
+from napari_melanoma.slides.result_folder import open_fingerprint, record_new_slide
 from napari_melanoma.slides.slide_content import SlideContent, read_slide_content
 
-SYNOPTIC_FILE = "synoptic.json"
 # Files of the folder that a report on the slide is made of
-SHOWN_FILES = (SYNOPTIC_FILE, DEPTH_FILE, NOTES, RESULT, OUTLINES, COUNTS, REGIONS_FILE, RISK_FILE)
-SIGNED_ELSEWHERE = "The last change was not saved: the {} was signed by {} in another window. It is shown now."
+SHOWN_FILES = (FINDINGS_FILE, *EARLIER_FILES, NOTES, RESULT, OUTLINES, COUNTS, REGIONS_FILE, RISK_FILE)
 DAMAGED = (
-    "The synoptic report of the slide cannot be read, and it may be signed: what has changed since is unknown. Restore "
-    "synoptic.json from a backup."
+    "The findings of the slide cannot be read, and they may be signed: what has changed since is unknown. Restore "
+    "findings.json from a backup."
 )
-
-
-def load_synoptic(folder: Path) -> SynopticReport | None:
-    """Read the synoptic report of a slide; None if there is none."""
-    path = folder / SYNOPTIC_FILE
-    if not path.is_file():
-        return None
-    try:
-        return SynopticReport.parse(read_json(path), str(path))
-    except (OSError, ValueError, ConfigError) as error:
-        raise InputError(
-            f"{path} does not contain a valid synoptic report: {parse_error_reason(error)} Restore it from a backup, "
-            "or move it away; it is not overwritten."
-        ) from error
-
-
-def save_synoptic(folder: Path, report: SynopticReport) -> None:
-    """Write the synoptic report of a slide, atomically; raise InputError if the existing file is damaged."""
-    load_synoptic(folder)
-    content = report.model_dump(mode="json")
-    if not report.is_signed:  # until then, findings are in the depth reading
-        content[DERIVED] = {"status": report.status}
-    write_json(folder / SYNOPTIC_FILE, content)
 
 
 def list_slide_changes(report: SynopticReport, content: SlideContent) -> tuple[str, ...]:
@@ -68,12 +49,12 @@ def list_other_changes(
 
     ``shown``, ``content``: the report and the slide as the window has shown them.
     """
-    stored = load_synoptic(folder) or SynopticReport()
-    now = read_slide_content(folder, content.lesion, slide)
+    stored = read_findings(folder)
+    now = read_slide_content(folder, content.lesion, slide, depth=stored)
     keys = {SLIDE, SYNOPTIC, READING}
     before, after = (
-        tuple(block for block in one.list_blocks(report.without_findings(), reader) if block.key in keys)
-        for one, report in ((content, shown), (now, stored))
+        tuple(block for block in one.list_blocks(report.drop_findings(), reader) if block.key in keys)
+        for one, report in ((content, shown), (now, stored.report or SynopticReport()))
     )
     return tuple(change.describe_pair() for change in compare_blocks(before, after))
 
@@ -81,30 +62,16 @@ def list_other_changes(
 def read_synoptic(
     folder: Path, lesion: SynopticLesion | None = None, slide: Path | None = None, reader: str | None = None
 ) -> tuple[SynopticReport | None, tuple[str, ...]]:
-    """Read the synoptic report of a slide with its findings; None if there is none.
+    """Read the synoptic report of a slide with its findings; None if the form was never used.
 
     ``reader``: whose findings an unsigned report gets, by default those of the reader who edited it last.
     Also returned: what has changed since the signature.
     """
-    report = load_synoptic(folder)
-    if report is None:
-        return None, ()
-    depth = read_depth(folder)
-    changes: tuple[str, ...] = ()
-    if report.is_signed:
-        changes = list_slide_changes(report, read_slide_content(folder, lesion, slide, depth=depth))
-    reading = report.own_reading(depth) if reader is None else depth.reading_by(reader)
-    return report.with_findings(reading or DepthReading()), changes
-
-
-def read_stated_synoptic(
-    folder: Path, lesion: SynopticLesion | None = None, slide: Path | None = None
-) -> tuple[SynopticReport | None, tuple[str, ...]]:
-    """Read the synoptic report of a slide as ``read_synoptic`` does; that it is damaged is stated as a change."""
-    try:
-        return read_synoptic(folder, lesion, slide)
-    except InputError:
-        return None, (DAMAGED,)
+    findings = read_findings(folder)
+    report = findings.view_report(reader)
+    if report is None or not report.is_signed:
+        return report, ()
+    return report, list_slide_changes(report, read_slide_content(folder, lesion, slide, depth=findings))
 
 
 @dataclass(frozen=True)
@@ -127,25 +94,12 @@ class StoredContent:
 def read_stored_content(folder: Path, slide: Path) -> StoredContent:
     """Read the synoptic report of a slide, and what is shown with it if it is signed."""
     try:
-        report = load_synoptic(folder) or SynopticReport()
-        return StoredContent(report, read_slide_content(folder, None, slide) if report.is_signed else None)
+        findings = read_findings(folder)
+        report = findings.report or SynopticReport()
+        content = read_slide_content(folder, None, slide, depth=findings) if report.is_signed else None
+        return StoredContent(report, content)
     except InputError:
         return StoredContent(None, None)
-
-
-@dataclass(frozen=True)
-class StoredSynoptic:
-    """The synoptic report of a slide, with notes for the user; ``stamp`` identifies the version of the file."""
-
-    report: SynopticReport
-    notes: tuple[str, ...] = ()
-    stamp: tuple[int, int] | None = None
-
-
-def read_stored_synoptic(folder: Path) -> StoredSynoptic:
-    """Read the report of a slide, which is empty if there is none; raise InputError if the file is damaged."""
-    stamp = file_stamp(folder / SYNOPTIC_FILE)
-    return StoredSynoptic(load_synoptic(folder) or SynopticReport(), stamp=stamp)
 
 
 def compare_reports(report: SynopticReport, other: SynopticReport) -> str:
@@ -164,27 +118,21 @@ def compare_reports(report: SynopticReport, other: SynopticReport) -> str:
     return "; ".join(differences)
 
 
-def find_other_signature(folder: Path, report: SynopticReport) -> SynopticReport | None:
-    """Return the stored report of a slide if it was signed after ``report`` was read; None if not."""
-    stored = load_synoptic(folder)
-    if stored is None or not stored.is_signed:
-        return None
-    count = len(stored.history)
-    later = (change.field for change in report.history[count:])
-    is_known = report.signed_at == stored.signed_at or SIGNATURE in later
-    return None if is_known and report.history[:count] == stored.history else stored
+def store_findings(
+    folder: Path, slide: Path, findings: SlideFindings, base: SlideFindings, known: FileStamp | None
+) -> tuple[SlideFindings, tuple[str, ...]]:
+    """Save findings in the result folder of a slide, atomically, with those that another program has changed.
 
-
-def store_synoptic(folder: Path, slide: Path, report: SynopticReport, known: tuple[int, int] | None) -> StoredSynoptic:
-    """Save a report in the result folder of a slide, atomically; a file changed by another program is backed up first.
-
-    A report that was signed in the meantime is not replaced, but returned with a note. ``known``: stamp of the file
-    when it was last read or saved. Returns the report with the new stamp, and a note on the backup.
+    ``base``, ``known``: the findings and the stamp of the file when it was last read or saved. A changed file is backed
+    up if a change is left out. Returns what was saved, with notes for the user.
     """
-    path = folder / SYNOPTIC_FILE
-    if (signed := find_other_signature(folder, report)) is not None:
-        return StoredSynoptic(signed, (SIGNED_ELSEWHERE.format("report", signed.signed_by),), file_stamp(path))
+    path, notes = folder / FINDINGS_FILE, tuple[str, ...]()
     record_new_slide(folder, slide)
-    notes = back_up_if_changed(path, known)
-    save_synoptic(folder, report)
-    return StoredSynoptic(report, notes, file_stamp(path))
+    if not findings.fingerprint:
+        findings = findings.model_copy(update={"fingerprint": open_fingerprint(slide)})
+    stamp = file_stamp(path)
+    if stamp != known if stamp else known is None:  # changed, or never written by this version
+        findings, notes, is_lossy = merge_findings(findings, read_findings(folder), base)
+        notes += back_up_if_changed(path, known) if is_lossy else ()
+    write_findings(folder, findings)
+    return findings, notes

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tifffile
+from finding_files import write_depth
 from pydantic import ValidationError
 
 from napari_melanoma.classification.classifier import Classifier
@@ -19,7 +20,7 @@ from napari_melanoma.core.errors import BundleError, InputError
 from napari_melanoma.core.files import write_json
 from napari_melanoma.core.prediction_config import PreprocessingConfig
 from napari_melanoma.core.validity import ValidityInputs
-from napari_melanoma.depth.readings import DepthReading, SlideDepthReadings, write_depth
+from napari_melanoma.depth.readings import DepthReading, SlideDepthReadings
 from napari_melanoma.extensions.risk.batch import assess_risk_of_files
 from napari_melanoma.extensions.risk.contributions import PARTS
 from napari_melanoma.extensions.risk.inputs import make_patch_case, read_slide_case

@@ -87,7 +87,7 @@ def test_damaged_files_are_reported_and_not_shown(reported: dict[str, str], dama
 
 
 def test_damaged_readings_are_named(reported: dict[str, str]) -> None:
-    (Path(reported["folder"]) / "depth.json").write_text("{")
+    (Path(reported["folder"]) / "findings.json").write_text("{")
     kept = read_risk(Path(reported["folder"]))
     assert kept.fault
     assert kept.n_patches == 0

@@ -11,6 +11,7 @@ from typing import Any
 
 import jsonschema
 import pytest
+from finding_files import save_synoptic
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pydantic import BaseModel
@@ -27,7 +28,6 @@ from napari_melanoma.extensions.synoptic.fhir import SYSTEM, build_diagnostic_re
 from napari_melanoma.io.results import read_table
 from napari_melanoma.privacy.pseudonyms import pseudonym
 from napari_melanoma.reports.slide_export import export_results, find_exported_folders, find_result_folders
-from napari_melanoma.slides.synoptic_files import save_synoptic
 
 SCHEMA = jsonschema.Draft202012Validator(
     json.loads((Path(__file__).parents[3] / "docs" / "reference" / "synoptic.schema.json").read_text(encoding="utf-8"))

@@ -15,7 +15,8 @@ from painted_phantoms import BRESLOW_MM, CLASSES, PURE, Phantom, draw_phantom
 
 from napari_melanoma.core.context import Cancelled, RunContext
 from napari_melanoma.core.errors import BundleError, InputError
-from napari_melanoma.depth.readings import parse_proposals, read_depth
+from napari_melanoma.depth.findings import read_findings
+from napari_melanoma.depth.readings import parse_proposals
 from napari_melanoma.io.geojson import read_geojson
 from napari_melanoma.io.results import OUTLINES
 from napari_melanoma.io.slide_store import SlideResult
@@ -221,7 +222,7 @@ def test_lesions_and_depth_follow_the_roles_of_the_classes(
     assert describe_depth(content).startswith("Breslow thickness 0.")
     proposals = parse_proposals(content)
     assert len(proposals.proposals) >= 1
-    assert not read_depth(tmp_path / "result").readings  # a suggestion is no reading
+    assert not read_findings(tmp_path / "result").readings  # a suggestion is no reading
     assert describe_prediction(content).startswith("glass 1.")
     assert content["probability"] is None
 

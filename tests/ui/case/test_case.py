@@ -11,6 +11,7 @@ import pytest
 from click_tool import use_tool
 from fake_open_case import make_case
 from fake_slides import draw_slide
+from finding_files import save_synoptic, write_depth
 from message_boxes import press_button
 from patience import PATIENCE_MS
 from PIL import Image as PillowImage
@@ -43,14 +44,13 @@ from napari_melanoma.core.files import write_json
 from napari_melanoma.core.geometry import PixelSize
 from napari_melanoma.core.provenance import utc_time
 from napari_melanoma.data.corrections import Corrections
-from napari_melanoma.depth.readings import DepthReading, SlideDepthReadings, set_values, write_depth
+from napari_melanoma.depth.readings import DepthReading, SlideDepthReadings, set_values
 from napari_melanoma.depth.synoptic import SynopticAnswer, SynopticReport, set_finding
 from napari_melanoma.extensions.synoptic.ui import lesion_section
 from napari_melanoma.io.results import read_mask
 from napari_melanoma.lesion.results import read_result
 from napari_melanoma.reports.slide import save_readings_to_case
 from napari_melanoma.slides.result_folder import record_slide, slide_folder
-from napari_melanoma.slides.synoptic_files import save_synoptic
 from napari_melanoma.ui.case.controls import describe_other_findings
 from napari_melanoma.ui.case.dock import CaseDock, _find_slide_results
 from napari_melanoma.ui.case.tree import row_of_item
@@ -608,10 +608,8 @@ def test_undo_keeps_a_signature_and_comments_belong_to_their_lesions(reporting, 
     # A change of a value that the report rests on is stated, and an addendum leaves the report as it is.
     change_label = person.dock.findChild(QLabel, "synoptic_changes")
     person.dock.controller.edit(set_lesion(person.case, "L1", depth_mm=2.2), "depth")  # added, not changed
-    added = (
-        "Added after signature: Breslow thickness: 2.20 mm, recorded as 2.2 mm. It is not part of the signed report."
-    )
-    assert change_label.text() == added
+    added = "Lesion of the case, Depth, entered in the case: not in the signed report; now: 2.20 mm."
+    assert change_label.text() == f"Changed after signature: {added}"
     person.clicks("case_undo")
     assert change_label.text() == ""
     person.dock.controller.edit(set_lesion(person.case, "L1", sub_site="shoulder"), "site")

@@ -12,6 +12,7 @@ import pytest
 import tifffile
 from fake_case import write_case
 from fake_slides import LABEL_COLOR, FakeAnalysis, draw_labeled_slide, draw_slide, draw_tiled_photograph
+from finding_files import save_synoptic
 from patience import PATIENCE_MS
 from qtpy.compat import isalive
 from qtpy.QtCore import QObject, Qt
@@ -29,7 +30,6 @@ from napari_melanoma.slides.reading.files import slide_fingerprint
 from napari_melanoma.slides.reading.tiled import TiledSlide
 from napari_melanoma.slides.result_folder import record_slide, slide_folder
 from napari_melanoma.slides.slide_table import WorkItemReader
-from napari_melanoma.slides.synoptic_files import save_synoptic
 from napari_melanoma.ui.library import listing
 from napari_melanoma.ui.library.listing import list_images, read_label
 from napari_melanoma.ui.library.resolve import FILTERS, SORT_KEYS

@@ -39,6 +39,7 @@ from napari_melanoma.core.parsing import read_json
 from napari_melanoma.core.polygons import Polygon
 from napari_melanoma.core.run_folder import RunState
 from napari_melanoma.core.validity import Validity
+from napari_melanoma.depth.findings import read_findings
 from napari_melanoma.depth.readings import (
     DepthProposal,
     DepthReading,
@@ -48,7 +49,6 @@ from napari_melanoma.depth.readings import (
     describe_other_readings,
     format_headline,
     format_line_label,
-    read_depth,
     reader_rows,
     reading_warnings,
     set_values,
@@ -125,12 +125,12 @@ def opens(person):
 
 def document(person):
     """The depth readings of the displayed slide."""
-    return person.dock.sections.hosted.session.depth
+    return person.dock.sections.hosted.session.findings
 
 
 def is_read(person):
     session = person.dock.sections.hosted.session
-    return session is not None and session.depth.is_ready
+    return session is not None and session.findings.is_ready
 
 
 def reading(person):
@@ -179,7 +179,7 @@ def types(person, name, text):
 
 
 def kept(person, reader=""):
-    return read_depth(person.dock.result_location.folder).reading_by(reader)
+    return read_findings(person.dock.result_location.folder).reading_by(reader)
 
 
 def proposes(folder, *depths, **more):
@@ -491,7 +491,7 @@ def test_reading_without_a_name_gets_the_name_that_is_entered_but_replaces_no_na
     after = reading(person)
     assert (after.reader, after.mm, after.line) == ("B", before.mm, before.line)
     assert "now the reading of B" in person.dock.status.text
-    assert [(one.reader, one.mm) for one in read_depth(person.dock.result_location.folder).readings] == [
+    assert [(one.reader, one.mm) for one in read_findings(person.dock.result_location.folder).readings] == [
         ("B", near(0.2))
     ]
     assert {one.reader for one in after.history} <= {"B", "model"}
@@ -512,7 +512,7 @@ def test_reading_without_a_name_gets_the_name_that_is_entered_but_replaces_no_na
     person.waits()
     assert reading(person).mm == near(0.2)
     assert "B has measured this slide before" in person.dock.status.text
-    assert {one.reader: one.mm for one in read_depth(person.dock.result_location.folder).readings} == {
+    assert {one.reader: one.mm for one in read_findings(person.dock.result_location.folder).readings} == {
         "B": near(0.2),
         "": near(0.1),
     }
@@ -752,7 +752,7 @@ def test_a_measurement_is_followed_when_its_slide_is_left_while_it_is_launched(
     proposes(launched.last.path, 0.12)
     dock.depth_section.collapse()
     dock.picker.select_slide(measured)
-    person.until(lambda: person.session is not None and len(person.session.depth.state.proposals.proposals) == 1)
+    person.until(lambda: person.session is not None and len(person.session.findings.state.proposals.proposals) == 1)
     opens(person)
     person.until(lambda: dock.status.text == MODEL_MEASURED)
     person.until(lambda: person.label_text("depth_head").startswith("0.12 mm"))
@@ -772,7 +772,7 @@ def test_closing_the_window_while_drawing_a_line(measuring):
     mouse_press_callbacks(line_layer(person), event(person, "mouse_press", TOP))
     folder = person.dock.result_location.folder
     person.viewer.close()
-    person.qtbot.waitUntil(lambda: read_depth(folder).reading_by("").notes == "typed at the last moment")
+    person.qtbot.waitUntil(lambda: read_findings(folder).reading_by("").notes == "typed at the last moment")
 
 
 def test_reading_is_added_to_the_open_case(measuring, tmp_path, slide_path):

@@ -8,6 +8,7 @@ from unittest.mock import Mock
 
 import pytest
 from fake_models import add_risk, make_risk_prediction
+from finding_files import write_depth
 from napari.layers import Layer
 from psygnal import EmitLoopError
 from qtpy.compat import isalive
@@ -26,7 +27,8 @@ from qtpy.QtWidgets import (
 from slide_fixtures import UNSEEN
 
 from conftest import wait_until_idle
-from napari_melanoma.depth.readings import DepthReading, SlideDepthReadings, read_depth, write_depth
+from napari_melanoma.depth.findings import read_findings
+from napari_melanoma.depth.readings import DepthReading, SlideDepthReadings
 from napari_melanoma.models.bundle import user_models_folder
 from napari_melanoma.ui.sections.base import PhotographSection
 from napari_melanoma.ui.sections.choice import SectionChoice, SectionDock
@@ -278,9 +280,9 @@ def test_stored_results_are_shown_and_changed_when_sections_are_first_opened(nev
     assert kept.label_text("depth_head").startswith("0.20 mm")
     assert kept.finds(QPlainTextEdit, "depth_notes").toPlainText() == "kept before"
     assert len(slide_layers.find_layer(kept.viewer, kept.dock.slide, "depth").data) == 1
-    around.hosted.session.depth.set_values(clark=3)
+    around.hosted.session.findings.set_values(clark=3)
     kept.waits()
-    reading = read_depth(kept.dock.result_location.folder).reading_by("")
+    reading = read_findings(kept.dock.result_location.folder).reading_by("")
     assert (reading.clark, reading.mm, reading.notes) == (3, 0.2, "kept before")
     kept.opens_section("Risk")
     kept.waits()

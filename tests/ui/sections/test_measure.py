@@ -363,7 +363,7 @@ def fits(person, role):
 
 
 def test_lines_have_a_constant_width_on_the_screen_without_a_change(analysed):
-    person, depth = analysed, analysed.session.depth
+    person, depth = analysed, analysed.session.findings
     person.until(lambda: depth.is_ready and are_read(person))
     person.session.measures.apply(lambda _: (LINE,))
     depth.set_line(((60.0, 100.0), (460.0, 100.0)))
@@ -410,7 +410,7 @@ def test_a_label_does_not_cover_that_of_a_later_measurement(measuring):
 @pytest.mark.usefixtures("shown_viewer")
 def test_a_label_does_not_cover_that_of_a_depth(measuring):
     person = measuring
-    person.session.depth.set_line(((100.0, 100.0), (100.0, 300.0)))
+    person.session.findings.set_line(((100.0, 100.0), (100.0, 300.0)))
     person.until(lambda: any("depth" in layer.name for layer in person.viewer.layers))
     lines = tuple(SlideMeasurement("line", ((row, 100.0), (row, 300.0))) for row in (103.0, 900.0))
     person.session.measures.apply(lambda _: lines)

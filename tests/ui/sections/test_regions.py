@@ -27,11 +27,11 @@ from slide_fixtures import UNSEEN
 from conftest import wait_until_idle
 from napari_melanoma.core.geometry import PixelSize
 from napari_melanoma.core.polygons import Polygon, to_shape
-from napari_melanoma.depth.readings import read_depth
+from napari_melanoma.depth.findings import read_findings
 from napari_melanoma.io.geojson import Annotation, read_geojson
 from napari_melanoma.io.results import read_table
-from napari_melanoma.slides import depth_readings, tile_sets
 from napari_melanoma.slides import regions as regions_module
+from napari_melanoma.slides import synoptic_files, tile_sets
 from napari_melanoma.slides.regions import (
     DEFAULT_CLASSES,
     REGIONS,
@@ -345,7 +345,7 @@ def test_slides_are_closed_while_a_tool_is_active(annotating, slide_path):
 @pytest.mark.path
 @pytest.mark.usefixtures("shown_viewer")
 def test_changes_during_a_write_are_saved_when_the_window_closes(annotating, monkeypatch):
-    person, depth, goes_on = annotating, annotating.dock.sections.hosted.session.depth, Event()
+    person, depth, goes_on = annotating, annotating.dock.sections.hosted.session.findings, Event()
     folder = person.dock.result_location.folder
 
     def write_slowly(module, name):
@@ -361,14 +361,14 @@ def test_changes_during_a_write_are_saved_when_the_window_closes(annotating, mon
         return begun
 
     def stored():
-        return len(read_geojson(folder / REGIONS).annotations), read_depth(folder).reading_by("").clark
+        return len(read_geojson(folder / REGIONS).annotations), read_findings(folder).reading_by("").clark
 
     person.clicks("region_add_polygon_lasso")
     goes_around(person, "regions", box(2, 2, 5, 5))
     person.waits()
     goes_around(person, "regions", box(8, 8, 12, 12))
     person.waits()
-    begun = write_slowly(regions_module, "write_geojson"), write_slowly(depth_readings, "write_depth")
+    begun = write_slowly(regions_module, "write_geojson"), write_slowly(synoptic_files, "write_findings")
     document(person).undo()
     depth.set_values(clark=2)
     person.until(lambda: all(one.is_set() for one in begun))

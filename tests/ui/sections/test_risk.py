@@ -39,7 +39,7 @@ def waiting(models, shared_client, person, slide_path):
     """User with an open, measured slide and Risk section."""
     person.opens_slides(slide_path)
     proposes(person.session.folder, 0.91)
-    person.session.depth.reload_predictions()
+    person.session.findings.reload_predictions()
     opens(person)
     return person
 

@@ -220,7 +220,7 @@ def list_other_states(person):
         "nothing": lambda: None,
         "a result of a model": lambda: states("found"),
         "a locked reading": lambda: states("lock", "others", "network"),
-        "a reading": session.depth.refresh,
+        "a reading": session.findings.refresh,
         "changed since the signature": lambda: (form.change_label.setText(2 * LONG_TEXT), form.change_label.show()),
         "unchanged": form.change_label.hide,
         "many regions": lambda: person.finds(QLabel, "region_summary").setText(2 * LONG_TEXT),

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from fake_open_case import FakeOpenCase, make_case
 from fake_slides import draw_slide
+from finding_files import load_synoptic, write_depth
 from message_boxes import press_button
 from qtpy.QtCore import QEvent, Qt
 from qtpy.QtGui import QFocusEvent
@@ -36,14 +37,8 @@ from napari_melanoma.core.files import write_json
 from napari_melanoma.core.geometry import PixelSize
 from napari_melanoma.core.polygons import Polygon
 from napari_melanoma.core.provenance import utc_time
-from napari_melanoma.depth.readings import (
-    FINDINGS,
-    SlideDepthReadings,
-    count_mitoses,
-    read_depth,
-    set_values,
-    write_depth,
-)
+from napari_melanoma.depth.findings import FINDINGS_FILE, SlideFindings, read_findings
+from napari_melanoma.depth.readings import FINDINGS, count_mitoses, set_values
 from napari_melanoma.depth.shown_blocks import find_block
 from napari_melanoma.depth.synoptic import SynopticAnswer, SynopticReport, find_answer
 from napari_melanoma.extensions.synoptic.ui.form import ReportForm
@@ -56,7 +51,7 @@ from napari_melanoma.slides.lesions import LesionConfig
 from napari_melanoma.slides.notes import SlideMeasurement, read_notes, write_notes
 from napari_melanoma.slides.result_folder import slide_folder
 from napari_melanoma.slides.slide_content import lesions_block, read_slide_content
-from napari_melanoma.slides.synoptic_files import SYNOPTIC_FILE, load_synoptic, read_synoptic
+from napari_melanoma.slides.synoptic_files import read_synoptic
 from napari_melanoma.ui.user_data import user_data
 from napari_melanoma.ui.viewer.docking import MIN_WIDTH_PX
 from napari_melanoma.ui.viewer.photographs import METADATA_KEY
@@ -550,11 +545,11 @@ def test_what_a_signed_report_shows_is_locked_or_stated_in_the_dock(analysed, mo
         assert not is_shown(person, "synoptic_changes")
     for act, expected in STATED.values():
         act(person)
-        person.session.synoptic.refresh()
+        person.session.findings.refresh()
         assert expected in text(person, "synoptic_changes")
         assert expected in text(person, "depth_warning")
     found[0] = add_lesion(Case(), depth_mm=0.7, diagnosis="nevus").lesions[0]
-    person.session.synoptic.refresh()
+    person.session.findings.refresh()
     stated = text(person, "synoptic_changes")
     assert "Lesion of the case, Depth, entered in the case: signed: 0.20 mm; now: 0.70 mm." in stated
     assert "Lesion of the case, Diagnosis: not in the signed report; now: Nevus." in stated
@@ -603,14 +598,14 @@ def test_damaged_files_and_signed_reports_of_the_case_are_not_replaced(
     expands(person)
     chooses(person, "procedure", "excision")
     folder, other = person.session.folder, tmp_path / "other results"
-    damaged = slide_folder(other, slide_path) / SYNOPTIC_FILE
+    damaged = slide_folder(other, slide_path) / FINDINGS_FILE
     damaged.parent.mkdir(parents=True)
     damaged.write_text("{", encoding="utf-8")
     person.dock._on_root_chosen(other)
     labels = partial(person.dock.synoptic_section.findChildren, QLabel)
     person.until(lambda: any(str(damaged) in label.text() for label in labels()))
     assert not isinstance(section(person), SynopticSection)
-    person.session.synoptic.apply(lambda report: report.set_answer("procedure", SynopticAnswer(value="punch"), "", ""))
+    person.session.synoptic.set_answer("procedure", SynopticAnswer(value="punch"))
     person.session.flush()
     assert damaged.read_text(encoding="utf-8") == "{"
     assert load_synoptic(folder).answer("procedure").value == "excision"
@@ -661,7 +656,7 @@ def test_undo_after_reopening_gives_no_findings_to_another_reader(reporting) -> 
     presses(person, "synoptic_redo")
     person.session.flush()
     assert load_synoptic(person.session.folder).answers.keys().isdisjoint(FINDINGS)
-    depth = read_depth(person.session.folder)
+    depth = read_findings(person.session.folder)
     assert depth.reading_by("B. Reader") is None
     assert depth.reading_by("A. Reader").mm == 0.47
 
@@ -669,10 +664,10 @@ def test_undo_after_reopening_gives_no_findings_to_another_reader(reporting) -> 
 def test_reopening_keeps_findings_whose_reading_was_lost(reporting) -> None:
     person = reporting
     signs_findings(person)
-    person.session.depth.set(SlideDepthReadings())  # as if its file was damaged
+    person.session.findings.set(SlideFindings(report=person.session.synoptic.value))  # as if its file was damaged
     reopens(person)
     person.session.flush()
-    assert read_depth(person.session.folder).reading_by("A. Reader").mm == 0.47
+    assert read_findings(person.session.folder).reading_by("A. Reader").mm == 0.47
     assert stored(person).value("ulceration") == "not_identified"
 
 
@@ -777,7 +772,7 @@ ELSEWHERE = (
     ),
     (lambda folder: edits_result(folder, tissue_mm2=9.5), "now: 9.5 mm²"),
     (
-        lambda folder: write_depth(folder, set_values(read_depth(folder), "A. Reader", LATER, mm=3.3)),
+        lambda folder: write_depth(folder, set_values(read_findings(folder), "A. Reader", LATER, mm=3.3)),
         "Depth reading, Breslow thickness: signed: 0.20 mm, recorded as 0.2 mm; now: 3.30 mm, recorded as 3.3 mm.",
     ),
     (
@@ -816,7 +811,7 @@ def test_a_report_is_not_signed_with_values_that_another_program_has_replaced(re
     draws(person)
     presses(person, "synoptic_confirm")
     person.session.flush()
-    write_depth(person.session.folder, set_values(read_depth(person.session.folder), "A. Reader", LATER, mm=3.3))
+    write_depth(person.session.folder, set_values(read_findings(person.session.folder), "A. Reader", LATER, mm=3.3))
     signs(person)
     assert "Not signed: another program has changed" in person.dock.status.text
     assert "Depth reading, Breslow thickness: 0.20 mm, recorded as 0.2 mm, now 3.30 mm" in person.dock.status.text

@@ -8,13 +8,16 @@ from typing import TYPE_CHECKING
 
 import pytest
 from fake_session import open_session, reopens
+from finding_files import load_synoptic, save_synoptic, write_depth
 
 from conftest import wait_until_idle
+from napari_melanoma.core.files import write_json
 from napari_melanoma.core.geometry import PixelSize
 from napari_melanoma.core.run_folder import RunState
-from napari_melanoma.depth.readings import DepthReading, SlideDepthReadings, read_depth, set_values, write_depth
+from napari_melanoma.depth.findings import EARLIER_FILES, FINDINGS_FILE, SlideFindings, read_findings
+from napari_melanoma.depth.readings import DepthReading, SlideDepthReadings, set_values
 from napari_melanoma.depth.synoptic import SynopticAnswer, SynopticReport, find_answer
-from napari_melanoma.slides.synoptic_files import SYNOPTIC_FILE, load_synoptic, save_synoptic, store_synoptic
+from napari_melanoma.slides.synoptic_files import store_findings
 from napari_melanoma.ui.session.slide import SlideSession, SlideSessions
 
 if TYPE_CHECKING:
@@ -37,13 +40,13 @@ def session(qtbot: QtBot, tmp_path: Path) -> Iterator[SlideSession]:
 
 
 def waits(session: SlideSession, qtbot: QtBot) -> None:
-    wait_until_idle(qtbot, session.depth.queue)
-    qtbot.waitUntil(lambda: session.depth.is_ready)
+    wait_until_idle(qtbot, session.findings.queue)
+    qtbot.waitUntil(lambda: session.findings.is_ready)
 
 
 def stored(session: SlideSession, reader: str) -> DepthReading | None:
-    session.depth.flush()
-    return read_depth(session.folder).reading_by(reader)
+    session.findings.flush()
+    return read_findings(session.folder).reading_by(reader)
 
 
 def proposes(session: SlideSession, mm: float) -> None:
@@ -56,10 +59,10 @@ def proposes(session: SlideSession, mm: float) -> None:
 
 
 def test_undo_is_another_change_of_the_reading(session: SlideSession) -> None:
-    session.depth.set_values(clark=3)
-    session.depth.undo()
-    assert session.depth.state.reading.clark is None
-    session.depth.redo()
+    session.findings.set_values(clark=3)
+    session.findings.undo()
+    assert session.findings.state.reading.clark is None
+    session.findings.redo()
     reading = stored(session, "")
     assert [(one.field, one.after) for one in reading.history] == [("clark", 3), ("clark", None), ("clark", 3)]
 
@@ -67,19 +70,19 @@ def test_undo_is_another_change_of_the_reading(session: SlideSession) -> None:
 def test_a_confirmed_thickness_of_the_model_brings_its_line(session: SlideSession, qtbot: QtBot) -> None:
     proposes(session, 0.2)
     waits(session, qtbot)
-    qtbot.waitUntil(lambda: session.depth.state.reading.mm == 0.2)
-    answer = find_answer(session.depth.state.reading, "breslow")
+    qtbot.waitUntil(lambda: session.findings.state.reading.mm == 0.2)
+    answer = find_answer(session.findings.state.reading, "breslow")
     assert answer.suggested_by == "model"
-    session.depth.set_findings({"breslow": answer.confirm(), "clark": SynopticAnswer(value="II")})
+    session.findings.set_findings({"breslow": answer.confirm(), "clark": SynopticAnswer(value="II")})
     reading = stored(session, "")
     assert (reading.line, reading.mm, reading.method, reading.clark) == (LINE, 0.2, "automatic", 2)
     assert find_answer(reading, "breslow").confirmed_from == "model"
-    session.depth.undo()
+    session.findings.undo()
     assert stored(session, "").line is None, "it was one step"
 
 
 def test_a_reading_without_a_name_gets_the_name_and_its_steps(session: SlideSession):
-    depth, window = session.depth, session.services
+    depth, window = session.findings, session.services
     depth.set_values(clark=3)
     window.set_reader("A")
     assert stored(session, "A").clark == 3
@@ -98,7 +101,7 @@ def test_a_reading_without_a_name_gets_the_name_and_its_steps(session: SlideSess
 
 
 def test_an_imported_reading_does_not_get_the_name_of_the_next_reader(session: SlideSession, qtbot: QtBot) -> None:
-    depth, window = session.depth, session.services
+    depth, window = session.findings, session.services
     depth.add_readings([DepthReading(mm=0.7), DepthReading(reader="Dr. B", mm=0.9)], lambda *_: None)
     waits(session, qtbot)
     window.set_reader("A")
@@ -107,16 +110,16 @@ def test_an_imported_reading_does_not_get_the_name_of_the_next_reader(session: S
 
 
 def test_readings_follow_the_scale_of_the_slide_unless_they_are_locked(session: SlideSession) -> None:
-    depth, window = session.depth, session.services
+    depth, window = session.findings, session.services
     depth.set_line(LINE, drawn=True)
     assert depth.state.reading.mm == pytest.approx(0.2)
-    depth.find_lock = lambda: "The reading is locked."
+    depth.find_reading_lock = lambda: "The reading is locked."
     session.slide.info.pixel_size = OTHER_SIZE
     depth.follow_scale()
     depth.set_values(clark=3)
     assert (depth.state.reading.mm, depth.state.reading.clark) == (pytest.approx(0.2), None)
     assert "The reading is locked." in window.status.text
-    depth.find_lock = lambda: ""
+    depth.find_reading_lock = lambda: ""
     depth.rescale()
     assert depth.state.reading.mm == pytest.approx(0.4)
     depth.undo()
@@ -129,21 +132,20 @@ def test_a_signed_synoptic_report_locks_the_reading_of_its_signer(
 ) -> None:
     """Also if no section shows the report, as without the extension of its form."""
     report = SynopticReport().sign("A", "2026-01-02T10:00:00+00:00")
-    store_synoptic(session.folder, session.slide.info.path, report, None)
+    save_synoptic(session.folder, report)
     again = reopens(session)
     waits(again, qtbot)
-    wait_until_idle(qtbot, again.synoptic.queue)
     again.services.set_reader("A")
-    again.depth.set_values(clark=3)
-    assert again.depth.state.reading.clark is None
+    again.findings.set_values(clark=3)
+    assert again.findings.state.reading.clark is None
     assert "A has signed. Reopen the synoptic report" in again.services.status.text
     again.services.set_reader("B")
-    again.depth.set_values(clark=3)
-    assert again.depth.state.reading.clark == 3
+    again.findings.set_values(clark=3)
+    assert again.findings.state.reading.clark == 3
     again.services.set_reader("A")
-    again.synoptic.apply(lambda report: report.reopen("A", "2026-01-03T10:00:00+00:00"))
-    again.depth.set_values(clark=4)
-    assert again.depth.state.reading.clark == 4
+    again.findings.apply(lambda findings: findings.reopen("A", "2026-01-03T10:00:00+00:00"))
+    again.findings.set_values(clark=4)
+    assert again.findings.state.reading.clark == 4
 
 
 @pytest.mark.parametrize("is_lost", [False, True])
@@ -152,41 +154,41 @@ def test_an_unsigned_report_keeps_no_findings_beside_the_readings(
 ) -> None:
     """As when a script has reopened a report of another reader, also if the file of the readings was lost."""
     depth = set_values(SlideDepthReadings(), "A", "2026-01-01T10:00:00+00:00", mm=1.2)
-    report = SynopticReport(reader="A").with_findings(depth.reading_by("A")).sign("A", "2026-01-02T10:00:00+00:00", {})
-    write_depth(session.folder, SlideDepthReadings() if is_lost else depth)
-    save_synoptic(session.folder, report.reopen("B", "2026-01-03T10:00:00+00:00"))
+    report = SynopticReport(reader="A").complete_from(depth.reading_by("A")).sign("A", "2026-01-02T10:00:00+00:00", {})
+    reopened = report.reopen("B", "2026-01-03T10:00:00+00:00")
+    if not is_lost:
+        write_json(session.folder / "depth.json", depth.model_dump(mode="json"))
+    write_json(session.folder / "synoptic.json", reopened.model_dump(mode="json"))
     again = reopens(session)
-    qtbot.waitUntil(lambda: again.synoptic.is_ready)
     waits(again, qtbot)
-    wait_until_idle(qtbot, again.synoptic.queue)
     assert load_synoptic(session.folder).answers == {}
+    assert not again.findings.can_undo
     assert (stored(again, "A").mm, stored(again, "B")) == (1.2, None)
     again.services.set_reader("B")
-    again.depth.set_findings({"breslow": SynopticAnswer(value=2.4)})
-    again.synoptic.flush()
+    again.findings.set_findings({"breslow": SynopticAnswer(value=2.4)})
     assert (stored(again, "A").mm, stored(again, "B").mm) == (1.2, 2.4)
+    assert not [name for name in EARLIER_FILES if (session.folder / name).exists()], "they are replaced"
     assert load_synoptic(session.folder).answers == {}
 
 
-def test_a_reading_is_shown_and_locked_if_the_report_cannot_be_read(session: SlideSession, qtbot: QtBot) -> None:
+def test_findings_that_cannot_be_read_are_locked(session: SlideSession, qtbot: QtBot) -> None:
     session.services.set_reader("A")
-    session.depth.set_values(clark=3)
-    session.depth.flush()
-    (session.folder / SYNOPTIC_FILE).write_text("{", encoding="utf-8")
+    session.findings.set_values(clark=3)
+    session.findings.flush()
+    (session.folder / FINDINGS_FILE).write_text("{", encoding="utf-8")
     again = reopens(session)
     waits(again, qtbot)
-    wait_until_idle(qtbot, again.synoptic.queue)
-    assert again.synoptic.problem
-    assert (again.depth.problem, again.depth.state.reading.clark) == ("", 3)
-    again.depth.set_values(clark=4)
-    assert again.depth.state.reading.clark == 3
-    assert "the synoptic report cannot be read" in again.services.status.text
+    assert "does not contain valid findings" in again.findings.problem
+    assert "the findings of the slide cannot be read" in again.findings.find_reading_lock()
+    again.findings.set_values(clark=4)
+    again.findings.flush()
+    assert (session.folder / FINDINGS_FILE).read_text(encoding="utf-8") == "{"
 
 
 def test_proposals_are_read_after_each_analysis_and_hidden_from_blind_readers(
     session: SlideSession, qtbot: QtBot
 ) -> None:
-    depth = session.depth
+    depth = session.findings
     proposes(session, 0.2)
     waits(session, qtbot)
     depth.select_proposal(1)
@@ -203,51 +205,51 @@ def test_proposals_are_read_after_each_analysis_and_hidden_from_blind_readers(
 
 def test_a_stale_window_does_not_change_what_was_signed_in_another_one(session: SlideSession, qtbot: QtBot) -> None:
     session.services.set_reader("A")
-    session.depth.set_values(ulcerated=False)
-    session.depth.flush()
+    session.findings.set_values(ulcerated=False)
+    session.findings.flush()
     sessions = SlideSessions(session.sessions.parent)
     other = SlideSession(session.slide, session.location, session.services, sessions)
     sessions.add(other)
     waits(other, qtbot)
-    wait_until_idle(qtbot, other.synoptic.queue)
-    other.synoptic.apply(lambda report: report.sign("A", "2026-01-02T10:00:00+00:00", {}))
-    other.synoptic.flush()
+    report = other.synoptic.value.sign("A", "2026-01-02T10:00:00+00:00", {})
+    other.findings.apply(lambda findings: findings.with_report(report))
+    other.findings.flush()
     signed = load_synoptic(session.folder)
-    session.depth.set_values(ulcerated=True)
-    session.depth.set_values(clark=3)
-    wait_until_idle(qtbot, session.depth.queue)
-    wait_until_idle(qtbot, session.synoptic.queue)
+    session.findings.set_values(ulcerated=True)
+    session.findings.set_values(clark=3)
+    wait_until_idle(qtbot, session.findings.queue)
     assert stored(session, "A").ulcerated is False
-    assert session.depth.state.reading.ulcerated is False
+    assert session.findings.state.reading.ulcerated is False
     assert session.synoptic.value == signed, "it is reloaded"
     # Another reader measures, and the form of a stale window does not replace the report.
     session.services.set_reader("B")
-    session.depth.set_values(clark=2)
+    session.findings.set_values(clark=2)
     assert stored(session, "B").clark == 2
-    stale = SynopticReport().set_answer("procedure", SynopticAnswer(value="punch"), "A", signed.signed_at)
-    kept = store_synoptic(session.folder, session.slide.info.path, stale, None)
+    report = SynopticReport().set_answer("procedure", SynopticAnswer(value="punch"), "A", signed.signed_at)
+    stale = SlideFindings(report=report)
+    kept, notes = store_findings(session.folder, session.slide.info.path, stale, SlideFindings(), None)
     assert (kept.report, load_synoptic(session.folder)) == (signed, signed)
-    assert "was signed by A in another window" in kept.notes[0]
-    assert [path.name for path in session.folder.glob("synoptic*")] == [SYNOPTIC_FILE]
+    assert "was signed by A in another window" in notes[0]
+    assert [path.name for path in session.folder.glob("findings*")] == [FINDINGS_FILE]
     # A report that continues the signed one is written.
-    other.synoptic.apply(lambda report: report.reopen("A", signed.signed_at))
-    other.synoptic.flush()
+    other.findings.apply(lambda findings: findings.reopen("A", signed.signed_at))
+    other.findings.flush()
     assert not load_synoptic(session.folder).is_signed
     sessions.remove(other.identity)
 
 
 def test_a_reading_that_another_program_has_changed_is_not_replaced(session: SlideSession, qtbot: QtBot) -> None:
     session.services.set_reader("A")
-    session.depth.set_values(ulcerated=False)
-    session.depth.flush()
-    others = set_values(read_depth(session.folder), "B", "2026-01-02T10:00:00+00:00", mm=2.5)
+    session.findings.set_values(ulcerated=False)
+    session.findings.flush()
+    others = set_values(read_findings(session.folder), "B", "2026-01-02T10:00:00+00:00", mm=2.5)
     write_depth(session.folder, others)
-    session.depth.set_values(ulcerated=True)
-    wait_until_idle(qtbot, session.depth.queue)
+    session.findings.set_values(ulcerated=True)
+    wait_until_idle(qtbot, session.findings.queue)
     assert (stored(session, "A").ulcerated, stored(session, "B").mm) == (True, 2.5)
-    assert session.depth.value.reading_by("B").mm == 2.5
-    assert not session.depth.reload_if_changed()
+    assert session.findings.value.reading_by("B").mm == 2.5
+    assert not session.findings.reload_if_changed()
     write_depth(session.folder, set_values(others, "B", "2026-01-03T10:00:00+00:00", mm=0.5))
-    assert session.depth.reload_if_changed()
-    wait_until_idle(qtbot, session.depth.queue)
-    assert session.depth.value.reading_by("B").mm == 0.5
+    assert session.findings.reload_if_changed()
+    wait_until_idle(qtbot, session.findings.queue)
+    assert session.findings.value.reading_by("B").mm == 0.5

@@ -14,6 +14,7 @@ import tifffile
 from canvas_mouse import box, goes_around
 from fake_dicom import write_level
 from fake_slides import draw_slide
+from finding_files import save_synoptic, write_depth
 from PIL import Image
 from qtpy.QtGui import QAction
 from qtpy.QtWidgets import QLabel
@@ -26,7 +27,8 @@ from napari_melanoma.core.files import write_json
 from napari_melanoma.core.geometry import Box
 from napari_melanoma.core.polygons import Polygon
 from napari_melanoma.core.validity import ValidityInputs
-from napari_melanoma.depth.readings import DepthReading, SlideDepthReadings, read_depth, set_values, write_depth
+from napari_melanoma.depth.findings import SlideFindings, read_findings
+from napari_melanoma.depth.readings import DepthReading, SlideDepthReadings, set_values
 from napari_melanoma.depth.synoptic import SynopticReport
 from napari_melanoma.io.geojson import Annotation, read_geojson, write_geojson
 from napari_melanoma.io.results import describe_scanned_area, read_table
@@ -34,7 +36,6 @@ from napari_melanoma.reports.export_formats import EXPORTS
 from napari_melanoma.slides.counts import CountedPoint, save_counts
 from napari_melanoma.slides.notes import SlideMeasurement
 from napari_melanoma.slides.regions import REGIONS
-from napari_melanoma.slides.synoptic_files import save_synoptic
 from napari_melanoma.ui.session import photograph_opener
 from napari_melanoma.ui.session.annotations import import_region_file
 from napari_melanoma.ui.viewer.docking import show_dock
@@ -143,7 +144,7 @@ def test_a_report_exported_from_a_dicom_slide_is_imported_with_measurements_and_
     line = SlideMeasurement("line", ((10.0, 20.0), (10.0, 120.0)))
     session.measures.apply(lambda measures: (*measures, line))
     session.regions.apply(lambda known: (*known, Annotation((TRIANGLE,), "Tumor", (200, 0, 0), id="r-1")))
-    depth, deepest = session.depth, ((30.0, 40.0), (130.0, 40.0))
+    depth, deepest = session.findings, ((30.0, 40.0), (130.0, 40.0))
     person.until(lambda: depth.is_ready)
     depth.apply(lambda known: set_values(known, "Dr. B", "2026-01-02T10:00:00+00:00", line=deepest, mm=0.05, clark=3))
     person.waits()
@@ -156,7 +157,7 @@ def test_a_report_exported_from_a_dicom_slide_is_imported_with_measurements_and_
     assert path.is_file()
     session.measures.apply(lambda _: ())
     session.regions.apply(lambda _: ())
-    depth.apply(lambda _: SlideDepthReadings())
+    depth.apply(lambda _: SlideFindings())
     drops(person, path)
     person.until(lambda: classes(person) == ["Tumor"])
     (region,) = regions(person)
@@ -166,7 +167,7 @@ def test_a_report_exported_from_a_dicom_slide_is_imported_with_measurements_and_
     person.until(lambda: person.dock.status.text == "1 region, 1 measurement, 1 depth reading imported.")
     reading = depth.value.reading_by("Dr. B")
     assert (reading.line, reading.mm, reading.clark, reading.um_per_px) == (deepest, 0.05, 3, (0.5, 0.5))
-    assert read_depth(session.folder).reading_by("Dr. B") == reading
+    assert read_findings(session.folder).reading_by("Dr. B") == reading
     drops(person, path)
     kept = "1 depth reading left out: the reader has measured this slide before."
     person.until(lambda: person.dock.status.text.endswith(kept))

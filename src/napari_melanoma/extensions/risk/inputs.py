@@ -13,14 +13,8 @@ from napari_melanoma.core.paths import expand_user
 from napari_melanoma.core.prediction_config import DEPTH_COLUMN
 from napari_melanoma.core.validity import Validity
 from napari_melanoma.data.tabular_encoding import read_number
-from napari_melanoma.depth.readings import (
-    DepthReading,
-    Line,
-    SlideDepthProposals,
-    SlideDepthReadings,
-    latest_reading,
-    read_depth,
-)
+from napari_melanoma.depth.findings import read_findings
+from napari_melanoma.depth.readings import DepthReading, Line, SlideDepthProposals, SlideDepthReadings, latest_reading
 from napari_melanoma.depth.t_category import format_thickness
 from napari_melanoma.extensions.risk.prediction import check_plausible_depth
 from napari_melanoma.slides.depth_readings import (
@@ -67,7 +61,7 @@ def read_slide_case(folder: Path, metadata: Mapping[str, str], reader: str | Non
     ``folder``: results of the slide. ``reader``: whose reading is used; None: the latest one.
     """
     check_plausible_depth(metadata)
-    reading = _select_reading(read_depth(folder), reader, folder.name)
+    reading = _select_reading(read_findings(folder), reader, folder.name)
     return make_slide_case(reading, read_proposals(folder), read_analysis(folder), metadata)
 
 

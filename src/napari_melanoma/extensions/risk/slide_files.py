@@ -9,7 +9,8 @@ from typing import Any
 
 from napari_melanoma.core.errors import InputError
 from napari_melanoma.core.geometry import Box
-from napari_melanoma.depth.readings import SlideDepthProposals, SlideDepthReadings, latest_reading, read_depth
+from napari_melanoma.depth.findings import read_findings
+from napari_melanoma.depth.readings import SlideDepthProposals, SlideDepthReadings, latest_reading
 from napari_melanoma.extensions.risk.inputs import make_slide_case
 from napari_melanoma.extensions.risk.maps import RiskMap, read_risk_maps
 from napari_melanoma.io.results import RISK_FILE, read_risk_prediction
@@ -47,7 +48,7 @@ class StoredRisk:
 def read_risk(folder: Path) -> StoredRisk:
     """Read the risk of a slide; an unreadable prediction is reported in ``fault``."""
     try:
-        readings, proposals = read_depth(folder), read_proposals(folder)
+        readings, proposals = read_findings(folder), read_proposals(folder)
     except InputError as error:
         return StoredRisk(fault=str(error))
     risk = StoredRisk(result=read_analysis(folder)).with_depth(readings, proposals, {})

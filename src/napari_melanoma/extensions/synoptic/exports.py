@@ -9,7 +9,7 @@ from typing import Any
 
 from napari_melanoma.core.files import write_json
 from napari_melanoma.core.provenance import parse_time
-from napari_melanoma.depth.readings import read_depth
+from napari_melanoma.depth.findings import read_findings
 from napari_melanoma.depth.synoptic import DERIVED, SynopticReport
 from napari_melanoma.depth.synoptic_fields import FIELDS_BY_NAME
 from napari_melanoma.depth.t_category import format_recorded_thickness
@@ -88,7 +88,7 @@ def _write(path: Path, exported: ExportedSlide) -> None:
 
 def _list_other_changes(folder: Path) -> list[dict[str, Any]]:
     """List the changes of the depth readings and of the scale of a slide, in the form of the history of a report."""
-    depth, notes = read_depth(folder), read_notes(folder)
+    depth, notes = read_findings(folder), read_notes(folder)
     names = {change.reader for reading in depth.readings for change in reading.history}
     changes = [change.model_dump(mode="json") for change in disclose_changes(depth, {name: name for name in names})]
     return [*changes, *({"field": "scale", **asdict(change)} for change in notes.scale_changes)]

@@ -307,9 +307,9 @@ def copy_kept_parts(case: Case, source: Case) -> Case:
     for lesion in case.lesions:
         current = reports.get(lesion.id)
         if current is not None and current != lesion.synoptic:
-            previous = lesion.synoptic or type(current)()
-            reader = current.history[-1].reader if current.history else ""
-            report = current.restore_unsigned(previous, reader, utc_time())
+            report, reader = current, current.history[-1].reader if current.history else ""
+            if not current.is_signed:
+                report = current.restore(lesion.synoptic or type(current)(), reader, utc_time())
             case = set_lesion(case, lesion.id, synoptic=report)
     return case
 

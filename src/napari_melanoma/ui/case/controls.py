@@ -22,7 +22,6 @@ from napari_melanoma.case.model import FINDINGS, Case, CaseImage, CaseLesion, Ca
 from napari_melanoma.core.formatting import format_count, to_sentence
 from napari_melanoma.data.body_sites import site_word
 from napari_melanoma.data.table_schema import field_title, find_column, format_field_value
-from napari_melanoma.depth.synoptic import SynopticReport
 from napari_melanoma.reports.formatting import format_known_data, format_risk
 from napari_melanoma.ui.body_map.widget import BodyMap, BodyMark
 from napari_melanoma.ui.case.comparison import ComparisonView
@@ -303,11 +302,11 @@ class LesionPage(QWidget):
         self.body_map.setEnabled(editable)
         for form in self.forms:
             form.show_part(lesion, editable)
-        report = lesion.synoptic or SynopticReport()
+        report = lesion.form
         lock = LOCKED.format(report.signed_by) if report.is_signed else "" if editable else READ_ONLY
         self.histology.show_report(report, lock, is_other=lesion.id != self.lesion_id)
         self.lesion_id = lesion.id
-        texts = (describe_other_findings(lesion, folder), *report.conflicts.values())
+        texts = (describe_other_findings(lesion, folder), *lesion.double_findings)
         self.other_findings.setText("\n".join(filter(None, texts)))
         self.other_findings.setVisible(bool(self.other_findings.text()))
         return self.risk.show_lesion(case, lesion)

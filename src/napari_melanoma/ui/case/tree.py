@@ -337,7 +337,7 @@ class CaseEditor(QObject):
     def confirm_finding(self, name: str) -> None:
         """Accept a finding that was imported as that of the reader."""
         lesion = self._current_lesion
-        answer = None if lesion is None or lesion.synoptic is None else lesion.synoptic.answer(name)
+        answer = None if lesion is None else lesion.form.answer(name)
         if lesion is not None and answer is not None:
             self.set_finding(lesion.id, name, answer.confirm())
 

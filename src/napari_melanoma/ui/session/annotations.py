@@ -120,13 +120,13 @@ def import_region_file(session: OpenSlide, path: Path) -> None:
         return import_regions(path, session.slide.size, document.value, origin=info.origin, slide=info.path)
 
     def add(imported: StoredRegions) -> None:
-        from napari_melanoma.ui.session.depth import DepthDocument
+        from napari_melanoma.ui.session.depth import FindingsDocument
 
         document.apply(lambda regions: (*regions, *imported.regions))
         if imported.measures:
             session.measures.apply(lambda known: (*known, *(one for one in imported.measures if one not in known)))
         if imported.readings:
-            DepthDocument.of(session).add_readings(imported.readings, partial(show, imported))
+            FindingsDocument.of(session).add_readings(imported.readings, partial(show, imported))
         else:
             show(imported, 0, ())
 

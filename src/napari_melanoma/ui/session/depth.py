@@ -1,25 +1,21 @@
-"""The depth readings and the synoptic report of a slide, as the current reader edits them.
-
-They are one module, since a signed report locks the reading, and findings of the report are stored in the reading.
-"""
+"""The findings of a slide, as the current reader edits them, and the form of the synoptic report, a view of them."""
 
 from __future__ import annotations
 
 import operator
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from functools import reduce
+from functools import partial, reduce
 from pathlib import Path
 from typing import Any, cast
 
 from napari_melanoma.core.errors import InputError
 from napari_melanoma.core.files import file_stamp
-from napari_melanoma.core.formatting import format_count, format_names
+from napari_melanoma.core.formatting import format_count
 from napari_melanoma.core.geometry import PixelSize
 from napari_melanoma.core.provenance import utc_time
+from napari_melanoma.depth.findings import FINDINGS_FILE, SlideFindings, read_findings
 from napari_melanoma.depth.readings import (
-    DEPTH_FILE,
     FINDINGS,
     LINE_FIELDS,
     MODEL_READER,
@@ -33,31 +29,26 @@ from napari_melanoma.depth.readings import (
     format_time,
     has_measured,
     hides_others,
-    read_depth,
     rename_reader,
     rescale_readings,
-    restore_values,
     set_values,
     values_for_line,
-    with_reading,
 )
 from napari_melanoma.depth.report_blocks import list_contradictions
-from napari_melanoma.depth.synoptic import SynopticAnswer, SynopticReport, add_stored_findings, set_finding
+from napari_melanoma.depth.synoptic import SynopticAnswer, SynopticReport
 from napari_melanoma.slides.depth_readings import NetworkDepth
 from napari_melanoma.slides.slide_content import SlideContent, read_slide_content
 from napari_melanoma.slides.synoptic_files import (
     DAMAGED,
     SHOWN_FILES,
-    SYNOPTIC_FILE,
     StoredContent,
     list_slide_changes,
     read_stored_content,
-    read_stored_synoptic,
-    store_synoptic,
+    store_findings,
 )
 from napari_melanoma.ui.session.annotations import REGION_DOCUMENT
 from napari_melanoma.ui.session.counts import COUNT_DOCUMENT
-from napari_melanoma.ui.session.document import Document, DocumentKind, Edited, SlideFolder, Stored, Unsaved
+from napari_melanoma.ui.session.document import Document, DocumentKind, SlideFolder, Stored
 from napari_melanoma.ui.session.history import History
 from napari_melanoma.ui.session.lesions import LesionDocument
 from napari_melanoma.ui.session.open_case import find_slide_lesion
@@ -66,18 +57,13 @@ from napari_melanoma.ui.session.open_slide import OpenSlide
 BLIND_SETTING = "slide/depth_blind"
 READING_NAMED = "The reading without a name is now the reading of {}."
 LOCKED = "The reading is locked: {} has signed. Reopen the synoptic report to change it."
-UNREADABLE_REPORT = (
-    "The reading is locked: the synoptic report cannot be read, and it may be signed. Restore or remove its file "
-    "synoptic.json, and open the slide again."
-)
-KEPT_ELSEWHERE = "Another program has changed the readings of this slide. That of {} is kept as it is in the file."
 READER_MEASURED = "the reader has measured this slide before"
 READER_EXISTS = "{} has measured this slide before. The reading without a name is kept separately."
 
 SCALE_LOCKED = "The scale is locked: {} has signed. Reopen the synoptic report to change it."
 UNREADABLE = (
-    "The scale is locked: the synoptic report cannot be read, and it may be signed. Restore or remove its file "
-    "synoptic.json, and open the slide again."
+    "The {} is locked: the findings of the slide cannot be read, and they may be signed. Restore or remove their file "
+    "findings.json, and open the slide again."
 )
 HIDDEN_CHANGES = "What has changed since the signature is shown after you have measured."
 NOT_READ = "The synoptic report, which may be signed, is still being read. Set the scale again in a moment."
@@ -151,31 +137,27 @@ class DepthState:
         return automatic_reading(self.proposals, size=self.size).model_copy(update={"reader": self.reader})
 
 
-class DepthDocument(Document[SlideDepthReadings]):
-    """The depth readings of a slide; edits are those of the current reader, and undo is recorded in the reading.
+class FindingsDocument(Document[SlideFindings]):
+    """The findings of a slide; edits are those of the current reader, and undo is recorded in the findings.
 
-    ``changed`` is also emitted when another part of ``state`` has changed, such as the predictions. A signed synoptic
-    report, which must have been read, locks the reading of its signer.
+    ``changed`` is also emitted when another part of ``state`` has changed, such as the predictions. ``form``: a view. A
+    signed report locks the reading of its signer.
     """
 
     @classmethod
-    def of(cls, session: OpenSlide) -> DepthDocument:
+    def of(cls, session: OpenSlide) -> FindingsDocument:
         """Return the document of a slide."""
-        return cast("DepthDocument", session.document(DEPTH_DOCUMENT))
+        return cast("FindingsDocument", session.document(FINDINGS_DOCUMENT))
 
     def __init__(self, session: OpenSlide) -> None:
-        super().__init__(DEPTH_DOCUMENT, session.slide_folder, session.sessions.parent)
+        super().__init__(FINDINGS_DOCUMENT, session.slide_folder, session.sessions.parent)
         self._session, self._services = session, session.services
         self._size = session.slide.info.pixel_size  # to which the readings were converted last
         self._predicted, self._selected, self._shows_invalid = DepthPredictions(), 0, False
         self._reader_message = ""
-        self._report = SynopticDocument.of(session)
-        self._report.changed.connect(self.refresh)
-        self._report.edited.connect(lambda: self.discard_older_redo(self._report))
-        self.edited.connect(lambda: self._report.discard_older_redo(self))
-        self.find_lock = self._find_lock
         self.reader = ""  # empty if unknown
         self._is_edited = False  # by this reader, in this session
+        self.form = SynopticForm(self, session)
         self.follow_reader()
         self._services.reader_changed.connect(self.follow_reader)
         session.analysis.changed.connect(self.reload_predictions)
@@ -211,7 +193,7 @@ class DepthDocument(Document[SlideDepthReadings]):
 
     def follow_scale(self) -> None:
         """Convert the readings if the slide has another scale than before, unless a signed report rests on them."""
-        if self._size != self._session.slide.info.pixel_size and not self._report.value.is_signed:
+        if self._size != self._session.slide.info.pixel_size and not self.form.value.is_signed:
             self.rescale()
 
     def rescale(self) -> None:
@@ -244,22 +226,26 @@ class DepthDocument(Document[SlideDepthReadings]):
         self.apply(lambda depth: set_values(depth, self.reader, utc_time(), **values))
 
     def set_findings(self, answers: Mapping[str, SynopticAnswer | None]) -> None:
-        """Set findings of the reader, by field of the synoptic report, as one undo step; None makes one unknown.
-
-        A thickness of the model that is confirmed brings its line.
-        """
+        """Set findings of the reader, by field of the synoptic report, as one undo step; None makes one unknown."""
         self._is_edited = True
-        predicted, thickness, when = self.state.automatic_reading, answers.get("breslow"), utc_time()
-        is_predicted = thickness is not None and (thickness.confirmed_from, thickness.value) == ("model", predicted.mm)
-        line = {name: getattr(predicted, name) for name in LINE_FIELDS} if is_predicted else {}
+        self.apply(partial(self._set_answers, answers))
 
-        def set_all(depth: SlideDepthReadings) -> SlideDepthReadings:
-            depth = set_values(depth, self.reader, when, **line) if line else depth
-            for name, answer in answers.items():
-                depth = set_finding(depth, name, answer, self.reader, when)
-            return depth
+    def edit_form(self, before: SynopticReport, edit: Callable[[SynopticReport], SynopticReport]) -> None:
+        """Edit the form ``before``, as one undo step: findings are set in the reading, other answers in the report."""
 
-        self.apply(set_all)
+        def change(findings: SlideFindings) -> SlideFindings:
+            after = edit(before)
+            changed = {one: after.answer(one) for one in FINDINGS if after.answer(one) != before.answer(one)}
+            findings = findings.edit_form(before, after)
+            if after.is_signed or not changed:
+                return findings
+            self._is_edited = True
+            return self._set_answers(changed, findings).with_report_of(self.reader)
+
+        self.apply(change)
+
+    def _set_answers(self, answers: Mapping[str, SynopticAnswer | None], findings: SlideFindings) -> SlideFindings:
+        return findings.set_answers(answers, self.reader, utc_time(), self.state.automatic_reading)
 
     def accept_proposal(self) -> None:
         """Accept the line of the selected proposal as that of the reader."""
@@ -283,7 +269,7 @@ class DepthDocument(Document[SlideDepthReadings]):
         """
 
         def add(_: object) -> None:
-            reason, before, size, when = self.problem or self.find_lock(), self.value, self._size, utc_time()
+            reason, before, size, when = self.problem or self.find_reading_lock(), self.value, self._size, utc_time()
             if not reason:
                 self.apply(
                     lambda depth: reduce(lambda known, one: add_reading(known, one, size, when), readings, depth)
@@ -299,59 +285,37 @@ class DepthDocument(Document[SlideDepthReadings]):
         self._services.reader_changed.disconnect(self.follow_reader)
         super().close()
 
-    def restore_findings(self, report: SynopticReport) -> None:
-        """Add findings of a report that the readings lack, for example because their file was damaged."""
-        if (depth := add_stored_findings(report, self.value)) is not self.value:
-            self.set(depth)
-            self.save()
-
-    def _write(self, unsaved: Unsaved[SlideDepthReadings]) -> Stored[SlideDepthReadings]:
-        """Write the readings, except that of a reader who has signed in another window or program in the meantime.
-
-        Nor are readings of others replaced that another window or program has changed.
-        """
-        from napari_melanoma.slides.synoptic_files import SIGNED_ELSEWHERE, find_other_signature
-
-        folder, depth = unsaved.folder, unsaved.value
-        signed, stamp = find_other_signature(folder, self._report.value), file_stamp(folder / DEPTH_FILE)
-        is_changed = stamp not in (None, self._stored.stamp)
-        others: list[DepthReading] = []
-        with suppress(InputError):  # a damaged file is backed up
-            others = list(read_depth(folder).readings) if signed is not None or is_changed else []
-        kept = [one for one in others if one.reader != self.reader] if is_changed else []
-        if signed is not None:
-            kept = [one for one in others if one.reader == signed.signed_by or one in kept]
-        kept = [one for one in kept if one != depth.reading_by(one.reader)]
-        if not kept:
-            return super()._write(unsaved)
-        stored = super()._write(replace(unsaved, value=reduce(with_reading, kept, depth)))
-        is_signer = signed is not None and signed.signed_by in {one.reader for one in kept}
-        if signed is not None and is_signer:
-            note = SIGNED_ELSEWHERE.format("reading", signed.signed_by)
-        else:
-            note = KEPT_ELSEWHERE.format(format_names([one.reader or "(no name)" for one in kept]))
-        return replace(stored, notes=(note, *stored.notes), replaces=True)
-
-    def _on_written(self, stored: Stored[SlideDepthReadings] | None) -> None:
-        super()._on_written(stored)
-        if stored is not None and stored.replaces:
-            self._report.reload()
-        self._report.update_file_changes()
-
-    def _restore(
-        self, previous: History[SlideDepthReadings], restored: History[SlideDepthReadings]
-    ) -> History[SlideDepthReadings]:
-        """Restore the values of a step of the history; the readings record this as another change."""
-        depth = restore_values(previous.current, restored.current, self.reader, utc_time())
-        return replace(restored, current=depth)
-
-    def _find_lock(self) -> str:
+    def find_reading_lock(self) -> str:
         """Return why the reading of the current reader is locked; empty if it is not."""
-        if self._report.problem:
-            return UNREADABLE_REPORT
-        report = self._report.value
+        if self.problem:
+            return UNREADABLE.format("reading")
+        report = self.form.value
         is_locked = report.is_signed and report.signed_by == self.reader
         return LOCKED.format(report.signed_by) if is_locked else ""
+
+    def _change(self, change: Callable[[History[SlideFindings]], History[SlideFindings]]) -> None:
+        """Change the value, unless readings would change that are locked before and after."""
+
+        def check(history: History[SlideFindings]) -> History[SlideFindings]:
+            changed = change(history)
+            before, after = history.current, changed.current
+            if (
+                before.readings != after.readings
+                and before.report == after.report
+                and (lock := self.find_reading_lock())
+            ):
+                raise InputError(lock)
+            return changed
+
+        super()._change(check)
+
+    def _on_written(self, stored: Stored[SlideFindings] | None) -> None:
+        super()._on_written(stored)
+        self.form.update_file_changes()
+
+    def _restore(self, previous: History[SlideFindings], restored: History[SlideFindings]) -> History[SlideFindings]:
+        """Restore the values of a step of the history; the findings record this as another change."""
+        return replace(restored, current=previous.current.restore(restored.current, self.reader, utc_time()))
 
     def _assign_reader(self) -> None:
         """Assign the reading without a name to the reader, unless the reader already has a reading."""
@@ -360,10 +324,10 @@ class DepthDocument(Document[SlideDepthReadings]):
             self._history = History(self.value)
             self._show_reader_message(READER_EXISTS.format(self.reader))
         else:
-            self.complete(lambda depth: rename_reader(depth, "", self.reader))
+            has_author = self.value.report is None or bool(self.form.value.reader)
+            self.complete(lambda findings: rename_reader(findings, "", self.reader))
+            self.complete(lambda findings: findings if has_author else findings.with_report_of(self.reader))
             self._save()
-            if self._report.has_file and not self._report.value.reader:
-                self._report.set_reader(self.reader)
             self._show_reader_message(READING_NAMED.format(self.reader))
 
     def _show_reader_message(self, text: str) -> None:
@@ -380,17 +344,11 @@ class DepthDocument(Document[SlideDepthReadings]):
         self.refresh()
 
 
-class SynopticDocument(Document[SynopticReport]):
-    """The synoptic report of a slide; a signed report locks the depth reading of its signer (``DepthDocument``)."""
+class SynopticForm:
+    """The form of the synoptic report of a slide: a view of its findings, and what has changed since it was signed."""
 
-    @classmethod
-    def of(cls, session: OpenSlide) -> SynopticDocument:
-        """Return the document of a slide."""
-        return cast("SynopticDocument", session.document(SYNOPTIC_DOCUMENT))
-
-    def __init__(self, session: OpenSlide) -> None:
-        super().__init__(SYNOPTIC_DOCUMENT, session.slide_folder, session.sessions.parent)
-        self._session, self._services = session, session.services
+    def __init__(self, document: FindingsDocument, session: OpenSlide) -> None:
+        self._document, self._session, self._services = document, session, session.services
         self._follows_drawn = self._reveals = False
         self._compared: tuple[object, ...] = ()  # the state that ``_changes`` is about
         self._changes: tuple[str, ...] = ()
@@ -398,8 +356,9 @@ class SynopticDocument(Document[SynopticReport]):
         self._file_content: StoredContent | None = None  # as other programs see it, if it differs from what was signed
 
     @property
-    def _depth(self) -> DepthDocument:
-        return DepthDocument.of(self._session)
+    def value(self) -> SynopticReport:
+        """The stored report; empty if the form was never used."""
+        return self._document.value.report or SynopticReport()
 
     @property
     def _lesions(self) -> LesionDocument:
@@ -424,35 +383,35 @@ class SynopticDocument(Document[SynopticReport]):
 
         Without the findings of another reader who has signed, until this reader has measured.
         """
-        return self.value.without_findings() if self.hides_findings else self._prefill(self.value)
+        return self.value.drop_findings() if self.hides_findings else self._prefill(self.value)
 
     @property
     def hides_findings(self) -> bool:
         """Whether the findings of the reader who has signed are hidden, so that this reader measures independently."""
-        report, reader = self.value, self._depth.reader
+        report, reader = self.value, self._document.reader
         is_other = report.is_signed and report.signed_by != reader
-        is_measured = self._reveals or has_measured(self._depth.value, reader)
-        return is_other and not is_measured and has_measured(self._depth.value, report.signed_by)
+        is_measured = self._reveals or has_measured(self._document.value, reader)
+        return is_other and not is_measured and has_measured(self._document.value, report.signed_by)
 
     @property
     def is_blind(self) -> bool:
         """Whether what other readers have measured, also in the case, is hidden until this one has measured."""
-        return not self._reveals and hides_others(self._depth.value, self._depth.reader)
+        return not self._reveals and hides_others(self._document.value, self._document.reader)
 
     def reveal_findings(self) -> None:
         """Show the findings of the reader who has signed also before this reader has measured."""
         self._reveals = True
-        self.refresh()
+        self._document.refresh()
 
     @property
     def shown_findings(self) -> SynopticReport:
         """The findings of the current reader: as signed, or as in ``shown`` also if another reader has signed."""
         report = self.value
-        is_other = report.is_signed and report.signed_by != self._depth.reader
+        is_other = report.is_signed and report.signed_by != self._document.reader
         return self._prefill(SynopticReport() if is_other else report)
 
     def _prefill(self, report: SynopticReport) -> SynopticReport:
-        lesion, depth = find_slide_lesion(self._services.workspace.case, self._session.slide), self._depth.state
+        lesion, depth = find_slide_lesion(self._services.workspace.case, self._session.slide), self._document.state
         reading, model, validity = depth.reading, depth.automatic_reading, depth.predicted.proposals.validity
         if validity.valid and not reading.author("ulcerated"):  # suggested also after the reader has measured
             authors = {**reading.all_authors(), "ulcerated": "model"}
@@ -469,44 +428,12 @@ class SynopticDocument(Document[SynopticReport]):
 
     def edit(self, edit: Callable[[SynopticReport], SynopticReport]) -> None:
         """Edit the report with its suggestions; findings are set in the depth reading."""
-        before, findings = self.shown, {}
+        self._document.edit_form(self.shown, edit)
 
-        def change(report: SynopticReport) -> SynopticReport:
-            edited = edit(before)
-            if edited.is_signed:
-                return edited
-            for name in FINDINGS:
-                if (answer := edited.answers.get(name)) != before.answers.get(name):
-                    findings[name] = answer
-            is_unchanged = edited.without_findings().answers == before.without_findings().answers
-            return report if is_unchanged else report.with_form(edited)
-
-        self.apply(change)
-        if findings:
-            self._depth.set_findings(findings)
-            self.set_reader(self._services.reader)
-
-    def _on_read(self, stored: Stored[SynopticReport] | Exception) -> None:
-        super()._on_read(stored)
-        if not self.value.is_signed and not self.value.answers.keys().isdisjoint(FINDINGS):
-            self._depth.submit(lambda run: None, lambda _: self._move_findings())  # when the readings are read
-
-    def _move_findings(self) -> None:
-        """Store findings of an unsigned report, such as one that a script has reopened, in the readings only."""
-        report, depth = self.value, self._depth
-        if report.is_signed or not depth.is_ready or depth.problem:
-            return
-        depth.restore_findings(report)
-        depth.flush()
-        self.complete(lambda one: one if one.is_signed else one.without_findings())
-        self.save()
-
-    def find_steps(self) -> tuple[Edited[Any] | None, Edited[Any] | None]:
-        """Return the documents of the report and its findings whose steps to undo and redo are next; None for none."""
-        documents: tuple[Edited[Any], ...] = (self, self._depth)
-        undone = max((one for one in documents if one.can_undo), key=lambda one: one.last_step, default=None)
-        redone = min((one for one in documents if one.can_redo), key=lambda one: one.undone_step, default=None)
-        return undone, redone
+    def add_addendum(self, text: str) -> None:
+        """Add a text to the signed report."""
+        reader = self._services.reader
+        self._document.apply(lambda one: one.with_report(self.value.add_addendum(text, reader, utc_time())))
 
     def read_content(self) -> SlideContent:
         """Return what a report on the slide shows, as the window does."""
@@ -523,8 +450,8 @@ class SynopticDocument(Document[SynopticReport]):
             session.folder,
             find_slide_lesion(self._services.workspace.case, session.slide),
             info.path,
-            depth=self._depth.value,
-            proposals=self._depth.state.predicted.proposals,
+            depth=self._document.value,
+            proposals=self._document.state.predicted.proposals,
             measures=session.measures.value,
             fingerprint=info.fingerprint,
             pixel_size=info.pixel_size,
@@ -534,18 +461,18 @@ class SynopticDocument(Document[SynopticReport]):
 
     def sign(self, report: SynopticReport) -> SynopticReport:
         """Sign a report with its findings, and what is shown with it, as the current reader."""
-        reader = self._depth.reader
+        reader = self._document.reader
         return report.sign(reader, utc_time(), self.read_content().list_blocks(report, reader))
 
     def list_contradictions(self) -> tuple[str, ...]:
         """State what contradicts each other in the report as it would be signed now."""
         content = self.read_content()
-        return tuple(one.text for one in list_contradictions(content.list_blocks(self.shown, self._depth.reader)))
+        return tuple(one.text for one in list_contradictions(content.list_blocks(self.shown, self._document.reader)))
 
     def list_changes(self) -> tuple[str, ...]:
         """State what has changed since the report was signed; empty if it is not signed."""
         report, session = self.value, self._session
-        if self.problem:
+        if self._document.problem:
             return (DAMAGED,)
         if not report.is_signed:
             return ()
@@ -554,7 +481,7 @@ class SynopticDocument(Document[SynopticReport]):
         drawn = (document.value for document in self._drawn)
         shown = (self._lesions.value, session.results.value, session.slide.info, lesion, session.measures.value)
         ready = (one.is_ready for one in self._drawn)
-        state = (report, self._depth.value, *shown, *drawn, *ready, self._file_content)
+        state = (self._document.value, *shown, *drawn, *ready, self._file_content)
         is_same = len(state) == len(self._compared) and all(map(operator.is_, state, self._compared))
         if not is_same:  # outlines may be many
             self._compared = state
@@ -576,16 +503,16 @@ class SynopticDocument(Document[SynopticReport]):
     def _refresh(self, _: object = None) -> None:
         """Show what has changed, after another value of the slide has changed."""
         if self.value.is_signed:
-            self.refresh()
+            self._document.refresh()
 
     def compare_files(self) -> None:
         """Compare what is stored with what the report showed when signed, as other programs see it, if it is new."""
-        folder, slide = self.location.folder, self.location.slide
+        folder, slide = self._document.location.folder, self._document.location.slide
         stamps = tuple(file_stamp(path) for path in (*(folder / name for name in SHOWN_FILES), slide))
         if not self.value.is_signed or stamps == self._compared_files:
             return
         self._compared_files = stamps
-        self.submit(lambda run: read_stored_content(folder, slide), self._on_compared)
+        self._document.submit(lambda run: read_stored_content(folder, slide), self._on_compared)
 
     def update_file_changes(self) -> None:
         """Compare the files again if they differed: this window has written one of them."""
@@ -598,47 +525,26 @@ class SynopticDocument(Document[SynopticReport]):
         if found is not self._file_content:
             self._lesions.saved.connect(self.update_file_changes, unique=True)
             self._file_content = found
-            self.refresh()
-
-    def _on_written(self, stored: Stored[SynopticReport] | None) -> None:
-        super()._on_written(stored)
-        self.update_file_changes()
-
-    def set_reader(self, reader: str) -> None:
-        """Record whose findings the report contains until it is signed, in its file, from which it is exported."""
-        if not self.has_file or self.value.reader != reader:
-            self.complete(lambda one: one if one.is_signed else one.model_copy(update={"reader": reader}))
-            self.save()
+            self._document.refresh()
 
     def find_scale_lock(self) -> str:
         """Return why the scale of the slide must not be changed now; empty if it may."""
-        if self.problem:
-            return UNREADABLE
-        if not self.is_ready:
+        if self._document.problem:
+            return UNREADABLE.format("scale")
+        if not self._document.is_ready:
             return NOT_READ
         return SCALE_LOCKED.format(self.value.signed_by) if self.value.is_signed else ""
 
-    def _restore(self, previous: History[SynopticReport], restored: History[SynopticReport]) -> History[SynopticReport]:
-        """Restore the answers of an earlier state, and record this change; undo does not remove a signature."""
-        report = previous.current
-        edited = report.restore(restored.current, self._services.reader, utc_time())
-        return replace(restored, current=report.with_form(edited))  # findings are those of the reading
+
+def _read(location: SlideFolder) -> Stored[SlideFindings]:
+    stamp = file_stamp(location.folder / FINDINGS_FILE)
+    return Stored(read_findings(location.folder), stamp)
 
 
-def _read(location: SlideFolder) -> Stored[SlideDepthReadings]:
-    from napari_melanoma.slides.depth_readings import load_depth
-
-    stored = load_depth(location.folder)
-    return Stored(stored.depth, stored.stamp, stored.notes)
-
-
-def _write(
-    location: SlideFolder, depth: SlideDepthReadings, stored: Stored[SlideDepthReadings]
-) -> Stored[SlideDepthReadings]:
-    from napari_melanoma.slides.depth_readings import save_depth
-
-    saved = save_depth(location.folder, location.slide, depth, stored.stamp)
-    return Stored(saved.depth, saved.stamp, saved.notes)
+def _write(location: SlideFolder, findings: SlideFindings, stored: Stored[SlideFindings]) -> Stored[SlideFindings]:
+    saved, notes = store_findings(location.folder, location.slide, findings, stored.value, stored.stamp)
+    is_other = (saved.readings, saved.report) != (findings.readings, findings.report)
+    return Stored(saved, file_stamp(location.folder / FINDINGS_FILE), notes, replaces=is_other)
 
 
 def _read_predictions(folder: Path) -> DepthPredictions:
@@ -648,19 +554,4 @@ def _read_predictions(folder: Path) -> DepthPredictions:
     return DepthPredictions(read_proposals(folder), read_network_depth(folder))
 
 
-def _read_report(location: SlideFolder) -> Stored[SynopticReport]:
-    stored = read_stored_synoptic(location.folder)
-    return Stored(stored.report, stored.stamp, stored.notes)
-
-
-def _write_report(
-    location: SlideFolder, report: SynopticReport, stored: Stored[SynopticReport]
-) -> Stored[SynopticReport]:
-    saved = store_synoptic(location.folder, location.slide, report, stored.stamp)
-    return Stored(saved.report, saved.stamp, saved.notes, replaces=saved.report is not report)
-
-
-DEPTH_DOCUMENT = DocumentKind("depth", SlideDepthReadings(), _read, _write, DepthDocument, DEPTH_FILE)
-SYNOPTIC_DOCUMENT = DocumentKind(
-    "synoptic", SynopticReport(), _read_report, _write_report, SynopticDocument, SYNOPTIC_FILE
-)
+FINDINGS_DOCUMENT = DocumentKind("findings", SlideFindings(), _read, _write, FindingsDocument, FINDINGS_FILE)

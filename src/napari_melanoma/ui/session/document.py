@@ -334,11 +334,6 @@ class Document(Edited[Value]):
         """Store the value, also if it was not changed by a step."""
         self._save()
 
-    @property
-    def has_file(self) -> bool:
-        """Whether the value was read from a file, or written to one."""
-        return self._stored.stamp is not None
-
     def flush(self) -> None:
         """Write pending changes now: the window may be about to close."""
         self._writer.flush()

@@ -20,13 +20,14 @@ from napari_melanoma.ui.session.strokes import STROKE_DOCUMENT, Command, PaintSt
 if TYPE_CHECKING:
     from napari_melanoma.slides.counts import CountedPoints
     from napari_melanoma.slides.regions import Regions
-    from napari_melanoma.ui.session.depth import DepthDocument, SynopticDocument
+    from napari_melanoma.ui.session.depth import FindingsDocument, SynopticForm
 
 
 class SlideSession(OpenSlide):
     """An open slide with its documents by name; sections meet here and know nothing of each other.
 
-    - ``painted``, ``regions``, ``points``, ``depth``, ``synoptic``: the values of the documents of these kinds
+    - ``painted``, ``regions``, ``points``, ``findings``: the values of the documents of these kinds
+    - ``synoptic``: the form of the synoptic report, a view of the findings
     - ``lesions``: in the shown results
     - ``annotations``: the common undo of regions, measurements, points and lesions
     - ``view_history``: the views of the slide
@@ -65,18 +66,16 @@ class SlideSession(OpenSlide):
         return LesionDocument.of(self)
 
     @property
-    def depth(self) -> DepthDocument:
-        """The depth readings of the slide."""
-        from napari_melanoma.ui.session.depth import DepthDocument
+    def findings(self) -> FindingsDocument:
+        """The findings of the slide: the readings and the synoptic report."""
+        from napari_melanoma.ui.session.depth import FindingsDocument
 
-        return DepthDocument.of(self)
+        return FindingsDocument.of(self)
 
     @property
-    def synoptic(self) -> SynopticDocument:
-        """The synoptic report of the slide."""
-        from napari_melanoma.ui.session.depth import SynopticDocument
-
-        return SynopticDocument.of(self)
+    def synoptic(self) -> SynopticForm:
+        """The form of the synoptic report, a view of the findings."""
+        return self.findings.form
 
     def keep_views(self, replaced: SlideSession) -> None:
         """Keep the views of a session of the same file, such as before the folder of the results was changed."""
@@ -87,13 +86,13 @@ class SlideSession(OpenSlide):
     def check_files(self) -> bool:
         """Follow what other programs have changed since the files were read.
 
-        Returns whether they have changed the readings, the synoptic report or the scale.
+        Returns whether they have changed the findings or the scale.
         """
-        if "synoptic" not in self._documents:
+        if "findings" not in self._documents:
             return False
-        changed = (self.synoptic.reload_if_changed(), self.depth.reload_if_changed())
+        is_changed = self.findings.reload_if_changed()
         self.synoptic.compare_files()
-        return self.services.follow_scale(self.location) or any(changed)
+        return self.services.follow_scale(self.location) or is_changed
 
 
 class SlideSessions(ClosedDocuments):

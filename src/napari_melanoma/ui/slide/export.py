@@ -155,9 +155,9 @@ class SlideExporter(QObject):
                 lesions,
                 {},
                 session.slide.info.path,
-                with_invalid_depth=session.depth.state.shows_invalid,
+                with_invalid_depth=session.findings.state.shows_invalid,
                 lesion=find_slide_lesion(context.workspace.case, session.slide),
-                reader=session.depth.reader,
+                reader=session.findings.reader,
             )
             is_shown = state is not None and state.source.folder == location.folder
             work = partial(_write_export, kind, path, exported, state.to_saved() if state and is_shown else None)
@@ -193,22 +193,23 @@ def find_unavailable_exports(folder: Path, *, is_dicom: bool) -> dict[str, str]:
     ``folder``: the results of the slide. ``is_dicom``: whether the slide is a DICOM slide.
     """
     from napari_melanoma.core.errors import InputError
-    from napari_melanoma.depth.readings import DEPTH_FILE, read_depth
+    from napari_melanoma.depth.findings import read_findings
     from napari_melanoma.io.results import RISK_FILE
     from napari_melanoma.slides.counts import COUNTS
     from napari_melanoma.slides.notes import read_notes
     from napari_melanoma.slides.slide_content import read_proposals
-    from napari_melanoma.slides.synoptic_files import SYNOPTIC_FILE
 
-    has_file, has_risk = (folder / DEPTH_FILE).is_file(), (folder / RISK_FILE).is_file()
+    has_risk = (folder / RISK_FILE).is_file()
     try:
-        is_measured = bool(read_depth(folder).readings) or bool(read_proposals(folder).proposals)
+        findings = read_findings(folder)
+        has_readings, has_report = bool(findings.readings), findings.report is not None
+        is_measured = has_readings or bool(read_proposals(folder).proposals)
     except InputError:
-        is_measured = True  # the export reports what is damaged
+        has_readings = has_report = is_measured = True  # the export reports what is damaged
     missing = {
-        "depth": NO_DEPTH if not has_file else "",
+        "depth": NO_DEPTH if not has_readings else "",
         "risk": NO_RISK if not has_risk else "",
-        "synoptic": NO_SYNOPTIC if not (folder / SYNOPTIC_FILE).is_file() else "",
+        "synoptic": NO_SYNOPTIC if not has_report else "",
         "counts": NO_COUNTS if not ((folder / COUNTS).is_file() or read_notes(folder).measures) else "",
         "report": NO_REPORT if not (is_measured or has_risk) else "",
     }

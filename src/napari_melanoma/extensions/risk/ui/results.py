@@ -35,7 +35,7 @@ class RiskDocument(Document[StoredRisk]):
 
     def __init__(self, session: SlideSession) -> None:
         super().__init__(RISK_DOCUMENT, session.slide_folder, session.sessions.parent)
-        self._depth = session.depth
+        self._depth = session.findings
         self.method: Shared[str] = Shared("")  # of the heatmap that the user has selected; empty: none
         session.analysis.changed.connect(self.reload)
 
@@ -183,5 +183,5 @@ class RiskRequests(QObject):
         session = self._sessions.get(identity)
         if session is not None:
             cast("RiskDocument", session.document(RISK_DOCUMENT)).reload()
-            session.depth.reload_predictions()  # the network may have predicted a depth
+            session.findings.reload_predictions()  # the network may have predicted a depth
         self.changed.emit()

@@ -26,7 +26,7 @@ from napari_melanoma.models.bundle import BundleInfo
 from napari_melanoma.reports.formatting import format_risk
 from napari_melanoma.slides.reading.slide import SlideInfo
 from napari_melanoma.ui.sections.base import SlideSection
-from napari_melanoma.ui.session.depth import DEPTH_DOCUMENT
+from napari_melanoma.ui.session.depth import FINDINGS_DOCUMENT
 from napari_melanoma.ui.session.open_case import find_open_case, find_slide_lesion
 from napari_melanoma.ui.session.report_file import choose_report_file
 from napari_melanoma.ui.session.slide import SlideSession
@@ -81,7 +81,7 @@ PHANTOM = "'{}' was trained on synthetic patients only. Not valid for real patie
 class RiskSection(SlideSection):
     """Predict the risk of metastasis of a slide from its depth, its deepest regions and the patient data."""
 
-    documents = (DEPTH_DOCUMENT,)
+    documents = (FINDINGS_DOCUMENT,)
     parts = (RiskHeatmapLayer,)
 
     def __init__(self, session: SlideSession) -> None:
@@ -163,7 +163,7 @@ class RiskSection(SlideSection):
         session, document, status = self.session, self.document, self._services.status
         self.follow(document.changed, self._on_results)
         self.follow(document.ready, self._update)
-        self.follow(session.depth.changed, self._update)
+        self.follow(session.findings.changed, self._update)
         self.follow(self.requests.changed, self._update)
         self.follow(document.method.changed, self._update)
         self.follow(self._services.workspace.patient_data_changed, self._update_form)
@@ -277,7 +277,7 @@ class RiskSection(SlideSection):
         """Estimate the risk, unless it is being estimated or cannot be."""
         if self._find_blocker(self.document.combine(self.patient_form.row)):
             return
-        self.session.depth.flush()  # include the latest reading
+        self.session.findings.flush()  # include the latest reading
         size = self.session.slide.info.pixel_size
         options = {"model": self.model_picker.model, **describe_set_scale(size)}
         self.requests.estimate(self.session, options, self.patient_form.row)

@@ -11,15 +11,16 @@ from typing import TYPE_CHECKING
 from qtpy.QtGui import QShowEvent
 
 from napari_melanoma.case.lesion_content import LesionContent
+from napari_melanoma.case.model import values_for_form
 from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.errors import InputError, MelanomaError
 from napari_melanoma.core.provenance import utc_time
-from napari_melanoma.depth.readings import read_depth
+from napari_melanoma.depth.findings import read_findings
 from napari_melanoma.depth.report_blocks import IMAGES, PREDICTION, list_contradictions
 from napari_melanoma.depth.synoptic import SynopticReport
 from napari_melanoma.extensions.synoptic.ui.form import ReportForm
 from napari_melanoma.slides.result_folder import slide_folder
-from napari_melanoma.slides.synoptic_files import compare_reports, load_synoptic
+from napari_melanoma.slides.synoptic_files import compare_reports
 from napari_melanoma.ui.sections.base import LesionSection
 from napari_melanoma.ui.user_data import user_data
 from napari_melanoma.ui.widgets.job import LatestJobQueue
@@ -86,7 +87,7 @@ class LesionSynopticSection(LesionSection):
     def _report(self) -> SynopticReport:
         """The report of the lesion with suggestions from its findings."""
         lesion = self.session.lesion
-        return (lesion.synoptic or SynopticReport()).prefill(None, lesion)
+        return lesion.form.prefill(None, lesion)
 
     @property
     def _reader(self) -> str:
@@ -133,7 +134,7 @@ class LesionSynopticSection(LesionSection):
         report = self._report
         compared = [(path.name, compare_reports(report, other)) for path, other in self._files.reports.items()]
         changes = (
-            *report.conflicts.values(),
+            *self.session.lesion.double_findings,
             *self._content.list_changes(report),
             *(OTHER_ON_SLIDE.format(name, other) for name, other in compared if other),
         )
@@ -144,7 +145,9 @@ class LesionSynopticSection(LesionSection):
 
     def _change(self, change: Callable[[SynopticReport], SynopticReport]) -> None:
         """Change the report as an undo step of the case."""
-        self._try(lambda: self.session.edit("synoptic report", synoptic=change(self._report)))
+        self._try(
+            lambda: self.session.edit("synoptic report", **values_for_form(self.session.lesion, change(self._report)))
+        )
 
     def _amend(self, change: Callable[[SynopticReport], SynopticReport]) -> None:
         """Change what Undo does not change: the signature and addenda."""
@@ -173,6 +176,7 @@ def _read_slide_reports(root: Path, slides: Sequence[Path], reader: str) -> dict
         if folder is None:
             continue
         with suppress(InputError, OSError):  # the Slide dock reports it
-            report, depth = load_synoptic(folder) or SynopticReport(reader=reader), read_depth(folder)
-            reports[path] = report.with_findings(report.own_reading(depth))
+            findings = read_findings(folder)
+            report = findings.report or SynopticReport(reader=reader)
+            reports[path] = report.complete_from(report.own_reading(findings))
     return reports

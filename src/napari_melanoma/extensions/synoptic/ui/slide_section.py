@@ -7,18 +7,17 @@ from qtpy.QtCore import Qt
 from napari_melanoma.case.model import set_lesion_report
 from napari_melanoma.core.errors import InputError
 from napari_melanoma.core.provenance import utc_time
-from napari_melanoma.depth.readings import DepthReading
+from napari_melanoma.depth.synoptic import SynopticReport
 from napari_melanoma.extensions.synoptic.ui.form import ReportForm
 from napari_melanoma.slides.synoptic_files import compare_reports, list_other_changes
 from napari_melanoma.ui.sections.base import SlideSection
-from napari_melanoma.ui.session.depth import DEPTH_DOCUMENT, SYNOPTIC_DOCUMENT
+from napari_melanoma.ui.session.depth import FINDINGS_DOCUMENT
 from napari_melanoma.ui.session.document import HistoryStep
 from napari_melanoma.ui.session.open_case import find_open_case, find_slide_lesion
 from napari_melanoma.ui.session.slide import SlideSession
 from napari_melanoma.ui.widgets.status_line import show_outcome
 from napari_melanoma.ui.widgets.style import tool_button
 
-NOT_READ = "The depth readings of the slide are still being read. Reopen the report in a moment."
 CHANGED_ELSEWHERE = (
     "Not signed: another program has changed the reading, the report or the scale of this slide{}. Review what is "
     "shown now, and sign again."
@@ -34,13 +33,13 @@ EMPTY_REPORT = "the synoptic report is empty: fill in the form first."
 class SynopticSection(SlideSection):
     """Fill in the synoptic report of a slide, with suggestions from the depth reading and from the case."""
 
-    documents = (DEPTH_DOCUMENT, SYNOPTIC_DOCUMENT)
+    documents = (FINDINGS_DOCUMENT,)
 
     def __init__(self, session: SlideSession) -> None:
         super().__init__(session)
-        self._services, self._document = session.services, session.synoptic
+        self._services, self._document, self._synoptic = session.services, session.findings, session.synoptic
         self._signed_message = ""  # shown until the report is reopened
-        self.form = form = ReportForm(self._document.list_contradictions)
+        self.form = form = ReportForm(self._synoptic.list_contradictions)
         self.add(form)
         steps = {"undo": ("↶", "Undo the last change in this section"), "redo": ("↷", "Redo")}
         self.history_buttons = {
@@ -60,19 +59,16 @@ class SynopticSection(SlideSection):
         self._update()
 
     def _connect(self) -> None:
-        session, form, document, services = self.session, self.form, self._document, self._services
+        session, form, document, services = self.session, self.form, self._synoptic, self._services
         form.findings.answered.connect(document.set_answer)
         form.findings.lock_pressed.connect(services.status.show_message)
         form.confirm_requested.connect(lambda name: document.confirm(*([name] if name else [])))
         form.sign_requested.connect(self._sign)
         form.reopen_requested.connect(self._reopen)
         form.reveal_requested.connect(document.reveal_findings)
-        form.addendum_entered.connect(
-            lambda text: document.apply(lambda report: report.add_addendum(text, services.reader, utc_time()))
-        )
+        form.addendum_entered.connect(document.add_addendum)
         form.reader_entered.connect(services.set_reader)
-        # The depth readings change with the report, too, as it locks them.
-        for signal in (session.depth.changed, session.lesions.changed, session.results.changed):
+        for signal in (session.findings.changed, session.lesions.changed, session.results.changed):
             self.follow(signal, self._update)
         self.follow(services.reader_changed, self._update)
         self.follow(session.commit_requested, form.findings.flush)
@@ -82,14 +78,14 @@ class SynopticSection(SlideSection):
     @classmethod
     def has_content(cls, session: SlideSession) -> bool:
         """Whether a field of the report is filled in."""
-        return bool(session.synoptic.value.with_findings(session.depth.state.reading).answers)
+        return bool(session.synoptic.value.complete_from(session.findings.state.reading).answers)
 
     def _update(self, _: object = None) -> None:
-        document, session = self._document, self.session
+        document, session = self._synoptic, self.session
         report = document.shown
         changes = list(document.list_changes())
         lesion = find_slide_lesion(self._services.workspace.case, session.slide)
-        in_case = None if lesion is None or document.is_blind else lesion.synoptic
+        in_case = None if lesion is None or document.is_blind else lesion.form
         if in_case is not None and (other := compare_reports(report, in_case)):
             changes.append(OTHER_IN_CASE.format(other))
         self.form.show_report(
@@ -98,18 +94,18 @@ class SynopticSection(SlideSection):
         if self._signed_message and not report.is_signed:  # it was reopened, here or elsewhere
             self._services.status.end_message(self._signed_message)
             self._signed_message = ""
-        for button, step in zip(self.history_buttons.values(), document.find_steps(), strict=True):
-            button.setEnabled(step is not None and not report.is_signed)
+        for name, button in self.history_buttons.items():
+            button.setEnabled(getattr(self._document, f"can_{name}") and not report.is_signed)
         self.case_button.setEnabled(bool(report.answers))
 
     def _sign(self) -> None:
         """Sign the report, and lock it and the reading that it rests on; not if they are shown as they were before."""
-        document, slide, status = self._document, self.session.slide_folder, self._services.status
+        document, slide, status = self._synoptic, self.session.slide_folder, self._services.status
         reader = self._services.reader
         shown, content = document.value, document.read_content()
         if self.session.check_files():
             status.show_message(CHANGED_ELSEWHERE.format(""))
-            document.submit(
+            self._document.submit(
                 lambda run: list_other_changes(slide.folder, slide.slide, shown, content, reader), self._name_changes
             )
             return
@@ -129,28 +125,20 @@ class SynopticSection(SlideSection):
 
     def _reopen(self) -> None:
         """Unlock a signed report; its reading then follows a scale that was set elsewhere."""
-        depth, document, signed = self.session.depth, self._document, self._document.value
-        if not depth.is_ready or depth.problem:
-            self._services.status.show_message(depth.problem or NOT_READ)
-            return
-        document.apply(lambda report: report.reopen(self._services.reader, utc_time()).without_findings())
-        if signed.is_signed and not document.value.is_signed:
-            depth.restore_findings(signed)
-            depth.rescale()
+        self._document.apply(lambda findings: findings.reopen(self._services.reader, utc_time()))
+        if not self._synoptic.value.is_signed:
+            self._document.rescale()
 
     def _step(self, direction: HistoryStep) -> None:
         """Undo the last step, of the report or of its findings, or redo the first undone one."""
         self.form.findings.flush()
-        undone, redone = self._document.find_steps()
-        document = undone if direction == "undo" else redone
-        if document is not None:
-            document.step(direction)
+        self._document.step(direction)
 
     def _add_to_case(self) -> str:
         """Copy the report to the slide's lesion in the open case; return a message for the user."""
         slide, opened = self.session.slide, self._services.workspace.case
-        reading = self.session.depth.value.reading_by(self._services.reader) or DepthReading()
-        report = self._document.value.with_findings(reading)
+        findings = self._document.value.with_report(self._synoptic.value)
+        report = findings.view_report(self._services.reader) or SynopticReport()
         if not report.answers:
             raise InputError(EMPTY_REPORT)
         open_case, _, case, image = find_open_case(opened, slide)

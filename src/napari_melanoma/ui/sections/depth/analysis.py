@@ -123,7 +123,7 @@ class DepthAnalysis(SlideRunPanel):
         else:
             self._status_line.end_message(BACKGROUND_MESSAGE)
         if str(state) == "finished":
-            self._session.depth.reload_predictions()
+            self._session.findings.reload_predictions()
             if self._is_unfinished:
                 self._is_unfinished = False
                 proposed = parse_proposals(update.content)

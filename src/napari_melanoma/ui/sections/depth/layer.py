@@ -85,7 +85,7 @@ class DepthLayer(QObject):
 
     def __init__(self, session: SlideSession) -> None:
         super().__init__(session.owner)
-        self._session, self._slide, self._document = session, session.slide, session.depth
+        self._session, self._slide, self._document = session, session.slide, session.findings
         self._viewer, self._status = session.services.viewer, session.services.status
         self.tool = ""
         self._connected: Shapes | None = None  # also after it was removed
@@ -99,8 +99,8 @@ class DepthLayer(QObject):
         session.follow(session.displayed.changed, self._on_displayed)
         session.follow(self._viewer.layers.events.removed, self._on_removed)
         session.follow(self._viewer.layers.selection.events.active, self._on_active)
-        session.depth.follow_reader()
-        session.depth.follow_scale()
+        session.findings.follow_reader()
+        session.findings.follow_scale()
         self._show()
 
     @property
@@ -111,7 +111,7 @@ class DepthLayer(QObject):
 
     def set_tool(self, tool: str) -> None:
         """Activate a tool, or deactivate it (empty); measuring requires a scale, and a reading that is not locked."""
-        lock, info = self._document.find_lock(), self._slide.info
+        lock, info = self._document.find_reading_lock(), self._slide.info
         if tool and lock:
             self.tool_changed.emit()
             self._status.show_until(lock, self.tool_changed, self._document.changed)
@@ -141,7 +141,7 @@ class DepthLayer(QObject):
 
     def _show(self) -> None:
         """Show the current reading, and the lines for comparison."""
-        if self._document.find_lock() and self.tool:
+        if self._document.find_reading_lock() and self.tool:
             self._activate("")
         if not is_slide_open(self._viewer, self._slide):
             return
@@ -213,12 +213,12 @@ class DepthLayer(QObject):
 
     def _on_removed(self, event: Any) -> None:  # noqa: ANN401 - napari's event
         """Restore a layer of a locked reading that the user has removed from the list of layers."""
-        if event.value == self._connected and self._document.find_lock():
+        if event.value == self._connected and self._document.find_reading_lock():
             QTimer.singleShot(0, self._restore_layers)  # after napari has removed it
 
     def _restore_layers(self) -> None:
         if is_slide_open(self._viewer, self._slide):  # otherwise, it was closed
-            self._status.show_until(self._document.find_lock(), self._document.changed)
+            self._status.show_until(self._document.find_reading_lock(), self._document.changed)
             self._show()
 
     def _track_drag(self, layer: Shapes, event: Any) -> Iterator[None]:  # noqa: ANN401 - napari's event

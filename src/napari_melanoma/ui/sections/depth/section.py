@@ -32,7 +32,7 @@ from napari_melanoma.depth.readings import (
     describe_other_readings,
     describe_proposals,
     format_headline,
-    format_proposals,
+    format_proposal,
     reader_rows,
     reading_warnings,
 )
@@ -44,7 +44,7 @@ from napari_melanoma.ui.sections.base import SlideSection
 from napari_melanoma.ui.sections.depth.analysis import DepthAnalysis
 from napari_melanoma.ui.sections.depth.layer import NO_SCALE, DepthLayer
 from napari_melanoma.ui.session.counts import COUNT_DOCUMENT
-from napari_melanoma.ui.session.depth import DEPTH_DOCUMENT, SYNOPTIC_DOCUMENT, describe_signature
+from napari_melanoma.ui.session.depth import FINDINGS_DOCUMENT, describe_signature
 from napari_melanoma.ui.session.open_case import find_open_case, find_slide_lesion
 from napari_melanoma.ui.session.report_file import choose_report_file
 from napari_melanoma.ui.viewer.camera import ViewRectangle
@@ -133,14 +133,14 @@ NOTES_PX, ROW_PX, MAX_ROWS = 58, 24, 4  # visible lines of the model
 class DepthSection(SlideSection):
     """Measure the Breslow thickness of a slide, and edit the reading."""
 
-    documents = (DEPTH_DOCUMENT,)
-    awaited = (SYNOPTIC_DOCUMENT, COUNT_DOCUMENT)  # a signed report locks the reading
+    documents = (FINDINGS_DOCUMENT,)
+    awaited = (COUNT_DOCUMENT,)
     tools = ("depth",)
     parts = (DepthLayer,)
 
     def __init__(self, session: SlideSession) -> None:
         super().__init__(session)
-        self._services, self._document = session.services, session.depth
+        self._services, self._document = session.services, session.findings
         self.layer = session.part(DepthLayer)
         self.analysis = DepthAnalysis(session)
         self.column.setSpacing(5)
@@ -178,6 +178,11 @@ class DepthSection(SlideSection):
         self._connect()
         self._update()
 
+    @classmethod
+    def has_content(cls, session: SlideSession) -> bool:
+        """Whether a reader has measured."""
+        return bool(session.findings.value.readings)
+
     def toggle_tool(self, name: str) -> None:
         """Start drawing a line, or stop it."""
         self.layer.set_tool("" if self.layer.tool == "draw" else "draw")
@@ -187,7 +192,7 @@ class DepthSection(SlideSection):
     def mousePressEvent(self, event: QMouseEvent) -> None:  # noqa: N802 - Qt's name
         """State why the reading cannot be changed: Qt passes clicks on disabled controls to the section."""
         super().mousePressEvent(event)
-        if lock := self._document.find_lock():
+        if lock := self._document.find_reading_lock():
             self._services.status.show_message(lock)
 
     def _create_measurement(self) -> None:
@@ -276,7 +281,7 @@ class DepthSection(SlideSection):
 
     def _update(self, _: object = None) -> None:
         """Show the reading, what the model has measured, and other readers."""
-        document, state, lock = self._document, self._document.state, self._document.find_lock()
+        document, state, lock = self._document, self._document.state, self._document.find_reading_lock()
         reading, proposals = state.reading, state.proposals
         # The thickness of a model is not shown if its result is not valid
         is_hidden = not proposals.validity.valid and not reading.when
@@ -326,7 +331,7 @@ class DepthSection(SlideSection):
 
     def _show_proposals(self, state: DepthState) -> None:
         proposals, shown = state.proposals, self._proposal_list
-        labels = format_proposals(proposals.proposals)
+        labels = [format_proposal(number, one) for number, one in enumerate(proposals.proposals, start=1)]
         summary = describe_proposals(proposals, state.reading, state.selected)
         self._proposal_label.setText(summary)
         self._proposal_label.setVisible(bool(summary))
@@ -415,7 +420,7 @@ class DepthSection(SlideSection):
 
         def prepare(path: Path) -> JobFunction:
             lesion = find_slide_lesion(session.services.workspace.case, session.slide)
-            return partial(_write_report, path, info, session.depth.state, session.folder, lesion)
+            return partial(_write_report, path, info, session.findings.state, session.folder, lesion)
 
         title = "Save the report of the reading"
         choose_report_file(self._services, "depth_report_dialog", title, f"{info.name}-depth.html", prepare)
@@ -439,12 +444,12 @@ def _add_to_case(session: SlideSession) -> str:
     """Set depth, ulceration, Clark level and mitoses of the slide's lesion in the open case; return a message."""
     from napari_melanoma.reports.slide import save_readings_to_case, set_lesion_reading
 
-    reading = session.depth.state.reading
+    reading = session.findings.state.reading
     if contradiction := describe_contradiction(reading.mm, reading.clark):
         raise InputError(f"the reading was not added to the case. {contradiction}")
     open_case, store, case, image = find_open_case(session.services.workspace.case, session.slide)
     changed = set_lesion_reading(case, image.id, reading)
-    save_readings_to_case(store.folder, image.id, session.depth.value)
+    save_readings_to_case(store.folder, image.id, session.findings.value)
     open_case.edit(changed, "what was read from the slide")
     return f"Added to the case, with {image.path.name}: depth, ulceration, Clark level, mitoses, as far as known."
 

@@ -52,7 +52,7 @@ class MeasureLayer(AnnotationLayer):
         self._zoom_timer = DebounceTimer(self)
         self._zoom_timer.timeout.connect(self._update_labels)
         session.follow(get_camera(self.viewer).events.zoom, self._on_zoom)
-        session.follow(session.depth.changed, self._on_zoom)  # whose line has a label, too
+        session.follow(session.findings.changed, self._on_zoom)  # whose line has a label, too
         self.show()
 
     def describe_measures(self) -> list[str]:
