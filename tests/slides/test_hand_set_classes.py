@@ -19,6 +19,7 @@ from napari_melanoma.slides.lesion_edits import (
     Lesions,
     add_lesion,
     apply_edits,
+    carry_classes,
     merge_lesions,
     refine_lesion,
     remove_lesion,
@@ -154,3 +155,26 @@ def test_the_table_states_who_set_the_class(tmp_path: Path) -> None:
         ("malignant", "found", "model"),
         ("benign", "split", "reader"),
     ]
+
+
+@pytest.mark.parametrize(
+    ("columns", "expected"),
+    [((200, 220), "malignant"), ((20, 100), "malignant"), ((20, 140), "benign"), ((20, 400), "benign")],
+)
+def test_a_new_analysis_gives_a_lesion_the_class_that_was_set_for_most_of_it(
+    columns: tuple[int, int], expected: str
+) -> None:
+    left, right = columns  # of a drawing, in or around the lesion
+    drawn = Polygon(as_ring(np.array([(20, left), (20, right), (80, right), (80, left)], float)))
+    previous = add_lesion((), [drawn], MAPS, CONFIG, "benign")
+    assert carry_classes(FOUND, previous, MAPS)[0].label == expected
+
+
+def test_pieces_of_one_class_together_give_it_to_the_whole() -> None:
+    pieces = split_lesion(FOUND, 1, LINE, MAPS, CONFIG)
+    number = pieces[-1].index
+    one = set_lesion_class(pieces, number, "benign")
+    assert carry_classes(FOUND, one, MAPS)[0] == FOUND[0]
+    assert carry_classes(FOUND, set_lesion_class(one, 1, "benign"), MAPS)[0].label == "benign"
+    assert carry_classes(FOUND, set_lesion_class(one, 1, "malignant"), MAPS)[0].label_origin == "reader"
+    assert carry_classes(FOUND, set_lesion_class(one, 1, "malignant"), MAPS)[0].label == "malignant"

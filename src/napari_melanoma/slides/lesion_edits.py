@@ -250,26 +250,23 @@ def apply_edits(
 def carry_classes(found: Sequence[SlideLesion], previous: Sequence[SlideLesion], maps: LesionMaps) -> Lesions:
     """Give lesions of a new analysis the classes that a reader has set for the same lesions before.
 
-    A lesion counts as the same if one of both contains at least half of the cells of the other. If readers have set
-    several classes for it, it keeps the predicted one.
+    A lesion is given a class if the lesions that readers have set to it cover at least half of its cells; a class that
+    was set for a small part is not that of the whole. If this applies to several classes, it keeps the predicted one.
     """
-    hand_set = [one for one in previous if one.label_origin == "reader" and is_lesion_area(one.label)]
-    owner = np.zeros(maps.shape, np.int64)  # of each cell: the position in ``hand_set`` + 1
-    for number, one in enumerate(hand_set, start=1):
-        region = region_from_polygons(one.polygons, maps)
-        owner[region.slices][region.mask] = number
-    sizes = np.bincount(owner.ravel(), minlength=len(hand_set) + 1)
+    hand_set: dict[str, list[SlideLesion]] = {}
+    for one in previous:
+        if one.label_origin == "reader" and is_lesion_area(one.label):
+            hand_set.setdefault(one.label, []).append(one)
+    covered = {label: _lesion_cells(lesions, maps) for label, lesions in hand_set.items()}
 
     def carry(lesion: SlideLesion) -> SlideLesion:
         region = region_from_polygons(lesion.polygons, maps)
-        shared = np.bincount(owner[region.slices][region.mask], minlength=len(sizes))[1:]
-        is_same = (shared > 0) & (shared >= SAME_LESION_SHARE * np.minimum(sizes[1:], region.mask.sum()))
-        labels = {hand_set[number].label for number in np.flatnonzero(is_same)}
+        labels = [label for label, cells in covered.items() if _share(region, cells) >= SAME_LESION_SHARE]
         if len(labels) != 1 or not is_lesion_area(lesion.label):
             return lesion
-        return replace(lesion, label=labels.pop(), origin="classed", label_origin="reader")
+        return replace(lesion, label=labels[0], origin="classed", label_origin="reader")
 
-    return tuple(map(carry, found)) if hand_set else tuple(found)
+    return tuple(map(carry, found))
 
 
 def _lesion_cells(lesions: Sequence[SlideLesion], maps: LesionMaps) -> NDArray[np.bool_]:
