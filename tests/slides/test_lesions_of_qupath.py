@@ -13,13 +13,16 @@ from typing import Any
 import pytest
 
 from napari_melanoma.core.context import RunContext
-from napari_melanoma.core.files import write_json
+from napari_melanoma.core.files import hash_file, write_json
 from napari_melanoma.core.polygons import Polygon
+from napari_melanoma.io.geojson import read_geojson
 from napari_melanoma.io.results import read_slide_result, read_table
 from napari_melanoma.slides.analysis import SlideOutcome, analyze_slide
 from napari_melanoma.slides.lesion_edits import set_lesion_class
 from napari_melanoma.slides.lesion_files import (
     SavedLesions,
+    _is_measured,
+    _read_detection,
     lesion_to_annotation,
     read_analysis,
     read_lesions,
@@ -188,7 +191,7 @@ def test_a_new_analysis_carries_a_class_that_a_reader_set(
 def test_result_json_is_not_written_by_edits(folder: Path) -> None:
     before = (folder / "result.json").read_bytes()
     assert "lesions" not in json.loads(before)
-    assert json.loads(before)["outlines"] == "lesions.geojson"
+    assert json.loads(before)["outlines"] == hash_file(folder / "lesions.geojson")
     save_lesions(folder, set_lesion_class([one(folder)], 1, "benign"), LesionConfig(high=0.9))
     assert (folder / "result.json").read_bytes() == before
     assert read_analysis(folder)["options"]["lesions"]["high"] == 0.9
@@ -253,3 +256,46 @@ def test_an_object_that_was_removed_in_a_file_of_an_earlier_version(earlier: Pat
     assert saved is not None
     assert saved.is_edited
     assert [row["index"] for row in read_analysis(earlier)["lesions"]] == list(range(2, len(saved.lesions) + 2))
+
+
+@pytest.mark.parametrize("name", EDITS)
+@pytest.mark.parametrize("members", [True, False])
+def test_an_analysis_backs_up_what_another_program_changed(
+    folder: Path, again: Analyze, name: str, members: bool
+) -> None:
+    """Also a script, which writes the other members of the file unchanged."""
+    path = folder / "lesions.geojson"
+    content = json.loads(path.read_text(encoding="utf-8"))
+    edit(folder, EDITS[name])
+    if members:
+        features = json.loads(path.read_text(encoding="utf-8"))["features"]
+        path.write_text(json.dumps({**content, "features": features}), encoding="utf-8")
+    changed = path.read_bytes()
+    again(force=True)
+    assert (folder / "lesions-kept-1.geojson").read_bytes() == changed
+
+
+def test_an_analysis_backs_up_no_lesions_of_an_analysis(folder: Path, again: Analyze) -> None:
+    again(force=True)
+    again(lesions=LesionConfig(low=0.2, high=0.3))
+    assert not list(folder.glob("lesions-kept*"))
+
+
+@pytest.mark.parametrize("name", ["class", "moved", "removed"])
+def test_a_changed_file_of_an_earlier_version_counts_as_edited(earlier: Path, name: str) -> None:
+    def change(features: Features) -> Features | None:
+        return features[1:] if name == "removed" else EDITS[name](features)
+
+    edit(earlier, change)
+    content = read_geojson(earlier / "lesions.geojson")
+    assert not _read_detection(earlier, content).lesions
+    assert _read_detection(earlier, content).is_edited
+
+
+def test_a_moved_outline_of_an_earlier_version_is_not_the_measured_one(earlier: Path) -> None:
+    def read() -> list[bool]:
+        return [_is_measured(outline) for outline in read_geojson(earlier / "lesions.geojson").annotations]
+
+    assert all(read())
+    edit(earlier, lambda features: move_vertices(features, lambda x, y: (x + 500, y + 100)))
+    assert read() == [False, *[True] * (len(read()) - 1)]

@@ -13,7 +13,7 @@ import numpy as np
 import psutil
 import tifffile
 
-from napari_melanoma.core.files import write_json
+from napari_melanoma.core.files import hash_file, write_json
 from napari_melanoma.core.run_folder import RunFolder
 from napari_melanoma.io.results import write_mask
 from napari_melanoma.io.slide_store import DONE, SlideResult, SlideResultSpec
@@ -160,7 +160,7 @@ class FakeAnalysis:
                 "target": "melanoma",
                 "probability": 0.21,
                 "scores": {"mean": {"melanoma": 0.21}, "maximum": {"melanoma": 0.9}},
-                "outlines": "lesions.geojson",
+                "outlines": hash_file(self.path / "lesions.geojson"),
                 "tiles_done": self.done,
                 "tiles_total": len(self.order),
                 "seconds": 3.0,

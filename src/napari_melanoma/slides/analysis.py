@@ -25,6 +25,7 @@ from napari_melanoma.io.slide_store import DONE, FAILED, STORE, WAITING, SlideRe
 from napari_melanoma.models import DEFAULT_TILE_MODEL
 from napari_melanoma.slides.engine import EngineStages, TileRate, TileReader, analyze_tiles, pending_batches
 from napari_melanoma.slides.lesion_files import (
+    EARLIER_SAVE,
     SavedLesions,
     read_analysis,
     read_saved_lesions,
@@ -403,7 +404,7 @@ def find_matching_result(
 def _has_postprocessing_options(content: dict[str, Any], saved: SavedLesions | None, options: SlideOptions) -> bool:
     """Whether scores were computed with the requested options, and lesions, at first or when they were saved later."""
     original = dict(content.get("options") or {})
-    thresholds = [original.get("lesions"), content.get("lesions_asked")]  # of versions up to 2026-11-29
+    thresholds = [original.get("lesions"), content.get(EARLIER_SAVE)]
     thresholds += [] if saved is None else [saved.config.model_dump(mode="json")]
     requested = options.model_dump(mode="json", include={*POSTPROCESSING_OPTIONS})
     lesions = requested.pop("lesions")

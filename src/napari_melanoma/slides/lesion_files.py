@@ -19,11 +19,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_melanoma.core.errors import ConfigError, InputError
-from napari_melanoma.core.files import atomic_file, remove_file, replace_non_finite, save_error
+from napari_melanoma.core.files import atomic_file, hash_file, remove_file, replace_non_finite, save_error
 from napari_melanoma.core.formatting import format_class, format_count
 from napari_melanoma.core.geometry import Box, MapPlacement
 from napari_melanoma.core.locks import hold_lock
-from napari_melanoma.core.polygons import Polygon, to_shape
+from napari_melanoma.core.polygons import Polygon, points_within, to_shape
 from napari_melanoma.core.validity import Validity, read_validity
 from napari_melanoma.data.class_names import BENIGN, MALIGNANT, read_class_name
 from napari_melanoma.io.dicom_codes import LESION
@@ -47,6 +47,7 @@ from napari_melanoma.slides.lesions import (
     LesionClass,
     LesionConfig,
     LesionMaps,
+    LesionOrigin,
     SlideLesion,
     area_noun,
     lesions_table,
@@ -62,6 +63,7 @@ HAND_SET = ("classed", "drawn")  # origins of lesions whose class was set by a r
 BACKUP_NAME = "lesions-kept-{}"
 LOCK, LOCK_TIMEOUT_S = ".lesions.lock", 20.0
 DETECTION = "detection"  # member of the file that states how the lesions were detected
+EARLIER_SAVE = "lesions_asked"  # in result.json since a reader has saved lesions, in versions up to 2026-11-29
 MOVED_PX = 0.1  # distance of outlines that count as the same: other programs round positions
 # Differences of areas that count as the same, in files that do not state the measured outline: a share of the area, and
 # of the squared length, since drawings were measured on ``RASTER_SIDE`` cells along the longer side.
@@ -74,7 +76,8 @@ LESION_NAME = re.compile(r"(?:lesion|area) (\d{1,5})")
 class SavedLesions:
     """The lesions of a slide as its file states them: with the class and the thresholds that they were detected with.
 
-    ``saved_by``: the model, if an analysis wrote them. ``is_outdated``: the next analysis detects them again.
+    ``saved_by``: the model, if the file is exactly as an analysis wrote it. ``is_outdated``: the next analysis detects
+    them again.
     """
 
     lesions: tuple[SlideLesion, ...]
@@ -85,7 +88,7 @@ class SavedLesions:
 
     @property
     def is_edited(self) -> bool:
-        """Whether a reader saved them, or has changed some in another program."""
+        """Whether a reader or another program has saved them, or some have a class that a reader has set."""
         is_found = all((one.origin, one.label_origin) == ("found", "model") for one in self.lesions)
         return self.saved_by == "reader" or not is_found
 
@@ -93,7 +96,7 @@ class SavedLesions:
         """Return the member of the file that states how the lesions were detected."""
         outdated = {"outdated": True} if self.is_outdated else {}
         options = self.config.model_dump(mode="json")
-        return {DETECTION: {"target": self.target, "options": options, "saved_by": self.saved_by, **outdated}}
+        return {DETECTION: {"target": self.target, "options": options, **outdated}}
 
     def add_to(self, content: Mapping[str, Any]) -> dict[str, Any]:
         """Return the content of a ``result.json`` with these lesions, their class and their thresholds."""
@@ -146,22 +149,20 @@ def read_saved_lesions(folder: Path, origin: Origin | None = None) -> SavedLesio
 
 
 def _read_detection(folder: Path, content: GeoJsonContent) -> SavedLesions:
-    """Read how the lesions of a file were detected.
+    """Read how the lesions of a file were detected, and whether an analysis wrote it.
 
-    Files of other programs do not state it, nor those of versions up to 2026-11-29: it is in ``result.json``.
+    Files of other programs do not state the first, nor those of versions up to 2026-11-29: it is in ``result.json``.
     """
-    stated = content.members.get(DETECTION)
+    stated, result = content.members.get(DETECTION), read_slide_result(folder)
+    is_as_written = result.get("outlines") == hash_file(folder / OUTLINES) and EARLIER_SAVE not in result
+    saved_by: LabelOrigin = "model" if is_as_written else "reader"
     if isinstance(stated, dict):
-        saved_by: LabelOrigin = "model" if stated.get("saved_by") == "model" else "reader"
         config = read_lesion_config(stated.get("options"))
         return SavedLesions((), str(stated.get("target") or ""), config, saved_by, stated.get("outdated") is True)
-    result, labels = read_slide_result(folder), {one.class_name for one in content.annotations}
+    labels = {one.class_name for one in content.annotations}
     areas = (name for name in result.get("areas") or () if format_class(name) in labels)
-    rows, is_saved = result.get("lesions"), "lesions_asked" in result
-    is_found = isinstance(rows, list) and len(rows) == len(content.annotations) and not is_saved
     config = read_lesion_config((result.get("options") or {}).get("lesions"))
-    target = str(result.get("target") or next(areas, ""))
-    return SavedLesions((), target, config, "model" if is_found else "reader")
+    return SavedLesions((), str(result.get("target") or next(areas, "")), config, saved_by)
 
 
 def read_lesion_config(options: Any) -> LesionConfig:  # noqa: ANN401 - any JSON value
@@ -189,17 +190,18 @@ def read_analysis(folder: Path) -> dict[str, Any]:
 
 def write_detected_lesions(
     folder: Path, detected: SavedLesions, maps: LesionMaps, validity: Validity
-) -> tuple[SavedLesions, str]:
+) -> tuple[SavedLesions, str, str]:
     """Write the lesions that an analysis has detected, with the classes that a reader has set for them before.
 
-    Returns them, and a message on the backup of lesions that a reader has saved or edited; empty if there is none.
+    Returns them, the SHA-256 of the file, and a message on the backup of lesions that were saved or edited since the
+    previous analysis; empty if there is none.
     """
     with hold_lock(folder / LOCK, LOCK_TIMEOUT_S):
         previous, note = _back_up_edited(folder)
         if previous is not None:
             detected = replace(detected, lesions=carry_classes(detected.lesions, previous.lesions, maps))
         _write_lesions(folder, detected, validity)
-    return detected, note
+        return detected, hash_file(folder / OUTLINES), note
 
 
 def remove_lesions(folder: Path) -> str:
@@ -215,7 +217,7 @@ def remove_lesions(folder: Path) -> str:
 
 
 def _back_up_edited(folder: Path) -> tuple[SavedLesions | None, str]:
-    """Back up the lesions of a slide that a reader has saved or edited, before others replace them.
+    """Back up the lesions of a slide, unless their file is as an analysis wrote it, before others replace them.
 
     Returns the lesions, and a message on the backup. Those of a result that is replaced are in its backup.
     """
@@ -350,9 +352,16 @@ def _is_measured(outline: Annotation) -> bool:
     try:
         stated = tuple(map(float, str(_read_metadata(outline)["outline"]).split()))
     except (KeyError, ValueError):  # of an earlier version
-        return abs(area - measured) <= max(AREA_SHARE * measured, LENGTH_SHARE * length**2)
+        is_as_large = abs(area - measured) <= max(AREA_SHARE * measured, LENGTH_SHARE * length**2)
+        return is_as_large and _contains_seed(outline)
     moved = max(abs(row - stated[1]), abs(column - stated[2])) if len(stated) == 3 else math.inf
     return moved <= MOVED_PX and abs(area - stated[0]) <= MOVED_PX * length
+
+
+def _contains_seed(outline: Annotation) -> bool:
+    """Whether the measured maximum of the probability lies within an outline; that of a small drawing may be beside."""
+    seed = [outline.measurements.get(name, math.nan) for name in ("seed_row_px", "seed_column_px")]
+    return bool(np.isfinite(seed).all() and points_within([seed], outline.polygons).any())
 
 
 def _build_lesion(outline: Annotation, number: int) -> SlideLesion:
@@ -371,7 +380,8 @@ def _measure_changed(outline: Annotation, number: int, maps: LesionMaps, config:
     label = _read_label(outline) if is_known else _imported_label(outline)
     lesion = measure_drawn_lesion(outline.polygons, maps, config, index=number, label=label)
     label_origin: LabelOrigin = "model" if label is None else _read_label_origin(outline, "reader")
-    return replace(lesion, origin="refined" if is_known else "drawn", label_origin=label_origin, id=outline.id)
+    origin: LesionOrigin = "refined" if is_known and _read_metadata(outline)["origin"] != "drawn" else "drawn"
+    return replace(lesion, origin=origin, label_origin=label_origin, id=outline.id)
 
 
 def _read_label(outline: Annotation) -> str:

@@ -17,7 +17,7 @@ from napari_melanoma.core.validity import Validity
 from napari_melanoma.data.bags import ATTENTION
 from napari_melanoma.data.class_names import find_lesion_classes
 from napari_melanoma.io.geojson import write_geojson
-from napari_melanoma.io.results import CLASS_REGIONS, HEATMAP, OUTLINES, RESULT
+from napari_melanoma.io.results import CLASS_REGIONS, HEATMAP, RESULT
 from napari_melanoma.io.slide_store import DONE, FAILED, SlideResult
 from napari_melanoma.slides.lesion_files import SavedLesions, remove_lesions, write_detected_lesions
 from napari_melanoma.slides.lesions import (
@@ -84,8 +84,8 @@ def write_outputs(analysis: SlideAnalysis, folder: Path, run: RunContext) -> dic
             outputs["scores"] = {"mean": dict(zip(analysis.model.classes, means, strict=False))}
         elif analysis.detects_lesions:
             target = target_class(analysis.model, analysis.options)
-            saved, note = _write_lesions(analysis, maps, target, folder)
-            outputs |= {"target": target, "outlines": OUTLINES}
+            saved, digest, note = _write_lesions(analysis, maps, target, folder)
+            outputs |= {"target": target, "outlines": digest}
             is_tumor = target == analysis.model.positive or is_lesion_class(target)
             outputs |= _measure_depth(analysis, maps, saved.lesions if is_tumor else (), run)
             if not analysis.model.is_tissue_classifier:  # which predicts cells, not the slide
@@ -100,8 +100,10 @@ def write_outputs(analysis: SlideAnalysis, folder: Path, run: RunContext) -> dic
     return {**content, "lesions": []} if saved is None else saved.add_to(content)
 
 
-def _write_lesions(analysis: SlideAnalysis, maps: SlideMaps, target: str, folder: Path) -> tuple[SavedLesions, str]:
-    """Detect and write the lesions; return also a message on those before that were backed up."""
+def _write_lesions(
+    analysis: SlideAnalysis, maps: SlideMaps, target: str, folder: Path
+) -> tuple[SavedLesions, str, str]:
+    """Detect and write the lesions; return also the SHA-256 of their file, and a message on the backup of others."""
     lesion_maps, config = _lesion_maps(maps, analysis, target), analysis.options.lesions
     detected = SavedLesions(find_lesions(lesion_maps, config), target, config, "model")
     return write_detected_lesions(folder, detected, lesion_maps, analysis.validity)
