@@ -13,13 +13,22 @@ from dataclasses import dataclass, field, replace
 from functools import cache
 from itertools import count
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from napari_melanoma.core.errors import ConfigError, InputError
-from napari_melanoma.core.files import atomic_file, hash_file, remove_file, replace_non_finite, save_error
+from napari_melanoma.core.files import (
+    FileStamp,
+    atomic_file,
+    back_up_if_changed,
+    file_stamp,
+    hash_file,
+    remove_file,
+    replace_non_finite,
+    save_error,
+)
 from napari_melanoma.core.formatting import format_class, format_count
 from napari_melanoma.core.geometry import Box, MapPlacement
 from napari_melanoma.core.locks import hold_lock
@@ -229,22 +238,34 @@ def _back_up_edited(folder: Path) -> tuple[SavedLesions | None, str]:
     return saved, _back_up_outlines(source, folder) if saved is not None and saved.is_edited else ""
 
 
-def save_lesions(folder: Path, lesions: Sequence[SlideLesion], config: LesionConfig, *, target: str = "") -> None:
+def save_lesions(
+    folder: Path,
+    lesions: Sequence[SlideLesion],
+    config: LesionConfig,
+    *,
+    target: str = "",
+    known: FileStamp | Literal["any"] | None = "any",
+) -> tuple[FileStamp | None, tuple[str, ...]]:
     """Write lesions that a reader has edited into the folder of the slide: outlines with measurements, and the table.
 
     ``config``, ``target``: the thresholds and the class that they were detected with; the class of the results if it
-    is empty.
+    is empty. ``known``: stamp of the file when it was last read or saved, None if there was none; a file that was
+    changed since is backed up first. Returns the new stamp, and messages on the backup.
     """
+    path, notes = folder / OUTLINES, tuple[str, ...]()
     with hold_lock(folder / LOCK, LOCK_TIMEOUT_S):
         try:
             previous = read_saved_lesions(folder)
         except InputError:
             previous = None
-            _back_up_outlines(folder, folder)  # the unreadable file may still be repaired
+            notes = (_back_up_outlines(folder, folder),)  # the unreadable file may still be repaired
+        else:
+            notes = () if known == "any" else back_up_if_changed(path, known)
         content = read_slide_result(folder)
         stated = previous.target if previous is not None else ""
         saved = SavedLesions(tuple(lesions), target or stated or str(content.get("target") or ""), config)
         _write_lesions(folder, saved, read_validity(content) if content else None)
+        return file_stamp(path), notes
 
 
 def request_detection(folder: Path) -> None:

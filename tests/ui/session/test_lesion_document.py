@@ -15,7 +15,7 @@ from napari_melanoma.core.run_folder import RunState
 from napari_melanoma.io.geojson import Annotation
 from napari_melanoma.io.results import read_table
 from napari_melanoma.slides.lesion_edits import remove_lesion, set_lesion_class
-from napari_melanoma.slides.lesion_files import read_saved_lesions
+from napari_melanoma.slides.lesion_files import read_saved_lesions, save_lesions
 from napari_melanoma.ui.session.run_status import SlideRunUpdate, read_heatmap
 
 
@@ -230,3 +230,44 @@ def test_a_slide_that_is_opened_again_has_the_edits_that_were_pending(qtbot, ses
     ends(again)
     waits(qtbot, session)
     assert labels(again) == stored(again) == ["malignant", "benign"]
+
+
+def test_lesions_that_another_program_has_saved_are_backed_up(qtbot, session):
+    messages = []
+    session.lesions.message.connect(messages.append)
+    path = session.folder / "lesions.geojson"
+
+    def backups():
+        return {one.read_bytes() for one in session.folder.glob("lesions-2*.geojson")}
+
+    switches(session, 1)
+    waits(qtbot, session)
+    switches(session, 2)
+    waits(qtbot, session)
+    assert (backups(), messages) == (set(), [])  # of what this window has saved itself
+    other = read_saved_lesions(session.folder)
+    save_lesions(session.folder, remove_lesion(other.lesions, 1), other.config)  # in another window, or in QuPath
+    changed = path.read_bytes()
+    removes(session, 2)
+    waits(qtbot, session)
+    assert backups() == {changed}
+    (message,) = messages
+    assert "lesions.geojson was changed by another program" in message
+    assert [one.index for one in read_saved_lesions(session.folder).lesions] == [1]
+    session.lesions.undo()
+    waits(qtbot, session)
+    assert len(messages) == 1
+
+
+def test_a_change_of_class_does_not_take_the_own_file_for_that_of_another_program(qtbot, session):
+    target = session.results.value.heatmap.target
+    switches(session, 1)
+    session.results.target_selected.emit("benign")  # while the edit is being saved
+    waits(qtbot, session)
+    session.lesions.save()
+    waits(qtbot, session)
+    session.results.target_selected.emit(target)
+    waits(qtbot, session)
+    session.lesions.save()
+    waits(qtbot, session)
+    assert not list(session.folder.glob("lesions-2*"))

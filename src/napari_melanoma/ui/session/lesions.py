@@ -18,6 +18,7 @@ from napari_melanoma.ui.session.run_status import analysis_identity
 from napari_melanoma.ui.widgets.job import JobFunction
 
 if TYPE_CHECKING:
+    from napari_melanoma.core.files import FileStamp
     from napari_melanoma.slides.lesion_edits import Lesions
     from napari_melanoma.slides.lesion_files import SavedLesions
     from napari_melanoma.slides.lesions import LesionConfig, LesionMaps
@@ -101,6 +102,7 @@ class LesionDocument(Document[LesionState | None]):
         self.is_ready = True  # which lesions are read depends on the results that are shown
         self._analysis: tuple[object, ...] = ()  # whose lesions were read last
         self._has_pending_edits = self._has_pending_save = False
+        self._stamps: dict[Path, FileStamp | None] = {}  # versions of the files in the folders of results, as known
         self._other_classes: dict[LesionSource, LesionHistory] = {}  # edited ones of classes that were selected before
         self.queue.idle.connect(self._on_idle)
         session.results.changed.connect(self._on_results)
@@ -172,9 +174,9 @@ class LesionDocument(Document[LesionState | None]):
             return
         source = self._make_source(target)
 
-        def show(read: tuple[LesionState, bool]) -> None:
-            state, is_stored = read
-            self._show(LesionHistory(state), Stored(state if is_stored else None))
+        def show(read: Stored[LesionState | None]) -> None:
+            self._stamps[source.folder] = read.stamp
+            self._show(LesionHistory(read.value), read if read.stamp else Stored(None))
 
         self.queue.submit("read", lambda: lambda run: read_lesions(source, config), show)
 
@@ -228,8 +230,10 @@ class LesionDocument(Document[LesionState | None]):
 
     def _write(self, unsaved: Unsaved[LesionState | None]) -> Stored[LesionState | None]:
         """Write lesions, which may be those of results that are not shown any more."""
-        stored = self.kind.write(self.location, unsaved.value, self._stored)
         shown, written = self.value, unsaved.value
+        folder = self.location.folder if written is None else written.source.folder
+        stored = self.kind.write(self.location, written, Stored(None, self._stamps.get(folder)))
+        self._stamps[folder] = stored.stamp
         if shown is not None and written is not None and shown.source == written.source:
             self._stored = stored
         return stored
@@ -314,17 +318,19 @@ def _find_removed(state: LesionState, maps: LesionMaps) -> Lesions:
     return removed_lesions(find_lesions(maps, state.config), state.lesions, maps)
 
 
-def read_lesions(source: LesionSource, config: LesionConfig) -> tuple[LesionState, bool]:
-    """Read the saved lesions; if none were saved, detect the lesions. Return also whether they were saved."""
+def read_lesions(source: LesionSource, config: LesionConfig) -> Stored[LesionState | None]:
+    """Read the saved lesions; if none were saved, detect the lesions, and return no stamp."""
+    from napari_melanoma.core.files import file_stamp
+    from napari_melanoma.io.results import OUTLINES
     from napari_melanoma.slides.lesion_files import read_saved_lesions
 
-    saved = read_saved_lesions(source.folder)
+    stamp, saved = file_stamp(source.folder / OUTLINES), read_saved_lesions(source.folder)
     if saved is None:
-        return find_lesions_in(source, config), False
+        return Stored(find_lesions_in(source, config))
     state = LesionState(replace(source, target=saved.target or source.target), saved.lesions, saved.config)
     if not saved.lesions:  # to distinguish "none detected" from "all removed"
         state = replace(state, removed=_find_removed(state, state.source.read_maps()))
-    return state, True
+    return Stored(state, stamp)
 
 
 def apply_edit(edit: LesionEdit, state: LesionState) -> LesionState:
@@ -353,9 +359,11 @@ def _write(
 ) -> Stored[LesionState | None]:
     from napari_melanoma.slides.lesion_files import save_lesions
 
-    if state is not None:
-        save_lesions(state.source.folder, state.lesions, state.config, target=state.source.target)
-    return Stored(state)
+    if state is None:
+        return Stored(None)
+    source = state.source
+    saved = save_lesions(source.folder, state.lesions, state.config, target=source.target, known=stored.stamp)
+    return Stored(state, *saved)
 
 
 LESION_DOCUMENT: DocumentKind[LesionState | None] = DocumentKind("lesions", None, _read, _write, LesionDocument)
