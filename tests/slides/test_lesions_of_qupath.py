@@ -17,8 +17,9 @@ from napari_melanoma.core.files import hash_file, write_json
 from napari_melanoma.core.polygons import Polygon
 from napari_melanoma.io.geojson import read_geojson
 from napari_melanoma.io.results import read_slide_result, read_table
+from napari_melanoma.io.slide_store import SlideResult
 from napari_melanoma.slides.analysis import SlideOutcome, analyze_slide
-from napari_melanoma.slides.lesion_edits import set_lesion_class
+from napari_melanoma.slides.lesion_edits import measure_drawn_lesion, set_lesion_class
 from napari_melanoma.slides.lesion_files import (
     SavedLesions,
     _is_measured,
@@ -30,8 +31,9 @@ from napari_melanoma.slides.lesion_files import (
     request_detection,
     save_lesions,
 )
-from napari_melanoma.slides.lesions import LesionConfig, SlideLesion
+from napari_melanoma.slides.lesions import LesionConfig, SlideLesion, find_lesions
 from napari_melanoma.slides.options import SlideOptions
+from napari_melanoma.slides.results import read_lesion_maps
 from napari_melanoma.slides.slide_content import read_slide_content
 from napari_melanoma.slides.tile_models import TileModel
 
@@ -299,3 +301,48 @@ def test_a_moved_outline_of_an_earlier_version_is_not_the_measured_one(earlier: 
     assert all(read())
     edit(earlier, lambda features: move_vertices(features, lambda x, y: (x + 500, y + 100)))
     assert read() == [False, *[True] * (len(read()) - 1)]
+
+
+@pytest.mark.parametrize("name", ["renamed", "moved", "grown", "class", "added"])
+def test_class_and_thresholds_stay_after_a_save_in_qupath(folder: Path, name: str) -> None:
+    """A moved outline is measured on the map of the class that the reader has chosen."""
+    size = SlideResult.open(folder).spec.size
+    maps, config = read_lesion_maps(folder, "benign", size), LesionConfig(low=0.02, high=0.03)
+    (area, *_) = find_lesions(maps, config)
+    save_lesions(folder, [area], config, target="benign")
+    assert read_slide_result(folder)["target"] == "melanoma"
+    edit(folder, EDITS[name])
+    saved = read_saved_lesions(folder)
+    assert saved is not None
+    assert (saved.target, saved.config) == ("benign", config)
+    assert (read_analysis(folder)["target"], read_analysis(folder)["options"]["lesions"]["high"]) == ("benign", 0.03)
+    if name in ("moved", "grown"):
+        measured = measure_drawn_lesion(saved.lesions[0].polygons, maps, config, index=1, label="benign")
+        assert saved.lesions[0].probability == pytest.approx(measured.probability)
+
+
+def test_a_request_to_detect_lesions_again_stays_after_a_save_in_qupath(folder: Path, again: Analyze) -> None:
+    request_detection(folder)
+    edit(folder, EDITS["renamed"])
+    assert not again().already_done
+
+
+def test_an_object_of_another_slide_does_not_change_class_and_thresholds(folder: Path) -> None:
+    def paste(features: Features) -> Features:
+        other = json.loads(json.dumps(features[0]))
+        metadata = other["properties"]["metadata"]
+        metadata["detection"] = json.dumps({"target": "dermis", "options": {}})
+        return [other, *features, *features]
+
+    before = read_saved_lesions(folder)
+    edit(folder, paste)
+    after = read_saved_lesions(folder)
+    assert before is not None
+    assert after is not None
+    assert (after.target, after.config) == (before.target, before.config)
+
+
+def test_a_file_without_lesions_states_class_and_thresholds(folder: Path) -> None:
+    save_lesions(folder, [], LesionConfig(high=0.9), target="benign")
+    saved = read_saved_lesions(folder)
+    assert saved == SavedLesions((), "benign", LesionConfig(high=0.9))

@@ -5,8 +5,10 @@
 
 from __future__ import annotations
 
+import json
 import math
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -71,7 +73,9 @@ MEASUREMENTS = tuple(name for name in LESION_COLUMNS if name not in ("index", "l
 HAND_SET = ("classed", "drawn")  # origins of lesions whose class was set by a reader, in files without label_origin
 BACKUP_NAME = "lesions-kept-{}"
 LOCK, LOCK_TIMEOUT_S = ".lesions.lock", 20.0
-DETECTION = "detection"  # member of the file that states how the lesions were detected
+# How the lesions were detected, as JSON: in the metadata of each feature, as QuPath keeps no members of the file; those
+# of a file without features state it.
+DETECTION = "detection"
 EARLIER_SAVE = "lesions_asked"  # in result.json since a reader has saved lesions, in versions up to 2026-11-29
 MOVED_PX = 0.1  # distance of outlines that count as the same: other programs round positions
 # Differences of areas that count as the same, in files that do not state the measured outline: a share of the area, and
@@ -102,10 +106,10 @@ class SavedLesions:
         return self.saved_by == "reader" or not is_found
 
     def describe(self) -> dict[str, Any]:
-        """Return the member of the file that states how the lesions were detected."""
+        """Return what the file states on how the lesions were detected."""
         outdated = {"outdated": True} if self.is_outdated else {}
         options = self.config.model_dump(mode="json")
-        return {DETECTION: {"target": self.target, "options": options, **outdated}}
+        return {"target": self.target, "options": options, **outdated}
 
     def add_to(self, content: Mapping[str, Any]) -> dict[str, Any]:
         """Return the content of a ``result.json`` with these lesions, their class and their thresholds."""
@@ -162,16 +166,30 @@ def _read_detection(folder: Path, content: GeoJsonContent) -> SavedLesions:
 
     Files of other programs do not state the first, nor those of versions up to 2026-11-29: it is in ``result.json``.
     """
-    stated, result = content.members.get(DETECTION), read_slide_result(folder)
+    stated, result = _find_detection(content), read_slide_result(folder)
     is_as_written = result.get("outlines") == hash_file(folder / OUTLINES) and EARLIER_SAVE not in result
     saved_by: LabelOrigin = "model" if is_as_written else "reader"
-    if isinstance(stated, dict):
+    if stated is not None:
         config = read_lesion_config(stated.get("options"))
         return SavedLesions((), str(stated.get("target") or ""), config, saved_by, stated.get("outdated") is True)
     labels = {one.class_name for one in content.annotations}
     areas = (name for name in result.get("areas") or () if format_class(name) in labels)
     config = read_lesion_config((result.get("options") or {}).get("lesions"))
     return SavedLesions((), str(result.get("target") or next(areas, "")), config, saved_by)
+
+
+def _find_detection(content: GeoJsonContent) -> dict[str, Any] | None:
+    """Find how the lesions of a file were detected; None if it is not stated.
+
+    It is what most features state: some may have been copied from another slide.
+    """
+    texts = Counter(str(text) for one in content.annotations if (text := _read_metadata(one).get(DETECTION)))
+    for text, _ in texts.most_common():
+        with suppress(ValueError):
+            if isinstance(stated := json.loads(text), dict):
+                return stated
+    stated = content.members.get(DETECTION)
+    return stated if isinstance(stated, dict) else None
 
 
 def read_lesion_config(options: Any) -> LesionConfig:  # noqa: ANN401 - any JSON value
@@ -285,8 +303,11 @@ def rewrite_lesions_table(folder: Path) -> None:
 
 def _write_lesions(folder: Path, saved: SavedLesions, validity: Validity | None) -> None:
     """Write the file of the lesions, and the table, which is derived from it."""
-    annotations = (lesion_to_annotation(lesion, validity) for lesion in saved.lesions)
-    write_geojson(folder / OUTLINES, annotations, origin=read_origin(folder), members=saved.describe())
+    detection = saved.describe()
+    metadata = {DETECTION: json.dumps(detection, ensure_ascii=False)}
+    annotations = (lesion_to_annotation(lesion, validity, metadata) for lesion in saved.lesions)
+    members = {} if saved.lesions else {DETECTION: detection}
+    write_geojson(folder / OUTLINES, annotations, origin=read_origin(folder), members=members)
     write_lesions_table(folder / LESIONS, saved.lesions, validity)
 
 
@@ -304,10 +325,12 @@ def write_outlines(
     write_geojson(path, (lesion_to_annotation(lesion, validity) for lesion in lesions), origin=origin)
 
 
-def lesion_to_annotation(lesion: SlideLesion, validity: Validity | None = None) -> Annotation:
+def lesion_to_annotation(
+    lesion: SlideLesion, validity: Validity | None = None, further: Mapping[str, str] | None = None
+) -> Annotation:
     """Convert a lesion to an annotation for QuPath, with class, measurements and origin.
 
-    If the prediction is not valid, the annotation also states why.
+    If the prediction is not valid, the annotation also states why. ``further``: metadata, which QuPath keeps.
     """
     (row,) = lesions_table([lesion])
     measured: dict[str, Any] = {name: row[name] for name in MEASUREMENTS if row[name] is not None}
@@ -320,6 +343,7 @@ def lesion_to_annotation(lesion: SlideLesion, validity: Validity | None = None) 
     }
     if validity is not None and not validity.valid:
         metadata["validity"] = validity.headline("")
+    metadata |= further or {}
     return Annotation(
         lesion.polygons,
         class_name=lesion.label,
