@@ -30,6 +30,7 @@ from napari_melanoma.slides.lesion_files import (
     read_saved_lesions,
     request_detection,
     save_lesions,
+    write_outlines,
 )
 from napari_melanoma.slides.lesions import LesionConfig, SlideLesion, find_lesions
 from napari_melanoma.slides.options import SlideOptions
@@ -346,3 +347,35 @@ def test_a_file_without_lesions_states_class_and_thresholds(folder: Path) -> Non
     save_lesions(folder, [], LesionConfig(high=0.9), target="benign")
     saved = read_saved_lesions(folder)
     assert saved == SavedLesions((), "benign", LesionConfig(high=0.9))
+
+
+def annotate(features: Features) -> None:
+    """Add what QuPath adds to an annotation: measurements, metadata, and whether it is locked."""
+    properties = features[0]["properties"]
+    properties["measurements"]["Num Positive"] = 12
+    properties["metadata"]["Comment"] = "regression"
+    properties["isLocked"] = True
+    features[0]["id"] = "5b0c7f6e-0000-4000-8000-000000000001"
+
+
+def of_qupath(path: Path) -> list[Any]:
+    feature = json.loads(path.read_text(encoding="utf-8"))["features"][0]
+    properties = feature["properties"]
+    added = [properties["measurements"].get("Num Positive"), properties["metadata"].get("Comment")]
+    return [*added, properties.get("isLocked"), feature.get("id")]
+
+
+@pytest.mark.parametrize("name", ["rounded", "moved", "class"])
+def test_what_qupath_added_to_a_lesion_stays(folder: Path, name: str) -> None:
+    edit(folder, annotate)
+    added = of_qupath(folder / "lesions.geojson")
+    edit(folder, EDITS[name])
+    lesions = read_lesions(folder) or ()
+    save_lesions(folder, set_lesion_class(lesions, 1, "benign"), LesionConfig())
+    assert of_qupath(folder / "lesions.geojson") == added
+    saved = read_lesions(folder) or ()
+    save_lesions(folder, saved, LesionConfig())
+    assert read_lesions(folder) == saved
+    write_outlines(folder / "exported.geojson", saved)
+    assert of_qupath(folder / "exported.geojson") == added
+    assert len({*saved}) == 1

@@ -117,20 +117,18 @@ def _write_qupath_table(path: Path, exported: ExportedSlide) -> None:
     for lesion in exported.required_lesions:
         annotation = lesion_to_annotation(lesion)
         shape = shapely.union_all([to_shape(polygon) for polygon in lesion.polygons])
-        rows.append(
-            {
-                "Image": image,
-                "Object type": "Annotation",
-                "Name": annotation.name,
-                "Classification": annotation.class_name,
-                "ROI": "Polygon" if len(lesion.polygons) == 1 else "Geometry",
-                f"Centroid X {unit}": (shape.centroid.y - left) * x_um,
-                f"Centroid Y {unit}": (shape.centroid.x - top) * y_um,
-                f"Area {unit}^2": shape.area * x_um * y_um,
-                **annotation.measurements,
-                **exported.validity.to_columns(),
-            }
-        )
+        row = {
+            "Image": image,
+            "Object type": "Annotation",
+            "Name": annotation.name,
+            "Classification": annotation.class_name,
+            "ROI": "Polygon" if len(lesion.polygons) == 1 else "Geometry",
+            f"Centroid X {unit}": (shape.centroid.y - left) * x_um,
+            f"Centroid Y {unit}": (shape.centroid.x - top) * y_um,
+            f"Area {unit}^2": shape.area * x_um * y_um,
+        }
+        # A measurement of QuPath may have the name of a column
+        rows.append({**row, **annotation.measurements, **row, **exported.validity.to_columns()})
     write_table(path, rows, None if rows else ("Image", "Object type", "Name", "Classification", "ROI"))
 
 

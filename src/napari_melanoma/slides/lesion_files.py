@@ -77,6 +77,7 @@ LOCK, LOCK_TIMEOUT_S = ".lesions.lock", 20.0
 # of a file without features state it.
 DETECTION = "detection"
 EARLIER_SAVE = "lesions_asked"  # in result.json since a reader has saved lesions, in versions up to 2026-11-29
+OWN_METADATA = {"number", "origin", "label_origin", "label", "outline", "validity", DETECTION}
 MOVED_PX = 0.1  # distance of outlines that count as the same: other programs round positions
 # Differences of areas that count as the same, in files that do not state the measured outline: a share of the area, and
 # of the squared length, since drawings were measured on ``RASTER_SIDE`` cells along the longer side.
@@ -328,13 +329,14 @@ def write_outlines(
 def lesion_to_annotation(
     lesion: SlideLesion, validity: Validity | None = None, further: Mapping[str, str] | None = None
 ) -> Annotation:
-    """Convert a lesion to an annotation for QuPath, with class, measurements and origin.
+    """Convert a lesion to an annotation for QuPath, with class, measurements, origin and what QuPath has added.
 
     If the prediction is not valid, the annotation also states why. ``further``: metadata, which QuPath keeps.
     """
     (row,) = lesions_table([lesion])
     measured: dict[str, Any] = {name: row[name] for name in MEASUREMENTS if row[name] is not None}
     metadata = {
+        **lesion.others.get("metadata", {}),
         "number": str(lesion.index),
         "origin": lesion.origin,
         "label_origin": lesion.label_origin,
@@ -344,14 +346,15 @@ def lesion_to_annotation(
     if validity is not None and not validity.valid:
         metadata["validity"] = validity.headline("")
     metadata |= further or {}
+    properties = {name: value for name, value in lesion.others.items() if name != "measurements"}
     return Annotation(
         lesion.polygons,
         class_name=lesion.label,
         color=LABEL_COLORS.get(lesion.label, UNLABELED_COLOR),
         name=f"{area_noun(lesion.label)} {lesion.index}",
-        measurements=measured,
+        measurements={**lesion.others.get("measurements", {}), **measured},
         id=lesion.id,
-        properties={"metadata": metadata},
+        properties={**properties, "metadata": metadata},
     )
 
 
@@ -416,7 +419,7 @@ def _build_lesion(outline: Annotation, number: int) -> SlideLesion:
     origin = _read_metadata(outline).get("origin", "found")
     label_origin = _read_label_origin(outline, "reader" if origin in HAND_SET else "model")
     lesion = SlideLesion(seed=seed, polygons=outline.polygons, index=number, label=_read_label(outline), **values)
-    return replace(lesion, origin=origin, label_origin=label_origin, id=outline.id)
+    return replace(lesion, origin=origin, label_origin=label_origin, id=outline.id, others=_read_others(outline))
 
 
 def _measure_changed(outline: Annotation, number: int, maps: LesionMaps, config: LesionConfig) -> SlideLesion:
@@ -426,7 +429,7 @@ def _measure_changed(outline: Annotation, number: int, maps: LesionMaps, config:
     lesion = measure_drawn_lesion(outline.polygons, maps, config, index=number, label=label)
     label_origin: LabelOrigin = "model" if label is None else _read_label_origin(outline, "reader")
     origin: LesionOrigin = "refined" if is_known and _read_metadata(outline)["origin"] != "drawn" else "drawn"
-    return replace(lesion, origin=origin, label_origin=label_origin, id=outline.id)
+    return replace(lesion, origin=origin, label_origin=label_origin, id=outline.id, others=_read_others(outline))
 
 
 def _read_label(outline: Annotation) -> str:
@@ -439,6 +442,16 @@ def _read_metadata(outline: Annotation) -> dict[str, Any]:
     """Return the metadata that ``lesion_to_annotation`` wrote; empty for other outlines."""
     metadata = outline.properties.get("metadata")
     return metadata if isinstance(metadata, dict) else {}
+
+
+def _read_others(outline: Annotation) -> dict[str, Any]:
+    """Return the properties that another program has added to a lesion, among them measurements and metadata."""
+    added = {
+        "measurements": {name: one for name, one in outline.measurements.items() if name not in MEASUREMENTS},
+        "metadata": {name: one for name, one in _read_metadata(outline).items() if name not in OWN_METADATA},
+    }
+    others = {name: value for name, value in outline.properties.items() if name not in added}
+    return others | {name: values for name, values in added.items() if values}
 
 
 def _read_label_origin(outline: Annotation, default: LabelOrigin) -> LabelOrigin:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Literal, Self, get_args
+from typing import Any, Literal, Self, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -145,7 +145,8 @@ class SlideLesion:
     - ``label``: malignant, benign, or the target class; ``label_origin``: whether a reader has set it
     - ``probability``: that of a malignant lesion or of the target class
     - ``presence``: mean probability that there is a lesion
-    - ``id``: of the object in another program, such as QuPath
+    - ``id``: of the object in another program, such as QuPath; ``others``: the GeoJSON properties that it has added,
+      among them measurements and metadata
     - ``extent``: share of its axis-aligned box that it fills
     - ``tissue_share``: share of the tissue of the slide that is in it
     - ``seed``: (row, column) of the highest probability
@@ -172,6 +173,7 @@ class SlideLesion:
     malignancy: float = math.nan
     label_origin: LabelOrigin = "model"
     id: str = ""
+    others: Mapping[str, Any] = field(default_factory=dict, hash=False)
 
     @property
     def class_probability(self) -> float:
