@@ -42,6 +42,7 @@ from napari_melanoma.reports.ome_zarr import LabelLayer, OmeVersion, write_ome_z
 from napari_melanoma.reports.slide import is_slide_folder, write_slide_report
 from napari_melanoma.slides.lesion_files import (
     LABEL_COLORS,
+    SavedLesions,
     label_image,
     lesion_to_annotation,
     read_saved_lesions,
@@ -87,7 +88,8 @@ def read_exported_slide(
 def _write_geojson(path: Path, exported: ExportedSlide) -> None:
     area = scanned_area_of(exported.folder, exported.slide)
     origin = CANVAS if area is None else (area.top, area.left)
-    write_outlines(path, exported.required_lesions, exported.validity, origin)
+    saved = SavedLesions.of_analysis(exported.content, exported.required_lesions)
+    write_outlines(path, saved.lesions, exported.validity, origin, saved.describe())
 
 
 def _write_lesions(path: Path, exported: ExportedSlide) -> None:

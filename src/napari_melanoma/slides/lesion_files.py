@@ -112,6 +112,12 @@ class SavedLesions:
         options = self.config.model_dump(mode="json")
         return {"target": self.target, "options": options, **outdated}
 
+    @classmethod
+    def of_analysis(cls, content: Mapping[str, Any], lesions: Sequence[SlideLesion]) -> SavedLesions:
+        """Return lesions with the class and the thresholds that are stated in the content of a ``result.json``."""
+        config = read_lesion_config((content.get("options") or {}).get("lesions"))
+        return cls(tuple(lesions), str(content.get("target") or ""), config)
+
     def add_to(self, content: Mapping[str, Any]) -> dict[str, Any]:
         """Return the content of a ``result.json`` with these lesions, their class and their thresholds."""
         return {
@@ -175,8 +181,8 @@ def _read_detection(folder: Path, content: GeoJsonContent) -> SavedLesions:
         return SavedLesions((), str(stated.get("target") or ""), config, saved_by, stated.get("outdated") is True)
     labels = {one.class_name for one in content.annotations}
     areas = (name for name in result.get("areas") or () if format_class(name) in labels)
-    config = read_lesion_config((result.get("options") or {}).get("lesions"))
-    return SavedLesions((), str(result.get("target") or next(areas, "")), config, saved_by)
+    earlier = SavedLesions.of_analysis(result, ())
+    return replace(earlier, target=earlier.target or next(areas, ""), saved_by=saved_by)
 
 
 def _find_detection(content: GeoJsonContent) -> dict[str, Any] | None:
@@ -304,11 +310,7 @@ def rewrite_lesions_table(folder: Path) -> None:
 
 def _write_lesions(folder: Path, saved: SavedLesions, validity: Validity | None) -> None:
     """Write the file of the lesions, and the table, which is derived from it."""
-    detection = saved.describe()
-    metadata = {DETECTION: json.dumps(detection, ensure_ascii=False)}
-    annotations = (lesion_to_annotation(lesion, validity, metadata) for lesion in saved.lesions)
-    members = {} if saved.lesions else {DETECTION: detection}
-    write_geojson(folder / OUTLINES, annotations, origin=read_origin(folder), members=members)
+    write_outlines(folder / OUTLINES, saved.lesions, validity, read_origin(folder), saved.describe())
     write_lesions_table(folder / LESIONS, saved.lesions, validity)
 
 
@@ -320,10 +322,20 @@ def write_lesions_table(path: Path, lesions: Sequence[SlideLesion], validity: Va
 
 
 def write_outlines(
-    path: Path, lesions: Sequence[SlideLesion], validity: Validity | None = None, origin: Origin = CANVAS
+    path: Path,
+    lesions: Sequence[SlideLesion],
+    validity: Validity | None = None,
+    origin: Origin = CANVAS,
+    detection: Mapping[str, Any] | None = None,
 ) -> None:
-    """Write outlines and measurements of lesions as GeoJSON, as QuPath reads it; ``origin``: of its positions."""
-    write_geojson(path, (lesion_to_annotation(lesion, validity) for lesion in lesions), origin=origin)
+    """Write outlines and measurements of lesions as GeoJSON, as QuPath reads it.
+
+    ``origin``: of its positions. ``detection``: of ``SavedLesions.describe``.
+    """
+    metadata = {} if detection is None else {DETECTION: json.dumps(detection, ensure_ascii=False)}
+    annotations = (lesion_to_annotation(lesion, validity, metadata) for lesion in lesions)
+    members = {} if lesions or detection is None else {DETECTION: detection}
+    write_geojson(path, annotations, origin=origin, members=members)
 
 
 def lesion_to_annotation(
@@ -408,8 +420,8 @@ def _is_measured(outline: Annotation) -> bool:
 
 def _contains_seed(outline: Annotation) -> bool:
     """Whether the measured maximum of the probability lies within an outline; that of a small drawing may be beside."""
-    seed = [outline.measurements.get(name, math.nan) for name in ("seed_row_px", "seed_column_px")]
-    return bool(np.isfinite(seed).all() and points_within([seed], outline.polygons).any())
+    row, column = (outline.measurements.get(name, math.nan) for name in ("seed_row_px", "seed_column_px"))
+    return math.isfinite(row + column) and bool(points_within([(row, column)], outline.polygons).any())
 
 
 def _build_lesion(outline: Annotation, number: int) -> SlideLesion:
