@@ -174,6 +174,20 @@ def test_an_unsigned_report_keeps_no_findings_beside_the_readings(
     assert load_synoptic(session.folder).answers == {}
 
 
+def test_files_of_an_earlier_version_beside_the_findings_are_stated(session: SlideSession, qtbot: QtBot) -> None:
+    session.findings.set_values(clark=2)
+    waits(session, qtbot)
+    write_json(session.folder / "depth.json", SlideDepthReadings().model_dump(mode="json"))
+    messages: list[str] = []
+    session.findings.message.connect(messages.append)
+    session.findings.reload()
+    waits(session, qtbot)
+    assert messages[0].startswith("depth.json of an earlier version of the program: not read")
+    session.findings.set_values(clark=3)
+    waits(session, qtbot)
+    assert "backed up: depth.json as depth-" in messages[1]
+
+
 def test_findings_that_cannot_be_read_are_locked(session: SlideSession, qtbot: QtBot) -> None:
     session.services.set_reader("A")
     session.findings.set_values(clark=3)
