@@ -14,6 +14,7 @@ from napari_melanoma.core.errors import InputError, SaveError
 from napari_melanoma.core.files import file_stamp, write_json
 from napari_melanoma.depth.findings import FINDINGS_FILE, SlideFindings, read_findings
 from napari_melanoma.depth.readings import DepthReading, SlideDepthReadings
+from napari_melanoma.depth.synoptic import SynopticAnswer, SynopticReport
 from napari_melanoma.slides import synoptic_files
 from napari_melanoma.slides.depth_readings import (
     UNNAMED_READER,
@@ -154,6 +155,15 @@ def test_two_readers_are_compared_and_written(results: Path, tmp_path: Path) -> 
     reported = json.loads((tmp_path / "out" / "agreement.json").read_text())
     assert reported["icc_2_1"]["mean"] > 0.98
     assert reported["bias_mm"]["low"] < reported["bias_mm"]["mean"] < reported["bias_mm"]["high"]
+
+
+def test_findings_in_a_report_of_an_earlier_version_are_collected_but_no_exports(results: Path) -> None:
+    report = SynopticReport().set_answer("breslow", SynopticAnswer(value=1.5), "C", WHEN)
+    for folder in (results / "old", results / "one" / "export"):
+        write_json(folder / "synoptic.json", report.model_dump(mode="json"))
+    write_json(results / "old" / "slide.json", {"fingerprint": "old"})
+    found = {slide.name: [*slide.readings] for slide in collect_readings([results]).slides}
+    assert found == {"four": ["A", "B"], "old": ["C"], "one": ["A", "B"], "three": ["A", "B"], "two": ["A", "B"]}
 
 
 def test_readings_of_zero_thickness_are_compared_and_written_without_a_category(tmp_path: Path) -> None:
