@@ -226,10 +226,14 @@ def test_columns_of_earlier_versions_are_imported_findings(report: SynopticRepor
     content["lesions"][0] |= {"depth_mm": 0.7, "ulceration": True, "clark": 3, "mitoses_per_mm2": 2.0}
     content["lesions"][0] |= {} if report is None else {"synoptic": report.model_dump(mode="json")}
     lesion = parse_case(json.dumps(content), FOLDER).lesions[0]
-    assert (lesion.ulceration, lesion.clark, lesion.mitoses_per_mm2, lesion.more) == (True, 3, 2.0, {})
+    found = (lesion.ulceration, lesion.clark, lesion.mitoses_per_mm2)
+    is_signed = report is not None and report.is_signed
+    assert found == ((None, None, None) if is_signed else (True, 3, 2.0)), "a signed report lacks them"
+    assert (lesion.imported.clark, lesion.more) == (3, {})
     assert lesion.depth_mm == (0.7 if report is None else 0.5), "that of the report counts"
     if report is not None:
         assert lesion.double_findings[0].startswith(BOTH)
+        assert len(lesion.double_findings) == (4 if is_signed else 1)
         assert lesion.synoptic == report
     again = parse_case(case_to_json(Case(lesions=(lesion,)), FOLDER), FOLDER)
     assert again.lesions[0] == lesion
@@ -259,11 +263,11 @@ def test_an_import_after_the_signature_is_stated_and_not_part_of_the_report() ->
     signed = OPEN.sign("A", WHEN, LesionContent(lesion).list_blocks(OPEN))
     case = set_lesion(add_lesion(Case()), "L1", synoptic=signed)
     lesion = set_lesion(case, "L1", clark=4, ulceration="").lesions[0]
-    assert (lesion.form, lesion.double_findings) == (signed, ())
-    assert LesionContent(lesion).list_changes(signed) == (
-        "Changed after signature: Lesion of the case, Clark level, entered in the case: not in the signed report; "
-        "now: IV: into the reticular dermis.",
-    )
+    assert (lesion.form, lesion.clark, lesion.cell("clark"), lesion.imported.clark) == (signed, None, "", 4)
+    assert lesion.double_findings == ("Clark level: IV was imported. It is not part of the signed report.",)
+    assert LesionContent(lesion).list_changes(signed) == ()
+    reopened = set_lesion(case, "L1", synoptic=signed.reopen("A", WHEN), clark=4).lesions[0]
+    assert (reopened.clark, reopened.double_findings) == (4, ()), "it is a suggestion again"
 
 
 def stored_on_28_november(report: SynopticReport, **values: object) -> str:
@@ -291,7 +295,9 @@ def test_findings_that_an_earlier_version_imported_into_the_report() -> None:
     }
     signed = OPEN.sign("A", WHEN, {})
     lesion = parse_case(stored_on_28_november(signed, conflicts=texts), FOLDER).lesions[0]
-    assert (lesion.synoptic, lesion.double_findings, lesion.depth_mm) == (signed, (both,), 0.5)
+    lacking = [text.removeprefix("Added after signature: ") for name, text in texts.items() if name != "breslow"]
+    assert (lesion.synoptic, lesion.depth_mm, lesion.clark, lesion.double_findings[0]) == (signed, 0.5, None, both)
+    assert {*lesion.double_findings[1:]} == {text.replace(". It", " was imported. It") for text in lacking}
     assert lesion.imported == CaseFindings(depth_mm=0.7, clark=4, ulceration=False, mitoses_per_mm2=2)
     assert parse_case(case_to_json(Case(lesions=(lesion,)), FOLDER), FOLDER).lesions[0] == lesion
 

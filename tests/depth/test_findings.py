@@ -8,17 +8,19 @@ from pathlib import Path
 import pytest
 
 from napari_melanoma.core.errors import InputError
+from napari_melanoma.core.files import file_stamp
 from napari_melanoma.depth.findings import (
     EARLIER_FILES,
     FINDINGS_FILE,
     SlideFindings,
+    describe_earlier_files,
     merge_findings,
     read_findings,
     write_findings,
 )
-from napari_melanoma.depth.readings import FINDINGS, DepthReading, set_values
+from napari_melanoma.depth.readings import FINDINGS, DepthReading, SlideDepthReadings, set_values
 from napari_melanoma.depth.synoptic import SynopticAnswer, SynopticReport, find_answer, set_finding
-from napari_melanoma.slides.synoptic_files import read_synoptic
+from napari_melanoma.slides.synoptic_files import read_synoptic, store_findings
 
 WHEN, LATER = "2026-01-02T10:00:00+00:00", "2026-01-03T10:00:00+00:00"
 PAST = Path(__file__).parents[1] / "relations" / "past" / "2026-11-25.zip"
@@ -85,13 +87,56 @@ def test_what_was_signed_in_another_window_is_not_changed() -> None:
         answer(signed, "procedure", "punch")
 
 
-def test_files_of_an_earlier_version_show_the_same_and_are_replaced(tmp_path: Path) -> None:
+@pytest.fixture
+def earlier(tmp_path: Path) -> Path:
+    """The result folder of an earlier version, with a signed report."""
     with zipfile.ZipFile(PAST) as archive:
         archive.extractall(tmp_path, [f"results/slide_0001/{name}" for name in EARLIER_FILES])
-    folder = tmp_path / "results" / "slide_0001"
-    findings, shown = read_findings(folder), read_synoptic(folder)
+    return tmp_path / "results" / "slide_0001"
+
+
+def read_texts(folder: Path, *names: str) -> set[str]:
+    return {path.read_text(encoding="utf-8") for name in names for path in folder.glob(name)}
+
+
+def test_files_of_an_earlier_version_show_the_same_and_are_renamed(earlier: Path) -> None:
+    findings, shown, texts = read_findings(earlier), read_synoptic(earlier), read_texts(earlier, "*.json")
     assert findings.report.is_signed
     assert len(findings.readings) == 2
-    write_findings(folder, findings)
-    assert [path.name for path in folder.iterdir()] == [FINDINGS_FILE]
-    assert (read_findings(folder), read_synoptic(folder)) == (findings, shown)
+    slide = earlier / "slide.tif"
+    slide.write_bytes(b"slide")
+    findings, notes = store_findings(earlier, slide, findings, findings, None)
+    assert (notes, describe_earlier_files(earlier)) == ((), ())
+    assert not [name for name in EARLIER_FILES if (earlier / name).exists()]
+    assert read_texts(earlier, "depth-*.json", "synoptic-*.json") == texts
+    assert (read_findings(earlier), read_synoptic(earlier)) == (findings, shown)
+
+
+def test_what_an_earlier_version_stores_later_is_stated_and_kept(earlier: Path) -> None:
+    slide, texts = earlier / "slide.tif", read_texts(earlier, *EARLIER_FILES)
+    slide.write_bytes(b"slide")
+    write_findings(earlier, MEASURED)
+    for name, text in zip(EARLIER_FILES, sorted(texts), strict=True):
+        (earlier / name).write_text(text, encoding="utf-8")  # the earlier version was opened again, and has signed
+    (note,) = describe_earlier_files(earlier)
+    assert "depth.json, synoptic.json of an earlier version of the program: not read" in note
+    changed = set_values(MEASURED, "B", LATER, mm=2.0)
+    saved, notes = store_findings(earlier, slide, changed, MEASURED, file_stamp(earlier / FINDINGS_FILE))
+    assert (saved.readings, len(notes)) == (changed.readings, 1)
+    assert "backed up: depth.json as depth-2" in notes[0]
+    assert read_texts(earlier, "depth-*.json", "synoptic-*.json") == texts
+    assert describe_earlier_files(earlier) == ()
+
+
+def test_a_change_of_an_earlier_version_that_is_left_out_is_backed_up(earlier: Path) -> None:
+    (earlier / "synoptic.json").unlink()
+    slide, base = earlier / "slide.tif", read_findings(earlier)
+    slide.write_bytes(b"slide")
+    reader = base.readings[0].reader
+    other = set_values(base, reader, LATER, mm=3.3).readings
+    text = SlideDepthReadings(readings=other).model_dump_json()
+    (earlier / "depth.json").write_text(text, encoding="utf-8")
+    saved, notes = store_findings(earlier, slide, set_values(base, reader, LATER, mm=1.5), base, None)
+    assert saved.reading_by(reader).mm == 1.5
+    assert "backed up: depth.json as depth-2" in notes[0]
+    assert read_texts(earlier, "depth-*.json") == {text}

@@ -10,10 +10,12 @@ from finding_files import write_depth
 from slide_models import install_slide_models
 
 from napari_melanoma.core import files
-from napari_melanoma.core.errors import InputError
+from napari_melanoma.core.errors import InputError, SaveError
 from napari_melanoma.core.files import file_stamp, write_json
 from napari_melanoma.depth.findings import FINDINGS_FILE, SlideFindings, read_findings
 from napari_melanoma.depth.readings import DepthReading, SlideDepthReadings
+from napari_melanoma.depth.synoptic import SynopticAnswer, SynopticReport
+from napari_melanoma.slides import synoptic_files
 from napari_melanoma.slides.depth_readings import (
     UNNAMED_READER,
     collect_readings,
@@ -69,6 +71,31 @@ def test_changes_of_another_window_are_backed_up_and_reported(tmp_path: Path) ->
     assert [one.mm for one in read_findings(folder).readings] == [1.5, 2.0, 3.0]
 
 
+def test_a_change_that_cannot_be_saved_leaves_what_another_window_has_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slide, folder = tmp_path / "slide.tif", tmp_path / "results"
+    slide.write_bytes(b"slide")
+    write_depth(folder, SlideDepthReadings(readings=(reading("A", 1.0),)))
+    base = read_findings(folder)
+    write_depth(folder, SlideDepthReadings(readings=(reading("A", 9.0),)))
+    changed = base.model_copy(update={"readings": (reading("A", 1.5),)})
+
+    def fail(*_: object) -> None:
+        raise SaveError("the disk is full")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(synoptic_files, "write_findings", fail)
+        for _ in range(2):
+            with pytest.raises(SaveError):
+                store_findings(folder, slide, changed, base, (1, 1))
+            assert read_findings(folder).reading_by("A").mm == 9.0
+    store_findings(folder, slide, changed, base, (1, 1))
+    (backup,) = folder.glob("findings-*.json")
+    assert [one["mm"] for one in json.loads(backup.read_text())["readings"]] == [9.0]
+    assert read_findings(folder).reading_by("A").mm == 1.5
+
+
 def test_all_backups_made_within_a_second_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(files.time, "strftime", lambda form: "20260102-100000")
     path = tmp_path / "depth.json"
@@ -77,7 +104,8 @@ def test_all_backups_made_within_a_second_are_kept(tmp_path: Path, monkeypatch: 
         files.back_up_if_changed(path, None)
     found = {one.name: one.read_text() for one in tmp_path.iterdir()}
     same = "depth-20260102-100000"
-    assert found == {f"{same}.json": "first", f"{same}-2.json": "second", f"{same}-3.json": "third"}
+    backups = {f"{same}.json": "first", f"{same}-2.json": "second", f"{same}-3.json": "third"}
+    assert found == {**backups, "depth.json": "third"}
 
 
 def test_the_slides_own_analysis_counts_before_the_one_for_the_depth(tmp_path: Path) -> None:
@@ -127,6 +155,15 @@ def test_two_readers_are_compared_and_written(results: Path, tmp_path: Path) -> 
     reported = json.loads((tmp_path / "out" / "agreement.json").read_text())
     assert reported["icc_2_1"]["mean"] > 0.98
     assert reported["bias_mm"]["low"] < reported["bias_mm"]["mean"] < reported["bias_mm"]["high"]
+
+
+def test_findings_in_a_report_of_an_earlier_version_are_collected_but_no_exports(results: Path) -> None:
+    report = SynopticReport().set_answer("breslow", SynopticAnswer(value=1.5), "C", WHEN)
+    for folder in (results / "old", results / "one" / "export"):
+        write_json(folder / "synoptic.json", report.model_dump(mode="json"))
+    write_json(results / "old" / "slide.json", {"fingerprint": "old"})
+    found = {slide.name: [*slide.readings] for slide in collect_readings([results]).slides}
+    assert found == {"four": ["A", "B"], "old": ["C"], "one": ["A", "B"], "three": ["A", "B"], "two": ["A", "B"]}
 
 
 def test_readings_of_zero_thickness_are_compared_and_written_without_a_category(tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ from napari_melanoma.core.validity import Validity, read_validity
 from napari_melanoma.data.table_schema import check_value, field_title, find_column
 from napari_melanoma.data.taxonomy import UNKNOWN
 from napari_melanoma.depth.report_blocks import CASE_COLUMNS
-from napari_melanoma.depth.synoptic import SynopticAnswer, SynopticReport, describe_two_values
+from napari_melanoma.depth.synoptic import SynopticAnswer, SynopticReport, describe_imported_value
 from napari_melanoma.depth.synoptic_fields import FIELDS_BY_NAME
 from napari_melanoma.depth.t_category import ROMAN
 from napari_melanoma.io.discovery import SLIDE_SUFFIXES
@@ -192,7 +192,7 @@ class CaseLesion(CasePart):
     """One lesion: site, clinical data, images, imported findings, and the synoptic report.
 
     ``depth_mm``, ``ulceration``, ``mitoses_per_mm2`` and ``clark`` are views: what a reader has answered in the report,
-    else what was imported.
+    else what was imported, unless the report is signed.
     """
 
     id: str = Field(description="L1, L2 ...: unique in a case", pattern=ID_PATTERN)
@@ -250,10 +250,10 @@ class CaseLesion(CasePart):
 
     @property
     def double_findings(self) -> tuple[str, ...]:
-        """State each finding for which a reader has answered another value than was imported."""
+        """State each imported finding that a reader has answered differently, or that a signed report lacks."""
         report = self.synoptic or SynopticReport()
-        pairs = ((name, report.answer(name), self.imported.answer(name)) for name in FINDINGS)
-        return tuple(text for name, own, imported in pairs if (text := describe_two_values(name, own, imported)))
+        texts = (describe_imported_value(report, name, self.imported.answer(name)) for name in FINDINGS)
+        return tuple(filter(None, texts))
 
     @property
     def depth_mm(self) -> float | None:
@@ -280,9 +280,11 @@ class CaseLesion(CasePart):
         return None if value is None else ROMAN.index(str(value)) + 1
 
     def _find(self, name: str) -> str | float | None:
-        """Return the value of a finding that a reader has confirmed, else the imported one."""
-        own = None if self.synoptic is None else self.synoptic.answer(name)
-        answer = self.imported.answer(name) if own is None or own.suggested_by else own
+        """Return the value of a finding that a reader has confirmed, else the imported one, see the class."""
+        report = self.synoptic or SynopticReport()
+        answer = report.answer(name)
+        if answer is None or answer.suggested_by:
+            answer = None if report.is_signed else self.imported.answer(name)
         return None if answer is None else answer.value
 
 

@@ -7,6 +7,8 @@ that owns them, so that those left by killed processes are found and removed.
 from __future__ import annotations
 
 import errno
+import filecmp
+import glob
 import hashlib
 import json
 import os
@@ -433,24 +435,40 @@ def file_stamp(path: Path) -> FileStamp | None:
 
 
 def back_up_if_changed(path: Path, last_stamp: FileStamp | None) -> tuple[str, ...]:
-    """Back up a file that another program has changed since this one read or wrote it.
+    """Copy a file that another program has changed since this one read or wrote it, before it is replaced.
 
     ``last_stamp``: its stamp at that time. Returns a message in a tuple; empty if nothing was backed up.
     """
     current = file_stamp(path)
     if current is None or current == last_stamp:
         return ()
-    return (f"{path.name} was changed by another program. That version is backed up as {back_up_file(path).name}",)
+    return (f"{path.name} was changed by another program. That version is backed up as {_copy_file(path).name}",)
 
 
 def back_up_file(path: Path) -> Path:
-    """Rename a file to a free name with date and time (and a number if needed), and return the new path."""
-    stem = f"{path.stem}-{time.strftime('%Y%m%d-%H%M%S')}"
-    names = chain([stem], (f"{stem}-{number}" for number in count(2)))
-    candidates = (path.with_name(f"{name}{path.suffix}") for name in names)
-    backup = next(candidate for candidate in candidates if not candidate.exists())
+    """Rename a file, which is not valid any more, to a free name with date and time, and return the new path."""
+    backup = _free_backup_name(path)
     try:
         move(path, backup)
     except OSError as error:
         raise save_error(backup, error) from error
     return backup
+
+
+def _copy_file(path: Path) -> Path:
+    """Copy a file to a free name with date and time, unless it was copied before; return the path of the copy."""
+    for earlier in path.parent.glob(f"{glob.escape(path.stem)}-*{path.suffix}"):
+        if filecmp.cmp(path, earlier, shallow=False):  # the file could not be replaced then
+            return earlier
+    backup = _free_backup_name(path)
+    with atomic_file(backup) as temporary:
+        shutil.copyfile(path, temporary)
+    return backup
+
+
+def _free_backup_name(path: Path) -> Path:
+    """Return a free path with date and time, and a number if needed."""
+    stem = f"{path.stem}-{time.strftime('%Y%m%d-%H%M%S')}"
+    names = chain([stem], (f"{stem}-{number}" for number in count(2)))
+    candidates = (path.with_name(f"{name}{path.suffix}") for name in names)
+    return next(candidate for candidate in candidates if not candidate.exists())

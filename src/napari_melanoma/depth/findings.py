@@ -13,7 +13,7 @@ from typing import Any, Self
 from pydantic import Field
 
 from napari_melanoma.core.errors import ConfigError, InputError
-from napari_melanoma.core.files import write_json
+from napari_melanoma.core.files import back_up_file, write_json
 from napari_melanoma.core.formatting import format_names
 from napari_melanoma.core.parsing import parse_error_reason, read_json
 from napari_melanoma.core.provenance import UNKNOWN_TIME, parse_time
@@ -38,6 +38,10 @@ from napari_melanoma.depth.synoptic import (
 FINDINGS_FILE = "findings.json"
 EARLIER_FILES = ("depth.json", "synoptic.json")  # readings and report in the folders of earlier versions
 SIGNED_ELSEWHERE = "The last change was not saved: the report was signed by {} in another window. It is shown now."
+NOT_READ = (
+    "{} of an earlier version of the program: not read, since findings.json exists. Enter values again that only these "
+    "files have. The files are kept."
+)
 KEPT_ELSEWHERE = "Another program has changed the readings of this slide. That of {} is kept as it is in the file."
 
 
@@ -121,14 +125,23 @@ def read_findings(folder: Path) -> SlideFindings:
         raise _describe_damage(path, error) from error
 
 
-def write_findings(folder: Path, findings: SlideFindings) -> None:
-    """Write the findings atomically, in place of the files of earlier versions."""
+def write_findings(folder: Path, findings: SlideFindings) -> tuple[str, ...]:
+    """Write the findings atomically, and rename the files of earlier versions; return their old and new names."""
     content = findings.model_dump(mode="json")
     if findings.report is not None and not findings.report.is_signed:  # its findings are those of a reading
         content["report"][DERIVED] = {"status": findings.report.status}
     write_json(folder / FINDINGS_FILE, content)
-    for name in EARLIER_FILES:
-        (folder / name).unlink(missing_ok=True)
+    return tuple(f"{name} as {back_up_file(folder / name).name}" for name in _list_earlier(folder))
+
+
+def describe_earlier_files(folder: Path) -> tuple[str, ...]:
+    """State which files of earlier versions are not read, since the folder has findings of this version."""
+    names = _list_earlier(folder) if (folder / FINDINGS_FILE).is_file() else ()
+    return (NOT_READ.format(format_names(names)),) if names else ()
+
+
+def _list_earlier(folder: Path) -> tuple[str, ...]:
+    return tuple(name for name in EARLIER_FILES if (folder / name).is_file())
 
 
 def has_findings(folder: Path) -> bool:

@@ -63,6 +63,7 @@ SOURCE_NAMES: Mapping[Source, str] = {"model": "the model", "reading": "the dept
 Author = Literal["reader", "model", "imported"]
 AUTHORS: Mapping[Source, Author] = {"": "reader", "reading": "reader", "model": "model", "case": "imported"}
 TWO_STORES = "{}: two values were stored, {} in the synoptic report and {} in the case. That of the report counts."
+NOT_SIGNED = "{}: {} was imported. It is not part of the signed report."
 KEEP_UNKNOWN = ConfigDict(extra="allow")  # keys of a newer version are kept, and written again
 DERIVED = "derived"  # key of values computed from the answers, written for other programs and never read
 SUBTYPES = {  # value of the column diagnosis_detail: answer to the field subtype
@@ -529,12 +530,16 @@ def _set_mitoses(mitoses: MitosisCount, name: str, value: float | None) -> Mitos
     return mitoses.model_copy(update={"counted": counted, "none_found": counted == 0})
 
 
-def describe_two_values(name: str, own: SynopticAnswer | None, other: SynopticAnswer | None) -> str:
-    """State that a case has another value than a reader has answered; empty if it has none, or the same."""
-    if own is None or other is None or own.suggested_by or _is_same_value(own, other):
+def describe_imported_value(report: SynopticReport, name: str, imported: SynopticAnswer | None) -> str:
+    """State an imported value that a reader has answered differently, or that a signed report lacks; else empty."""
+    own, field = _confirmed(report.answer(name)), FIELDS_BY_NAME[name]
+    if imported is None or (own is None and not report.is_signed):
         return ""
-    field = FIELDS_BY_NAME[name]
-    return TWO_STORES.format(field.label, *(format_without_detail(field, one) for one in (own, other)))
+    if own is None:
+        return NOT_SIGNED.format(field.label, format_without_detail(field, imported))
+    if _is_same_value(own, imported):
+        return ""
+    return TWO_STORES.format(field.label, *(format_without_detail(field, one) for one in (own, imported)))
 
 
 def _is_same_value(first: SynopticAnswer, second: SynopticAnswer) -> bool:

@@ -543,6 +543,7 @@ def _read_case_lesion(folder: Path, case: Case, lesion: CaseLesion, *, personal:
         )
     report = lesion.report
     changes = read_lesion_content(case, lesion, folder, lambda image: None).list_changes(report)
+    changes = (*lesion.double_findings, *changes) if report.is_signed else changes
     return ExportedSlide(
         folder / lesion.id, None, {}, personal=personal, synoptic=report, changes=changes, patient=case.patient
     )

@@ -158,9 +158,15 @@ def _find_reading_folders(folders: Sequence[Path]) -> list[Path]:
         if not folder.is_dir():
             raise InputError(f"{folder} is not a folder. Expected result folders of slides.")
         for below in ("", "*/", "*/*/"):
-            paths = {path.parent for name in (FINDINGS_FILE, EARLIER_FILES[0]) for path in folder.glob(below + name)}
-            found |= dict.fromkeys(sorted(paths))
+            paths = {path.parent for name in (FINDINGS_FILE, *EARLIER_FILES) for path in folder.glob(below + name)}
+            found |= dict.fromkeys(sorted(path for path in paths if not _is_export(path)))
     return list(found)
+
+
+def _is_export(folder: Path) -> bool:
+    """Whether a report in a folder is an exported one, whose name is that of reports in results of earlier versions."""
+    has_readings = any((folder / name).is_file() for name in (FINDINGS_FILE, EARLIER_FILES[0]))
+    return not has_readings and not stated_fingerprint(folder)
 
 
 def _add_readings(slide: SlideReadings, depth: SlideDepthReadings) -> list[str]:

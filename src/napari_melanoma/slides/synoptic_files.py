@@ -7,6 +7,7 @@ from pathlib import Path
 
 from napari_melanoma.core.errors import InputError
 from napari_melanoma.core.files import FileStamp, back_up_if_changed, file_stamp
+from napari_melanoma.core.formatting import format_names
 from napari_melanoma.depth.findings import (
     EARLIER_FILES,
     FINDINGS_FILE,
@@ -33,6 +34,7 @@ DAMAGED = (
     "The findings of the slide cannot be read, and they may be signed: what has changed since is unknown. Restore "
     "findings.json from a backup."
 )
+BACKED_UP = "Files of an earlier version of the program may have other findings. They are backed up: {}."
 
 
 def list_slide_changes(report: SynopticReport, content: SlideContent) -> tuple[str, ...]:
@@ -124,9 +126,9 @@ def store_findings(
     """Save findings in the result folder of a slide, atomically, with those that another program has changed.
 
     ``base``, ``known``: the findings and the stamp of the file when it was last read or saved. A changed file is backed
-    up if a change is left out. Returns what was saved, with notes for the user.
+    up if a change is left out; those of earlier versions always are. Returns what was saved, with notes for the user.
     """
-    path, notes = folder / FINDINGS_FILE, tuple[str, ...]()
+    path, notes, is_lossy = folder / FINDINGS_FILE, tuple[str, ...](), False
     record_new_slide(folder, slide)
     if not findings.fingerprint:
         findings = findings.model_copy(update={"fingerprint": open_fingerprint(slide)})
@@ -134,5 +136,7 @@ def store_findings(
     if stamp != known if stamp else known is None:  # changed, or never written by this version
         findings, notes, is_lossy = merge_findings(findings, read_findings(folder), base)
         notes += back_up_if_changed(path, known) if is_lossy else ()
-    write_findings(folder, findings)
+    backups = write_findings(folder, findings)
+    if backups and (is_lossy or stamp):  # not all of them was read
+        notes += (BACKED_UP.format(format_names(backups)),)
     return findings, notes

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from threading import Event
 from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
@@ -14,10 +15,11 @@ from conftest import wait_until_idle
 from napari_melanoma.core.files import write_json
 from napari_melanoma.core.geometry import PixelSize
 from napari_melanoma.core.run_folder import RunState
-from napari_melanoma.depth.findings import EARLIER_FILES, FINDINGS_FILE, SlideFindings, read_findings
+from napari_melanoma.depth.findings import EARLIER_FILES, FINDINGS_FILE, SlideFindings, read_findings, write_findings
 from napari_melanoma.depth.readings import DepthReading, SlideDepthReadings, set_values
 from napari_melanoma.depth.synoptic import SynopticAnswer, SynopticReport, find_answer
 from napari_melanoma.slides.synoptic_files import store_findings
+from napari_melanoma.ui.session import depth as depth_module
 from napari_melanoma.ui.session.slide import SlideSession, SlideSessions
 
 if TYPE_CHECKING:
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
 
 
 LINE = ((60.0, 100.0), (460.0, 100.0))
+WHEN = "2026-01-02T10:00:00+00:00"
 OTHER_SIZE = PixelSize(1.0, 1.0, "given")
 
 
@@ -171,6 +174,20 @@ def test_an_unsigned_report_keeps_no_findings_beside_the_readings(
     assert load_synoptic(session.folder).answers == {}
 
 
+def test_files_of_an_earlier_version_beside_the_findings_are_stated(session: SlideSession, qtbot: QtBot) -> None:
+    session.findings.set_values(clark=2)
+    waits(session, qtbot)
+    write_json(session.folder / "depth.json", SlideDepthReadings().model_dump(mode="json"))
+    messages: list[str] = []
+    session.findings.message.connect(messages.append)
+    session.findings.reload()
+    waits(session, qtbot)
+    assert messages[0].startswith("depth.json of an earlier version of the program: not read")
+    session.findings.set_values(clark=3)
+    waits(session, qtbot)
+    assert "backed up: depth.json as depth-" in messages[1]
+
+
 def test_findings_that_cannot_be_read_are_locked(session: SlideSession, qtbot: QtBot) -> None:
     session.services.set_reader("A")
     session.findings.set_values(clark=3)
@@ -236,6 +253,36 @@ def test_a_stale_window_does_not_change_what_was_signed_in_another_one(session: 
     other.findings.flush()
     assert not load_synoptic(session.folder).is_signed
     sessions.remove(other.identity)
+
+
+def test_two_edits_in_quick_succession_keep_a_signature_of_another_window(
+    session: SlideSession, qtbot: QtBot, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    session.services.set_reader("B")
+    session.findings.set_values(clark=2)
+    waits(session, qtbot)
+    others = set_values(read_findings(session.folder), "A", WHEN, mm=2.5)
+    signed = others.with_report(SynopticReport()).view_report("A").sign("A", WHEN)
+    write_findings(session.folder, others.with_report(signed))
+    begun, may_continue, written = Event(), Event(), Event()
+
+    def store_slowly(*values: object) -> object:
+        begun.set()
+        assert may_continue.wait(10)
+        result = store_findings(*values)
+        written.set()
+        return result
+
+    monkeypatch.setattr(depth_module, "store_findings", store_slowly)
+    session.findings.set_values(ulcerated=True)
+    qtbot.waitUntil(begun.is_set)
+    may_continue.set()
+    assert written.wait(10)  # but no turn of Qt has told the window
+    session.findings.set_values(clark=3)
+    waits(session, qtbot)
+    for findings in (read_findings(session.folder), session.findings.value):
+        assert (findings.report.signed_by, findings.reading_by("A").mm) == ("A", 2.5)
+        assert (findings.reading_by("B").ulcerated, findings.reading_by("B").clark) == (True, 3)
 
 
 def test_a_reading_that_another_program_has_changed_is_not_replaced(session: SlideSession, qtbot: QtBot) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from threading import Event, Thread
 from typing import TYPE_CHECKING
@@ -48,11 +49,36 @@ class Disk:
         return Stored(value, (len(self.calls), 0), ("changed outside",) if value == "one" else ())
 
 
+class SharedDisk(Disk):
+    """One whose file is a text of words that other programs add to; ``version``: its stamp."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.version = 0
+
+    def adds(self, word: str) -> None:
+        self.file, self.version = f"{self.file} {word}", self.version + 1
+
+    def read(self, location: SlideFolder) -> Stored[str]:
+        stored = Stored(self.file, (self.version, 0))
+        self.begun.set()
+        assert self.may_continue.wait(10)
+        return stored
+
+    def write(self, location: SlideFolder, value: str, stored: Stored[str]) -> Stored[str]:
+        self.begun.set()
+        assert self.may_continue.wait(10)
+        others = {*self.file.split()} - {*stored.value.split()} if stored.stamp != (self.version, 0) else set()
+        self.file = " ".join(dict.fromkeys((*value.split(), *sorted(others))))
+        self.version += 1
+        return Stored(self.file, (self.version, 0), replaces=self.file != value)
+
+
 class RecordedDocument:
     """A document in folder ``a``, and what it emitted."""
 
-    def __init__(self, qtbot: QtBot) -> None:
-        self.qtbot, self.parent, self.disk = qtbot, QObject(), Disk()
+    def __init__(self, qtbot: QtBot, disk: Disk | None = None) -> None:
+        self.qtbot, self.parent, self.disk = qtbot, QObject(), disk or Disk()
         location = SlideFolder(Path("a.tif"), Path("a"))
         self.document = Document(DocumentKind("text", "", self.disk.read, self.disk.write), location, self.parent)
         self.changed, self.messages, self.errors = [], [], []
@@ -206,6 +232,41 @@ def test_a_value_changed_during_a_write_is_kept_when_the_window_closes(recorded:
     assert recorded.disk.calls == [("early", (7, 7)), ("last", (1, 0))]
     recorded.waits()
     assert len(recorded.disk.calls) == 2
+
+
+@pytest.mark.parametrize("action", ["edit", "undo", "reload"])
+def test_an_edit_while_changes_of_another_program_are_merged_erases_neither(qtbot: QtBot, action: str) -> None:
+    disk = SharedDisk()
+    recorded = RecordedDocument(qtbot, disk)
+    recorded.waits()
+    recorded.sets("stored early")
+    recorded.waits()
+    disk.adds("other")
+    disk.begun.clear()
+    disk.may_continue.clear()
+    if action == "reload":
+        recorded.document.reload()
+    else:
+        recorded.sets("stored early here")
+    qtbot.waitUntil(disk.begun.is_set)
+    if action == "reload":
+        recorded.sets("stored early here")
+    disk.may_continue.set()
+    deadline = time.monotonic() + 10  # the file is written, but no turn of Qt has told the document
+    while disk.version < 3 and action != "reload" and time.monotonic() < deadline:
+        time.sleep(0.01)
+    expected = {"edit": "stored early here last other", "undo": "stored early other"}
+    if action == "edit":
+        recorded.sets("stored early here last")
+    elif action == "undo":
+        recorded.document.undo()
+    recorded.waits()
+    shown = expected.get(action, "stored early here other")
+    assert (disk.file, recorded.document.value) == (shown, shown)
+    recorded.document.apply(lambda value: f"{value} end")
+    recorded.waits()
+    assert (disk.file, recorded.document.value) == (f"{shown} end", f"{shown} end")
+    recorded.parent.deleteLater()
 
 
 @pytest.mark.both_qts

@@ -14,7 +14,7 @@ from napari_melanoma.core.files import file_stamp
 from napari_melanoma.core.formatting import format_count
 from napari_melanoma.core.geometry import PixelSize
 from napari_melanoma.core.provenance import utc_time
-from napari_melanoma.depth.findings import FINDINGS_FILE, SlideFindings, read_findings
+from napari_melanoma.depth.findings import FINDINGS_FILE, SlideFindings, describe_earlier_files, read_findings
 from napari_melanoma.depth.readings import (
     FINDINGS,
     LINE_FIELDS,
@@ -538,7 +538,7 @@ class SynopticForm:
 
 def _read(location: SlideFolder) -> Stored[SlideFindings]:
     stamp = file_stamp(location.folder / FINDINGS_FILE)
-    return Stored(read_findings(location.folder), stamp)
+    return Stored(read_findings(location.folder), stamp, describe_earlier_files(location.folder))
 
 
 def _write(location: SlideFolder, findings: SlideFindings, stored: Stored[SlideFindings]) -> Stored[SlideFindings]:

@@ -210,8 +210,8 @@ class Stored(Generic[Value]):
     """Content of a file.
 
     ``stamp``: version of the file; None if there is none. ``notes``: for the user, such as the name of a backup.
-    ``unread``: other content, which is written back. ``replaces``: the file was not overwritten, since another program
-    has changed it; its content replaces the value.
+    ``unread``: other content, which is written back. ``replaces``: it contains changes by another program, too, which
+    the value that was to be written lacks.
     """
 
     value: Value
@@ -261,7 +261,9 @@ class Document(Edited[Value]):
         super().__init__(kind.empty)
         self.kind, self.location = kind, location
         self.is_ready, self.problem = False, ""
-        self._stored = Stored(kind.empty)
+        self._stored = Stored(kind.empty)  # what the value is derived from, with the stamp of the file that has it
+        self._unsaved: Unsaved[Value] | None = None  # the last value to be written
+        self._merged: tuple[Unsaved[Value], Stored[Value]] | None = None  # the last one that was changed when written
         self._seen: Stamp | None = None  # version of the file when it was last checked
         self._task_count = 0
         self.queue = LatestJobQueue(parent)
@@ -316,8 +318,17 @@ class Document(Edited[Value]):
         self.queue.submit(f"task {self._task_count}", prepare, on_done)
 
     def reload(self) -> None:
-        """Read the file again, which another program has changed."""
-        self.submit(self._read, self._on_read)
+        """Read the file again, which another program has changed.
+
+        It is not shown if the value was edited in the meantime: writing the edit merges or backs up the file.
+        """
+        unsaved = self._unsaved
+
+        def show(stored: Stored[Value] | Exception) -> None:
+            if self._unsaved is unsaved and not self._writer.has_pending:
+                self._on_read(stored)
+
+        self.submit(self._read, show)
 
     def reload_if_changed(self) -> bool:
         """Read the file again if another program has changed it; return whether it has."""
@@ -357,7 +368,8 @@ class Document(Edited[Value]):
             super()._change(change)
 
     def _save(self) -> None:
-        self._writer.save(Unsaved(self.location.folder, self.value))
+        self._unsaved = Unsaved(self.location.folder, self.value)
+        self._writer.save(self._unsaved)
 
     def _read(self, run: RunContext) -> Stored[Value] | Exception:
         try:
@@ -379,16 +391,24 @@ class Document(Edited[Value]):
         self.ready.emit()
 
     def _write(self, unsaved: Unsaved[Value]) -> Stored[Value]:
-        """Write a value; called in a thread, or when the window closes."""
-        self._stored = self.kind.write(self.location, unsaved.value, self._stored)
-        return self._stored
+        """Write a value; called in a thread, or when the window closes.
+
+        If changes by another program were merged, the next value to be written may lack them: its file is merged, too.
+        """
+        stored = self.kind.write(self.location, unsaved.value, self._stored)
+        self._stored = replace(stored, value=unsaved.value, stamp=None) if stored.replaces else stored
+        self._merged = (unsaved, stored) if stored.replaces else None
+        return stored
 
     def _on_written(self, stored: Stored[Value] | None) -> None:
         """Show what the user should know; ``stored``: None if the value was written already."""
-        if stored is not None:
-            self._show_notes(stored)
-            if stored.replaces:
-                self.set(stored.value)
+        if stored is None:
+            return
+        self._show_notes(stored)
+        unsaved, merged = self._merged or (None, None)
+        if merged is stored and unsaved is self._unsaved:  # else an edit since is merged when it is written
+            self._stored = stored
+            self.set(stored.value)
 
     def _show_notes(self, stored: Stored[Value]) -> None:
         if stored.notes:

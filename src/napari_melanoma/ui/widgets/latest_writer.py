@@ -50,6 +50,11 @@ class LatestStateWriter(Generic[WrittenState, Result]):
         self._pending: dict[Path, WrittenState] = {}
         at_end(owner, self.flush)
 
+    @property
+    def has_pending(self) -> bool:
+        """Whether there is a state that was not written, or could not be written."""
+        return bool(self._pending)
+
     def save(self, state: WrittenState) -> None:
         """Write a state in a background thread."""
         folder = state.folder
