@@ -337,15 +337,22 @@ class LesionController(QObject):
     ) -> None:
         """Run a function for a lesion in a thread after the lesion was derived from its layer.
 
-        A pending one with the same ``key`` is dropped. ``make_work``: called when it is its turn. ``done``: called with
-        the result.
+        A pending one with the same ``key`` is dropped. ``make_work``: called when it is its turn; never, if the lesion
+        cannot be derived. ``done``: called with the result.
         """
+        name = f"{key} {session.identity}"
 
-        def prepare() -> JobFunction | None:
-            return None if session.lesion is None else make_work(session.lesion)
+        def prepare(tried: AnalyzedLesion | None = None) -> JobFunction | None:
+            lesion = session.lesion
+            if session.is_behind_mask:
+                if lesion is not tried:  # the mask was written since, by a function that was pending before this one
+                    self.follow(session)
+                    self._latest.submit(name, partial(prepare, lesion), done)
+                return None
+            return None if lesion is None else make_work(lesion)
 
         self.follow(session)
-        self._latest.submit(f"{key} {session.identity}", prepare, done)
+        self._latest.submit(name, prepare, done)
 
     def store(
         self,
