@@ -387,7 +387,7 @@ class LesionController(QObject):
         return self._latest.is_pending(f"store {session.identity}")
 
     def set_unsaved(self, session: OpenPhotograph) -> None:
-        """Keep corrections for recovery that are no longer stored elsewhere."""
+        """Keep corrections for recovery that are no longer stored elsewhere, also those to which a redo returns."""
         if session.lesion is not None:
             session.lesion = replace(session.lesion, stored_digest="")
             self.autosave.update(session)
