@@ -182,7 +182,12 @@ def restores_unsaved(person):
 
 @pytest.mark.parametrize(
     ("write", "review"),
-    [(draws_strokes, "corrected"), (moves_threshold, "corrected"), (resets, "accepted"), (restores_unsaved, "corrected")],
+    [
+        (draws_strokes, "corrected"),
+        (moves_threshold, "corrected"),
+        (resets, "accepted"),
+        (restores_unsaved, "corrected"),
+    ],
     ids=lambda value: getattr(value, "__name__", ""),
 )
 def test_a_change_that_is_pending_is_stored(analyzed, write, review, tmp_path):

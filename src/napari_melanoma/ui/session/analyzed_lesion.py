@@ -228,6 +228,7 @@ class RecoveredLesion(NamedTuple):
     ``saved_at``: Unix time in seconds. ``folder``: the recovery folder.
     ``origin``: the part of the provenance that describes the corrected mask. ``prompts``: the states after the latest
     prompt of the predicted and of the corrected mask; None without prompts. ``stated``: scale, type and patient data.
+    ``is_predicted``: whether the mask is known to be predicted, although stored probabilities may predict another one.
     """
 
     result: LesionResult
@@ -240,12 +241,20 @@ class RecoveredLesion(NamedTuple):
     origin: Mapping[str, object] = MappingProxyType({})
     prompts: tuple[PromptStep | None, PromptStep | None] = (None, None)
     stated: StatedValues = StatedValues()
+    is_predicted: bool = False
 
     @property
     def change(self) -> MaskChange:
-        """The mask of the user."""
+        """The current mask; one that was predicted counts as such, also where another mask is replaced by it."""
         provenance, origin = {**self.result.provenance, **self.origin}, MaskOrigin.from_result(self.result, self.chosen)
-        return MaskChange(self.mask, origin._replace(corrected=True, provenance=provenance, prompts=self.prompts[1]))
+        origin = origin._replace(corrected=self.is_of_user, provenance=provenance, prompts=self.prompts[1])
+        return MaskChange(self.mask, origin)
+
+    @property
+    def is_of_user(self) -> bool:
+        """Whether users have made the current mask."""
+        is_made = self.result.corrected or bool(self.origin)
+        return not self.is_predicted and (is_made or not np.array_equal(self.mask, self.result.mask))
 
     def derive(self) -> AnalyzedLesion:
         """Return the lesion of the current mask, with the predicted mask among its origins; call this in a thread."""

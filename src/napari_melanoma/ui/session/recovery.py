@@ -71,6 +71,7 @@ def save_recovery(
         "options": result.options.model_dump(mode="json"),
         "model": asdict(result.model),
         "chosen": lesion.chosen,
+        "is_predicted": not lesion.corrected,
         "origin": get_mask_origin(result.provenance),
         "shape": list(mask.shape),
         **stated.to_json(),
@@ -134,6 +135,7 @@ def _read_recovery(digest: str, folder: Path, values: dict[str, Any], photograph
         folder,
         get_mask_origin(values["origin"]),
         stated=stated,
+        is_predicted=values.get("is_predicted", False),
     )
 
 
