@@ -88,3 +88,15 @@ def test_a_recovery_file_without_a_record_of_it_is_compared_with_the_prediction(
     assert not recovered.change.origin.corrected
     assert recovered._replace(mask=~recovered.mask).change.origin.corrected
     assert recovered._replace(origin={"labels_layer": {"name": "mine"}}).change.origin.corrected, "made by a user"
+
+
+@pytest.mark.parametrize("flips", [False, True], ids=["once", "with flips"])
+def test_a_corrected_mask_has_the_uncertain_area_of_its_own_prediction(flips: bool) -> None:
+    painted = paint(AnalyzedLesion.from_model(predict("a", 80, flips=flips), DIGEST))
+    other = predict("b", 60, flips=not flips)
+    replaced = write(painted, MaskChange(other.mask, MaskOrigin.from_result(other, None)))
+    assert (painted.result.band is not None, replaced.result.band is not None) == (flips, not flips)
+    undone = derive_lesion(replaced, painted.result.mask)
+    assert undone.corrected
+    assert np.array_equal(undone.result.band, painted.result.band)
+    assert undone.result.model.name == "a"

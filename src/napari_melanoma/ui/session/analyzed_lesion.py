@@ -85,11 +85,14 @@ class MaskOrigin(NamedTuple):
             spread=self.spread,
         )
         result = replace(remeasure(base, mask, options), corrected=self.corrected)
-        if self.corrected:
-            return result
-        band = self.band
+        is_same = self.probability is previous.probability and have_equal_fields(options, previous.options, MASK_OPTIONS)
+        if self.corrected and is_same:
+            return result  # with the uncertain area of the predicted mask
+        band, predicted = self.band, mask
         if self.spread is not None:
-            band = find_uncertain_band(result.prediction, mask, result.threshold, options.refinement)
+            if self.corrected:
+                predicted = threshold_mask(result, options, self.chosen)
+            band = find_uncertain_band(result.prediction, predicted, result.threshold, options.refinement)
         return replace(result, band=band)
 
 
