@@ -200,7 +200,7 @@ def test_a_change_that_is_pending_is_stored(analyzed, write, review, tmp_path):
     analyzed.waits()
     (row,) = corrections.rows()
     assert np.array_equal(read_mask(corrections.folder / row["mask_path"]), find_mask(analyzed).data != 0)
-    assert row["review"] == review
+    assert row["review"] == ("accepted" if write is resets else "corrected")
     assert not analyzed.dock.sessions.unsaved
 
 

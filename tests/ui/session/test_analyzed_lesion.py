@@ -100,3 +100,13 @@ def test_a_corrected_mask_has_the_uncertain_area_of_its_own_prediction(flips: bo
     assert undone.corrected
     assert np.array_equal(undone.result.band, painted.result.band)
     assert undone.result.model.name == "a"
+
+
+def test_a_recovered_mask_has_the_probability_of_the_latest_analysis(folder: Path) -> None:
+    results = [predict("a", radius) for radius in (80, 60)]  # by the same model
+    for result in results:
+        save_recovery(folder, paint(AnalyzedLesion.from_model(result, DIGEST)), None, StatedValues())
+    recovered = find_recovery(DIGEST, PHOTOGRAPH)
+    assert recovered is not None
+    assert np.array_equal(recovered.result.mask, results[1].mask)
+    assert len(list(folder.glob("probability-*.npy"))) == 1

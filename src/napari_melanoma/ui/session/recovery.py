@@ -58,7 +58,7 @@ def save_recovery(
     ``scribbles``: uint8 (row, column), strokes that are not applied yet. ``stated``: scale, type and patient data.
     """
     result, mask = lesion.result, lesion.result.mask
-    probability = folder / f"probability-{result.model.fingerprint[:16]}.npy"
+    probability = folder / f"probability-{array_fingerprint(result.probability)[:16]}.npy"
     if not probability.is_file():
         with atomic_file(probability) as temporary:
             np.save(temporary, result.probability.astype(np.float16))
@@ -79,6 +79,9 @@ def save_recovery(
         "owner": _current_process(),
     }
     write_json(folder / "recovery.json", values)
+    for other in folder.glob("probability-*.npy"):
+        if other != probability:  # of an earlier analysis
+            other.unlink(missing_ok=True)
 
 
 def find_recovery(digest: str, photograph: Photograph, others: Collection[str] = ()) -> RecoveredLesion | None:
