@@ -450,8 +450,7 @@ class LesionDock(LesionControls):
         self._refresh()
         if session is not None and session.lesion is None and not session.is_searched:
             session.is_searched = True
-            others = {other.identity for other in self.sessions.update() if other is not session}
-            self.controller.autosave.find_recovered(session, others)
+            self.controller.autosave.find_recovered(session)
             if self.settings.folder is not None:
                 folder = saving.result_folder(self.settings.folder, session.name)
                 self.predictions.load_saved(session, folder)

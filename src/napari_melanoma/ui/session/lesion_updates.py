@@ -92,7 +92,7 @@ class LesionController(QObject):
     def __init__(self, sessions: PhotographSessions, options: PhotographOptions, parent: QObject) -> None:
         super().__init__(parent)
         self.sessions, self.options = sessions, options
-        self.autosave = LesionAutosave(self)
+        self.autosave = LesionAutosave(sessions, self)
         self.watcher = LayerWatcher(sessions, self)
         self.watcher.edits_finished.connect(self.follow)
         self.watcher.scribbles_edited.connect(self.autosave.update)

@@ -10,6 +10,7 @@ import zlib
 from collections.abc import Callable, Collection, Iterable
 from contextlib import suppress
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,16 +27,19 @@ from napari_melanoma.lesion.mask_record import get_mask_origin
 from napari_melanoma.lesion.options import LesionOptions
 from napari_melanoma.ui.session.analyzed_lesion import AnalyzedLesion, RecoveredLesion
 from napari_melanoma.ui.session.stated_values import StatedValues
+from napari_melanoma.ui.viewer import photographs
 from napari_melanoma.ui.viewer.photographs import LayerPhotographSource
 from napari_melanoma.ui.widgets.job import JobFunction, LatestJobQueue
+from napari_melanoma.ui.widgets.signals import at_end
 
 if TYPE_CHECKING:
     from napari_melanoma.io.photographs import Photograph
-    from napari_melanoma.ui.session.open_photograph import OpenPhotograph
+    from napari_melanoma.ui.session.open_photograph import OpenPhotograph, PhotographSessions
 
 AUTOSAVE_DELAY_MS = 600
 RECOVERY_DAYS = 30
 RECOVERY_FORMAT = 1
+_open_sessions: list[PhotographSessions] = []  # of all Lesion docks of this process
 
 
 def recovery_root() -> Path:
@@ -212,8 +216,10 @@ class LesionAutosave(QObject):
 
     failed = Signal(object)  # Exception
 
-    def __init__(self, parent: QObject) -> None:
+    def __init__(self, sessions: PhotographSessions, parent: QObject) -> None:
         super().__init__(parent)
+        _open_sessions.append(sessions)
+        at_end(self, partial(_open_sessions.remove, sessions))
         self._latest = LatestJobQueue(self, delay_ms=AUTOSAVE_DELAY_MS)
         self._latest.failed.connect(self.failed)
 
@@ -261,18 +267,23 @@ class LesionAutosave(QObject):
         folder = recovery_folder(recovered.image_digest, identity)
         self._latest.submit(f"adopt {identity}", lambda: _checked(adopt_recovery, recovered, folder))
 
-    def find_recovered(self, session: OpenPhotograph, others: Collection[str]) -> None:
-        """Search for recovered corrections of a photograph; the pixels are read only if there are recovery folders.
+    def find_recovered(self, session: OpenPhotograph) -> None:
+        """Search for recovered corrections of a photograph; the pixels are read only if there are recovery folders."""
 
-        ``others``: identities of the other open photographs.
-        """
+        def prepare() -> JobFunction:
+            return _checked(_find_recovered, session.source, _list_open() - {session.identity})
 
         def show(recovered: RecoveredLesion | None) -> None:
             if recovered is not None:
                 session.recovered = recovered
 
-        find = _checked(_find_recovered, session.source, others)
-        self._latest.submit(f"look {session.identity}", lambda: find, show)
+        self._latest.submit(f"look {session.identity}", prepare, show)
+
+
+def _list_open() -> set[str]:
+    """List the identities of the photographs that are open in a Lesion dock of this process."""
+    images = (image for one in _open_sessions for image in photographs.identify_photographs(one.viewer))
+    return {str(photographs.get_identity(image)) for image in images}
 
 
 def _checked(work: Callable[..., object], *arguments: object) -> JobFunction:
