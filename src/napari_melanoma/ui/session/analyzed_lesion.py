@@ -85,8 +85,8 @@ class MaskOrigin(NamedTuple):
             spread=self.spread,
         )
         result = replace(remeasure(base, mask, options), corrected=self.corrected)
-        is_same = self.probability is previous.probability and have_equal_fields(options, previous.options, MASK_OPTIONS)
-        if self.corrected and is_same:
+        is_same = self.probability is previous.probability
+        if self.corrected and is_same and have_equal_fields(options, previous.options, MASK_OPTIONS):
             return result  # with the uncertain area of the predicted mask
         band, predicted = self.band, mask
         if self.spread is not None:
