@@ -114,6 +114,20 @@ def test_an_edited_mask_is_stored_as_corrected_with_the_predicted_mask(analyzed,
     assert [session.name for session in analyzed.dock.sessions.unsaved] == ["mole"]
 
 
+def test_a_correction_is_unsaved_when_a_redo_returns_to_it_after_its_storing_was_undone(analyzed):
+    analyzed.draws(analyzed.layer("mask"), [(10, 100), (10, 140)])
+    adds(analyzed)
+    analyzed.layer("mask").undo()
+    analyzed.waits()
+    analyzed.clicks("undo_correction")
+    analyzed.waits()
+    assert not analyzed.dock.sessions.unsaved
+    analyzed.layer("mask").redo()
+    analyzed.waits()
+    assert [session.name for session in analyzed.dock.sessions.unsaved] == ["mole"]
+    assert list(recovery.recovery_root().glob("*/drawn.npz"))
+
+
 def test_photographs_with_the_same_name_are_each_stored_as_rejected(corrections, qtbot):
     owner, stored = QObject(), []
     store = CorrectionsStore(ReviewSettings(), owner)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from types import SimpleNamespace
 
 import numpy as np
@@ -10,8 +11,9 @@ from lesion_fixtures import FIXTURES, gradient
 from napari.layers import Layer
 from qtpy.QtWidgets import QAbstractButton, QDoubleSpinBox
 
+from napari_melanoma.data.corrections import Corrections
 from napari_melanoma.io.results import read_mask
-from napari_melanoma.ui.session import lesion_updates
+from napari_melanoma.ui.session import lesion_updates, recovery
 from napari_melanoma.ui.viewer.mask_layer import MaskLabels
 
 viewer, stage, dock, person, window = map(pytest.fixture, FIXTURES)
@@ -158,6 +160,61 @@ def test_a_script_that_does_not_refresh_is_seen_when_the_mask_is_stored(analyzed
     analyzed.waits()
     assert read_mask(tmp_path / "mole" / "mask.png")[5:9, 5:9].all()
     assert not analyzed.lesion.unsaved
+
+
+def restores_unsaved(person):
+    """Leave unsaved corrections as a crash does, analyze again, and restore them."""
+    paints(person)
+    person.waits()
+    (about,) = recovery.recovery_root().glob("*/recovery.json")
+    left = json.loads(about.read_text()) | {"owner": {"pid": 2**22 - 7, "created": 1.0}}
+    for session in person.dock.sessions:
+        session.lesion = None
+    person.viewer.layers.clear()
+    person.waits()
+    about.write_text(json.dumps(left))
+    person.opens(rgb=gradient())
+    person.waits()
+    person.analyses()
+    person.waits()
+    person.clicks("recover")
+
+
+@pytest.mark.parametrize(
+    ("write", "review"),
+    [
+        (draws_strokes, "corrected"),
+        (moves_threshold, "corrected"),
+        (resets, "accepted"),
+        (restores_unsaved, "corrected"),
+    ],
+    ids=lambda value: getattr(value, "__name__", ""),
+)
+def test_a_change_that_is_pending_is_stored(analyzed, write, review, tmp_path):
+    corrections = Corrections(tmp_path / "corrections")
+    analyzed.dock.corrections.store.folder = corrections.folder
+    analyzed.waits()
+    write(analyzed)
+    analyzed.dock.picker.session.commit_requested.emit()
+    analyzed.clicks("add_correction")
+    analyzed.waits()
+    (row,) = corrections.rows()
+    assert np.array_equal(read_mask(corrections.folder / row["mask_path"]), find_mask(analyzed).data != 0)
+    assert row["review"] == ("accepted" if write is resets else "corrected")
+    assert not analyzed.dock.sessions.unsaved
+
+
+def test_nothing_is_stored_if_no_lesion_can_be_derived(analyzed, tmp_path, monkeypatch):
+    def fail(*values):
+        raise ValueError("no lesion")
+
+    monkeypatch.setattr(lesion_updates, "derive_lesion", fail)
+    analyzed.dock.settings.folder = tmp_path
+    paints(analyzed)
+    analyzed.clicks("save")
+    analyzed.waits()
+    assert not (tmp_path / "mole").exists()
+    assert analyzed.dock.sessions.unsaved
 
 
 def test_undo_to_the_mask_that_was_saved_is_saved(analyzed, tmp_path):

@@ -450,8 +450,7 @@ class LesionDock(LesionControls):
         self._refresh()
         if session is not None and session.lesion is None and not session.is_searched:
             session.is_searched = True
-            others = {other.identity for other in self.sessions.update() if other is not session}
-            self.controller.autosave.find_recovered(session, others)
+            self.controller.autosave.find_recovered(session)
             if self.settings.folder is not None:
                 folder = saving.result_folder(self.settings.folder, session.name)
                 self.predictions.load_saved(session, folder)
@@ -656,9 +655,9 @@ class LesionDockLink(QObject):
         follow(self, self.workspace.photographs.changed, self._on_photographs)
 
     def open_lesion_dock(self) -> None:
-        """Connect the Lesion dock, which is opened if needed."""
+        """Connect the Lesion dock, which is opened if needed; one that is connected stays so until it is closed."""
         provided = self.workspace.photographs
-        dock = provided.value or provided.show()
+        dock = self.connected_dock or provided.value or provided.show()
         assert isinstance(dock, LesionDock)
         if (frame := find_frame(dock)) is not None:
             frame.show()
@@ -679,7 +678,7 @@ class LesionDockLink(QObject):
         return None if self.connected_dock is None else self.connected_dock.sessions.find(identity)
 
     def _on_photographs(self) -> None:
-        if self.workspace.photographs.value is not self.connected_dock:  # it was closed
+        if all(dock is not self.connected_dock for dock in self.workspace.photographs):  # it was closed
             self.connected_dock = None
 
 

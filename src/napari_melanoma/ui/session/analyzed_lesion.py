@@ -85,11 +85,14 @@ class MaskOrigin(NamedTuple):
             spread=self.spread,
         )
         result = replace(remeasure(base, mask, options), corrected=self.corrected)
-        if self.corrected:
-            return result
-        band = self.band
+        is_same = self.probability is previous.probability
+        if self.corrected and is_same and have_equal_fields(options, previous.options, MASK_OPTIONS):
+            return result  # with the uncertain area of the predicted mask
+        band, predicted = self.band, mask
         if self.spread is not None:
-            band = find_uncertain_band(result.prediction, mask, result.threshold, options.refinement)
+            if self.corrected:
+                predicted = threshold_mask(result, options, self.chosen)
+            band = find_uncertain_band(result.prediction, predicted, result.threshold, options.refinement)
         return replace(result, band=band)
 
 
@@ -228,6 +231,7 @@ class RecoveredLesion(NamedTuple):
     ``saved_at``: Unix time in seconds. ``folder``: the recovery folder.
     ``origin``: the part of the provenance that describes the corrected mask. ``prompts``: the states after the latest
     prompt of the predicted and of the corrected mask; None without prompts. ``stated``: scale, type and patient data.
+    ``is_predicted``: whether the mask is known to be predicted, although stored probabilities may predict another one.
     """
 
     result: LesionResult
@@ -240,12 +244,20 @@ class RecoveredLesion(NamedTuple):
     origin: Mapping[str, object] = MappingProxyType({})
     prompts: tuple[PromptStep | None, PromptStep | None] = (None, None)
     stated: StatedValues = StatedValues()
+    is_predicted: bool = False
 
     @property
     def change(self) -> MaskChange:
-        """The mask of the user."""
+        """The current mask; one that was predicted counts as such, also where another mask is replaced by it."""
         provenance, origin = {**self.result.provenance, **self.origin}, MaskOrigin.from_result(self.result, self.chosen)
-        return MaskChange(self.mask, origin._replace(corrected=True, provenance=provenance, prompts=self.prompts[1]))
+        origin = origin._replace(corrected=self.is_of_user, provenance=provenance, prompts=self.prompts[1])
+        return MaskChange(self.mask, origin)
+
+    @property
+    def is_of_user(self) -> bool:
+        """Whether users have made the current mask."""
+        is_made = self.result.corrected or bool(self.origin)
+        return not self.is_predicted and (is_made or not np.array_equal(self.mask, self.result.mask))
 
     def derive(self) -> AnalyzedLesion:
         """Return the lesion of the current mask, with the predicted mask among its origins; call this in a thread."""

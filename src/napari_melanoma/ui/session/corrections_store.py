@@ -486,9 +486,7 @@ class PhotographCorrections(QObject):
         for session in self._sessions:
             if _is_undone(session, image_id, index):
                 session.review = replace(session.review, folder=None, diagnosis=None, stored_digest="")
-                lesion = session.masked_lesion
-                if lesion is not None and lesion.corrected:
-                    self._controller.set_unsaved(session)
+                self._controller.set_unsaved(session)
         self.reset()
         self._status.show_message(f"Undid the last change of {image_id} in {self._describe_folder(index)}")
 

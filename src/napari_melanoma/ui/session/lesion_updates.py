@@ -92,7 +92,7 @@ class LesionController(QObject):
     def __init__(self, sessions: PhotographSessions, options: PhotographOptions, parent: QObject) -> None:
         super().__init__(parent)
         self.sessions, self.options = sessions, options
-        self.autosave = LesionAutosave(self)
+        self.autosave = LesionAutosave(sessions, self)
         self.watcher = LayerWatcher(sessions, self)
         self.watcher.edits_finished.connect(self.follow)
         self.watcher.scribbles_edited.connect(self.autosave.update)
@@ -337,15 +337,22 @@ class LesionController(QObject):
     ) -> None:
         """Run a function for a lesion in a thread after the lesion was derived from its layer.
 
-        A pending one with the same ``key`` is dropped. ``make_work``: called when it is its turn. ``done``: called with
-        the result.
+        A pending one with the same ``key`` is dropped. ``make_work``: called when it is its turn; never, if the lesion
+        cannot be derived. ``done``: called with the result.
         """
+        name = f"{key} {session.identity}"
 
-        def prepare() -> JobFunction | None:
-            return None if session.lesion is None else make_work(session.lesion)
+        def prepare(tried: AnalyzedLesion | None = None) -> JobFunction | None:
+            lesion = session.lesion
+            if session.is_behind_mask:
+                if lesion is not tried:  # the mask was written since, by a function that was pending before this one
+                    self.follow(session)
+                    self._latest.submit(name, partial(prepare, lesion), done)
+                return None
+            return None if lesion is None else make_work(lesion)
 
         self.follow(session)
-        self._latest.submit(f"{key} {session.identity}", prepare, done)
+        self._latest.submit(name, prepare, done)
 
     def store(
         self,
@@ -380,7 +387,7 @@ class LesionController(QObject):
         return self._latest.is_pending(f"store {session.identity}")
 
     def set_unsaved(self, session: OpenPhotograph) -> None:
-        """Keep corrections for recovery that are no longer stored elsewhere."""
+        """Keep corrections for recovery that are no longer stored elsewhere, also those to which a redo returns."""
         if session.lesion is not None:
             session.lesion = replace(session.lesion, stored_digest="")
             self.autosave.update(session)

@@ -10,6 +10,7 @@ import zlib
 from collections.abc import Callable, Collection, Iterable
 from contextlib import suppress
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,16 +27,19 @@ from napari_melanoma.lesion.mask_record import get_mask_origin
 from napari_melanoma.lesion.options import LesionOptions
 from napari_melanoma.ui.session.analyzed_lesion import AnalyzedLesion, RecoveredLesion
 from napari_melanoma.ui.session.stated_values import StatedValues
+from napari_melanoma.ui.viewer import photographs
 from napari_melanoma.ui.viewer.photographs import LayerPhotographSource
 from napari_melanoma.ui.widgets.job import JobFunction, LatestJobQueue
+from napari_melanoma.ui.widgets.signals import at_end
 
 if TYPE_CHECKING:
     from napari_melanoma.io.photographs import Photograph
-    from napari_melanoma.ui.session.open_photograph import OpenPhotograph
+    from napari_melanoma.ui.session.open_photograph import OpenPhotograph, PhotographSessions
 
 AUTOSAVE_DELAY_MS = 600
 RECOVERY_DAYS = 30
 RECOVERY_FORMAT = 1
+_open_sessions: list[PhotographSessions] = []  # of all Lesion docks of this process
 
 
 def recovery_root() -> Path:
@@ -58,7 +62,7 @@ def save_recovery(
     ``scribbles``: uint8 (row, column), strokes that are not applied yet. ``stated``: scale, type and patient data.
     """
     result, mask = lesion.result, lesion.result.mask
-    probability = folder / f"probability-{result.model.fingerprint[:16]}.npy"
+    probability = folder / f"probability-{array_fingerprint(result.probability)[:16]}.npy"
     if not probability.is_file():
         with atomic_file(probability) as temporary:
             np.save(temporary, result.probability.astype(np.float16))
@@ -71,6 +75,7 @@ def save_recovery(
         "options": result.options.model_dump(mode="json"),
         "model": asdict(result.model),
         "chosen": lesion.chosen,
+        "is_predicted": not lesion.corrected,
         "origin": get_mask_origin(result.provenance),
         "shape": list(mask.shape),
         **stated.to_json(),
@@ -78,6 +83,9 @@ def save_recovery(
         "owner": _current_process(),
     }
     write_json(folder / "recovery.json", values)
+    for other in folder.glob("probability-*.npy"):
+        if other != probability:  # of an earlier analysis
+            other.unlink(missing_ok=True)
 
 
 def find_recovery(digest: str, photograph: Photograph, others: Collection[str] = ()) -> RecoveredLesion | None:
@@ -134,6 +142,7 @@ def _read_recovery(digest: str, folder: Path, values: dict[str, Any], photograph
         folder,
         get_mask_origin(values["origin"]),
         stated=stated,
+        is_predicted=values.get("is_predicted", False),
     )
 
 
@@ -207,8 +216,10 @@ class LesionAutosave(QObject):
 
     failed = Signal(object)  # Exception
 
-    def __init__(self, parent: QObject) -> None:
+    def __init__(self, sessions: PhotographSessions, parent: QObject) -> None:
         super().__init__(parent)
+        _open_sessions.append(sessions)
+        at_end(self, partial(_open_sessions.remove, sessions))
         self._latest = LatestJobQueue(self, delay_ms=AUTOSAVE_DELAY_MS)
         self._latest.failed.connect(self.failed)
 
@@ -256,18 +267,23 @@ class LesionAutosave(QObject):
         folder = recovery_folder(recovered.image_digest, identity)
         self._latest.submit(f"adopt {identity}", lambda: _checked(adopt_recovery, recovered, folder))
 
-    def find_recovered(self, session: OpenPhotograph, others: Collection[str]) -> None:
-        """Search for recovered corrections of a photograph; the pixels are read only if there are recovery folders.
+    def find_recovered(self, session: OpenPhotograph) -> None:
+        """Search for recovered corrections of a photograph; the pixels are read only if there are recovery folders."""
 
-        ``others``: identities of the other open photographs.
-        """
+        def prepare() -> JobFunction:
+            return _checked(_find_recovered, session.source, _list_open() - {session.identity})
 
         def show(recovered: RecoveredLesion | None) -> None:
             if recovered is not None:
                 session.recovered = recovered
 
-        find = _checked(_find_recovered, session.source, others)
-        self._latest.submit(f"look {session.identity}", lambda: find, show)
+        self._latest.submit(f"look {session.identity}", prepare, show)
+
+
+def _list_open() -> set[str]:
+    """List the identities of the photographs that are open in a Lesion dock of this process."""
+    images = (image for one in _open_sessions for image in photographs.identify_photographs(one.viewer))
+    return {str(photographs.get_identity(image)) for image in images}
 
 
 def _checked(work: Callable[..., object], *arguments: object) -> JobFunction:

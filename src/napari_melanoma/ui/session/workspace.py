@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
@@ -68,6 +68,10 @@ class Provided(Generic[Part]):
     def value(self) -> Part | None:
         """What the dock provides that was opened last; None without one."""
         return next(reversed(self._values), None)
+
+    def __iter__(self) -> Iterator[Part]:
+        """Iterate over what each of the open docks provides; the dock that was opened last is the last one."""
+        return iter(tuple(self._values))
 
     def show(self) -> Part:
         """Return it after its dock was opened, or brought to the front."""
