@@ -254,7 +254,7 @@ class TrayDock(LibraryDock):
 
     def _on_opened(self, images: list[LibraryImage]) -> None:
         if self.content is not None and images and self._may_open(len(images)):
-            self.status.show_message("")  # that of the previous request
+            self.status.end_message(NO_FIRST_SLIDE)
             self._open_images(images, self.content.case_folder)
 
     def _open_images(self, images: list[LibraryImage], case_folder: Path | None) -> None:
