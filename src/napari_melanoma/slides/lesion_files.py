@@ -34,6 +34,7 @@ from napari_melanoma.core.files import (
 from napari_melanoma.core.formatting import format_class, format_count
 from napari_melanoma.core.geometry import Box, MapPlacement
 from napari_melanoma.core.locks import hold_lock
+from napari_melanoma.core.parsing import parse_json
 from napari_melanoma.core.polygons import Polygon, points_within, to_shape
 from napari_melanoma.core.validity import Validity, read_validity
 from napari_melanoma.data.class_names import BENIGN, MALIGNANT, read_class_name
@@ -193,7 +194,7 @@ def _find_detection(content: GeoJsonContent) -> dict[str, Any] | None:
     texts = Counter(str(text) for one in content.annotations if (text := _read_metadata(one).get(DETECTION)))
     for text, _ in texts.most_common():
         with suppress(ValueError):
-            if isinstance(stated := json.loads(text), dict):
+            if isinstance(stated := parse_json(text, DETECTION), dict):
                 return stated
     stated = content.members.get(DETECTION)
     return stated if isinstance(stated, dict) else None
