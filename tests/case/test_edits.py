@@ -264,7 +264,7 @@ def test_an_import_after_the_signature_is_stated_and_not_part_of_the_report() ->
     case = set_lesion(add_lesion(Case()), "L1", synoptic=signed)
     lesion = set_lesion(case, "L1", clark=4, ulceration="").lesions[0]
     assert (lesion.form, lesion.clark, lesion.cell("clark"), lesion.imported.clark) == (signed, None, "", 4)
-    assert lesion.double_findings == ("Clark level: IV was imported. It is not part of the signed report.",)
+    assert lesion.double_findings == ("Imported, but not part of the signed report: Clark level: IV.",)
     assert LesionContent(lesion).list_changes(signed) == ()
     reopened = set_lesion(case, "L1", synoptic=signed.reopen("A", WHEN), clark=4).lesions[0]
     assert (reopened.clark, reopened.double_findings) == (4, ()), "it is a suggestion again"
@@ -295,9 +295,9 @@ def test_findings_that_an_earlier_version_imported_into_the_report() -> None:
     }
     signed = OPEN.sign("A", WHEN, {})
     lesion = parse_case(stored_on_28_november(signed, conflicts=texts), FOLDER).lesions[0]
-    lacking = [text.removeprefix("Added after signature: ") for name, text in texts.items() if name != "breslow"]
+    lacking = {"Clark level: IV", "Ulceration: not identified", "Mitotic rate: 2 per mm²"}
     assert (lesion.synoptic, lesion.depth_mm, lesion.clark, lesion.double_findings[0]) == (signed, 0.5, None, both)
-    assert {*lesion.double_findings[1:]} == {text.replace(". It", " was imported. It") for text in lacking}
+    assert {*lesion.double_findings[1:]} == {f"Imported, but not part of the signed report: {one}." for one in lacking}
     assert lesion.imported == CaseFindings(depth_mm=0.7, clark=4, ulceration=False, mitoses_per_mm2=2)
     assert parse_case(case_to_json(Case(lesions=(lesion,)), FOLDER), FOLDER).lesions[0] == lesion
 

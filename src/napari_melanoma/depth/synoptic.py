@@ -63,7 +63,7 @@ SOURCE_NAMES: Mapping[Source, str] = {"model": "the model", "reading": "the dept
 Author = Literal["reader", "model", "imported"]
 AUTHORS: Mapping[Source, Author] = {"": "reader", "reading": "reader", "model": "model", "case": "imported"}
 TWO_STORES = "{}: two values were stored, {} in the synoptic report and {} in the case. That of the report counts."
-NOT_SIGNED = "{}: {} was imported. It is not part of the signed report."
+NOT_SIGNED = "Imported, but not part of the signed report: {}: {}."
 KEEP_UNKNOWN = ConfigDict(extra="allow")  # keys of a newer version are kept, and written again
 DERIVED = "derived"  # key of values computed from the answers, written for other programs and never read
 SUBTYPES = {  # value of the column diagnosis_detail: answer to the field subtype

@@ -608,8 +608,8 @@ def test_undo_keeps_a_signature_and_comments_belong_to_their_lesions(reporting, 
     # A change of a value that the report rests on is stated, and an addendum leaves the report as it is.
     change_label = person.dock.findChild(QLabel, "synoptic_changes")
     person.dock.controller.edit(set_lesion(person.case, "L1", depth_mm=2.2), "depth")  # added, not changed
-    added = "Lesion of the case, Depth, entered in the case: not in the signed report; now: 2.20 mm."
-    assert change_label.text() == f"Changed after signature: {added}"
+    added = "Imported, but not part of the signed report: Breslow thickness: 2.20 mm, recorded as 2.2 mm."
+    assert change_label.text() == added
     person.clicks("case_undo")
     assert change_label.text() == ""
     person.dock.controller.edit(set_lesion(person.case, "L1", sub_site="shoulder"), "site")
