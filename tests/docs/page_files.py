@@ -415,7 +415,9 @@ def drawn_regions(target: Path, names: tuple[str, ...] = ("a", "b")) -> None:
 def slide_results(target: Path) -> None:
     """An analyzed slide, ``section.svs``."""
     slide(target.parent / "section.svs")
-    run("slide", target.parent / "section.svs", "--out", target, "--model", SKIN_TEST)
+    skin_layers(target.parent / "skin-layers")
+    with within(target.parent):  # results state a model by the path that was given, and a whole one is personal
+        run("slide", "section.svs", "--out", target.name, "--model", "skin-layers")
 
 
 def evaluation(target: Path, model: str) -> None:
