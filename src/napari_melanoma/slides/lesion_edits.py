@@ -257,6 +257,8 @@ def carry_classes(found: Sequence[SlideLesion], previous: Sequence[SlideLesion],
     for one in previous:
         if one.label_origin == "reader" and is_lesion_area(one.label):
             hand_set.setdefault(one.label, []).append(one)
+    if not hand_set:  # no region of thousands of lesions has to be drawn
+        return tuple(found)
     covered = {label: _lesion_cells(lesions, maps) for label, lesions in hand_set.items()}
 
     def carry(lesion: SlideLesion) -> SlideLesion:
