@@ -27,6 +27,7 @@ from slide_pictures import (
     open_depth,
     open_sample_slide,
     show_part,
+    sign_and_change,
 )
 
 from napari_melanoma.ui.launch import open_and_analyze, process_events
@@ -121,6 +122,9 @@ def slide_sheets(sheet: Sheet) -> None:
     fill_in_synoptic(dock)
     show_part(dock, "slide_synoptic_section")
     sheet.save("slide 6 report")
+    sign_and_change(dock)
+    show_part(dock, "slide_synoptic_section")
+    sheet.save("slide 6 report, changed after signature")
     dock.reading_mode.toggle()
     sheet.save("slide 7 reading mode")
     dock.reading_mode.leave()

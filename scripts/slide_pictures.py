@@ -233,7 +233,7 @@ def fill_in_synoptic(dock: SlideDock) -> None:
 
     dock.synoptic_section.expand()
     hosted = dock.sections.hosted
-    wait_until(lambda: "Synoptic report" in hosted.sections and hosted.sections["Synoptic report"].widget is not None)
+    wait_until(lambda: "Report" in hosted.sections and hosted.sections["Report"].widget is not None)
     report = hosted.session.synoptic
     wait_until(tasks.is_idle)
     report.confirm()
@@ -241,6 +241,17 @@ def fill_in_synoptic(dock: SlideDock) -> None:
     for name, word in (answers | {"extent": "invasive"}).items():
         report.set_answer(name, SynopticAnswer(value=word))
     report.set_answer("mitotic_rate", SynopticAnswer(state="not assessed"))
+    wait_until(tasks.is_idle)
+
+
+def sign_and_change(dock: SlideDock) -> None:
+    """Sign the report, and remove what it has stated of the regions."""
+    session = dock.sections.hosted.session
+    session.synoptic.confirm()
+    wait_until(tasks.is_idle)
+    session.findings.edit_form(session.synoptic.shown, session.synoptic.sign)
+    wait_until(tasks.is_idle)
+    session.regions.apply(lambda drawn: drawn[:-1])
     wait_until(tasks.is_idle)
 
 
@@ -256,6 +267,8 @@ def open_depth(dock: SlideDock) -> DepthSection:
 
 def measure_twice(dock: SlideDock, section: DepthSection) -> None:
     """Let one reader accept the line of the model, to a region drawn by hand, and another draw one beside it."""
+    from napari_melanoma.depth.synoptic import SynopticAnswer
+
     depth, regions = dock.sections.hosted.session.findings, dock.sections.hosted.session.regions
     regions.apply(lambda drawn: (*drawn, example_region("Melanoma", example_ring())))
     wait_until(tasks.is_idle)
@@ -265,20 +278,12 @@ def measure_twice(dock: SlideDock, section: DepthSection) -> None:
     lines.itemClicked.emit(lines.item(0))  # zooms to it
     dock.context.set_reader("A. Meyer")
     depth.accept_proposal()
-    choose_finding(section, "clark", "III")
+    depth.set_findings({"clark": SynopticAnswer(value="III")})
     dock.context.set_reader("B. Kaya")
     depth.set_line(EXAMPLE_LINE, drawn=True)
-    choose_finding(section, "clark", "IV")
-    choose_finding(section, "ulceration", "not identified")
+    depth.set_findings({"clark": SynopticAnswer(value="IV"), "ulceration": SynopticAnswer(value="not_identified")})
     section.layer.set_tool("move")
     wait_until(tasks.is_idle)
-
-
-def choose_finding(section: DepthSection, name: str, item: str) -> None:
-    """Choose an item of a finding, as with the mouse."""
-    combo = section.findChild(QComboBox, f"depth_{name}")
-    combo.setCurrentText(item)
-    combo.activated.emit(combo.currentIndex())
 
 
 def show_part(dock: QWidget, name: str) -> None:

@@ -5,7 +5,7 @@ A reading starts from the proposals of the analysis. Positions are (row, column)
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
 from math import isclose
 from pathlib import Path
@@ -562,11 +562,11 @@ METHOD_NAMES = {
 }
 YES_NO = {None: "–", True: "yes", False: "no"}
 AUTHORED = ("mm", "ulcerated", "clark")  # values that a model may have set
-READER_COLUMNS = ("reader", "mm", "T", "ulcer", "Clark", "mit.")
+READER_COLUMNS = ("Reader", "mm", "T", "Ulcer", "Clark", "Mit.")
 
 
 def format_headline(reading: DepthReading, validity: Validity | None = None) -> str:
-    """Format thickness and T category, such as ``1.34 mm (1.20 to 1.50)   T2a``.
+    """Format thickness and T category, such as ``1.34 mm (1.20 to 1.50), T2a``.
 
     ``validity``: that of the analysis. It affects only a reading that no reader has confirmed: the thickness of a
     demonstration model is marked, and a thickness that is not valid is replaced by the reason.
@@ -578,7 +578,7 @@ def format_headline(reading: DepthReading, validity: Validity | None = None) -> 
         return NOT_MEASURED
     or_more = " or more" if reading.at_least else ""
     thickness = format_thickness(reading.mm, reading.interval_mm, at_least=reading.at_least)
-    text = f"{thickness}   {t_category(reading.mm, reading.ulcerated)}{or_more}"
+    text = f"{thickness}, {t_category(reading.mm, reading.ulcerated)}{or_more}"
     return text if predicted is None else predicted.headline(text)
 
 
@@ -638,15 +638,10 @@ def format_time(when: str) -> str:
         return ""
 
 
-def reading_warnings(reading: DepthReading, size: PixelSize | None) -> tuple[str, ...]:
-    """List warnings about the thickness and the Clark level; ``size`` is the current pixel size of the slide."""
-    first = describe_entered_thickness(reading, size), describe_contradiction(reading.mm, reading.clark)
-    warnings = [text for text in first if text]
-    findings = {"ulcerated": "ulceration", "clark": "the Clark level"} if reading.when else {}
-    predicted = [name for field, name in findings.items() if reading.author(field) == "model"]
-    if predicted:
-        names = " and ".join(predicted)
-        warnings.append(f"Predicted by the model, not confirmed by the reader: {names}.")
+def reading_warnings(reading: DepthReading, size: PixelSize | None, *, of_findings: bool = True) -> tuple[str, ...]:
+    """List warnings about the thickness at the pixel size of the slide, and ``of_findings`` that it is stated with."""
+    found = describe_entered_thickness(reading, size), *(_list_finding_warnings(reading) if of_findings else ())
+    warnings = [text for text in found if text]
     if not reading.mm:
         return tuple(warnings)
     categories = categories_in_interval(reading.interval_mm, reading.ulcerated) if reading.interval_mm else ()
@@ -661,10 +656,9 @@ def reading_warnings(reading: DepthReading, size: PixelSize | None) -> tuple[str
                 f"{format_thickness(reading.mm)} is close to the {name} limit ({limit:g} mm, as thickness is rounded "
                 "to 0.1 mm). Please re-check."
             )
-    if reading.ulcerated is None and len(t_category(reading.mm, None)) == 2:
-        warnings.append(
-            f"The category has no letter: ulceration is {_format_or_reason(reading, 'ulcerated', 'unknown')}."
-        )
+    if of_findings and reading.ulcerated is None and len(t_category(reading.mm, None)) == 2:
+        reason = _format_or_reason(reading, "ulcerated", "unknown")
+        warnings.append(f"The category has no letter: ulceration is {reason}.")
     if reading.at_least:
         warnings.append("The melanoma may be thicker: it reaches the edge of the section.")
     measured_at = reading.um_per_px
@@ -674,12 +668,18 @@ def reading_warnings(reading: DepthReading, size: PixelSize | None) -> tuple[str
     return tuple(warnings)
 
 
+def _list_finding_warnings(reading: DepthReading) -> Iterator[str]:
+    yield describe_contradiction(reading.mm, reading.clark)
+    findings = {"ulcerated": "ulceration", "clark": "the Clark level"}.items() if reading.when else ()
+    if predicted := [name for field, name in findings if reading.author(field) == "model"]:
+        yield f"Predicted by the model, not confirmed by the reader: {' and '.join(predicted)}."
+
+
 def format_proposal(number: int, proposal: DepthProposal) -> str:
     """Format a predicted line: number, thickness, section, lesion and ulceration."""
     section = None if proposal.section is None else f"section {proposal.section + 1}"
     lesion = None if proposal.lesion is None else f"lesion {proposal.lesion}"
-    ulcer = "ulcerated" if proposal.ulcerated else None
-    details = ", ".join(part for part in (section, lesion, ulcer) if part)
+    details = ", ".join(part for part in (section, lesion, "ulcerated" if proposal.ulcerated else None) if part)
     thickness = format_thickness(proposal.mm, proposal.interval_mm, at_least=proposal.at_least)
     return f"{number}   {thickness}   {details}".rstrip()
 
@@ -731,7 +731,7 @@ def reader_rows(
     own = depth.reading_by(reader)
     if own is None or not has_measured(depth, reader):
         return []
-    others = [one for one in depth.readings if one.reader != reader and one.when]
+    others = (one for one in depth.readings if one.reader != reader and one.when)
     rows = [_reader_row(one.reader or "(no name)", one) for one in (own, *others)]
     if predicted.mm is None:
         return rows

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from math import isclose, isfinite
 from typing import Any, NamedTuple, Self
@@ -104,6 +105,17 @@ def iterate_values(
         if block.value is not None:
             yield path, names, block
         yield from iterate_values(block.blocks, path, names)
+
+
+CHANGE_TEXT = re.compile(
+    rf"{CHANGED}: (?P<label>.+?): (?:signed: (?P<before>.*)|not in the signed report); now: (?P<after>.*)\.", re.DOTALL
+)
+
+
+def split_change(text: str) -> tuple[str, str, str] | None:
+    """Return what a change is about that ``BlockChange.describe`` states, and both values; None for another text."""
+    found = CHANGE_TEXT.fullmatch(text)
+    return None if found is None else (found["label"], found["before"] or "not in the report", found["after"])
 
 
 class BlockChange(NamedTuple):

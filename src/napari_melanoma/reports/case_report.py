@@ -624,7 +624,7 @@ def _describe_category(
 
 
 def _describe_reading(name: str, reading: DepthReading, records: ReportRecords) -> str:
-    thickness, _, category = format_headline(reading).partition("   ")
+    thickness, _, category = format_headline(reading).rpartition(", ")
     reader = records.readers.get(reading.reader, "")
     by = f" by {reader}" if reader else ""
     ulceration = f"ulceration {describe_finding(reading, 'ulceration')}"

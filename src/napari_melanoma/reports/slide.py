@@ -321,9 +321,7 @@ def format_report_fields(reading: DepthReading, validity: Validity | None = None
         f"Distance to {name} margin": "–" if mm is None else f"{mm:.3g} mm" for name, mm in margins.items()
     }
     values = {
-        "Breslow thickness and T category (AJCC 8)": "–"
-        if thickness == NOT_MEASURED
-        else thickness.replace("   ", ", "),
+        "Breslow thickness and T category (AJCC 8)": "–" if thickness == NOT_MEASURED else thickness,
         **({"Thickness recorded (AJCC 8)": recorded} if recorded else {}),
         "Ulceration": describe_finding(reading, "ulceration") + by_model.get("ulcerated", ""),
         "Mitoses": describe_finding(reading, "mitotic_rate")

@@ -10,8 +10,8 @@ from typing import Any, Generic, TypeVar
 from weakref import ref
 
 from qtpy.compat import isalive
-from qtpy.QtCore import QObject, Signal
-from qtpy.QtWidgets import QApplication, QLineEdit, QWidget
+from qtpy.QtCore import QObject, QPoint, QTimer, Signal
+from qtpy.QtWidgets import QApplication, QLineEdit, QScrollArea, QWidget
 
 from napari_melanoma.core.errors import PluginError
 from napari_melanoma.ui.sections import find_sections
@@ -116,6 +116,13 @@ class SectionHost(QObject, Generic[Session]):
             if focus is not None and focus.objectName() and hosted.widget is not None
             if hosted.widget.isAncestorOf(focus)
         }
+
+    def show_section(self, title: str) -> None:
+        """Expand a section, and scroll to its title."""
+        frame = self.dock.list_places().get(title)
+        if isinstance(frame, CollapsibleSection):
+            frame.expand()
+            QTimer.singleShot(0, partial(_scroll_to, frame))  # after its widgets were laid out
 
     def toggle_tool(self, name: str) -> None:
         """Expand the section of a tool, and start or stop the tool; if it is not made yet, once it is."""
@@ -253,6 +260,15 @@ class SectionHost(QObject, Generic[Session]):
                 document.changed.disconnect(self.dock.choice.update)
         if session is not None:
             session.displayed.set(False)
+
+
+def _scroll_to(frame: QWidget) -> None:
+    """Scroll the page that a frame is in to its top."""
+    area = frame.parentWidget()
+    while area is not None and not isinstance(area, QScrollArea):
+        area = area.parentWidget()
+    if area is not None and area.widget() is not None:
+        area.verticalScrollBar().setValue(frame.mapTo(area.widget(), QPoint()).y())
 
 
 def _show_widget(hosted: HostedSection[Session], widget: QWidget | None) -> None:

@@ -50,8 +50,9 @@ class SessionServices(Protocol):
     ``tool_buttons``: of the tools on the canvas, checked while a tool is active. ``class_key_pressed``: emits the
     number of the class to use with the active tool. ``reader_changed``: emits the new name of the reader. Requests:
     emit ``analysis_requested`` with the name of a model to analyze the displayed slide with, ``slide_requested`` with
-    the file of a slide to display, ``scale_requested`` to set the scale, and ``tool_requested`` with the name of a tool
-    of a section, to expand that section and start or stop the tool.
+    the file of a slide to display, ``scale_requested`` to set the scale, ``section_requested`` with the title of a
+    section to show, and ``tool_requested`` with the name of a tool of a section, to expand that section and start or
+    stop the tool.
     """
 
     viewer: Viewer
@@ -67,6 +68,7 @@ class SessionServices(Protocol):
     analysis_requested: Any
     slide_requested: Any
     scale_requested: Any
+    section_requested: Any
     tool_requested: Any
 
     @property

@@ -35,8 +35,8 @@ class SlideContext(QObject):
     ``reader_changed``: the new name of the reader, entered in one of the sections. ``flush_requested``: sections must
     apply what is being typed and save pending changes. ``class_key_pressed``: the number of the class to use with the
     active tool. ``analysis_requested``: the name of a model to analyze the slide with. ``slide_requested``: the file of
-    a slide to display. ``scale_requested``: the scale is to be set. ``tool_requested``: the name of a tool to start or
-    stop.
+    a slide to display. ``scale_requested``: the scale is to be set. ``section_requested``: the title of a section to
+    show. ``tool_requested``: the name of a tool to start or stop.
     """
 
     flush_requested = Signal()
@@ -45,6 +45,7 @@ class SlideContext(QObject):
     analysis_requested = Signal(str)
     slide_requested = Signal(object)  # Path
     scale_requested = Signal()
+    section_requested = Signal(str)
     tool_requested = Signal(str)
 
     def __init__(

@@ -57,7 +57,7 @@ IMPORT = "import"  # the entry of the export menu
 ANALYZE_KEY, VIEW_KEY = format_key("slide.analyse"), format_key("slide.analyse_view")
 ROWS_PX = 7  # between two rows
 HOSTED = "hosted"  # property of the frames of sections that were added
-DEFAULT_SECTIONS = ("Paint", "Measure", "Depth", "Synoptic report", "Regions")  # with those of plug-ins
+DEFAULT_SECTIONS = ("Paint", "Measure", "Depth", "Report", "Regions")  # with those of plug-ins
 RESULT_SECTIONS = ("Heatmap", "Lesions")
 ANALYSIS_SECTIONS = ("Analysis", *RESULT_SECTIONS, "Risk")
 
@@ -352,7 +352,7 @@ class SlideControls(SectionDock):
         self.side_by_side_section = section("Side by side", "slide_side_by_side_section", None, self.settings, False)
         self.options_section = section("Options", "slide_options_section", None, self.settings, False)
         self.depth_section = section("Depth", "slide_depth_section", None, self.settings, False)
-        self.synoptic_section = section("Synoptic report", "slide_synoptic_section", None, self.settings, False)
+        self.synoptic_section = section("Report", "slide_synoptic_section", None, self.settings, False)
         self.risk_section = section("Risk", "slide_risk_section", None, self.settings, False)
         self.regions_section = section("Regions", "slide_regions_section", None, self.settings, False)
 

@@ -486,7 +486,8 @@ class ReadingModeSwitch(QObject):
         self.mode: ReadingMode | None = None
         add_shortcut(dock, "slide.reading", self.toggle)
         dock.picker.reading_button.clicked.connect(self.toggle)
-        dock.context.scale_requested.connect(self._on_scale_requested)
+        dock.context.scale_requested.connect(partial(self._open_tab, "Slide"))
+        dock.context.section_requested.connect(self._open_tab)
 
     def toggle(self) -> None:
         """Turn the reading mode on or off."""
@@ -511,10 +512,10 @@ class ReadingModeSwitch(QObject):
         """Turn the reading mode off; return whether it was on."""
         return self.mode is not None and self.mode.leave()
 
-    def _on_scale_requested(self) -> None:
-        """Open the tab with the panel of the scale, which would not be visible otherwise."""
+    def _open_tab(self, title: str) -> None:
+        """Open the tab of what was requested, such as the panel of the scale, which would not be visible otherwise."""
         if self.mode is not None and self.mode.is_on:
-            self.mode.tabs.open_tab("Slide")
+            self.mode.tabs.open_tab(title)
 
 
 class SlideSections(QObject):

@@ -35,6 +35,7 @@ class HostedSections(SectionHost[SlideSession]):
         self.sessions = SlideSessions(self)
         context.flush_requested.connect(self.flush)
         context.tool_requested.connect(self.toggle_tool)
+        context.section_requested.connect(self.show_section)
         context.connections.connect(context.viewer.layers.events.removed, self._remove_closed)
 
     def show_slide(self, slide: ViewerSlide | None) -> None:

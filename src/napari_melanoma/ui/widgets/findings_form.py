@@ -1,4 +1,4 @@
-"""The form of findings: fields of the synoptic report, shown in the Depth, Synoptic report and Case sections.
+"""The form of findings: fields of the synoptic report, shown in the sections Depth and Report, and in the Case dock.
 
 It is made from the table of fields. It emits answers, but stores nothing.
 """
@@ -7,9 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from itertools import groupby
+from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import QEvent, QObject, QRect, Qt, Signal
-from qtpy.QtGui import QKeyEvent, QMouseEvent
+from qtpy.QtGui import QFont, QFontMetrics, QKeyEvent, QMouseEvent, QResizeEvent
 from qtpy.QtWidgets import (
     QCheckBox,
     QFrame,
@@ -25,7 +26,7 @@ from qtpy.QtWidgets import (
 
 from napari_melanoma.depth.synoptic import SOURCE_NAMES, SynopticAnswer, SynopticReport
 from napari_melanoma.depth.synoptic_fields import ANSWERED, CANNOT, FIELDS, FIELDS_BY_NAME, OTHER, SynopticField
-from napari_melanoma.depth.t_category import round_measured_thickness
+from napari_melanoma.depth.t_category import format_thickness, round_measured_thickness
 from napari_melanoma.ui.widgets.editors import NoWheelComboBox
 from napari_melanoma.ui.widgets.number_box import with_decimal_point
 from napari_melanoma.ui.widgets.settings import DebounceTimer
@@ -36,25 +37,31 @@ from napari_melanoma.ui.widgets.style import (
     WrappedLabel,
     named,
     quiet_label,
-    reserve_space,
     show_text,
     tool_button,
 )
 
+if TYPE_CHECKING:
+    from napari_melanoma.ui.widgets.style import ThemedIcons
+
 EMPTY = "–"  # not filled in
 LABEL_PX, CONFIRM_PX, TEXT_PX = 124, 24, 58
+FIELD_PX = 180  # of a field beside its label, in the narrowest dock
+ARROW_PX = 26  # of a list, with its margins
+MIN_STRETCH = 80  # in percent, of the letters of a list
 TYPING_MS = 1000  # pause after which what is typed is stored
 LABEL_LINES = 2  # of a label beside a field; a longer label is placed above it
 LABEL_PADDING_PX = 6  # of napari's theme, both sides
+BESIDE, DETAIL_ROW, BELOW = 1, 3, 5  # rows of the grid: of the field, its details, and what is added below
 NOT_SPECIFIED = "not_specified"
 LOCATED = ("site",)  # fields that have a line for details also before they are answered
 DETAILS: Mapping[str, str] = {"site": "exact location", "breslow": "reason"}  # placeholders, by field
 
 
-class FindingEditor(QWidget):
-    """The controls of one field: its answer, its details, and the button that confirms a suggestion.
+class FindingRow(QWidget):
+    """A field of the form: its label and its answer, and the button that confirms a suggestion.
 
-    What few fields need is created when it is first shown. ``prefix``: of the names of the controls.
+    ``prefix``: of the names of the controls. ``control``: shows the answer.
     """
 
     answered = Signal(str, object)  # field, SynopticAnswer or None
@@ -67,33 +74,167 @@ class FindingEditor(QWidget):
         self.field, self._name = field, f"{prefix}_{field.name}"
         self.setProperty("legible", True)  # also when it is locked, because a signed report is read
         self._answer: SynopticAnswer | None = None
-        self._fault = ""
-        self._stored_text = ""  # that was typed and stored before its field was left
         self.label = WrappedLabel(field.label)
         self.label.setProperty("quiet", True)
-        self.control = named(self._create_control(), self._name, field.label, _tip(field))
-        self.control.installEventFilter(self)
-        self.unit_label = quiet_label(field.unit) if field.unit else None
-        self.at_least_check: QCheckBox | None = None
-        self.detail_line: QLineEdit | None = None
+        self.control: Any = named(self._create_control(), self._name, field.label, _tip(field))
         self.confirm_button: QToolButton | None = None
-        self.fault_label: WrappedLabel | None = None
-        self._buttons: list[QToolButton] = []
         grid = self._grid = QGridLayout(self)
         grid.setContentsMargins(0, 0, 0, 0)
         grid.setHorizontalSpacing(4)
         grid.setVerticalSpacing(2)
         grid.setColumnStretch(1, 1)
-        grid.addWidget(self.control, 1, 1)
+        grid.addWidget(self.control, BESIDE, 1)
+
+    @property
+    def has_fault(self) -> bool:
+        """Whether a number that was typed is not accepted."""
+        return False
+
+    def _create_control(self) -> QWidget:
+        raise NotImplementedError
+
+    def show_answer(self, answer: SynopticAnswer | None, *, replace_typed: bool = False) -> None:
+        """Show an answer; ``replace_typed``: also instead of what is being typed."""
+        raise NotImplementedError
+
+    def set_locked(self, locked: bool) -> None:
+        """Let the answer be read only, or edited; a click on a control is then one on the form."""
+        for part in (self.control, self.confirm_button):
+            if part is not None:
+                part.setEnabled(not locked)
+
+    def flush(self) -> None:
+        """Emit the input that is being typed."""
+
+    def store_typed(self) -> None:
+        """Emit what is being typed if it is complete."""
+
+    def changeEvent(self, event: QEvent) -> None:  # noqa: N802 - Qt's name
+        """Place the label after a change of font or style."""
+        super().changeEvent(event)
+        if event.type() in HEIGHT_EVENTS:
+            self._place_label()
+
+    def _place_label(self) -> None:
+        """Place the label beside the field, or above it if one of the two needs more room."""
+        grid, text, wrap = self._grid, self.label.fontMetrics(), Qt.TextFlag.TextWordWrap
+        label_rect = QRect(0, 0, LABEL_PX - LABEL_PADDING_PX, 0)
+        one_line = text.boundingRect(label_rect, wrap, "X").height()
+        is_long = text.boundingRect(label_rect, wrap, self.field.label).height() > LABEL_LINES * one_line
+        if is_long or self._needed_width > FIELD_PX:
+            self.label.setMinimumWidth(0)
+            self.label.setMaximumWidth(NO_LIMIT_PX)
+            self.label.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Preferred)
+            grid.addWidget(self.label, 0, 0, 1, -1)
+            grid.addWidget(self.control, BESIDE, 0, 1, 2)
+        else:
+            self.label.setFixedWidth(LABEL_PX)
+            grid.addWidget(self.label, BESIDE, 0, Qt.AlignmentFlag.AlignVCenter)
+            grid.addWidget(self.control, BESIDE, 1)
+
+    @property
+    def _needed_width(self) -> int:
+        """The width of the longest answer to choose from."""
+        return 0
+
+    def _show_source(self, source: str) -> None:
+        """Mark a suggestion by its source (empty if it is none), with a button that confirms it."""
+        button = self.confirm_button
+        if button is None:
+            if not source:
+                return
+            button = tool_button(f"{self._name}_confirm", f"Confirm {self.field.label}", "", "?")
+            button.setFixedWidth(CONFIRM_PX)
+            button.clicked.connect(self._on_confirm)
+            self.confirm_button = button
+            self._grid.addWidget(button, BESIDE, 3)
+        button.setVisible(bool(source))
+        button.setEnabled(self.control.isEnabled())
+        if source:
+            button.setToolTip(f"Suggested by {source}, not confirmed. Press to confirm.")
+        if bool(source) != bool(self.property("suggested")):
+            self.setProperty("suggested", bool(source))
+            for part in (self.control, *self.control.findChildren(QLineEdit)):
+                part.style().unpolish(part)  # Qt applies a rule for a property only then
+                part.style().polish(part)
+
+    def _on_confirm(self) -> None:
+        """Confirm the suggestion; the focus stays in the row when the button is hidden."""
+        self.control.setFocus()
+        self.confirmed.emit(self.field.name)
+
+
+class FindingValue(FindingRow):
+    """The answer to a field that is entered in another section, with a link to that section.
+
+    ``section``: its title. ``linked``: the link was followed.
+    """
+
+    linked = Signal(str)  # title
+
+    def __init__(self, field: SynopticField, prefix: str, section: str, icons: ThemedIcons) -> None:
+        super().__init__(field, prefix)
+        self._section, self._icons = section, icons
+        tip = f"{field.label} is entered in the section {section}"
+        self.link_label = named(QLabel(), f"{self._name}_link", f"Show the section {section}", tip)
+        self.link_label.linkActivated.connect(self.linked)
+        self._grid.addWidget(self.link_label, BESIDE, 4)
+        self._place_label()
+        icons.changed.connect(self._show_link)
+        self._show_link()
+        self.show_answer(None)
+
+    def show_answer(self, answer: SynopticAnswer | None, *, replace_typed: bool = False) -> None:
+        """Show an answer."""
+        self._answer = answer
+        self.control.setText(_describe_answer(self.field, answer))
+        source = "" if answer is None else SOURCE_NAMES.get(answer.suggested_by, "")
+        font = QFont(self.control.font())
+        font.setItalic(bool(source))
+        self.control.setFont(font)
+        self.control.setProperty("quiet", bool(source))
+        self._show_source(source)
+        self.control.style().unpolish(self.control)
+        self.control.style().polish(self.control)
+
+    def set_locked(self, locked: bool) -> None:
+        """Let a suggestion be confirmed, or not."""
+        if self.confirm_button is not None:
+            self.confirm_button.setEnabled(not locked)
+
+    def _create_control(self) -> WrappedLabel:
+        label = WrappedLabel()
+        label.setAlignment(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
+        return label
+
+    def _show_link(self) -> None:
+        self.link_label.setText(self._icons.link(self._section, self._section))
+
+
+class FindingEditor(FindingRow):
+    """The controls of one field: its answer, its details, and the button that confirms a suggestion.
+
+    What few fields need is created when it is first shown.
+    """
+
+    def __init__(self, field: SynopticField, prefix: str) -> None:
+        super().__init__(field, prefix)
+        self._fault = ""
+        self._stored_text = ""  # that was typed and stored before its field was left
+        self.control.installEventFilter(self)
+        self.unit_label = quiet_label(field.unit) if field.unit else None
+        self.at_least_check: QCheckBox | None = None
+        self.detail_line: QLineEdit | None = None
+        self.fault_label: WrappedLabel | None = None
+        self._buttons: list[QToolButton] = []
         if self.unit_label is not None:
             self.unit_label.setWordWrap(False)
-            grid.addWidget(self.unit_label, 1, 2)
+            self._grid.addWidget(self.unit_label, BESIDE, 2)
         if field.name == "breslow":
             tip = "The melanoma may be thicker"
-            self.at_least_check = named(QCheckBox("at least"), f"{self._name}_at_least", "At least", tip)
+            self.at_least_check = named(QCheckBox("At least"), f"{self._name}_at_least", "At least", tip)
             self.at_least_check.clicked.connect(self._on_at_least)
-            reserve_space(self.at_least_check)
-            grid.addWidget(self.at_least_check, 2, 1)
+            self._grid.addWidget(self.at_least_check, 2, 1)
         self._place_label()
         self.show_answer(None)
 
@@ -105,13 +246,19 @@ class FindingEditor(QWidget):
     def add_button(self, button: QToolButton) -> None:
         """Add a button that is another way to answer the field."""
         self._buttons.append(button)
-        self._grid.addWidget(button, 1, 4)
+        self._grid.addWidget(button, BESIDE, 4)
+
+    def add_below(self, widget: QWidget) -> None:
+        """Add a widget below the field."""
+        self._grid.addWidget(widget, BELOW, 0, 1, -1)
 
     def set_locked(self, locked: bool) -> None:
         """Let the answer be read only, or edited; a click on a control is then one on the form."""
-        for part in (self.control, self.at_least_check, self.confirm_button, *self._buttons):
-            if part is not None:
-                part.setEnabled(not locked)
+        super().set_locked(locked)
+        for button in self._buttons:
+            button.setEnabled(not locked)
+        if self.at_least_check is not None:
+            self.at_least_check.setEnabled(not locked and self._has_value)
 
     def show_answer(self, answer: SynopticAnswer | None, *, replace_typed: bool = False) -> None:
         """Show an answer; ``replace_typed``: also instead of a number or text that is being typed.
@@ -141,7 +288,8 @@ class FindingEditor(QWidget):
             self.control.setCurrentIndex(max(0, self.control.findData(word)))
         if self.at_least_check is not None:
             self.at_least_check.setChecked(answer is not None and answer.at_least)
-            self.at_least_check.setVisible(answer is not None and bool(answer.value))
+            self.at_least_check.setEnabled(self.control.isEnabled() and self._has_value)
+        self._fit_letters()
         if self.unit_label is not None:  # hidden for a state, which needs the space
             self.unit_label.setVisible(answer is None or answer.value is not None)
         self._show_detail(answer, replace_typed=replace_typed)
@@ -164,32 +312,11 @@ class FindingEditor(QWidget):
             line.editingFinished.connect(self._on_detail)
             line.textEdited.connect(self.typed)
             line.installEventFilter(self)
-            self._grid.addWidget(line, 3, 1, 1, 2)
+            self._grid.addWidget(line, DETAIL_ROW, 1, 1, 2)
         if replace_typed or not (line.hasFocus() and line.isModified()):
             line.setText("" if answer is None else answer.detail)
         line.setVisible(has_detail or self.field.name in LOCATED)  # so that the fields below stay in place
         line.setEnabled(has_detail and self.control.isEnabled())
-
-    def _show_source(self, source: str) -> None:
-        """Mark a suggestion by its source (empty if it is none), with a button that confirms it."""
-        button = self.confirm_button
-        if button is None:
-            if not source:
-                return
-            button = tool_button(f"{self._name}_confirm", f"Confirm {self.field.label}", "", "?")
-            button.setFixedWidth(CONFIRM_PX)
-            button.clicked.connect(self._on_confirm)
-            self.confirm_button = button
-            self._grid.addWidget(button, 1, 3)
-        button.setVisible(bool(source))
-        button.setEnabled(self.control.isEnabled())
-        if source:
-            button.setToolTip(f"Suggested by {source}, not confirmed. Press to confirm.")
-        if bool(source) != bool(self.property("suggested")):
-            self.setProperty("suggested", bool(source))
-            for part in (self.control, *self.control.findChildren(QLineEdit)):
-                part.style().unpolish(part)  # Qt applies a rule for a property only then
-                part.style().polish(part)
 
     def discard_typed(self) -> None:
         """Show the stored answer instead of what is being typed."""
@@ -222,12 +349,6 @@ class FindingEditor(QWidget):
                 self._stored_text = text
         if detail is not None and detail.isModified() and self._answer is not None and not detail.text().isspace():
             self._emit(self._answer.model_copy(update={"detail": detail.text().strip()}))
-
-    def changeEvent(self, event: QEvent) -> None:  # noqa: N802 - Qt's name
-        """Place the label after a change of font or style."""
-        super().changeEvent(event)
-        if event.type() in HEIGHT_EVENTS:
-            self._place_label()
 
     def eventFilter(self, watched: QObject | None, event: QEvent | None) -> bool:  # noqa: N802 - Qt's name
         """Emit the text when its field loses the focus, and restore the stored value by Escape."""
@@ -275,25 +396,41 @@ class FindingEditor(QWidget):
         if self.field.kind == "number":
             combo.setEditable(True)
             combo.setInsertPolicy(NoWheelComboBox.InsertPolicy.NoInsert)
+            combo.lineEdit().setAlignment(Qt.AlignmentFlag.AlignRight)
             combo.lineEdit().setPlaceholderText(EMPTY)
             combo.lineEdit().editingFinished.connect(self._on_number)
             combo.lineEdit().textEdited.connect(self.typed)
         combo.settled.connect(self._on_chosen)
         return combo
 
-    def _place_label(self) -> None:
-        """Place the label beside the field, or above it if it needs more than two lines there."""
-        grid, text, wrap = self._grid, self.label.fontMetrics(), Qt.TextFlag.TextWordWrap
-        label_rect = QRect(0, 0, LABEL_PX - LABEL_PADDING_PX, 0)
-        one_line = text.boundingRect(label_rect, wrap, "X").height()
-        if text.boundingRect(label_rect, wrap, self.field.label).height() > LABEL_LINES * one_line:
-            self.label.setMinimumWidth(0)
-            self.label.setMaximumWidth(NO_LIMIT_PX)
-            self.label.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Preferred)
-            grid.addWidget(self.label, 0, 0, 1, 4)
-        else:
-            self.label.setFixedWidth(LABEL_PX)
-            grid.addWidget(self.label, 1, 0, Qt.AlignmentFlag.AlignVCenter)
+    @property
+    def _has_value(self) -> bool:
+        return self._answer is not None and bool(self._answer.value)
+
+    @property
+    def _needed_width(self) -> int:
+        combo = self.control
+        if not isinstance(combo, NoWheelComboBox) or self.field.kind == "number":
+            return 0
+        metrics = QFontMetrics(_stretch(combo.font(), 100))
+        texts = (combo.itemText(index) for index in range(combo.count()))
+        return ARROW_PX + max(int(metrics.horizontalAdvance(text)) for text in texts)
+
+    def resizeEvent(self, event: QResizeEvent) -> None:  # noqa: N802 - Qt's name
+        """Fit the letters after a change of width."""
+        super().resizeEvent(event)
+        self._fit_letters()
+
+    def _fit_letters(self) -> None:
+        """Narrow the letters of a long answer, so that it is not cut."""
+        combo = self.control
+        if not isinstance(combo, NoWheelComboBox) or self.field.kind == "number":
+            return
+        metrics = QFontMetrics(_stretch(combo.font(), 100))
+        needed = int(metrics.horizontalAdvance(combo.currentText())) + ARROW_PX
+        stretch = max(MIN_STRETCH, min(100, 100 * combo.width() // needed)) if combo.width() else 100
+        if stretch != (combo.font().stretch() or 100):
+            combo.setFont(_stretch(combo.font(), stretch))
 
     def _emit(self, answer: SynopticAnswer | None) -> None:
         self._show_fault("")
@@ -377,11 +514,6 @@ class FindingEditor(QWidget):
         if text != self._shown_text:
             self._emit(SynopticAnswer(value=text) if text else None)
 
-    def _on_confirm(self) -> None:
-        """Confirm the suggestion; the focus stays in the row when the button is hidden."""
-        self.control.setFocus()
-        self.confirmed.emit(self.field.name)
-
 
 class FindingsForm(FormRows):
     """Fields of the synoptic report below each other; it emits answers, but stores nothing.
@@ -397,11 +529,14 @@ class FindingsForm(FormRows):
 
     def __init__(self, prefix: str, names: Iterable[str] = FIELDS_BY_NAME, *, has_groups: bool = False) -> None:
         super().__init__()
-        self._lock = ""
+        self._lock, self._prefix = "", prefix
         self._typing_timer = DebounceTimer(self, TYPING_MS)
         self._typing_timer.timeout.connect(self._store_typed)
         shown = {*names}
-        self.editors = {field.name: FindingEditor(field, prefix) for field in FIELDS if field.name in shown}
+        self.editors: dict[str, FindingEditor] = {
+            field.name: FindingEditor(field, prefix) for field in FIELDS if field.name in shown
+        }
+        self._rows: dict[str, FindingRow] = dict(self.editors)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(4)
@@ -419,6 +554,16 @@ class FindingsForm(FormRows):
             editor.confirmed.connect(self.confirm_requested)
             editor.fault_changed.connect(self.fault_changed)
 
+    def link_field(self, name: str, section: str, icons: ThemedIcons) -> FindingValue:
+        """Replace the editor of a field by its answer, with a link to the section in which it is entered."""
+        editor = self.editors.pop(name)
+        value = self._rows[name] = FindingValue(editor.field, self._prefix, section, icons)
+        value.confirmed.connect(self.confirm_requested)
+        self.layout().replaceWidget(editor, value)
+        editor.setParent(None)
+        editor.deleteLater()
+        return value
+
     @property
     def has_fault(self) -> bool:
         """Whether a number that was typed is not accepted."""
@@ -430,9 +575,9 @@ class FindingsForm(FormRows):
         ``lock``: why they must not be changed; empty if they may.
         """
         self._lock = lock
-        for name, editor in self.editors.items():
-            editor.set_locked(bool(lock))
-            editor.show_answer(report.answer(name), replace_typed=bool(lock) or is_other)
+        for name, shown in self._rows.items():
+            shown.set_locked(bool(lock))
+            shown.show_answer(report.answer(name), replace_typed=bool(lock) or is_other)
 
     def flush(self) -> None:
         """Emit the input that is being typed."""
@@ -451,6 +596,23 @@ class FindingsForm(FormRows):
         super().mousePressEvent(event)
         if self._lock:
             self.lock_pressed.emit(self._lock)
+
+
+def _stretch(font: QFont, percent: int) -> QFont:
+    """Return a font with narrower letters."""
+    stretched = QFont(font)
+    stretched.setStretch(percent)
+    return stretched
+
+
+def _describe_answer(field: SynopticField, answer: SynopticAnswer | None) -> str:
+    """Return an answer with its unit, or why there is none; a dash if it is not filled in."""
+    if answer is None:
+        return EMPTY
+    if field.name == "breslow" and isinstance(answer.value, float):
+        return format_thickness(answer.value, at_least=answer.at_least)
+    text = f"{_number_text(field, answer)} {field.unit if answer.value is not None else ''}".strip()
+    return f"{text}: {answer.detail}" if answer.detail else text
 
 
 def _number_text(field: SynopticField, answer: SynopticAnswer | None) -> str:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from qtpy.QtCore import Signal
-from qtpy.QtWidgets import QInputDialog, QLabel, QMessageBox, QPushButton, QWidget
+from qtpy.QtCore import Qt, Signal
+from qtpy.QtWidgets import QFrame, QInputDialog, QLabel, QMessageBox, QPushButton, QVBoxLayout, QWidget
 
 from napari_melanoma.core.formatting import format_count
 from napari_melanoma.depth.readings import format_time
-from napari_melanoma.depth.shown_blocks import CHANGED
+from napari_melanoma.depth.shown_blocks import CHANGED, split_change
 from napari_melanoma.depth.synoptic import SynopticReport
 from napari_melanoma.ui.session.depth import describe_signature
 from napari_melanoma.ui.widgets.dialogs import create_question
@@ -17,29 +17,52 @@ from napari_melanoma.ui.widgets.editors import ReaderField
 from napari_melanoma.ui.widgets.findings_form import FindingsForm
 from napari_melanoma.ui.widgets.style import (
     WrappedLabel,
-    column,
     enable,
     fill_column,
     named,
-    quiet_label,
-    reserve_space,
     row,
-    scroll_area,
     set_shown,
     show_text,
+    state_label,
 )
 
-CHANGES_PX = 54  # height of the list of changes, which scrolls
 FAULTY = "Correct the input that is marked first."
 CONFIRM_TIP = "Confirm all suggested values after a review"
 SIGN_TIP = "Lock the report with your name; it can be reopened"
 LOCKED = "The report is locked: {} has signed it. Reopen it to change it."
 HIDDEN = "The findings of {} are shown after you have measured, to keep your reading independent."
+INDENT = "    "  # of the values of a change, below its name
 LOCK_NOTE = "The report and the measurement that it rests on will be locked until the report is reopened."
 
 
+class ChangeNotice(QFrame):
+    """What has changed since the signature, whole: the name of each value, and both values in a line each."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.setObjectName("notice")
+        self.heading = state_label("synoptic_changed", "Whether the report has changed since the signature")
+        self.heading.setProperty("loud", True)
+        self.label = state_label("synoptic_changes", "What has changed since the signature")
+        for label in (self.heading, self.label):
+            label.setTextFormat(Qt.TextFormat.PlainText)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(8, 4, 4, 4)
+        layout.setSpacing(2)
+        layout.addWidget(self.heading)
+        layout.addWidget(self.label)
+        self.hide()
+
+    def show_changes(self, changes: Sequence[str]) -> None:
+        """Show changes and other statements about the report; hidden without any."""
+        count = sum(one.startswith(CHANGED) for one in changes)
+        show_text(self.heading, f"{CHANGED}: {format_count(count, 'value')}" if count else "")
+        self.label.setText("\n".join(map(_describe_change, changes)))
+        self.setVisible(bool(changes))
+
+
 class ReportForm(QWidget):
-    """The findings of a report, confirmation of suggestions, and the signature, with the T category and its reason.
+    """The signature, the T category with its reason, the findings of a report, and the confirmation of suggestions.
 
     ``list_contradictions``: called before signing, states what contradicts each other in what is shown.
     """
@@ -58,35 +81,32 @@ class ReportForm(QWidget):
         self._report = SynopticReport()
         self._blocker = ""  # why the report cannot be signed, except for faults in the form
         self._is_editable = False
+        self.signature_label = state_label("synoptic_signature", "Signature")
+        self.change_notice = ChangeNotice()
         self.reader_field = ReaderField("synoptic_reader", "Recorded with your changes and your signature")
-        self.reader_row = row(QLabel("reader"), self.reader_field, self.reader_field.change_button, stretch=1)
-        self.stage_label = named(WrappedLabel(lines=1), "synoptic_stage", "T category, AJCC 8th edition")
+        self.reader_row = row(QLabel("Reader"), self.reader_field, self.reader_field.change_button, stretch=1)
+        self.stage_label = named(WrappedLabel(), "synoptic_stage", "T category, AJCC 8th edition")
         self.stage_label.setProperty("loud", True)
-        self.reason_label = named(quiet_label(lines=2), "synoptic_reason", "What decides the T category")
-        self.signature_label = named(WrappedLabel(lines=2), "synoptic_signature", "Signature")
-        self.change_label = named(WrappedLabel(), "synoptic_changes", "What has changed since the signature")
-        self.change_label.setProperty("fault", True)
-        self.change_area = scroll_area(column(self.change_label), "synoptic_changes_area", CHANGES_PX)
-        self.addenda_label = named(WrappedLabel(), "synoptic_addenda", "Addenda to the signed report")
-        self.confirm_button = named(QPushButton(), "synoptic_confirm", "Confirm the suggestions", CONFIRM_TIP)
-        reserve_space(self.confirm_button)
+        self.reason_label = state_label("synoptic_reason", "What decides the T category", quiet=True)
         self.findings = FindingsForm("synoptic", has_groups=True)
-        self.check_label = named(WrappedLabel(), "synoptic_check", "What is missing or contradictory")
-        self.check_label.setProperty("quiet", True)
+        self.confirm_button = named(QPushButton(), "synoptic_confirm", "Confirm the suggestions", CONFIRM_TIP)
+        self.check_label = state_label("synoptic_check", "What is missing or contradictory", quiet=True)
+        self.addenda_label = state_label("synoptic_addenda", "Addenda to the signed report")
+        self._create_buttons()
+        head = (self.signature_label, self.change_notice, self.reader_row, self.button_row)
+        answer = (self.stage_label, self.reason_label, self.reveal_button)
+        fill_column(self, *head, *answer, self.findings, self.confirm_button, self.check_label, self.addenda_label)
+        self._connect()
+
+    def _create_buttons(self) -> None:
         self.sign_button = named(QPushButton("Sign"), "synoptic_sign", "Sign", SIGN_TIP)
         tip = "Unlock the signed report; this is recorded"
         self.reopen_button = named(QPushButton("Reopen"), "synoptic_reopen", "Reopen", tip)
         tip = "Add a text to the signed report, which it leaves unchanged"
-        self.addendum_button = named(QPushButton("Addendum ..."), "synoptic_addendum", "Add an addendum", tip)
+        self.addendum_button = named(QPushButton("Addendum..."), "synoptic_addendum", "Add an addendum", tip)
         tip = "Show the findings of the reader who has signed, although you have not measured"
         self.reveal_button = named(QPushButton("Show findings"), "synoptic_reveal", "Show findings", tip)
         self.button_row = row(self.sign_button, self.reopen_button, self.addendum_button)
-        head = (self.signature_label, self.reader_row, self.change_area)
-        above = (*head, self.stage_label, self.reason_label, self.reveal_button, self.findings)
-        texts = (self.check_label, self.addenda_label)
-        fill_column(self, *above, self.confirm_button, self.button_row, *texts)
-        self.layout().addStretch(1)  # takes the space that a text has left
-        self._connect()
 
     def _connect(self) -> None:
         self.findings.confirm_requested.connect(self._on_confirm)
@@ -131,13 +151,10 @@ class ReportForm(QWidget):
         for button in (self.reopen_button, self.addendum_button):
             set_shown(button, report.is_signed)
             button.setEnabled(is_editable)
-        signed = describe_signature(report)
-        changed = sum(one.startswith(CHANGED) for one in changes)
-        since = f" Since then, {format_count(changed, 'value')} changed: see the list below." if changed else ""
         addenda = [f"Addendum by {one.reader}, {format_time(one.when)}: {one.text}" for one in report.addenda]
-        self.signature_label.setText(f"{signed}{since}" if signed else "Not signed.")
+        self.signature_label.setText(describe_signature(report) or "Not signed.")
+        self.change_notice.show_changes(changes)
         for label, text in (
-            (self.change_label, "\n".join(changes)),
             (self.check_label, "" if hides_findings else "\n".join(report.check())),
             (self.addenda_label, "\n".join(addenda)),
         ):
@@ -199,6 +216,15 @@ class ReportForm(QWidget):
         self._dialogs_closed.connect(dialog.reject)
         dialog.finished.connect(dialog.deleteLater)
         dialog.open()
+
+
+def _describe_change(text: str) -> str:
+    """Return a change with its values below its name, or another statement as it is."""
+    parts = split_change(text)
+    if parts is None:
+        return text.removeprefix(f"{CHANGED}: ")
+    name, before, after = parts
+    return f"{name}\n{INDENT}signed: {before}\n{INDENT}now: {after}"
 
 
 def _describe_signing(report: SynopticReport) -> list[str]:

@@ -1,4 +1,4 @@
-"""The Synoptic report section of the selected lesion in the Case dock."""
+"""The Report section of the selected lesion in the Case dock."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 
 OTHER_ON_SLIDE = (
-    "The report of {} has other values: {}. Correct one of the two, or press Add to case in the Synoptic section of "
+    "The report of {} has other values: {}. Correct one of the two, or press Add to case in the Report section of "
     "the slide to replace those here."
 )
 

@@ -1,4 +1,4 @@
-"""The Synoptic report section of a slide: a form whose content is saved with the slide."""
+"""The Report section of a slide: the synoptic report, a form whose content is saved with the slide."""
 
 from __future__ import annotations
 
@@ -9,14 +9,17 @@ from napari_melanoma.core.errors import InputError
 from napari_melanoma.core.provenance import utc_time
 from napari_melanoma.depth.synoptic import SynopticReport
 from napari_melanoma.extensions.synoptic.ui.form import ReportForm
+from napari_melanoma.extensions.synoptic.ui.slide_entries import SlideEntries
 from napari_melanoma.slides.synoptic_files import compare_reports, list_other_changes
 from napari_melanoma.ui.sections.base import SlideSection
+from napari_melanoma.ui.session.counts import COUNT_DOCUMENT
 from napari_melanoma.ui.session.depth import FINDINGS_DOCUMENT
 from napari_melanoma.ui.session.document import HistoryStep
 from napari_melanoma.ui.session.open_case import find_open_case, find_slide_lesion
 from napari_melanoma.ui.session.slide import SlideSession
+from napari_melanoma.ui.widgets.findings_form import FindingsForm
 from napari_melanoma.ui.widgets.status_line import show_outcome
-from napari_melanoma.ui.widgets.style import tool_button
+from napari_melanoma.ui.widgets.style import WrappedLabel, column, tool_button
 
 CHANGED_ELSEWHERE = (
     "Not signed: another program has changed the reading, the report or the scale of this slide{}. Review what is "
@@ -27,20 +30,36 @@ OTHER_IN_CASE = (
     "The lesion has other values in the case: {}. Correct one of the two, or press Add to case to replace those in the "
     "case."
 )
+DEPTH = "Depth"  # title of the section that measures the thickness
+OWN_FIELDS = ("ulceration", "clark", "mitotic_rate", "peripheral_distance_invasive", "deep_distance_invasive")
+OTHER_SIGNED = "{} has signed the report: enter your own findings below it."
+OWN_FINDINGS = "Your own findings, which are stored with your reading:"
 EMPTY_REPORT = "the synoptic report is empty: fill in the form first."
 
 
 class SynopticSection(SlideSection):
-    """Fill in the synoptic report of a slide, with suggestions from the depth reading and from the case."""
+    """Fill in the synoptic report of a slide, with suggestions from the depth reading and from the case.
+
+    While the report that is shown is signed by another reader, the reader enters own findings below it.
+    """
 
     documents = (FINDINGS_DOCUMENT,)
+    awaited = (COUNT_DOCUMENT,)
 
     def __init__(self, session: SlideSession) -> None:
         super().__init__(session)
         self._services, self._document, self._synoptic = session.services, session.findings, session.synoptic
         self._signed_message = ""  # shown until the report is reopened
         self.form = form = ReportForm(self._synoptic.list_contradictions)
-        self.add(form)
+        self.thickness = form.findings.link_field("breslow", DEPTH, self._services.icons)
+        self.entries = SlideEntries(session, form.findings, "synoptic", self._synoptic.set_answer)
+        self.own_findings = FindingsForm("own", OWN_FIELDS)
+        store_own = self._document.set_findings
+        self.own_entries = SlideEntries(
+            session, self.own_findings, "own", lambda name, answer: store_own({name: answer})
+        )
+        self._own_area = column(WrappedLabel(OWN_FINDINGS), self.own_findings)
+        self.add(form, self._own_area)
         steps = {"undo": ("↶", "Undo the last change in this section"), "redo": ("↷", "Redo")}
         self.history_buttons = {
             name: tool_button(f"synoptic_{name}", tip, tip, text) for name, (text, tip) in steps.items()
@@ -60,6 +79,11 @@ class SynopticSection(SlideSection):
 
     def _connect(self) -> None:
         session, form, document, services = self.session, self.form, self._synoptic, self._services
+        own = self.own_findings
+        own.answered.connect(lambda name, answer: self._document.set_findings({name: answer}))
+        own.confirm_requested.connect(self._confirm_own)
+        own.lock_pressed.connect(services.status.show_message)
+        self.thickness.linked.connect(services.section_requested)
         form.findings.answered.connect(document.set_answer)
         form.findings.lock_pressed.connect(services.status.show_message)
         form.confirm_requested.connect(lambda name: document.confirm(*([name] if name else [])))
@@ -71,7 +95,7 @@ class SynopticSection(SlideSection):
         for signal in (session.findings.changed, session.lesions.changed, session.results.changed):
             self.follow(signal, self._update)
         self.follow(services.reader_changed, self._update)
-        self.follow(session.commit_requested, form.findings.flush)
+        self.follow(session.commit_requested, self._flush)
         self.follow(session.displayed.changed, form.close_dialogs)
         self.follow(services.workspace.case_changed, self._update)
 
@@ -97,6 +121,28 @@ class SynopticSection(SlideSection):
         for name, button in self.history_buttons.items():
             button.setEnabled(getattr(self._document, f"can_{name}") and not report.is_signed)
         self.case_button.setEnabled(bool(report.answers))
+        self._update_own(report)
+
+    def _update_own(self, report: SynopticReport) -> None:
+        """Show the reader's own findings while the report of another reader is shown."""
+        lock = self._document.find_reading_lock()
+        is_other = report.is_signed and not lock
+        self.entries.update(lock or ("" if not is_other else OTHER_SIGNED.format(report.signed_by)))
+        self._own_area.setVisible(is_other)
+        if is_other:
+            self.own_findings.show_report(self._synoptic.shown_findings)
+            self.own_entries.update("")
+
+    def _confirm_own(self, name: str) -> None:
+        """Accept a suggested value as the reader's own finding."""
+        if (answer := self._synoptic.shown_findings.answer(name)) is not None:
+            self._document.set_findings({name: answer.confirm()})
+
+    def _flush(self) -> None:
+        """Store what is being typed."""
+        self.form.findings.flush()
+        if not self._own_area.isHidden():
+            self.own_findings.flush()
 
     def _sign(self) -> None:
         """Sign the report, and lock it and the reading that it rests on; not if they are shown as they were before."""
@@ -131,7 +177,7 @@ class SynopticSection(SlideSection):
 
     def _step(self, direction: HistoryStep) -> None:
         """Undo the last step, of the report or of its findings, or redo the first undone one."""
-        self.form.findings.flush()
+        self._flush()
         self._document.step(direction)
 
     def _add_to_case(self) -> str:
