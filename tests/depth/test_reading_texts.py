@@ -36,10 +36,10 @@ def reading(mm: float | None, **values: object) -> DepthReading:
     ("given", "head"),
     [
         (reading(None), "Not measured."),
-        (reading(1.34, interval_mm=(1.2, 1.5), ulcerated=False), "1.34 mm (1.20 to 1.50)   T2a"),
-        (reading(4.2, at_least=True, ulcerated=True), "at least 4.20 mm   T4b or more"),
-        (reading(0.9), "0.90 mm   T1b"),
-        (reading(3.0), "3.00 mm   T3"),
+        (reading(1.34, interval_mm=(1.2, 1.5), ulcerated=False), "1.34 mm (1.20 to 1.50), T2a"),
+        (reading(4.2, at_least=True, ulcerated=True), "at least 4.20 mm, T4b or more"),
+        (reading(0.9), "0.90 mm, T1b"),
+        (reading(3.0), "3.00 mm, T3"),
     ],
     ids=["none", "interval", "edge", "T1b needs no ulceration", "no letter"],
 )

@@ -20,12 +20,12 @@ from napari.utils.interactions import (
     mouse_release_callbacks,
 )
 from qtpy.QtCore import Qt
+from qtpy.QtGui import QAction
 from qtpy.QtWidgets import (
     QAbstractButton,
     QComboBox,
     QDialog,
     QLabel,
-    QLineEdit,
     QListWidget,
     QPlainTextEdit,
     QTableWidget,
@@ -54,12 +54,11 @@ from napari_melanoma.depth.readings import (
     set_values,
     values_for_line,
 )
-from napari_melanoma.depth.synoptic import describe_finding
+from napari_melanoma.depth.synoptic import SynopticAnswer, describe_finding
 from napari_melanoma.extensions.risk.ui.results import RISK_DOCUMENT
 from napari_melanoma.io.results import read_table
 from napari_melanoma.slides import background_runs, depth_readings
 from napari_melanoma.slides.background_runs import SlideRunStatus
-from napari_melanoma.slides.counts import CountedPoint
 from napari_melanoma.slides.depth_readings import KnownDepth
 from napari_melanoma.slides.marked_tumor import read_tumor
 from napari_melanoma.slides.reading.slide import SlideInfo
@@ -75,12 +74,12 @@ from napari_melanoma.ui.sections.depth.section import (
     RUNNING,
     find_blocker,
 )
-from napari_melanoma.ui.session.counts import COUNT_DOCUMENT
 from napari_melanoma.ui.session.depth import DepthPredictions, DepthState
 from napari_melanoma.ui.session.run_status import SlideRunUpdate
 from napari_melanoma.ui.viewer import slide_layers
 from napari_melanoma.ui.viewer.camera import get_camera
-from napari_melanoma.ui.viewer.shape_layers import LABEL_PADDING, offset_label
+from napari_melanoma.ui.viewer.shape_layers import GAP_SPACES, offset_label
+from napari_melanoma.ui.widgets.anatomy import FoldedRows
 
 user, launched, slide_path, person, analysed = map(pytest.fixture, UNSEEN)
 TOP, DEEP = (60.0, 100.0), (460.0, 100.0)  # 0.2 mm at 0.5 µm a pixel
@@ -166,16 +165,18 @@ def draws(person, start=TOP, end=DEEP):
 
 
 def sets_reader(person, name):
-    line = person.finds(QLineEdit, "depth_reader")
-    line.setText(name)
-    line.editingFinished.emit()
+    person.dock.context.set_reader(name)
 
 
-def types(person, name, text):
-    line = person.finds(QComboBox, name).lineEdit()
-    line.setText(text)
-    line.setModified(True)
-    line.editingFinished.emit()
+def answers(person, **values):
+    """Set findings of the reader, as the section Report does."""
+    document(person).set_findings({name: SynopticAnswer(value=value) for name, value in values.items()})
+
+
+def acts(person, name):
+    """Choose an action of the menu More."""
+    person.finds(QAction, name).trigger()
+    person.waits()
 
 
 def kept(person, reader=""):
@@ -224,7 +225,7 @@ def test_section_is_created_when_it_is_opened_and_a_drawn_line_is_measured_saved
     # A line drawn by hand is measured, saved and restored.
     sets_reader(person, "Reader A")
     draws(person)
-    assert person.label_text("depth_head") == "0.20 mm   T1"
+    assert person.label_text("depth_head") == "0.20 mm, T1"
     assert "by hand, Reader A, 20" in person.label_text("depth_origin")
     layer = line_layer(person)
     assert (layer.name, str(layer.mode), layer.scale.tolist()) == ("section depth", "direct", [MPP, MPP])
@@ -236,7 +237,7 @@ def test_section_is_created_when_it_is_opened_and_a_drawn_line_is_measured_saved
     person.viewer.layers.clear()
     person.waits()
     person.opens_slides(slide_path)  # as tomorrow
-    person.until(lambda: person.label_text("depth_head") == "0.20 mm   T1")
+    person.until(lambda: person.label_text("depth_head") == "0.20 mm, T1")
     person.waits()  # the line is drawn after the text
     np.testing.assert_allclose(line_layer(person).data[0] + 0.5, (TOP, DEEP), atol=1e-3)
 
@@ -317,7 +318,8 @@ def test_lines_are_drawn_replaced_undone_and_dragged(measuring):
     person.presses("depth_undo")
     assert person.label_text("depth_head") == "Not measured."
     assert len(line_layer(person).data) == 0
-    assert person.label_text("depth_hint").startswith("From the top")  # there is no end to drag
+    assert person.label_text("depth_origin").startswith("From the top")
+    assert person.label_text("depth_hint") == ""  # there is no end to drag
     person.presses("depth_redo")
     assert person.label_text("depth_hint").startswith("Drag either end")
     person.presses("depth_redo")
@@ -348,7 +350,7 @@ def test_lines_are_drawn_replaced_undone_and_dragged(measuring):
     for row in (360.0, 260.0):
         mouse_move_callbacks(layer, event(person, "mouse_move", (row, 100.0)))
         texts.append(person.label_text("depth_head"))
-    assert texts == ["0.15 mm   T1", "0.10 mm   T1"]
+    assert texts == ["0.15 mm, T1", "0.10 mm, T1"]
     assert [text.strip() for text in layer.text.values] == ["0.10 mm"]
     assert kept(person).mm == near(0.2)  # until the mouse is released
     mouse_release_callbacks(layer, event(person, "mouse_release", (260.0, 100.0)))
@@ -381,7 +383,7 @@ def test_readings_stay_with_their_slide_and_need_a_scale(measuring, tmp_path):
     # Without a scale the dock shows how to set one.
     person.opens_slides(draw_slide(tmp_path / "bare.tif", mpp=None))
     person.until(lambda: is_read(person))
-    assert person.finds(QLineEdit, "depth_reader").text() == "Reader R"
+    assert document(person).reader == "Reader R"
     person.presses("depth_draw")
     assert "'bare' has no scale" in person.dock.status.text
     assert not person.finds(QAbstractButton, "depth_draw").isChecked()
@@ -404,82 +406,42 @@ def test_readings_stay_with_their_slide_and_need_a_scale(measuring, tmp_path):
     assert kept(person, "Reader R").um_per_px == (2.0, 2.0)
 
 
-def test_fields_and_mitoses_are_saved_with_the_reader_and_written_to_a_report(measuring, tmp_path):
+def test_thickness_that_is_typed_and_notes_are_saved_and_a_report_is_written(measuring, tmp_path):
     person = measuring
-    assert not person.finds(QAbstractButton, "depth_report").isEnabled()
+    assert not person.finds(QAbstractButton, "depth_more").isEnabled()
     sets_reader(person, "Reader A")
     draws(person)
-    person.picks("depth_ulceration", "present")
-    assert person.label_text("depth_head") == "0.20 mm   T1b"
-    person.picks("depth_clark", "IV")
-    types(person, "depth_peripheral_distance_invasive", "3,5 mm")
-    types(person, "depth_deep_distance_invasive", "much")
-    assert "found 'much'" in person.label_text("depth_deep_distance_invasive_fault")
+    answers(person, ulceration="present")
+    assert person.label_text("depth_head") == "0.20 mm, T1b"
+    assert not person.finds(QPlainTextEdit, "depth_notes").isVisibleTo(person.dock)
+    folded = person.finds(FoldedRows, "depth_folded")
+    folded.expand()
+    assert person.finds(QPlainTextEdit, "depth_notes").isVisibleTo(person.dock)
     person.finds(QPlainTextEdit, "depth_notes").setPlainText("two levels")
     person.until(lambda: reading(person).notes == "two levels")
+    assert folded.title_button.text() == "Thickness as a number · with notes"
+    line = person.finds(QComboBox, "depth_breslow").lineEdit()
+    for typed in ("thick", "0,9 mm"):
+        line.setText(typed)
+        line.setModified(True)
+        line.editingFinished.emit()
+    assert person.label_text("depth_head") == "0.90 mm, T1b"
+    assert person.label_text("depth_warning").startswith("The line measures 0.20 mm; 0.90 mm was entered.")
+    person.presses("depth_breslow_at_least")
+    assert person.label_text("depth_head") == "at least 0.90 mm, T1b or more"
+    for _ in range(2):
+        person.presses("depth_undo")
     person.waits()
     stored = kept(person, "Reader A")
-    assert (stored.ulcerated, stored.clark) == (True, 4)
-    assert (stored.margins.lateral_mm, stored.margins.deep_mm, stored.notes) == (3.5, None, "two levels")
+    assert (stored.ulcerated, stored.notes, stored.mm) == (True, "two levels", near(0.2))
     assert {one.reader for one in stored.history} == {"Reader A"}
 
-    # A margin is taken from the ruler.
-    person.presses("depth_deep_distance_invasive_ruler")
-    assert "no line to use" in person.dock.status.text
-    person.opens_section("Measure")
-    person.presses("measure_line")
-    ruler = slide_layers.find_layer(person.viewer, person.dock.slide, "measures")
-    ruler.add(np.array([[10.0, 10.0], [10.0, 210.0]]), shape_type="line")
-    person.until(lambda: len(person.session.measures.value) == 1)
-    person.presses("depth_deep_distance_invasive_ruler")
-    assert person.finds(QComboBox, "depth_deep_distance_invasive").currentText() == "0.1"
-    person.waits()
-
-    person.presses("depth_report")
+    acts(person, "depth_report")
     person.chooses_file("depth_report_dialog", tmp_path / "page 1.5")
     text = (tmp_path / "page 1.5.html").read_text(encoding="utf-8")
     assert "0.20 mm, T1b" in text
     assert "Reader A" in text
     assert "data:image/jpeg" in text
-
-
-def test_mitoses_are_those_that_measure_counts_within_the_selected_regions(measuring):
-    person = measuring
-    sets_reader(person, "Reader A")
-    person.opens_section("Measure")
-    person.waits()
-    person.presses("depth_mitoses_measured")
-    assert "No mitosis is counted there" in person.dock.status.text
-    places = ((100.0, 100.0), (200.0, 200.0), (500.0, 500.0))
-    points = (*(CountedPoint("Mitosis", at) for at in places), CountedPoint("TIL", (110.0, 110.0)))
-    person.session.document(COUNT_DOCUMENT).apply(lambda _: points)
-    person.presses("depth_mitoses_measured")
-    text = "3 counted. Select the counted region to get the number per mm²."
-    assert person.label_text("depth_mitoses") == text
-
-    # The count has an area and a density within a selected region.
-    square = Polygon(((0.0, 0.0), (0.0, 400.0), (400.0, 400.0), (400.0, 0.0)))
-    region = region_from_polygons((square,), DEFAULT_CLASSES[0])
-    person.session.regions.apply(lambda regions: (*regions, region))
-    person.session.selected_regions.set((region.id,))
-    person.presses("depth_mitoses_measured")
-    assert person.label_text("depth_mitoses").startswith("2 counted in 0.04 mm²: 50.0 per mm²")
-    assert person.label_text("depth_mitoses").endswith("1 outside the area not counted.")
-    person.waits()
-    stored = kept(person, "Reader A").mitoses
-    assert (stored.per_mm2, stored.points, stored.areas) == (near(50.0), places, (square.outer,))
-
-    for _ in range(2):
-        person.presses("depth_undo")
-    assert person.label_text("depth_mitoses") == "Not counted."
-
-    # A region without a mitosis is no count, until the reader states that there is none.
-    person.session.document(COUNT_DOCUMENT).apply(lambda _: ())
-    person.presses("depth_mitoses_measured")
-    assert reading(person).mitoses.per_mm2 is None
-    person.presses("depth_none_found")
-    assert person.label_text("depth_mitoses").startswith("None found in 0.04 mm²: 0.0 per mm²")
-    assert not person.finds(QAbstractButton, "depth_none_found").isEnabled()
 
 
 def test_reading_without_a_name_gets_the_name_that_is_entered_but_replaces_no_named_one(measuring, tmp_path):
@@ -523,10 +485,9 @@ def test_reading_without_a_name_gets_the_name_that_is_entered_but_replaces_no_na
     assert document(person).reader == person.dock.context.reader == "B"
 
     # A contradicting Clark level is not added to the case.
-    person.picks("depth_clark", "I")
+    answers(person, clark="I")
     person.waits()
-    assert "Clark level I (in situ) contradicts a Breslow thickness of 0.20 mm" in person.label_text("depth_warning")
-    person.presses("depth_case")
+    acts(person, "depth_case")
     assert "was not added to the case" in person.dock.status.text
 
 
@@ -558,7 +519,7 @@ def test_proposal_becomes_a_reading_when_accepted_moved_or_confirmed(person, sli
     proposes(person.dock.result_location.folder, 0.2, 0.12)
     opens(person)
     document(person).reload_predictions()
-    person.until(lambda: person.label_text("depth_head") == "0.20 mm (0.15 to 0.25)   T1a")
+    person.until(lambda: person.label_text("depth_head") == "0.20 mm (0.15 to 0.25), T1a")
     assert line_style(person) == ("model: 0.20 mm", MODEL_COLOR)
     assert "not confirmed" in person.label_text("depth_origin")
     assert "Clark level IV is an estimate" in person.label_text("depth_found")
@@ -573,13 +534,15 @@ def test_proposal_becomes_a_reading_when_accepted_moved_or_confirmed(person, sli
     assert line_style(person) == ("0.12 mm", LINE_COLOR)
     assert (kept(person).method, kept(person).mm, kept(person).interval_mm) == ("automatic", 0.12, near((0.07, 0.17)))
     assert kept(person).all_authors() == {"mm": "reader"}
-    assert (person.finds(QComboBox, "depth_ulceration").currentText(), kept(person).ulcerated) == (
+    person.opens_section("Report")
+    person.waits()
+    assert (person.finds(QComboBox, "synoptic_ulceration").currentText(), kept(person).ulcerated) == (
         "not identified",
         None,
     )
-    suggestion = person.finds(QAbstractButton, "depth_ulceration_confirm")
+    suggestion = person.finds(QAbstractButton, "synoptic_ulceration_confirm")
     assert "Suggested by the model, not confirmed" in suggestion.toolTip()
-    person.presses("depth_ulceration_confirm")
+    person.presses("synoptic_ulceration_confirm")
     assert (suggestion.isHidden(), reading(person).ulcerated) == (True, False)
     assert reading(person).all_authors() == {"mm": "reader", "ulcerated": "reader"}
     person.presses("depth_move")
@@ -595,11 +558,11 @@ def test_proposal_becomes_a_reading_when_accepted_moved_or_confirmed(person, sli
     folder = person.dock.result_location.folder
     proposes(folder, 0.2, validity={"demonstration": True, "reasons": []})
     document(person).reload_predictions()
-    person.until(lambda: person.label_text("depth_head") == "Demonstration model: 0.20 mm (0.15 to 0.25)   T1a")
+    person.until(lambda: person.label_text("depth_head") == "Demonstration model: 0.20 mm (0.15 to 0.25), T1a")
     sets_reader(person, "Reader A")
     person.presses("depth_take")
     person.waits()
-    assert person.label_text("depth_head") == "0.20 mm (0.15 to 0.25)   T1"
+    assert person.label_text("depth_head") == "0.20 mm (0.15 to 0.25), T1"
 
     # A line that another reader draws while a proposal is shown is by hand.
     proposes(folder, 0.2)
@@ -780,20 +743,20 @@ def test_reading_is_added_to_the_open_case(measuring, tmp_path, slide_path):
 
     person = measuring
     draws(person)
-    person.picks("depth_clark", "III")
-    person.presses("depth_case")
+    answers(person, clark="III")
+    acts(person, "depth_case")
     assert "No case is open" in person.dock.status.text
     _, case_dock = person.viewer.window.add_plugin_dock_widget("napari-melanoma", "Case")
     wait_until_idle(person.qtbot)
     case_dock.controller.create(tmp_path / "P-1", Case())
     wait_until_idle(person.qtbot)
-    person.presses("depth_case")
+    acts(person, "depth_case")
     assert "is not an image of the open case" in person.dock.status.text
     case = add_images(add_lesion(case_dock.controller.case), [CaseImage(id="", path=slide_path, modality="wsi")], "L1")
     case_dock.controller.edit(case, "a slide")
     wait_until_idle(person.qtbot)
-    button = person.finds(QAbstractButton, "depth_case")
-    person.qtbot.mouseClick(button, Qt.MouseButton.LeftButton)  # an error stays until the user acts
+    person.qtbot.mouseClick(person.dock, Qt.MouseButton.LeftButton)  # an error stays until the user acts
+    acts(person, "depth_case")
     assert f"Added to the case, with {slide_path.name}" in person.dock.status.text
     lesion = case_dock.controller.case.lesions[0]
     assert (lesion.depth_mm, lesion.clark, lesion.ulceration) == (0.2, 3, None)
@@ -840,7 +803,7 @@ CASES = [
     Case(
         "a proposal is shown until it is confirmed",
         PROPOSED,
-        "0.20 mm (0.15 to 0.25)   T1",
+        "0.20 mm (0.15 to 0.25), T1",
         labels=2,
         line="model: 0.20 mm",
         compared=("2",),
@@ -848,7 +811,7 @@ CASES = [
     Case(
         "another proposal is selected",
         replace(PROPOSED, selected=1),
-        "0.12 mm   T1",
+        "0.12 mm, T1",
         2,
         (),
         "",
@@ -878,7 +841,7 @@ CASES = [
     Case(
         "who has measured sees all",
         TWO_READERS,
-        "0.10 mm   T1",
+        "0.10 mm, T1",
         labels=2,
         rows=("B", "A", "model"),
         others="-0.10 mm compared with A.",
@@ -901,7 +864,9 @@ def test_the_label_of_a_line_at_another_scale_names_the_scale() -> None:
     text = label(replace(state, readings=readings, size=PixelSize(1.0, 1.0)))
     assert text == "0.20 mm\nat 0.5 µm/px"
     padded = offset_label(Shapes(ndim=2), np.array(((0.0, 0.0), (9.0, 0.0))), "line", text).split("\n")
-    assert [len(line) - len(line.lstrip()) for line in padded] == [len(LABEL_PADDING)] * 2, "the line crosses no text"
+    spaces = [len(line) - len(line.lstrip()) for line in padded]
+    assert min(spaces) > 2 * GAP_SPACES, "the line crosses no text"
+    assert spaces[0] < spaces[1], "both are centered: each has as much space as it is wide"
 
 
 def test_the_line_of_the_model_is_labeled_as_such_and_as_a_bound() -> None:

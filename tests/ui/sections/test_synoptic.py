@@ -1,4 +1,4 @@
-"""The Synoptic report section: suggestions, answers, undo, signature, keys, and the transfer to a case."""
+"""The Report section: suggestions, answers, undo, signature, keys, and the transfer to a case."""
 
 from __future__ import annotations
 
@@ -26,6 +26,7 @@ from qtpy.QtWidgets import (
     QLineEdit,
     QMessageBox,
     QPlainTextEdit,
+    QScrollArea,
     QWidget,
 )
 from region_access import opens_section
@@ -39,7 +40,7 @@ from napari_melanoma.core.polygons import Polygon
 from napari_melanoma.core.provenance import utc_time
 from napari_melanoma.depth.findings import FINDINGS_FILE, SlideFindings, read_findings
 from napari_melanoma.depth.readings import FINDINGS, count_mitoses, set_values
-from napari_melanoma.depth.shown_blocks import find_block
+from napari_melanoma.depth.shown_blocks import BlockChange, ShownBlock, find_block, split_change
 from napari_melanoma.depth.synoptic import SynopticAnswer, SynopticReport, find_answer
 from napari_melanoma.extensions.synoptic.ui.form import ReportForm
 from napari_melanoma.extensions.synoptic.ui.slide_section import SynopticSection
@@ -49,12 +50,15 @@ from napari_melanoma.slides.counts import CountedPoint
 from napari_melanoma.slides.lesion_files import read_lesions, save_lesions
 from napari_melanoma.slides.lesions import LesionConfig
 from napari_melanoma.slides.notes import SlideMeasurement, read_notes, write_notes
+from napari_melanoma.slides.regions import DEFAULT_CLASSES, region_from_polygons
 from napari_melanoma.slides.result_folder import slide_folder
 from napari_melanoma.slides.slide_content import lesions_block, read_slide_content
 from napari_melanoma.slides.synoptic_files import read_synoptic
+from napari_melanoma.ui.session.counts import COUNT_DOCUMENT
 from napari_melanoma.ui.user_data import user_data
 from napari_melanoma.ui.viewer.docking import MIN_WIDTH_PX
 from napari_melanoma.ui.viewer.photographs import METADATA_KEY
+from napari_melanoma.ui.widgets.anatomy import FoldedRows
 from napari_melanoma.ui.widgets.editors import NoWheelComboBox, ReaderField
 from napari_melanoma.ui.widgets.settings import READER_SETTING, DebounceTimer
 
@@ -71,10 +75,10 @@ LOCKED = {
     "line": lambda person: depth_section(person).layer.line_drawn.emit((TOP, (260.0, 100.0))),
     "breslow": lambda person: person.session.synoptic.set_answer("breslow", SynopticAnswer(value=9.0)),
     "ulceration": lambda person: document(person).set_findings({"ulceration": SynopticAnswer(value="present")}),
-    "clark": lambda person: depth_section(person)._form.answered.emit("clark", SynopticAnswer(value="V")),
+    "clark": lambda person: section(person).form.findings.answered.emit("clark", SynopticAnswer(value="V")),
     "mitoses": lambda person: person.session.synoptic.set_answer("mitotic_rate", SynopticAnswer(value=9.0)),
-    "mitosis_marks": lambda person: depth_section(person).count_mitoses(none_found=True),
-    "mitosis_areas": lambda person: depth_section(person).count_mitoses(none_found=True),
+    "mitosis_marks": lambda person: section(person).entries.count_mitoses(none_found=True),
+    "mitosis_areas": lambda person: section(person).entries.count_mitoses(none_found=True),
     "lateral_margin": lambda person: person.session.synoptic.set_answer(
         "peripheral_distance_invasive", SynopticAnswer(value=9.0)
     ),
@@ -86,7 +90,7 @@ LOCKED = {
 
 @pytest.fixture
 def reporting(person, slide_path: Path):
-    """User with an open slide and Synoptic report section."""
+    """User with an open slide and Report section."""
     person.opens_slides(slide_path)
     expands(person)
     return person
@@ -94,11 +98,11 @@ def reporting(person, slide_path: Path):
 
 def section(person):
     """The section of the displayed slide; None before it was expanded."""
-    return person.dock.sections.hosted.sections["Synoptic report"].widget
+    return person.dock.sections.hosted.sections["Report"].widget
 
 
 def expands(person) -> None:
-    person.until(lambda: "Synoptic report" in person.dock.sections.hosted.sections)
+    person.until(lambda: "Report" in person.dock.sections.hosted.sections)
     person.dock.synoptic_section.expand()
     person.until(lambda: section(person) is not None)
 
@@ -121,6 +125,31 @@ def types(person, name: str, text: str) -> None:
     person.qtbot.keyClicks(line, text) if text else person.qtbot.keyClick(line, Qt.Key.Key_Delete)
     person.qtbot.keyClick(line, Qt.Key.Key_Return)
     person.waits()
+
+
+def types_thickness(person, text: str) -> None:
+    """Type a thickness in the section Depth."""
+    opens(person)
+    person.finds(FoldedRows, "depth_folded").expand()
+    types(person, "depth_breslow", text)
+
+
+def thickness(person) -> str:
+    """The thickness that the report shows."""
+    return text(person, "synoptic_breslow")
+
+
+def changes(person) -> str:
+    """What has changed since the signature, each change as the sentence that states it in files."""
+    if not is_shown(person, "synoptic_changes"):
+        return ""
+    shown = text(person, "synoptic_changes")
+    shown = shown.replace("\n    signed: not in the report\n    now: ", ": not in the signed report; now: ")
+    shown = shown.replace("\n    signed: ", ": signed: ").replace("\n    now: ", "; now: ")
+    return "\n".join(
+        f"Changed after signature: {line}." if "; now: " in line and not line.endswith(".") else line
+        for line in shown.splitlines()
+    )
 
 
 def presses(person, name: str) -> None:
@@ -166,7 +195,8 @@ def test_valid_entries_are_saved_and_determine_the_category(reporting, tmp_path:
     person = reporting
     assert text(person, "synoptic_stage") == "No T category"
     chooses(person, "extent", "invasive melanoma")
-    types(person, "synoptic_breslow", "1,34 mm")
+    types_thickness(person, "1,34 mm")
+    assert thickness(person) == "1.34 mm"
     chooses(person, "ulceration", "not identified")
     assert text(person, "synoptic_stage") == "pT2a"
     assert "1.3 mm" in text(person, "synoptic_reason")
@@ -182,73 +212,133 @@ def test_valid_entries_are_saved_and_determine_the_category(reporting, tmp_path:
     # A wrong number stays for correction, and is not signed.
     person.opens_slides(draw_slide(tmp_path / "other.tif", tint=20))
     person.until(lambda: section(person) is not None)
-    types(person, "synoptic_breslow", "thick")
-    assert text(person, "synoptic_breslow_fault") == "Expected a number from 0 to 100 mm, found 'thick'."
-    assert person.finds(QComboBox, "synoptic_breslow").currentText() == "thick"
+    types_thickness(person, "thick")
+    assert text(person, "depth_breslow_fault") == "Expected a number from 0 to 100 mm, found 'thick'."
+    assert person.finds(QComboBox, "depth_breslow").currentText() == "thick"
     assert stored(person) is None
     types(person, "synoptic_reader", "A. Reader")
-    types(person, "synoptic_breslow", "1.3")
-    types(person, "synoptic_breslow", "120")
+    types_thickness(person, "1.2")
+    types(person, "synoptic_mitotic_rate", "many")
     sign = person.finds(QAbstractButton, "synoptic_sign")
     assert (sign.isEnabled(), sign.toolTip()) == (False, "Correct the input that is marked first.")
-    types(person, "synoptic_breslow", "1.2")
+    types(person, "synoptic_mitotic_rate", "2")
     presses(person, "synoptic_confirm")  # that it is invasive
     signs(person)
     assert stored(person).value("breslow") == 1.2
 
 
-def test_a_finding_is_one_value_in_the_form_and_the_depth_section(reporting) -> None:
+def test_the_thickness_of_depth_is_shown_in_the_report_with_a_link(reporting) -> None:
     person = reporting
     opens(person)
     draws(person)
     assert not is_shown(person, "synoptic_breslow_confirm"), "the reader has measured it"
-    assert person.finds(QComboBox, "synoptic_breslow").currentText() == "0.20"
+    assert thickness(person) == "0.20 mm"
     assert stored(person) is None
     presses(person, "synoptic_confirm")  # the extent
     assert text(person, "synoptic_stage").startswith("pT1")
     assert stored(person).value("breslow") == pytest.approx(0.2, rel=1e-2)
 
-    # From the form to the Depth section, and back; each state is a different one.
-    own, other = (person.finds(QComboBox, f"{name}_ulceration") for name in ("synoptic", "depth"))
+    # A finding of the form is in the reading; each state is a different one.
     for state in ("not identified", "not assessed", "cannot be determined", "present"):
         chooses(person, "ulceration", state)
-        assert other.currentText() == state
         assert stored(person).answer("ulceration") == find_answer(document(person).state.reading, "ulceration")
-    other.setCurrentIndex(other.findText("not assessed"))
-    other.activated.emit(other.currentIndex())
-    assert own.currentText() == "not assessed"
-    other.setCurrentIndex(other.findText("–"))
-    other.activated.emit(other.currentIndex())
-    assert own.currentText() == "–", "never chosen"
+    assert text(person, "depth_head") == "0.20 mm, T1b"
+    chooses(person, "ulceration", "–")
+    assert find_answer(document(person).state.reading, "ulceration") is None
     chooses(person, "clark", "III")
     chooses(person, "procedure", "excision")
-    types(person, "synoptic_breslow", "0.9")
-    assert "0.90 mm" in text(person, "depth_head")
+    types_thickness(person, "0.9")
+    assert (text(person, "depth_head"), thickness(person)) == ("0.90 mm, T1b", "0.90 mm")
     assert "The line measures 0.20 mm; 0.90 mm was entered." in text(person, "depth_warning")
 
-    # Undo goes back in the order of the changes, whichever file contains them.
+    # Undo goes back in the order of the changes, whichever section they were made in.
     presses(person, "synoptic_undo")
-    assert person.finds(QComboBox, "synoptic_breslow").currentText() == "0.20"
+    assert thickness(person) == "0.20 mm"
     assert person.finds(QComboBox, "synoptic_procedure").currentText() == "excision"
     presses(person, "synoptic_undo")
     assert person.finds(QComboBox, "synoptic_procedure").currentText() == "–"
     assert person.finds(QComboBox, "synoptic_clark").currentText() == "III"
     presses(person, "synoptic_undo")
-    assert person.finds(QComboBox, "depth_clark").currentText() == "–"
+    assert person.finds(QComboBox, "synoptic_clark").currentText() == "–"
     for _ in range(3):
         presses(person, "synoptic_redo")
     assert (stored(person).value("clark"), stored(person).value("procedure")) == ("III", "excision")
     assert stored(person).value("breslow") == 0.9
 
+    # The links lead from one section to the other.
+    person.dock.depth_section.collapse()
+    person.finds(QLabel, "synoptic_breslow_link").linkActivated.emit("Depth")
+    assert person.dock.depth_section.is_expanded
+    person.dock.synoptic_section.collapse()
+    person.finds(QLabel, "depth_link").linkActivated.emit("Report")
+    assert person.dock.synoptic_section.is_expanded
+    person.waits()
+
     # The name of the reader is shared by all sections.
     opens_section(person)
-    fields = [person.finds(QLineEdit, f"{name}_reader") for name in ("synoptic", "depth", "region")]
+    fields = [person.finds(QLineEdit, f"{name}_reader") for name in ("synoptic", "region")]
     fields[0].setText("Reader 0")
     fields[0].editingFinished.emit()
-    assert [(one.text(), one.isReadOnly()) for one in fields] == [("Reader 0", True)] * 3
+    assert [(one.text(), one.isReadOnly()) for one in fields] == [("Reader 0", True)] * 2
     person.dock.settings.set(READER_SETTING, "Reader 3")  # as the Case dock does
     user_data().reader_changed.emit("Reader 3")
-    assert [document(person).reader, *(one.text() for one in fields)] == ["Reader 3"] * 4
+    assert [document(person).reader, *(one.text() for one in fields)] == ["Reader 3"] * 3
+
+
+def test_margins_are_taken_from_the_ruler(reporting) -> None:
+    person = reporting
+    types(person, "synoptic_peripheral_distance_invasive", "3,5 mm")
+    types(person, "synoptic_deep_distance_invasive", "much")
+    assert "found 'much'" in text(person, "synoptic_deep_distance_invasive_fault")
+    presses(person, "synoptic_deep_distance_invasive_ruler")
+    assert "no line to use" in person.dock.status.text
+    measures(person)
+    presses(person, "synoptic_deep_distance_invasive_ruler")
+    assert person.finds(QComboBox, "synoptic_deep_distance_invasive").currentText() == "0.05"
+    presses(person, "synoptic_deep_distance_in_situ_ruler")
+    assert stored(person).value("deep_distance_in_situ") == pytest.approx(0.05, rel=1e-2)
+    margins = document(person).state.reading.margins
+    assert (margins.lateral_mm, margins.deep_mm) == (3.5, pytest.approx(0.05, rel=1e-2))
+
+
+def test_mitoses_are_those_that_measure_counts_within_the_selected_regions(reporting) -> None:
+    person = reporting
+    types(person, "synoptic_reader", "A. Reader")
+
+    def shown() -> tuple[str, ...]:
+        fields = ("mitotic_rate", "mitoses_counted", "mitoses_area")
+        values = (person.finds(QComboBox, f"synoptic_{one}").currentText() for one in fields)
+        return *values, text(person, "synoptic_mitoses") if is_shown(person, "synoptic_mitoses") else ""
+
+    presses(person, "synoptic_mitoses_measured")
+    assert "No mitosis is counted there" in person.dock.status.text
+    places = ((100.0, 100.0), (200.0, 200.0), (500.0, 500.0))
+    points = (*(CountedPoint("Mitosis", at) for at in places), CountedPoint("TIL", (110.0, 110.0)))
+    person.session.document(COUNT_DOCUMENT).apply(lambda _: points)
+    presses(person, "synoptic_mitoses_measured")
+    assert shown() == ("", "3", "", "Select the counted region to get the number per mm².")
+
+    # The count has an area and a density within a selected region.
+    square = Polygon(((0.0, 0.0), (0.0, 400.0), (400.0, 400.0), (400.0, 0.0)))
+    region = region_from_polygons((square,), DEFAULT_CLASSES[0])
+    person.session.regions.apply(lambda regions: (*regions, region))
+    person.session.selected_regions.set((region.id,))
+    presses(person, "synoptic_mitoses_measured")
+    note = "Imprecise: the counted area is below 1 mm². 1 outside the area not counted."
+    assert shown() == ("50", "2", "0.04", note)
+    kept = document(person).state.reading.mitoses
+    assert (kept.per_mm2, kept.points, kept.areas) == (pytest.approx(50.0, rel=1e-3), places, (square.outer,))
+    for _ in range(2):
+        presses(person, "synoptic_undo")
+    assert shown() == ("", "", "", "")
+
+    # A region without a mitosis is no count, until the reader states that there is none.
+    person.session.document(COUNT_DOCUMENT).apply(lambda _: ())
+    presses(person, "synoptic_mitoses_measured")
+    assert document(person).state.reading.mitoses.per_mm2 is None
+    presses(person, "synoptic_none_found")
+    assert shown()[:3] == ("0", "0", "0.04")
+    assert not person.finds(QAbstractButton, "synoptic_none_found").isEnabled()
 
 
 def test_changes_are_undone_and_recorded_and_details_appear_where_they_are_needed(reporting, tmp_path: Path) -> None:
@@ -276,8 +366,8 @@ def test_changes_are_undone_and_recorded_and_details_appear_where_they_are_neede
     assert stored(person).answer("subtype").detail == "dermal"
     chooses(person, "subtype", "nodular melanoma")
     assert not is_shown(person, "synoptic_subtype_detail")
-    types(person, "synoptic_breslow", "1.2")
-    box = person.finds(QAbstractButton, "synoptic_breslow_at_least")
+    types_thickness(person, "1.2")
+    box = person.finds(QAbstractButton, "depth_breslow_at_least")
     box.click()
     assert stored(person).answer("breslow").at_least
 
@@ -326,13 +416,13 @@ def test_a_signed_report_is_locked_until_reopened_and_input_stays_with_its_slide
 
     comment().setFocus()
     comment().setPlainText("of the second slide")
-    types(person, "synoptic_breslow", "120")
+    types(person, "synoptic_mitotic_rate", "many")
     comment().setFocus()
     person.dock.picker.select_slide(first)
     person.waits()
     assert comment().toPlainText() == "Typed last"
-    assert person.finds(QComboBox, "synoptic_breslow").currentText() == ""
-    assert not is_shown(person, "synoptic_breslow_fault")
+    assert person.finds(QComboBox, "synoptic_mitotic_rate").currentText() == ""
+    assert not is_shown(person, "synoptic_mitotic_rate_fault")
     assert stored(person) == signed
     person.dock.picker.select_slide(second)
     person.waits()
@@ -360,10 +450,11 @@ def test_signing_lists_empty_fields_and_freezes_the_reading_that_the_report_rest
     # The reading is locked: nothing that the dock or the layer does changes it.
     depth, line_tool = document(person), depth_section(person).layer
     before = depth.state.reading
-    assert text(person, "depth_signature").startswith("Signed by A. Reader, ")
-    assert "The reading is locked: A. Reader has signed" in text(person, "depth_lock")
-    assert not person.finds(QAbstractButton, "depth_draw").isEnabled()
-    assert not person.finds(QComboBox, "depth_ulceration").isEnabled()
+    assert text(person, "depth_link").startswith("Locked since the report was signed")
+    draw = person.finds(QAbstractButton, "depth_draw")
+    assert not draw.isEnabled()
+    assert "The reading is locked: A. Reader has signed" in draw.toolTip()
+    assert not person.finds(QComboBox, "depth_breslow").isEnabled()
     assert not person.finds(QAbstractButton, "depth_undo").isEnabled()
     layer = line_layer(person)
     moved = layer.data[0].copy()
@@ -405,7 +496,7 @@ def test_signing_lists_empty_fields_and_freezes_the_reading_that_the_report_rest
     # Another reader may measure, and an addendum leaves the report as it is.
     person.dock.context.set_reader("B. Reader")
     person.waits()
-    assert not is_shown(person, "depth_lock")
+    assert draw.isEnabled()
     presses(person, "synoptic_addendum")
     dialog = person.dock.window().findChild(QInputDialog, "synoptic_addendum_dialog")
     dialog.setTextValue("Deeper levels show the same.")
@@ -416,10 +507,10 @@ def test_signing_lists_empty_fields_and_freezes_the_reading_that_the_report_rest
 
     person.dock.context.set_reader("A. Reader")
     person.waits()
-    assert is_shown(person, "depth_lock")
+    assert not draw.isEnabled()
     reopens(person)
-    assert not is_shown(person, "depth_lock")
-    assert person.finds(QAbstractButton, "depth_draw").isEnabled()
+    assert text(person, "depth_link").startswith("Other findings and signature")
+    assert draw.isEnabled()
     person.dock._on_pixel_size(PixelSize(1.0, 1.0, "given"))
     assert depth.state.reading.mm == pytest.approx(0.4, rel=1e-2)
 
@@ -450,7 +541,7 @@ def test_only_a_signature_saves_lesions_and_another_threshold_is_stated_until_it
     assert signed_value(person, "lesions", "summary", "threshold") == 0.6
     assert person.session.lesions.is_saved
     moves(person, 0.95)
-    assert "Lesions, threshold: signed: 0.60; now: 0.95." in text(person, "synoptic_changes")
+    assert "Lesions, threshold: signed: 0.60; now: 0.95." in changes(person)
     moves(person, 0.6)
     assert not is_shown(person, "synoptic_changes")
 
@@ -546,11 +637,10 @@ def test_what_a_signed_report_shows_is_locked_or_stated_in_the_dock(analysed, mo
     for act, expected in STATED.values():
         act(person)
         person.session.findings.refresh()
-        assert expected in text(person, "synoptic_changes")
-        assert expected in text(person, "depth_warning")
+        assert expected in changes(person)
     found[0] = add_lesion(Case(), depth_mm=0.7, diagnosis="nevus").lesions[0]
     person.session.findings.refresh()
-    stated = text(person, "synoptic_changes")
+    stated = changes(person)
     assert "Lesion of the case, Depth, entered in the case: signed: 0.20 mm; now: 0.70 mm." in stated
     assert "Lesion of the case, Diagnosis: not in the signed report; now: Nevus." in stated
     assert "Contradiction since the signature: Diagnosis: Nevus (lesion of the case), but pT1" in stated
@@ -623,9 +713,9 @@ def test_damaged_files_and_signed_reports_of_the_case_are_not_replaced(
 
     # A difference from the report of the case is stated.
     chooses(person, "laterality", "left")
-    assert "in the case: Procedure punch biopsy (here excision). Correct one" in text(person, "synoptic_changes")
+    assert "in the case: Procedure punch biopsy (here excision). Correct one" in changes(person)
     chooses(person, "procedure", "punch biopsy")
-    assert text(person, "synoptic_changes") == ""
+    assert changes(person) == ""
 
 
 @pytest.mark.parametrize(("mm", "shown"), [(1.4234, "1.42"), (2.0482, "2.04"), (0.8, "0.80")])
@@ -639,7 +729,7 @@ def test_thickness_is_shown_with_two_digits(qtbot, mm: float, shown: str) -> Non
 
 def signs_findings(person) -> None:
     types(person, "synoptic_reader", "A. Reader")
-    types(person, "synoptic_breslow", "0.47")
+    types_thickness(person, "0.47")
     chooses(person, "ulceration", "not identified")
     chooses(person, "procedure", "excision")
     presses(person, "synoptic_confirm")
@@ -716,8 +806,8 @@ def test_items_that_are_passed_with_the_keyboard_are_no_changes(reporting) -> No
     passes(person, "synoptic_ulceration", down, down, down, down)
     passes(person, "synoptic_procedure", down, down, down)  # the focus leaves the first
     passes(person, "synoptic_laterality", down, down, up, up)
-    passes(person, "depth_clark", *[down] * 5)
-    passes(person, "depth_ulceration", up, down)
+    passes(person, "synoptic_clark", *[down] * 5)
+    passes(person, "synoptic_ulceration", up, down)
     assert not any(timer.isActive() for timer in timers)
     report, reading = stored(person), document(person).state.reading
     assert [(one.field, one.after["value"]) for one in report.history] == [("procedure", "punch")]
@@ -730,8 +820,8 @@ def test_items_that_are_passed_with_the_keyboard_are_no_changes(reporting) -> No
     passes(person, "synoptic_procedure", down, leaves=False)
     presses(person, "synoptic_undo")
     assert stored(person).value("procedure") == "punch"
-    passes(person, "depth_clark", down, leaves=False)
-    presses(person, "depth_undo")
+    passes(person, "synoptic_clark", down, leaves=False)
+    presses(person, "synoptic_undo")
     assert stored(person).value("clark") == "III"
     for timer in timers:
         timer.setInterval(100)
@@ -796,12 +886,12 @@ def test_changes_by_another_program_are_stated_when_the_window_gets_the_focus(an
     for change, expected in ELSEWHERE:
         change(person.session.folder)
         focuses(person)
-        person.until(lambda expected=expected: expected in text(person, "synoptic_changes"))
-        stated = next(one for one in text(person, "synoptic_changes").splitlines() if expected in one)
+        person.until(lambda expected=expected: expected in changes(person))
+        stated = next(one for one in changes(person).splitlines() if expected in one)
         assert stated.startswith("Changed after signature: ")
-        assert stated in text(person, "depth_warning")
+        assert stated not in text(person, "depth_warning"), "it stands once"
     assert document(person).state.reading.mm == 3.3
-    assert set(text(person, "synoptic_changes").splitlines()) >= set(read_synoptic(person.session.folder)[1])
+    assert set(changes(person).splitlines()) >= set(read_synoptic(person.session.folder)[1])
 
 
 def test_a_report_is_not_signed_with_values_that_another_program_has_replaced(reporting) -> None:
@@ -816,7 +906,7 @@ def test_a_report_is_not_signed_with_values_that_another_program_has_replaced(re
     assert "Not signed: another program has changed" in person.dock.status.text
     assert "Depth reading, Breslow thickness: 0.20 mm, recorded as 0.2 mm, now 3.30 mm" in person.dock.status.text
     assert not stored(person).is_signed
-    assert person.finds(QComboBox, "synoptic_breslow").currentText() == "3.30"
+    assert thickness(person) == "3.30 mm"
     signs(person)
     assert stored(person).value("breslow") == 3.3
     assert person.dock.status.text == "The synoptic report is signed by A. Reader, and locked until it is reopened."
@@ -951,25 +1041,35 @@ def test_confirming_by_the_keyboard_keeps_the_focus_in_the_row(form, qtbot) -> N
     assert editor.control.hasFocus()
 
 
-def test_the_list_of_changes_scrolls_and_moves_no_control(qtbot) -> None:
+def test_changes_after_the_signature_are_shown_whole_at_the_top(qtbot) -> None:
     form = ReportForm()
     qtbot.addWidget(form)
     form.resize(MIN_WIDTH_PX, 900)
     form.show()
     report = SynopticReport().sign("A. Reader", LATER)
-    form.show_report(report, "A. Reader", (), is_editable=True)
-    qtbot.wait(50)
-    before = form.stage_label.pos()
     changes = [f"Changed after signature: {name}: signed: 1; now: 2." for name in map(str, range(30))]
-    form.show_report(report, "A. Reader", changes, is_editable=True)
-    area, label = form.change_area, form.change_label
-    qtbot.waitUntil(lambda: area.verticalScrollBar().maximum() > 0)
-    area.verticalScrollBar().setValue(area.verticalScrollBar().maximum())
-    bottom = label.mapTo(area.viewport(), label.rect().bottomLeft()).y()
-    assert bottom < area.viewport().height(), "the last change can be read"
-    assert label.height() >= label.heightForWidth(label.width())
-    assert form.stage_label.pos() == before
-    assert "Since then, 30 values changed" in form.signature_label.text()
+    form.show_report(report, "A. Reader", [*changes, "Another statement."], is_editable=True)
+    qtbot.wait(50)
+    notice = form.change_notice
+    assert notice.heading.text() == "Changed after signature: 30 values"
+    assert notice.label.text().splitlines()[:3] == ["0", "    signed: 1", "    now: 2"]
+    assert notice.label.text().endswith("Another statement.")
+    assert notice.label.height() >= notice.label.heightForWidth(notice.label.width())
+    assert notice.parentWidget() is form
+    assert not notice.findChildren(QScrollArea)
+    above = [form.layout().itemAt(index).widget() for index in range(form.layout().indexOf(notice))]
+    assert above == [form.signature_label]
+    form.show_report(report, "A. Reader", (), is_editable=True)
+    assert notice.isHidden()
+
+
+@pytest.mark.parametrize("before", [None, "0.20 mm"])
+def test_a_stated_change_is_split_into_its_values(before: str | None) -> None:
+    after = ShownBlock(key="a", value=3.3, text="3.30 mm; recorded")
+    change = BlockChange(("a",), "Depth reading, Breslow", before and ShownBlock(key="a", value=1, text=before), after)
+    expected = ("Depth reading, Breslow", before or "not in the report", "3.30 mm; recorded")
+    assert split_change(change.describe()) == expected
+    assert split_change("Signed with an earlier version.") is None
 
 
 def test_a_typed_thickness_is_marked_and_the_question_before_signing_states_it(reporting) -> None:
@@ -977,7 +1077,7 @@ def test_a_typed_thickness_is_marked_and_the_question_before_signing_states_it(r
     opens(person)
     types(person, "synoptic_reader", "A. Reader")
     draws(person)
-    types(person, "synoptic_breslow", "1.23")
+    types_thickness(person, "1.23")
     layer = line_layer(person)
     assert [label.strip() for label in layer.text.values] == ["0.20 mm"], "the length of the line"
     assert text(person, "depth_warning").startswith("The line measures 0.20 mm; 1.23 mm was entered.")
@@ -1003,10 +1103,12 @@ def test_a_click_on_a_signed_field_says_why_it_cannot_be_changed(reporting) -> N
     signs(person)
     before = stored(person)
     person.viewer.window._qt_window.show()
+    person.finds(FoldedRows, "depth_folded").expand()
+    person.waits()
     for name, reason in (
         ("synoptic_ulceration", "The report is locked: A. Reader has signed it."),
-        ("synoptic_breslow", "The report is locked"),
-        ("depth_ulceration", "The reading is locked: A. Reader has signed."),
+        ("synoptic_clark", "The report is locked"),
+        ("depth_breslow", "The reading is locked: A. Reader has signed."),
         ("depth_notes", "The reading is locked"),
     ):
         person.dock.status.clear()
@@ -1049,26 +1151,24 @@ def test_findings_of_the_signer_are_hidden_until_another_reader_has_measured(rep
     person.session.points.apply(lambda points: (*points, CountedPoint("Mitosis", (10.0, 20.0))))
 
     def shown() -> tuple[str, str, str]:
-        changes = text(person, "synoptic_changes") + text(person, "depth_warning")
-        thickness = person.finds(QComboBox, "synoptic_breslow").currentText()
-        return thickness, text(person, "synoptic_stage"), changes
+        return thickness(person), text(person, "synoptic_stage"), changes(person)
 
-    assert shown()[:2] == ("0.47", "pT1a")
+    assert shown()[:2] == ("0.47 mm", "pT1a")
     assert "Mitosis in the whole slide" in shown()[2]
     person.dock.context.set_reader("B. Reader")
     person.waits()
-    assert shown()[:2] == ("", "T category hidden")
+    assert shown()[:2] == ("–", "T category hidden")
     assert "Mitosis" not in shown()[2]
     assert "1 other reader measured this slide" in text(person, "depth_others")
     assert "0.47" not in "".join(label.text() for label in person.dock.findChildren(QLabel))
     draws(person)
-    assert shown()[:2] == ("0.47", "pT1a")
+    assert shown()[:2] == ("0.47 mm", "pT1a")
 
     person.dock.context.set_reader("C. Reader")
     person.waits()
-    assert shown()[:2] == ("", "T category hidden")
+    assert shown()[:2] == ("–", "T category hidden")
     presses(person, "synoptic_reveal")
-    assert shown()[:2] == ("0.47", "pT1a")
+    assert shown()[:2] == ("0.47 mm", "pT1a")
     assert not is_shown(person, "synoptic_reveal")
     assert stored(person).signed_by == "A. Reader"
 
@@ -1080,7 +1180,7 @@ def test_contradictions_with_the_case_are_named_before_signing(reporting, monkey
     types(person, "synoptic_reader", "A. Reader")
     chooses(person, "laterality", "midline")
     chooses(person, "site", "lower extremity")
-    types(person, "synoptic_breslow", "3")
+    types_thickness(person, "3")
     chooses(person, "ulceration", "present")
     presses(person, "synoptic_confirm")
     presses(person, "synoptic_sign")
@@ -1117,7 +1217,7 @@ def test_the_lesion_of_the_case_is_compared_also_when_files_have_changed(reporti
         write_notes(person.dock.result_location.folder, read_notes(person.dock.result_location.folder))
         person.session.check_files()  # as when the window gets the focus
         person.waits()
-        assert text(person, "synoptic_changes") == expected
+        assert changes(person) == expected
 
 
 def test_a_case_that_is_opened_later_edited_and_closed_is_followed(reporting) -> None:
@@ -1125,14 +1225,14 @@ def test_a_case_that_is_opened_later_edited_and_closed_is_followed(reporting) ->
     chooses(person, "procedure", "excision")
     punch = SynopticReport().set_answer("procedure", SynopticAnswer(value="punch"), "B", utc_time())
     open_case = FakeOpenCase(person.dock.context.workspace, make_case(person.dock.slide.info.path, {}, synoptic=punch))
-    assert "in the case: Procedure punch biopsy (here excision)." in text(person, "synoptic_changes")
+    assert "in the case: Procedure punch biopsy (here excision)." in changes(person)
     excision = punch.set_answer("procedure", SynopticAnswer(value="excision"), "B", utc_time())
     open_case.edit(set_lesion(open_case.case, "L1", synoptic=excision))
-    assert text(person, "synoptic_changes") == ""
+    assert changes(person) == ""
     open_case.edit(set_lesion(open_case.case, "L1", synoptic=punch))
-    assert text(person, "synoptic_changes") != ""
+    assert changes(person) != ""
     open_case.close()
-    assert text(person, "synoptic_changes") == ""
+    assert changes(person) == ""
 
 
 def test_what_others_have_measured_is_not_suggested_by_the_case(reporting, monkeypatch) -> None:
@@ -1152,7 +1252,29 @@ def test_what_others_have_measured_is_not_suggested_by_the_case(reporting, monke
         return {name: one.value for name, one in answers.items() if one.suggested_by == "case"}
 
     assert suggested() == {"site": "upper extremity"}
-    assert all(person.finds(QComboBox, f"depth_{name}").currentText() == "–" for name in ("ulceration", "clark"))
+    assert all(person.finds(QComboBox, f"own_{name}").currentText() == "–" for name in ("ulceration", "clark"))
     draws(person)
     assert suggested().keys() >= {"ulceration", "clark", "mitotic_rate"}
     assert not suggested().keys() >= {*fields}
+
+
+def test_another_reader_enters_own_findings_below_a_signed_report(reporting) -> None:
+    person = reporting
+    opens(person)
+    signs_findings(person)
+    assert not is_shown(person, "own_clark")
+    person.dock.context.set_reader("B. Reader")
+    person.waits()
+    draws(person)
+    own = person.finds(QComboBox, "own_clark")
+    own.setCurrentIndex(own.findText("IV"))
+    own.activated.emit(own.currentIndex())
+    measures(person)
+    presses(person, "own_deep_distance_invasive_ruler")
+    person.session.flush()
+    readings = read_findings(person.session.folder)
+    assert readings.reading_by("B. Reader").clark == 4
+    assert readings.reading_by("B. Reader").margins.deep_mm == pytest.approx(0.05, rel=1e-2)
+    assert (readings.reading_by("A. Reader").clark, stored(person).signed_by) == (None, "A. Reader")
+    assert not person.finds(QAbstractButton, "synoptic_mitoses_measured").isEnabled()
+    assert person.finds(QAbstractButton, "own_mitoses_measured").isEnabled()

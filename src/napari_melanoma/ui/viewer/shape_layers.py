@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
-from textwrap import indent
 from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import QObject, QTimer
+from qtpy.QtGui import QFontMetricsF
+from qtpy.QtWidgets import QApplication
 
 from napari_melanoma.ui.viewer import slide_layers
 from napari_melanoma.ui.viewer.camera import get_camera, get_zoom
@@ -69,17 +70,29 @@ def _select_slide(viewer: Viewer, slide: ViewerSlide) -> None:
         viewer.layers.selection.active = slide.layers[-1]
 
 
-MAX_FLAT_SLOPE = 0.15  # flatter lines have their label above, steeper lines at their right
-LABEL_PADDING = " " * 24  # moves a centered label to the right of the line
+MAX_FLAT_SLOPE = 0.15  # flatter lines have their label above, steeper lines beside them
+GAP_SPACES = 5  # between a steep line and its label, in spaces of its font, on both sides
 
 
-def offset_label(layer: Layer, data: NDArray[np.float64], kind: str, label: str) -> str:
-    """Pad the label of a line with spaces or a line break, so that the line does not cross it in the rotated view."""
+def offset_label(layer: Layer, data: NDArray[np.float64], kind: str, label: str, *, is_left: bool = False) -> str:
+    """Pad the label of a line with spaces or a line break, so that the line does not cross it in the rotated view.
+
+    napari centers labels: one with as much space before it as it is wide begins at the line. ``is_left``: place it at
+    the left of a steep line.
+    """
     if kind != "line":
         return label
     start, end = layer.data_to_world(data[0])[-2:], layer.data_to_world(data[-1])[-2:]
     height, width = abs(end[0] - start[0]), abs(end[1] - start[1])
-    return f"{label}\n " if height < MAX_FLAT_SLOPE * width else indent(label, LABEL_PADDING)
+    if height < MAX_FLAT_SLOPE * width:
+        return f"{label}\n "
+    metrics = QFontMetricsF(QApplication.font())
+    space = metrics.horizontalAdvance(" ")
+    padded = []
+    for line in label.split("\n"):
+        padding = " " * (2 * GAP_SPACES + round(metrics.horizontalAdvance(line) / space))
+        padded.append(f"{line}{padding}" if is_left else f"{padding}{line}")
+    return "\n".join(padded)
 
 
 LASSO = "add_polygon_lasso"

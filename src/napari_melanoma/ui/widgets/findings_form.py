@@ -147,7 +147,10 @@ class FindingRow(QWidget):
             button.setFixedWidth(CONFIRM_PX)
             button.clicked.connect(self._on_confirm)
             self.confirm_button = button
+        if source and button.isHidden():
             self._grid.addWidget(button, BESIDE, 3)
+        elif not source:
+            self._grid.removeWidget(button)  # otherwise the field would leave room for it
         button.setVisible(bool(source))
         button.setEnabled(self.control.isEnabled())
         if source:

@@ -71,7 +71,7 @@ class SynopticSection(SlideSection):
         self.case_button = tool_button("synoptic_case", tip, tip, "Add to case")
         buttons = form.button_row.layout()
         buttons.addWidget(self.case_button)
-        buttons.setAlignment(self.case_button, Qt.AlignmentFlag.AlignTop)
+        buttons.setAlignment(self.case_button, Qt.AlignmentFlag.AlignVCenter)
         status, edited = self._services.status, self._document.edited
         self.case_button.clicked.connect(lambda: show_outcome(status, self._add_to_case, edited))
         self._connect()

@@ -37,7 +37,6 @@ MODES = {"draw": "add_line", "move": "direct"}  # mode of napari's layer, by too
 # Of lines and their labels. napari cannot draw a halo: each differs from white glass, stained tissue and a black canvas
 LINE_COLOR, MODEL_COLOR, READER_COLOR = "#0b3cff", "#5a5a5a", "#006b1b"
 TEXT_SIZE, COMPARED_TEXT_SIZE = 16, 11
-LABEL_OFFSET = 6 * "\n"  # moves a label below that of the measured line, which is close
 TOLERANCE_PX = 1e-2  # napari stores fewer digits than a file
 CLICK_PX = 8.0  # a line shorter than this on the screen was a click
 NO_SCALE = "{} has no scale, but a depth is in mm. Set the scale with the ruler next to the slide's name."
@@ -179,7 +178,7 @@ class DepthLayer(QObject):
             width = line_width(self._viewer, self._slide, "readings")
             colors = [READER_COLOR if compared.is_reader else MODEL_COLOR for compared in lines]
             _add_lines(layer, [compared.line for compared in lines], width, colors)
-            _set_labels(layer, [compared.label for compared in lines], LABEL_OFFSET)
+            _set_labels(layer, [compared.label for compared in lines], is_compared=True)
         layer.editable = False
 
     @property
@@ -337,11 +336,16 @@ def _add_lines(layer: Shapes, lines: Sequence[Line], width: float, color: str | 
     layer.add_lines([np.array(line, np.float64) - HALF for line in lines], edge_width=width, edge_color=color)
 
 
-def _set_labels(layer: Shapes, labels: Sequence[str], above: str = "") -> None:
-    """Set the labels of the lines; ``above``: line breaks above each."""
-    shown = [
-        f"{above}{offset_label(layer, data, 'line', label)}" for data, label in zip(layer.data, labels, strict=True)
-    ]
+def _set_labels(layer: Shapes, labels: Sequence[str], *, is_compared: bool = False) -> None:
+    """Set the labels of the lines, at their right.
+
+    Those for comparison (``is_compared``), which may be close to the measured one and to each other, are at their
+    left, each a line below the previous one.
+    """
+    shown = []
+    for number, (data, label) in enumerate(zip(layer.data, labels, strict=True)):
+        below = 2 * number * "\n" if is_compared else ""  # labels are centered: two line breaks move one by a line
+        shown.append(f"{below}{offset_label(layer, data, 'line', label, is_left=is_compared)}")
     if list(layer.features["shown"]) != shown:
         layer.features = {"shown": np.array(shown, object)}
         layer.refresh_text()

@@ -96,7 +96,7 @@ HINTS = {
     "move": "Drag either end of the line; the thickness is updated.",
 }
 REPORT = "Report"  # title of the section with all other findings
-OTHER_FINDINGS = "Reader, ulceration, margins and signature: {}"
+OTHER_FINDINGS = "Other findings and signature: {}"
 SIGNED = "Locked since the report was signed: {}"
 NETWORK_TIP = (
     "For comparison only: the network of the Risk section predicts a depth from a patch. It does not measure a "
