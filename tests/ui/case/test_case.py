@@ -252,7 +252,7 @@ def test_a_report_that_differs_from_that_of_its_slide_says_so(someone, tmp_path)
     slide = draw_slide(folder / "back_left_1_slide.tif", tint=5)
     someone.drops(folder)
     someone.picks("L1")
-    someone.dock.choice.list_frames()["Synoptic report"].expand()
+    someone.dock.choice.list_frames()["Report"].expand()
     someone.waits()
     own = SynopticReport().set_answer("clark", SynopticAnswer(value="IV"), "A", utc_time())
     someone.dock.controller.edit(set_lesion_report(someone.case, "L1", own), "the report")
@@ -529,7 +529,7 @@ def test_the_synoptic_report_of_a_lesion_is_filled_in_undone_and_saved(five, pho
         combo(field).activated.emit(combo(field).currentIndex())
 
     five.picks("L1")
-    five.dock.choice.list_frames()["Synoptic report"].expand()
+    five.dock.choice.list_frames()["Report"].expand()
     five.waits()
     assert combo("laterality").currentText() == "left"  # suggested from the case
     assert five.case.find_lesion("L1").synoptic is None
@@ -559,7 +559,7 @@ def test_the_synoptic_report_of_a_lesion_is_filled_in_undone_and_saved(five, pho
 def reporting(five):
     """Somebody with an open synoptic report of the first lesion, as a named reader."""
     five.picks("L1")
-    five.dock.choice.list_frames()["Synoptic report"].expand()
+    five.dock.choice.list_frames()["Report"].expand()
     five.waits()
     reader = five.dock.findChild(QLineEdit, "synoptic_reader")
     reader.setText("A. Reader")
@@ -613,12 +613,13 @@ def test_undo_keeps_a_signature_and_comments_belong_to_their_lesions(reporting, 
     person.clicks("case_undo")
     assert change_label.text() == ""
     person.dock.controller.edit(set_lesion(person.case, "L1", sub_site="shoulder"), "site")
-    stated = "Lesion of the case, Sub-site: not in the signed report; now: Shoulder."
-    assert change_label.text() == f"Changed after signature: {stated}"
+    stated = "Lesion of the case, Sub-site\n    signed: not in the report\n    now: Shoulder"
+    assert change_label.text() == stated
+    assert person.dock.findChild(QLabel, "synoptic_changed").text() == "Changed after signature: 1 value"
     person.clicks("case_undo")
     person.dock.controller.edit(set_lesion(person.case, "L1", diagnosis="nevus"), "diagnosis")
-    assert "Lesion of the case, Diagnosis: " in change_label.text()
-    assert "now: Nevus." in change_label.text()
+    assert "Lesion of the case, Diagnosis\n" in change_label.text()
+    assert "now: Nevus" in change_label.text()
     person.clicks("case_undo")
     assert change_label.isHidden()
     person.clicks("synoptic_addendum")

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 TEN = tuple("ABCDEFGHIJ")
 _, launched, slide_path, person, analysed = map(pytest.fixture, UNSEEN)
-BASIC = {"Paint", "Regions", "Measure", "Depth", "Synoptic report"}
+BASIC = {"Paint", "Regions", "Measure", "Depth", "Report"}
 ANALYSIS = {"Analysis", "Heatmap", "Lesions", "Risk"}
 PHANTOM = "napari_melanoma.phantoms.is_phantom"
 
@@ -148,7 +148,7 @@ def test_a_real_slide_shows_no_analysis_before_there_is_a_model(
     tabs = SectionTabs(person.dock)
     tabs._show_buttons()
     labels = [label for label, button in tabs.buttons.items() if not button.isHidden()]
-    assert labels == ["Slide", "Paint", "Measure", "Depth", "Synoptic report", "Regions"]
+    assert labels == ["Slide", "Paint", "Measure", "Depth", "Report", "Regions"]
 
     # With the first model that is not a demonstration, it does.
     install_slide_models()

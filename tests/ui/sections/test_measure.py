@@ -25,7 +25,7 @@ from napari_melanoma.ui.sections.measure.layer import read_measures
 from napari_melanoma.ui.session.counts import COUNT_DOCUMENT
 from napari_melanoma.ui.viewer import slide_layers
 from napari_melanoma.ui.viewer.camera import get_camera
-from napari_melanoma.ui.viewer.shape_layers import LABEL_PADDING, MAX_WIDTH_RATIO, WIDTHS
+from napari_melanoma.ui.viewer.shape_layers import GAP_SPACES, MAX_WIDTH_RATIO, WIDTHS
 from napari_melanoma.ui.viewer.view_memory import center_view
 
 user, launched, slide_path, person, analysed = map(pytest.fixture, UNSEEN)
@@ -179,7 +179,7 @@ def test_lines_areas_and_angles_are_labeled_saved_restored_and_undone(measuring,
     draws(person, LINE)
     assert str(layer_of(person).features["label"][0]).endswith("\n "), "above the line"
     person.presses("rotate_right")
-    assert str(layer_of(person).features["label"][0]).startswith(LABEL_PADDING), "to the right of the line"
+    assert str(layer_of(person).features["label"][0]).startswith(2 * GAP_SPACES * " "), "to the right of the line"
     person.presses("rotate_left")
     draws(person, AREA)
     assert listed(person) == ["0.1 mm", "0.005 mm²"]

@@ -39,7 +39,7 @@ shown = pytest.mark.usefixtures("shown_viewer")
 DARK = ((LESION[0].start + 1.5) * TILE, (LESION[1].start + 2.0) * TILE)
 PALE = (10 * TILE, 3 * TILE)
 ROUNDING_PX = 2  # between layouts of the same widgets
-OPEN = ("Paint", "Measure", "Heatmap", "Depth", "Synoptic report", "Regions")
+OPEN = ("Paint", "Measure", "Heatmap", "Depth", "Report", "Regions")
 
 
 def test_no_control_moves_while_a_slide_is_read_and_analyzed(analysed, tmp_path):
@@ -90,6 +90,10 @@ def test_no_control_moves_while_the_depth_is_measured_and_a_report_is_signed(per
         view._proposal_list.addItems(labels)
         view._proposal_list.setVisible(bool(labels))
 
+    def list_tools():
+        """The rows with what is pressed; texts that come and go are below them."""
+        return view.column.itemAt(0).widget(), view.column.itemAt(1).widget()
+
     states = {
         "not measured": lambda: None,
         "measured": lambda: draws(person),
@@ -108,9 +112,9 @@ def test_no_control_moves_while_the_depth_is_measured_and_a_report_is_signed(per
         "a prediction": lambda: proposes(LONG_TEXT, "0.20 mm", "0.10 mm"),
         "another text": lambda: proposes("One line."),
     }
-    moved = list_moved_controls(view, states, person.waits)
+    moved = list_moved_controls(view, states, person.waits, list_tools)
 
-    view = person.opens_section("Synoptic report")
+    view = person.opens_section("Report")
     form, empty, time = view.form, SynopticReport(), "2026-01-01T00:00:00+00:00"
     measured = empty.set_answer("breslow", SynopticAnswer(value=1.3), "A", time)
     suggested = measured.set_answer("ulceration", SynopticAnswer(value="present", suggested_by="case"), "A", time)
@@ -119,19 +123,27 @@ def test_no_control_moves_while_the_depth_is_measured_and_a_report_is_signed(per
     def shows_report(report, *changes):
         form.show_report(report, "A", changes, is_editable=True)
 
+    def list_signing():
+        """The rows of the reader, and of what is pressed to sign."""
+        return form.reader_row, form.button_row
+
     states = {
         "empty": lambda: shows_report(empty),
         "a thickness": lambda: shows_report(measured),
         "suggestions": lambda: shows_report(suggested),
         "confirmed": lambda: shows_report(measured),
         "signed": lambda: shows_report(signed),
-        "changed since": lambda: shows_report(signed, LONG_TEXT, LONG_TEXT),
-        "unchanged": lambda: shows_report(signed),
         "an addendum": lambda: shows_report(signed.add_addendum(LONG_TEXT, "A", time)),
         "reopened": lambda: shows_report(measured),
     }
-    moved += list_moved_controls(view, states, person.waits)
+    moved += list_moved_controls(view, states, person.waits, list_signing)
     assert not moved, moved
+
+    # What has changed since the signature is at the top: it is stated below nothing but the signature.
+    shows_report(signed, LONG_TEXT, LONG_TEXT)
+    person.waits()
+    assert form.change_notice.isVisibleTo(view)
+    assert form.change_notice.y() < form.reader_row.y() < form.stage_label.y() < form.findings.y()
 
 
 def opens_sections(person):
@@ -215,14 +227,14 @@ def list_other_states(person):
             label.setText(LONG_TEXT)
             label.show()
 
-    form = hosted["Synoptic report"].widget.form
+    form = hosted["Report"].widget.form
     return {
         "nothing": lambda: None,
         "a result of a model": lambda: states("found"),
         "a locked reading": lambda: states("lock", "others", "network"),
         "a reading": session.findings.refresh,
-        "changed since the signature": lambda: (form.change_label.setText(2 * LONG_TEXT), form.change_label.show()),
-        "unchanged": form.change_label.hide,
+        "changed since the signature": lambda: form.change_notice.show_changes((LONG_TEXT, LONG_TEXT)),
+        "unchanged": lambda: form.change_notice.show_changes(()),
         "many regions": lambda: person.finds(QLabel, "region_summary").setText(2 * LONG_TEXT),
         "many points": lambda: person.finds(QLabel, "count_text").setText(2 * LONG_TEXT),
         **heatmap,
@@ -303,7 +315,7 @@ def test_sections_of_a_slide_that_is_opened_again_keep_room_for_what_is_read(ana
     person.until(lambda: len(withheld) > 2)
     rests(person)
     assert list_tops(person) == pytest.approx(before, abs=ROUNDING_PX)
-    assert {state_of(person, title) for title in ("Paint", "Depth", "Synoptic report", "Regions")} == {READING}
+    assert {state_of(person, title) for title in ("Paint", "Depth", "Report", "Regions")} == {READING}
     monkeypatch.setattr(Document, "_on_read", read)
     for values in withheld:
         read(*values)

@@ -181,7 +181,7 @@ def test_everything_is_as_before_with_another_dock_in_tabs(reader):
         press(reader, Qt.Key.Key_F8)
         assert is_on(reader)
         assert visible_docks(reader) == {"Slide"}
-        opens_tab(reader, "Synoptic report")
+        opens_tab(reader, "Report")
         if how == "twice":
             reader.dock.reading_mode.mode.enter()
             assert is_on(reader)

@@ -71,7 +71,7 @@ def _select_slide(viewer: Viewer, slide: ViewerSlide) -> None:
 
 
 MAX_FLAT_SLOPE = 0.15  # flatter lines have their label above, steeper lines beside them
-GAP_SPACES = 5  # between a steep line and its label, in spaces of its font, on both sides
+GAP_SPACES = 2  # between a steep line and its label, in spaces of its font, on both sides
 
 
 def offset_label(layer: Layer, data: NDArray[np.float64], kind: str, label: str, *, is_left: bool = False) -> str:

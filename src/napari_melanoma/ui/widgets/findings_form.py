@@ -37,6 +37,7 @@ from napari_melanoma.ui.widgets.style import (
     WrappedLabel,
     named,
     quiet_label,
+    row,
     show_text,
     tool_button,
 )
@@ -78,12 +79,14 @@ class FindingRow(QWidget):
         self.label.setProperty("quiet", True)
         self.control: Any = named(self._create_control(), self._name, field.label, _tip(field))
         self.confirm_button: QToolButton | None = None
+        self._line = row(self.control, stretch=0)  # the answer, and what is beside it
+        self._before_confirm: QWidget = self.control
         grid = self._grid = QGridLayout(self)
         grid.setContentsMargins(0, 0, 0, 0)
         grid.setHorizontalSpacing(4)
         grid.setVerticalSpacing(2)
         grid.setColumnStretch(1, 1)
-        grid.addWidget(self.control, BESIDE, 1)
+        grid.addWidget(self._line, BESIDE, 1)
 
     @property
     def has_fault(self) -> bool:
@@ -125,12 +128,12 @@ class FindingRow(QWidget):
             self.label.setMinimumWidth(0)
             self.label.setMaximumWidth(NO_LIMIT_PX)
             self.label.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Preferred)
-            grid.addWidget(self.label, 0, 0, 1, -1)
-            grid.addWidget(self.control, BESIDE, 0, 1, 2)
+            grid.addWidget(self.label, 0, 0, 1, 2)
+            grid.addWidget(self._line, BESIDE, 0, 1, 2)
         else:
             self.label.setFixedWidth(LABEL_PX)
             grid.addWidget(self.label, BESIDE, 0, Qt.AlignmentFlag.AlignVCenter)
-            grid.addWidget(self.control, BESIDE, 1)
+            grid.addWidget(self._line, BESIDE, 1)
 
     @property
     def _needed_width(self) -> int:
@@ -147,10 +150,8 @@ class FindingRow(QWidget):
             button.setFixedWidth(CONFIRM_PX)
             button.clicked.connect(self._on_confirm)
             self.confirm_button = button
-        if source and button.isHidden():
-            self._grid.addWidget(button, BESIDE, 3)
-        elif not source:
-            self._grid.removeWidget(button)  # otherwise the field would leave room for it
+            line = self._line.layout()
+            line.insertWidget(line.indexOf(self._before_confirm) + 1, button)
         button.setVisible(bool(source))
         button.setEnabled(self.control.isEnabled())
         if source:
@@ -181,7 +182,7 @@ class FindingValue(FindingRow):
         tip = f"{field.label} is entered in the section {section}"
         self.link_label = named(QLabel(), f"{self._name}_link", f"Show the section {section}", tip)
         self.link_label.linkActivated.connect(self.linked)
-        self._grid.addWidget(self.link_label, BESIDE, 4)
+        self._line.layout().addWidget(self.link_label)
         self._place_label()
         icons.changed.connect(self._show_link)
         self._show_link()
@@ -232,7 +233,8 @@ class FindingEditor(FindingRow):
         self._buttons: list[QToolButton] = []
         if self.unit_label is not None:
             self.unit_label.setWordWrap(False)
-            self._grid.addWidget(self.unit_label, BESIDE, 2)
+            self._line.layout().addWidget(self.unit_label)
+            self._before_confirm = self.unit_label
         if field.name == "breslow":
             tip = "The melanoma may be thicker"
             self.at_least_check = named(QCheckBox("At least"), f"{self._name}_at_least", "At least", tip)
@@ -249,11 +251,11 @@ class FindingEditor(FindingRow):
     def add_button(self, button: QToolButton) -> None:
         """Add a button that is another way to answer the field."""
         self._buttons.append(button)
-        self._grid.addWidget(button, BESIDE, 4)
+        self._line.layout().addWidget(button)
 
     def add_below(self, widget: QWidget) -> None:
         """Add a widget below the field."""
-        self._grid.addWidget(widget, BELOW, 0, 1, -1)
+        self._grid.addWidget(widget, BELOW, 0, 1, 2)
 
     def set_locked(self, locked: bool) -> None:
         """Let the answer be read only, or edited; a click on a control is then one on the form."""
@@ -315,7 +317,7 @@ class FindingEditor(FindingRow):
             line.editingFinished.connect(self._on_detail)
             line.textEdited.connect(self.typed)
             line.installEventFilter(self)
-            self._grid.addWidget(line, DETAIL_ROW, 1, 1, 2)
+            self._grid.addWidget(line, DETAIL_ROW, 1)
         if replace_typed or not (line.hasFocus() and line.isModified()):
             line.setText("" if answer is None else answer.detail)
         line.setVisible(has_detail or self.field.name in LOCATED)  # so that the fields below stay in place
@@ -449,7 +451,7 @@ class FindingEditor(FindingRow):
         if self.fault_label is None:
             self.fault_label = named(WrappedLabel(), f"{self._name}_fault", f"Error in {self.field.label}")
             self.fault_label.setProperty("fault", True)
-            self._grid.addWidget(self.fault_label, 4, 0, 1, 4)
+            self._grid.addWidget(self.fault_label, 4, 0, 1, 2)
         show_text(self.fault_label, text)
         self.fault_changed.emit()
 

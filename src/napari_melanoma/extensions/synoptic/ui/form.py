@@ -57,7 +57,7 @@ class ChangeNotice(QFrame):
         """Show changes and other statements about the report; hidden without any."""
         count = sum(one.startswith(CHANGED) for one in changes)
         show_text(self.heading, f"{CHANGED}: {format_count(count, 'value')}" if count else "")
-        self.label.setText("\n".join(map(_describe_change, changes)))
+        show_text(self.label, "\n".join(map(_describe_change, changes)))
         self.setVisible(bool(changes))
 
 

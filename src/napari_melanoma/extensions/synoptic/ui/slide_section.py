@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from qtpy.QtCore import Qt
+from qtpy.QtWidgets import QPushButton
 
 from napari_melanoma.case.model import set_lesion_report
 from napari_melanoma.core.errors import InputError
@@ -19,7 +20,7 @@ from napari_melanoma.ui.session.open_case import find_open_case, find_slide_lesi
 from napari_melanoma.ui.session.slide import SlideSession
 from napari_melanoma.ui.widgets.findings_form import FindingsForm
 from napari_melanoma.ui.widgets.status_line import show_outcome
-from napari_melanoma.ui.widgets.style import WrappedLabel, column, tool_button
+from napari_melanoma.ui.widgets.style import WrappedLabel, column, named, tool_button
 
 CHANGED_ELSEWHERE = (
     "Not signed: another program has changed the reading, the report or the scale of this slide{}. Review what is "
@@ -68,10 +69,10 @@ class SynopticSection(SlideSection):
             form.reader_row.layout().addWidget(button)
             button.clicked.connect(lambda _=False, name=name: self._step(name))
         tip = "Copy the report to the lesion of the case that is open in the Case dock"
-        self.case_button = tool_button("synoptic_case", tip, tip, "Add to case")
+        self.case_button = named(QPushButton("Add to case"), "synoptic_case", tip, tip)
         buttons = form.button_row.layout()
         buttons.addWidget(self.case_button)
-        buttons.setAlignment(self.case_button, Qt.AlignmentFlag.AlignVCenter)
+        buttons.setAlignment(self.case_button, Qt.AlignmentFlag.AlignTop)
         status, edited = self._services.status, self._document.edited
         self.case_button.clicked.connect(lambda: show_outcome(status, self._add_to_case, edited))
         self._connect()
