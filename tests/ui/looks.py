@@ -6,7 +6,16 @@ import re
 from collections import Counter
 
 from qtpy.QtCore import QPoint, QRect
-from qtpy.QtWidgets import QAbstractButton, QAbstractItemView, QCheckBox, QComboBox, QLabel, QScrollArea, QWidget
+from qtpy.QtWidgets import (
+    QAbstractButton,
+    QAbstractItemView,
+    QCheckBox,
+    QComboBox,
+    QLabel,
+    QPlainTextEdit,
+    QScrollArea,
+    QWidget,
+)
 from superqt import QElidingLabel
 
 from napari_melanoma.ui.widgets.style import CollapsibleSection, WrappedLabel
@@ -57,7 +66,7 @@ def list_blanks(part, limit=MAX_BLANK_PX):
     boxes = []
     for child in visible(part):
         has_parts = any(one.isVisibleTo(child) for one in child.findChildren(QWidget))
-        is_whole = isinstance(child, (QAbstractItemView, QAbstractButton, QComboBox))
+        is_whole = isinstance(child, (QAbstractItemView, QAbstractButton, QComboBox, QPlainTextEdit))
         inner = child.parentWidget()
         if (has_parts and not is_whole) or isinstance(inner, (QAbstractItemView, QComboBox)):
             continue

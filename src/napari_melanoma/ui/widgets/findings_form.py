@@ -10,7 +10,7 @@ from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import QEvent, QObject, QRect, Qt, Signal
-from qtpy.QtGui import QFont, QFontMetrics, QKeyEvent, QMouseEvent, QResizeEvent
+from qtpy.QtGui import QFont, QFontMetrics, QKeyEvent, QMouseEvent
 from qtpy.QtWidgets import (
     QCheckBox,
     QFrame,
@@ -49,7 +49,7 @@ EMPTY = "–"  # not filled in
 LABEL_PX, CONFIRM_PX, TEXT_PX = 124, 24, 58
 FIELD_PX = 180  # of a field beside its label, in the narrowest dock
 ARROW_PX = 26  # of a list, with its margins
-MIN_STRETCH = 80  # in percent, of the letters of a list
+STRETCHES = range(100, 66, -3)  # in percent, of the letters of a list
 TYPING_MS = 1000  # pause after which what is typed is stored
 LABEL_LINES = 2  # of a label beside a field; a longer label is placed above it
 LABEL_PADDING_PX = 6  # of napari's theme, both sides
@@ -124,7 +124,7 @@ class FindingRow(QWidget):
         label_rect = QRect(0, 0, LABEL_PX - LABEL_PADDING_PX, 0)
         one_line = text.boundingRect(label_rect, wrap, "X").height()
         is_long = text.boundingRect(label_rect, wrap, self.field.label).height() > LABEL_LINES * one_line
-        if is_long or self._needed_width > FIELD_PX:
+        if is_long or self.field.kind == "text" or self._needed_width > FIELD_PX:
             self.label.setMinimumWidth(0)
             self.label.setMaximumWidth(NO_LIMIT_PX)
             self.label.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Preferred)
@@ -356,9 +356,11 @@ class FindingEditor(FindingRow):
             self._emit(self._answer.model_copy(update={"detail": detail.text().strip()}))
 
     def eventFilter(self, watched: QObject | None, event: QEvent | None) -> bool:  # noqa: N802 - Qt's name
-        """Emit the text when its field loses the focus, and restore the stored value by Escape."""
+        """Emit the text when its field loses the focus, restore the stored value by Escape, and fit the letters."""
         if event is None:
             return False
+        if watched is self.control and event.type() == QEvent.Type.Resize:
+            self._fit_letters()
         is_text = watched is self.control and isinstance(self.control, QPlainTextEdit)
         if is_text and event.type() in (QEvent.Type.FocusOut, QEvent.Type.Hide):
             self._on_text()
@@ -421,21 +423,17 @@ class FindingEditor(FindingRow):
         texts = (combo.itemText(index) for index in range(combo.count()))
         return ARROW_PX + max(int(metrics.horizontalAdvance(text)) for text in texts)
 
-    def resizeEvent(self, event: QResizeEvent) -> None:  # noqa: N802 - Qt's name
-        """Fit the letters after a change of width."""
-        super().resizeEvent(event)
-        self._fit_letters()
-
     def _fit_letters(self) -> None:
         """Narrow the letters of a long answer, so that it is not cut."""
         combo = self.control
         if not isinstance(combo, NoWheelComboBox) or self.field.kind == "number":
             return
-        metrics = QFontMetrics(_stretch(combo.font(), 100))
-        needed = int(metrics.horizontalAdvance(combo.currentText())) + ARROW_PX
-        stretch = max(MIN_STRETCH, min(100, 100 * combo.width() // needed)) if combo.width() else 100
-        if stretch != (combo.font().stretch() or 100):
-            combo.setFont(_stretch(combo.font(), stretch))
+        for percent in STRETCHES:  # letters do not get narrower in proportion
+            font = _stretch(combo.font(), percent)
+            if QFontMetrics(font).horizontalAdvance(combo.currentText()) + ARROW_PX <= combo.width():
+                break
+        if percent != (combo.font().stretch() or 100):
+            combo.setFont(font)
 
     def _emit(self, answer: SynopticAnswer | None) -> None:
         self._show_fault("")
