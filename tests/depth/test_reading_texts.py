@@ -84,7 +84,7 @@ def test_a_certain_reading_has_no_warning() -> None:
         (MitosisCount(), "Not counted."),
         (
             MitosisCount(areas=(((0, 0), (0, 9), (9, 9)),), mm2=1.0),
-            "Not counted in 1.00 mm². Count mitoses in Measure, or press 'none found'.",
+            "Not counted in 1.00 mm². Count mitoses in Measure, or press None found.",
         ),
         (
             MitosisCount(areas=(((0, 0), (0, 9), (9, 9)),), none_found=True, counted=0, mm2=1.0, per_mm2=0.0),

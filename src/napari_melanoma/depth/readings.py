@@ -707,7 +707,7 @@ def format_mitoses(mitoses: MitosisCount) -> str:
         return f"{mitoses.per_mm2:.4g} per mm², entered as a number{not_counted}."
     if mitoses.counted is None:
         area = "" if mitoses.mm2 is None else f" in {mitoses.mm2:.2f} mm²"
-        hint = " Count mitoses in Measure, or press 'none found'." if mitoses.areas else ""
+        hint = " Count mitoses in Measure, or press None found." if mitoses.areas else ""
         return f"Not counted{area}{not_counted}.{hint}"
     count = "none found" if mitoses.none_found else f"{mitoses.counted} counted"
     count = count[:1].upper() + count[1:]
