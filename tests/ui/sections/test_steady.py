@@ -218,7 +218,7 @@ def list_heatmap_states(person, colors=("#e69f00", "#0072b2")):
 
 
 def list_other_states(person):
-    """Return states of Depth, Synoptic report, Regions, Measure and Heatmap, such as with long texts."""
+    """Return states of Depth, Report, Regions, Measure and Heatmap, such as with long texts."""
     hosted, session = person.dock.sections.hosted.sections, person.session
     heatmap = list_heatmap_states(person, 30 * ("#e69f00",))
 

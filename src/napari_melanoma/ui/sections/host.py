@@ -267,8 +267,9 @@ def _scroll_to(frame: QWidget) -> None:
     area = frame.parentWidget()
     while area is not None and not isinstance(area, QScrollArea):
         area = area.parentWidget()
-    if area is not None and area.widget() is not None:
-        area.verticalScrollBar().setValue(frame.mapTo(area.widget(), QPoint()).y())
+    page = None if area is None else area.widget()
+    if area is not None and page is not None:
+        area.verticalScrollBar().setValue(frame.mapTo(page, QPoint()).y())
 
 
 def _show_widget(hosted: HostedSection[Session], widget: QWidget | None) -> None:

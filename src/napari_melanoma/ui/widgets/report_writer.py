@@ -67,11 +67,11 @@ class ReportDialog(QDialog):
         self.pdf_check = named(QCheckBox("PDF file, too"), "report_pdf", "PDF file", "Write the same pages as PDF, too")
         self.pdf_check.setChecked(bool(settings.get(PDF_SETTING, True)))
         self.personal_check = named(
-            QCheckBox("dates, names of readers and files"), "report_personal", "Personal data", PERSONAL_TIP
+            QCheckBox("Dates, names of readers and files"), "report_personal", "Personal data", PERSONAL_TIP
         )
         tip = "Number of the strokes painted on slides, by class and reader"
-        self.strokes_check = named(QCheckBox("painted strokes"), "report_strokes", "Painted strokes", tip)
-        save = named(QPushButton("Save ..."), "report_save", "Choose the file")
+        self.strokes_check = named(QCheckBox("Painted strokes"), "report_strokes", "Painted strokes", tip)
+        save = named(QPushButton("Save..."), "report_save", "Choose the file")
         buttons = QDialogButtonBox(QDialogButtonBox.StandardButton.Cancel)
         buttons.addButton(save, QDialogButtonBox.ButtonRole.AcceptRole)
         save.setDefault(True)

@@ -139,7 +139,7 @@ class RiskSection(SlideSection):
         self._heatmap_label = state_label("risk_heatmap_note", "What the heatmap shows", quiet=True)
         self._caution_notice = NoticeLabel("risk_caution", "Warnings about the prediction")
         tip = "Save a report on depth and risk"
-        self._report_button = tool_button("risk_report", "Save a report", tip, "Report ...")
+        self._report_button = tool_button("risk_report", "Save a report", tip, "Report...")
         tip = "Add this prediction to the case that is open in the Case dock"
         self._case_button = tool_button("risk_case", "Add to the case", tip, "Add to case")
         self._prediction_area = column(
@@ -150,7 +150,7 @@ class RiskSection(SlideSection):
             self._baseline_label,
             self._methods_label,
             self.patch_label,
-            row(QLabel("heatmap"), self.heatmap_combo, stretch=1),
+            row(QLabel("Heatmap"), self.heatmap_combo, stretch=1),
             self._heatmap_label,
         )
         self.validity = ValidityNotice(icons, "risk", self._prediction_area)
