@@ -30,6 +30,7 @@ from napari_melanoma.ui.widgets.status_line import show_failure
 if TYPE_CHECKING:
     from napari.layers import Shapes
 
+    from napari_melanoma.depth.readings import DepthReading
     from napari_melanoma.ui.session.depth import DepthState
     from napari_melanoma.ui.session.slide import SlideSession
 
@@ -164,7 +165,15 @@ class DepthLayer(QObject):
                 _add_lines(layer, [line], self._line_width, color)
                 layer.selected_data = {0} if self.tool == "move" else set()
         self._known_line = line
-        _set_labels(layer, [format_line_label(state.reading, state.size)] * len(layer.data))
+        self._set_label(layer, state.reading)
+
+    def _set_label(self, layer: Shapes, reading: DepthReading) -> None:
+        """Set the label of the line of a reading, on the side away from most lines for comparison."""
+        state = self._document.state
+        others = [compared.line for compared in list_compared_lines(state)]
+        right = sum(_find_middle(layer, one) > _find_middle(layer, reading.line or one) for one in others)
+        labels = [format_line_label(reading, state.size)] * len(layer.data)
+        _set_labels(layer, labels, [2 * right > len(others)] * len(labels))
 
     def _show_compared(self, lines: Sequence[ComparedLine]) -> None:
         layer = slide_layers.find_layer(self._viewer, self._slide, "readings")
@@ -178,7 +187,11 @@ class DepthLayer(QObject):
             width = line_width(self._viewer, self._slide, "readings")
             colors = [READER_COLOR if compared.is_reader else MODEL_COLOR for compared in lines]
             _add_lines(layer, [compared.line for compared in lines], width, colors)
-            _set_labels(layer, [compared.label for compared in lines], is_compared=True)
+            own = self._document.state.reading.line
+            left = [
+                _find_middle(layer, compared.line) < _find_middle(layer, own or compared.line) for compared in lines
+            ]
+            _set_labels(layer, [compared.label for compared in lines], left)
         layer.editable = False
 
     @property
@@ -252,7 +265,7 @@ class DepthLayer(QObject):
             moved = state.reading.model_copy(update=values_for_line(state.reading, ends, state.size))
             if not self._is_drawing:
                 self._is_writing = True
-                _set_labels(layer, [format_line_label(moved, state.size)] * len(layer.data))
+                self._set_label(layer, moved)
                 self._is_writing = False
             self.line_moving.emit(moved)
 
@@ -336,16 +349,20 @@ def _add_lines(layer: Shapes, lines: Sequence[Line], width: float, color: str | 
     layer.add_lines([np.array(line, np.float64) - HALF for line in lines], edge_width=width, edge_color=color)
 
 
-def _set_labels(layer: Shapes, labels: Sequence[str], *, is_compared: bool = False) -> None:
-    """Set the labels of the lines, at their right.
+def _find_middle(layer: Shapes, line: Line) -> float:
+    """Return the horizontal position of the middle of a line in the rotated view."""
+    return float(layer.data_to_world(np.mean(line, axis=0))[-1])
 
-    Those for comparison (``is_compared``), which may be close to the measured one and to each other, are at their
-    left, each a line below the previous one.
+
+def _set_labels(layer: Shapes, labels: Sequence[str], left: Sequence[bool]) -> None:
+    """Set the labels of the lines; ``left``: whether each is at the left of its line, which is steep.
+
+    The lines may be close to each other: each label is a line of text below the previous one.
     """
     shown = []
-    for number, (data, label) in enumerate(zip(layer.data, labels, strict=True)):
-        below = 2 * number * "\n" if is_compared else ""  # labels are centered: two line breaks move one by a line
-        shown.append(f"{below}{offset_label(layer, data, 'line', label, is_left=is_compared)}")
+    for number, (data, label, is_left) in enumerate(zip(layer.data, labels, left, strict=True)):
+        below = 2 * number * "\n"  # labels are centered: two line breaks move one by a line
+        shown.append(f"{below}{offset_label(layer, data, 'line', label, is_left=is_left)}")
     if list(layer.features["shown"]) != shown:
         layer.features = {"shown": np.array(shown, object)}
         layer.refresh_text()
