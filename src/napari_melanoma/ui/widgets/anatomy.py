@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from qtpy.QtCore import QEvent, Qt, Signal
 from qtpy.QtGui import QResizeEvent
-from qtpy.QtWidgets import QLabel, QMenu, QScrollArea, QToolButton, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QLabel, QMenu, QToolButton, QVBoxLayout, QWidget
 from superqt import QElidingLabel
 
 from napari_melanoma.ui.widgets.settings import DockSettings
@@ -30,9 +30,12 @@ FACTS_SEPARATOR = " · "
 
 @dataclass(frozen=True)
 class DockParts:
-    """The parts of a dock, each from top to bottom; ``notices``: texts that come and go."""
+    """The parts of a dock, each from top to bottom.
 
-    sections: QScrollArea
+    ``sections``: a scroll area, or several in a stack. ``notices``: texts that come and go.
+    """
+
+    sections: QWidget
     subject: Sequence[QWidget] = ()
     act: Sequence[QWidget] = ()
     answer: Sequence[QWidget] = ()
@@ -169,19 +172,17 @@ class Answer(QWidget):
             self._fit()
 
     def _fit(self) -> None:
-        line = self._headline.fontMetrics().boundingRect(TALL).height()
-        line = max(line, self._headline.fontMetrics().lineSpacing())
-        height = ANSWER_LINES * line
+        width = max(1, self.width())
+        self._gray.setText("\n".join([TALL] * ANSWER_LINES))
+        height = self._gray.heightForWidth(width)
         if self.minimumHeight() != height:
             self.setFixedHeight(height)
-        width = max(1, self.width())
         taken = self._headline.heightForWidth(width) if self._headline.text() else 0
-        room = max(line, height - taken)
         for count in range(len(self._parts), -1, -1):
             left = len(self._parts) - count
             shown = [*self._parts[:count], *((f"and {left} more",) if left else ())]
             self._gray.setText(self._lead + self._separator.join(shown) if shown else "")
-            if self._gray.heightForWidth(width) <= room or count == min(1, len(self._parts)):
+            if self._gray.heightForWidth(width) <= height - taken or count <= 1:
                 break
         self._gray.setVisible(bool(self._gray.text()))
 
