@@ -16,7 +16,7 @@ from napari_melanoma.core.errors import CaseChanged
 from napari_melanoma.core.formatting import format_count, format_names, format_time_ago
 from napari_melanoma.ui.case.comparison import CaseComparison
 from napari_melanoma.ui.case.controller import CaseCloseGuard, CaseController
-from napari_melanoma.ui.case.controls import EMPTY_HINT, EMPTY_NOTE, SELECT_HINT, CaseControls
+from napari_melanoma.ui.case.controls import EMPTY_HINT, EMPTY_NOTE, OPEN_HINT, SELECT_HINT, CaseControls
 from napari_melanoma.ui.case.images import CaseCorrectionSaver, CaseImages
 from napari_melanoma.ui.case.importing import CaseImporter
 from napari_melanoma.ui.case.lesion_sections import LesionSections
@@ -205,15 +205,17 @@ class CaseDock(CaseControls):
         self.lesion_sections.show_lesion(lesion)
         if lesion is not None:
             self.choice.set_needed("Risk", self.lesion_page.show_lesion(case, lesion, store.folder, editable))
-            self.predictor.show_prediction(self.lesion_page, current)
+            self.choice.set_needed("Prediction", self.predictor.show_prediction(self.lesion_page, current))
         self.comparison.show_lesion(lesion)
         if lesion_and_image is not None:
             self.image_page.show_image(case, *lesion_and_image, editable)
         self.lesion_page.setVisible(lesion is not None)
         self.image_page.setVisible(lesion_and_image is not None)
         is_empty = not case.lesions and not case.images
-        self.hint.setText((EMPTY_HINT if editable else EMPTY_NOTE) if is_empty else SELECT_HINT)
-        self.hint.setVisible(lesion is None and lesion_and_image is None)
+        if is_empty:
+            self.answer.set_hint(EMPTY_HINT if editable else EMPTY_NOTE)
+        elif lesion is None:
+            self.answer.set_hint(SELECT_HINT if lesion_and_image is None else OPEN_HINT)
         self._show_actions()
 
     def _show_actions(self) -> None:
