@@ -94,9 +94,7 @@ class CasePredictor(QObject):
 
         prediction = None if self.predictions is None else self.predictions.find_lesion(lesion)
         reason = self.unavailable_reason
-        advice = (
-            f"{reason}." if reason else "Press Classify to classify each lesion from all of its images."
-        )
+        advice = f"{reason}." if reason else "Press Classify to classify each lesion from all of its images."
         is_current, case = self._is_current(lesion), self._controller.case
         page.show_prediction(prediction, is_current, advice)
         fused = None if case is None else fuse_lesion(case, case.find_lesion(lesion), prediction, is_current=is_current)

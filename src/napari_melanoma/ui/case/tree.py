@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
 ROW_ROLE = Qt.ItemDataRole.UserRole + 1
 COLUMNS = ("Lesion, image", "Content", "State")
-MAX_COLUMN_PX, CELL_PX = 110, 14  # of the first and the last column, whose longer texts wrap; beside a text
+MAX_COLUMN_PX, CELL_PX = 100, 14  # of the last two columns, in which longer texts wrap; beside a text
 PICTURE_PX = 28
 MAX_ROWS, MIN_ROWS = 9, 3  # visible rows
 DROP_PX = 12  # below them, to drop images for a new lesion
@@ -110,7 +110,7 @@ def _create_image_row(image: CaseImage, missing: Collection[str]) -> CaseRow:
     state = "missing" if is_missing else "✎ corrected" if image.correction else "analyzed" if image.results else ""
     tip = f"{image.path}\n{'The file is missing.' if is_missing else 'Double click or press Enter to open it.'}"
     title = " · ".join(filter(None, (format_modality(image), image.taken_on)))
-    return CaseRow(image.id, (title, image.path.name, state), tip, None if is_missing else image.path)
+    return CaseRow(image.id, (image.path.name, title, state), tip, None if is_missing else image.path)
 
 
 class CaseTree(QTreeWidget):
@@ -133,7 +133,7 @@ class CaseTree(QTreeWidget):
         self.setTextElideMode(Qt.TextElideMode.ElideMiddle)  # names of files
         self.header().setMinimumSectionSize(40)
         self.header().setStretchLastSection(False)
-        self.header().setSectionResizeMode(1, QHeaderView.ResizeMode.Stretch)
+        self.header().setSectionResizeMode(0, QHeaderView.ResizeMode.Stretch)
         self.setIconSize(QSize(PICTURE_PX, PICTURE_PX))
         self.setIndentation(12)
         self.setExpandsOnDoubleClick(False)
@@ -198,13 +198,13 @@ class CaseTree(QTreeWidget):
             self.current_changed.emit()
 
     def _fit_columns(self) -> None:
-        """Give the first and the last column the width that they need, and diagnoses and names of files the rest."""
+        """Give diagnoses and states the width that they need, and the names of files the rest."""
         shown = [one for row in self._rows for one in (row, *row.rows)]
         self.setColumnHidden(2, not any(one.texts[2] for one in shown))
-        for column, beside in ((0, PICTURE_PX + 2 * self.indentation()), (2, 0)):
+        for column in (1, 2):
             texts = (COLUMNS[column], *(one.texts[column] for one in shown))
             width = max(self.fontMetrics().horizontalAdvance(text) for text in texts)
-            self.setColumnWidth(column, min(width, MAX_COLUMN_PX) + beside + CELL_PX)
+            self.setColumnWidth(column, min(width, MAX_COLUMN_PX) + CELL_PX)
 
     def iterate_items(self) -> Iterator[QTreeWidgetItem]:
         """Yield each lesion followed by its images."""

@@ -23,7 +23,7 @@ from napari_melanoma.ui.widgets.style import (
     tool_button,
 )
 
-HEADLINE_LINES, ANSWER_LINES = 2, 3  # of the headline at most, and of the headline with the gray parts
+ANSWER_LINES = 4  # two of the headline at most, and the gray text
 MARGIN_PX, ROWS_PX = 6, 6
 FACTS_SEPARATOR = " · "
 
@@ -89,7 +89,7 @@ class FactsLine(QElidingLabel):
 
 
 class Answer(QWidget):
-    """The answer of a dock, pinned: a headline of at most two lines, and gray text in what is left of three lines.
+    """The answer of a dock, pinned: a headline of at most two lines, and gray text in what is left of four lines.
 
     Its height is the same with every text. Of gray parts that do not fit, the number is stated, and all are in the
     tooltip. ``link_activated``: a link in the gray text.
@@ -146,7 +146,6 @@ class Answer(QWidget):
         ``tip``: a tooltip instead of the whole text. ``is_fault``: show the headline in the color of faults.
         """
         self._headline.setText(headline)
-        self._headline.setProperty("loud", bool(headline))
         self._headline.setProperty("fault", is_fault)
         self._headline.style().unpolish(self._headline)
         self._headline.style().polish(self._headline)
@@ -173,6 +172,9 @@ class Answer(QWidget):
 
     def _fit(self) -> None:
         width = max(1, self.width())
+        for label in (self._headline, self._gray):
+            label.ensurePolished()
+            label.setMinimumHeight(0)  # heightForWidth includes the minimum height
         self._gray.setText("\n".join([TALL] * ANSWER_LINES))
         height = self._gray.heightForWidth(width)
         if self.minimumHeight() != height:
@@ -184,6 +186,8 @@ class Answer(QWidget):
             self._gray.setText(self._lead + self._separator.join(shown) if shown else "")
             if self._gray.heightForWidth(width) <= height - taken or count <= 1:
                 break
+        for label in (self._headline, self._gray):
+            label.setMinimumHeight(label.heightForWidth(width) if label.text() else 0)
         self._gray.setVisible(bool(self._gray.text()))
 
 
