@@ -567,7 +567,7 @@ def describe_form_use(prediction: ClassPrediction) -> str:
 
 
 def format_short_verdict(prediction: ClassPrediction) -> str:
-    """Format the prediction for a list: ``melanoma 0.31``, or ``Not valid``, and its mark; the interval is beside it."""
+    """Format the prediction for a list: ``melanoma 0.31``, or ``Not valid``, and its mark, without the interval."""
     from napari_melanoma.core.validity import NOT_VALID
 
     validity = prediction.validity
