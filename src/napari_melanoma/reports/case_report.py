@@ -219,7 +219,9 @@ def _collect_slides(
     for number, store in enumerate(inputs.cases):
         for lesion, image in store.case.iterate_images():
             if image.is_slide:
-                part = SlidePart.from_image(store.folder, image, unassigned, lesion)
+                part = SlidePart.from_image(image, unassigned, lesion)
+                if image.id in store.unread:
+                    part = replace(part, faults=(store.unread[image.id], *part.faults))
                 if lesion is not None and part.synoptic == lesion.report:
                     part = replace(part, synoptic=None)  # it is shown with the lesion
                 unassigned = [folder for folder in unassigned if folder != part.folder]
