@@ -11,6 +11,7 @@ from napari_melanoma.case.lesion_content import read_lesion_content
 from napari_melanoma.case.model import (
     Case,
     CaseImage,
+    CaseLesion,
     CaseSlideFindings,
     add_images,
     add_lesion,
@@ -25,10 +26,12 @@ from napari_melanoma.depth.findings import SlideFindings, read_findings, write_f
 from napari_melanoma.depth.readings import DepthReading, SlideDepthReadings, set_values
 from napari_melanoma.depth.shown_blocks import ShownBlock
 from napari_melanoma.depth.synoptic import SynopticAnswer, SynopticReport
-from napari_melanoma.reports.case_report import collect_report
+from napari_melanoma.reports.case_report import collect_report, summarize_lesion
+from napari_melanoma.reports.report_records import ReportRecords
 from napari_melanoma.reports.report_sections import SlidePart
 from napari_melanoma.reports.slide import NO_READING
 from napari_melanoma.slides.result_folder import record_slide
+from napari_melanoma.slides.synoptic_files import compare_reports
 
 WHEN, LATER = "2026-11-25T10:00:00+00:00", "2026-11-26T10:00:00+00:00"
 REPORT = SynopticReport().set_answer("procedure", SynopticAnswer(value="punch"), "A", WHEN)
@@ -151,3 +154,46 @@ def test_reports_show_the_copy_with_later_readings_of_the_slide(tmp_path: Path) 
     assert part.changes == (OTHER.replace("a.tif", "image 1").format(""),)
     content = read_lesion_content(case, lesion, None, lambda image: results)
     assert content.slides["I1"].depth == SlideDepthReadings(readings=part.depth.readings)
+
+
+THICK = SynopticAnswer(value=2.0)
+IMPORTED = SynopticAnswer(value=2.0, suggested_by="case")
+
+
+@pytest.mark.parametrize(
+    ("name", "slide", "case", "expected"),
+    [
+        ("breslow", THICK, THICK, ""),
+        ("breslow", THICK, SynopticAnswer(value=1.0), "Breslow thickness 1.00 mm (here 2.00 mm)"),
+        ("breslow", THICK, SynopticAnswer(state="not assessed"), "Breslow thickness not assessed (here 2.00 mm)"),
+        (
+            "breslow",
+            THICK.model_copy(update={"at_least": True}),
+            THICK,
+            "Breslow thickness 2.00 mm (here at least 2.00 mm)",
+        ),
+        ("breslow", THICK.model_copy(update={"detail": "Secret"}), THICK, "Breslow thickness"),
+        ("breslow", THICK.model_copy(update={"detail": "Secret"}), IMPORTED, ""),
+        (
+            "breslow",
+            SynopticAnswer(value=1.0),
+            IMPORTED,
+            "Breslow thickness 2.00 mm, suggested by the case (here 1.00 mm)",
+        ),
+        ("breslow", SynopticAnswer(value=1.0, suggested_by="model"), THICK, ""),
+        ("breslow", THICK, SynopticAnswer(value=1.0, suggested_by="model"), ""),
+        ("breslow", None, THICK, ""),
+        ("comment", SynopticAnswer(value="Secret"), SynopticAnswer(value="Other"), "Comment"),
+    ],
+)
+def test_reports_are_compared_by_what_both_answer(
+    name: str, slide: SynopticAnswer | None, case: SynopticAnswer, expected: str
+) -> None:
+    of_slide, in_case = (SynopticReport(answers={} if one is None else {name: one}) for one in (slide, case))
+    assert compare_reports(of_slide, in_case) == expected
+    part = SlidePart(None, None, SlideDepthReadings(), of_slide)
+    own = in_case.set_answer("procedure", SynopticAnswer(value="punch"), "A", WHEN)
+    status = summarize_lesion(
+        CaseLesion(id="L1", synoptic=own), {"Image 3": part}, {}, "", ReportRecords(True, RunContext())
+    )[1]
+    assert ("Two answers: " in status) == (bool(expected) and name != "comment")
