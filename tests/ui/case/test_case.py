@@ -33,10 +33,10 @@ from conftest import wait_until_idle
 from napari_melanoma.case.model import (
     CaseImage,
     CaseLesion,
+    CaseSlideFindings,
     collect_prior_metadata,
     set_image,
     set_lesion,
-    set_lesion_report,
 )
 from napari_melanoma.case.store import CaseStore, read_correction
 from napari_melanoma.core.errors import SaveError
@@ -44,12 +44,12 @@ from napari_melanoma.core.files import write_json
 from napari_melanoma.core.geometry import PixelSize
 from napari_melanoma.core.provenance import utc_time
 from napari_melanoma.data.corrections import Corrections
+from napari_melanoma.depth.findings import SlideFindings
 from napari_melanoma.depth.readings import DepthReading, SlideDepthReadings, set_values
 from napari_melanoma.depth.synoptic import SynopticAnswer, SynopticReport, set_finding
 from napari_melanoma.extensions.synoptic.ui import lesion_section
 from napari_melanoma.io.results import read_mask
 from napari_melanoma.lesion.results import read_result
-from napari_melanoma.reports.slide import save_readings_to_case
 from napari_melanoma.slides.result_folder import record_slide, slide_folder
 from napari_melanoma.ui.case.controls import describe_other_findings
 from napari_melanoma.ui.case.dock import CaseDock, _find_slide_results
@@ -255,7 +255,7 @@ def test_a_report_that_differs_from_that_of_its_slide_says_so(someone, tmp_path)
     someone.dock.choice.list_frames()["Synoptic report"].expand()
     someone.waits()
     own = SynopticReport().set_answer("clark", SynopticAnswer(value="IV"), "A", utc_time())
-    someone.dock.controller.edit(set_lesion_report(someone.case, "L1", own), "the report")
+    someone.dock.controller.edit(set_lesion(someone.case, "L1", synoptic=own), "the report")
     changes = someone.dock.findChild(QLabel, "synoptic_changes")
     someone.waits()
     assert changes.text() == ""
@@ -277,14 +277,14 @@ def test_reports_of_slides_are_read_by_file_and_left_out_if_the_results_cannot_b
         write_depth(results, SlideDepthReadings(readings=(DepthReading(reader="A", when=utc_time(), clark=level),)))
         save_synoptic(results, SynopticReport(reader="A"))
     root = DockSettings().slide_results
-    reports = lesion_section._read_slide_reports(root, slides, "A")
-    assert [reports[path].value("clark") for path in slides] == ["III", "IV"]
+    findings = lesion_section._read_slide_findings(root, slides)
+    assert [findings[path].reading_by("A").clark for path in slides] == [3, 4]
 
     def fail(root, slide):
         raise PermissionError(f"{root} cannot be listed")
 
     monkeypatch.setattr(lesion_section, "slide_folder", fail)
-    assert lesion_section._read_slide_reports(root, slides, "A") == {}
+    assert lesion_section._read_slide_findings(root, slides) == {}
 
 
 def test_the_results_of_a_missing_slide_are_in_the_report(tmp_path):
@@ -721,14 +721,14 @@ def test_a_finding_that_is_being_typed_belongs_to_its_lesion(five, viewer):
     assert {lesion.id: lesion.depth_mm for lesion in five.case.lesions} == expected
 
 
-def test_findings_of_readings_are_stated_with_their_authors_and_not_assessed_is_not_unknown(tmp_path):
+def test_findings_of_readings_are_stated_with_their_authors_and_not_assessed_is_not_unknown():
     when = "2026-01-02T10:00:00+00:00"
-    depth = set_values(SlideDepthReadings(), "A", when, mm=0.47)
+    depth = set_values(SlideFindings(), "A", when, mm=0.47)
     depth = set_finding(depth, "ulceration", SynopticAnswer(state="not assessed"), "A", when)
     depth = set_values(depth, "B", when, ulcerated=False)
-    save_readings_to_case(tmp_path, "I1", depth)
-    slide = CaseImage(id="I1", path=Path("section.tif"), modality="wsi")
-    text = describe_other_findings(CaseLesion(id="L1", images=(slide,)), tmp_path)
+    added = CaseSlideFindings(document=depth, added=when)
+    slide = CaseImage(id="I1", path=Path("section.tif"), modality="wsi", findings=added)
+    text = describe_other_findings(CaseLesion(id="L1", images=(slide,)))
     assert text.splitlines() == [
         "section.tif, reading by A: breslow thickness 0.47 mm, recorded as 0.5 mm, ulceration not assessed.",
         "section.tif, reading by B: ulceration not identified.",

@@ -1135,6 +1135,32 @@ def test_a_case_that_is_opened_later_edited_and_closed_is_followed(reporting) ->
     assert text(person, "synoptic_changes") == ""
 
 
+def test_findings_are_added_to_the_case_and_later_ones_are_stated(reporting) -> None:
+    person = reporting
+    types(person, "synoptic_reader", "A. Reader")
+    chooses(person, "procedure", "excision")
+    open_case = FakeOpenCase(person.dock.context.workspace, make_case(person.dock.slide.info.path, {}))
+
+    def adds() -> None:
+        presses(person, "synoptic_case")
+        (lesion,) = open_case.case.lesions
+        assert lesion.images[0].findings.document == person.session.findings.value
+        assert lesion.report.answers == stored(person).answers
+        assert text(person, "synoptic_changes") == ""
+
+    adds()
+    for change in (
+        lambda: chooses(person, "laterality", "left"),
+        lambda: types(person, "synoptic_breslow", "1.5"),
+        lambda: chooses(person, "laterality", "–"),
+    ):
+        change()
+        assert text(person, "synoptic_changes").startswith(
+            f"The findings of {person.dock.slide.info.path.name} differ from those that were added to the case on "
+        )
+        adds()
+
+
 def test_what_others_have_measured_is_not_suggested_by_the_case(reporting, monkeypatch) -> None:
     """Until the reader has measured; the site, which is not measured on the slide, is suggested at once."""
     person = reporting

@@ -291,8 +291,8 @@ class LesionPage(QWidget):
         icons.add_sections(*self.sections)
         fill_column(self, self.title, *self.sections, spacing=2)
 
-    def show_lesion(self, case: Case, lesion: CaseLesion, folder: Path, editable: bool) -> bool:
-        """Show a lesion of a case in a folder, without its prediction; return whether there is a risk to show."""
+    def show_lesion(self, case: Case, lesion: CaseLesion, editable: bool) -> bool:
+        """Show a lesion of a case, without its prediction; return whether there is a risk to show."""
         numbers = number_lesions(case)
         self.title.setText(f"Lesion {numbers[lesion.id]}: {format_site(lesion)}")
         self.title.setToolTip(self.title.text())
@@ -309,7 +309,7 @@ class LesionPage(QWidget):
         lock = LOCKED.format(report.signed_by) if report.is_signed else "" if editable else READ_ONLY
         self.histology.show_report(report, lock, is_other=lesion.id != self.lesion_id)
         self.lesion_id = lesion.id
-        texts = (describe_other_findings(lesion, folder), *lesion.double_findings)
+        texts = (describe_other_findings(lesion), *lesion.double_findings)
         self.other_findings.setText("\n".join(filter(None, texts)))
         self.other_findings.setVisible(bool(self.other_findings.text()))
         return self.risk.show_lesion(case, lesion)
@@ -333,18 +333,14 @@ class LesionPage(QWidget):
         self.prediction_section.show_prediction(prediction.prediction, is_pending=not current)
 
 
-def describe_other_findings(lesion: CaseLesion, folder: Path) -> str:
-    """Describe the findings of a lesion in readings of its slides, a line for each reading; empty for none.
-
-    ``folder``: of the case.
-    """
+def describe_other_findings(lesion: CaseLesion) -> str:
+    """Describe the findings of a lesion in readings of its slides, a line for each reading; empty for none."""
     from napari_melanoma.depth.synoptic import describe_finding
     from napari_melanoma.depth.synoptic_fields import FIELDS_BY_NAME
-    from napari_melanoma.reports.report_sections import read_case_readings
 
     found: dict[str, list[str]] = {}
     for image in lesion.images:
-        for reading in read_case_readings(folder, image.id) if image.is_slide else ():
+        for reading in (one for one in image.readings.readings if one.when):
             texts = {FIELDS_BY_NAME[name].label.lower(): describe_finding(reading, name) for name in FINDINGS}
             author = f"{image.path.name}, reading by {reading.reader or '(no name)'}"
             found[author] = [f"{label} {text}" for label, text in texts.items() if text != "unknown"]

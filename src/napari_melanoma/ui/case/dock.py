@@ -196,15 +196,15 @@ class CaseDock(CaseControls):
 
     def _show_details(self) -> None:
         """Show the page of the selected row."""
-        case, store = self.controller.case, self.controller.store
+        case = self.controller.case
         current, editable = self.tree.current_id, self.controller.is_editable
-        if case is None or store is None:
+        if case is None:
             return
         lesion = next((part for part in case.lesions if part.id == current), None)
         lesion_and_image = next((pair for pair in case.iterate_images() if pair[1].id == current), None)
         self.lesion_sections.show_lesion(lesion)
         if lesion is not None:
-            self.choice.set_needed("Risk", self.lesion_page.show_lesion(case, lesion, store.folder, editable))
+            self.choice.set_needed("Risk", self.lesion_page.show_lesion(case, lesion, editable))
             self.choice.set_needed("Prediction", self.predictor.show_prediction(self.lesion_page, current))
         self.comparison.show_lesion(lesion)
         if lesion_and_image is not None:

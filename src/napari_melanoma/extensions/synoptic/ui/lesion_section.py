@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING
 from qtpy.QtGui import QShowEvent
 
 from napari_melanoma.case.lesion_content import LesionContent
-from napari_melanoma.case.model import values_for_form
+from napari_melanoma.case.model import CaseImage, values_for_form
 from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.errors import InputError, MelanomaError
 from napari_melanoma.core.provenance import utc_time
-from napari_melanoma.depth.findings import read_findings
+from napari_melanoma.depth.findings import SlideFindings, read_findings
 from napari_melanoma.depth.report_blocks import IMAGES, PREDICTION, list_contradictions
 from napari_melanoma.depth.synoptic import SynopticReport
 from napari_melanoma.extensions.synoptic.ui.form import ReportForm
@@ -40,10 +40,10 @@ NOT_READ = frozenset(((PREDICTION,), (IMAGES,)))  # keys of what is read from fi
 
 @dataclass(frozen=True)
 class LesionFiles:
-    """What is stored of a lesion outside of its case: ``content``; ``reports``: of its slides, by their files."""
+    """What is stored of a lesion outside of its case: ``content``; ``findings``: of its slides, by their files."""
 
     content: LesionContent
-    reports: Mapping[Path, SynopticReport] = field(default_factory=dict)
+    findings: Mapping[Path, SlideFindings] = field(default_factory=dict)
 
 
 class LesionSynopticSection(LesionSection):
@@ -112,9 +112,9 @@ class LesionSynopticSection(LesionSection):
 
     def _prepare_files(self) -> Callable[[RunContext], LesionFiles]:
         slides = [image.path for image in self.session.lesion.images if image.is_slide]
-        root, reader = self.session.settings.slide_results, self._reader
+        root = self.session.settings.slide_results
         read_content = self.session.prepare_content(lambda image: _find_folder(root, image.path))
-        return lambda run: LesionFiles(read_content(), _read_slide_reports(root, slides, reader))
+        return lambda run: LesionFiles(read_content(), _read_slide_findings(root, slides))
 
     def _show_files(self, files: LesionFiles) -> None:
         self._files = files
@@ -132,13 +132,22 @@ class LesionSynopticSection(LesionSection):
 
     def _update(self, _: object = None) -> None:
         report = self._report
-        compared = [(path.name, compare_reports(report, other)) for path, other in self._files.reports.items()]
         changes = (
             *self.session.lesion.double_findings,
             *self._content.list_changes(report),
-            *(OTHER_ON_SLIDE.format(name, other) for name, other in compared if other),
+            *filter(None, map(self._compare_with_slide, self.session.lesion.images)),
         )
         self.form.show_report(report, self._reader, changes, is_editable=self.session.is_editable)
+
+    def _compare_with_slide(self, image: CaseImage) -> str:
+        """State what a slide has other values of, or that it has other findings than were added to the case."""
+        findings = self._files.findings.get(image.path)
+        if findings is None:
+            return ""
+        report = findings.report or SynopticReport(reader=self._reader)
+        if other := compare_reports(self._report, report.complete_from(report.own_reading(findings))):
+            return OTHER_ON_SLIDE.format(image.path.name, other)
+        return "" if image.findings is None else image.findings.describe_difference(findings, image.path.name)
 
     def _on_reader(self, name: str) -> None:
         self.session.settings.reader = name
@@ -168,15 +177,13 @@ def _find_folder(root: Path, slide: Path) -> Path | None:
     return None
 
 
-def _read_slide_reports(root: Path, slides: Sequence[Path], reader: str) -> dict[Path, SynopticReport]:
-    """Read the stored reports of slides with their findings; those that cannot be read are left out."""
-    reports = {}
+def _read_slide_findings(root: Path, slides: Sequence[Path]) -> dict[Path, SlideFindings]:
+    """Read the stored findings of slides; those that cannot be read are left out."""
+    findings = {}
     for path in slides:
         folder = _find_folder(root, path)
         if folder is None:
             continue
         with suppress(InputError, OSError):  # the Slide dock reports it
-            findings = read_findings(folder)
-            report = findings.report or SynopticReport(reader=reader)
-            reports[path] = report.complete_from(report.own_reading(findings))
-    return reports
+            findings[path] = read_findings(folder)
+    return findings
