@@ -34,10 +34,6 @@ AREAS = {
     "Adnexa": {"mm2": 0.1, "percent": 4.9},
     "Fat": {"mm2": 0.6, "percent": 26.9},
 }
-    "Dermis": {"mm2": 1.5, "percent": 68.2},
-    "Adnexa": {"mm2": 0.1, "percent": 4.9},
-    "Fat": {"mm2": 0.6, "percent": 26.9},
-}
 PAINTED: dict[str, Any] = {
     "validity": VALID,
     "model": {"name": "skin", "kind": "dense"},
