@@ -1137,6 +1137,20 @@ def test_the_depth_section_follows_the_lesion_of_the_case(reporting) -> None:
             assert expected in text(person, name) if expected else text(person, name) == ""
 
 
+def test_a_scale_that_another_program_has_cleared_is_that_of_the_file_again(reporting) -> None:
+    person = reporting
+    folder, scale = person.session.folder, person.dock.slide.info.pixel_size
+    types(person, "synoptic_reader", "A. Reader")
+    chooses(person, "procedure", "excision")
+    signs(person)
+    for size, expected in ((PixelSize(1.0, 1.0), "now: 1 µm per pixel (given)."), (None, "")):
+        write_notes(folder, replace(read_notes(folder), pixel_size=size))
+        focuses(person)
+        assert person.dock.slide.info.pixel_size == (size or scale)
+        person.until(lambda: section(person) is not None)
+        assert expected in text(person, "synoptic_changes") if expected else not is_shown(person, "synoptic_changes")
+
+
 def test_a_case_that_is_opened_later_edited_and_closed_is_followed(reporting) -> None:
     person = reporting
     chooses(person, "procedure", "excision")

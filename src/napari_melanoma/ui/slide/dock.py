@@ -325,8 +325,10 @@ class SlideDock(SlideControls):
         self.folder_button.setToolTip(f"Choose the folder for results. Those of this slide: {results_folder}")
         for problem in filter(None, (location.tissue_error, location.notes_file.problem)):
             show_failure(self.status, InputError(problem))
-        if location.notes.pixel_size not in (None, self.slide.info.pixel_size):
-            self._set_pixel_size(location.notes.pixel_size)
+        stated, known = location.notes.pixel_size, location.known_notes
+        shown, cleared = self.slide.info.pixel_size, None if known is None else known.pixel_size
+        if stated not in (None, shown) or (stated is None and cleared is not None and cleared == shown):
+            self._set_pixel_size(stated)
         self.picker.update_description()
         if not (location.is_analyzed or location.is_view_analyzed):
             self.prediction_area.release_height()  # no prediction follows
