@@ -173,7 +173,7 @@ def risk_pictures(model: str, slide: Path | None, folder: Path, out: Path, theme
     wait_until(lambda: dock.slide is not None and tasks.is_idle())
     open_depth(dock)
     dock.context.set_reader("A. Meyer")
-    dock.sections.hosted.session.depth.set_line(PHANTOM_LINE, drawn=True)
+    dock.sections.hosted.session.findings.set_line(PHANTOM_LINE, drawn=True)
     dock.depth_section.collapse()
     dock.sections.hosted.session.patient_data.set_row({"age": "64", "sex": "male", "site": "lower extremity"})
     dock.risk_section.expand()
@@ -256,7 +256,7 @@ def open_depth(dock: SlideDock) -> DepthSection:
 
 def measure_twice(dock: SlideDock, section: DepthSection) -> None:
     """Let one reader accept the line of the model, to a region drawn by hand, and another draw one beside it."""
-    depth, regions = dock.sections.hosted.session.depth, dock.sections.hosted.session.regions
+    depth, regions = dock.sections.hosted.session.findings, dock.sections.hosted.session.regions
     regions.apply(lambda drawn: (*drawn, example_region("Melanoma", example_ring())))
     wait_until(tasks.is_idle)
     section.analysis.start()
