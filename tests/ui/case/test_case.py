@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import nullcontext
 from pathlib import Path
 from shutil import copytree
 
@@ -16,9 +17,10 @@ from message_boxes import press_button
 from patience import PATIENCE_MS
 from PIL import Image as PillowImage
 from qtpy.QtCore import QMimeData, QPoint, QPointF, Qt, QUrl
-from qtpy.QtGui import QDragEnterEvent, QDropEvent, QShortcut
+from qtpy.QtGui import QDragEnterEvent, QDropEvent, QShortcut, QWindow
 from qtpy.QtWidgets import (
     QAbstractButton,
+    QApplication,
     QComboBox,
     QDialog,
     QFileDialog,
@@ -265,6 +267,45 @@ def test_a_report_that_differs_from_that_of_its_slide_says_so(someone, tmp_path)
     someone.dock.controller.edit(set_lesion(someone.case, "L1", note="seen"), "the note")
     someone.waits()
     assert changes.text().startswith("The report of back_left_1_slide.tif has other values: Clark level III (here IV).")
+
+
+def test_the_report_of_its_slide_is_read_again_when_the_window_gets_the_focus(someone, tmp_path):
+    folder = tmp_path / "P-0043"
+    folder.mkdir()
+    slide = draw_slide(folder / "back_left_1_slide.tif", tint=5)
+    someone.viewer.show()
+    someone.drops(folder)
+    someone.picks("L1")
+    someone.dock.choice.list_frames()["Synoptic report"].expand()
+    own = SynopticReport().set_answer("clark", SynopticAnswer(value="IV"), "A", utc_time())
+    someone.dock.controller.edit(set_lesion_report(someone.case, "L1", own), "the report")
+    someone.waits()
+    results = slide_folder(someone.dock.settings.slide_results, slide)
+    write_depth(results, SlideDepthReadings(readings=(DepthReading(reader="A", when=utc_time(), clark=3),)))
+    save_synoptic(results, SynopticReport(reader="A"))
+    QApplication.instance().focusWindowChanged.emit(QWindow())
+    someone.waits()
+    assert "has other values: Clark level III (here IV)." in someone.dock.findChild(QLabel, "synoptic_changes").text()
+
+
+@pytest.mark.parametrize("is_read_only", [False, True])
+def test_a_case_that_another_program_has_changed_is_called_outdated(someone, photos, is_read_only):
+    someone.drops(photos)
+    someone.dock.controller.close()
+    someone.waits()
+    with CaseStore.open(photos) if is_read_only else nullcontext():
+        someone.drops(photos)
+        assert "outdated" not in someone.notice
+        content = json.loads((photos / "case.json").read_text(encoding="utf-8"))
+        content["patient"]["age"] = 43
+        write_json(photos / "case.json", content)
+        QApplication.instance().focusWindowChanged.emit(QWindow())
+        assert someone.notice.startswith("Read-only: " if is_read_only else "Another program has changed the case")
+        assert "what is shown here is outdated" in someone.notice
+        someone.dock._on_link("again")
+        someone.waits()
+        assert someone.dock.findChild(QLineEdit, "patient_age").text() == "43"
+        assert "outdated" not in someone.notice
 
 
 def test_reports_of_slides_are_read_by_file_and_left_out_if_the_results_cannot_be_listed(home, tmp_path, monkeypatch):

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from qtpy.QtGui import QShowEvent
+from qtpy.QtGui import QShowEvent, QWindow
 
 from napari_melanoma.case.lesion_content import LesionContent
 from napari_melanoma.case.model import CaseImage, values_for_form
@@ -24,6 +24,7 @@ from napari_melanoma.slides.synoptic_files import compare_reports
 from napari_melanoma.ui.sections.base import LesionSection
 from napari_melanoma.ui.user_data import user_data
 from napari_melanoma.ui.widgets.job import LatestJobQueue
+from napari_melanoma.ui.widgets.signals import follow_focus
 
 if TYPE_CHECKING:
     from napari_melanoma.ui.session.case_lesion import LesionSession
@@ -76,6 +77,7 @@ class LesionSynopticSection(LesionSection):
         self.follow(session.changed, self._on_changed)
         self.follow(session.displayed.changed, form.close_dialogs)
         self.follow(user_data().reader_changed, self._update)
+        follow_focus(self._on_focus_window)
         self._update()
 
     @classmethod
@@ -102,6 +104,11 @@ class LesionSynopticSection(LesionSection):
         """Read the files of photographs and slides again, which may have been edited in other docks."""
         super().showEvent(event)
         self._read_files()
+
+    def _on_focus_window(self, window: QWindow | None) -> None:
+        """Read the files again, which other programs may have changed while another window had the focus."""
+        if window is not None and self.isVisible():
+            self._read_files()
 
     def _on_changed(self) -> None:
         self._update()

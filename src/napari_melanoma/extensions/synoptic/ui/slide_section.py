@@ -70,12 +70,10 @@ class SynopticSection(SlideSection):
         form.reveal_requested.connect(document.reveal_findings)
         form.addendum_entered.connect(document.add_addendum)
         form.reader_entered.connect(services.set_reader)
-        for signal in (session.findings.changed, session.lesions.changed, session.results.changed):
-            self.follow(signal, self._update)
+        self.follow(session.findings.changed, self._update)
         self.follow(services.reader_changed, self._update)
         self.follow(session.commit_requested, form.findings.flush)
         self.follow(session.displayed.changed, form.close_dialogs)
-        self.follow(services.workspace.case_changed, self._update)
 
     @classmethod
     def has_content(cls, session: SlideSession) -> bool:
