@@ -88,8 +88,9 @@ def draw_figures(context: ReproductionContext, results: Sequence[RowResult]) -> 
         shown = [item for item in results if item.row.file.evaluated == role and not item.row.kind.cross_validated]
         if samples := _sample_pictures(context, [item for item in shown if item.row.grid is None]):
             path = folder / f"samples-{role.lower()}.png"
-            draw_samples(samples, images.names, path)
-            title, about = f"Sample predictions on {images.names} (role {role})", describe_conditions(context, shown)
+            names = ", ".join(images.names)
+            draw_samples(samples, names, path)
+            title, about = f"Sample predictions on {names} (role {role})", describe_conditions(context, shown)
             pictures.append(ReportPicture(title, path, about))
     pictures += draw_augmentations(context)
     pictures += draw_predictions(context, [item for item in results if item.row.file.kind == "classification"])

@@ -6,7 +6,6 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -26,7 +25,7 @@ from napari_melanoma.evaluation.masks import measure_sample
 from napari_melanoma.extensions.papers.analyses import fit_trees
 from napari_melanoma.extensions.papers.image_features import make_feature_predictor
 from napari_melanoma.extensions.papers.papers import Image, ImageMeasurement, Row, RowKind, RowSubject
-from napari_melanoma.extensions.papers.split import TABLE, TRAIN, UNTOUCHED, read_fold_tables
+from napari_melanoma.extensions.papers.split import UNTOUCHED
 from napari_melanoma.figures.evaluation import comparison_image
 from napari_melanoma.imaging.postprocessing import RefinementConfig, refine_mask
 from napari_melanoma.io.photographs import read_photograph
@@ -53,10 +52,10 @@ LABELS = ("0", "1")  # other cells have no label: images of folds may lack one i
 
 def make_predictor(subject: RowSubject, run: RunContext) -> Callable[[Sample], ImageMeasurement]:
     """Load the predictor of a row, and return the function that measures an image."""
-    rows = read_fold_tables(subject.evaluated)
+    rows = subject.rows
     if subject.row.file.predictor == "network":
-        return _network_measure(subject, rows)
-    probability = _simple_predictor(subject, rows, run)
+        return _network_measure(subject)
+    probability = _simple_predictor(subject, run)
 
     def measure(sample: Sample) -> ImageMeasurement:
         columns = _prediction_columns(rows[sample.key].get(subject.target) == "1", probability(sample))
@@ -69,20 +68,20 @@ def make_predictor(subject: RowSubject, run: RunContext) -> Callable[[Sample], I
     return measure
 
 
-def _simple_predictor(subject: RowSubject, rows: Rows, run: RunContext) -> Callable[[Sample], float]:
+def _simple_predictor(subject: RowSubject, run: RunContext) -> Callable[[Sample], float]:
     """Return the function that predicts the probability of the positive class, for a row without a network."""
     predictor = subject.row.file.predictor
     if predictor == "features":
         return make_feature_predictor(subject, run)
     if predictor in TABLE_MODELS:
         predict = predict_with_logistic if predictor == "logistic" else predict_with_trees
-        probabilities = predict(subject.trained_on, rows, _table_choices(subject.row), subject.target)
+        probabilities = predict(subject.training, subject.rows, _table_choices(subject.row), subject.target)
         return lambda sample: probabilities[sample.key]
     if predictor == "random":
         return lambda sample: hash_to_unit_interval("random", sample.full_name)
     labels_by_domain = defaultdict[str, list[bool]](list)
-    for (domain, _), row in read_fold_tables(subject.trained_on).items() if predictor == "prevalence" else ():
-        if row["split"] == TRAIN and row.get(subject.target) in LABELS:
+    for (domain, _), row in subject.training.items() if predictor == "prevalence" else ():
+        if row.get(subject.target) in LABELS:
             labels_by_domain[domain].append(row[subject.target] == "1")
     shares = {domain: float(np.mean(labels)) for domain, labels in labels_by_domain.items()}
     return lambda sample: shares.get(sample.domain, 0.0)
@@ -92,9 +91,9 @@ def _table_choices(row: Row) -> TabularConfig:
     return TabularConfig.parse(row.values["full"]["classification"]["tabular"], row.name)
 
 
-def check_table_columns(folders: tuple[Path, ...], row: Row, target: str) -> None:
+def check_table_columns(training: Rows, row: Row, target: str) -> None:
     """Raise an error if the training data lack an input of a row that predicts from the table alone."""
-    fit_encoding(_training_rows(folders, target)[0], _table_choices(row), target)
+    fit_encoding(_with_label(training, target)[0], _table_choices(row), target)
 
 
 def _prediction_columns(
@@ -136,7 +135,7 @@ def _calibrated_columns(truth: bool, calibration: PredictionCalibration, logits:
     return _prediction_columns(truth, probability, as_trained, above, possible)
 
 
-def _network_measure(subject: RowSubject, rows: Rows) -> Callable[[Sample], ImageMeasurement]:
+def _network_measure(subject: RowSubject) -> Callable[[Sample], ImageMeasurement]:
     """Load the network of a fold, and return the function that measures an image."""
     from napari_melanoma.classification.classifier import Classifier
     from napari_melanoma.models.zoo import find_encoder
@@ -150,7 +149,7 @@ def _network_measure(subject: RowSubject, rows: Rows) -> Callable[[Sample], Imag
     find_mask = _make_mask_finder(subject, classifier)
 
     def measure(sample: Sample) -> ImageMeasurement:
-        row, rgb = rows[sample.key], read_photograph(sample.image).rgb
+        row, rgb = subject.rows[sample.key], read_photograph(sample.image).rgb
         mask, has_lesion = find_mask(sample, rgb)
         encoded = classifier.run_encoder([classifier.crop_image(rgb, mask)])
         truth = row.get(subject.target) == "1"
@@ -271,28 +270,25 @@ CHANCE = 0.5  # the AUC of uninformative predictions
 
 
 def predict_with_trees(
-    training_folders: tuple[Path, ...], evaluated: Rows, choices: TabularConfig, target: str = "melanoma"
+    training: Rows, evaluated: Rows, choices: TabularConfig, target: str = "melanoma"
 ) -> dict[Key, float]:
     """Fit boosted trees to the training rows, and predict every evaluated row: probability by image."""
-    rows, labels = _training_rows(training_folders, target)
+    rows, labels = _with_label(training, target)
     trees, encoding = fit_trees(rows, choices, labels, target)
     matrix, _ = to_matrix(read_table_values(list(evaluated.values()), encoding))
     return dict(zip(evaluated, map(float, trees.predict_proba(matrix)[:, 1]), strict=True))
 
 
-def predict_with_logistic(
-    training_folders: tuple[Path, ...], evaluated: Rows, choices: TabularConfig, target: str
-) -> dict[Key, float]:
+def predict_with_logistic(training: Rows, evaluated: Rows, choices: TabularConfig, target: str) -> dict[Key, float]:
     """Fit a logistic regression to the training rows, and predict every evaluated row: probability by image."""
-    rows, labels = _training_rows(training_folders, target)
+    rows, labels = _with_label(training, target)
     probabilities = fit_table_logistic(rows, labels.astype(bool), choices, target).predict(list(evaluated.values()))
     return dict(zip(evaluated, probabilities.tolist(), strict=True))
 
 
-def _training_rows(folders: tuple[Path, ...], target: str) -> tuple[list[dict[str, str]], NDArray[np.intp]]:
+def _with_label(training: Rows, target: str) -> tuple[list[Mapping[str, str]], NDArray[np.intp]]:
     """Return the training rows with a label, and their classes, int (row,)."""
-    rows = [row for folder in folders for row in read_table(folder / TABLE)]
-    rows = [row for row in rows if row["split"] == TRAIN and row.get(target) in LABELS]
+    rows = [row for row in training.values() if row.get(target) in LABELS]
     return rows, np.array([int(row[target]) for row in rows], np.intp)
 
 

@@ -27,7 +27,7 @@ from napari_melanoma.core.paths import id_to_file_name, ids_to_file_names
 from napari_melanoma.data.collections import guess_source
 from napari_melanoma.data.dataset import Key, Sample, read_datasets, select_trainable
 from napari_melanoma.data.partial_results import remove_partial_results
-from napari_melanoma.data.splits import sample_by_name
+from napari_melanoma.data.splits import FOLD, sample_by_name
 from napari_melanoma.evaluation.pipeline import describe_failure
 from napari_melanoma.extensions.papers.kinds import (
     FOLDS,
@@ -46,7 +46,15 @@ from napari_melanoma.extensions.papers.planning import (
     PICTURES,
     ReproductionContext,
 )
-from napari_melanoma.extensions.papers.split import TEST, TRAIN, UNTOUCHED, read_fold_tables
+from napari_melanoma.extensions.papers.split import (
+    LEFT_OUT,
+    TEST,
+    TRAIN,
+    UNTOUCHED,
+    RoleImages,
+    part_in_fold,
+    read_tables,
+)
 from napari_melanoma.io.photographs import read_photograph
 from napari_melanoma.io.results import read_table, write_rgb, write_table
 from napari_melanoma.metrics.statistics import Estimate
@@ -71,26 +79,22 @@ def train_model(context: ReproductionContext, row: Row, run: RunContext, fold: i
     train(recipe, place.run.path, resume=begun, run=run, evaluate=False)
 
 
-def split_values(folders: Iterable[Path]) -> dict[str, Any]:
-    """Return the data of a recipe; all rows use the same split, which is not checked for leaks again."""
-    return {"datasets": [*map(str, folders)], "split": TRAIN, "test_split": TEST, "accept_leaks": True}
-
-
 def complete_recipe(context: ReproductionContext, row: Row, fold: int = 0) -> TrainRecipe:
     """Complete the recipe of a row with data, epochs and initial weights.
 
     Rows of the same role use the same split. A fold is trained and validated on the other folds.
     """
-    images = context.images_of(row)
-    folders = [folder for role in row.file.train_roles for folder in images[role].folders(fold)]
-    values: dict[str, Any] = {
-        "data": split_values(folders),
-        "model": {"start": initial_weights(context, row, fold)},
+    roles = [context.images_of(row)[role] for role in row.file.train_roles]
+    data = {
+        "datasets": [str(table) for role in roles for table in role.tables],
+        "split": TRAIN,
+        "test_split": TEST,
+        "accept_leaks": True,  # all rows use the same split
     }
+    values: dict[str, Any] = {"data": data, "model": {"start": initial_weights(context, row, fold)}}
     if fold:
-        unseen = [
-            str(folder) for role in row.file.unlabelled for folder in context.cross_validated[role].unlabelled(fold)
-        ]
+        data["fold"] = {"number": fold, "table": str(roles[0].folds)}
+        unseen = [str(table) for role in row.file.unlabelled for table in context.cross_validated[role].unlabelled]
         classification: dict[str, Any] = {"masks": "predicted"} if _predicts_masks(context, row) else {}
         classification |= {"adaptation": {"to": unseen}} if unseen else {}
         values["seed"] = fold  # else all folds would be calibrated on nearly the same images
@@ -151,15 +155,16 @@ def evaluate_row(context: ReproductionContext, row: Row, run: RunContext, fold: 
     model = context.folder.row(file.model_of or row.name).fold(fold).run
     bundle = read_bundle(model.bundle) if file.predictor == "network" else None
     evaluated, trained_on = (
-        tuple(folder for role in roles for folder in images[role].folders(fold))
+        tuple(table for role in roles for table in images[role].tables)
         for roles in (file.evaluation_roles, file.train_roles)
     )
     masks = "predicted" if fold and _predicts_masks(context, row) else file.masks
     segmenter = str(context.folder.row(file.masks_of).fold(fold).run.bundle) if file.masks_of else SEGMENTER
     store, target = context.folder.row(row.name).run.path, context.paper.target_of(row)
-    subject = RowSubject(row, bundle, evaluated, trained_on, target, masks, segmenter, store)
+    subject = RowSubject(row, bundle, evaluated, trained_on, {}, {}, target, masks, segmenter, store)
     if fold:
-        samples, shown, columns = _choose_fold_samples(context, subject)
+        subject = replace(subject, rows=read_tables(evaluated), training=_training_rows(trained_on, fold))
+        samples, shown, columns = _choose_fold_samples(context, subject, fold)
     else:
         samples = [row.sample for row in read_data(model.data) if row.part == "validation"]
         if file.evaluated_on == TEST:
@@ -174,19 +179,24 @@ def evaluate_row(context: ReproductionContext, row: Row, run: RunContext, fold: 
         write_json(temporary / EVALUATION, facts)
 
 
+def _training_rows(tables: Iterable[Path], fold: int) -> dict[Key, dict[str, str]]:
+    """Return the rows on which a fold is trained."""
+    return {key: row for key, row in read_tables(tables).items() if part_in_fold(row, fold) == TRAIN}
+
+
 def _choose_fold_samples(
-    context: ReproductionContext, subject: RowSubject
+    context: ReproductionContext, subject: RowSubject, fold: int
 ) -> tuple[list[Sample], set[str], dict[tuple[object, object], dict[str, str]]]:
     """Return the test images of a fold and the untouched images, those that are shown, and fold and role of each."""
     row, roles = subject.row, subject.row.file.evaluation_roles
     role_of = {name: role for role in roles for name in context.cross_validated[role].names}
-    table = read_fold_tables(subject.evaluated)
-    labels = {key: values.get(subject.target, "") for key, values in table.items()}
+    labels = {key: values.get(subject.target, "") for key, values in subject.rows.items()}
     labeled = [sample for sample in read_datasets(subject.evaluated) if labels[sample.key] in LABELS]
-    shown = choose_pictured((sample for sample in labeled if sample.split in (TRAIN, TEST)), labels)
-    unseen = [sample for sample in labeled if sample.split in (TEST, UNTOUCHED)]
+    shown = choose_pictured((sample for sample in labeled if sample.split == TRAIN), labels)
+    parts = {key: part_in_fold(values, fold) for key, values in subject.rows.items()}
+    unseen = [sample for sample in labeled if parts[sample.key] in (TEST, UNTOUCHED)]
     samples = select_trainable(unseen) if row.kind.needs_masks else unseen
-    return samples, shown, {key: {"fold": table[key]["fold"], "role": role_of[key[0]]} for key in table}
+    return samples, shown, {key: {"fold": one[FOLD], "role": role_of[key[0]]} for key, one in subject.rows.items()}
 
 
 def measure_samples(
@@ -330,11 +340,9 @@ def _checked_recipes(context: ReproductionContext, row: Row) -> Iterator[TrainRe
 
 def _without_masks(context: ReproductionContext, row: Row) -> str:
     """Return why a cross-validated segmentation row cannot be trained if a role has no masks; else ""."""
-    roles = (
-        [context.cross_validated[role] for role in row.file.train_roles]
-        if row.kind.cross_validated and row.kind.needs_masks
-        else []
-    )
+    roles: list[RoleImages] = []
+    if row.kind.cross_validated and row.kind.needs_masks:
+        roles = [context.cross_validated[role] for role in row.file.train_roles]
     bare = next((role for role in roles if role.without_mask == role.images), None)
     if bare is None:
         return ""
@@ -359,9 +367,9 @@ def _table_fault(context: ReproductionContext, row: Row) -> str:
     """Return why a row that predicts from the table alone cannot be fitted; "" if it can."""
     if row.file.predictor not in TABLE_MODELS:
         return ""
-    folders = tuple(folder for role in row.file.train_roles for folder in context.cross_validated[role].folders(1))
+    tables = [table for role in row.file.train_roles for table in context.cross_validated[role].tables]
     try:
-        check_table_columns(folders, row, context.paper.target_of(row))
+        check_table_columns(_training_rows(tables, 1), row, context.paper.target_of(row))
     except MelanomaError as error:
         return str(error)
     return ""
@@ -660,8 +668,8 @@ def _reductions(context: ReproductionContext, row: Row, recipe: TrainRecipe) -> 
     if recipe.augmentation.flip and not full.get("augmentation", {}).get("flip", True):
         yield "images flipped"
     trained_on = context.data.get(row.file.train or "") if not row.kind.cross_validated else None
-    if trained_on and trained_on.left_out:
-        yield f"{trained_on.training} images of {trained_on.training + trained_on.left_out}"
+    if trained_on and (left_out := trained_on.splits[LEFT_OUT]):
+        yield f"{trained_on.images} images of {trained_on.images + left_out}"
 
 
 def _format_option(value: object) -> str:

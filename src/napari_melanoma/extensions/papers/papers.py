@@ -10,7 +10,7 @@ import hashlib
 import itertools
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache, reduce
 from importlib import import_module
 from pathlib import Path
@@ -24,7 +24,7 @@ from napari_melanoma.core.config import Config, OneOf, overlay_keys, overlay_rec
 from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.errors import ConfigError
 from napari_melanoma.core.parsing import parse_toml, read_toml_table
-from napari_melanoma.data.dataset import Sample
+from napari_melanoma.data.dataset import Key, Sample
 from napari_melanoma.extensions.papers.recipe_rows import RECIPES, SHARED, expand_rows
 from napari_melanoma.metrics.statistics import Estimate
 from napari_melanoma.models.bundle import BundleInfo
@@ -553,7 +553,8 @@ class ImageMeasurement:
 class RowSubject:
     """The model and the data of an evaluation of a row.
 
-    ``evaluated``, ``trained_on``: data sets. ``target``: column that contains the class. ``masks``: source of the
+    ``evaluated``, ``trained_on``: data sets. ``rows``, ``training``: their rows by data set and image id; only those
+    that a cross-validated row is trained on. ``target``: column that contains the class. ``masks``: source of the
     regions of interest.
     """
 
@@ -561,6 +562,8 @@ class RowSubject:
     bundle: BundleInfo | None
     evaluated: tuple[Path, ...] = ()
     trained_on: tuple[Path, ...] = ()
+    rows: Mapping[Key, Mapping[str, str]] = field(default_factory=dict)
+    training: Mapping[Key, Mapping[str, str]] = field(default_factory=dict)
     target: str = "melanoma"
     masks: Literal["reference", "predicted"] = "reference"
     segmenter: str = SEGMENTER  # name or folder of the model that predicts masks

@@ -36,6 +36,7 @@ from napari_melanoma.extensions.papers.paper_rows import (
 )
 from napari_melanoma.extensions.papers.papers import Budget, Paper, PaperTable, Row
 from napari_melanoma.extensions.papers.planning import ANY_DATA, ReproductionContext, phantom_notices
+from napari_melanoma.extensions.papers.split import DUPLICATE, LEFT_OUT, NO_LABEL, TEST, UNTOUCHED
 from napari_melanoma.figures.page import NOTHING, ReportTable
 from napari_melanoma.io.results import write_table
 from napari_melanoma.metrics.metric_table import PAPER_METRICS
@@ -60,7 +61,7 @@ FOLD_PREDICTION = " Each image is predicted by a model that was not trained on i
 ABOUT = ("table", "row", "title", "paper_sets", "data_sets", "paper_parameters", "parameters", "paper_T", "T", "n")
 
 
-def write_tables(context: ReproductionContext, missing: Mapping[str, str]) -> list[RowResult]:
+def write_result_tables(context: ReproductionContext, missing: Mapping[str, str]) -> list[RowResult]:
     """Write the tables of the results so far, and return the results.
 
     ``missing``: rows without results, with reasons.
@@ -81,7 +82,7 @@ def write_tables(context: ReproductionContext, missing: Mapping[str, str]) -> li
 
 def write_result(context: ReproductionContext, missing: Mapping[str, str]) -> list[RowResult]:
     """Write tables, figures and the page, and return the results."""
-    results = write_tables(context, missing)
+    results = write_result_tables(context, missing)
     page = ReproductionPage(
         title=title(context),
         about=page_notes(context, missing, results),
@@ -300,12 +301,13 @@ def page_notes(context: ReproductionContext, missing: Mapping[str, str], results
     notes = [f"{paper.reference}. Results in per cent; ours with the {describe_intervals()}."]
     for role, images in context.data.items():
         role_file = paper.roles[role]
-        left_out_text = f" ({images.left_out} more are for the full budget)" if images.left_out else ""
-        duplicates_text = f"{images.duplicates} left out as they show a picture that already exists"
+        left_out, copies = images.splits[LEFT_OUT], images.splits[DUPLICATE]
+        left_out_text = f" ({left_out} more are for the full budget)" if left_out else ""
+        duplicates_text = f"{copies} left out as they show a picture that already exists"
         notes.append(
-            f"{role}, {role_file.title}: the paper used {role_file.used}; here {images.names}, {images.training} "
-            f"images for training and validation{left_out_text}, {images.test} held out for testing, the same for "
-            f"every row{f'; {duplicates_text}' if images.duplicates else ''}."
+            f"{role}, {role_file.title}: the paper used {role_file.used}; here {', '.join(images.names)}, "
+            f"{images.images} images for training and validation{left_out_text}, {images.splits[TEST]} held out for "
+            f"testing, the same for every row{f'; {duplicates_text}' if copies else ''}."
         )
     if plan.budget == "small":
         notes.append(SMALL)
@@ -348,8 +350,8 @@ def _about_folds(context: ReproductionContext) -> Iterator[str]:
     folds, rows = context.paper.file.folds, [context.paper.rows[planned.name] for planned in context.plan.rows]
     for role, images in context.cross_validated.items():
         role_file = context.paper.file.roles[role]
-        aside = [(images.duplicates, "show a picture that already exists"), (images.unlabeled, "have no label")]
-        left = "".join(f"; {count} left out as they {why}" for count, why in aside if count)
+        aside = [(DUPLICATE, "show a picture that already exists"), (NO_LABEL, "have no label")]
+        left = "".join(f"; {images.splits[part]} left out as they {why}" for part, why in aside if images.splits[part])
         yield (
             f"{role}, {role_file.title}: the paper used {role_file.used}; here {', '.join(images.names)}, "
             f"{images.images} images of {images.groups} patients or lesions, {images.positives} "
@@ -387,9 +389,9 @@ def _validation_use(recipe: TrainRecipe) -> str:
 def _untouched_text(context: ReproductionContext, role: str) -> str:
     """Describe the untouched images, and the permuted labels of a control."""
     images, role_file, note = context.cross_validated[role], context.paper.file.roles[role], ""
-    if images.untouched:
+    if untouched := images.splits[UNTOUCHED]:
         note = (
-            f" {images.untouched} more, {images.untouched_positives} {context.paper.file.positives}, are in no fold, "
+            f" {untouched} more, {images.untouched_positives} {context.paper.file.positives}, are in no fold, "
             "and evaluated once by the mean of the networks of all folds."
         )
     if role_file.control_of:
