@@ -95,36 +95,17 @@ def evaluate_baseline(
     labels = np.array([classes.index(word) for word in row_classes.values()], np.intp)
     connected = Groups(entries)
     groups = [connected.find_of_row(row).name for row in rows]
-    folds = assign_folds(groups, list(row_classes.values()), count, seed)
-    probabilities = cross_validate_trees(rows, choices, folds, labels, target=target, seed=seed)
-    rarest = classes[int(np.argmin(np.bincount(labels)))]
-    positive = next((word for word in (target, "melanoma") if word in classes), rarest)
-    predictions = ClassPredictions(probabilities, labels, np.array(groups), tuple(classes), positive)
-    return TabularBaseline(predictions, tuple(columns), len(entries) - len(rows), len(faults), tuple(notes))
-
-
-def cross_validate_trees(
-    rows: Sequence[Row],
-    choices: TabularConfig,
-    fold_of: Sequence[int],
-    labels: NDArray[np.intp],
-    *,
-    target: str = "melanoma",
-    seed: int = 0,
-) -> NDArray[np.float64]:
-    """Predict the rows of each fold by trees fitted to the other folds.
-
-    ``fold_of``: the fold of each row. ``labels``: int (row,): index of the class. ``target``: the column of the class.
-    Returns probabilities, float64 (row, class); 0 for a class that the other folds do not have.
-    """
-    folds, classes = np.asarray(fold_of), int(labels.max()) + 1
-    probabilities = np.zeros((len(rows), classes))
+    folds = np.array(assign_folds(groups, list(row_classes.values()), count, seed))
+    probabilities = np.zeros((len(rows), len(classes)))  # 0 for a class that the other folds do not have
     for fold in np.unique(folds):
         fitted, predicted = np.flatnonzero(folds != fold).tolist(), np.flatnonzero(folds == fold).tolist()
         trees, encoding = fit_trees([rows[index] for index in fitted], choices, labels[fitted], target, seed)
         matrix, _ = to_matrix(read_table_values([rows[index] for index in predicted], encoding))
         probabilities[np.ix_(predicted, trees.classes_)] = trees.predict_proba(matrix)
-    return probabilities
+    rarest = classes[int(np.argmin(np.bincount(labels)))]
+    positive = next((word for word in (target, "melanoma") if word in classes), rarest)
+    predictions = ClassPredictions(probabilities, labels, np.array(groups), tuple(classes), positive)
+    return TabularBaseline(predictions, tuple(columns), len(entries) - len(rows), len(faults), tuple(notes))
 
 
 def fit_trees(
@@ -132,7 +113,7 @@ def fit_trees(
 ) -> tuple[HistGradientBoostingClassifier, TabularEncoding]:
     """Fit histogram-based gradient boosting to rows, whose numbers and words may be missing.
 
-    Arguments as for ``cross_validate_trees``.
+    ``labels``: int (row,): index of the class. ``target``: the column of the class.
     """
     from sklearn.ensemble import HistGradientBoostingClassifier
 

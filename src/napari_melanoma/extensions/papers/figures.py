@@ -28,15 +28,13 @@ from napari_melanoma.extensions.papers.paper_rows import (
     RowResult,
     TableLine,
     describe_conditions,
-    images_in_part,
     is_in_size_figure,
-    list_parts,
     read_pictures,
     results_by_table,
     table_lines,
 )
 from napari_melanoma.extensions.papers.papers import Paper, PaperTable, Row
-from napari_melanoma.extensions.papers.planning import ReproductionContext, ReproductionFolder
+from napari_melanoma.extensions.papers.planning import PICTURES, ReproductionContext, ReproductionFolder
 from napari_melanoma.figures.evaluation import (
     curve_style,
     plot_bars,
@@ -284,7 +282,7 @@ def _sample_pictures(
     context: ReproductionContext, results: Sequence[RowResult]
 ) -> dict[str, dict[str, NDArray[np.uint8]]]:
     """Read the pictures for ``draw_samples`` of rows that are evaluated on the same images; empty if there are none."""
-    pictures = {item.title: read_pictures(context.folder.row(item.row.name).pictures) for item in results}
+    pictures = {item.title: read_pictures(context.folder.row(item.row.name).evaluated / PICTURES) for item in results}
     shown = {name for each in pictures.values() for name in each}
     photographs = {name: rgb for name, rgb in read_pictures(context.folder.photographs).items() if name in shown}
     return {"Photograph": photographs, **pictures} if photographs else {}
@@ -295,9 +293,8 @@ def draw_bars(context: ReproductionContext, all_results: Sequence[RowResult]) ->
     bars, results = context.paper.file.bars, {item.row.name: item for item in all_results}
     if bars is None:
         return
-    for part in dict.fromkeys(part for item in results.values() for part in list_parts(item)):
-        rows = [results[name] for name in bars.rows if name in results]
-        rows = [replace(item, images=images_in_part(item.images, part)) for item in rows]
+    for part in dict.fromkeys(part for item in results.values() for part in item.parts):
+        rows = [results[name].select_part(part) for name in bars.rows if name in results]
         rows = [item for item in rows if bars.metric in item.estimates]
         if len(rows) > 1:
             path = context.folder.figures / f"bars-{part or 'all'}.png"
@@ -370,7 +367,7 @@ def _draw_samples(
 ) -> Iterator[ReportPicture]:
     """Draw the predictions of the networks of a table for a few images."""
     networks = [item for item in rows if item.row.file.predictor == "network"]
-    read = {item.title: read_pictures(context.folder.row(item.row.name).pictures) for item in networks}
+    read = {item.title: read_pictures(context.folder.row(item.row.name).evaluated / PICTURES) for item in networks}
     if pictures := {title: found for title, found in read.items() if found}:
         path = context.folder.figures / f"samples-{name}.png"
         sets = ", ".join(dict.fromkeys(name for images in context.cross_validated.values() for name in images.names))
@@ -423,12 +420,9 @@ class DepthPredictions(NamedTuple):
 def collect_depth_predictions(results: Sequence[RowResult]) -> Iterator[DepthPredictions]:
     """Read the predicted depths of rows, for each part of the images with measured depths."""
     for item in results:
-        for part in list_parts(item):
-            images = [
-                one
-                for one in images_in_part(item.images, part)
-                if one.get("depth_predicted_mm") and one.get("depth_mm")
-            ]
+        for part in item.parts:
+            every = item.select_part(part).images
+            images = [one for one in every if one.get("depth_predicted_mm") and one.get("depth_mm")]
             if len(images) < MIN_CASES:
                 continue
             readers = sorted(name for name in images[0] if READER_COLUMN.fullmatch(name))
@@ -537,23 +531,20 @@ class NextStep(NamedTuple):
     command: str
 
 
-class ReproductionPage(NamedTuple):
-    """Content of the page, from top to bottom; each text in ``about`` is a paragraph."""
-
-    title: str
-    about: Sequence[str]
-    tables: Sequence[ReportTable]
-    pictures: Sequence[ReportPicture]
-    steps: Sequence[NextStep]
-
-
-def write_page(page: ReproductionPage, path: Path) -> None:
-    """Write a self-contained HTML file."""
-    blocks: list[Block] = [Text(text, quiet=True) for text in page.about]
-    blocks += [table.to_section() for table in page.tables]
-    for picture in page.pictures:
+def write_page(
+    title: str,
+    about: Sequence[str],
+    tables: Sequence[ReportTable],
+    pictures: Sequence[ReportPicture],
+    steps: Sequence[NextStep],
+    path: Path,
+) -> None:
+    """Write a self-contained HTML file; each text in ``about`` is a paragraph."""
+    blocks: list[Block] = [Text(text, quiet=True) for text in about]
+    blocks += [table.to_section() for table in tables]
+    for picture in pictures:
         note = (Text(picture.about, quiet=True),) if picture.about else ()
         blocks.append(Section(picture.title, (Plot(png_uri(picture.path), picture.title, plot=True), *note)))
-    if page.steps:
-        blocks.append(Section("Next steps", (Text(PATH_NOTE, quiet=True), Items(tuple(page.steps)))))
-    write_analysis(path, page.title, "", blocks)
+    if steps:
+        blocks.append(Section("Next steps", (Text(PATH_NOTE, quiet=True), Items(tuple(steps)))))
+    write_analysis(path, title, "", blocks)

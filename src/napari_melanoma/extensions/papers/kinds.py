@@ -328,25 +328,12 @@ def _resize_mask(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
     return np.asarray(Image.fromarray(mask).resize((SMALL_SIDE, SMALL_SIDE), Image.Resampling.NEAREST))
 
 
-def _mask_estimates(images: Sequence[Image]) -> dict[str, Estimate]:
-    """Average over images, with intervals over patients or lesions."""
-    return _means(images, _table(images), (0, 1))
-
-
-def _mask_changes(first: Sequence[Image], second: Sequence[Image]) -> dict[str, Estimate]:
-    """Average the differences of images."""
-    return _means(first, _table(second) - _table(first), (-1, 1))
-
-
-def _table(images: Sequence[Image]) -> np.ndarray:
-    """Read the metrics, float64 (image, metric)."""
-    return np.array([[float(image[name]) for name in MASK_COLUMNS] for image in images])
-
-
-def _means(images: Sequence[Image], table: np.ndarray, bounds: tuple[float, float]) -> dict[str, Estimate]:
-    """Average the columns of a table."""
-    groups = [image["group"] for image in images]
-    return dict(zip(MASK_COLUMNS, bootstrap_means(table, groups, bounds=bounds), strict=True))
+def _mask_estimates(images: Sequence[Image], others: Sequence[Image] = ()) -> dict[str, Estimate]:
+    """Average over images, with intervals over patients or lesions; with ``others``, their differences."""
+    tables = [np.array([[float(image[name]) for name in MASK_COLUMNS] for image in each]) for each in (images, others)]
+    table, low = (tables[0] - tables[1], -1) if others else (tables[0], 0)
+    found = bootstrap_means(table, [image["group"] for image in images], bounds=(low, 1))
+    return dict(zip(MASK_COLUMNS, found, strict=True))
 
 
 def _mask_remark(images: Sequence[Image], trained: bool) -> str:
@@ -404,29 +391,24 @@ def read_scores(images: Sequence[Image], column: str) -> ClassPredictions | None
     return ClassPredictions(np.stack([1 - scores, scores], 1), truth, np.array(groups), ("other", "true"), "true", HALF)
 
 
-def _class_estimates(images: Sequence[Image], first: Sequence[Image] | None = None) -> dict[str, Estimate]:
-    """Estimate the metrics of images; with ``first``, the changes from the same images of another row."""
+def _class_estimates(images: Sequence[Image], others: Sequence[Image] = ()) -> dict[str, Estimate]:
+    """Estimate the metrics of images; with ``others``, the changes from the same images of another row."""
     estimates = dict[str, Estimate]()
     for column, (prefix, metrics) in SCORE_COLUMNS.items():
-        scores, before = read_scores(images, column), None if first is None else read_scores(first, column)
-        if scores is None or (first is not None and before is None):
+        scores, before = read_scores(images, column), read_scores(others, column) if others else None
+        if scores is None or (others and before is None):
             continue
         found = class_estimates(scores) if before is None else class_differences(before, scores)
         estimates |= {prefix + name: found[known] for name, known in metrics.items() if known in found}
     for name, column in SETS.items():
-        cells = [[image.get(column) for image in each] for each in (images, first or ())]
+        cells = [[image.get(column) for image in each] for each in (images, others)]
         if all(map(all, cells)):
-            values = np.array(cells[0], np.float64) - (np.array(cells[1], np.float64) if first else 0)
+            values = np.array(cells[0], np.float64) - (np.array(cells[1], np.float64) if others else 0)
             groups = [image["group"] for image in images]
             estimates[name] = bootstrap_statistic(
-                partial(weighted_mean, values), groups, bounds=(-1 if first else 0, 1)
+                partial(weighted_mean, values), groups, bounds=(-1 if others else 0, 1)
             )
     return estimates
-
-
-def _class_changes(first: Sequence[Image], second: Sequence[Image]) -> dict[str, Estimate]:
-    """Estimate the changes of the metrics on the same images of two rows."""
-    return _class_estimates(second, first)
 
 
 def _class_remark(images: Sequence[Image], trained: bool) -> str:
@@ -463,7 +445,6 @@ SEGMENTATION = RowKind(
     MASK_COLUMNS,
     _make_mask_measure,
     _mask_estimates,
-    _mask_changes,
     _mask_remark,
     _explain_unlearned_masks,
 )
@@ -472,7 +453,6 @@ CLASSIFICATION = RowKind(
     METRICS,
     make_predictor,
     _class_estimates,
-    _class_changes,
     _class_remark,
     _explain_unlearned_classes,
     cross_validated=True,

@@ -575,8 +575,8 @@ class RowKind:
     """A type of rows: how they are evaluated, and their metrics.
 
     ``make_measure``: loads the model of a row, and returns the function that measures an image. ``estimates``: returns
-    the estimate of each metric, 0 to 1, from images. ``changes``: returns the paired difference of each metric, second
-    minus first, from the same images of two rows. ``remark``: returns a warning on images of a row, or ""; its second
+    the estimate of each metric, 0 to 1, from images, or with the same images of another row the paired difference of
+    each metric, the first minus the other. ``remark``: returns a warning on images of a row, or ""; its second
     argument is whether the model was trained. ``explain_unlearned``: returns why the model of a row has not learned,
     from the images of its evaluation and ``evaluation.json``; "" if it has, or if nothing is trained.
     ``cross_validated``: whether its rows are cross-validated. ``needs_masks``: whether images without a mask are left
@@ -586,8 +586,7 @@ class RowKind:
     name: str
     metrics: tuple[str, ...]
     make_measure: Callable[[RowSubject, RunContext], Callable[[Sample], ImageMeasurement]]
-    estimates: Callable[[Sequence[Image]], dict[str, Estimate]]
-    changes: Callable[[Sequence[Image], Sequence[Image]], dict[str, Estimate]]
+    estimates: Callable[[Sequence[Image], Sequence[Image]], dict[str, Estimate]]
     remark: Callable[[Sequence[Image], bool], str]
     explain_unlearned: Callable[[Row, Sequence[Image], Mapping[str, Any]], str]
     cross_validated: bool = False

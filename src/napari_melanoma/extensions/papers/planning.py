@@ -137,25 +137,10 @@ class RowFolder:
 
     @property
     def evaluated(self) -> Path:
-        """The results of its evaluation; complete if it exists."""
+        """The results of its evaluation: of each image, of all, and pictures; complete if it exists."""
         if self.number:
             return self.out / "rows" / self.name / f"evaluated-{self.number}"
         return self.out / "evaluated" / self.name
-
-    @property
-    def per_image(self) -> Path:
-        """Results of each image."""
-        return self.evaluated / PER_IMAGE
-
-    @property
-    def evaluation(self) -> Path:
-        """Results that apply to all images."""
-        return self.evaluated / EVALUATION
-
-    @property
-    def pictures(self) -> Path:
-        """Pictures of its predictions on a few images."""
-        return self.evaluated / PICTURES
 
 
 @dataclass(frozen=True)
@@ -194,12 +179,7 @@ def complete_plan(
         if row.name in faults:
             continue
         try:
-            reason = (
-                _explain_beyond_budget(context, row)
-                or _explain_missing_weights(context, row)
-                or _explain_missing_need(row, left_out)
-            )
-            if reason:
+            if reason := _explain_left_out(context, row, left_out):
                 left_out[row.name] = reason
             else:
                 planned.append(_plan_row(context, row))
@@ -208,23 +188,16 @@ def complete_plan(
     return context.plan.model_copy(update={"rows": tuple(planned), "left_out": left_out})
 
 
-def _explain_missing_need(row: Row, left_out: Mapping[str, str]) -> str | None:
-    """Return why a row cannot run if it needs one that is left out; else None."""
+def _explain_left_out(context: ReproductionContext, row: Row, left_out: Mapping[str, str]) -> str:
+    """Return why a row cannot run; "" if it can: its network may need the user's weights or another row."""
+    plan, weights = context.plan, context.paper.file.weights
+    start = row.values[plan.budget].get("model", {}).get("start")
+    if row.full_only and plan.budget == "small":
+        return "a further draw, for the full budget"
+    if row.grid and row.file.train is not None and start in weights and start not in plan.weights:
+        return f"needs {weights[start].title}: get {weights[start].where} and name it with --weights {start}=FILE"
     without = [name for name in row.file.needs if name in left_out]
-    return f"needs the row '{without[0]}', which cannot run" if without else None
-
-
-def _explain_beyond_budget(context: ReproductionContext, row: Row) -> str | None:
-    """Return why a row cannot run if it is a draw of a random search that only the full budget has; else None."""
-    return "a further draw, for the full budget" if row.full_only and context.plan.budget == "small" else None
-
-
-def _explain_missing_weights(context: ReproductionContext, row: Row) -> str | None:
-    """Return why a row of a grid cannot run if the user has not provided its initial weights; else None."""
-    start, weights = row.values[context.plan.budget].get("model", {}).get("start"), context.paper.file.weights
-    if not row.grid or row.file.train is None or start not in weights or start in context.plan.weights:
-        return None
-    return f"needs {weights[start].title}: get {weights[start].where} and name it with --weights {start}=FILE"
+    return f"needs the row '{without[0]}', which cannot run" if without else ""
 
 
 def _plan_row(context: ReproductionContext, row: Row) -> PlannedRow:

@@ -100,16 +100,16 @@ def reproduce(options: ReproduceOptions, out: Path, *, run: RunContext) -> Repro
         draft_plan(options)  # only for its errors, before anything is written
     with hold_lock(out / ".lock"):
         context = _begin(options, folder, run)
-        with allow_folders(
-            chain(*context.plan.folders.values())
-        ):  # the tables of the split have paths in these folders
+        with allow_folders(chain(*context.plan.folders.values())):  # the tables of the split have paths in them
+            from napari_melanoma.training.tasks.task import clear_encoder_caches
+
             try:
                 run_rows(context, failed, run)
             except Cancelled:
                 write_result(context, failed)
                 raise
             finally:
-                _clear_caches()
+                clear_encoder_caches()  # which rows and folds share
             return Reproduction(context.paper, context.plan, write_result(context, failed), failed)
 
 
@@ -193,10 +193,3 @@ def _read_context(plan: ReproductionPlan, folder: ReproductionFolder) -> Reprodu
         for crossed in (False, True)
     )
     return ReproductionContext(paper, plan, split, folder, folds)
-
-
-def _clear_caches() -> None:
-    """Clear the encoder caches that rows and folds share."""
-    from napari_melanoma.training.tasks.task import clear_encoder_caches
-
-    clear_encoder_caches()

@@ -19,7 +19,6 @@ from napari_melanoma.extensions.papers.comparisons import (
 from napari_melanoma.extensions.papers.figures import (
     PATH_NOTE,
     NextStep,
-    ReproductionPage,
     agreement_table,
     depth_table,
     draw_figures,
@@ -83,14 +82,9 @@ def write_result_tables(context: ReproductionContext, missing: Mapping[str, str]
 def write_result(context: ReproductionContext, missing: Mapping[str, str]) -> list[RowResult]:
     """Write tables, figures and the page, and return the results."""
     results = write_result_tables(context, missing)
-    page = ReproductionPage(
-        title=title(context),
-        about=page_notes(context, missing, results),
-        tables=paper_tables(context.paper, results),
-        pictures=draw_figures(context, results),
-        steps=next_steps(context, missing, results),
-    )
-    write_page(page, context.folder.out / "tables.html")
+    about, steps = page_notes(context, missing, results), next_steps(context, missing, results)
+    tables, pictures = paper_tables(context.paper, results), draw_figures(context, results)
+    write_page(title(context), about, tables, pictures, steps, context.folder.out / "tables.html")
     return results
 
 
@@ -119,7 +113,10 @@ def literature_table(paper: Paper, results: Sequence[RowResult]) -> ReportTable 
     published += [
         (f"{own.title}, the paper", name or literature.data, "", figures) for name, figures in own.paper.items()
     ]
-    rows = [(*about, *(_percent(figures.get(m)) for m in literature.metrics)) for *about, figures in published]
+    rows = [
+        (*about, *(f"{figures[m]:.2f}" if m in figures else NOTHING for m in literature.metrics))
+        for *about, figures in published
+    ]
     for item in own_results:
         sets = ", ".join(sorted({image["domain"] for image in item.images}))
         about = (f"{item.row.file.title}, here", sets, str(len(item.images)))
@@ -147,11 +144,6 @@ def _compared_with_literature(paper: Paper, results: Sequence[RowResult]) -> lis
     return [item for item in results if item.row.name in names and item.estimates]
 
 
-def _percent(value: float | None) -> str:
-    """Format a published result, or a dash if there is none."""
-    return NOTHING if value is None else f"{value:.2f}"
-
-
 def _table(
     paper: Paper, table: PaperTable, results: Sequence[RowResult], all_results: Sequence[RowResult]
 ) -> ReportTable:
@@ -165,9 +157,8 @@ def _table(
     headings = [("", "Row"), ("Images", "paper"), ("Images", "ours"), ("", "n"), *pairs, ("", "Remarks")]
     rows = [_cells(line, table.metrics, common) for line in table_lines(results)]
     shown = [column for column in range(len(headings)) if any(row[column] for row in rows)]
-    introduction = (
-        (f"Differences from the paper {_reduced_rows_text(results)}: {'; '.join(common)}.",) if common else ()
-    )
+    rows_text = "in every row" if all(item.parameters for item in results) else "in every trained row"
+    introduction = (f"Differences from the paper {rows_text}: {'; '.join(common)}.",) if common else ()
     return ReportTable(
         title=table.title,
         columns=tuple(headings[column][1] for column in shown),
@@ -214,11 +205,6 @@ def _common_reductions(results: Sequence[RowResult]) -> tuple[str, ...]:
     return tuple(part for item in trained[:1] for part in item.reduced if all(part in one.reduced for one in trained))
 
 
-def _reduced_rows_text(results: Sequence[RowResult]) -> str:
-    """Return to which rows the common reductions apply, in words."""
-    return "in every row" if all(item.parameters for item in results) else "in every trained row"
-
-
 def _cells(line: TableLine, metrics: Sequence[str], common: Sequence[str]) -> tuple[str, ...]:
     """Format a line of a table: the paper's result and ours for each metric; remarks last."""
     result, file = line.result, line.result.row.file
@@ -226,7 +212,8 @@ def _cells(line: TableLine, metrics: Sequence[str], common: Sequence[str]) -> tu
     count = str(next(iter(own_results.values())).count) if own_results else ""
     cells = [file.title, " / ".join(name for name in line.sets if name), " / ".join(line.set_names), count]
     cells += [_millions(file.parameters), _millions(result.parameters)]
-    cells += [_side_by_side(line, "T"), _threshold(result) if own_results else ""]
+    has_threshold = own_results and not result.row.kind.cross_validated  # others use one half
+    cells += [_side_by_side(line, "T"), f"{result.threshold:.2f}" if has_threshold else ""]
     for metric in metrics:
         cells += [_side_by_side(line, metric), format_percent(own_results[metric]) if metric in own_results else ""]
     own = [part for part in result.reduced if part not in common]
@@ -245,11 +232,6 @@ def _paper_cell(line: TableLine, metric: str) -> str:
     figures = [(name, line.result.row.file.paper[name].get(metric)) for name in line.sets]
     formatted = [(name, f"{figure:.2f}") for name, figure in figures if figure is not None]
     return ", ".join(f"{figure} ({name})" if name and len(formatted) > 1 else figure for name, figure in formatted)
-
-
-def _threshold(result: RowResult) -> str:
-    """Format the threshold of a model; empty for cross-validated rows, which use one half."""
-    return "" if result.row.kind.cross_validated else f"{result.threshold:.2f}"
 
 
 def _millions(parameters: float | None) -> str:
