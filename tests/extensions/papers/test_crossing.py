@@ -15,7 +15,6 @@ from napari_melanoma.core.config import read_toml
 from napari_melanoma.core.context import Cancelled, RunContext
 from napari_melanoma.core.errors import InputError
 from napari_melanoma.core.paths import allow_outside_files
-from napari_melanoma.data.dataset import read_dataset
 from napari_melanoma.extensions.papers import paper_rows, papers, tables
 from napari_melanoma.extensions.papers.planning import ReproduceOptions
 from napari_melanoma.extensions.papers.run import Reproduction, reproduce
@@ -108,13 +107,13 @@ def test_adaptation_uses_the_other_data_set_without_labels(done: tuple[Reproduct
     assert recipe.classification is not None
     (to,) = recipe.classification.adaptation.to
     assert [Path(folder).name for folder in recipe.data.datasets] == ["one"]
-    assert Path(to).parts[-2:] == ("unlabelled", "other")
+    assert Path(to).parts[-2:] == ("folds", "other")
     fold_of = {(row["data_set"], row["image_id"]): row["fold"] for row in read_table(done[1] / "folds/folds.csv")}
     with allow_outside_files():
-        assert {sample.diagnosis for sample in read_dataset(Path(to))} == {None}
         chosen = select_samples(recipe)
     assert {fold_of[sample.key] for sample in chosen.unlabelled} == {"1", "3"}
     assert {sample.domain for sample in chosen.unlabelled} == {"other"}
+    assert {sample.domain for sample in chosen.for_training} == {"one"}
 
 
 def test_tables_figures_and_page_are_written(done: tuple[Reproduction, Path]) -> None:

@@ -32,7 +32,6 @@ from napari_melanoma.figures.evaluation import LesionPoints, plot_area_and_proba
 from napari_melanoma.io.results import OUTLINES, read_slide_result, write_table
 from napari_melanoma.io.slide_store import file_errors_translated
 from napari_melanoma.metrics.class_metrics import ClassPredictions
-from napari_melanoma.metrics.statistics import Estimate
 from napari_melanoma.slides.scores import (
     ComparableLesions,
     correlate_area_and_probability,
@@ -169,47 +168,31 @@ class LesionRelation:
         lesions = [lesion for lesion in self.lesions if self.included or self.validity[lesion.slide].valid]
         return select_comparable_lesions(lesions, [str(lesion.slide) for lesion in lesions])
 
-    @property
-    def used(self) -> tuple[LesionRow, ...]:
-        """The correlated lesions."""
-        return self.comparable.lesions
+    @cached_property
+    def facts(self) -> dict[str, Any]:
+        """The content of ``relation.json``; the correlation is null for fewer than three lesions or equal values.
 
-    @property
-    def slides(self) -> int:
-        """Number of slides with correlated lesions."""
-        return len({one.slide for one in self.used})
-
-    @property
-    def estimate(self) -> Estimate | None:
-        """The correlation, with an interval over slides, or over lesions if there is only one slide."""
-        return correlate_area_and_probability(self.comparable)
-
-    @property
-    def models(self) -> tuple[str, ...]:
-        """Names of the models that predicted the correlated lesions."""
-        return tuple(dict.fromkeys(one.model for one in self.used))
-
-    @property
-    def notes(self) -> tuple[str, ...]:
-        """Sentences on what limits the correlation."""
-        suffix = "" if self.included else "; left out"
-        notes = [
-            f"{self.names[slide]}: {validity.headline('')}{suffix}"
-            for slide, validity in self.validity.items()
-            if not validity.valid
-        ]
-        if len(self.models) > 1:
-            notes.append(f"{len(self.models)} different models were used: their probabilities may not be comparable")
-        if self.used and self.comparable.note:
-            notes.append(self.comparable.note)
-        return tuple(notes)
-
-    @property
-    def summary(self) -> str:
-        """The correlation in words, or why there is none."""
-        if not self.used and self.comparable.note:
-            return self.comparable.note
-        return describe_correlation(self.estimate, len(self.used), self.slides)
+        The interval is over slides, or over lesions if there is only one slide. ``notes``: what limits the correlation.
+        """
+        used, note = self.comparable.lesions, self.comparable.note
+        slides, models = len({one.slide for one in used}), list(dict.fromkeys(one.model for one in used))
+        estimate = correlate_area_and_probability(self.comparable)
+        suffix, invalid = "" if self.included else "; left out", {k: v for k, v in self.validity.items() if not v.valid}
+        notes = [f"{self.names[slide]}: {validity.headline('')}{suffix}" for slide, validity in invalid.items()]
+        if len(models) > 1:
+            notes.append(f"{len(models)} different models were used: their probabilities may not be comparable")
+        summary = describe_correlation(estimate, len(used), slides) if used or not note else note
+        return {
+            "format_version": 1,
+            "spearman": None if estimate is None or math.isnan(estimate.mean) else asdict(estimate),
+            "interval_over": "slides" if slides > 1 else "lesions",
+            "area_unit": "mm2" if self.comparable.in_mm2 else "px",
+            "lesions": len(used),
+            "slides": slides,
+            "models": models,
+            "summary": summary,
+            "notes": [*notes, note] if used and note else notes,
+        }
 
 
 def relate_lesions(folders: Sequence[Path], *, include_invalid: bool, run: RunContext) -> LesionRelation:
@@ -230,37 +213,20 @@ def relate_lesions(folders: Sequence[Path], *, include_invalid: bool, run: RunCo
 
 def write_relation(relation: LesionRelation, out: Path) -> list[Path]:
     """Write the table of all lesions, the correlation, and the figure if there are correlated lesions."""
-    used = set(map(id, relation.used))
+    lesions = relation.comparable.lesions
+    used = set(map(id, lesions))
     write_table(out / TABLE, [_row(one, relation, id(one) in used) for one in relation.lesions], COLUMNS)
-    write_json(out / RELATION, relation_to_json(relation))
+    write_json(out / RELATION, relation.facts)
     if not used:
         with file_errors_translated(out / FIGURE):
             remove_file(out / FIGURE)  # of an earlier run
         return [out / TABLE, out / RELATION]
-    areas = [relation.comparable.area(one) for one in relation.used]
-    points = LesionPoints(
-        areas, [one.probability for one in relation.used], [one.label != "benign" for one in relation.used]
-    )
-    some_invalid = not all(relation.validity[one.slide].valid for one in relation.used)
-    title = f"{'Includes predictions that are not valid. ' if some_invalid else ''}{relation.summary}"
+    areas = [relation.comparable.area(one) for one in lesions]
+    points = LesionPoints(areas, [one.probability for one in lesions], [one.label != "benign" for one in lesions])
+    some_invalid = not all(relation.validity[one.slide].valid for one in lesions)
+    title = f"{'Includes predictions that are not valid. ' if some_invalid else ''}{relation.facts['summary']}"
     plot_area_and_probability(points, relation.comparable.unit, title, out / FIGURE, log_axis=uses_log_axis(areas))
     return [out / TABLE, out / RELATION, out / FIGURE]
-
-
-def relation_to_json(relation: LesionRelation) -> dict[str, Any]:
-    """Return the content of ``relation.json``; the correlation is null for fewer than three lesions or equal values."""
-    estimate = relation.estimate
-    return {
-        "format_version": 1,
-        "spearman": None if estimate is None or math.isnan(estimate.mean) else asdict(estimate),
-        "interval_over": "slides" if relation.slides > 1 else "lesions",
-        "area_unit": "mm2" if relation.comparable.in_mm2 else "px",
-        "lesions": len(relation.used),
-        "slides": relation.slides,
-        "models": list(relation.models),
-        "summary": relation.summary,
-        "notes": list(relation.notes),
-    }
 
 
 def _row(lesion: LesionRow, relation: LesionRelation, used: bool) -> dict[str, object]:

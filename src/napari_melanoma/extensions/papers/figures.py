@@ -179,20 +179,12 @@ def _few_ticks(axis: Axis, number_format: str, unit: float = 1.0, ticks: Sequenc
     axis.set_major_formatter(FuncFormatter(lambda value, _: number_format.format(value / unit)))
 
 
-class LearningCurves(NamedTuple):
-    """A figure of learning curves of one task: of rows with one split, or of the first fold of cross-validated rows."""
-
-    task: str
-    cross_validated: bool
-    file: str
-    title: str
-
-
-LEARNING_CURVES = (
-    LearningCurves("segmentation", False, "curves.png", "Learning curves"),
-    LearningCurves("segmentation", True, "curves-of-folds.png", "Learning curves, segmentation of the folds"),
-    LearningCurves("classification", True, "curves-of-classifiers.png", "Learning curves, classifiers"),
-)
+# Task, and whether rows are cross-validated, to file and title of the figure of their learning curves.
+LEARNING_CURVES = {
+    ("segmentation", False): ("curves.png", "Learning curves"),
+    ("segmentation", True): ("curves-of-folds.png", "Learning curves, segmentation of the folds"),
+    ("classification", True): ("curves-of-classifiers.png", "Learning curves, classifiers"),
+}
 CURVES = "Losses are comparable only between rows with the same loss."
 FIRST_FOLD = "Curves of the first fold."
 MONITORED = "For {}, which has no validation images, the curves are those of the test images."
@@ -202,14 +194,13 @@ SINGLE_EPOCH = "Not shown, since they are trained for a single epoch: {}."
 def draw_learning_curves(context: ReproductionContext, results: Sequence[RowResult]) -> Iterator[ReportPicture]:
     """Draw the learning curves of all rows that train a network."""
     trained = [item for item in results if item.row.file.train and item.row.file.predictor == "network"]
-    for figure in LEARNING_CURVES:
-        wanted = (figure.task, figure.cross_validated)
-        shown = [item for item in trained if (item.row.task, item.row.kind.cross_validated) == wanted]
+    for (task, crossed), (file, figure_title) in LEARNING_CURVES.items():
+        shown = [item for item in trained if (item.row.task, item.row.kind.cross_validated) == (task, crossed)]
         curves = {item.title: _learning_curve(context.folder, item.row) for item in shown}
         several = {title: epochs for title, epochs in curves.items() if len(epochs) > 1}
         if not several:
             continue
-        monitor, path = MONITORS[figure.task], context.folder.figures / figure.file
+        monitor, path = MONITORS[task], context.folder.figures / file
         numbers = {item.title: row_number(context.paper, item.row) for item in shown}
         draw_curves(several, numbers, (monitor.name, TITLES.get(monitor.name, f"{monitor.title}, validation")), path)
         single = [title for title, epochs in curves.items() if len(epochs) == 1]
@@ -218,9 +209,9 @@ def draw_learning_curves(context: ReproductionContext, results: Sequence[RowResu
             for item in shown
             if item.row.values["full"].get("data", {}).get("validation_fraction") == 0
         ]
-        notes = [CURVES, *[FIRST_FOLD] * figure.cross_validated, *map(MONITORED.format, unvalidated)]
+        notes = [CURVES, *[FIRST_FOLD] * crossed, *map(MONITORED.format, unvalidated)]
         notes += [SINGLE_EPOCH.format(", ".join(single))] if single else []
-        yield ReportPicture(figure.title, path, " ".join([*notes, describe_conditions(context, shown)]))
+        yield ReportPicture(figure_title, path, " ".join([*notes, describe_conditions(context, shown)]))
 
 
 def _learning_curve(folder: ReproductionFolder, row: Row) -> list[dict[str, float]]:
@@ -403,11 +394,6 @@ class DepthPredictions(NamedTuple):
     groups: list[str]
     readings: Mapping[str, NDArray[np.float64]]
 
-    @property
-    def predicted(self) -> NDArray[np.float64]:
-        """The predicted depths."""
-        return self.readings[PREDICTION]
-
     def pairs(self) -> Iterator[tuple[tuple[str, str], NDArray[np.float64], NDArray[np.float64]]]:
         """Yield the names and depths of each pair of readers, or of a reader and the prediction, on common images."""
         pairs = sorted(combinations(self.readings.items(), 2), key=lambda pair: (pair[0][0], pair[1][0]))
@@ -450,16 +436,16 @@ def depth_table(paper: Paper, results: Sequence[RowResult]) -> ReportTable | Non
 
 def _depth_row(depths: DepthPredictions) -> tuple[str, ...]:
     """Return a line of the depth table."""
-    unknown = np.full(len(depths.measured), np.nan)
-    metrics = depth_metrics(DepthIntervals(depths.predicted, unknown, unknown), depths.measured, depths.groups)
-    error = np.abs(depths.predicted - depths.measured)
+    predicted, unknown = depths.readings[PREDICTION], np.full(len(depths.measured), np.nan)
+    metrics = depth_metrics(DepthIntervals(predicted, unknown, unknown), depths.measured, depths.groups)
+    error = np.abs(predicted - depths.measured)
     return (
         depths.title,
         depths.part,
         str(len(error)),
         _format_estimate(metrics["depth_mae_mm"]),
         f"{error.std(ddof=1):.2f}",
-        _relative_percent(depths.predicted, depths.measured),
+        _relative_percent(predicted, depths.measured),
         _format_estimate(metrics["depth_r"]),
         f"{metrics['depth_bias_mm'].mean:+.2f}",
         f"{metrics['depth_low_mm'].mean:+.2f} to {metrics['depth_high_mm'].mean:+.2f}",
@@ -508,7 +494,9 @@ def depth_pictures(results: Sequence[RowResult], folder: Path) -> list[ReportPic
         return []
     path = folder / "depth.png"
     first_row = [depths for depths in rows if depths.title == rows[0].title]
-    plot_depths({f"{depths.title}: {depths.part}": (depths.predicted, depths.measured) for depths in first_row}, path)
+    plot_depths(
+        {f"{depths.title}: {depths.part}": (depths.readings[PREDICTION], depths.measured) for depths in first_row}, path
+    )
     pictures = [ReportPicture("Predicted and measured depth", path, DRAWN)]
     evaluated = first_row[-1]  # the untouched part, if any
     for names, first, second in evaluated.pairs():

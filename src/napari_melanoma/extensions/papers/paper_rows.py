@@ -93,7 +93,7 @@ def complete_recipe(context: ReproductionContext, row: Row, fold: int = 0) -> Tr
     values: dict[str, Any] = {"data": data, "model": {"start": initial_weights(context, row, fold)}}
     if fold:
         data["fold"] = {"number": fold, "table": str(roles[0].folds)}
-        unseen = [str(table) for role in row.file.unlabelled for table in context.cross_validated[role].unlabelled]
+        unseen = [str(table) for role in row.file.unlabelled for table in context.cross_validated[role].tables]
         classification: dict[str, Any] = {"masks": "predicted"} if _predicts_masks(context, row) else {}
         classification |= {"adaptation": {"to": unseen}} if unseen else {}
         values["seed"] = fold  # else all folds would be calibrated on nearly the same images
@@ -397,7 +397,6 @@ def _pool_row(context: ReproductionContext, row: Row) -> None:
 # Results.
 
 PARTS = {FOLDS: "cross-validated", UNTOUCHED: "untouched test set"}
-FROZEN = "freeze_encoder"
 WORDS = {"channels": "first channels", "decoder_channels": "channels of the decoder"}
 
 
@@ -596,43 +595,39 @@ def describe_reductions(context: ReproductionContext, row: Row) -> tuple[str, ..
 
 
 def _reductions(context: ReproductionContext, row: Row, recipe: TrainRecipe) -> Iterator[str]:
-    """Yield each reduction."""
-    full, weights = row.values["full"], context.paper.file.weights
-    model: Mapping[str, Any] = full.get("model", {})
-    if recipe.model.input_size < model.get("input_size", recipe.model.input_size):
+    full, ours = row.values["full"], recipe.classification
+    model, classes = full.get("model", {}), full.get("classification", {})
+    if recipe.model.input_size < model.get("input_size", 0):
         yield f"{recipe.model.input_size} px instead of {model['input_size']}"
-    if recipe.epochs < full.get("epochs", recipe.epochs):
+    if recipe.epochs < full.get("epochs", 0):
         yield f"{recipe.epochs} epoch{'' if recipe.epochs == 1 else 's'} instead of up to {full['epochs']}"
     fields = list_architectures()[recipe.model.architecture].spec.config.model_fields
-    for name, value in recipe.model.options.items():
-        full_value = model.get("options", {}).get(name, fields[name].default)
-        if full_value != value:
-            yield f"{WORDS.get(name, name)} {_format_option(value)} instead of {_format_option(full_value)}"
+    options = {name: field.default for name, field in fields.items()} | model.get("options", {})
+    changed = [(WORDS.get(name, name), value, options[name]) for name, value in recipe.model.options.items()]
     for name in ("optimiser", "schedule", "learning_rate", "weight_decay"):
-        if (value := getattr(recipe, name)) != (full_value := full.get(name, value)):
-            yield f"{name.replace('_', ' ')} {_format_option(value)} instead of {_format_option(full_value)}"
+        value = getattr(recipe, name)
+        changed.append((name.replace("_", " "), value, full.get(name, value)))
+    for name, value, full_value in changed:
+        if value != full_value:
+            yield f"{name} {_format_option(value)} instead of {_format_option(full_value)}"
     if recipe.batch_size != full.get("batch_size", recipe.batch_size):
         yield f"{recipe.batch_size} images per step instead of {full['batch_size']}"
-    start = model.get("start", "none")
-    if start in weights and recipe.model.start == "none":
-        yield f"random initialization instead of {weights[start].title.rpartition(', ')[2]}"
-    elif start in weights and recipe.model.start not in (start, "imagenet"):
-        yield f"start from the model '{recipe.model.start}' instead of {weights[start].title.rpartition(', ')[2]}"
-    if (
-        recipe.classification
-        and recipe.classification.freeze_encoder
-        and not full.get("classification", {}).get(FROZEN)
-    ):
+    start, weights = model.get("start", "none"), context.paper.file.weights
+    if start in weights and recipe.model.start not in (start, "imagenet"):
+        is_random = recipe.model.start == "none"
+        own = "random initialization" if is_random else f"start from the model '{recipe.model.start}'"
+        yield f"{own} instead of {weights[start].title.rpartition(', ')[2]}"
+    if ours and ours.freeze_encoder and not classes.get("freeze_encoder"):
         yield "frozen encoder"
-    if recipe.classification and (versions := recipe.classification.augmented_versions):
-        yield f"{versions} augmented versions of each image instead of new ones in each epoch"
-    if recipe.classification and recipe.classification.stages > full.get("classification", {}).get("stages", 1):
+    if ours and ours.augmented_versions:
+        yield f"{ours.augmented_versions} augmented versions of each image instead of new ones in each epoch"
+    if ours and ours.stages > classes.get("stages", 1):
         yield "image branch trained before the head"
-    if recipe.classification and recipe.classification.masks == "predicted" and row.file.masks == "reference":
+    if ours and ours.masks == "predicted" and row.file.masks == "reference":
         yield "predicted regions of interest, as most images have no mask"
     if recipe.augmentation.flip and not full.get("augmentation", {}).get("flip", True):
         yield "images flipped"
-    trained_on = context.data.get(row.file.train or "") if not row.kind.cross_validated else None
+    trained_on = context.images_of(row).get(row.file.train or "")
     if trained_on and (left_out := trained_on.splits[LEFT_OUT]):
         yield f"{trained_on.images} images of {trained_on.images + left_out}"
 

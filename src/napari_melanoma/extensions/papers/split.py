@@ -36,7 +36,6 @@ from napari_melanoma.data.groups import Groups
 from napari_melanoma.data.harmonize import harmonize_rows, list_counts
 from napari_melanoma.data.splits import FOLD, assign_folds, hold_out, sample_by_name
 from napari_melanoma.data.table_schema import SPLIT_WORDS, TEST, TRAIN, VAL
-from napari_melanoma.data.tabular_encoding import explain_ineligible
 from napari_melanoma.extensions.papers.papers import Role, SourceSplit
 from napari_melanoma.io.results import read_table, write_table
 from napari_melanoma.training.data_selection import diagnosis_includes
@@ -44,15 +43,14 @@ from napari_melanoma.training.run_data import FOLD_COLUMNS, FOLDS, read_folds, w
 
 # Further values of the column ``split``; images in folds have the split ``train``.
 LEFT_OUT, DUPLICATE, NO_LABEL, UNTOUCHED = "left out", "duplicate", "no answer", "untouched"
-UNLABELLED, CONTROL = "unlabelled", "control"  # folders
+CONTROL = "control"  # folder of the tables of controls
 PHANTOM = "cohort.json"  # file that marks a data set as a phantom cohort
 HELD_OUT_SHARE = 0.2  # share of the patients in the untouched test set of a cross-validated role
 HELD_OUT_SPLITS = (TEST, VAL)  # the first one that a data set has is the test set
 MELANOMA = "melanoma"  # the only target that follows from a diagnosis
 SEED = 0
 TABLE = "dataset.csv"
-# Columns that reveal no label, whatever the target is.
-NEUTRAL_COLUMNS = ("image_id", "path", "mask_path", "patient_id", "split", "modality")
+COLUMNS = ("image_id", "path", "mask_path", "patient_id", "split", "modality", "diagnosis")
 PATHS = ("path", "mask_path")
 
 
@@ -91,11 +89,6 @@ class RoleImages:
     def folds(self) -> Path:
         """The table of the folds."""
         return self.tables[0].parent / FOLDS
-
-    @property
-    def unlabelled(self) -> tuple[Path, ...]:
-        """The tables of the images in folds, without labels."""
-        return tuple(folder.parent / UNLABELLED / folder.name for folder in self.tables)
 
 
 @dataclass(frozen=True)
@@ -145,8 +138,7 @@ def write_tables(
 ) -> dict[str, str]:
     """Write the tables of roles, and their folds; return the roles whose images cannot be used, with reasons.
 
-    ``folders``: role to data sets. Rows are harmonized. The tables in ``UNLABELLED`` have the images in folds alone,
-    without columns that reveal labels.
+    ``folders``: role to data sets. Rows are harmonized.
     """
     folds, faults = defaultdict[Path, list[tuple[Sample, str, int]]](list), dict[str, str]()
     for role, members in folders.items():
@@ -160,7 +152,7 @@ def write_tables(
         for folder in members:
             own = [image for image in assigned if image.sample.domain == folder.name]
             rows = [_table_row(image, setup.roles[role], setup.target) for image in own]
-            _write_tables(rows, root, folder.name, setup.target, unlabelled=cross_validated)
+            _write_table(rows, root / folder.name, setup.target)
             if (folder / PHANTOM).is_file():  # marks the patients as synthetic
                 shutil.copy(folder / PHANTOM, root / folder.name)
         folds[root] += [(image.sample, image.sample.group, image.fold) for image in assigned if image.fold]
@@ -169,21 +161,12 @@ def write_tables(
     return faults
 
 
-def _write_tables(rows: Sequence[dict[str, str]], root: Path, name: str, target: str, *, unlabelled: bool) -> None:
-    """Write the table of a data set, and with ``unlabelled`` the one without labels of the images in folds.
-
-    ``rows``: with absolute paths.
-    """
-    known = dict.fromkeys([*NEUTRAL_COLUMNS, "diagnosis", target, *(name for row in rows for name in row)])
-    neutral = [name for name in known if name in NEUTRAL_COLUMNS or not explain_ineligible(name, target)]
-    tables = {root / name: (rows, list(known))}
-    if unlabelled:
-        tables[root / UNLABELLED / name] = [row for row in rows if row["split"] == TRAIN], neutral
-    for place, (shown, columns) in tables.items():
-        with atomic_folder(place) as temporary:
-            cells = [{name: row.get(name, "") for name in columns} for row in shown]
-            paths = ({key: relative_path(Path(row[key]), place) for key in PATHS if row[key]} for row in shown)
-            write_table(temporary / TABLE, [one | two for one, two in zip(cells, paths, strict=True)], columns)
+def _write_table(rows: Sequence[dict[str, str]], place: Path, target: str) -> None:
+    """Write the table of a data set; ``rows``: with absolute paths."""
+    columns = list(dict.fromkeys([*COLUMNS, target, *(name for row in rows for name in row)]))
+    paths = ({key: relative_path(Path(row[key]), place) for key in PATHS if row[key]} for row in rows)
+    with atomic_folder(place) as temporary:
+        write_table(temporary / TABLE, [row | changed for row, changed in zip(rows, paths, strict=True)], columns)
 
 
 def _table_row(image: AssignedImage, role: Role, target: str) -> dict[str, str]:
@@ -264,7 +247,7 @@ def _convert_folds(root: Path, target: str) -> None:
             }
         plan += [{"data_set": old.name, "group": row["patient_id"], **row} for row in rows if row[FOLD]]
         rows = [{name: text for name, text in row.items() if name != FOLD} for row in rows]
-        _write_tables(rows, root, old.name, target, unlabelled=True)
+        _write_table(rows, root / old.name, target)
     write_table(root / FOLDS, plan, FOLD_COLUMNS)
 
 
