@@ -278,7 +278,7 @@ def test_the_report_of_its_slide_is_read_again_when_the_window_gets_the_focus(so
     someone.picks("L1")
     someone.dock.choice.list_frames()["Synoptic report"].expand()
     own = SynopticReport().set_answer("clark", SynopticAnswer(value="IV"), "A", utc_time())
-    someone.dock.controller.edit(set_lesion_report(someone.case, "L1", own), "the report")
+    someone.dock.controller.edit(set_lesion(someone.case, "L1", synoptic=own), "the report")
     someone.waits()
     results = slide_folder(someone.dock.settings.slide_results, slide)
     write_depth(results, SlideDepthReadings(readings=(DepthReading(reader="A", when=utc_time(), clark=3),)))
@@ -978,12 +978,11 @@ def test_the_form_is_filled_in_by_keyboard_alone(five, qtbot):
     dock = five.dock
     five.picks("L1")
     stops = tab_stops(dock, dock.title)
-    fields = ("patient_id", "age", "sex", "fitzpatrick", "ethnicity", "personal_history", "family_history", "note")
-    wanted = [f"patient_{name}" for name in fields]
-    wanted += ["add_lesion", "add_image", "case_tree", "body_site", "body_side", "body_unknown"]
+    fields = ("patient_id", "age", "sex", "fitzpatrick", "personal_history", "family_history", "ethnicity", "note")
+    wanted = ["primary", "add_lesion", "add_image", "case_tree", *(f"patient_{name}" for name in fields)]
+    wanted += ["body_site", "body_side", "body_unknown"]
     wanted += [f"lesion_{name}" for name in ("diagnosis", "diagnosis_detail", "diagnosis_by", "label", "note")]
     assert [name for name in stops if name in wanted] == [*wanted]
-    assert stops.index("primary") > stops.index("lesion_note")
     qtbot.keyClicks(dock.findChild(QLineEdit, "patient_age"), "61")
     qtbot.keyClick(dock.findChild(QComboBox, "patient_sex"), Qt.Key.Key_M)
     assert (five.case.patient.age, five.case.patient.sex) == (61, "male")
