@@ -110,9 +110,14 @@ class Classification:
         return self.probabilities[self.positive]
 
     @property
+    def headline(self) -> str:
+        """The side of the decision threshold with the probability, as in the Lesion dock; or why it is not valid."""
+        return self._prediction.headline.text
+
+    @property
     def verdict(self) -> str:
-        """The result in one line, as in the Lesion dock."""
-        return self._prediction.verdict
+        """The headline, and what cannot be ruled out, as sentences."""
+        return self._prediction.headline.statement
 
     @property
     def threshold(self) -> OperatingPoint | None:
