@@ -143,7 +143,7 @@ class HeatmapSection(SlideSection):
         super().__init__(session)
         self._results, self._display = session.results, session.heatmap_display
         self._missing_label = named(quiet_label(), "no_heatmap", "No heatmap yet")
-        self._visible_check = named(QCheckBox("show"), "slide_heatmap", "Heatmap", "Show the heatmap above the slide")
+        self._visible_check = named(QCheckBox("Show"), "slide_heatmap", "Heatmap", "Show the heatmap above the slide")
         self._class_combo = named(
             NoWheelComboBox(), "slide_class", "Class", "Class of the heatmap and of the listed areas"
         )
@@ -160,7 +160,7 @@ class HeatmapSection(SlideSection):
         self._threshold_box.setSingleStep(0.01)
         tip = "Hide the heatmap below the threshold"
         self._masked_check = named(
-            QCheckBox("only above the threshold"), "slide_above", "Only above the threshold", tip
+            QCheckBox("Only above the threshold"), "slide_above", "Only above the threshold", tip
         )
         self._tiles = TileStrip()
         self._legend = named(WrappedLabel(), "slide_class_colors", "Colors of the classes")
@@ -177,11 +177,11 @@ class HeatmapSection(SlideSection):
 
     def _lay_out(self) -> None:
         self._of_class = column(  # of the heatmap of a class
-            row(QLabel("threshold"), self._threshold, self._threshold_box, stretch=1), self._masked_check, self._tiles
+            row(QLabel("Threshold"), self._threshold, self._threshold_box, stretch=1), self._masked_check, self._tiles
         )
         self._area = column(
             row(self._visible_check, self._class_combo, stretch=1),
-            row(QLabel("opacity"), self._opacity, self._colormap_combo, stretch=1),
+            row(QLabel("Opacity"), self._opacity, self._colormap_combo, stretch=1),
             self._of_class,
             self._legend,
         )
