@@ -55,8 +55,6 @@ def test_no_control_moves_while_a_slide_is_read_and_analyzed(analysed, tmp_path)
         **list_message_states(dock.status),
         "a warning": lambda: shows(dock.picker.warning_label),
         "slides are analyzed": lambda: shows(dock.notice),
-        "the slide is hidden": lambda: shows(dock.hidden_notice),
-        "the slide is shown": dock.hidden_notice.hide,
         "no warning": dock.picker.warning_label.hide,
     }
     moved = list_moved_controls(dock, states, lambda: rests(person))
@@ -323,15 +321,14 @@ def test_the_scale_of_the_file_is_not_shown_before_that_of_the_user_was_searched
     monkeypatch.setattr(SlideRunManager, "find_results", lambda *values: requests.append(values))
     person.opens_slides(slide_path)
     person.until(lambda: bool(requests))
-    assert person.label_text("slide_about").startswith(f"{READING}  ·  TIFF\n512 x 512 px")
-    assert "mm" not in person.label_text("slide_about")
+    assert person.label_text("slide_about") == "512 x 512 px · TIFF"
     assert not list_tops(person)
-    assert person.finds(QLabel, "slide_reading").isVisibleTo(person.dock)
+    assert person.dock.answer.text == READING
     find(*requests[-1])
     person.waits()
     assert person.label_text("slide_about").startswith("0.25 µm/px (set on this computer)")
     assert list_tops(person)
-    assert not person.finds(QLabel, "slide_reading").isVisibleTo(person.dock)
+    assert person.dock.answer.text != READING
 
 
 @shown

@@ -21,7 +21,7 @@ from napari_melanoma.ui.viewer.view_memory import center_view
 from napari_melanoma.ui.widgets.editors import NoWheelComboBox
 from napari_melanoma.ui.widgets.number_box import DecimalBox, set_spin_box_value
 from napari_melanoma.ui.widgets.settings import DebounceTimer
-from napari_melanoma.ui.widgets.style import WrappedLabel, column, named, quiet_label, reserve_space, row
+from napari_melanoma.ui.widgets.style import WrappedLabel, column, named, quiet_label, row
 
 if TYPE_CHECKING:
     from napari.layers import Image, Labels
@@ -150,7 +150,6 @@ class HeatmapSection(SlideSection):
         self._class_combo.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
         self._colormap_combo = named(NoWheelComboBox(), "slide_colours", "Colormap", "Colormap of the heatmap")
         self._colormap_combo.addItems(COLORMAPS)
-        reserve_space(self._colormap_combo)
         self._opacity = named(QSlider(Qt.Orientation.Horizontal), "slide_opacity", "Opacity of the heatmap")
         self._threshold = named(QSlider(Qt.Orientation.Horizontal), "slide_threshold", "Threshold", THRESHOLD_TIP)
         for slider in (self._opacity, self._threshold):
@@ -187,8 +186,6 @@ class HeatmapSection(SlideSection):
         )
         self.column.setSpacing(5)
         self.add(self._missing_label, self._area)
-        for layout in (self._of_class.layout(), self._area.layout(), self.column):
-            layout.addStretch(1)  # takes the space that tiles or a text have left
 
     def _connect(self) -> None:
         self._visible_check.toggled.connect(lambda on: self._display.edit(visible=on))

@@ -19,8 +19,8 @@ from napari_melanoma.ui.widgets.thumbnails import to_qimage
 
 if TYPE_CHECKING:
     from napari_melanoma.slides.reading.tiled import TiledSlide
-COLUMNS, SIDE_PX = 5, 52  # of the grid of thumbnails; side of a thumbnail
-READ_PX = 104  # side in which thumbnails are read, for high-density screens
+COLUMNS, SIDE_PX = 5, 48  # of the grid of thumbnails; side of a thumbnail
+READ_PX = 96  # side in which thumbnails are read, for high-density screens
 
 
 class TileStrip(QWidget):

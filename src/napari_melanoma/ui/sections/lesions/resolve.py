@@ -40,17 +40,12 @@ def _explain_missing_lesions(results: AnalysisResults) -> str:
 
 
 def _summarize(state: LesionState) -> str:
-    """Return the numbers of lesions by class, their area, and what the column p is."""
-    lesions, noun = state.lesions, area_noun(state.lesions[0].label)
-    counts = Counter(lesion.label for lesion in lesions)
-    all_classified = counts["malignant"] + counts["benign"] == len(lesions)
-    malignant = f", {counts['malignant']} malignant" if all_classified else ""
-    areas = [lesion.area_mm2 for lesion in lesions if lesion.area_mm2 is not None]
-    area = f", {sum(areas):.3g} mm² in total" if areas else ""
-    limit = state.config.malignant_from
-    explanation = f"p: probability of {class_of_probability(lesions[0], state.source.target)}"
-    limit_note = f", malignant from {limit:g}" if limit != 0.5 and noun == "lesion" else ""
-    return f"{format_count(len(lesions), noun)}{malignant}{area}. {explanation}{limit_note}."
+    """Return the numbers of lesions by class, if they have one; the answer of the dock has number and area of all."""
+    counts, limit = Counter(lesion.label for lesion in state.lesions), state.config.malignant_from
+    if counts["malignant"] + counts["benign"] < len(state.lesions):
+        return ""
+    limit_note = f" (probability from {limit:g})" if limit != 0.5 else ""
+    return f"{counts['malignant']} malignant{limit_note}, {counts['benign']} benign."
 
 
 def _describe_no_lesions(state: LesionState, *, is_corrected: bool) -> str:
@@ -94,13 +89,15 @@ def describe_drawn_lesion(lesion: SlideLesion, target: str) -> str:
     """Describe a drawn lesion in one sentence; ``target``: the class of the probabilities."""
     facts = [lesion.label, format_area(lesion)]
     if not math.isnan(lesion.class_probability):
-        facts.append(f"p {class_of_probability(lesion, target)} {lesion.class_probability:.2f}")
+        facts.append(f"probability of {class_of_probability(lesion, target)} {lesion.class_probability:.2f}")
     return f"{capitalize(area_noun(lesion.label))} {lesion.index} drawn: {', '.join(facts)}."
 
 
-def format_area(lesion: SlideLesion) -> str:
-    """Return the area of a lesion with its unit."""
-    return f"{lesion.area_px:,.0f} px" if lesion.area_mm2 is None else f"{lesion.area_mm2:.3g} mm²"
+def format_area(lesion: SlideLesion, *, unit: bool = True) -> str:
+    """Return the area of a lesion, with or without its unit."""
+    if lesion.area_mm2 is None:
+        return f"{lesion.area_px:,.0f}" + " px" * unit
+    return f"{lesion.area_mm2:.3g}" + " mm²" * unit
 
 
 def format_cells(lesion: SlideLesion) -> tuple[str, ...]:
@@ -110,7 +107,7 @@ def format_cells(lesion: SlideLesion) -> tuple[str, ...]:
         str(lesion.index),
         format_class(lesion.label) + mark,
         "–" if math.isnan(lesion.class_probability) else f"{lesion.class_probability:.2f}",
-        format_area(lesion),
+        format_area(lesion, unit=False),
         _format_percent(lesion.tissue_share),
     )
 

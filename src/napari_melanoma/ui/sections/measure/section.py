@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from napari_melanoma.ui.session.slide import SlideSession
 
 TOOLS = {"line": "Measure a length", "area": "Measure an area", "angle": "Measure an angle by three clicks"}
+ICONS = {"line": "line", "area": "polygon", "angle": "path"}
 STEPS = {
     "undo": ("↶", UNDO_TIP),
     "redo": ("↷", REDO_TIP),
@@ -48,7 +49,8 @@ class MeasureSection(SlideSection):
         self._layer = layer = session.part(MeasureLayer)
         tips = {kind: f"{text} ({format_key(f'slide.{kind}')})" for kind, text in TOOLS.items()}
         self.tool_buttons = {
-            kind: tool_button(f"measure_{kind}", tip, tip, capitalize(kind), checkable=True) for kind, tip in tips.items()
+            kind: tool_button(f"measure_{kind}", tip, tip, capitalize(kind), checkable=True)
+            for kind, tip in tips.items()
         }
         self.history_buttons = {
             step: tool_button(f"measure_{step}", tip, tip, text) for step, (text, tip) in STEPS.items()
@@ -61,6 +63,7 @@ class MeasureSection(SlideSection):
         self.add(tools, counts, self.list, self.hint_label)  # last, what comes and goes
         session.services.tool_buttons += self.tool_buttons.values()
         for kind, button in self.tool_buttons.items():
+            session.services.icons.add(button, ICONS[kind])
             button.clicked.connect(lambda on, kind=kind: layer.set_tool(kind if on else ""))
         self.history_buttons["undo"].clicked.connect(session.annotations.undo)
         self.history_buttons["redo"].clicked.connect(session.annotations.redo)

@@ -139,7 +139,8 @@ class PaintView(QWidget):
         self.area_label = named(WrappedLabel(), "paint_areas", "Areas of the classes")
         self.warning_label = named(WrappedLabel(), "paint_warnings", "What the accuracy does not cover")
         self.warning_label.setProperty("fault", True)
-        for label in (self.progress_label, self.save_note, self.confusion_label, self.area_label):
+        quiet: tuple[QLabel, ...] = self.progress_label, self.save_note, self.confusion_label, self.area_label
+        for label in quiet:
             label.setProperty("quiet", True)
         for label in (self.advice_label, self.save_note, self.progress_label, *self._results_labels):
             label.setToolTip("")
@@ -211,7 +212,7 @@ class PaintView(QWidget):
 
     def show_progress(self, text: str, share: float | None, *, is_paused: bool) -> None:
         """Show the progress of the map; ``share``: what is done; None if nothing is to do."""
-        self.progress_label.setText(text)
+        show_text(self.progress_label, text)
         self.progress_label.setToolTip(text)
         self.progress_bar.setValue(round(STEPS * (share or 0.0)))
         self.progress_bar.setEnabled(share is not None)
