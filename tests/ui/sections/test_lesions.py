@@ -83,13 +83,13 @@ CASES = [
     Case("while it runs", None, LESIONS_LATER, AnalysisResults(is_running=True, heatmap=HEATMAP)),
     Case("while they are detected", None, LESIONS_NOW, AnalysisResults(content=TARGET, heatmap=HEATMAP)),
     Case("a model without lesions", None, NOT_ASSESSED, AnalysisResults(content={"score": 1})),
-    Case("classified ones", STATE, "2 malignant (probability from 0.65), 1 benign."),
+    Case("classified ones", STATE, "Malignant from a probability of 0.65."),
     Case(
         "of a class without a scale",
         replace(STATE, lesions=(replace(LESIONS[0], label="nevus", area_mm2=None, malignancy=math.nan),)),
         "",
     ),
-    Case("none at this threshold", EMPTY, "No lesion at this threshold."),
+    Case("none at this threshold", EMPTY, ""),
     Case(
         "all removed",
         replace(EMPTY, removed=LESIONS[:2]),
@@ -99,7 +99,7 @@ CASES = [
     Case(
         "one removed, others not detected",
         replace(EMPTY, removed=LESIONS[:1]),
-        "No lesion at this threshold; 1 lesion was removed manually.",
+        "1 lesion was removed manually.",
     ),
 ]
 

@@ -101,6 +101,7 @@ def everything(tmp_path):
 
 def opens_fold(person):
     assert person.dock.findChild(SlideOptionsForm) is None  # created when the section is opened
+    person.dock.setup_rows.expand()
     person.dock.options_section.expand()
     person.waits()
     return person.finds(SlideOptionsForm, "slide_options")
@@ -422,9 +423,9 @@ def test_lesions_of_a_demonstration_model_are_hidden(person, slide_path):
     person.until(lambda: len(person.rows()) == 2)
     person.waits()
     dock = person.dock
-    assert dock.answer.headline == HEADLINE
+    assert dock.answer.headline.startswith(HEADLINE.rstrip("."))
     assert "0.24 mm" in person.label_text("slide_validity_reasons")
-    numbers = [person.finds(QLabel, "lesion_count"), person.lesion_table]
+    numbers = [person.lesion_table]
     assert not [one for one in numbers if one.isVisibleTo(dock)]
     assert list_drawn(person) == []
     assert not person.tiles
@@ -435,8 +436,7 @@ def test_lesions_of_a_demonstration_model_are_hidden(person, slide_path):
     assert list_exports(dock) == {"counts": False, "csv": True, "geojson": True, "tif": True}
     assert all(one.isVisibleTo(dock) for one in numbers)
     assert person.tiles[0].text() == "0.90"
-    assert person.label_text("lesion_count") == "2 malignant, 0 benign."
-    assert dock.answer.headline != HEADLINE
+    assert dock.answer.headline.startswith("Melanoma: 2 lesions, ")
 
 
 def test_invalid_risk_is_not_shown(person, tmp_path):
@@ -505,8 +505,8 @@ def test_an_analysis_fills_the_heatmap_while_it_runs_and_ends_with_lesions(perso
     person.waits()
     assert person.sees_something()
     assert person.rows()[0] == ["1", "malignant", "0.90", "0.0041"]
-    assert person.label_text("lesion_count") == "2 malignant, 0 benign."
-    assert "melanoma 0.21" in person.dock.answer.text
+    assert person.dock.answer.text.startswith("Melanoma: 2 lesions, ")
+    assert person.dock.answer.text.endswith("; highest tile 0.90 2 malignant")
     assert person.label_text("slide_cautions") == "trained on synthetic slides"
     assert "224 tiles" in dock.status.text
     assert not dock.run_panel.isVisibleTo(dock)

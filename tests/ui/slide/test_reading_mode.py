@@ -422,7 +422,7 @@ def test_escape_ends_drawing_first_and_the_focus_returns_to_its_field(reader):
     photograph = reader.opens()
     show_photograph(reader.viewer, photograph)
     assert not dock.slide.is_shown
-    assert not reader.finds(QLabel, "lesion_count").isVisible(), "numbers of a hidden slide"
+    assert not reader.lesion_table.isVisible(), "numbers of a hidden slide"
     press(reader, Qt.Key.Key_1)
     assert layers.selection.active is photograph
     assert is_on(reader)

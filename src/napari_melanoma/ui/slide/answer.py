@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import html
-from typing import TYPE_CHECKING, NamedTuple
+from dataclasses import replace
+from typing import TYPE_CHECKING
 
+import numpy as np
 from qtpy.QtCore import QObject
 
 from napari_melanoma.ui.session.run_status import NO_SLIDE, RUNNING
@@ -15,21 +17,12 @@ from napari_melanoma.ui.widgets.signals import Connections
 from napari_melanoma.ui.widgets.style import READING
 
 if TYPE_CHECKING:
+    from napari_melanoma.core.headline import Headline
     from napari_melanoma.ui.session.slide import SlideSession
     from napari_melanoma.ui.slide.controls import SlideControls
     from napari_melanoma.ui.slide.hosted_sections import HostedSections
 
-NEXT = "Paint a class on the slide, or analyze it."
-REFINED = "The heatmap is refined while the analysis runs. Lesions follow at its end."
-
-
-class SlideAnswer(NamedTuple):
-    """A headline, gray parts below it, its tooltip, and whether the headline states that results are not valid."""
-
-    headline: str = ""
-    parts: tuple[str, ...] = ()
-    tip: str = ""
-    is_fault: bool = False
+REFINED = "The map is refined while the analysis runs."
 
 
 class AnswerController(QObject):
@@ -68,25 +61,26 @@ class AnswerController(QObject):
         else:
             answer = resolve_answer(session, self._blocker)
             controls.answer.set_answer(
-                answer.headline,
+                answer.text,
                 answer.parts,
                 separator=FACTS_SEPARATOR,
-                tip=answer.tip,
-                is_fault=answer.is_fault,
+                tip="\n".join(filter(None, (answer.text, *answer.parts, answer.detail))),
+                is_fault=answer.tone == "invalid",
             )
 
 
-def resolve_answer(session: SlideSession, blocker: str) -> SlideAnswer:
+def resolve_answer(session: SlideSession, blocker: str) -> Headline:
     """Return the answer for the results that are shown; ``blocker``: why the slide cannot be analyzed."""
-    from napari_melanoma.slides.results import describe_other_scores, describe_slide_score
+    from napari_melanoma.slides.slide_answer import describe_slide_answer
 
-    results = session.results.value
-    if not results.content:
-        return SlideAnswer(parts=(blocker or (REFINED if results.is_running else NEXT),))
-    validity, text = results.validity, describe_slide_score(results.content)
-    others = (blocker,) if blocker else ()
-    if validity is not None and not validity.valid and not results.shows_numbers:
-        return SlideAnswer(validity.headline(""), others, is_fault=True)
-    headline = text if validity is None else validity.headline(text)
-    tip = "\n".join(part for part in (headline, *others, describe_other_scores(results.content)) if part)
-    return SlideAnswer(headline, others, tip, is_fault=validity is not None and not validity.valid)
+    results, state = session.results.value, session.lesions.value
+    heat, lesions = results.heatmap, None if state is None else state.lesions
+    target = "" if state is None else state.source.target
+    highest = None
+    if heat is not None and heat.is_probability and heat.target == target and np.isfinite(heat.values).any():
+        highest = float(np.nanmax(heat.values))
+    shown_anyway = results.shows_invalid
+    found = describe_slide_answer(results.content, target, lesions, highest, is_shown_anyway=shown_anyway)
+    if blocker:
+        return replace(found, parts=(blocker,))
+    return replace(found, parts=(REFINED,)) if results.is_running and not found.text else found

@@ -21,6 +21,7 @@ from napari_melanoma.ui.widgets.style import (
     CollapsibleSection,
     FormRows,
     ThemedIcons,
+    column,
     fill_column,
     form_layout,
     named,
@@ -112,7 +113,7 @@ class SlideOptionsController(QObject):
             self._form = SlideOptionsForm(self._settings, self._icons)
             self._form.set_values(self._parse_changed_values())
             self._form.changed.connect(self._on_changed)
-            self._section.add_widget(scroll_area(self._form, "slide_options_scroll", FORM_PX))
+            self._section.add_widget(scroll_area(column(self._form), "slide_options_scroll", FORM_PX))
             self._on_model()
 
     def _on_changed(self) -> None:

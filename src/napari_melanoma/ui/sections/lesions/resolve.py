@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections import Counter
 from typing import TYPE_CHECKING
 
 from napari_melanoma.core.formatting import capitalize, format_class, format_count
-from napari_melanoma.slides.lesions import area_noun
+from napari_melanoma.slides.lesions import LESION_CLASSES, area_noun
 
 if TYPE_CHECKING:
     from napari_melanoma.slides.lesions import SlideLesion
@@ -18,7 +17,7 @@ NO_LESIONS = "No lesions yet. Analyze the slide first."
 LESIONS_LATER = "Lesions are detected when the analysis has finished."
 LESIONS_NOW = "Detecting lesions ..."
 NOT_ASSESSED = "Not assessed: the model of these results does not detect lesions."
-NO_CLASS = "The model has no tumor class. Choose a class whose areas are listed here, or paint the tumor."
+NO_CLASS = "Choose a class whose areas are listed here, or paint the tumor."
 
 
 def describe_lesions(state: LesionState | None, results: AnalysisResults, *, is_corrected: bool) -> str:
@@ -40,21 +39,19 @@ def _explain_missing_lesions(results: AnalysisResults) -> str:
 
 
 def _summarize(state: LesionState) -> str:
-    """Return the numbers of lesions by class, if they have one; the answer of the dock has number and area of all."""
-    counts, limit = Counter(lesion.label for lesion in state.lesions), state.config.malignant_from
-    if counts["malignant"] + counts["benign"] < len(state.lesions):
-        return ""
-    limit_note = f" (probability from {limit:g})" if limit != 0.5 else ""
-    return f"{counts['malignant']} malignant{limit_note}, {counts['benign']} benign."
+    """Return the limit of malignant lesions if it is not 0.5; the answer of the dock has their number and area."""
+    limit = state.config.malignant_from
+    is_classified = all(lesion.label in LESION_CLASSES for lesion in state.lesions)
+    return f"Malignant from a probability of {limit:g}." if is_classified and limit != 0.5 else ""
 
 
 def _describe_no_lesions(state: LesionState, *, is_corrected: bool) -> str:
-    """Describe why there is no lesion: none was detected, or all were removed."""
+    """Describe which lesions were removed; the answer of the dock states that there are none."""
     count, noun = len(state.removed or ()), area_noun(state.source.target)
-    removed = f"{format_count(count, noun)} {'was' if count == 1 else 'were'}"
-    if is_corrected and count:
-        return f"No {noun}s left: {removed} removed manually."
-    return f"No {noun} at this threshold; {removed} removed manually." if count else f"No {noun} at this threshold."
+    if not count:
+        return ""
+    removed = f"{format_count(count, noun)} {'was' if count == 1 else 'were'} removed manually."
+    return f"No {noun}s left: {removed}" if is_corrected else capitalize(removed)
 
 
 def class_of_probability(lesion: SlideLesion, target: str = "") -> str:
