@@ -28,6 +28,7 @@ from napari_melanoma.ui.session.run_status import ClassMapData
 from napari_melanoma.ui.slide.run_manager import SlideRunManager
 from napari_melanoma.ui.viewer.docking import DeferredWidgets
 from napari_melanoma.ui.viewer.slide_layers import toggle_overlays
+from napari_melanoma.ui.widgets.anatomy import FoldedRows
 from napari_melanoma.ui.widgets.style import READING, REST_MS
 
 from ..sections.test_depth import draws
@@ -173,12 +174,13 @@ def list_paint_states(person):
 
 
 @shown
-def test_no_section_moves_while_another_is_updated(analysed):
-    person, moved = analysed, ""
+def test_nothing_above_a_section_moves_while_it_is_updated(analysed):
+    person, moved, dock = analysed, "", analysed.dock
     frames = opens_sections(person)
+    pinned = (dock.picker, dock.analyze_button.parentWidget(), dock.answer, dock._files)
     for title, states in {"Paint": list_paint_states(person), "Heatmap": list_heatmap_states(person)}.items():
-        others = [frame for other, frame in frames.items() if other != title]
-        moved += list_moved_controls(person.dock, states, lambda: rests(person), lambda others=others: others)
+        above = [*pinned, *(frames[other] for other in OPEN[: OPEN.index(title)])]
+        moved += list_moved_controls(dock, states, lambda: rests(person), lambda above=above: above)
     assert not moved, moved
 
 
@@ -396,6 +398,7 @@ def test_a_pressed_button_and_undo_stay_where_they_are(analysed):
     person = analysed
     opens_sections(person)
     person.opens_section("Lesions")
+    person.finds(FoldedRows, "region_more").expand()
     made = [region_from_vertices(box(row, 0, row + 8, 8), DEFAULT_CLASSES[0]) for row in (0, 4, 6, 12)]
     moved = []
 

@@ -6,7 +6,6 @@ import html
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-import numpy as np
 from qtpy.QtCore import QObject
 
 from napari_melanoma.ui.session.run_status import NO_SLIDE, RUNNING
@@ -77,8 +76,8 @@ def resolve_answer(session: SlideSession, blocker: str) -> Headline:
     heat, lesions = results.heatmap, None if state is None else state.lesions
     target = "" if state is None else state.source.target
     highest = None
-    if heat is not None and heat.is_probability and heat.target == target and np.isfinite(heat.values).any():
-        highest = float(np.nanmax(heat.values))
+    if heat is not None and heat.is_probability and heat.target == target:
+        highest = max((tile.value for tile in heat.tiles), default=None)
     shown_anyway = results.shows_invalid
     found = describe_slide_answer(results.content, target, lesions, highest, is_shown_anyway=shown_anyway)
     if blocker:

@@ -286,7 +286,7 @@ class SlideControls(SectionDock):
         self._work_area = self._create_work_area()
         page = QWidget()
         column = QVBoxLayout(page)
-        column.setContentsMargins(MARGIN_PX, 0, MARGIN_PX, MARGIN_PX)
+        column.setContentsMargins(MARGIN_PX, 2, MARGIN_PX, MARGIN_PX)
         column.addWidget(self.welcome)
         column.addStretch(1)
         self._work_area.hide()

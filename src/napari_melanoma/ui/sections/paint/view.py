@@ -163,8 +163,7 @@ class PaintView(QWidget):
             row(QLabel("Start from"), self.start_box, stretch=1),
             self.class_list,
             row(*(self.tools[name] for name in ICON_TOOLS), *self.edit_buttons.values(), self.tools["similar"]),
-            row(QLabel("Width"), self.size_slider, stretch=1),
-            row(self.visible_check, QLabel("Opacity"), self.opacity_slider, stretch=2),
+            _share_row(QLabel("Width"), self.size_slider, self.visible_check, self.opacity_slider),
             row(self.pause_button, progress, stretch=1),
             row(self.save_button, self.apply_button),
             self.advice_label,
@@ -231,6 +230,15 @@ class PaintView(QWidget):
         self._settings.set("paint/map", self.visible_check.isChecked())
         self._settings.set("paint/opacity", self.opacity_slider.value())
         self.display_changed.emit()
+
+
+def _share_row(*widgets: QWidget) -> QWidget:
+    """Put widgets side by side, in which the sliders share the width."""
+    holder = row(*widgets)
+    for index, widget in enumerate(widgets):
+        holder.layout().setStretch(index, int(isinstance(widget, QSlider)))
+    holder.layout().setStretch(len(widgets), 0)
+    return holder
 
 
 def _create_tool_button(name: StrokeToolName, icons: ThemedIcons) -> QAbstractButton:
