@@ -186,6 +186,8 @@ class HeatmapSection(SlideSection):
         )
         self.column.setSpacing(5)
         self.add(self._missing_label, self._area)
+        for layout in (self._of_class.layout(), self._area.layout(), self.column):
+            layout.addStretch(1)  # takes the space that tiles or a text have left, until the section has its new height
 
     def _connect(self) -> None:
         self._visible_check.toggled.connect(lambda on: self._display.edit(visible=on))

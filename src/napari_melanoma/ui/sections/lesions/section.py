@@ -101,6 +101,7 @@ class LesionsSection(SlideSection):
         self._edit_rows = column(first, second)
         # Last, what comes and goes
         self.add(self._class_row, self._edit_rows, self._table_area, self.summary_label, self.drawing_panel)
+        self.column.addStretch(1)
         session.services.tool_buttons += [self.buttons[name] for name in TOOLS]
         for name, icon in (("draw", "polygon_lasso"), ("refine", "picker")):
             session.services.icons.add(self.buttons[name], icon)

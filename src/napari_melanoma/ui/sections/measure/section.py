@@ -61,6 +61,7 @@ class MeasureSection(SlideSection):
         counts = CountPanel(session, session.part(CountLayer))
         tools = row(*self.tool_buttons.values(), *self.history_buttons.values())
         self.add(tools, counts, self.list, self.hint_label)  # last, what comes and goes
+        self.column.addStretch(1)
         session.services.tool_buttons += self.tool_buttons.values()
         for kind, button in self.tool_buttons.items():
             session.services.icons.add(button, ICONS[kind])

@@ -324,6 +324,7 @@ class SimilarPanel(QWidget):
         self.again_button = tool_button("paint_similar_again", "Search again", tip, "Search again")
         self.close_button = tool_button("paint_similar_close", "Close", "Close the list of similar cells (Escape)", "✕")
         fill_column(self, row(self.close_button, self.again_button, self.compute_button), self.strip, self.label)
+        self.layout().addStretch(1)
         self.hide()
         self.strip.cell_clicked.connect(lambda shown: self.assign(shown, ""))
         self.strip.left.connect(self.close_list)

@@ -132,7 +132,7 @@ class PaintView(QWidget):
         self.progress_label = named(QElidingLabel(), "paint_progress_text", "Progress of the map")
         self.progress_bar = named(QProgressBar(), "paint_progress", "Progress of the map")
         self.progress_bar.setTextVisible(False)
-        self.progress_bar.setFixedHeight(8)
+        self.progress_bar.setFixedHeight(4)  # with the text, no higher than the button beside it
         self.pause_button = tool_button("paint_pause", "Pause", "", "Pause")
         self.chart = BarChart(icons, "paint_accuracy", "Accuracy of the classes")
         self.confusion_label = named(WrappedLabel(), "paint_confusions", "Confusions of classes")
@@ -166,15 +166,15 @@ class PaintView(QWidget):
             _share_row(QLabel("Width"), self.size_slider, self.visible_check, self.opacity_slider),
             row(self.pause_button, progress, stretch=1),
             row(self.save_button, self.apply_button),
-            self.advice_label,
         )
         # Otherwise they are squeezed or spread when results appear below, until the section has its new height.
         controls.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Maximum)
         controls.layout().setSizeConstraint(QLayout.SizeConstraint.SetMinimumSize)
         results = column(*cells, self.warning_label, self.chart, self.confusion_label, self.area_label, self.save_note)
+        results.layout().addStretch(1)
         results.hide()
-        fill_column(self, controls, results, spacing=5)
-        self.layout().addStretch(0)
+        fill_column(self, controls, results, self.advice_label, spacing=5)
+        self.layout().addStretch(1)  # takes what shorter texts have left, until the section has its new height
         return results
 
     @property

@@ -180,6 +180,7 @@ class RegionsSection(SlideSection):
             self.summary_label,
             self._wand_rows,
         )
+        self.column.addStretch(1)
 
     def _connect(self) -> None:
         session, services, canvas = self.session, self._services, self._canvas
