@@ -21,7 +21,7 @@ from napari_melanoma.ui.viewer.view_memory import center_view
 from napari_melanoma.ui.widgets.editors import NoWheelComboBox
 from napari_melanoma.ui.widgets.number_box import DecimalBox, set_spin_box_value
 from napari_melanoma.ui.widgets.settings import DebounceTimer
-from napari_melanoma.ui.widgets.style import WrappedLabel, column, named, quiet_label, row
+from napari_melanoma.ui.widgets.style import WrappedLabel, column, named, row, show_text, state_label
 
 if TYPE_CHECKING:
     from napari.layers import Image, Labels
@@ -142,7 +142,7 @@ class HeatmapSection(SlideSection):
     def __init__(self, session: SlideSession) -> None:
         super().__init__(session)
         self._results, self._display = session.results, session.heatmap_display
-        self._missing_label = named(quiet_label(), "no_heatmap", "No heatmap yet")
+        self._missing_label = state_label("no_heatmap", "No heatmap yet", quiet=True)
         self._visible_check = named(QCheckBox("Show"), "slide_heatmap", "Heatmap", "Show the heatmap above the slide")
         self._class_combo = named(
             NoWheelComboBox(), "slide_class", "Class", "Class of the heatmap and of the listed areas"
@@ -221,9 +221,8 @@ class HeatmapSection(SlideSection):
     def _show_results(self, results: AnalysisResults) -> None:
         """Show classes and tiles, or why there is no heatmap."""
         heat, missing = results.shown_heatmap, explain_no_heatmap(results)
-        self._missing_label.setText(missing)
-        self._missing_label.setVisible(bool(missing))
         self._area.setVisible(not missing)
+        show_text(self._missing_label, missing)
         if heat is None:
             return
         colors = {} if results.shown_class_map is None else results.shown_class_map.colors
