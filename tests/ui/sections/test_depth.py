@@ -20,6 +20,7 @@ from napari.utils.interactions import (
     mouse_release_callbacks,
 )
 from qtpy.QtCore import Qt
+from qtpy.QtGui import QAction
 from qtpy.QtWidgets import (
     QAbstractButton,
     QComboBox,
@@ -800,7 +801,7 @@ def test_reading_is_added_to_the_open_case(measuring, tmp_path, slide_path):
     assert json.loads((tmp_path / "P-1" / "depth" / "I1.json").read_text())["readings"][0]["clark"] == 3
 
     # The report of the slide shows it with its lesion.
-    person.presses("slide_report")
+    person.finds(QAction, "slide_report").trigger()
     person.until(lambda: person.dock.window().findChild(QDialog, "report_dialog") is not None)
     dialog = person.dock.window().findChild(QDialog, "report_dialog")
     command = dialog.options.make_command(tmp_path / "report.html")
