@@ -10,18 +10,15 @@ import argparse
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pictures import EXAMPLES, narrow, wait_until
-from qtpy.QtCore import Qt
-from qtpy.QtTest import QTest
 from screenshots import WITH_RULER, copy_examples, isolate_user
 from slide_pictures import (
-    PHANTOM_LINE,
     analyze_tissue,
     choose_class,
+    draw_regions,
     fill_in_synoptic,
     measure_twice,
     open_depth,
@@ -106,7 +103,7 @@ def label_sheets(sheet: Sheet) -> None:
 
 
 def slide_sheets(sheet: Sheet) -> None:
-    """Show the Slide dock: without a slide, opened, analyzed, with depth, and with the report."""
+    """Show the Slide dock: without a slide, opened, analyzed, with its sections, and in the reading mode."""
     dock = sheet.open("Slide")
     sheet.save("slide 1 empty")
     open_sample_slide(dock)
@@ -116,6 +113,18 @@ def slide_sheets(sheet: Sheet) -> None:
     choose_class(dock)
     show_part(dock, "slide_heatmap_section")
     sheet.save("slide 4 lesions")
+    dock.setup_rows.expand()
+    dock.options_section.expand()
+    sheet.save("slide 4 options")
+    dock.options_section.collapse()
+    dock.setup_rows.collapse()
+    draw_regions(dock)
+    show_part(dock, "slide_regions_section")
+    sheet.save("slide 4 regions")
+    dock.measurement_section.expand()
+    show_part(dock, "slide_measure_section")
+    sheet.save("slide 4 measure")
+    dock.measurement_section.collapse()
     measure_twice(dock, open_depth(dock))
     show_part(dock, "slide_depth_section")
     sheet.save("slide 5 depth")
@@ -127,6 +136,9 @@ def slide_sheets(sheet: Sheet) -> None:
     sheet.save("slide 6 report, changed after signature")
     dock.reading_mode.toggle()
     sheet.save("slide 7 reading mode")
+    for title in ("Results", "Analysis"):
+        dock.reading_mode.mode.tabs.toggle(title)
+        sheet.save(f"slide 7 reading mode, {title}")
     dock.reading_mode.leave()
 
 

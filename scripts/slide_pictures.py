@@ -51,13 +51,14 @@ def slide_pictures(folder: Path, out: Path, theme: str) -> None:
     show_part(dock, "slide_lesions_section")
     picture(dock.window(), out / "slide-dock-draw.webp")
     dock.findChild(QAbstractButton, "lesion_draw").click()
+    dock.setup_rows.expand()
     dock.options_section.expand()
     wait_until(lambda: dock.findChild(QComboBox, "slide.stain") is not None)
     stain = dock.findChild(QComboBox, "slide.stain")
     stain.setCurrentIndex(stain.findData("macenko"))
-    show_part(dock, "slide_options_section")
     picture(dock, out / "slide-dock-options.webp")
     dock.options_section.collapse()
+    dock.setup_rows.collapse()
     for layer in viewer.layers[1:]:
         layer.visible = False
     draw_regions(dock)

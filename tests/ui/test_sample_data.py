@@ -88,7 +88,7 @@ def test_each_sample_opens_from_the_menu_and_fills_its_dock(shared_client, shown
     until(qtbot, lambda: slide.slide is not None)
     wait_until_idle(qtbot)
     assert slide.slide.info.pixel_size.x_um == pytest.approx(0.526624)
-    assert "S. Balci" in slide.findChild(QLabel, "slide_credit").text()
+    assert "S. Balci" in slide.findChild(QLabel, "slide_about").toolTip()
     viewer.open_sample("napari-melanoma", "case")
     case_dock = show_dock(viewer, "Case")
     until(qtbot, lambda: case_dock.controller.case is not None)

@@ -267,7 +267,7 @@ def count_within(
 def describe_counts(results: Sequence[CountResult], total: int) -> str:
     """Describe the counts within an area, with a line for each class; ``total``: number of points on the slide."""
     if not total:
-        return "No points yet. Select a class, press count and click on the slide."
+        return "No points yet. Select a class, press Count and click on the slide."
     area = results[0].area_mm2 if results else None
     counted = sum(result.count for result in results)
     lines = [str(result) for result in results if result.count]

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 TEN = tuple("ABCDEFGHIJ")
 _, launched, slide_path, person, analysed = map(pytest.fixture, UNSEEN)
 BASIC = {"Paint", "Regions", "Measure", "Depth", "Report"}
-ANALYSIS = {"Analysis", "Heatmap", "Lesions", "Risk"}
+ANALYSIS = {"Heatmap", "Lesions", "Risk"}
 PHANTOM = "napari_melanoma.phantoms.is_phantom"
 
 
@@ -137,7 +137,7 @@ def offered(person: Pathologist) -> list[str]:
     return [combo.itemData(index) for index in range(combo.count())]
 
 
-def test_a_real_slide_shows_no_analysis_before_there_is_a_model(
+def test_a_real_slide_shows_no_sections_of_an_analysis_before_there_is_a_model(
     person: Pathologist, slide_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     person.opens_slides(slide_path)
@@ -148,7 +148,7 @@ def test_a_real_slide_shows_no_analysis_before_there_is_a_model(
     tabs = SectionTabs(person.dock)
     tabs._show_buttons()
     labels = [label for label, button in tabs.buttons.items() if not button.isHidden()]
-    assert labels == ["Slide", "Paint", "Measure", "Depth", "Report", "Regions"]
+    assert labels == ["Slide", "Paint", "Measure", "Analysis", "Depth", "Report", "Regions"]
 
     # With the first model that is not a demonstration, it does.
     install_slide_models()
@@ -158,7 +158,7 @@ def test_a_real_slide_shows_no_analysis_before_there_is_a_model(
     user_data().models_changed.emit("")
     assert shown(person) == BASIC | ANALYSIS
     assert "tile-test" in offered(person)
-    assert not tabs.buttons["Analysis"].isHidden()
+    assert not tabs.buttons["Results"].isHidden()
     person.clicks("more_sections")
     assert shown(person) > BASIC | ANALYSIS | {"Overview", "Tissue"}
     person.clicks("more_sections")
@@ -198,7 +198,7 @@ def test_a_slide_with_results_shows_their_sections(person: Pathologist, slide_pa
     options = SlideOptions(model="skin-demo")  # a model that is no longer included
     FakeAnalysis(folder, slide_path, slide_fingerprint(slide_path), "skin-demo", options=options).begins().finishes()
     person.opens_slides(slide_path)
-    assert shown(person) == BASIC | ANALYSIS - {"Analysis", "Risk"}
+    assert shown(person) == BASIC | ANALYSIS - {"Risk"}
     person.opens_section("Lesions")
     person.until(lambda: len(person.rows()) == 2)
     person.waits()

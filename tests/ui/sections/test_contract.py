@@ -25,7 +25,7 @@ from napari_melanoma.ui.widgets.job import run_job
 from napari_melanoma.ui.widgets.style import CollapsibleSection
 
 user, launched, slide_path, unseen, _ = map(pytest.fixture, UNSEEN)
-SLIDE = {*find_sections(SlideSection), "File metadata", "Analysis"} - {"Prediction"}
+SLIDE = {*find_sections(SlideSection), "File metadata"} - {"Prediction"}
 LESION = set(find_sections(PhotographSection)) - {"Corrections", "Prediction summary", "Published"}
 CASE = {*find_sections(LesionSection), "Prediction", "Over time", "Site", "Diagnosis", "Findings"}
 ROUNDS = 20  # of the event loop, in which Qt shows and lays out widgets; there is no time for an animation

@@ -763,7 +763,7 @@ def test_reading_is_added_to_the_open_case(measuring, tmp_path, slide_path):
     assert case_dock.controller.case.find_image("I1").findings.document == person.session.findings.value
 
     # The report of the slide shows it with its lesion.
-    person.presses("slide_report")
+    person.finds(QAction, "slide_report").trigger()
     person.until(lambda: person.dock.window().findChild(QDialog, "report_dialog") is not None)
     dialog = person.dock.window().findChild(QDialog, "report_dialog")
     command = dialog.options.make_command(tmp_path / "report.html")

@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     from pytestqt.qtbot import QtBot
 
 user, launched, slide_path, person, analysed = map(pytest.fixture, UNSEEN)
-FOLDS = ("measurement", "side_by_side", "options", "depth", "risk", "regions")
+FOLDS = ("measurement", "side_by_side", "depth", "risk", "regions")
 KEPT = DepthReading(
     when="2026-01-01T10:00:00+00:00",
     line=((60.0, 100.0), (460.0, 100.0)),

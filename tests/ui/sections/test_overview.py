@@ -147,7 +147,7 @@ def test_a_new_view_replaces_those_that_followed() -> None:
 def test_navigation_on_opened_slides(person, slide_path, tmp_path):
     dock = person.dock
     person.opens_slides(slide_path)
-    assert person.label_text("slide_about") == "0.5 µm/px  ·  TIFF\n512 x 512 px, 0.256 x 0.256 mm"
+    assert person.label_text("slide_about") == "0.5 µm/px · 512 x 512 px · 0.256 x 0.256 mm · TIFF"
     assert "levels" in person.label_text("slide_facts")
     assert not person.label_text("slide_warnings")
     person.until(lambda: person.session.thumbnail.value is not None)

@@ -455,7 +455,6 @@ def test_no_control_moves_while_classes_are_painted(painting, tmp_path):
         "one class": lambda: paints(person, PALE, 2),
         "another class is selected": lambda: view.class_list.select_class(5),
         "two classes": lambda: paints(person, DARK, 5),
-        "a class more": lambda: person.clicks("add_tissue_class"),
         "several strokes": lambda: [paints(person, (row * TILE, 2 * TILE), 2) for row in (2, 9)],
         "an area": lambda: (person.clicks("paint_polygon"), person.mouse.clicks(PALE)),
         "a search": lambda: person.clicks("paint_similar"),

@@ -522,7 +522,7 @@ def test_locked_regions_are_not_changed_and_rows_are_sorted_and_filtered(listing
     person.presses("region_lock")
     before = regions(person)
     assert [is_locked(one) for one in before] == [False, True, False]
-    assert person.finds(QAbstractButton, "region_lock").text() == "unlock"
+    assert person.finds(QAbstractButton, "region_lock").text() == "Unlock"
     assert not table.table_model.flags(table.table_model.index(1, NAME)) & Qt.ItemFlag.ItemIsEditable
 
     layer = person.viewer.layers[LAYER]

@@ -77,7 +77,7 @@ def test_second_view_follows_with_its_offset_and_closes(person, slide_path, tmp_
 
     person.qtbot.wait(200)
     closes_the_second(person)
-    assert person.finds(QLabel, "side_by_side_hint").text().startswith("Press show")
+    assert person.finds(QLabel, "side_by_side_hint").text().startswith("Press Show")
     person.until(lambda: abs(dock.width() - width) < 20)
 
     # A slide without a scale is shown, but not linked; the view closes with its slide.

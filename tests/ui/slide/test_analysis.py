@@ -101,6 +101,7 @@ def everything(tmp_path):
 
 def opens_fold(person):
     assert person.dock.findChild(SlideOptionsForm) is None  # created when the section is opened
+    person.dock.setup_rows.expand()
     person.dock.options_section.expand()
     person.waits()
     return person.finds(SlideOptionsForm, "slide_options")
@@ -407,7 +408,7 @@ def list_drawn(person) -> list[str]:
 
 def list_exports(dock) -> dict[str, bool]:
     """Open the menu of exports, and return whether some of them are possible."""
-    menu = dock.export_button.menu()
+    menu = dock.share_button.menu()
     menu.aboutToShow.emit()
     kinds = ("counts", "csv", "geojson", "tif")
     return {kind: menu.findChild(QAction, f"export_{kind}").isEnabled() for kind in kinds}
@@ -422,10 +423,9 @@ def test_lesions_of_a_demonstration_model_are_hidden(person, slide_path):
     person.until(lambda: len(person.rows()) == 2)
     person.waits()
     dock = person.dock
-    assert person.label_text("slide_validity").startswith(HEADLINE)
+    assert dock.answer.headline.startswith(HEADLINE.rstrip("."))
     assert "0.24 mm" in person.label_text("slide_validity_reasons")
-    prediction = person.finds(QLabel, "slide_answer")
-    numbers = [prediction, person.finds(QLabel, "lesion_count"), person.lesion_table]
+    numbers = [person.lesion_table]
     assert not [one for one in numbers if one.isVisibleTo(dock)]
     assert list_drawn(person) == []
     assert not person.tiles
@@ -436,7 +436,7 @@ def test_lesions_of_a_demonstration_model_are_hidden(person, slide_path):
     assert list_exports(dock) == {"counts": False, "csv": True, "geojson": True, "tif": True}
     assert all(one.isVisibleTo(dock) for one in numbers)
     assert person.tiles[0].text() == "0.90"
-    assert person.label_text("lesion_count").endswith("p: probability of malignancy.")
+    assert dock.answer.headline.startswith("Melanoma: 2 lesions, ")
 
 
 def test_invalid_risk_is_not_shown(person, tmp_path):
@@ -504,9 +504,9 @@ def test_an_analysis_fills_the_heatmap_while_it_runs_and_ends_with_lesions(perso
     person.until(lambda: len(person.rows()) == 2)
     person.waits()
     assert person.sees_something()
-    assert person.rows()[0] == ["1", "malignant", "0.90", "0.0041 mm²"]
-    assert "2 lesions, 2 malignant" in person.label_text("lesion_count")
-    assert "melanoma 0.21" in person.label_text("slide_answer")
+    assert person.rows()[0] == ["1", "malignant", "0.90", "0.0041"]
+    assert person.dock.answer.text.startswith("Melanoma: 2 lesions, ")
+    assert person.dock.answer.text.endswith("; highest tile 0.90 2 malignant")
     assert person.label_text("slide_cautions") == "trained on synthetic slides"
     assert "224 tiles" in dock.status.text
     assert not dock.run_panel.isVisibleTo(dock)

@@ -178,7 +178,7 @@ def test_a_report_exported_from_a_dicom_slide_is_imported_with_measurements_and_
 
 
 def exports(person, kind, path):
-    person.dock.export_button.menu().findChild(QAction, f"export_{kind}").trigger()
+    person.dock.share_button.menu().findChild(QAction, f"export_{kind}").trigger()
     person.chooses_file("export_dialog", path)
     wait_until_idle(person.qtbot)
 
@@ -194,7 +194,7 @@ def test_own_lesions_are_exported_without_the_numbers_of_results_that_are_not_va
     results = person.session.results
     results.set(replace(results.value, content=json.loads(path.read_text())))
     person.waits()
-    menu = person.dock.export_button.menu()
+    menu = person.dock.share_button.menu()
     menu.aboutToShow.emit()
     kinds = ("csv", "geojson", "mask", "qupath", "tif", "tiles", "zarr")
     enabled = [kind for kind in kinds if menu.findChild(QAction, f"export_{kind}").isEnabled()]
@@ -215,7 +215,7 @@ def test_unavailable_entries_show_a_hint_and_errors_are_shown(analysed, tmp_path
 
     # Unavailable entries show what to do first.
     def entries():
-        menu = analysed.dock.export_button.menu()
+        menu = analysed.dock.share_button.menu()
         menu.aboutToShow.emit()
         assert menu.toolTipsVisible()
         return {kind: menu.findChild(QAction, f"export_{kind}") for kind in EXPORTS.members}

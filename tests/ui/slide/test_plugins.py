@@ -42,13 +42,13 @@ def test_a_section_of_a_plugin_is_shown_and_follows_the_slide(person, slide_path
 
 
 def test_an_export_of_a_plugin_is_in_the_menu(analysed, tmp_path):
-    menu = analysed.dock.export_button.menu()
+    menu = analysed.dock.share_button.menu()
     menu.aboutToShow.emit()
     menu.aboutToShow.emit()
     (action,) = menu.findChildren(QAction, "export_areas")
-    assert action.text() == "Areas of lesions (text) (melanoma-example) ..."
+    assert action.text() == "Areas of lesions (text) (melanoma-example)..."
     texts = [one.text() for one in menu.actions()]
-    assert texts.index(action.text()) < len(texts) - 2  # above the import
+    assert texts.index(action.text()) < len(texts) - 3  # above the import and the folder
     action.trigger()
     analysed.chooses_file("export_dialog", tmp_path / "areas.txt")
     assert len((tmp_path / "areas.txt").read_text().splitlines()) == 2
@@ -97,6 +97,6 @@ def test_a_plugin_does_not_replace_a_section_of_the_dock(person):
     hosted, errors = person.dock.sections.hosted, []
     person.until(lambda: "Strokes" in hosted.sections)
     hosted.failed.connect(errors.append)
-    hosted._on_found({"Analysis": GuardedSection(SECTIONS.find_plugin("Strokes"), SECTIONS.members["Strokes"])})
-    assert "Analysis" not in hosted.sections
-    assert "expected a new title, found that of the section Analysis" in str(errors[0])
+    hosted._on_found({"File metadata": GuardedSection(SECTIONS.find_plugin("Strokes"), SECTIONS.members["Strokes"])})
+    assert "File metadata" not in hosted.sections
+    assert "expected a new title, found that of the section File metadata" in str(errors[0])

@@ -137,12 +137,12 @@ def test_the_slide_gets_the_width_of_the_window(reader):
         assert dock.body.isVisible()
 
 
-def test_name_and_overview_are_in_the_corner_of_the_image(reader):
+def test_the_overview_is_in_the_corner_of_the_image(reader):
     dock = reader.dock
     press(reader, Qt.Key.Key_F8)
     inset, toolbar = dock.reading_mode.mode.inset, dock.reading_mode.mode.toolbar
     assert inset.isVisible()
-    assert reader.window.findChild(QLabel, "reading_name").text() == "section.tif"
+    assert toolbar.slide_combo.currentText() == "section.tif"
     central = reader.window.centralWidget()
     assert inset.pos() == QPoint(8, 8)
     assert inset.width() * inset.height() < central.width() * central.height() / 10
@@ -422,7 +422,7 @@ def test_escape_ends_drawing_first_and_the_focus_returns_to_its_field(reader):
     photograph = reader.opens()
     show_photograph(reader.viewer, photograph)
     assert not dock.slide.is_shown
-    assert not reader.finds(QLabel, "lesion_count").isVisible(), "numbers of a hidden slide"
+    assert not reader.lesion_table.isVisible(), "numbers of a hidden slide"
     press(reader, Qt.Key.Key_1)
     assert layers.selection.active is photograph
     assert is_on(reader)

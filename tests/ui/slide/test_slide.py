@@ -14,7 +14,6 @@ import tifffile
 from fake_slides import FakeAnalysis, draw_fluorescence, draw_slide
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import (
-    QLabel,
     QMessageBox,
 )
 from slide_fixtures import UNSEEN
@@ -29,7 +28,7 @@ from napari_melanoma.slides.notes import (
 from napari_melanoma.slides.plan import stated_pixel_size
 from napari_melanoma.slides.reading.slide import NOT_STATED, LevelInfo, SlideInfo, validate_scale
 from napari_melanoma.ui.slide import run_manager
-from napari_melanoma.ui.slide.context import FLUORESCENCE_NOTICE, NO_SCALE, describe_slide, list_slide_warnings
+from napari_melanoma.ui.slide.context import list_slide_facts, list_slide_warnings
 from napari_melanoma.ui.slide.slide_picker import SlideMetadataLabel
 from napari_melanoma.ui.viewer.slide_layers import slide_display_name
 from napari_melanoma.ui.viewer.view_memory import show_photograph
@@ -69,11 +68,9 @@ def test_scale_set_by_the_user_is_saved(person, launched, tmp_path):
     person.opens_slides(path)
     dock.model_picker.model = "tiny"
     dock.model_picker.changed.emit()
-    assert "unknown" in person.label_text("slide_warnings")
     assert not dock.analyze_button.isEnabled()
     assert "no scale" in dock.analyze_button.toolTip()
-    assert dock.blocker_label.text() == dock.analyze_button.toolTip()
-    assert not dock.blocker_label.isHidden()
+    assert dock.answer.text == dock.analyze_button.toolTip()
     assert "px" in person.label_text("place")
 
     person.clicks("scale")
@@ -152,7 +149,7 @@ def test_invalid_input_is_reported_and_fluorescence_not_analyzed(person, launche
     dock.model_picker.changed.emit()
     assert not dock.analyze_button.isEnabled()
     assert "fluorescence" in dock.analyze_button.toolTip()
-    assert "brightfield stains" in person.label_text("slide_warnings")
+    assert "brightfield stains" in dock.answer.text
     assert not person.opens_section("Tissue").isEnabled()
 
 
@@ -171,13 +168,12 @@ def known(path="slides/a.svs", name="a", doubts=(), **more):
 @pytest.mark.parametrize(
     ("info", "text"),
     [
-        (known(doubts=(NOT_STATED,)), [CUT_OFF, NO_SCALE]),
-        (known(doubts=(PRINT,)), [CUT_OFF, NO_SCALE, PRINT]),
+        (known(doubts=(NOT_STATED,)), [CUT_OFF]),
+        (known(doubts=(PRINT,)), [CUT_OFF, PRINT]),
         (known(doubts=(PRINT,), pixel_size=UM["file"]), [CUT_OFF, PRINT]),
         (known(doubts=(PRINT,), pixel_size=UM["given"]), [CUT_OFF]),
-        (known(kind="fluorescence", pixel_size=UM["file"]), [CUT_OFF, FLUORESCENCE_NOTICE]),
     ],
-    ids=["no scale", "a scale that is not believed", "a doubtful scale", "a scale by the user", "fluorescence"],
+    ids=["no scale", "a scale that is not believed", "a doubtful scale", "a scale by the user"],
 )
 def test_user_scale_removes_only_scale_warnings(info, text):
     assert list_slide_warnings(info) == text
@@ -195,7 +191,7 @@ def test_user_scale_removes_only_scale_warnings(info, text):
 )
 def test_a_scale_is_attributed_to_the_recorded_reader_only(notes, text):
     info = known(pixel_size=notes.pixel_size)
-    assert describe_slide(info, scale_reader=notes.scale_reader).split("  ·  ")[0] == text
+    assert list_slide_facts(info, scale_reader=notes.scale_reader)[0] == text
 
 
 @pytest.mark.parametrize("um", [28.97, 16.78])
@@ -236,13 +232,12 @@ def test_a_photograph_in_view_hides_the_numbers_of_the_slide(analysed):
     show_photograph(viewer, photograph)
     assert not dock.slide.is_shown
     assert not analysed.lesion_table.isVisibleTo(dock)
-    assert not analysed.finds(QLabel, "slide_answer").isVisibleTo(dock)
     assert dock.status.text == ""
-    assert analysed.label_text("slide_hidden").startswith("'section.tif' is hidden, and so are its results.")
-    dock.hidden_notice.linkActivated.emit("show")
+    assert dock.answer.text.startswith("'section.tif' is hidden, and so are its results.")
+    dock.answer.link_activated.emit("show")
     assert dock.slide.is_shown
     assert analysed.lesion_table.isVisibleTo(dock)
-    assert not dock.hidden_notice.isVisibleTo(dock)
+    assert "hidden" not in dock.answer.text
 
 
 @pytest.mark.slow

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QFormLayout, QLabel, QPushButton, QSlider, QWidget
 
+from napari_melanoma.core.formatting import capitalize
 from napari_melanoma.imaging.stain_view import LIMITS, STAIN_VIEWS, DisplayColors
 from napari_melanoma.slides.notes import SlideNotes
 from napari_melanoma.ui.sections.base import SlideSection
@@ -74,9 +75,9 @@ class DisplaySection(SlideSection):
         self._reset_button = named(QPushButton("Reset"), "display_reset", "Reset", "Display the slide as scanned")
         form = QWidget()
         rows: QFormLayout = form_layout(form)
-        rows.addRow(QLabel("stain"), self._stain_combo)
+        rows.addRow(QLabel("Stain"), self._stain_combo)
         for name, slider in self._sliders.items():
-            rows.addRow(QLabel(name), slider)
+            rows.addRow(QLabel(capitalize(name)), slider)
         self.add(form, row(self._reset_button), named(quiet_label(HINT), "display_hint", "What the display changes"))
         self._timer = DebounceTimer(self, REDRAW_MS)
         self._timer.timeout.connect(self._apply)
@@ -116,7 +117,7 @@ class DisplaySection(SlideSection):
 
 
 def _create_slider(name: str) -> QSlider:
-    slider = named(QSlider(Qt.Orientation.Horizontal), f"display_{name}", name.capitalize(), TIPS[name])
+    slider = named(QSlider(Qt.Orientation.Horizontal), f"display_{name}", capitalize(name), TIPS[name])
     slider.setRange(-STEPS, STEPS)
     return slider
 

@@ -21,7 +21,7 @@ from napari_melanoma.ui.viewer.view_memory import center_view
 from napari_melanoma.ui.widgets.editors import NoWheelComboBox
 from napari_melanoma.ui.widgets.number_box import DecimalBox, set_spin_box_value
 from napari_melanoma.ui.widgets.settings import DebounceTimer
-from napari_melanoma.ui.widgets.style import WrappedLabel, column, named, quiet_label, reserve_space, row
+from napari_melanoma.ui.widgets.style import WrappedLabel, column, named, row, show_text, state_label
 
 if TYPE_CHECKING:
     from napari.layers import Image, Labels
@@ -142,15 +142,14 @@ class HeatmapSection(SlideSection):
     def __init__(self, session: SlideSession) -> None:
         super().__init__(session)
         self._results, self._display = session.results, session.heatmap_display
-        self._missing_label = named(quiet_label(), "no_heatmap", "No heatmap yet")
-        self._visible_check = named(QCheckBox("show"), "slide_heatmap", "Heatmap", "Show the heatmap above the slide")
+        self._missing_label = state_label("no_heatmap", "No heatmap yet", quiet=True)
+        self._visible_check = named(QCheckBox("Show"), "slide_heatmap", "Heatmap", "Show the heatmap above the slide")
         self._class_combo = named(
             NoWheelComboBox(), "slide_class", "Class", "Class of the heatmap and of the listed areas"
         )
         self._class_combo.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
         self._colormap_combo = named(NoWheelComboBox(), "slide_colours", "Colormap", "Colormap of the heatmap")
         self._colormap_combo.addItems(COLORMAPS)
-        reserve_space(self._colormap_combo)
         self._opacity = named(QSlider(Qt.Orientation.Horizontal), "slide_opacity", "Opacity of the heatmap")
         self._threshold = named(QSlider(Qt.Orientation.Horizontal), "slide_threshold", "Threshold", THRESHOLD_TIP)
         for slider in (self._opacity, self._threshold):
@@ -160,7 +159,7 @@ class HeatmapSection(SlideSection):
         self._threshold_box.setSingleStep(0.01)
         tip = "Hide the heatmap below the threshold"
         self._masked_check = named(
-            QCheckBox("only above the threshold"), "slide_above", "Only above the threshold", tip
+            QCheckBox("Only above the threshold"), "slide_above", "Only above the threshold", tip
         )
         self._tiles = TileStrip()
         self._legend = named(WrappedLabel(), "slide_class_colors", "Colors of the classes")
@@ -177,18 +176,18 @@ class HeatmapSection(SlideSection):
 
     def _lay_out(self) -> None:
         self._of_class = column(  # of the heatmap of a class
-            row(QLabel("threshold"), self._threshold, self._threshold_box, stretch=1), self._masked_check, self._tiles
+            row(QLabel("Threshold"), self._threshold, self._threshold_box, stretch=1), self._masked_check, self._tiles
         )
         self._area = column(
             row(self._visible_check, self._class_combo, stretch=1),
-            row(QLabel("opacity"), self._opacity, self._colormap_combo, stretch=1),
+            row(QLabel("Opacity"), self._opacity, self._colormap_combo, stretch=1),
             self._of_class,
             self._legend,
         )
         self.column.setSpacing(5)
         self.add(self._missing_label, self._area)
         for layout in (self._of_class.layout(), self._area.layout(), self.column):
-            layout.addStretch(1)  # takes the space that tiles or a text have left
+            layout.addStretch(1)  # takes the space that tiles or a text have left, until the section has its new height
 
     def _connect(self) -> None:
         self._visible_check.toggled.connect(lambda on: self._display.edit(visible=on))
@@ -222,9 +221,8 @@ class HeatmapSection(SlideSection):
     def _show_results(self, results: AnalysisResults) -> None:
         """Show classes and tiles, or why there is no heatmap."""
         heat, missing = results.shown_heatmap, explain_no_heatmap(results)
-        self._missing_label.setText(missing)
-        self._missing_label.setVisible(bool(missing))
         self._area.setVisible(not missing)
+        show_text(self._missing_label, missing)
         if heat is None:
             return
         colors = {} if results.shown_class_map is None else results.shown_class_map.colors

@@ -70,7 +70,7 @@ class TissueSection(SlideSection):
         self._text.setToolTip("")
         tip = "Detect the tissue again, without your corrections"
         self._again = named(QPushButton("Detect again"), "tissue_anew", "Detect the tissue again", tip)
-        self.add(row(self._method, edit, stretch=0), self._text, self._again)
+        self.add(row(self._method, edit, stretch=0), row(self._again), self._text)
         self._save_timer = DebounceTimer(self, SAVE_MS)
         self._save_timer.timeout.connect(self._save)
         self._method.textActivated.connect(self._on_method)

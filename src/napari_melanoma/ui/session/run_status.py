@@ -241,10 +241,10 @@ NO_MODEL = "Select a model first, or paint classes of your own in the section Pa
 RUNNING = "The analysis of this slide is running."
 FLUORESCENCE = (
     "This is a fluorescence slide, but the selected model reads brightfield stains such as H&E. Select a model that "
-    "was fitted on fluorescence, or paint classes of your own in the section Paint."
+    "was fitted on fluorescence."
 )
 BRIGHTFIELD = "This is a brightfield slide, but the selected model reads fluorescence. Select another model."
-NO_SCALE = "The slide has no scale, but tiles have a size in micrometers: set it with the ruler next to the list."
+NO_SCALE = "The slide has no scale, so it can be neither measured nor analyzed. Set it with Scale, the ruler above."
 
 
 def find_analysis_blocker(info: SlideInfo | None, model: str, *, fluorescence: bool, running: bool) -> str:
@@ -295,7 +295,7 @@ class SlideRunPanel(RunPanel):
         self._target = ""
         kept = "finished tiles"
         super().__init__("slide_run", "analysis", "where it stopped; finished tiles are not repeated", kept)
-        fill_column(self, self.progress_bar, self.buttons, self.state_label)  # whose height may change
+        fill_column(self, self.state_label, self.progress_bar, self.buttons)  # below the sections: grows upward
         self.hide()
 
     def set_folder(self, folder: Path | None, target: str = "") -> None:

@@ -131,6 +131,7 @@ class AnalysisController(QObject):
         self._connections.end()
         self._run_panel.set_folder(None)
         self._controls.result_choice.hide()
+        self._controls.show_setup()
         self.deleteLater()
 
     def start(self, *, view: bool) -> None:
@@ -272,6 +273,7 @@ class AnalysisController(QObject):
         """Show the choice if there are results of the slide and of the view."""
         self._controls.result_choice.setVisible(all(self._is_analyzed))
         self._controls.result_choice.show_view(self._is_view)
+        self._controls.show_setup()
 
     def _on_chosen(self, index: int) -> None:
         if bool(index) != self._is_view:

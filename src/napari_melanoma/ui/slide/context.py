@@ -21,7 +21,7 @@ from napari_melanoma.ui.viewer.slide_layers import ViewerSlide
 from napari_melanoma.ui.widgets.settings import DockSettings
 from napari_melanoma.ui.widgets.signals import Connections
 from napari_melanoma.ui.widgets.status_line import StatusLine, remove_option_hints
-from napari_melanoma.ui.widgets.style import READING, ThemedIcons
+from napari_melanoma.ui.widgets.style import ThemedIcons
 
 if TYPE_CHECKING:
     from napari.viewer import Viewer
@@ -124,47 +124,39 @@ class SlideContext(QObject):
 
 MAX_WORD_LENGTH = 18  # letters that fit in half the width of a dock
 SCALE_SOURCES = {"ruler": "from a ruler, set {}", "given": "set {}"}
-FLUORESCENCE_NOTICE = (
-    "Fluorescence: the shipped models were trained on brightfield stains. Paint classes of your own in the section "
-    "Paint, or select a model that was fitted on these channels."
-)
-NO_SCALE = "The pixel size is unknown: measurement and analysis are disabled. Set it with Scale, the ruler above."
 
 
-def describe_slide(info: SlideInfo, *, is_scale_known: bool = True, scale_reader: str = "") -> str:
-    """Describe a slide in two lines: scale, magnification and format, then its size.
+def list_slide_facts(info: SlideInfo, *, is_scale_known: bool = True, scale_reader: str = "") -> list[str]:
+    """Describe a slide: scale, magnification, size, kind and format.
 
     ``is_scale_known``: whether the scale is that of the file because the user has set no other one. ``scale_reader``:
     who set it; empty if unknown.
     """
     size = info.pixel_size if is_scale_known else None
     if size is None:
-        scale = "no scale" if is_scale_known else READING
+        scale = "no scale" if is_scale_known else ""
     else:
         same = abs(size.y_um / size.x_um - 1) < 0.005
         number = f"{size.x_um:.4g}" if same else f"{size.x_um:.4g} x {size.y_um:.4g}"
         origin = SCALE_SOURCES.get(size.source, "").format(f"by {scale_reader}" if scale_reader else "on this computer")
         scale = f"{number} µm/px" + (f" ({origin})" if origin else "")
     full = info.levels[0]
-    facts = [scale, "" if info.magnification is None else f"{info.magnification:g}x", info.format]
+    facts = [scale, "" if info.magnification is None else f"{info.magnification:g}x"]
     if info.kind == "fluorescence":
         count = len(info.channels)
         facts.append(f"fluorescence, {count} channel{'' if count == 1 else 's'}")
-    extent = f"{full.width:,} x {full.height:,} px"
+    facts.append(f"{full.width:,} x {full.height:,} px")
     if size is not None:
-        extent += f", {full.width * size.x_um / 1000:.3g} x {full.height * size.y_um / 1000:.3g} mm"
-    return f"{'  ·  '.join(fact for fact in facts if fact)}\n{extent}"
+        facts.append(f"{full.width * size.x_um / 1000:.3g} x {full.height * size.y_um / 1000:.3g} mm")
+    return [fact for fact in (*facts, info.format) if fact]
 
 
 def list_slide_warnings(info: SlideInfo) -> list[str]:
     """List the warnings about a slide, without those about its scale if the user has set the scale."""
     warnings = [remove_option_hints(warning) for warning in info.warnings if warning not in info.scale_warnings]
-    if info.kind == "fluorescence":
-        warnings.append(FLUORESCENCE_NOTICE)
     scale_warnings = [remove_option_hints(warning) for warning in info.scale_warnings if warning != NOT_STATED]
-    if info.pixel_size is None:
-        return [*warnings, NO_SCALE, *scale_warnings]
-    return warnings if info.pixel_size.source in SCALE_SOURCES else [*warnings, *scale_warnings]
+    is_set = info.pixel_size is not None and info.pixel_size.source in SCALE_SOURCES
+    return warnings if is_set else [*warnings, *scale_warnings]
 
 
 def add_line_breaks(text: str) -> str:

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import html
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from qtpy.QtCore import Qt, Signal
-from qtpy.QtWidgets import QHBoxLayout, QLabel, QMenu, QPushButton, QSizePolicy, QToolButton, QVBoxLayout, QWidget
+from qtpy.QtGui import QAction
+from qtpy.QtWidgets import QHBoxLayout, QLabel, QPushButton, QSizePolicy, QToolButton, QVBoxLayout, QWidget
 
 from napari_melanoma.reports.export_formats import FORMATS
 from napari_melanoma.ui.sections.choice import SectionChoice, SectionDock
-from napari_melanoma.ui.session.run_status import NO_SLIDE, RUNNING, SlideRunPanel
+from napari_melanoma.ui.session.run_status import SlideRunPanel
 from napari_melanoma.ui.session.slide import SlideSession
 from napari_melanoma.ui.slide.context import SlideContext
 from napari_melanoma.ui.slide.model_picker import SlideModelPicker
@@ -22,14 +23,14 @@ from napari_melanoma.ui.slide.scale_panel import SlideScalePanel
 from napari_melanoma.ui.slide.slide_picker import SlideMetadataLabel, SlidePicker
 from napari_melanoma.ui.viewer.docking import DeferredWidgets, DockPlacement
 from napari_melanoma.ui.viewer.shortcuts import format_key
-from napari_melanoma.ui.viewer.slide_layers import ViewerSlide, describe_set_scale, slide_display_name
+from napari_melanoma.ui.viewer.slide_layers import ViewerSlide, describe_set_scale
+from napari_melanoma.ui.widgets.anatomy import MARGIN_PX, Answer, DockParts, FoldedRows, lay_out_dock, menu_button
 from napari_melanoma.ui.widgets.editors import NoWheelComboBox
 from napari_melanoma.ui.widgets.file_drop import FileDropHandler, Welcome
 from napari_melanoma.ui.widgets.settings import DockSettings
 from napari_melanoma.ui.widgets.signals import Connections
 from napari_melanoma.ui.widgets.status_line import StatusLine
 from napari_melanoma.ui.widgets.style import (
-    READING,
     CollapsibleSection,
     KeptRoom,
     ThemedIcons,
@@ -38,13 +39,10 @@ from napari_melanoma.ui.widgets.style import (
     fill_column,
     form_layout,
     named,
-    quiet_label,
-    remember_height,
     row,
     scroll_area,
     section,
     section_title,
-    show_text,
     tool_button,
 )
 
@@ -53,13 +51,14 @@ if TYPE_CHECKING:
 
     from napari_melanoma.slides.options import SlideOptions
 
-IMPORT = "import"  # the entry of the export menu
+IMPORT = "import"  # the entry of the menu that imports outlines
 ANALYZE_KEY, VIEW_KEY = format_key("slide.analyse"), format_key("slide.analyse_view")
 ROWS_PX = 7  # between two rows
 HOSTED = "hosted"  # property of the frames of sections that were added
+NAME_LETTERS = 28  # of the model in the line above its controls
 DEFAULT_SECTIONS = ("Paint", "Measure", "Depth", "Report", "Regions")  # with those of plug-ins
 RESULT_SECTIONS = ("Heatmap", "Lesions")
-ANALYSIS_SECTIONS = ("Analysis", *RESULT_SECTIONS, "Risk")
+ANALYSIS_SECTIONS = (*RESULT_SECTIONS, "Risk")
 
 
 class SlideWelcome(Welcome):
@@ -87,8 +86,13 @@ class ResultChoice(QWidget):
         self._combo = named(NoWheelComboBox(), "slide_scope", "Results of", tip)
         self._combo.addItems(("the whole slide", "the view"))
         self._combo.activated.connect(self.activated)
-        fill_column(self, row(QLabel("results of"), self._combo, stretch=1))
+        fill_column(self, row(QLabel("Results of"), self._combo, stretch=1))
         self.hide()
+
+    @property
+    def text(self) -> str:
+        """What is selected; empty if there is nothing to choose."""
+        return "" if self.isHidden() else f"results of {self._combo.currentText()}"
 
     def show_view(self, is_view: bool) -> None:
         """Select the results of the view, or of the whole slide."""
@@ -96,9 +100,16 @@ class ResultChoice(QWidget):
 
 
 class SlideControls(SectionDock):
-    """The widgets of the Slide dock; ``export_requested``: kind of the export (``EXPORTS``), or ``IMPORT``."""
+    """The widgets of the Slide dock.
+
+    ``export_requested``: kind of the export (``EXPORTS``), or ``IMPORT``. ``report_requested``, ``folder_requested``:
+    other entries of the menu *Share*. ``visibility_changed``: the results of the slide are hidden, or shown again.
+    """
 
     export_requested = Signal(str)
+    report_requested = Signal()
+    folder_requested = Signal()
+    visibility_changed = Signal()
     name = "slide"
     first_sections = ("Paint",)
     _grouped_widgets: tuple[tuple[QWidget, ...], ...]
@@ -123,19 +134,12 @@ class SlideControls(SectionDock):
         self.metadata_label = SlideMetadataLabel()
         self.model_picker = SlideModelPicker(self.icons)
         self.analyze_button = named(QPushButton("Analyze"), "primary", "Analyze")
-        self.blocker_label = named(quiet_label(), "analysis_blocker", "Why the slide cannot be analyzed")
-        self.blocker_label.setTextFormat(Qt.TextFormat.PlainText)
-        self.analyze_view_button = tool_button("analyse_view", "Analyze the view", "", "view only")
+        self.analyze_view_button = tool_button("analyse_view", "Analyze the view", "", "View only")
+        self.answer = Answer("slide_answer", "Findings of the slide")
         self.result_choice = ResultChoice()
         self.run_panel = SlideRunPanel()
         self.save_button = named(QPushButton("Save"), "save", "Save the lesions")
-        self.export_button = create_export_button(self.export_requested.emit)
-        self.folder_button = tool_button(
-            "save_folder", "Choose the folder", "Choose the folder for results", "folder ..."
-        )
-        self.report_button = tool_button(
-            "slide_report", "Report", "Write a report of what is stored for the slide (HTML, optionally PDF)", "Report"
-        )
+        self.share_button = create_share_button(self)
         self.status = StatusLine(self.icons)
         self.waiting = DeferredWidgets(self)
         self.run_manager = SlideRunManager(self, self.settings)
@@ -177,21 +181,21 @@ class SlideControls(SectionDock):
         ``is_known``: its results were found, which decides the sections. Those of a previous slide stay until then.
         """
         self.welcome.setVisible(not has_slide)
+        self._head.setVisible(has_slide and not self.waiting.is_opening)
         # A scroll bar that appears only when needed changes width and height of the content, and may flicker.
         always, needed = Qt.ScrollBarPolicy.ScrollBarAlwaysOn, Qt.ScrollBarPolicy.ScrollBarAsNeeded
         self.content_scroll.setVerticalScrollBarPolicy(always if has_slide else needed)
         is_open = has_slide and not self.waiting.is_opening
-        self._reading_label.setVisible(not (is_known or self._is_work_visible))
         self._work_area.setVisible(is_open)
         self._set_work_visible(is_open and (is_known or self._is_work_visible))
         self._files.setVisible(has_slide)
 
     def list_tabs(self) -> dict[str, tuple[QWidget, ...]]:
         """Return the parts of the dock that each tab of the reading mode shows, by the title of section or group."""
-        views, analysis, (prediction, heatmap, lesions, *others) = self._grouped_widgets
-        tabs: dict[str, tuple[QWidget, ...]] = {"Slide": (self.picker, self.scale_panel)}
+        views, (prediction, heatmap, lesions, *others) = self._grouped_widgets
+        tabs: dict[str, tuple[QWidget, ...]] = {"Slide": (self.picker,)}
         tabs |= {section_title(part): (part,) for part in views}
-        tabs |= {"Analysis": analysis, "Results": (prediction, heatmap, lesions)}
+        tabs |= {"Analysis": self._act, "Results": (prediction, heatmap, lesions)}
         return tabs | {section_title(part): (part,) for part in others}
 
     def list_places(self) -> dict[str, QWidget]:
@@ -223,12 +227,7 @@ class SlideControls(SectionDock):
         self.waiting.run_after()
 
     def update_analyze_buttons(self, blocker: str, has_results: bool) -> None:
-        """Enable the buttons to analyze.
-
-        ``blocker``: why the slide cannot be analyzed, which disables them and is stated below them, except a run, which
-        has its own place; empty if it can.
-        """
-        show_text(self.blocker_label, "" if blocker in (RUNNING, NO_SLIDE) else blocker)
+        """Enable the buttons to analyze; ``blocker``: why the slide cannot be analyzed, empty if it can."""
         self.analyze_button.setEnabled(not blocker)
         self.analyze_button.setText("Analyze again" if has_results else "Analyze")
         action = "Detect tissue, predict each tile and detect lesions, in the background"
@@ -236,6 +235,17 @@ class SlideControls(SectionDock):
         self.analyze_view_button.setEnabled(not blocker)
         action = "Analyze only the view; its results are stored next to those of the whole slide"
         self.analyze_view_button.setToolTip(blocker or f"{action} ({VIEW_KEY})")
+
+    def show_folder(self, folder: Path) -> None:
+        """State where the results of the slide are, in the entry that chooses the folder."""
+        entry = self.share_button.menu().findChild(QAction, "save_folder")
+        entry.setToolTip(f"Choose the folder for results. Those of this slide: {folder}")
+
+    def show_setup(self) -> None:
+        """State the model, its options and the choice of results in the line above their controls."""
+        count = self.options_controller.change_count
+        options = "" if not count else "1 option changed" if count == 1 else f"{count} options changed"
+        self.setup_rows.set_summary((shorten_name(self.model_picker.model), options, self.result_choice.text))
 
     def _set_work_visible(self, visible: bool) -> None:
         """Show the controls for a slide group by group, because Qt takes long to show so many widgets."""
@@ -257,18 +267,26 @@ class SlideControls(SectionDock):
         self._is_slide_hidden = is_hidden
         if is_hidden:
             self.status.clear()  # the message is about the slide
-        if slide is not None:
-            name, show = html.escape(slide_display_name(slide.info)), self.icons.link("show", "Show the slide")
-            self.hidden_notice.setText(f"'{name}' is hidden, and so are its results. {show}.")
-        self.hidden_notice.setVisible(is_hidden)
+        self.visibility_changed.emit()
         self._show_group(self._groups[-1])
 
+    @property
+    def is_slide_hidden(self) -> bool:
+        """Whether the displayed slide is hidden, such as by a photograph."""
+        return self._is_slide_hidden
+
+    def show_head(self, *, only_answer: bool) -> None:
+        """Show what is above the sections, or the answer only, while tabs have the other parts."""
+        for area in (self._subject_area, self._act_area):
+            area.setVisible(not only_answer)
+
     def _lay_out(self) -> None:
-        """Lay out the controls in a scroll area, with Save and the status line below it."""
+        """Lay out the dock: the sections scroll, and everything else is pinned."""
+        self._create_head()
         self._work_area = self._create_work_area()
         page = QWidget()
         column = QVBoxLayout(page)
-        column.setContentsMargins(6, 6, 6, 6)
+        column.setContentsMargins(MARGIN_PX, 2, MARGIN_PX, MARGIN_PX)
         column.addWidget(self.welcome)
         column.addStretch(1)
         self._work_area.hide()
@@ -279,29 +297,41 @@ class SlideControls(SectionDock):
                 self.waiting.add_widget(part, group.layout().addWidget)
         self.choice.update()
         self.content_scroll = scroll_area(page, "slide_scroll")
-        self._files = row(self.save_button, self.export_button, self.report_button, self.folder_button, stretch=0)
-        foot = QWidget()
-        below = QVBoxLayout(foot)
-        below.setContentsMargins(6, 0, 6, 6)
-        below.addStretch(0)
-        for widget in (self.notice, self.hidden_notice, self.picker.warning_label, self._files, self.status):
-            below.addWidget(widget)  # texts that come and go move nothing here
+        self._files = row(self.save_button, self.share_button, stretch=0)
         self.body = QWidget()
-        rows = QVBoxLayout(self.body)
-        rows.setContentsMargins(0, 0, 0, 0)
-        rows.setSpacing(4)
-        rows.addWidget(self.content_scroll, 1)
-        rows.addWidget(foot)
+        anatomy = DockParts(
+            self.content_scroll,
+            subject=(self._subject_area,),
+            act=(self._act_area,),
+            answer=(self.answer,),
+            notices=(self.scale_panel, self.run_panel, self.notice, self.picker.warning_label),
+            footer=(self._files, self.status),
+        )
+        self._head, _ = lay_out_dock(self.body, anatomy)
+        self._head.hide()
         whole = QHBoxLayout(self)
         whole.setContentsMargins(0, 0, 0, 0)
         whole.setSpacing(0)
         whole.addWidget(self.body)
 
-    def _create_work_area(self) -> QWidget:
+    def _create_head(self) -> None:
+        """Create what is pinned above the sections, but the answer."""
         models = QWidget()
-        rows = form_layout(models)
-        label = QLabel("model")
-        rows.addRow(label, self.model_picker)
+        form_layout(models).addRow(QLabel("Model"), self.model_picker)
+        self.options_section = section("Options", "slide_options_section", None, self.settings, False)
+        rows = column(models, self.options_section, self.result_choice)
+        self.setup_rows = FoldedRows("Model and options", "slide_setup", self.settings, rows)
+        self.icons.add_sections(self.options_section, self.setup_rows)
+        buttons = row(self.analyze_button, self.analyze_view_button, stretch=0)
+        self.analyze_view_button.setSizePolicy(QSizePolicy.Policy.Fixed, QSizePolicy.Policy.Expanding)
+        self._act = (buttons, self.setup_rows)
+        self._subject_area, self._act_area = column(), column(spacing=2)
+        self.waiting.add_widget(self.picker, self._subject_area.layout().addWidget)
+        for part in self._act:
+            self.waiting.add_widget(part, self._act_area.layout().addWidget)
+        self.picker.visibility_changed.connect(lambda: self.show_visibility(self.picker.slide))
+
+    def _create_work_area(self) -> QWidget:
         self.overview_section = section("Overview", "overview_section", None, self.settings, True)
         sections = (
             self.overview_section,
@@ -310,39 +340,23 @@ class SlideControls(SectionDock):
         )
         self._create_lazy_sections()
         views = (self.display_section, self.measurement_section, self.side_by_side_section)
-        self.prediction_area = KeptRoom()
-        remember_height(self.prediction_area, "slide_prediction", self.settings)
+        self.prediction_area = KeptRoom()  # of warnings about the results
         results = (
             self.prediction_area,
             section("Heatmap", "slide_heatmap_section", None, self.settings, True),
             section("Lesions", "slide_lesions_section", None, self.settings, True),
         )
-        buttons = column(
-            row(self.analyze_button, self.analyze_view_button, stretch=0), self.blocker_label, self.result_choice
-        )
-        self.analyze_view_button.setSizePolicy(QSizePolicy.Policy.Fixed, QSizePolicy.Policy.Expanding)
-        analysis = column(models, self.options_section, buttons, self.run_panel, spacing=ROWS_PX)
-        self.analysis_section = section("Analysis", "slide_analysis_section", analysis, self.settings, True)
         self._grouped_widgets = (
             (self.paint_section, *sections, *views),
-            (self.analysis_section,),
             # Last, a section that appears when its file has been read
             (*results, self.depth_section, self.synoptic_section, self.regions_section, self.risk_section),
         )
         self._groups = tuple(column(spacing=ROWS_PX) for _ in self._grouped_widgets)
         self.icons.add_sections(
-            self.options_section,
             *(part for group in self._grouped_widgets for part in group if isinstance(part, CollapsibleSection)),
         )
-        self.hidden_notice = named(WrappedLabel(), "slide_hidden", "Hidden slide")
-        self.hidden_notice.setToolTip("")
-        self.hidden_notice.hide()
-        self.hidden_notice.linkActivated.connect(lambda _: self.picker.show_selected())
-        self.picker.visibility_changed.connect(lambda: self.show_visibility(self.picker.slide))
         self.choice = SectionChoice(self)
-        self._reading_label = named(quiet_label(READING), "slide_reading", "State of the slide")
-        parts = (self.picker, self.scale_panel, self._reading_label, *self._groups, row(self.choice.button))
-        return column(*parts, spacing=ROWS_PX)
+        return column(*self._groups, row(self.choice.button), spacing=ROWS_PX)
 
     def _create_lazy_sections(self) -> None:
         """Create the sections that are filled when they are first opened."""
@@ -350,25 +364,34 @@ class SlideControls(SectionDock):
         self.measurement_section = section("Measure", "slide_measure_section", None, self.settings, False)
         self.display_section = section("Display", "slide_display_section", None, self.settings, False)
         self.side_by_side_section = section("Side by side", "slide_side_by_side_section", None, self.settings, False)
-        self.options_section = section("Options", "slide_options_section", None, self.settings, False)
         self.depth_section = section("Depth", "slide_depth_section", None, self.settings, False)
         self.synoptic_section = section("Report", "slide_synoptic_section", None, self.settings, False)
         self.risk_section = section("Risk", "slide_risk_section", None, self.settings, False)
         self.regions_section = section("Regions", "slide_regions_section", None, self.settings, False)
 
 
-def create_export_button(on_export: Callable[[str], None]) -> QToolButton:
-    """Create the button with its menu; ``on_export``: called with the kind of the export, or with ``IMPORT``."""
-    button = tool_button("export", "Export", text="Export")
-    menu = QMenu(button)
-    entries = {kind: f"{one.title} ..." for kind, one in FORMATS.items()}
-    for kind, text in {**entries, IMPORT: "Import outlines (GeoJSON, DICOM SR) ..."}.items():
-        if kind == IMPORT:
-            menu.addSeparator()
-        action = menu.addAction(text)
-        action.setObjectName(f"export_{kind}")
-        action.triggered.connect(lambda _=False, kind=kind: on_export(kind))
-    menu.setToolTipsVisible(True)
-    button.setMenu(menu)
-    button.setPopupMode(QToolButton.ToolButtonPopupMode.InstantPopup)
-    return button
+def create_share_button(controls: SlideControls) -> QToolButton:
+    """Create the button with the menu of all that leaves the dock, or is read into it."""
+    exports = {
+        f"export_{kind}": (f"{one.title}...", partial(controls.export_requested.emit, kind))
+        for kind, one in FORMATS.items()
+    }
+    entries: dict[str, tuple[str, Callable[[], object]] | None] = {
+        "slide_report": ("Report...", controls.report_requested.emit),
+        "above_exports": None,
+        **exports,
+        "below_exports": None,
+        f"export_{IMPORT}": (
+            "Import outlines (GeoJSON, DICOM SR)...",
+            partial(controls.export_requested.emit, IMPORT),
+        ),
+        "save_folder": ("Folder for results...", controls.folder_requested.emit),
+    }
+    return menu_button("share", "Share", "", entries)
+
+
+def shorten_name(name: str) -> str:
+    """Return a name, of a path its last part, with its middle left out if it is long."""
+    short = Path(name).name
+    half = NAME_LETTERS // 2
+    return short if len(short) <= NAME_LETTERS else f"{short[:half]}…{short[-half:]}"

@@ -25,6 +25,7 @@ from napari_melanoma.ui.session.open_slide import READING_LINK
 from napari_melanoma.ui.session.run_status import SlideRunUpdate, find_analysis_blocker
 from napari_melanoma.ui.session.slide import SlideSession
 from napari_melanoma.ui.slide.analysis import AnalysisController, AnalysisLauncher
+from napari_melanoma.ui.slide.answer import AnswerController
 from napari_melanoma.ui.slide.context import SlideContext
 from napari_melanoma.ui.slide.controls import SlideControls
 from napari_melanoma.ui.slide.export import SlideExporter
@@ -78,6 +79,7 @@ class SlideDock(SlideControls):
         self.analysis: AnalysisController | None = None  # of the displayed slide; None until its results were searched
         self.report_writer = ReportWriter(self, self.status, self.icons, self.settings)
         self.sections = SlideSections(context, self)
+        self.answers = AnswerController(self, self.sections.hosted)
         self.picker.find_notes = self._find_notes
         self.exporter = SlideExporter(self, self.sections.hosted)
         self.recent = self._create_recent_lists()
@@ -129,8 +131,8 @@ class SlideDock(SlideControls):
         self.opener.started.connect(partial(self.status.begin, "opening", "Opening ..."))
         self.opener.progressed.connect(partial(self.status.progress, "opening"))
         self.opener.finished.connect(self._on_opened)
-        self.folder_button.clicked.connect(self._on_folder)
-        self.report_button.clicked.connect(self._on_report)
+        self.folder_requested.connect(self._on_folder)
+        self.report_requested.connect(self._on_report)
         self.model_picker.changed.connect(self._on_model)
         user_data().models_changed.connect(self.choice.update)
         user_data().slide_results_changed.connect(self._on_slide)
@@ -203,7 +205,10 @@ class SlideDock(SlideControls):
         blocker = find_analysis_blocker(info, picker.model, fluorescence=picker.reads_fluorescence, running=running)
         session = self.context.session
         has_results = session is not None and bool(session.results.value.content)
-        self.update_analyze_buttons(blocker or self.options_controller.error, has_results)
+        blocker = blocker or self.options_controller.error
+        self.update_analyze_buttons(blocker, has_results)
+        self.answers.show_blocker(blocker)
+        self.show_setup()
 
     def _on_slide(self) -> None:
         """Display another slide, or none."""
@@ -272,6 +277,7 @@ class SlideDock(SlideControls):
         """Show the model and options of the shown results, so that "Analyze again" uses them."""
         self.model_picker.model = model
         self.options_controller.set_options(options)
+        self.show_setup()
 
     def add_bookmark(self) -> None:
         """Bookmark the view."""
@@ -322,7 +328,7 @@ class SlideDock(SlideControls):
         self.context.session, location = session, session.location
         self.model_picker.offer_demonstrations(location.is_phantom)
         results_folder = location.slide_folder or location.folder
-        self.folder_button.setToolTip(f"Choose the folder for results. Those of this slide: {results_folder}")
+        self.show_folder(results_folder)
         for problem in filter(None, (location.tissue_error, location.notes_file.problem)):
             show_failure(self.status, InputError(problem))
         stated, known = location.notes.pixel_size, location.known_notes
@@ -330,8 +336,6 @@ class SlideDock(SlideControls):
         if stated not in (None, shown) or (stated is None and cleared is not None and cleared == shown):
             self._set_pixel_size(stated)
         self.picker.update_description()
-        if not (location.is_analyzed or location.is_view_analyzed):
-            self.prediction_area.release_height()  # no prediction follows
         self.sections.hosted.show_results()
         if self.analysis is not None:  # the results were searched twice
             self.analysis.close()

@@ -39,7 +39,7 @@ NO_LESIONS = "No lesions yet. Analyze the slide first."
 NO_ANALYSIS = "No analysis yet. Analyze the slide first."
 NO_FINDINGS = "No lesions, depth readings or measurements yet. Analyze the slide, or measure first."
 NO_SLIDE = "Open a slide first."
-EXPORT_TIP = "Export lesions, heatmap, readings or the synoptic report to a file"
+SHARE_TIP = "Write a report, export findings to a file, or import outlines"
 IMPORT_BLOCKER = "The outlines replace the lesions of an analysis. Analyze the slide first."
 NO_DICOM = {
     "dicom": "A DICOM segmentation requires a DICOM slide. Export a mask or outlines instead.",
@@ -58,7 +58,7 @@ class SlideExporter(QObject):
     def __init__(self, controls: SlideControls, hosted: HostedSections) -> None:
         super().__init__(controls)
         self._context, self._controls, self._hosted = controls.context, controls, hosted
-        self._menu = controls.export_button.menu()
+        self._menu = controls.share_button.menu()
         self._menu.aboutToShow.connect(self._update_menu)
         self._connections = Connections(controls)
         hosted.session_changed.connect(self._on_session)
@@ -74,13 +74,13 @@ class SlideExporter(QObject):
         self._update_buttons()
 
     def _update_buttons(self, _: object = None) -> None:
-        """Enable Save if there is something to save, and Export with a slide: its menu shows what is missing."""
+        """Enable Save if there is something to save, and Share with a slide: its menu shows what is missing."""
         session, save = self._hosted.session, self._controls.save_button
         lesions, is_saved = (None, True) if session is None else (session.lesions.value, session.lesions.is_saved)
         folder = "" if lesions is None else f" into {lesions.source.folder}"
         blocker = "Analyze the slide first" if lesions is None else "All changes are saved" if is_saved else ""
         enable(save, f"Save the lesions{folder} ({format_key('slide.save')})", blocker)
-        enable(self._controls.export_button, EXPORT_TIP, NO_SLIDE if session is None else "")
+        enable(self._controls.share_button, SHARE_TIP, NO_SLIDE if session is None else "")
 
     def _on_save(self) -> None:
         if self._hosted.session is not None:
@@ -118,13 +118,15 @@ class SlideExporter(QObject):
 
     def _add_plugin_format(self, kind: str) -> QAction:
         """Add a format of an extension or plug-in at its position; they are loaded when the menu is first shown."""
-        action = QAction(f"{EXPORTS.label(kind)} ...", self._menu)
+        action = QAction(f"{EXPORTS.label(kind)}...", self._menu)
         action.setObjectName(f"export_{kind}")
         action.triggered.connect(lambda: self.choose_file(kind))
         formats = list(EXPORTS.members)
         following = [f"export_{name}" for name in formats[formats.index(kind) + 1 :]]
-        below = (one for one in self._menu.actions() if one.objectName() in following or one.isSeparator())
-        self._menu.insertAction(next(below), action)
+        actions = self._menu.actions()
+        *_, end = (one for one in actions if one.isSeparator())
+        below = (one for one in actions if one.objectName() in following)
+        self._menu.insertAction(next(below, end), action)
         return action
 
     def choose_file(self, kind: str) -> None:

@@ -40,7 +40,7 @@ class SlideModelPicker(ExtensibleModelPicker):
         """List the models once; without a stored model, select the default one."""
         if not self._is_listed:
             super().ensure_listed()
-            self.combo.setPlaceholderText("select a model ...")
+            self.combo.setPlaceholderText("Select a model")
             self._select_default()
 
     @property

@@ -17,12 +17,22 @@ from napari_melanoma.ui.widgets.config_form import ConfigForm, FormField
 from napari_melanoma.ui.widgets.editors import ChoiceEditor
 from napari_melanoma.ui.widgets.job import LatestJobQueue
 from napari_melanoma.ui.widgets.settings import DockSettings
-from napari_melanoma.ui.widgets.style import CollapsibleSection, FormRows, ThemedIcons, fill_column, form_layout, named
+from napari_melanoma.ui.widgets.style import (
+    CollapsibleSection,
+    FormRows,
+    ThemedIcons,
+    column,
+    fill_column,
+    form_layout,
+    named,
+    scroll_area,
+)
 
 if TYPE_CHECKING:
     from napari_melanoma.slides.options import SlideOptions
 
 OPTIONS_SETTING, TITLE = "slide/options", "Options"
+FORM_PX = 260  # height of the form, which scrolls: it is pinned above the sections
 # Options that are set elsewhere in the dock. True: the whole option; a set: only these nested options.
 EXCLUDED_FIELDS: dict[str, Any] = {
     **dict.fromkeys(("model", "mpp", "mpp_y", "region", "patient", "tissue_mask", "tumor_outlines", "lesions"), True),
@@ -103,7 +113,7 @@ class SlideOptionsController(QObject):
             self._form = SlideOptionsForm(self._settings, self._icons)
             self._form.set_values(self._parse_changed_values())
             self._form.changed.connect(self._on_changed)
-            self._section.add_widget(self._form)
+            self._section.add_widget(scroll_area(column(self._form), "slide_options_scroll", FORM_PX))
             self._on_model()
 
     def _on_changed(self) -> None:
@@ -121,8 +131,13 @@ class SlideOptionsController(QObject):
         if self._form is not None:
             self._form.set_classes(classes)
 
+    @property
+    def change_count(self) -> int:
+        """Number of options that differ from the defaults."""
+        return sum(len(value) if isinstance(value, Mapping) else 1 for value in self._changed_values.values())
+
     def _update_title(self) -> None:
-        changes = sum(len(value) if isinstance(value, Mapping) else 1 for value in self._changed_values.values())
+        changes = self.change_count
         self._section.title_button.setText(f"{TITLE}  ({changes} changed)" if changes else TITLE)
 
 

@@ -32,7 +32,7 @@ from napari_melanoma.ui.slide.reading_keys import MAGNIFICATIONS
 from napari_melanoma.ui.viewer.camera import find_canvas
 from napari_melanoma.ui.viewer.docking import MIN_WIDTH_PX, CanvasLayout
 from napari_melanoma.ui.viewer.shortcuts import format_key
-from napari_melanoma.ui.viewer.slide_layers import list_slides, slide_display_name
+from napari_melanoma.ui.viewer.slide_layers import list_slides
 from napari_melanoma.ui.viewer.view_memory import fit_view
 from napari_melanoma.ui.widgets.dialogs import WindowGuard
 from napari_melanoma.ui.widgets.editors import NoWheelComboBox
@@ -154,7 +154,6 @@ class ReadingMode(WindowGuard):
     def _on_slide(self) -> None:
         if self._context.slide is None:
             self.leave()
-        self.inset.show_name()
 
     def _on_visibility(self) -> None:
         """Close the open tab when a photograph hides the slide: its numbers do not belong to the photograph."""
@@ -216,19 +215,19 @@ class ReadingToolbar(QToolBar):
         fit_key, mode_key = format_key("fit"), format_key("slide.reading")
         self.fit_button = self._add_button("reading_fit", "Fit", f"Fit: show the whole slide ({fit_key})", icon="home")
         tip = f"Bookmark the view ({format_key('slide.bookmark')})"
-        self.bookmark_button = self._add_button("reading_bookmark", "Bookmark", tip, "bookmark")
+        self.bookmark_button = self._add_button("reading_bookmark", "Bookmark", tip, "Bookmark")
         tip = f"Measure a length; press again to stop measuring ({format_key('slide.line')})"
-        self.ruler_button = self._add_button("reading_ruler", "Measure", tip, "measure")
-        tip = "Show or hide the section of the regions, with its drawing tools"
-        self.regions_button = self._add_button("reading_regions", "Regions", tip, "regions")
-        tip = "Show or hide the name and the overview of the slide on the image"
-        self.overview_button = self._add_button("reading_overview", "Overview", tip, "overview")
+        self.ruler_button = self._add_button("reading_ruler", "Measure", tip, icon="line")
+        tip = "Regions: show or hide the section with its drawing tools"
+        self.regions_button = self._add_button("reading_regions", "Regions", tip, icon="polygon")
+        tip = "Overview: show or hide it on the image"
+        self.overview_button = self._add_button("reading_overview", "Overview", tip, icon="visibility")
         self.overview_button.setCheckable(True)
         self.overview_button.setChecked(controls.settings.get(INSET_SETTING, True))
-        self.full_screen_button = self._add_button("reading_full_screen", "Full screen", "Full screen", "full screen")
+        self.full_screen_button = self._add_button("reading_full_screen", "Full screen", "Full screen", "Full screen")
         self.full_screen_button.setCheckable(True)
         tip = f"Leave the reading mode ({mode_key}, or Escape on the image)"
-        self.leave_button = self._add_button("reading_leave", "Leave the reading mode", tip, "✕ leave")
+        self.leave_button = self._add_button("reading_leave", "Leave the reading mode", tip, "✕ Leave")
         self.message_label = named(QElidingLabel(), "reading_message", "Status")
         self.message_label.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Preferred)
         self.message_label.setMinimumWidth(0)
@@ -276,6 +275,8 @@ class ReadingToolbar(QToolBar):
         picker = self._controls.picker
         combo = named(NoWheelComboBox(), "reading_slide", "Slide", picker.combo.toolTip())
         combo.setFixedWidth(NAME_PX)
+        combo.elide_mode = Qt.TextElideMode.ElideMiddle
+        combo.setProperty("holds_names", True)
         combo.activated.connect(lambda index: picker.select_slide(combo.itemData(index)))
         # The lists have no common model: Qt would delete it with the dock's list while this one still uses it.
         for changed in (picker.combo.model().rowsInserted, picker.combo.model().rowsRemoved):
@@ -349,7 +350,7 @@ INSET_PX, INSET_MARGIN_PX = 200, 8  # width of the inset, and its distance from 
 
 
 class OverviewInset(QFrame):
-    """The name and a small overview of the slide, in the corner of the canvas that is opposite to the scale bar."""
+    """A small overview of the slide, in the corner of the canvas that is opposite to the scale bar."""
 
     def __init__(self, controls: SlideControls) -> None:
         super().__init__(controls.waiting.holder)  # deleted with the dock
@@ -357,12 +358,9 @@ class OverviewInset(QFrame):
         self.setAutoFillBackground(True)
         self._controls = controls
         self._central: QWidget | None = None
-        self._name_label = named(QElidingLabel(), "reading_name", "Name of the slide")
         self._slot = SessionSlot(self._create_overview)
         layout = QVBoxLayout(self)
-        layout.setContentsMargins(4, 2, 4, 4)
-        layout.setSpacing(2)
-        layout.addWidget(self._name_label)
+        layout.setContentsMargins(4, 4, 4, 4)
         layout.addWidget(self._slot)
 
     def show_session(self, session: SlideSession | None) -> None:
@@ -381,7 +379,6 @@ class OverviewInset(QFrame):
         self._central = window.centralWidget()
         self.setParent(self._central)
         self.setStyleSheet(self._controls.styleSheet())
-        self.show_name()
         self.setVisible(self._controls.settings.get(INSET_SETTING, True))
         self._place()
 
@@ -396,16 +393,10 @@ class OverviewInset(QFrame):
         self.setVisible(wanted and self._central is not None)
         self._place()
 
-    def show_name(self) -> None:
-        slide = self._controls.context.slide
-        name = "" if slide is None else slide_display_name(slide.info)
-        self._name_label.setText(name)
-        self._name_label.setToolTip(name)
-
     def _place(self) -> None:
         """Resize to the height of the overview, which depends on the slide and its rotation."""
         if self._central is not None and self.isVisible():
-            height = max(self._slot.heightForWidth(INSET_PX), 0) + self._name_label.sizeHint().height() + 8
+            height = max(self._slot.heightForWidth(INSET_PX), 0) + 8
             self.setGeometry(INSET_MARGIN_PX, INSET_MARGIN_PX, INSET_PX, height)
             self.raise_()
 
@@ -469,7 +460,8 @@ class SectionTabs(QWidget):
         self._show_buttons()
         controls, self._window = self._controls, window
         controls.content_scroll.hide()
-        controls.body.layout().insertWidget(0, self._scroll, 1)
+        controls.show_head(only_answer=True)
+        controls.body.layout().insertWidget(1, self._scroll, 1)
         self._scroll.show()
         controls.layout().addWidget(self)
         self.setFixedWidth(self._find_width())
@@ -490,6 +482,7 @@ class SectionTabs(QWidget):
         controls.setMaximumWidth(NO_LIMIT_PX)
         self._set_style("")
         controls.content_scroll.show()
+        controls.show_head(only_answer=False)
         controls.body.show()
 
     def toggle(self, label: str) -> None:

@@ -46,7 +46,7 @@ class SlideScalePanel(QFrame):
         self._set_line = named(
             QPushButton("Set by line"), "scale_ruler", "Set the scale by the line", "Use the last line"
         )
-        self._clear = named(QPushButton("Clear"), "scale_clear", "Clear the scale", "Restore the scale of the file")
+        self._clear = named(QPushButton("Reset"), "scale_clear", "Reset the scale", "Restore the scale of the file")
         layout = QVBoxLayout(self)
         layout.setContentsMargins(8, 4, 4, 4)
         layout.addWidget(quiet_label("The scale that you set is saved with the results."))

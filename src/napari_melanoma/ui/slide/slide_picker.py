@@ -19,8 +19,8 @@ from napari_melanoma.slides.reading.slide import SlideInfo
 from napari_melanoma.ui.session.photograph_opener import LayerData, NoPhotograph, PhotographOpener
 from napari_melanoma.ui.slide.context import (
     add_line_breaks,
-    describe_slide,
     is_same_slide,
+    list_slide_facts,
     list_slide_warnings,
 )
 from napari_melanoma.ui.viewer import slide_layers
@@ -32,6 +32,7 @@ from napari_melanoma.ui.viewer.view_memory import (
     hide_other_pictures,
     restore_view,
 )
+from napari_melanoma.ui.widgets.anatomy import FactsLine
 from napari_melanoma.ui.widgets.editors import NoWheelComboBox
 from napari_melanoma.ui.widgets.signals import Connections
 from napari_melanoma.ui.widgets.style import (
@@ -40,8 +41,6 @@ from napari_melanoma.ui.widgets.style import (
     fill_column,
     named,
     row,
-    show_text,
-    state_label,
     tool_button,
 )
 
@@ -71,6 +70,7 @@ class SlidePicker(QWidget):
         tip = f"Select a slide: it is shown, the others are hidden ({next_key}, {previous_key})"
         self.combo = named(NoWheelComboBox(), "slide", "Slide", tip)
         self.combo.elide_mode = Qt.TextElideMode.ElideMiddle  # names often differ only at their end
+        self.combo.setProperty("holds_names", True)
         self._previous = tool_button("previous_slide", "Previous slide", f"Previous slide ({previous_key})")
         self._next = tool_button("next_slide", "Next slide", f"Next slide ({next_key})")
         self.scale_button = tool_button(
@@ -89,10 +89,7 @@ class SlidePicker(QWidget):
             "close_slide", "Close", f"Close the slide; all edits are kept ({close_key})", "✕"
         )
         self.close_button.clicked.connect(lambda: self.close_requested.emit())
-        self._description_label = named(WrappedLabel(lines=2), "slide_about", "Description of the slide")
-        self._description_label.setToolTip("")
-        self._description_label.setProperty("quiet", True)
-        self._credit_label = state_label("slide_credit", "Attribution of the slide", quiet=True)
+        self._facts = FactsLine("slide_about", "Description of the slide")
         self.warning_label = named(WrappedLabel(), "slide_warnings", "Warnings about the slide")
         self.warning_label.setProperty("fault", True)
         self.warning_label.setToolTip("")
@@ -101,8 +98,7 @@ class SlidePicker(QWidget):
         fill_column(
             self,
             row(self.combo, self._previous, self._next, *buttons, stretch=0),
-            self._description_label,
-            self._credit_label,
+            self._facts,
             spacing=2,
         )
         events = viewer.layers.events
@@ -169,11 +165,11 @@ class SlidePicker(QWidget):
         info = None if slide is None else slide.info
         notes = None if slide is None else self.find_notes(slide.identity)
         is_known, reader = notes is not None, "" if notes is None else notes.scale_reader
-        text = "" if info is None else describe_slide(info, is_scale_known=is_known, scale_reader=reader)
-        self._description_label.setText(text)
+        facts = [] if info is None else list_slide_facts(info, is_scale_known=is_known, scale_reader=reader)
         credit = "" if slide is None else get_credit(slide.layers[0])
-        show_text(self._credit_label, shorten_credit(credit))
-        self._credit_label.setToolTip(credit)
+        self._facts.set_facts((*facts, shorten_credit(credit)))
+        if credit:
+            self._facts.setToolTip("\n".join((*facts, credit)))
         warnings = list_slide_warnings(info) if info is not None and is_known else []
         self.warning_label.setText("\n".join(f"{warning[:1].upper()}{warning[1:]}" for warning in warnings))
         self.warning_label.setVisible(bool(warnings))

@@ -19,8 +19,8 @@ from napari_melanoma.ui.widgets.thumbnails import to_qimage
 
 if TYPE_CHECKING:
     from napari_melanoma.slides.reading.tiled import TiledSlide
-COLUMNS, SIDE_PX = 5, 52  # of the grid of thumbnails; side of a thumbnail
-READ_PX = 104  # side in which thumbnails are read, for high-density screens
+COLUMNS, SIDE_PX = 5, 48  # of the grid of thumbnails; side of a thumbnail
+READ_PX = 96  # side in which thumbnails are read, for high-density screens
 
 
 class TileStrip(QWidget):
@@ -50,7 +50,7 @@ class TileStrip(QWidget):
         if identity != self._identity:
             self._identity = identity
             for button in self.buttons:
-                button.setIcon(QIcon())  # do not show the previous thumbnails while the new ones are read
+                button.setIcon(_create_blank())  # not the previous thumbnails while the new ones are read
         self._tiles = tiles
         while len(self.buttons) < len(tiles):
             self._add_button()
@@ -78,6 +78,7 @@ class TileStrip(QWidget):
         button = named(QToolButton(), f"tile_{index + 1}", "Tile")
         button.setToolButtonStyle(Qt.ToolButtonStyle.ToolButtonTextUnderIcon)
         button.setIconSize(QSize(SIDE_PX, SIDE_PX))
+        button.setIcon(_create_blank())
         button.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Preferred)
         button.setCursor(Qt.CursorShape.PointingHandCursor)
         button.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
@@ -94,7 +95,14 @@ class TileStrip(QWidget):
         if tiles != self._tiles:
             return
         for button, image in zip(self.buttons, images, strict=False):
-            button.setIcon(QIcon() if image is None else QIcon(QPixmap.fromImage(image)))
+            button.setIcon(_create_blank() if image is None else QIcon(QPixmap.fromImage(image)))
+
+
+def _create_blank() -> QIcon:
+    """Create an icon of the size of a thumbnail, so that buttons keep their height."""
+    blank = QPixmap(SIDE_PX, SIDE_PX)
+    blank.fill(Qt.GlobalColor.transparent)
+    return QIcon(blank)
 
 
 def _read_tile_images(

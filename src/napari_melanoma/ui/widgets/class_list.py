@@ -42,7 +42,7 @@ REGION_CLASSES = ClassKind(
 )
 DEFAULT_COLOR: Color = (255, 255, 0)  # of regions without a color, and of points whose class is not in the list
 CLASS_KEYS = range(1, 10)  # digits that select the first classes
-VISIBLE_ROWS, ROW_PX, SQUARE = 6, 22, 20  # SQUARE: side of a color icon in pixels
+MAX_ROWS, ROW_PX, SQUARE = 10, 22, 20  # visible classes; height of each; side of a color icon in pixels
 NEW_CLASS_NAME = "New class"
 NEW_CLASS_COLORS: tuple[Color, ...] = ((0, 158, 115), (230, 159, 0), (86, 180, 233), (213, 94, 0), (204, 121, 167))
 
@@ -62,8 +62,6 @@ class RegionClassList(QWidget):
         tip = f"{kind.use} (Ctrl with 1 to 9 on the image). F2: rename; double click: change the color"
         self.list = named(QListWidget(), f"{kind.name}_classes", kind.title, tip)
         self.list.setIconSize(QSize(SQUARE, SQUARE))
-        # Whatever number of classes and style sheet it has, so that nothing below it moves.
-        self.list.setFixedHeight(min(VISIBLE_ROWS, len(kind.defaults)) * ROW_PX + 4)
         add = tool_button(f"add_{kind.name}_class", "Add a class", "Add a class")
         remove = tool_button(
             f"remove_{kind.name}_class",
@@ -166,6 +164,7 @@ class RegionClassList(QWidget):
             item.setFlags(item.flags() | Qt.ItemFlag.ItemIsEditable)
             item.setSizeHint(QSize(0, ROW_PX))
             self.list.addItem(item)
+        self.list.setFixedHeight(min(MAX_ROWS, len(self._classes)) * ROW_PX + 4)
         self.list.setCurrentRow(row)
         self.list.blockSignals(False)
 

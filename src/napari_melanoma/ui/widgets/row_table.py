@@ -22,7 +22,7 @@ from napari_melanoma.ui.viewer.shortcuts import is_delete_key
 AnyIndex = QModelIndex | QPersistentModelIndex
 Row = TypeVar("Row")
 Id = TypeVar("Id", int, str)
-ROW_PX, VISIBLE_ROWS = 22, 7
+ROW_PX, VISIBLE_ROWS = 22, 10
 
 
 class Column(NamedTuple):
@@ -117,7 +117,7 @@ class RowTable(QTableView, Generic[Row, Id]):
     def __init__(self, model: RowTableModel[Row, Id], least_rows: int) -> None:
         super().__init__()
         self.table_model: RowTableModel[Row, Id] = model
-        self._shown_rows = least_rows  # for which there is room
+        self._least_rows = least_rows
         self._selected_ids: tuple[Id, ...] = ()
         self._silent = False  # True while rows are selected by code, which must not activate them
         self.setModel(model)
@@ -193,9 +193,8 @@ class RowTable(QTableView, Generic[Row, Id]):
             super().keyPressEvent(event)
 
     def _fit_height(self) -> None:
-        """Keep the room of rows that are removed, or restored later, so that no button moves."""
-        self._shown_rows = min(max(self.table_model.count, self._shown_rows), VISIBLE_ROWS)
-        self.setFixedHeight(self.horizontalHeader().sizeHint().height() + ROW_PX * self._shown_rows + 4)
+        shown_rows = max(self._least_rows, min(self.table_model.count, VISIBLE_ROWS))
+        self.setFixedHeight(self.horizontalHeader().sizeHint().height() + ROW_PX * shown_rows + 4)
 
     def _on_selection(self, *_: object) -> None:
         if not self._silent:

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections import Counter
 from typing import TYPE_CHECKING
 
 from napari_melanoma.core.formatting import capitalize, format_class, format_count
-from napari_melanoma.slides.lesions import area_noun
+from napari_melanoma.slides.lesions import LESION_CLASSES, area_noun
 
 if TYPE_CHECKING:
     from napari_melanoma.slides.lesions import SlideLesion
@@ -18,7 +17,7 @@ NO_LESIONS = "No lesions yet. Analyze the slide first."
 LESIONS_LATER = "Lesions are detected when the analysis has finished."
 LESIONS_NOW = "Detecting lesions ..."
 NOT_ASSESSED = "Not assessed: the model of these results does not detect lesions."
-NO_CLASS = "The model has no tumor class. Choose a class whose areas are listed here, or paint the tumor."
+NO_CLASS = "Choose a class whose areas are listed here, or paint the tumor."
 
 
 def describe_lesions(state: LesionState | None, results: AnalysisResults, *, is_corrected: bool) -> str:
@@ -40,26 +39,19 @@ def _explain_missing_lesions(results: AnalysisResults) -> str:
 
 
 def _summarize(state: LesionState) -> str:
-    """Return the numbers of lesions by class, their area, and what the column p is."""
-    lesions, noun = state.lesions, area_noun(state.lesions[0].label)
-    counts = Counter(lesion.label for lesion in lesions)
-    all_classified = counts["malignant"] + counts["benign"] == len(lesions)
-    malignant = f", {counts['malignant']} malignant" if all_classified else ""
-    areas = [lesion.area_mm2 for lesion in lesions if lesion.area_mm2 is not None]
-    area = f", {sum(areas):.3g} mm² in total" if areas else ""
+    """Return the limit of malignant lesions if it is not 0.5; the answer of the dock has their number and area."""
     limit = state.config.malignant_from
-    explanation = f"p: probability of {class_of_probability(lesions[0], state.source.target)}"
-    limit_note = f", malignant from {limit:g}" if limit != 0.5 and noun == "lesion" else ""
-    return f"{format_count(len(lesions), noun)}{malignant}{area}. {explanation}{limit_note}."
+    is_classified = all(lesion.label in LESION_CLASSES for lesion in state.lesions)
+    return f"Malignant from a probability of {limit:g}." if is_classified and limit != 0.5 else ""
 
 
 def _describe_no_lesions(state: LesionState, *, is_corrected: bool) -> str:
-    """Describe why there is no lesion: none was detected, or all were removed."""
+    """Describe which lesions were removed; the answer of the dock states that there are none."""
     count, noun = len(state.removed or ()), area_noun(state.source.target)
-    removed = f"{format_count(count, noun)} {'was' if count == 1 else 'were'}"
-    if is_corrected and count:
-        return f"No {noun}s left: {removed} removed manually."
-    return f"No {noun} at this threshold; {removed} removed manually." if count else f"No {noun} at this threshold."
+    if not count:
+        return ""
+    removed = f"{format_count(count, noun)} {'was' if count == 1 else 'were'} removed manually."
+    return f"No {noun}s left: {removed}" if is_corrected else capitalize(removed)
 
 
 def class_of_probability(lesion: SlideLesion, target: str = "") -> str:
@@ -94,13 +86,15 @@ def describe_drawn_lesion(lesion: SlideLesion, target: str) -> str:
     """Describe a drawn lesion in one sentence; ``target``: the class of the probabilities."""
     facts = [lesion.label, format_area(lesion)]
     if not math.isnan(lesion.class_probability):
-        facts.append(f"p {class_of_probability(lesion, target)} {lesion.class_probability:.2f}")
+        facts.append(f"probability of {class_of_probability(lesion, target)} {lesion.class_probability:.2f}")
     return f"{capitalize(area_noun(lesion.label))} {lesion.index} drawn: {', '.join(facts)}."
 
 
-def format_area(lesion: SlideLesion) -> str:
-    """Return the area of a lesion with its unit."""
-    return f"{lesion.area_px:,.0f} px" if lesion.area_mm2 is None else f"{lesion.area_mm2:.3g} mm²"
+def format_area(lesion: SlideLesion, *, unit: bool = True) -> str:
+    """Return the area of a lesion, with or without its unit."""
+    if lesion.area_mm2 is None:
+        return f"{lesion.area_px:,.0f}" + " px" * unit
+    return f"{lesion.area_mm2:.3g}" + " mm²" * unit
 
 
 def format_cells(lesion: SlideLesion) -> tuple[str, ...]:
@@ -110,7 +104,7 @@ def format_cells(lesion: SlideLesion) -> tuple[str, ...]:
         str(lesion.index),
         format_class(lesion.label) + mark,
         "–" if math.isnan(lesion.class_probability) else f"{lesion.class_probability:.2f}",
-        format_area(lesion),
+        format_area(lesion, unit=False),
         _format_percent(lesion.tissue_share),
     )
 

@@ -46,17 +46,18 @@ if TYPE_CHECKING:
 
 SPLIT_HINT = "Press the mouse button on one side of the lesion, release it on the other."
 TOOLS = {  # on the canvas, which stay active until their button is pressed again; text and tooltip
-    "draw": ("draw", f"Draw a new lesion on the slide; press again to stop ({format_key('slide.draw')})"),
-    "refine": ("refine", f"{CLICK_HINT} ({format_key('slide.click')})"),
+    "draw": ("Draw", f"Draw a new lesion on the slide; press again to stop ({format_key('slide.draw')})"),
+    "refine": ("Refine", f"{CLICK_HINT} ({format_key('slide.click')})"),
 }
 EDITS = {  # text and tooltip
-    "merge": ("merge", "Merge the selected lesions into one"),
-    "split": ("split", "Split a lesion by a line that you draw across it"),
-    "class": ("class", "Switch the class of the selected lesions"),
-    "remove": ("remove", "Remove the selected lesions (Delete)"),
+    "merge": ("Merge", "Merge the selected lesions into one"),
+    "split": ("Split", "Split a lesion by a line that you draw across it"),
+    "class": ("Class", "Switch the class of the selected lesions between malignant and benign"),
+    "remove": ("Remove", "Remove the selected lesions (Delete)"),
     "undo": ("↶", UNDO_TIP),
     "redo": ("↷", REDO_TIP),
 }
+BUTTON_ROWS = (("draw", "refine", "undo", "redo"), ("merge", "split", "class", "remove"))
 CLASS_TIP = "Class of interest: its areas are listed, counted and exported, and its heatmap is shown"
 CLASSES = {"": "from the model", "malignant": "malignant", "benign": "benign"}
 DRAWING_MODES = {  # name and hint of a tool, by mode of napari's Shapes layer
@@ -66,8 +67,10 @@ DRAWING_MODES = {  # name and hint of a tool, by mode of napari's Shapes layer
     ),
     "add_polygon": ("corner by corner", "Click each corner; finish with a double click or Escape."),
 }
-REJECTED_OUTLINE = "The outline is not a lesion yet: {} Press draw again to discard it."
-CLASS_COLUMN = 1
+REJECTED_OUTLINE = "The outline is not a lesion yet: {} Press Draw again to discard it."
+CLASS_COLUMN, AREA_COLUMN = 1, 3
+AREA_TITLE, AREA_PX_TITLE = "mm²", "px"
+WIDTHS = {0: 32, 2: 50, AREA_COLUMN: 62, 4: 60}
 TEXT_DARKER = 160  # in percent: the colors of the outlines as text in the light theme
 
 
@@ -91,13 +94,17 @@ class LesionsSection(SlideSection):
         }
         self.drawing_panel = DrawingPanel()
         self._class_combo = named(NoWheelComboBox(), "lesion_target", "Class of interest", CLASS_TIP)
-        self._class_combo.setPlaceholderText("choose a class ...")
-        self._class_row = row(QLabel("areas of"), self._class_combo, stretch=1)
-        self._table_area, self._edit_row = column(self.table), row(*(self.buttons[name] for name in EDITS))
-        self._edit_row.layout().setSpacing(2)
-        summary = row(self.summary_label, *(self.buttons[name] for name in TOOLS), stretch=0)
-        self.add(self._class_row, summary, self._table_area, self._edit_row, self.drawing_panel)
+        self._class_combo.setPlaceholderText("Choose a class")
+        self._class_row = row(QLabel("Areas of"), self._class_combo, stretch=1)
+        self._table_area = column(self.table)
+        first, second = (row(*(self.buttons[name] for name in names)) for names in BUTTON_ROWS)
+        self._edit_rows = column(first, second)
+        # Last, what comes and goes
+        self.add(self._class_row, self._edit_rows, self._table_area, self.summary_label, self.drawing_panel)
+        self.column.addStretch(1)
         session.services.tool_buttons += [self.buttons[name] for name in TOOLS]
+        for name, icon in (("draw", "polygon_lasso"), ("refine", "picker")):
+            session.services.icons.add(self.buttons[name], icon)
         self.add_history_shortcuts()
         self._connect()
         self._connect_tools()
@@ -179,13 +186,12 @@ class LesionsSection(SlideSection):
         self.drawing_panel.show_classes(is_lesion)
         summary = describe_lesions(document.value, results, is_corrected=document.is_corrected)
         self.summary_label.setText(summary)
-        self.summary_label.setVisible(results.shows_numbers)
+        self.summary_label.setVisible(bool(summary) and results.shows_numbers)
         self._table_area.setVisible(results.shows_numbers)
         self.table.setVisible(has_lesions)
-        self._edit_row.setVisible(has_lesions)
+        self._edit_rows.setVisible(has_lesions)
         for name in TOOLS:
             self.buttons[name].setEnabled(has_lesions)
-            self.buttons[name].setVisible(has_lesions)
         self.buttons["merge"].setEnabled(count > 1)
         self.buttons["split"].setEnabled(count == 1)
         self.buttons["class"].setEnabled(count > 0 and is_lesion)
@@ -286,26 +292,32 @@ def _switch_classes(lesions: Lesions, selected: tuple[int, ...], maps: LesionMap
 class LesionTableModel(RowTableModel["SlideLesion", int]):
     """Table model of lesions; ``target``: class of the probabilities; ``is_dark``: whether the theme is."""
 
-    columns = (
+    columns: tuple[Column, ...] = (
         Column("#", "Number: malignant lesions first, the largest first"),
         Column(
-            "class",
+            "Class",
             "Malignant or benign, if the model distinguishes them; an asterisk marks lesions that you drew or changed",
         ),
         Column(
-            "p",
+            "Prob.",
             "Probability that the lesion is malignant, for benign lesions too; if the model does not distinguish "
             "these, of the class that the heatmap shows",
             largest_first=True,
         ),
-        Column("area", "Area; in mm² if the slide has a scale", largest_first=True),
-        Column("tissue", "Share of the slide's tissue", largest_first=True),
+        Column(AREA_TITLE, "Area; in mm² if the slide has a scale", largest_first=True),
+        Column("Tissue", "Share of the slide's tissue", largest_first=True),
     )
 
     def __init__(self) -> None:
         super().__init__()
         self.target = ""
         self.is_dark = True
+
+    def set_unit(self, *, has_scale: bool) -> None:
+        """Name the unit of the areas in the title of their column."""
+        title = AREA_TITLE if has_scale else AREA_PX_TITLE
+        *first, area, last = type(self).columns
+        self.columns = (*first, area._replace(title=title), last)
 
     def row_id(self, row: SlideLesion) -> int:
         return row.index
@@ -337,12 +349,15 @@ class LesionTable(RowTable["SlideLesion", int]):
         super().__init__(LesionTableModel(), least_rows=1)
         named(self, "lesion_table", "Lesions of the slide").setToolTip("")
         header = self.horizontalHeader()
-        header.setSectionResizeMode(QHeaderView.ResizeMode.ResizeToContents)
+        header.setMinimumSectionSize(24)
+        for number, width in WIDTHS.items():
+            header.resizeSection(number, width)
         header.setSectionResizeMode(CLASS_COLUMN, QHeaderView.ResizeMode.Stretch)
 
     def show_lesions(self, lesions: Sequence[SlideLesion], target: str, selected: Sequence[int]) -> None:
         """Show lesions; ``target``: class of the probabilities."""
         self.table_model.target = target
+        self.table_model.set_unit(has_scale=all(one.area_mm2 is not None for one in lesions))
         self.show_rows(lesions, selected)
 
 
@@ -368,9 +383,9 @@ class DrawingPanel(QFrame):
         layout = QVBoxLayout(self)
         layout.setContentsMargins(8, 4, 4, 4)
         layout.setSpacing(4)
-        self._class_row = row(QLabel("class"), self._classes, stretch=1)
+        self._class_row = row(QLabel("Class"), self._classes, stretch=1)
         layout.addWidget(self._class_row)
-        layout.addWidget(row(QLabel("draw"), self._tools, stretch=1))
+        layout.addWidget(row(QLabel("Draw"), self._tools, stretch=1))
         layout.addWidget(self._hint_label)
         self._classes.currentIndexChanged.connect(self.class_changed)
         self._tools.currentIndexChanged.connect(self._on_tool)
@@ -396,7 +411,7 @@ class DrawingPanel(QFrame):
 
     def show_rejection(self, reason: str) -> None:
         """Show why an outline is not a lesion yet; if ``reason`` is empty, show how to draw."""
-        hint = f"{DRAWING_MODES[self.mode][1]} Hold the space bar to pan. Press draw again to stop."
+        hint = f"{DRAWING_MODES[self.mode][1]} Hold the space bar to pan. Press Draw again to stop."
         self._hint_label.setText(REJECTED_OUTLINE.format(reason) if reason else hint)
 
     def _on_tool(self, _: int) -> None:

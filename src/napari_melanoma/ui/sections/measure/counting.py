@@ -33,7 +33,7 @@ EXPORT_TIP = "Write lengths, areas, angles and counts as a table (CSV)"
 AREA_TIP = "Area within which points are counted, for the number per mm²"
 FIELD_TIP = "Add a circle of 1 mm² at the center of the view to the regions, and count within it"
 NO_SELECTION = "Select regions in the Regions section to count within them."
-COUNTING_STOPPED = "Counting has stopped, because another tool or layer was selected. Press count to continue."
+COUNTING_STOPPED = "Counting has stopped, because another tool or layer was selected. Press Count to continue."
 NOTHING_MEASURED = "Nothing has been measured or counted yet."
 
 
@@ -46,18 +46,18 @@ class CountPanel(CameraWidget):
         # The union of an area is kept for the next count, because that of 1,500 regions takes 0.4 s.
         self._latest: tuple[tuple[Polygon, ...], counts.CountArea] | None = None
         self.class_list = RegionClassList(session.services.settings, session.services.icons, COUNT_CLASSES)
-        self.tool = tool_button("count_points", "Count points", TOOL_TIP, "count", checkable=True)
-        self.export_button = tool_button("measure_export", "Export the measurements", EXPORT_TIP, "Export ...")
+        self.tool = tool_button("count_points", "Count points", TOOL_TIP, "Count", checkable=True)
+        self.export_button = tool_button("measure_export", "Export the measurements", EXPORT_TIP, "Export...")
         self.area_combo = named(NoWheelComboBox(), "count_area", "Area of the count", AREA_TIP)
         self.field_button = tool_button("count_field", "Circle of 1 mm²", FIELD_TIP, "1 mm²")
         self.field_button.setEnabled(session.slide.info.pixel_size is not None)
-        self.result_label = named(WrappedLabel(lines=4), "count_text", "Counts")
+        self.result_label = named(WrappedLabel(), "count_text", "Counts")
         self.result_label.setToolTip("")
         fill_column(
             self,
             self.class_list,
             row(self.tool, self.export_button),
-            row(QLabel("within"), self.area_combo, self.field_button, stretch=1),
+            row(QLabel("Within"), self.area_combo, self.field_button, stretch=1),
             self.result_label,
         )
         self._result_timer = DebounceTimer(self)

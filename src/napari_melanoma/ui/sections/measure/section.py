@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from qtpy.QtCore import QEvent, QObject
 from qtpy.QtWidgets import QListWidget
 
+from napari_melanoma.core.formatting import capitalize
 from napari_melanoma.ui.sections.base import SlideSection
 from napari_melanoma.ui.sections.measure.counting import CountPanel
 from napari_melanoma.ui.sections.measure.layer import CountLayer, MeasureLayer
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from napari_melanoma.ui.session.slide import SlideSession
 
 TOOLS = {"line": "Measure a length", "area": "Measure an area", "angle": "Measure an angle by three clicks"}
+ICONS = {"line": "line", "area": "polygon", "angle": "path"}
 STEPS = {
     "undo": ("↶", UNDO_TIP),
     "redo": ("↷", REDO_TIP),
@@ -30,7 +32,7 @@ HINTS = {
     "area": "Click each corner; finish with a double click or Escape.",
 }
 DEFAULT_HINT = "Saved with the results of the slide. You can move or delete shapes in the layer."
-MAX_ROWS = 6  # visible measurements
+MAX_ROWS = 10  # visible measurements
 
 
 class MeasureSection(SlideSection):
@@ -47,7 +49,8 @@ class MeasureSection(SlideSection):
         self._layer = layer = session.part(MeasureLayer)
         tips = {kind: f"{text} ({format_key(f'slide.{kind}')})" for kind, text in TOOLS.items()}
         self.tool_buttons = {
-            kind: tool_button(f"measure_{kind}", tip, tip, kind, checkable=True) for kind, tip in tips.items()
+            kind: tool_button(f"measure_{kind}", tip, tip, capitalize(kind), checkable=True)
+            for kind, tip in tips.items()
         }
         self.history_buttons = {
             step: tool_button(f"measure_{step}", tip, tip, text) for step, (text, tip) in STEPS.items()
@@ -55,10 +58,13 @@ class MeasureSection(SlideSection):
         self.hint_label = named(quiet_label(DEFAULT_HINT), "measure_hint", "How to measure")
         self.list = named(QListWidget(), "measures", "Measurements", "Click to go there, Delete to remove")
         self.column.setSpacing(5)
-        self.add(row(*self.tool_buttons.values(), *self.history_buttons.values()), self.hint_label, self.list)
-        self.add(CountPanel(session, session.part(CountLayer)))
+        counts = CountPanel(session, session.part(CountLayer))
+        tools = row(*self.tool_buttons.values(), *self.history_buttons.values())
+        self.add(tools, counts, self.list, self.hint_label)  # last, what comes and goes
+        self.column.addStretch(1)
         session.services.tool_buttons += self.tool_buttons.values()
         for kind, button in self.tool_buttons.items():
+            session.services.icons.add(button, ICONS[kind])
             button.clicked.connect(lambda on, kind=kind: layer.set_tool(kind if on else ""))
         self.history_buttons["undo"].clicked.connect(session.annotations.undo)
         self.history_buttons["redo"].clicked.connect(session.annotations.redo)
@@ -95,7 +101,8 @@ class MeasureSection(SlideSection):
         row_index = self.list.currentRow()
         self.list.clear()
         self.list.addItems(self._layer.describe_measures())
-        fit_rows(self.list, MAX_ROWS)
+        self.list.setVisible(self.list.count() > 0)
+        fit_rows(self.list, min(self.list.count(), MAX_ROWS))
         self.list.setCurrentRow(min(row_index, self.list.count() - 1))
 
     def _update_history(self) -> None:

@@ -32,9 +32,9 @@ def resolve_position(info: SlideInfo) -> PositionTexts:
     in_qupath = f" QuPath counts from x = {left}, y = {top} px." if info.origin != (0, 0) else ""
     if info.pixel_size is not None:
         tip = f"Go to x, y in mm, or in pixels as 1200, 3400 px (Enter){in_qupath}"
-        return PositionTexts("go to x, y mm", tip, "Scale bar on the slide, in µm or mm")
+        return PositionTexts("Go to x, y mm", tip, "Scale bar on the slide, in µm or mm")
     return PositionTexts(
-        "go to x, y px",
+        "Go to x, y px",
         f"Go to x, y in pixels, as 1200, 3400 (Enter). Coordinates in mm require a scale.{in_qupath}",
         "Not available: the slide has no scale. Set it with Scale, the ruler next to the slide's name.",
     )

@@ -74,10 +74,10 @@ class NavigationPanel(CameraWidget):
         self._field = named(QLineEdit(), "go_to", "Go to", texts.tip)
         self._field.setPlaceholderText(texts.placeholder)
         go = named(QPushButton("Go"), "go", "Go", "Go there (Enter)")
-        scale_bar_check = named(QCheckBox("scale bar"), "scale_bar", "Scale bar", texts.scale_bar_tip)
+        scale_bar_check = named(QCheckBox("Scale bar"), "scale_bar", "Scale bar", texts.scale_bar_tip)
         scale_bar_check.setEnabled(has_scale)
         scale_bar_check.setChecked(has_scale and is_scale_bar_wanted(self._services))
-        add = tool_button("bookmark", "Bookmark", f"Bookmark the view ({format_key('slide.bookmark')})", "bookmark")
+        add = tool_button("bookmark", "Bookmark", f"Bookmark the view ({format_key('slide.bookmark')})", "Bookmark")
         self._services.icons.add(add, "plus")
         tip = "Click to go there, F2 to rename, Delete to remove; saved with the results of the slide"
         self.list = named(QListWidget(), "bookmarks", "Bookmarks", tip)
@@ -262,7 +262,7 @@ class RotationControls(QWidget):
         layout = QHBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(4)
-        for widget in (QLabel("rotate"), left, right, self._angle):
+        for widget in (QLabel("Rotate"), left, right, self._angle):
             layout.addWidget(widget)
         layout.addStretch(1)
         left.clicked.connect(lambda: rotate(session, self._angle.value() - QUARTER_TURN))

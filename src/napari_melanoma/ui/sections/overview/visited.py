@@ -120,9 +120,9 @@ class VisitedControls(QWidget):
             "Show where you have looked at the slide at 2x and above, darker at higher magnification. "
             "Kept on this computer only; not recorded while it is hidden"
         )
-        shown_check = named(QCheckBox("visited area"), "visited_shown", "Visited area", tip)
+        shown_check = named(QCheckBox("Visited area"), "visited_shown", "Visited area", tip)
         self._area = area
-        self._clear = tool_button("visited_clear", "Clear", "Clear the visited area of this slide", "clear")
+        self._clear = tool_button("visited_clear", "Clear", "Clear the visited area of this slide", "Clear")
         layout = QHBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.addWidget(shown_check)

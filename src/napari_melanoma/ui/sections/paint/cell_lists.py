@@ -38,7 +38,7 @@ SUGGESTED, SIMILAR = 8, 11  # thumbnails of suggested cells; of similar cells, a
 CANDIDATES = 2000  # least certain cells, whose features are compared
 SHOWN_CELLS, SIDE_PX = 7, 64  # side of a thumbnail: on the slide, and on the screen
 VIEW_CELLS = 40  # width of the view of a cell
-NAMED_SLIDES, TEXT_LINES = 3, 3
+NAMED_SLIDES = 3
 SUGGESTION_HINT = "Least certain: click to go there. Return accepts the class, 1 to 9 assign another one."
 SIMILAR_HINT = "Click to go there. Return paints the selected class on it, 1 to 9 another one."
 INVITATION = "Click a cell (a square of 32 µm): the most similar cells of this slide and of its folder are listed here."
@@ -315,7 +315,7 @@ class SimilarPanel(QWidget):
         self._request: SimilarRequest | None = None  # the latest search; None if the list was closed
         self._is_used = False  # whether a cell was used: the list is not updated any more
         self._searched = 0  # blocks with features at the start of the latest search
-        self.label = named(WrappedLabel(lines=TEXT_LINES), "paint_similar_text", "What was searched")
+        self.label = named(WrappedLabel(), "paint_similar_text", "What was searched")
         self.label.setToolTip("")
         self.label.setProperty("quiet", True)
         self.strip = CellStrip("paint_similar_cell", "Similar cells", SIMILAR_HINT, SIMILAR + 1)
@@ -323,7 +323,8 @@ class SimilarPanel(QWidget):
         tip = "Search again, with the features that were computed since"
         self.again_button = tool_button("paint_similar_again", "Search again", tip, "Search again")
         self.close_button = tool_button("paint_similar_close", "Close", "Close the list of similar cells (Escape)", "✕")
-        fill_column(self, self.label, row(self.close_button, self.again_button, self.compute_button), self.strip)
+        fill_column(self, row(self.close_button, self.again_button, self.compute_button), self.strip, self.label)
+        self.layout().addStretch(1)
         self.hide()
         self.strip.cell_clicked.connect(lambda shown: self.assign(shown, ""))
         self.strip.left.connect(self.close_list)

@@ -13,7 +13,7 @@ from qtpy.QtWidgets import QDialog, QDialogButtonBox, QLabel, QLineEdit, QVBoxLa
 
 from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.files import temporary_prefix
-from napari_melanoma.core.formatting import format_count, format_names
+from napari_melanoma.core.formatting import capitalize, format_count, format_names
 from napari_melanoma.models.bundle import BundleInfo
 from napari_melanoma.slides.tissue_classifier.classifier import ROLES, PaintedSlideFile, TissueFitOptions, guess_roles
 from napari_melanoma.ui.sections.paint.mapping import Assessment, list_paintable, list_strokes
@@ -97,14 +97,14 @@ class SaveModelDialog(QDialog):
         self.role_boxes: dict[str, NoWheelComboBox] = {}
         fields = QWidget()
         rows = form_layout(fields)
-        rows.addRow(QLabel("name"), self.name_field)
+        rows.addRow(QLabel("Name"), self.name_field)
         for role in ROLES:
             box = self.role_boxes[role] = named(NoWheelComboBox(), f"paint_role_{role}", f"Class of {role}", TIPS[role])
             for text, name in (("none", ""), *((name, name) for name in classes)):
                 box.addItem(text, name)
             box.setCurrentIndex(max(0, box.findData(shown.get(role, ""))))
             box.currentIndexChanged.connect(self._update)
-            rows.addRow(QLabel(role), box)
+            rows.addRow(QLabel(capitalize(role)), box)
         self.warning_label = named(WrappedLabel(), "paint_model_warning", "Why the model cannot be saved")
         self.warning_label.setProperty("fault", True)
         self.buttons = QDialogButtonBox(QDialogButtonBox.StandardButton.Cancel)

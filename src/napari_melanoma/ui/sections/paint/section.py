@@ -75,7 +75,7 @@ from napari_melanoma.ui.session.strokes import (
 )
 from napari_melanoma.ui.widgets.job import GuiTaskQueue, is_job_running, run_job
 from napari_melanoma.ui.widgets.status_line import show_failure
-from napari_melanoma.ui.widgets.style import enable, problem_label
+from napari_melanoma.ui.widgets.style import enable, problem_label, show_text
 
 FEATURES_MPP = 1.0  # of the shipped features, by which the cells are placed
 START_SETTING = "paint/start"
@@ -276,7 +276,7 @@ class PaintSection(SlideSection):
         confusions = "" if chosen is None else describe_confusions(chosen)
         view.show_results(list_bars(strokes, chosen), confusions, self._areas, warnings)
         view.show_results_area(bool(strokes))
-        view.save_note.setText(describe_features(loop))
+        show_text(view.save_note, describe_features(loop))
         view.save_note.setToolTip("" if assessment is None else describe_choice(assessment))
         blocker = "" if len(strokes) > 1 or (strokes and loop.start) else "Paint at least two classes first."
         if is_job_running(self, SAVING):

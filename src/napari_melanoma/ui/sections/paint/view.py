@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, get_args
 
 from qtpy.QtCore import Qt, Signal
 from qtpy.QtWidgets import QAbstractButton, QCheckBox, QLabel, QLayout, QProgressBar, QSizePolicy, QSlider, QWidget
+from superqt import QElidingLabel
 
 from napari_melanoma.core.formatting import format_count
 from napari_melanoma.slides.regions import RegionClass
@@ -22,7 +23,6 @@ from napari_melanoma.ui.widgets.style import (
     column,
     fill_column,
     named,
-    quiet_label,
     row,
     show_text,
     tool_button,
@@ -53,34 +53,33 @@ TISSUE_CLASSES = ClassKind(
     "strokes",
     "Remove the class with its strokes, on all slides displayed so far; undo restores them",
 )
-TOOLS: dict[StrokeToolName, tuple[str, str, str]] = {  # text, icon and tooltip
+TOOLS: dict[StrokeToolName, tuple[str, str, str]] = {  # name, icon, and what it does
     "brush": (
-        "brush",
+        "Brush",
         "paint",
-        "Hold the mouse button and paint on tissue of the class; Space moves the view",
+        "hold the mouse button and paint on tissue of the class; Space moves the view",
     ),
     "polygon": (
-        "area",
+        "Area",
         "polygon_lasso",
-        "Draw around an area with the button held, or click its corners: a double click or Return closes it, Backspace "
+        "draw around an area with the button held, or click its corners: a double click or Return closes it, Backspace "
         "removes the last corner, Escape drops it",
     ),
-    "cells": ("cells", "picker", "Click single cells of the map (squares of 32 µm), or drag across them"),
-    "erase": ("erase", "erase", "Click a stroke to remove it"),
+    "cells": ("Cells", "picker", "click single cells of the map (squares of 32 µm), or drag across them"),
+    "erase": ("Erase", "erase", "click a stroke to remove it"),
     "similar": (
-        "find similar",
+        "Find similar",
         "zoom",
-        "Click a cell to find the most similar ones of this slide and its folder",
+        "click a cell to find the most similar ones of this slide and its folder",
     ),
 }
+ICON_TOOLS: tuple[StrokeToolName, ...] = ("brush", "polygon", "cells", "erase")  # without a text
 EDITS = {  # text and tooltip
     "undo": ("↶", "Undo the last change of the strokes (Ctrl+Z on the canvas)"),
     "redo": ("↷", "Redo the last change that was undone (Ctrl+Shift+Z on the canvas)"),
 }
 SIZES_PX, DEFAULT_SIZE_PX = (4, 80), 20  # width of the brush on the screen
 STEPS, DEFAULT_OPACITY = 100, 45
-ADVICE_LINES = 3
-CELLS_PX, PANEL_PX = 224, 190  # minimum heights of suggested cells and of accuracy
 START_TIP = (
     "Model whose strokes are used with yours, so that a stroke of one class, such as the tumor, gives a complete map; "
     "four of your strokes weigh as much as all of its strokes of the class"
@@ -111,7 +110,7 @@ class PaintView(QWidget):
     def __init__(self, settings: DockSettings, icons: ThemedIcons, *cells: QWidget) -> None:
         super().__init__()
         self._settings = settings
-        self.advice_label = named(WrappedLabel(lines=ADVICE_LINES), "paint_advice", "What to do next")
+        self.advice_label = named(WrappedLabel(), "paint_advice", "What to do next")
         self.class_list = RegionClassList(settings, icons, TISSUE_CLASSES)
         self.start_box = named(NoWheelComboBox(), "paint_start", "Start from", START_TIP)
         self.start_box.addItem("nothing", "")
@@ -122,29 +121,28 @@ class PaintView(QWidget):
         self.size_slider.setRange(*SIZES_PX)
         self.size_slider.setValue(settings.get("paint/size", DEFAULT_SIZE_PX))
         tip = "Show the map of classes above the slide"
-        self.visible_check = named(QCheckBox("map"), "paint_map", "Map of classes", tip)
+        self.visible_check = named(QCheckBox("Map"), "paint_map", "Map of classes", tip)
         self.visible_check.setChecked(settings.get("paint/map", True))
         self.opacity_slider = named(QSlider(Qt.Orientation.Horizontal), "paint_opacity", "Opacity of the map")
         self.opacity_slider.setRange(0, STEPS)
         self.opacity_slider.setValue(settings.get("paint/opacity", DEFAULT_OPACITY))
-        self.save_button = tool_button("paint_save", "Save as model", SAVE_TIP, "Save as model ...")
+        self.save_button = tool_button("paint_save", "Save as model", SAVE_TIP, "Save as model...")
         self.apply_button = tool_button("paint_apply", "Apply to this slide", APPLY_TIP, "Apply to this slide")
-        self.save_note = named(quiet_label(lines=3), "paint_save_note", "Features of the saved model")
-        self.progress_label = named(WrappedLabel(lines=1), "paint_progress_text", "Progress of the map")
-        self.progress_label.setProperty("quiet", True)
+        self.save_note = named(WrappedLabel(), "paint_save_note", "Features of the saved model")
+        self.progress_label = named(QElidingLabel(), "paint_progress_text", "Progress of the map")
         self.progress_bar = named(QProgressBar(), "paint_progress", "Progress of the map")
         self.progress_bar.setTextVisible(False)
-        self.progress_bar.setFixedHeight(8)
+        self.progress_bar.setFixedHeight(4)  # with the text, no higher than the button beside it
         self.pause_button = tool_button("paint_pause", "Pause", "", "Pause")
         self.chart = BarChart(icons, "paint_accuracy", "Accuracy of the classes")
         self.confusion_label = named(WrappedLabel(), "paint_confusions", "Confusions of classes")
         self.area_label = named(WrappedLabel(), "paint_areas", "Areas of the classes")
         self.warning_label = named(WrappedLabel(), "paint_warnings", "What the accuracy does not cover")
         self.warning_label.setProperty("fault", True)
-        self.confusion_label.setProperty("quiet", True)
-        self.area_label.setProperty("quiet", True)
-        labels: tuple[QLabel, ...] = self.advice_label, self.save_note, self.progress_label, *self._results_labels
-        for label in labels:
+        quiet: tuple[QLabel, ...] = self.progress_label, self.save_note, self.confusion_label, self.area_label
+        for label in quiet:
+            label.setProperty("quiet", True)
+        for label in (self.advice_label, self.save_note, self.progress_label, *self._results_labels):
             label.setToolTip("")
         for name, button in self.tools.items():
             button.clicked.connect(lambda _=False, name=name: self.tool_clicked.emit(name))
@@ -158,32 +156,25 @@ class PaintView(QWidget):
         return self.confusion_label, self.area_label, self.warning_label
 
     def _lay_out(self, *cells: QWidget) -> QWidget:
-        """Lay out the widgets; return the area of the results."""
+        """Lay out the widgets, those that come and go last; return the area of the results."""
+        progress = column(self.progress_label, self.progress_bar, spacing=0)
+        progress.layout().setAlignment(Qt.AlignmentFlag.AlignVCenter)
         controls = column(
-            self.advice_label,
+            row(QLabel("Start from"), self.start_box, stretch=1),
             self.class_list,
-            row(QLabel("start from"), self.start_box, stretch=1),
-            row(*(self.tools[name] for name in ("brush", "polygon", "cells"))),
-            row(self.tools["erase"], *self.edit_buttons.values(), self.tools["similar"]),
-            row(QLabel("width"), self.size_slider, stretch=1),
-            row(self.visible_check, QLabel("opacity"), self.opacity_slider, stretch=2),
-            row(self.pause_button, self.progress_bar, stretch=1),
-            self.progress_label,
+            row(*(self.tools[name] for name in ICON_TOOLS), *self.edit_buttons.values(), self.tools["similar"]),
+            _share_row(QLabel("Width"), self.size_slider, self.visible_check, self.opacity_slider),
+            row(self.pause_button, progress, stretch=1),
             row(self.save_button, self.apply_button),
-            self.save_note,
         )
         # Otherwise they are squeezed or spread when results appear below, until the section has its new height.
         controls.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Maximum)
         controls.layout().setSizeConstraint(QLayout.SizeConstraint.SetMinimumSize)
-        panel = column(self.warning_label, self.chart, self.confusion_label, self.area_label)
-        areas = column(*cells), panel
-        for area, height in zip(areas, (CELLS_PX, PANEL_PX), strict=True):
-            area.setMinimumHeight(height)  # what appears there moves nothing below
-            area.layout().addStretch(1)
-        results = column(*areas)
+        results = column(*cells, self.warning_label, self.chart, self.confusion_label, self.area_label, self.save_note)
+        results.layout().addStretch(1)
         results.hide()
-        fill_column(self, controls, results, spacing=5)
-        self.layout().addStretch(0)
+        fill_column(self, controls, results, self.advice_label, spacing=5)
+        self.layout().addStretch(1)  # takes what shorter texts have left, until the section has its new height
         return results
 
     @property
@@ -201,7 +192,7 @@ class PaintView(QWidget):
         self.start_box.blockSignals(False)
 
     def show_results_area(self, is_painted: bool) -> None:
-        """Show the area of results, once there are strokes or a tool is used; it stays, as does its height."""
+        """Show the area of results, once there are strokes or a tool is used."""
         if is_painted:
             self._results.show()
 
@@ -220,7 +211,8 @@ class PaintView(QWidget):
 
     def show_progress(self, text: str, share: float | None, *, is_paused: bool) -> None:
         """Show the progress of the map; ``share``: what is done; None if nothing is to do."""
-        self.progress_label.setText(text)
+        show_text(self.progress_label, text)
+        self.progress_label.setToolTip(text)
         self.progress_bar.setValue(round(STEPS * (share or 0.0)))
         self.progress_bar.setEnabled(share is not None)
         self.pause_button.setEnabled(share is not None)
@@ -240,9 +232,19 @@ class PaintView(QWidget):
         self.display_changed.emit()
 
 
+def _share_row(*widgets: QWidget) -> QWidget:
+    """Put widgets side by side, in which the sliders share the width."""
+    holder = row(*widgets)
+    for index, widget in enumerate(widgets):
+        holder.layout().setStretch(index, int(isinstance(widget, QSlider)))
+    holder.layout().setStretch(len(widgets), 0)
+    return holder
+
+
 def _create_tool_button(name: StrokeToolName, icons: ThemedIcons) -> QAbstractButton:
-    text, icon, tip = TOOLS[name]
-    button = tool_button(f"paint_{name}", tip, tip, text, checkable=True)
+    title, icon, use = TOOLS[name]
+    tip = f"{title}: {use}"
+    button = tool_button(f"paint_{name}", tip, tip, "" if name in ICON_TOOLS else title, checkable=True)
     icons.add(button, icon)
     return button
 

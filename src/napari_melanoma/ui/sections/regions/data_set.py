@@ -57,7 +57,7 @@ class TileDataDialog(QDialog):
         column = QVBoxLayout(self)
         for widget in (
             about,
-            row(QLabel("data set"), self.folder_field, browse, stretch=1),
+            row(QLabel("Data set"), self.folder_field, browse, stretch=1),
             self.form,
             self._error_label,
             buttons,

@@ -28,18 +28,18 @@ class Operation:
 
 
 OPERATIONS = {
-    "union": Operation("union", "Unite the selected regions; the largest keeps its name and class", 2),
-    "subtract": Operation("subtract", "Cut the smaller selected regions out of the largest; they stay", 2),
-    "intersect": Operation("intersect", "Keep only the area that the selected regions have in common", 2),
-    "grow": Operation("grow", "Grow the selected regions on all sides by the distance"),
-    "shrink": Operation("shrink", "Shrink the selected regions on all sides by the distance"),
-    "fill": Operation("fill holes", "Fill the holes of the selected regions"),
-    "simplify": Operation("simplify", "Remove corners that are not visible at this magnification"),
-    "lock": Operation("lock", "Protect the selected regions: locked ones cannot be moved, changed or deleted"),
-    "copy": Operation("copy", "Copy the selected regions, for this or another slide (Ctrl+C in the list)"),
-    "paste": Operation("paste", "Paste the copied regions at the center of the view, in their size (Ctrl+V)", 0),
+    "union": Operation("Union", "Unite the selected regions; the largest keeps its name and class", 2),
+    "subtract": Operation("Subtract", "Cut the smaller selected regions out of the largest; they stay", 2),
+    "intersect": Operation("Intersect", "Keep only the area that the selected regions have in common", 2),
+    "grow": Operation("Grow", "Grow the selected regions on all sides by the distance"),
+    "shrink": Operation("Shrink", "Shrink the selected regions on all sides by the distance"),
+    "fill": Operation("Fill holes", "Fill the holes of the selected regions"),
+    "simplify": Operation("Simplify", "Remove corners that are not visible at this magnification"),
+    "lock": Operation("Lock", "Protect the selected regions: locked ones cannot be moved, changed or deleted"),
+    "copy": Operation("Copy", "Copy the selected regions, for this or another slide (Ctrl+C in the list)"),
+    "paste": Operation("Paste", "Paste the copied regions at the center of the view, in their size (Ctrl+V)", 0),
 }
-UNLOCK = Operation("unlock", "Allow changes of the selected regions again")
+UNLOCK = Operation("Unlock", "Allow changes of the selected regions again")
 
 
 @dataclass(frozen=True)

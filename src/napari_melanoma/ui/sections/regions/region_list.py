@@ -27,14 +27,14 @@ if TYPE_CHECKING:
 NAME, CLASS, AREA, READER, DATE = range(5)
 AREA_TITLE = "mm²"
 COLUMNS = (
-    Column("name", "Name; F2 or a double click changes it"),
-    Column("class", "Class"),
+    Column("Name", "Name; F2 or a double click changes it"),
+    Column("Class", "Class"),
     Column(AREA_TITLE, "Area without the holes", largest_first=True),
-    Column("reader", "Reader who drew the region"),
-    Column("date", "Date on which the region was drawn; empty if unknown"),
+    Column("Reader", "Reader who drew the region"),
+    Column("Date", "Date on which the region was drawn; empty if unknown"),
 )
 SWATCH_PX = 10
-WIDTHS = {CLASS: 90, AREA: 64, READER: 46, DATE: 58}
+WIDTHS = {CLASS: 86, AREA: 60, READER: 56, DATE: 58}
 MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 
 
@@ -183,7 +183,7 @@ class RegionTable(RowTable[RegionRow, str]):
     table_model: RegionTableModel
 
     def __init__(self) -> None:
-        super().__init__(RegionTableModel(), least_rows=2)
+        super().__init__(RegionTableModel(), least_rows=1)
         named(self, "region_list", "Regions of the slide").setToolTip("")
         triggers = QAbstractItemView.EditTrigger
         self.setEditTriggers(triggers.EditKeyPressed | triggers.DoubleClicked)
@@ -216,7 +216,7 @@ class RegionListView(QWidget):
         super().__init__()
         tip = "Show only regions whose name, class, reader or date contains this text"
         self.filter_field = named(QLineEdit(), "region_filter", "Filter the regions", tip)
-        self.filter_field.setPlaceholderText("filter by name, class, reader or date")
+        self.filter_field.setPlaceholderText("Filter by name, class, reader or date")
         add_clear_button(self.filter_field)
         self.table = RegionTable()
         fill_column(self, self.filter_field, self.table)

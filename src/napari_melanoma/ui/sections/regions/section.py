@@ -6,7 +6,6 @@ from collections import Counter
 from functools import partial
 from pathlib import Path
 
-from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QCheckBox, QLabel, QMenu, QPushButton, QToolButton, QWidget
 
 from napari_melanoma.core.formatting import format_count
@@ -29,45 +28,47 @@ from napari_melanoma.ui.session.annotations import (
 from napari_melanoma.ui.session.slide import SlideSession
 from napari_melanoma.ui.viewer.pixel_tools import CLICK_HINT
 from napari_melanoma.ui.viewer.view_memory import zoom_to_polygons
+from napari_melanoma.ui.widgets.anatomy import FoldedRows
 from napari_melanoma.ui.widgets.class_list import DEFAULT_COLOR, RegionClassList
 from napari_melanoma.ui.widgets.dialogs import OUTLINE_FILTERS, choose_file, choose_new_file
 from napari_melanoma.ui.widgets.editors import ReaderField
 from napari_melanoma.ui.widgets.number_box import DecimalBox
-from napari_melanoma.ui.widgets.style import WrappedLabel, enable, named, row, tool_button
+from napari_melanoma.ui.widgets.style import WrappedLabel, column, enable, named, row, tool_button
 
-TOOLS = {  # text, icon and tooltip
-    "rectangle": ("rectangle", "rectangle", "Drag from corner to corner; Shift draws a square"),
-    "ellipse": ("ellipse", "ellipse", "Drag from corner to corner of its box; Shift draws a circle"),
-    "add_polygon": ("polygon", "polygon", "Click each corner; finish with a double click or Escape"),
-    "add_polygon_lasso": ("freehand", "polygon_lasso", "Hold the mouse button and draw around the region"),
-    "brush": ("brush", "paint", "Paint on the view; press again to convert the painting to regions"),
-    "wand": ("wand", "fill", "Click on a color; drag, or turn the wheel with Shift, to change the tolerance"),
-    "select": ("select", "select", "Click regions to select them; drag their corners with napari's own tool"),
-    "split": ("split", "path", "Draw a line across the selected region, or across any; Space pans"),
-    "refine": ("refine", "picker", CLICK_HINT),
-    "hole": ("hole", "erase", "Draw around what is not part of the selected region, or of the one below"),
+TOOLS = {  # name, icon, and what it does
+    "rectangle": ("Rectangle", "rectangle", "drag from corner to corner; Shift draws a square"),
+    "ellipse": ("Ellipse", "ellipse", "drag from corner to corner of its box; Shift draws a circle"),
+    "add_polygon": ("Polygon", "polygon", "click each corner; finish with a double click or Escape"),
+    "add_polygon_lasso": ("Freehand", "polygon_lasso", "hold the mouse button and draw around the region"),
+    "brush": ("Brush", "paint", "paint on the view; press again to convert the painting to regions"),
+    "wand": ("Wand", "fill", "click on a color; drag, or turn the wheel with Shift, to change the tolerance"),
+    "select": ("Select", "select", "click regions to select them; drag their corners with napari's own tool"),
+    "split": ("Split", "path", "draw a line across the selected region, or across any; Space pans"),
+    "hole": ("Hole", "erase", "draw around what is not part of the selected region, or of the one below"),
+    "refine": ("Refine", "picker", CLICK_HINT[:1].lower() + CLICK_HINT[1:]),
 }
+DRAWING_TOOLS = ("rectangle", "ellipse", "add_polygon", "add_polygon_lasso", "brush", "wand")
 EDITS = {  # text and tooltip
-    "class": ("class", "Assign the class that is selected in the list to the selected regions"),
-    "remove": ("remove", "Delete the selected regions (Delete)"),
+    "class": ("Class", "Assign the class that is selected in the list to the selected regions"),
+    "remove": ("Remove", "Delete the selected regions (Delete)"),
     "undo": ("↶", UNDO_TIP),
     "redo": ("↷", REDO_TIP),
 }
 EXPORT_TIP = "Write the regions as GeoJSON for QuPath"
 DATA_SET_TIP = "Cut training tiles from the regions of all annotated slides"
-IMPORTS = {"file": "From a file (GeoJSON) ...", "lesions": "The lesions detected by the model"}
+IMPORTS = {"file": "From a file (GeoJSON)...", "lesions": "The lesions detected by the model"}
 SNAP_TIP = "Follow the outlines of other regions where you draw within 8 pixels of the screen: no gap, no overlap"
 TOLERANCE_TIP = "How different colors may be (1 to 100). Drag to the right or left on the slide to change it"
 REACH_TIP = "The region ends at this distance from the point that you click, and at the edge of the view"
 READER_TIP = "Saved with every region that you draw: a data set can use one reader, or where readers agree"
-SELECT_FIRST = "Select regions first: in the list, or press select and click them on the slide."
+SELECT_FIRST = "Select regions first: in the list, or press Select and click them on the slide."
 SELECTION_HINTS = {  # by the number of regions that an operation requires
     0: "",
     1: "Select regions in the list first.",
     2: "Select two or more regions in the list first (Ctrl+click).",
 }
 NO_REGIONS = "No regions yet. Select a class and draw."
-NOTHING_COPIED = "Nothing was copied yet: select regions and press copy."
+NOTHING_COPIED = "Nothing was copied yet: select regions and press Copy."
 NEEDS_SCALE = "The slide has no scale, so that distances are unknown. Set it with Scale, the ruler above."
 
 
@@ -98,21 +99,20 @@ class RegionsSection(SlideSection):
         self.reach.setDecimals(0)
         self.reach.setSingleStep(100)
         self.snap = named(
-            QCheckBox("snap to neighboring regions"), "region_snap", "Snap to neighboring regions", SNAP_TIP
+            QCheckBox("Snap to neighboring regions"), "region_snap", "Snap to neighboring regions", SNAP_TIP
         )
         self.snap.setChecked(self._services.settings.get(SNAP_SETTING, False))
-        self.summary_label = named(WrappedLabel(lines=3), "region_summary", "Summary of the regions")
+        self.summary_label = named(WrappedLabel(), "region_summary", "Summary of the regions")
         self.summary_label.setProperty("quiet", True)
         self.summary_label.setToolTip("")
         self.region_list = RegionListView(self._services.icons)
-        self.reader_field = ReaderField("region_reader", READER_TIP, "your name (optional)")
+        self.reader_field = ReaderField("region_reader", READER_TIP, "Your name (optional)")
         self.reader_field.show_name(self._services.reader)
         self.import_button = self._create_import_button()
-        self.export_button = tool_button("region_export", "Export regions", EXPORT_TIP, "Export ...")
-        self.data_set_button = named(QPushButton("Make data set ..."), "region_data", "Make data set", DATA_SET_TIP)
-        self._wand_rows = (
-            row(QLabel("tolerance"), self.tolerance, stretch=1),
-            row(QLabel("within"), self.reach, stretch=1),
+        self.export_button = tool_button("region_export", "Export regions", EXPORT_TIP, "Export...")
+        self.data_set_button = named(QPushButton("Make data set..."), "region_data", "Make data set", DATA_SET_TIP)
+        self._wand_rows = column(
+            row(QLabel("Tolerance"), self.tolerance, stretch=1), row(QLabel("Within"), self.reach, stretch=1)
         )
         self._arrange()
         self.class_list.select_named(self._canvas.region_class.name)
@@ -125,9 +125,9 @@ class RegionsSection(SlideSection):
         self._on_regions(session.regions.value)
 
     def _create_tool(self, name: str) -> QToolButton:
-        text, icon, tip = TOOLS[name]
-        button = tool_button(f"region_{name}", tip, tip, text, checkable=True)
-        button.setToolButtonStyle(Qt.ToolButtonStyle.ToolButtonTextBesideIcon)
+        title, icon, use = TOOLS[name]
+        tip = f"{title}: {use}"
+        button = tool_button(f"region_{name}", tip, tip, checkable=True)
         self._services.icons.add(button, icon)
         return button
 
@@ -157,30 +157,30 @@ class RegionsSection(SlideSection):
     def _arrange(self) -> None:
         tools, operations = self.tool_buttons, self.operations
 
-        def tool_row(*names: str) -> QWidget:
-            return row(*(tools[name] for name in names))
-
         def operation_row(*names: str) -> QWidget:
             return row(*(operations[name] for name in names))
 
-        self.column.setSpacing(5)
-        self.add(
-            self.class_list,
-            tool_row("rectangle", "ellipse", "add_polygon"),
-            tool_row("add_polygon_lasso", "brush", "wand"),
-            *self._wand_rows,
+        folded = column(
             self.snap,
-            row(tools["select"], *self.edit_buttons.values()),
-            self.summary_label,
-            self.region_list,
-            operation_row("lock", "copy", "paste"),
-            operation_row("union", "subtract", "intersect"),
-            operation_row("fill", "simplify"),
+            operation_row("lock", "copy", "paste", "fill"),
+            operation_row("union", "subtract", "intersect", "simplify"),
             row(self.distance, operations["grow"], operations["shrink"]),
-            tool_row("split", "hole", "refine"),
-            row(QLabel("reader"), self.reader_field, self.reader_field.change_button, stretch=1),
-            row(self.import_button, self.export_button, self.data_set_button),
+            row(QLabel("Reader"), self.reader_field, self.reader_field.change_button, stretch=1),
         )
+        more = FoldedRows("Options and operations", "region_more", self._services.settings, folded)
+        self._services.icons.add_sections(more)
+        self.column.setSpacing(5)
+        self.add(  # last, what comes and goes
+            self.class_list,
+            row(*(tools[name] for name in DRAWING_TOOLS)),
+            row(*(tools[name] for name in TOOLS if name not in DRAWING_TOOLS), *self.edit_buttons.values()),
+            more,
+            row(self.import_button, self.export_button, self.data_set_button),
+            self.region_list,
+            self.summary_label,
+            self._wand_rows,
+        )
+        self.column.addStretch(1)
 
     def _connect(self) -> None:
         session, services, canvas = self.session, self._services, self._canvas
@@ -264,8 +264,7 @@ class RegionsSection(SlideSection):
         """Show the active tool, and the settings of the magic wand while it is active."""
         for tool, button in self.tool_buttons.items():
             button.setChecked(tool == name)
-        for line in self._wand_rows:
-            line.setVisible(name == "wand")
+        self._wand_rows.setVisible(name == "wand")
 
     def _on_tool(self, name: str) -> None:
         """Activate a tool, or deactivate it if it is active."""

@@ -30,9 +30,9 @@ if TYPE_CHECKING:
     from napari_melanoma.ui.session.slide import SlideSession
 
 ALIGN = (
-    "Register the slides automatically or by landmarks, or center the same position in both views and press align here."
+    "Register the slides automatically or by landmarks, or center the same position in both views and press Align here."
 )
-LANDMARKS = "Click the same structure in both views, in the same order: {} of at least 2. Press landmarks again to end."
+LANDMARKS = "Click the same structure in both views, in the same order: {} of at least 2. Press Landmarks again to end."
 REGISTERING = "Registering the slides ..."
 NO_SCALE = "The views can be linked only if both slides have a scale, or neither."
 
@@ -183,7 +183,7 @@ class SlideComparison(QObject):
         saved = self._session.notes.value.alignments.get(self._other.info.fingerprint)
         if saved is not None and saved.pixel_um == self._pixel_um:
             error = "" if saved.error is None else f"; remaining error {saved.error:.2g} {self._unit}"
-            self._set_alignment(np.array(saved.matrix), f"Registered earlier{error}. Press reset to discard it.")
+            self._set_alignment(np.array(saved.matrix), f"Registered earlier{error}. Press Reset to discard it.")
 
     def _save(self, error: float | None = None) -> None:
         """Save the alignment in the notes of the first slide, or remove it there."""

@@ -19,7 +19,7 @@ from napari_melanoma.ui.widgets.editors import NoWheelComboBox
 from napari_melanoma.ui.widgets.style import named, quiet_label, row, tool_button
 
 HINT = "Open two slides to compare them side by side."
-SHOW_HINT = "Press show to see the other slide beside this one."
+SHOW_HINT = "Press Show to see the other slide beside this one."
 
 
 class SideBySide(QObject):
@@ -110,19 +110,19 @@ class SideBySideSection(SlideSection):
             NoWheelComboBox(), "side_by_side_slide", "Second slide", "Slide to show next to this one"
         )
         self._show_button = tool_button(
-            "side_by_side_show", "Show side by side", "Show it in a second view", "show", checkable=True
+            "side_by_side_show", "Show side by side", "Show it in a second view", "Show", checkable=True
         )
         self._link_check = named(
-            QCheckBox("move together"), "side_by_side_link", "Move together", "The views pan and zoom together"
+            QCheckBox("Move together"), "side_by_side_link", "Move together", "The views pan and zoom together"
         )
         tip = "Treat the centers of both views as the same position, and keep that offset"
-        self._align_button = tool_button("side_by_side_align", "Align here", tip, "align here")
+        self._align_button = tool_button("side_by_side_align", "Align here", tip, "Align here")
         tip = "Find rotation, side and position of the second slide from the tissue in both; takes some seconds"
-        self._register_button = tool_button("side_by_side_register", "Register automatically", tip, "register")
+        self._register_button = tool_button("side_by_side_register", "Register automatically", tip, "Register")
         tip = "Click the same structures in both views; from two of them, the slides are turned and shifted together"
-        self._landmark_button = tool_button("side_by_side_landmarks", "Landmarks", tip, "landmarks", checkable=True)
+        self._landmark_button = tool_button("side_by_side_landmarks", "Landmarks", tip, "Landmarks", checkable=True)
         tip = "Discard the registration of these two slides, also the saved one"
-        self._reset_button = tool_button("side_by_side_reset", "Reset the registration", tip, "reset")
+        self._reset_button = tool_button("side_by_side_reset", "Reset the registration", tip, "Reset")
         self._hint_label = named(quiet_label(), "side_by_side_hint", "How to compare")
         self.add(
             row(self._slide_combo, self._show_button, stretch=0),
