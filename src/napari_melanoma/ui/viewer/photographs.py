@@ -208,6 +208,7 @@ Role = Literal[
     "other lesions",
     "published mask",
     "contour",
+    "proposals",
     "scribbles",
     "prompts",
     "numbers",
@@ -371,7 +372,9 @@ def set_pixel_size(viewer: Viewer, image: Image, size: PixelSize | None) -> None
     camera.zoom = zoom / math.sqrt(y_factor * x_factor)
 
 
-SHOWN_WITH_PHOTOGRAPH = ("band", "mask", "contour", "other lesions", "ROI", "prompts", "numbers", "proposed scale")
+SHOWN_WITH_PHOTOGRAPH = (
+    *("band", "mask", "contour", "proposals", "other lesions", "ROI", "prompts", "numbers", "proposed scale"),
+)
 
 
 def show_only(viewer: Viewer, image: Image) -> None:
