@@ -30,7 +30,7 @@ from napari_melanoma.ui.widgets.style import (
 CANCELED = "Canceled."
 NOTICE_OF_USE = "Research use only. Not for diagnosis."
 SHOW_DELAY_MS = 200
-MESSAGE_LINES = 3
+MESSAGE_LINES, BAR_PX = 2, 4
 BRIEF_MS = 10_000  # time for which a brief message is shown
 NOT_CANCELLABLE = ("saving", "storing", "starting", "loading")  # short tasks that must not be interrupted
 ACTS = QEvent.Type.MouseButtonPress, QEvent.Type.ShortcutOverride, QEvent.Type.KeyPress, QEvent.Type.Drop
@@ -115,18 +115,19 @@ class StatusLine(QWidget):
         self._label.linkActivated.connect(self.link_activated)
         self._bar = named(QProgressBar(), "progress", "Progress")
         self._bar.setTextVisible(False)
-        self._bar.setFixedHeight(8)
+        self._bar.setFixedHeight(BAR_PX)
+        reserve_space(self._bar)
+        self._bar.hide()
         self.cancel_button = tool_button("cancel", "Cancel", "Cancel (completed results are kept)")
         self.cancel_button.setEnabled(False)
         self.cancel_button.clicked.connect(self._on_cancel)
         icons.add(self.cancel_button, "playback-stop")
-        self._running = row(self._bar, self.cancel_button, stretch=0)
-        reserve_space(self._running)
-        self._running.hide()
+        reserve_space(self.cancel_button)
+        self.cancel_button.hide()
         self._timer = QTimer(self)
         self._timer.setSingleShot(True)
         self._timer.setInterval(SHOW_DELAY_MS)
-        self._timer.timeout.connect(self._running.show)
+        self._timer.timeout.connect(lambda: self._show_running(True))
         self._brief_timer = QTimer(self)
         self._brief_timer.setSingleShot(True)
         self._brief_timer.setInterval(BRIEF_MS)
@@ -135,7 +136,7 @@ class StatusLine(QWidget):
         self._notice.linkActivated.connect(self._show_about)
         self._icons = icons
         icons.changed.connect(self._update_notice)
-        fill_column(self, self._label, self._running, self._notice, spacing=2)
+        fill_column(self, self._bar, self._label, row(self._notice, self.cancel_button, stretch=0), spacing=2)
 
     def _update_notice(self) -> None:
         self._notice.setText(f"{NOTICE_OF_USE} {self._icons.link('about', 'About')}")
@@ -276,7 +277,7 @@ class StatusLine(QWidget):
         """Show the task that was started last."""
         if not self._tasks:
             self._timer.stop()
-            self._running.hide()
+            self._show_running(False)
             self.cancel_button.setEnabled(False)
             return
         task, progress = list(self._tasks.items())[-1]
@@ -286,8 +287,12 @@ class StatusLine(QWidget):
         self._bar.setRange(0, total if total > 1 else 0)
         self._bar.setValue(progress.done)
         self.cancel_button.setEnabled(task not in NOT_CANCELLABLE)
-        if self._running.isHidden() and not self._timer.isActive():
+        if self._bar.isHidden() and not self._timer.isActive():
             self._timer.start()
+
+    def _show_running(self, is_shown: bool) -> None:
+        for part in (self._bar, self.cancel_button):
+            part.setVisible(is_shown)
 
     def _on_cancel(self) -> None:
         if not self._tasks:

@@ -50,6 +50,8 @@ QPushButton#primary:hover {{ background-color: {hover}; }}
 QPushButton#primary:disabled {{ background-color: {disabled}; color: {faint}; }}
 QPushButton#sectionTitle, QPushButton#sectionTitle:checked, QPushButton#sectionTitle:hover {{
     background-color: transparent; font-weight: bold; padding: 3px 0px; text-align: left; border: none; }}
+QPushButton#sectionTitle[quiet="true"], QPushButton#sectionTitle[quiet="true"]:checked {{
+    color: {faint}; font-weight: normal; }}
 QLabel[quiet="true"], QToolButton[quiet="true"]:enabled {{ color: {faint}; }}
 QLabel[fault="true"] {{ color: {fault}; }}
 QLabel[loud="true"] {{ font-weight: bold; }}
@@ -194,13 +196,14 @@ class _ScrollArea(QScrollArea):
     """A scroll area whose content stays under the pointer; without a pointer on it, where the focus is.
 
     When content above that changes its height, such as results, the area scrolls along, if necessary into spare room
-    below the page. It also stays where it is when the button that was pressed is disabled or hidden.
+    below the page, or with spare room above it until the pointer leaves or the user scrolls. It also stays where it is
+    when the button that was pressed is disabled or hidden.
     """
 
     def __init__(self) -> None:
         super().__init__()
         self._anchor: tuple[QWidget, int] | None = None  # what stays, and its place in the viewport at rest
-        self._spare = 0  # height of the room below the page
+        self._spare = self._above = 0  # heights of the room below and above the page
         self._is_settling = False
         self.verticalScrollBar().valueChanged.connect(self._on_scrolled)
         QApplication.instance().focusChanged.connect(self._on_focus)
@@ -213,6 +216,8 @@ class _ScrollArea(QScrollArea):
     def eventFilter(self, watched: QObject, event: QEvent) -> bool:  # noqa: N802 - Qt's name
         """Find what the pointer is on, before the page is laid out again."""
         if event.type() in HOVER_EVENTS and watched is self.widget():
+            if event.type() == QEvent.Type.HoverLeave:
+                self._set_above(0)
             self._find_anchor()
         return bool(super().eventFilter(watched, event))
 
@@ -242,11 +247,23 @@ class _ScrollArea(QScrollArea):
         """Scroll by what the anchor has moved; ``position``: that of the scroll bar before the change."""
         bar, (widget, top) = self.verticalScrollBar(), self._anchor or (self, 0)
         if isalive(widget) and widget.isVisible() and self.viewport().isAncestorOf(widget):
-            position = max(0, bar.value() + widget.mapTo(self.viewport(), QPoint()).y() - top)
-            self._make_room(position)
-            bar.setValue(position)
+            position = bar.value() - self._above + widget.mapTo(self.viewport(), QPoint()).y() - top
+            self._set_above(max(0, -position))
+            self._make_room(max(0, position))
+            bar.setValue(max(0, position))
         else:
             self._make_room(min(position, bar.maximum()))
+
+    def _set_above(self, height: int) -> None:
+        """Keep room above the page, so that content at its top, of which less is left, moves nothing below it."""
+        page = self.widget()
+        layout = None if page is None else page.layout()
+        if layout is not None and height != self._above:
+            margins = layout.contentsMargins()
+            margins.setTop(margins.top() + height - self._above)
+            self._above = height
+            layout.setContentsMargins(margins)
+            layout.activate()
 
     def _make_room(self, position: int) -> None:
         """Keep as much room below the page as scrolling to a position needs."""
@@ -272,6 +289,7 @@ class _ScrollArea(QScrollArea):
     def _on_scrolled(self, position: int) -> None:
         if not self._is_settling:
             self._is_settling = True
+            self._set_above(0)
             self._make_room(position)
             self._is_settling = False
             self._find_anchor()
@@ -339,9 +357,9 @@ def scroll_area(page: QWidget, name: str, height: int = 0) -> QScrollArea:
 
 
 class KeptRoom(QFrame):
-    """A column of widgets that keeps the room of content that gets lower by itself, so that nothing below moves.
+    """A column of widgets that keeps its height while the content of another image is to come, and only then.
 
-    Content that gets lower by the pointer or the focus in it takes less room. ``rested``: the height of the content.
+    ``rested``: the height of the content.
     """
 
     rested = Signal(int)
@@ -350,8 +368,7 @@ class KeptRoom(QFrame):
         super().__init__()
         self.content = column(spacing=6)
         fill_column(self, *above, self.content, spacing=2)
-        self._expected, self._kept, self._empty = 0, 0, 0  # heights: of content to come, at rest, of the empty room
-        self._needed = 0  # height of the content when it was last laid out
+        self._expected = 0  # height of the content to come
         self._rest_timer = QTimer(self)
         self._rest_timer.setSingleShot(True)
         self._rest_timer.setInterval(REST_MS)
@@ -368,7 +385,7 @@ class KeptRoom(QFrame):
 
     def add_widget(self, widget: QWidget) -> None:
         self.content.layout().addWidget(widget)
-        self._update_empty()
+        self._set_empty(0)
 
     def expect(self, height: int) -> None:
         """Keep room for content to come, of which the height is known."""
@@ -377,19 +394,16 @@ class KeptRoom(QFrame):
 
     def clear(self) -> None:
         """Keep the expected room; the caller has removed the content."""
-        self._kept = self._expected
-        self._update_empty()
+        self._set_empty(max(0, self._expected - self._needed_height) if self.is_expanded else 0)
 
     def release_height(self) -> None:
-        """Let lower content take less room."""
-        self._kept = 0
+        """Keep no room: no content follows, or it takes another height."""
         self._set_empty(0)
 
     def event(self, event: QEvent) -> bool:
-        """Keep the room of content that has become lower."""
+        """Notice the height of the content."""
         handled = bool(super().event(event))
         if event.type() == QEvent.Type.LayoutRequest and self.is_expanded:
-            self._update_empty()
             self._rest_timer.start()
         return handled
 
@@ -405,24 +419,13 @@ class KeptRoom(QFrame):
         return layout.totalHeightForWidth(width) if layout.hasHeightForWidth() else layout.totalSizeHint().height()
 
     def _keep(self) -> None:
-        self._update_empty()  # content in nested layouts may have changed its height since the last event
         needed = self._needed_height
         if needed and self.is_expanded and self.isVisible() and not self.is_waiting:
-            self._expected, self._kept = needed, needed + self._empty
+            self._expected = needed
             self.rested.emit(needed)
 
-    def _update_empty(self) -> None:
-        focus = QApplication.focusWidget()
-        is_used = self.underMouse() or (focus is not None and self.isAncestorOf(focus))
-        previous, self._needed = self._needed, self._needed_height
-        if is_used and self._needed < previous and not self.is_waiting:
-            self._kept = self._needed
-        self._set_empty(max(0, self._kept - self._needed) if self.is_expanded else 0)
-
     def _set_empty(self, height: int) -> None:
-        if height != self._empty:
-            self._empty = height
-            self.layout().setContentsMargins(0, 0, 0, height)
+        self.layout().setContentsMargins(0, 0, 0, height)
 
 
 class CollapsibleSection(KeptRoom):
