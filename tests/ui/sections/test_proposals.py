@@ -39,9 +39,6 @@ class Status:
     def show_message(self, message: str) -> None:
         self.text = message
 
-    def end_message(self, message: str) -> None:
-        self.text = "" if self.text == message else self.text
-
 
 @pytest.fixture
 def chosen() -> list[int]:

@@ -11,6 +11,7 @@ from qtpy.QtCore import QAbstractTableModel, QModelIndex, Qt
 from qtpy.QtGui import QGuiApplication, QKeyEvent, QKeySequence, QPalette
 from qtpy.QtWidgets import QAbstractItemView, QHeaderView, QTableView, QTableWidget, QTableWidgetItem
 
+from napari_melanoma.core.formatting import capitalize
 from napari_melanoma.imaging.measurements import MEASUREMENTS
 from napari_melanoma.ui.sections.base import PhotographSection
 from napari_melanoma.ui.viewer import layers
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from napari_melanoma.lesion.analysis import LesionResult
     from napari_melanoma.ui.session.photograph import PhotographSession
 
-HEADERS = ("Measurement", "pixels", "mm")
+HEADERS = ("Measurement", "Pixels", "mm")
 MAX_LESION_ROWS = 6  # without scrolling
 ROW_PX = 22
 # Measurements for statistics, which are in the tables that are saved
@@ -153,11 +154,13 @@ class MeasurementTable(QTableView):
         header.setSectionResizeMode(0, QHeaderView.ResizeMode.Stretch)
         for column in (1, 2):
             header.setSectionResizeMode(column, QHeaderView.ResizeMode.ResizeToContents)
-        self.setMinimumHeight(190)
+        self.setVerticalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)  # the dock scrolls
 
     def show_rows(self, rows: Sequence[MeasurementRow]) -> None:
-        """Show measurements; the mm column is hidden if the scale is unknown."""
+        """Show measurements; the mm column is hidden if the scale is unknown, the table without measurements."""
         self._model.set_rows(rows)
+        self.setVisible(bool(rows))
+        self.setFixedHeight(self.horizontalHeader().sizeHint().height() + ROW_PX * len(rows) + 2 * self.frameWidth())
         self.setColumnHidden(2, not any(row.cells[2] for row in rows))
 
     def keyPressEvent(self, event: QKeyEvent) -> None:  # noqa: N802 - Qt's name
@@ -188,7 +191,7 @@ class LesionList(QTableWidget):
     def show_rows(self, rows: Sequence[LesionSizes], positive: str) -> None:
         """Show the lesions; ``positive``: the class whose probability is listed."""
         self.setVisible(bool(rows))
-        self.setHorizontalHeaderLabels(["", "area", "diameter", positive])
+        self.setHorizontalHeaderLabels(["", "Area", "Diameter", capitalize(positive)])
         self.setRowCount(len(rows))
         for index, row in enumerate(rows):
             for column, text in enumerate(row.cells):

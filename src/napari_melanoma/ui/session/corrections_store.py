@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -62,7 +63,14 @@ class CorrectionsIndex(NamedTuple):
     @property
     def diagnoses(self) -> list[str]:
         """The distinct diagnoses in the folder."""
-        return list(dict.fromkeys(name for row in self.rows.values() if (name := row.get("diagnosis", ""))))
+        return list(dict.fromkeys(self._list_all()))
+
+    def list_most_used(self, count: int) -> list[str]:
+        """Return the diagnoses of most photographs, the most frequent first."""
+        return [name for name, _ in Counter(self._list_all()).most_common(count)]
+
+    def _list_all(self) -> list[str]:
+        return [name for row in self.rows.values() if (name := row.get("diagnosis", ""))]
 
 
 class ReviewDecision(NamedTuple):
@@ -476,7 +484,7 @@ class PhotographCorrections(QObject):
     def _describe_folder(self, index: CorrectionsIndex) -> str:
         """Return a link to a folder and its number of images; another folder may be selected by now."""
         folder_link = self._icons.link(index.folder.as_uri(), index.folder.name)
-        return f"{folder_link}: {format_count(index.total, 'image')} with masks in total."
+        return f"{folder_link}: {format_count(index.total, 'image')} with masks."
 
     def _on_undone(self, change: CorrectionChange | None, index: CorrectionsIndex) -> None:
         if change is None:

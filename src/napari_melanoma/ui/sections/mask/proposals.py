@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 LEFT_BUTTON = 1  # of napari's mouse events
 DRAG_PX = 6.0  # of the screen: shorter drags are clicks
 REACH_PX = 6.0  # of the screen, from the pointer to an outline
-HINT = "The green outlines fit, too: click one to use it (Tab)."
+HINT = "The green outlines fit, too: click one to use its mask (Tab)."
 
 
 class ProposalTool:
@@ -58,7 +58,7 @@ class ProposalTool:
         if len(self._outlines) > 1 and self._session.displayed.value:
             self._status.show_message(HINT)
         else:
-            self._status.end_message(HINT)
+            self._end_hint()
 
     def step(self, by: int) -> None:
         """Choose the next or previous mask."""
@@ -81,8 +81,12 @@ class ProposalTool:
         """Ignore the pointer."""
         self._is_started = False
         self._highlight(None)
-        self._status.end_message(HINT)
+        self._end_hint()
         self._notice_pointer()
+
+    def _end_hint(self) -> None:
+        if self._status.text.startswith(HINT):  # followed by the duration of a prediction
+            self._status.show_message("")
 
     def _notice_pointer(self) -> None:
         presses, moves = self._viewer.mouse_drag_callbacks, self._viewer.mouse_move_callbacks

@@ -259,8 +259,8 @@ class RoiSection(PhotographSection):
     def _show_picture(self) -> None:
         """Show the region of the current lesion; its options change at each step of a slider, the lesion later."""
         lesion = self.session.lesion
+        self._picture.setVisible(lesion is not None and lesion.result.roi is not None)
         if lesion is None or lesion.result.roi is None:
-            self._picture.clear()
             return
         size, smooth = THUMBNAIL_PX, Qt.TransformationMode.SmoothTransformation
         picture = QPixmap.fromImage(to_qimage(lesion.result.roi.image))
@@ -355,6 +355,7 @@ class MaskControls(QWidget):
         set_shown(self._notice, bool(notice))
         other_lesions = "" if lesion is None else describe_other_lesions(lesion.result, with_advice=True)
         show_text(self._lesion_count_label, other_lesions)
+        set_shown(self.state, bool(notice or other_lesions))
 
     def _make_state(self) -> QWidget:
         self._notice_label = state_label("mask_state", "State of the mask", quiet=True)
