@@ -101,7 +101,7 @@ FLIPS_TIP = (
     "Takes about four times as long. Applies from the next analysis on."
 )
 PRELOAD_DELAY_MS = 300  # by then the dock is complete
-MIN_SECTIONS_PX = 16  # in a dock that is so low that the pinned parts take all of it
+MIN_SECTIONS_PX = 1  # in a dock that is so low that the pinned parts take all of it
 SETUP_MARGIN_PX = 68  # beside the line that sums up type and models
 
 

@@ -27,7 +27,7 @@ from napari_melanoma.ui.sections.base import PhotographSection
 from napari_melanoma.ui.session.photograph_predictions import HEATMAP_METHODS, PERCENT
 from napari_melanoma.ui.user_data import user_data
 from napari_melanoma.ui.viewer import layers, photographs
-from napari_melanoma.ui.widgets.anatomy import Answer
+from napari_melanoma.ui.widgets.anatomy import FACTS_SEPARATOR, Answer
 from napari_melanoma.ui.widgets.charts import MIN_CHANGE_SCALE, Bar, BarChart
 from napari_melanoma.ui.widgets.editors import NoWheelComboBox
 from napari_melanoma.ui.widgets.settings import DebounceTimer
@@ -46,10 +46,10 @@ NOT_ANALYZED = "Class probabilities follow from the segmented lesion."
 NEXT_STEP = "Press Analyze to segment, measure and classify the lesion."
 NO_PREDICTION, NO_CLASSIFIER = "No prediction for this lesion.", "No prediction: no classifier is selected."
 HIDDEN = "Not shown while the photograph is not in view."
-SAVED = "Saved with an earlier result."
+SAVED = "Saved with an earlier result"
 OTHER_SHOWN = "Press <i>Analyze</i> for a prediction of the segmented lesion."  # besides other predictions
 NO_MODEL_SELECTED = "Select a <i>classifier</i> to predict the diagnosis."
-OUTDATED = "Outdated: a new prediction is being computed."
+OUTDATED = "Outdated: a new prediction is being computed"
 STOPPED = "Canceled. There is no prediction for this lesion."
 HEATMAP_STOPPED = "Canceled. There is no heatmap for this prediction."
 OUTDATED_DELAY_MS = 200  # the text does not change for faster updates
@@ -181,8 +181,10 @@ class PredictionSummary(PhotographSection):
 
     def _show_prediction(self, prediction: ClassPrediction, note: str) -> None:
         """Show a prediction; ``note``: why it is not of the current lesion, empty if it is."""
-        is_fault = not prediction.validity.valid
-        self._answer.set_answer(format_verdict(prediction), (note,) if note else (), is_fault=is_fault)
+        headline = prediction.headline
+        parts, is_fault = tuple(filter(None, (note, *headline.parts))), headline.tone == "invalid"
+        tip = "\n".join(filter(None, (note, headline.text, *headline.parts, headline.detail)))
+        self._answer.set_answer(headline.text, parts, separator=FACTS_SEPARATOR, tip=tip, is_fault=is_fault)
 
     def _describe_next(self) -> str:
         if self.session.lesion is None:
@@ -384,7 +386,7 @@ class PredictionPanel(QWidget):
         if self._verdict is None:
             self.validity.headline_label.hide()  # the answer of the dock states it
         elif prediction.validity.valid:
-            self._verdict.setText(format_verdict(prediction))
+            self._verdict.setText(format_headline(prediction))
         else:
             self._verdict.setText(f"{prediction.probability_text}.")
         self.classes.show_rows(class_bars(prediction))
@@ -542,13 +544,13 @@ def _contribution_bar(prediction: ClassPrediction, change: Contribution) -> Bar:
     return Bar(f"{title} {format_field_value(change.field, change.value)}", text, change.change, tip=tip)
 
 
-def format_verdict(prediction: ClassPrediction) -> str:
-    """Format the prediction as a sentence, such as ``Inconclusive: melanoma 0.31 (95 % interval 0.20–0.44).``."""
-    return to_sentence(prediction.verdict)
+def format_headline(prediction: ClassPrediction) -> str:
+    """Format the headline, and what cannot be ruled out, as sentences."""
+    return to_sentence(prediction.headline.statement)
 
 
 def format_operating_point(prediction: ClassPrediction) -> str:
-    """Compare the prediction with the decision threshold in a sentence; empty if the model has none."""
+    """Describe the decision threshold in a sentence; empty if the model has none."""
     return to_sentence(prediction.threshold_text)
 
 
