@@ -74,9 +74,9 @@ class DisplaySection(SlideSection):
         self._reset_button = named(QPushButton("Reset"), "display_reset", "Reset", "Display the slide as scanned")
         form = QWidget()
         rows: QFormLayout = form_layout(form)
-        rows.addRow(QLabel("Stain"), self._stain_combo)
+        rows.addRow(QLabel("stain"), self._stain_combo)
         for name, slider in self._sliders.items():
-            rows.addRow(QLabel(name.capitalize()), slider)
+            rows.addRow(QLabel(name), slider)
         self.add(form, row(self._reset_button), named(quiet_label(HINT), "display_hint", "What the display changes"))
         self._timer = DebounceTimer(self, REDRAW_MS)
         self._timer.timeout.connect(self._apply)
