@@ -15,7 +15,7 @@ from napari_melanoma.core.formatting import capitalize
 from napari_melanoma.imaging.measurements import MEASUREMENTS
 from napari_melanoma.ui.sections.base import PhotographSection
 from napari_melanoma.ui.viewer import layers
-from napari_melanoma.ui.widgets.style import named
+from napari_melanoma.ui.widgets.style import named, quiet_label
 
 if TYPE_CHECKING:
     from napari_melanoma.classification.prediction import ClassPrediction
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from napari_melanoma.ui.session.photograph import PhotographSession
 
 HEADERS = ("Measurement", "Pixels", "mm")
+NOT_MEASURED = "Sizes in pixels, and in mm with a scale, of the segmented lesion."
 MAX_LESION_ROWS = 6  # without scrolling
 ROW_PX = 22
 # Measurements for statistics, which are in the tables that are saved
@@ -211,8 +212,9 @@ class MeasurementsSection(PhotographSection):
     def __init__(self, session: PhotographSession) -> None:
         super().__init__(session)
         self._lesions, self._table = LesionList(), MeasurementTable()
+        self._hint = named(quiet_label(NOT_MEASURED), "measurements_hint", "Why there are no measurements")
         self.column.setSpacing(5)
-        self.add(self._lesions, self._table)
+        self.add(self._lesions, self._table, self._hint)
         self._lesions.cellClicked.connect(self._on_lesion)
         for signal in (session.shown, session.events.prediction_key, session.events.prediction):
             self.follow(signal, self._update)
@@ -222,6 +224,7 @@ class MeasurementsSection(PhotographSection):
         lesion, outcome = self.session.lesion, self.session.current_prediction
         predictions = () if outcome is None else outcome.lesions
         self._table.show_rows([] if lesion is None else list_measurements(lesion.result.measurements))
+        self._hint.setVisible(self._table.isHidden())
         rows = [] if lesion is None else list_lesions(lesion.result, predictions)
         is_predicted = bool(rows) and bool(rows[0].cells[3])
         self._lesions.show_rows(rows, predictions[0].positive if is_predicted else "")
