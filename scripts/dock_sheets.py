@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pictures import EXAMPLES, narrow, wait_until
+from qtpy.QtWidgets import QScrollArea
 from screenshots import WITH_RULER, copy_examples, isolate_user
 from slide_pictures import (
     analyze_tissue,
@@ -27,7 +28,9 @@ from slide_pictures import (
     sign_and_change,
 )
 
+from napari_melanoma.imaging.prompts import PromptOptions
 from napari_melanoma.ui.launch import open_and_analyze, process_events
+from napari_melanoma.ui.session.open_photograph import PendingPrompt
 from napari_melanoma.ui.viewer.docking import show_dock
 from napari_melanoma.ui.widgets.job import tasks
 
@@ -63,17 +66,47 @@ class Sheet:
 
 
 def lesion_sheets(sheet: Sheet) -> None:
-    """Show the Lesion dock: without a photograph, analyzed, with a tool, and with the ruler of a photograph."""
+    """Show the Lesion dock: without a photograph, analyzed, with its tools, and with the ruler of a photograph."""
+    from skimage.data import cat
+
     dock = sheet.open("Lesion")
     sheet.save("lesion 1 empty")
     open_and_analyze(dock, None)
     sheet.save("lesion 2 analyzed")
     dock.hosted.toggle_tool("click")
     sheet.save("lesion 3 click tool")
+    click_lesion(dock)
+    sheet.save("lesion 5 proposals")
     dock.hosted.toggle_tool("click")
+    dock.hosted.toggle_tool("outside")
+    sheet.save("lesion 6 strokes")
+    dock.hosted.toggle_tool("outside")
+    bar = dock.findChild(QScrollArea, "lesion_scroll").verticalScrollBar()
+    bar.setValue(bar.maximum() // 2)
+    sheet.save("lesion 7 middle sections")
+    bar.setValue(bar.maximum())
+    sheet.save("lesion 7 last sections")
+    bar.setValue(0)
+    dock.setup.expand()
+    sheet.save("lesion 8 type and models")
+    dock.setup.collapse()
     open_and_analyze(dock, EXAMPLES / "images" / f"{WITH_RULER}.jpg")
     wait_until(tasks.is_idle)
     sheet.save("lesion 4 ruler")
+    sheet.viewer.add_image(cat(), name="cat", rgb=True)
+    dock.analyze_button.click()
+    wait_until(tasks.is_idle)
+    sheet.save("lesion 9 not valid")
+
+
+def click_lesion(dock: Any) -> None:  # noqa: ANN401 - the docks have no common class
+    """Click the middle of the lesion, for masks to choose from."""
+    import numpy as np
+
+    session = dock.picker.session
+    middle = np.argwhere(session.mask_pixels).mean(0)
+    dock.prompts.add(session, PendingPrompt(PromptOptions(include=((float(middle[0]), float(middle[1])),))))
+    wait_until(tasks.is_idle)
 
 
 def review_sheets(sheet: Sheet) -> None:

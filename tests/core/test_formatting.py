@@ -13,6 +13,7 @@ from napari_melanoma.core.formatting import (
     format_names,
     format_repr,
     format_time_ago,
+    shorten_name,
 )
 
 
@@ -125,3 +126,11 @@ def test_estimated_durations_are_rounded(seconds: float, message: str) -> None:
 )
 def test_the_first_few_of_many_are_named(names, most, message) -> None:
     assert format_names(names, most) == message
+
+
+@pytest.mark.parametrize(
+    ("name", "shown"),
+    [("mole", "mole"), ("a" * 24, "a" * 24), ("dermoscopic photograph of the left arm 12", "dermoscopic…left arm 12")],
+)
+def test_a_long_name_keeps_its_start_and_its_end(name: str, shown: str) -> None:
+    assert shorten_name(name) == shown

@@ -256,10 +256,10 @@ def test_a_layer_keeps_the_notes_on_how_its_file_was_read(scene, tmp_path) -> No
     from napari.layers import Image
 
     from napari_melanoma.ui.readers import read_layers
-    from napari_melanoma.ui.viewer.photographs import LayerPhotographSource, describe_photograph
+    from napari_melanoma.ui.viewer.photographs import LayerPhotographSource, list_facts
 
     path = write_dicom(tmp_path / "photo.dcm", scene, ImagerPixelSpacing=[0.006, 0.006])
     ((data, keywords, _),) = read_layers(str(path), None)
     layer = Image(data, **keywords)
     assert LayerPhotographSource.from_layer(layer).read().notes == (DETECTOR_SCALE,)
-    assert describe_photograph(layer) == f"48 x 32 px, no scale\nT{DETECTOR_SCALE[1:]}."
+    assert list_facts(layer) == ["48 x 32 px", "no scale", f"T{DETECTOR_SCALE[1:]}"]

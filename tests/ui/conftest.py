@@ -16,6 +16,7 @@ from napari import Viewer
 from patience import PATIENCE_MS
 from pytestqt.qtbot import QtBot
 from qtpy.QtCore import QEvent
+from qtpy.QtGui import QAction
 
 from napari_melanoma.imaging import modality
 from napari_melanoma.imaging.modality import ModalityEstimate
@@ -232,6 +233,12 @@ class Person:
         assert button.isEnabled(), f"{name} is disabled: {button.toolTip()}"
         self.qtbot.waitUntil(lambda: button.height() > 0, timeout=PATIENCE_MS)  # shown but not laid out yet
         self.qtbot.mouseClick(button, Qt.MouseButton.LeftButton)
+
+    def chooses(self, name):
+        """Choose an action of a menu."""
+        action = self.finds(QAction, name)
+        assert action.isEnabled(), f"{name} is disabled: {action.toolTip()}"
+        action.trigger()
 
     def waits(self):
         wait_until_idle(self.qtbot, self.dock)

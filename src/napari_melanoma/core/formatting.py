@@ -19,6 +19,12 @@ def capitalize(text: str) -> str:
     return text if is_name else f"{text[:1].upper()}{text[1:]}"
 
 
+def shorten_name(name: str, letters: int = 24) -> str:
+    """Cut a long name in the middle, as names often differ only at their end."""
+    half = (letters - 1) // 2
+    return name if len(name) <= letters else f"{name[:half]}…{name[-half:]}"
+
+
 def to_sentence(text: str) -> str:
     """Start a text with a capital letter and end it with a full stop; empty for an empty text."""
     return f"{capitalize(text).rstrip('.')}." if text else ""

@@ -20,7 +20,7 @@ from napari_melanoma.lesion.analysis import ModelStamp
 from napari_melanoma.lesion.options import LesionOptions
 from napari_melanoma.lesion.prompt_state import PromptState
 from napari_melanoma.lesion.results import read_result
-from napari_melanoma.ui.sections.mask.clicks import draw_hypotheses
+from napari_melanoma.ui.sections.mask.proposals import HINT, trace_hypothesis
 from napari_melanoma.ui.session import prompting
 from napari_melanoma.ui.session.prompting import PreparedPrompt, PromptPixels, read_response
 from napari_melanoma.ui.session.recovery import find_recovery
@@ -59,7 +59,7 @@ def test_a_click_segments_a_photograph_that_was_never_analyzed(person):
         assert not person.mask[60, 50]
         assert len(person.layer("prompts").data) == 1, "undo takes the mark of the prompt back, too"
         assert get_identity(image) == person.dock.picker.identity
-        assert not person.dock.findChild(QAbstractButton, "hypothesis_0"), "they are those of the undone click"
+        assert not len(person.layer("proposals").data), "they are those of the undone click"
         if again:
             labels.redo()
     prompts(person, (70, 115), button=2)
@@ -88,8 +88,11 @@ def test_clicks_correct_an_analyzed_mask_step_by_step_until_another_tool_is_used
     assert person.mask[60, 120]
     # Another hypothesis is one step.
     before = person.mask.copy()
-    person.clicks("hypothesis_2")
+    assert person.dock.status.text.startswith(HINT)
+    largest = max(person.layer("proposals").data, key=lambda outline: np.ptp(outline, axis=0).prod())
+    use_tool(person.viewer, "mole", tuple(largest[0]))
     person.waits()
+    assert len(person.layer("prompts").data) == 1, "the click on the outline is no prompt"
     assert (person.mask >= before).all()
     assert person.mask.sum() > before.sum()
     person.layer("mask").undo()
@@ -301,7 +304,7 @@ def test_the_threshold_of_the_model_decides():
     logits = np.full((1, 30, 40), -5, np.float32)
     logits[:, 5:25, 5:35] = 1.0
     rgb = np.zeros((30, 40, 3), np.uint8)
-    pixels = PromptPixels(Photograph(rgb, "one"), "digest", rgb, rgb)
+    pixels = PromptPixels(Photograph(rgb, "one"), "digest", rgb)
     state = PromptState(np.zeros((30, 40), np.uint8)).add_prompt(PromptOptions(include=((15, 20),)))
     prepared = PreparedPrompt(pixels, state.mask, False, False, state, (), state.lesions[0].to_prompts())
     areas = []
@@ -313,20 +316,15 @@ def test_the_threshold_of_the_model_decides():
     assert areas[1] < 20, "only the mark of the click"
 
 
-def test_outlines_are_drawn_on_the_part_with_all_hypotheses_and_not_at_the_opposite_border():
-    preview = np.full((40, 80, 3), 200, np.uint8)
-    preview[10:20, 50:60] = 60
-    logits = np.full((3, 32, 32), -5, np.float32)
-    for index, reach in enumerate((1, 3, 6)):
-        logits[index, 12 - reach : 13 + reach, 22 - reach : 23 + reach] = 5
-    drawn = draw_hypotheses(preview, logits)
-    assert [one.shape for one in drawn] == [drawn[0].shape] * 3
-    outlined = [int((one == (255, 225, 0)).all(-1).sum()) for one in drawn]
-    assert outlined[0] < outlined[1] < outlined[2]
-    assert max(draw_hypotheses(preview, np.full((3, 32, 32), -5, np.float32))[0].shape) == 128, "no mask at all"
-    logits = np.full((1, 32, 32), -5, np.float32)
-    logits[:, :8] = 5
-    (drawn,) = draw_hypotheses(np.full((32, 32, 3), 200, np.uint8), logits)
-    outlined = np.flatnonzero((drawn == (255, 225, 0)).all(-1).all(1))
-    assert len(outlined) == 1
-    assert 0 < outlined[0] < len(drawn) - 1
+def test_the_outline_of_a_mask_lies_on_its_border_and_is_closed_at_that_of_the_photograph():
+    margins = np.full((32, 32), -5, np.float32)
+    margins[8:16, 20:24] = 5
+    (outline,) = trace_hypothesis(margins, (320, 640))
+    assert np.allclose(outline[0], outline[-1])
+    assert np.allclose([outline.min(0), outline.max(0)], [(79.5, 399.5), (159.5, 479.5)], atol=1)
+    margins[:, :8] = 5
+    touching = min(trace_hypothesis(margins, (320, 640)), key=lambda one: one[:, 1].min())
+    assert np.allclose([touching.min(0), touching.max(0)], [(-0.5, -0.5), (319.5, 159.5)], atol=10)
+    assert (touching.min(0) >= -0.5).all()
+    assert (touching.max(0) <= (319.5, 639.5)).all()
+    assert trace_hypothesis(np.full((32, 32), -5, np.float32), (320, 640)) == [], "no mask at all"

@@ -57,7 +57,7 @@ def test_an_untouched_mask_is_stored_once_as_accepted(analyzed, corrections):
     assert (row["model"], row["model_fingerprint"]) == (analyzed.dock.model.model, "0" * 64)
     assert np.array_equal(read_mask(corrections.folder / row["mask_path"]), analyzed.mask)
     assert "mole stored as accepted" in analyzed.dock.status.text
-    assert analyzed.finds(QLabel, "storage_state").text().startswith("in corrections: accepted, ")
+    assert analyzed.finds(QLabel, "review_state").toolTip().startswith("in corrections: accepted, ")
     # Storing it again only reports it, with links to the folder and to training.
     adds(analyzed)
     assert "mole is already stored as accepted" in analyzed.dock.status.text
@@ -160,7 +160,7 @@ def test_a_diagnosis_is_stored_with_its_photograph(analyzed, corrections):
     analyzed.analyses()
     assert box().currentText() == "Spitz nevus"
     assert box().lineEdit().cursorPosition() == 0, "the start is shown if it is wider than the box"
-    assert "in corrections: accepted" in analyzed.finds(QLabel, "storage_state").text()
+    assert "in corrections: accepted" in analyzed.finds(QLabel, "review_state").toolTip()
     # It is kept when the photograph is rejected where the box is empty.
     analyzed.viewer.layers.clear()
     analyzed.waits()
@@ -204,7 +204,7 @@ def test_a_photograph_is_rejected_without_an_analysis_and_keeps_a_corrected_mask
     (row,) = corrections.rows()
     assert (row["image_id"], row["review"]) == ("blurred", "rejected")
     assert row["image_sha256"] == array_fingerprint(np.ascontiguousarray(image.data))
-    assert "0 images with masks in total" in person.dock.status.text
+    assert "0 images with masks." in person.dock.status.text
     person.clicks("undo_correction")
     person.waits()
     # A corrected mask is kept, also if the photograph was not analyzed again.
@@ -285,7 +285,7 @@ def test_other_lesions_are_stored_as_the_user_decides(corrections, person):
 
 @pytest.fixture
 def short(window, tmp_path):
-    """A user with two photographs, one of them stored, in a dock of 340 x 380 pixels that looks as in napari."""
+    """A user with two photographs, one of them stored, in a dock of 340 x 420 pixels that looks as in napari."""
     window.main.setStyleSheet(get_stylesheet("dark"))
     ReviewSettings().corrections = tmp_path / "corrections"
     window.dock.corrections.store.refresh()
@@ -299,7 +299,7 @@ def short(window, tmp_path):
     while not isinstance(frame, QDockWidget):
         frame = frame.parentWidget()
     frame.setFloating(True)
-    frame.resize(340, 380)
+    frame.resize(340, 420)
     window.qtbot.wait(300)
     yield window
     frame.setFloating(False)
@@ -307,7 +307,7 @@ def short(window, tmp_path):
 
 
 def test_a_short_dock_clips_no_line_or_button(short):
-    for name in ("storage_state", "status", "notice_of_use"):
+    for name in ("review_state", "status", "notice_of_use"):
         label = short.finds(QLabel, name)
         assert label.isVisible(), name
         assert label.height() >= label.heightForWidth(label.width()), name
@@ -318,5 +318,5 @@ def test_a_short_dock_clips_no_line_or_button(short):
     bar = scroll.verticalScrollBar().width()
     assert scroll.widget().minimumSizeHint().width() <= 320 - bar  # with room for wider letters at 340
     button = short.finds(QAbstractButton, "analyse_all")
-    right = button.mapTo(scroll.viewport(), button.rect().topRight()).x()
-    assert right < scroll.viewport().width()
+    right = button.mapTo(short.dock, button.rect().topRight()).x()
+    assert right < short.dock.width()

@@ -28,17 +28,17 @@ from steady import SETTLE_MS, list_moved_controls
 from conftest import PATIENCE_MS, photograph
 from napari_melanoma.classification.prediction import ClassPrediction
 from napari_melanoma.core.context import RunContext
-from napari_melanoma.core.formatting import to_sentence
 from napari_melanoma.core.provenance import array_fingerprint
 from napari_melanoma.io.photographs import Photograph
 from napari_melanoma.io.results import read_table, write_mask
 from napari_melanoma.models.installed_bundles import find_bundle
 from napari_melanoma.ui.sections.measurements import MeasurementTable
-from napari_melanoma.ui.sections.prediction import CURRENT, OUTDATED, PredictionPanel
+from napari_melanoma.ui.sections.prediction import NOT_ANALYZED, OUTDATED, PredictionPanel
 from napari_melanoma.ui.session.saved_result import read_saved_result
 from napari_melanoma.ui.session.workspace import Workspace
 from napari_melanoma.ui.viewer.photographs import METADATA_KEY
 from napari_melanoma.ui.viewer.slide_layers import read_slide_layers
+from napari_melanoma.ui.widgets.anatomy import Answer
 from napari_melanoma.ui.widgets.job import tasks
 from napari_melanoma.ui.widgets.patient_form import PatientForm
 
@@ -56,13 +56,17 @@ def panel_of(person):
     return person.dock.findChild(PredictionPanel)
 
 
-def text_of(person, name="prediction_verdict"):
+def text_of(person, name):
     label = person.finds(QLabel, name)
     return label.text() if label.isVisibleTo(person.dock) else ""
 
 
-def headline_of(person):
-    return to_sentence(prediction_of(person).headline.text)
+def answer_of(person):
+    return person.finds(Answer, "prediction_summary")
+
+
+def verdict_of(person):
+    return answer_of(person).headline
 
 
 def types(person, text, name="patient_age", wait=True):
@@ -104,8 +108,8 @@ def test_a_prediction_with_patient_data_of_the_user_or_of_a_case(person):
     analyzed(person)
     before = prediction_of(person)
     low, high = before.interval
-    expected = f"threshold (sensitivity 90 %): melanoma {before.probability:.2f}, {low:.2f} to {high:.2f}. "
-    assert expected in text_of(person)
+    expected = f"threshold (sensitivity 90 %): melanoma {before.probability:.2f}, {low:.2f} to {high:.2f}"
+    assert verdict_of(person).endswith(expected)
     assert "for melanoma: sensitivity 91 % (86–95)" in text_of(person, "prediction_threshold")
     rows = {row.name: row for row in panel_of(person).classes.rows}
     assert rows["Melanoma"].value == pytest.approx(before.probability)
@@ -237,15 +241,16 @@ def test_the_prediction_follows_the_mask_and_is_outdated_from_its_edit_on(person
         assert not section.details.isEnabled()
         digest = person.lesion.mask_digest
         person.qtbot.waitUntil(lambda: person.lesion.mask_digest != digest, timeout=PATIENCE_MS)
-        person.qtbot.waitUntil(lambda: text_of(person, "prediction_state") == OUTDATED)
+        person.qtbot.waitUntil(lambda: answer_of(person).details.startswith(OUTDATED))
         assert not section.details.isEnabled()
-        assert section.verdict.palette().color(QPalette.ColorRole.WindowText).name() == person.dock.icons.palette.faint
+        headline = person.finds(QLabel, "prediction_summary_headline")
+        assert headline.palette().color(QPalette.ColorRole.WindowText).name() == person.dock.icons.palette.faint
     finally:
         worker.resume()
     person.waits()
     assert prediction_of(person) is not None
     person.qtbot.waitUntil(section.details.isEnabled, timeout=PATIENCE_MS)
-    assert text_of(person, "prediction_state") == CURRENT
+    assert OUTDATED not in answer_of(person).details
     # It is outdated from an edit of the mask until the lesion follows, too.
     session, controller = person.dock.picker.session, person.dock.controller
     before, begun, goes_on = prediction_of(person), Event(), Event()
@@ -296,9 +301,7 @@ def test_no_control_moves_while_a_photograph_is_analyzed_corrected_and_described
     def outdated():
         worker.suspend()
         person.finds(QSlider, "threshold_slider").setValue(95)
-        person.qtbot.waitUntil(lambda: text_of(person, "prediction_state") == OUTDATED, timeout=PATIENCE_MS)
-        summary = f"Outdated. {headline_of(person)}"
-        person.qtbot.waitUntil(lambda: text_of(person, "prediction_summary") == summary, timeout=PATIENCE_MS)
+        person.qtbot.waitUntil(lambda: answer_of(person).details.startswith(OUTDATED), timeout=PATIENCE_MS)
 
     try:
         moved += list_moved_controls(dock, {"current": lambda: None, "outdated": outdated})
@@ -309,13 +312,15 @@ def test_no_control_moves_while_a_photograph_is_analyzed_corrected_and_described
     assert place == "Mask", "results below its tools change their height"
     dock.window().resize(1366, 768)
     QTest.qWait(SETTLE_MS)
-    page = dock.findChild(QScrollArea, "lesion_scroll").viewport()
-    for name in ("primary", "paint", "erase", "threshold_slider"):
-        tool = person.finds(QWidget, name)
-        assert page.rect().contains(QRect(tool.mapTo(page, QPoint()), tool.size())), name
-    summary = person.finds(QLabel, "prediction_summary")  # the section is below the fold
-    assert dock.rect().contains(QRect(summary.mapTo(dock, QPoint()), summary.size()))
-    assert text_of(person, "prediction_summary") == headline_of(person)
+    for page, names in (
+        (dock, ("primary", "save")),
+        (dock.findChild(QScrollArea, "lesion_scroll").viewport(), ("paint", "erase", "threshold_slider")),
+    ):
+        for name in names:
+            tool = person.finds(QWidget, name)
+            assert page.rect().contains(QRect(tool.mapTo(page, QPoint()), tool.size())), name
+    answer = answer_of(person)  # the section is below the fold
+    assert dock.rect().contains(QRect(answer.mapTo(dock, QPoint()), answer.size()))
 
 
 @pytest.mark.path
@@ -356,7 +361,7 @@ def test_patient_data_belong_to_one_photograph_and_a_mask_without_lesion_has_no_
     two = person.opens("two", photograph(((60, 80, 12),)))
     person.viewer.layers.selection.active = two
     assert person.finds(QLineEdit, "patient_age").text() == ""
-    assert "Analyze the photograph" in text_of(person, "prediction_hint")
+    assert text_of(person, "prediction_hint") == NOT_ANALYZED
     person.clicks("primary")
     person.waits()
     assert prediction_of(person).probability < old.probability
@@ -439,23 +444,19 @@ def test_an_out_of_distribution_image_gives_a_warning(person, models):
     analyzed(person)
     chooses_model(person, "novel-model")
     section = panel_of(person)
-    assert text_of(person, "prediction_validity").startswith("Not valid: the image is out of distribution.")
-    assert not section.verdict.isVisibleTo(section)
+    assert verdict_of(person).startswith("Not valid: the image is out of distribution.")
+    assert not section.classes.isVisibleTo(section)
     seen = " ".join(one.text() for one in section.findChildren(QLabel) if one.isVisibleTo(section)).lower()
-    assert seen.strip().startswith("not valid")
-    assert not [word for word in ("nevus", "rarely", "below", "mask") if word in seen]
+    assert not [word for word in ("nevus", "rarely", "below", "mask", "not valid") if word in seen]
     section.validity.show_anyway_button.click()
-    assert text_of(person).startswith("melanoma 0.")
-    assert section.verdict.isVisibleTo(section)
+    assert section.classes.isVisibleTo(section)
     chooses_model(person, "melanoma-test")
-    assert text_of(person, "prediction_validity") == ""
+    assert not verdict_of(person).startswith("Not valid")
     chooses_model(person, "novel-model")
-    assert not section.verdict.isVisibleTo(section)  # hidden again
+    assert not section.classes.isVisibleTo(section)  # hidden again
     section.validity.show_anyway_button.click()
     analyzed(person, name="other", rgb=photograph(lesions=((60, 80, 45),)))
-    verdict = panel_of(person).verdict
-    assert verdict.text().startswith("melanoma 0.")
-    assert not verdict.isVisibleTo(person.dock), "the number of another photograph"
+    assert not panel_of(person).classes.isVisibleTo(person.dock), "the numbers of another photograph"
 
 
 @pytest.mark.path
@@ -492,7 +493,7 @@ def test_the_prediction_is_saved_as_on_the_command_line_and_restored_with_its_pa
     chooses_model(person, "melanoma-test")
     person.clicks("save")
     person.waits()
-    verdict, path = text_of(person), tmp_path / "mole" / "result.json"
+    verdict, path = verdict_of(person), tmp_path / "mole" / "result.json"
     about = json.loads(path.read_text())
     about["prediction"]["model"]["fingerprint"] = find_bundle("melanoma-test").fingerprint
     path.write_text(json.dumps(about))
@@ -502,14 +503,14 @@ def test_the_prediction_is_saved_as_on_the_command_line_and_restored_with_its_pa
     person.opens(rgb=photograph(((60, 80, 12),)))
     person.waits()
     assert person.finds(QLineEdit, "patient_age").text() == ""
-    assert text_of(person) == ""
+    assert verdict_of(person) == ""
     person.viewer.layers.clear()
     person.waits()
     # The mask of the same image is shown, and predicted again with its patient data.
     person.opens()
     person.waits()
     assert person.finds(QLineEdit, "patient_age").text() == "80"
-    assert (text_of(person), text_of(person, "prediction_saved")) == (verdict, "")
+    assert (verdict_of(person), text_of(person, "prediction_saved")) == (verdict, "")
     # Without its mask, the saved prediction is shown, and outdated by an edit.
     write_mask(tmp_path / "mole" / "mask.png", np.ones((6, 8), bool))
     person.viewer.layers.clear()
@@ -517,15 +518,15 @@ def test_the_prediction_is_saved_as_on_the_command_line_and_restored_with_its_pa
     person.opens()
     person.waits()
     assert person.finds(QLineEdit, "patient_age").text() == "80"
-    assert (text_of(person), text_of(person, "prediction_saved")) == (verdict, "Saved earlier.")
+    assert (verdict_of(person), text_of(person, "prediction_saved")) == (verdict, "Saved earlier.")
     assert "for a prediction of the segmented lesion" in text_of(person, "prediction_hint")
     types(person, "30")
     assert text_of(person, "prediction_saved") == "Saved earlier. Outdated. Changed since then: the patient data."
     person.analyses()
     assert (text_of(person, "prediction_saved"), text_of(person, "prediction_hint")) == ("", "")
-    assert text_of(person) != verdict
+    assert verdict_of(person) != verdict
     chooses_model(person, "")
-    assert text_of(person) == verdict
+    assert verdict_of(person) == verdict
 
 
 RGB = np.zeros((6, 8, 3), np.uint8)

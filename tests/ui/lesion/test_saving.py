@@ -18,6 +18,7 @@ from lesion_fixtures import FIXTURES, gradient, open_dock
 from message_boxes import answering
 from napari.utils.notifications import notification_manager
 from qtpy.QtCore import QEvent, QObject, QTimer, Signal
+from qtpy.QtGui import QAction
 from qtpy.QtWidgets import (
     QAbstractButton,
     QApplication,
@@ -236,33 +237,33 @@ def test_no_report_is_written_of_a_saved_result_that_was_changed(analyzed, tmp_p
     analyzed.dock.settings.folder = tmp_path
     analyzed.clicks("save")
     analyzed.waits()
-    analyzed.clicks("lesion_report")
+    analyzed.chooses("lesion_report")
     assert requested == [((tmp_path / "mole",), tmp_path, "mole-report")]
     # A mask that was edited since, also one that is just being drawn.
     analyzed.draws(analyzed.layer("mask"), [(10, 100), (10, 140)])
     for _ in range(2):
-        analyzed.clicks("lesion_report")
+        analyzed.chooses("lesion_report")
         assert "has changed since it was saved. Press Save first" in analyzed.dock.status.text
         analyzed.waits()
     assert len(requested) == 1
     analyzed.clicks("save")
     analyzed.waits()
-    analyzed.clicks("lesion_report")
+    analyzed.chooses("lesion_report")
     assert len(requested) == 2
     # Undo restores a mask that is no longer the saved one.
     analyzed.layer("mask").undo()
     analyzed.waits()
-    analyzed.clicks("lesion_report")
+    analyzed.chooses("lesion_report")
     assert len(requested) == 2
     # After redo, the shown result is again the saved one.
     analyzed.layer("mask").redo()
     analyzed.waits()
-    analyzed.clicks("lesion_report")
+    analyzed.chooses("lesion_report")
     assert len(requested) == 3
     # The type of photograph is in the report, too.
     analyzed.dock.picker.set_modality("macroscopic")
     analyzed.waits()
-    analyzed.clicks("lesion_report")
+    analyzed.chooses("lesion_report")
     assert len(requested) == 3
 
 
@@ -270,20 +271,20 @@ def test_the_measurement_report_of_a_saved_dicom_photograph(person, tmp_path):
     highdicom = pytest.importorskip("highdicom")
     person.opens()
     person.analyses()
-    button = person.finds(QAbstractButton, "lesion_dicom_sr")
-    assert (button.isEnabled(), button.toolTip()) == (False, NOT_DICOM_TIP)
+    action = person.finds(QAction, "lesion_dicom_sr")
+    assert (action.isEnabled(), action.toolTip()) == (False, NOT_DICOM_TIP)
     path = write_photograph(tmp_path / "archive" / "nevus.dcm", photograph(), PixelSpacing=[0.02, 0.02])
     person.dock.opener.open([path])
     person.waits()
     person.analyses()
-    assert (button.isEnabled(), button.toolTip()) == (False, SAVE_FIRST)
+    assert (action.isEnabled(), action.toolTip()) == (False, SAVE_FIRST)
     person.dock.settings.folder = tmp_path
     person.dock.settings.set(READER_SETTING, "A. Meyer")
     person.draws(person.layer("mask", "nevus"), [(10, 100), (10, 140)])
     person.waits()
     person.clicks("save")
     person.waits()
-    person.clicks("lesion_dicom_sr")
+    person.chooses("lesion_dicom_sr")
     dialog = person.dock.window().findChild(QFileDialog, "dicom_sr_dialog")
     dialog.fileSelected.emit(str(tmp_path / "sr.dcm"))
     dialog.close()

@@ -25,7 +25,7 @@ from napari_melanoma.ui.viewer.shortcuts import SHORTCUTS, get_key
 
 viewer, stage, dock, person, window = map(pytest.fixture, FIXTURES)
 TEXT = "Proposed scale: 100 µm/px, from a ruler of 10 mm."
-UNKNOWN, KNOWN = "160 x 120 px, no scale", "160 x 120 px, 100 µm/px"
+UNKNOWN, KNOWN = "160 x 120 px · no scale", "160 x 120 px · 100 µm/px"
 SIZE = PixelSize(100.0, 100.0, "accepted ruler")
 
 

@@ -9,7 +9,7 @@ import pytest
 from canvas_mouse import CanvasMouse
 from click_tool import use_tool
 from lesion_fixtures import gradient
-from qtpy.QtCore import Qt
+from qtpy.QtCore import Qt, QTimer
 from qtpy.QtTest import QTest
 from qtpy.QtWidgets import (
     QAbstractButton,
@@ -71,7 +71,7 @@ def test_analyze_segments_the_lesion_and_adds_layers(person):
     assert list(features["index"]) == [1]
     assert features["area_px"][0] == person.mask.sum()
     assert features["area_mm2"][0] == pytest.approx(person.mask.sum() * 0.02**2)
-    assert "mole: analyzed in" in person.dock.status.text
+    assert "Analyzed in" in person.dock.status.text
     assert "with lesion-small on cpu (ONNX Runtime)." in person.dock.status.text
 
 
@@ -199,6 +199,14 @@ class Keyboard:
         QTest.keyClick(QApplication.focusWidget(), key, modifier)
         self.person.waits()
 
+    def chooses_first(self, menu):
+        """Choose the first entry of a menu once it is open."""
+        if not menu.isVisible():
+            QTimer.singleShot(20, lambda: self.chooses_first(menu))
+            return
+        for key in (Qt.Key.Key_Down, Qt.Key.Key_Return):
+            QTest.keyClick(menu, key)
+
     def moves_to(self, name):
         """Press Tab until a control has the focus."""
         passed = []
@@ -226,6 +234,7 @@ def test_a_photograph_is_analyzed_corrected_saved_and_reported_with_keys_alone(w
     user.moves_to("save")
     user.presses(Qt.Key.Key_Space)
     assert window.dock.picker.session.saved.folder == tmp_path / "mole"
-    user.moves_to("lesion_report")
+    user.moves_to("share")
+    QTimer.singleShot(0, lambda: user.chooses_first(window.dock.save_bar.share_button.menu()))
     user.presses(Qt.Key.Key_Space)
     assert len(reported) == 1

@@ -729,9 +729,9 @@ def test_texts_state_alike_that_the_mask_in_view_is_not_stored(labeler, viewer, 
     assert f"{name}.png: melanoma stored by Ana; mask not stored." in labeler.dock.status.text
     labeler.lists("all")
     labeler.clicks_on(name)
-    texts = {label.objectName(): label.text() for label in labeler.lesion.findChildren(QLabel)}
-    assert texts["review_state"] == "mask not stored"
-    assert texts["storage_state"].startswith("in corrections: diagnosis only")
+    state = labeler.lesion.findChild(QLabel, "review_state")
+    assert state.text() == "mask not stored"
+    assert state.toolTip().startswith("in corrections: diagnosis only")
     window.hide()
 
 

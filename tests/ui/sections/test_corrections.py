@@ -28,7 +28,7 @@ CASES = [
     Case("not analyzed, but stored as rejected", None, ReviewState(), {"review": "rejected"}, ""),
     Case("a predicted mask", PREDICTED, ReviewState(), None, "not stored"),
     Case(
-        "a predicted mask that is being stored", PREDICTED, ReviewState(storing_digest="predicted"), None, "storing ..."
+        "a predicted mask that is being stored", PREDICTED, ReviewState(storing_digest="predicted"), None, "storing..."
     ),
     Case("an accepted mask", PREDICTED, ReviewState(), {"review": "accepted"}, "accepted"),
     Case("an accepted mask was edited", EDITED, STORED, {"review": "accepted"}, "not stored"),

@@ -13,7 +13,8 @@ from qtpy.QtWidgets import QAbstractButton, QDoubleSpinBox, QLabel, QSlider
 from napari_melanoma.imaging.prompts import PromptOptions
 from napari_melanoma.lesion.options import LesionOptions
 from napari_melanoma.lesion.prompt_state import PromptState, PromptStep
-from napari_melanoma.ui.sections.mask.clicks import find_hypotheses, list_prompts
+from napari_melanoma.ui.sections.mask.clicks import list_prompts
+from napari_melanoma.ui.sections.mask.proposals import find_hypotheses
 from napari_melanoma.ui.sections.mask.section import CORRECTED, NOT_PREDICTED_NOTICE, PROTECTED_NOTICE, MaskControls
 from napari_melanoma.ui.session.open_photograph import PromptedPhotograph, PromptResponse
 

@@ -34,7 +34,9 @@ from napari_melanoma.ui.sections.prediction import (
     STOPPED,
     PhotographHeatmapLayer,
     PredictionSection,
+    PredictionSummary,
 )
+from napari_melanoma.ui.session.document import Shared
 from napari_melanoma.ui.session.open_photograph import PhotographSessions, SavedPrediction
 from napari_melanoma.ui.session.photograph import PhotographSession
 from napari_melanoma.ui.session.photograph_predictions import (
@@ -46,6 +48,7 @@ from napari_melanoma.ui.session.photograph_predictions import (
     SharedHeatmapOptions,
 )
 from napari_melanoma.ui.viewer import photographs
+from napari_melanoma.ui.widgets.anatomy import Answer
 from napari_melanoma.ui.widgets.charts import DEFAULT_COLORS, STRONG_COLORS, Bar, BarChart
 from napari_melanoma.ui.widgets.settings import DockSettings
 from napari_melanoma.ui.widgets.signals import Connections
@@ -214,7 +217,7 @@ class Shown:
         icons = ThemedIcons(viewer, self.window, Connections())
         self.options = SharedHeatmapOptions(DockSettings())
         self.predictions = SimpleNamespace(heatmap_options=self.options, has_models=True)
-        services: Any = SimpleNamespace(predictions=self.predictions, icons=icons, status=None)
+        services: Any = SimpleNamespace(predictions=self.predictions, icons=icons, status=None, hidden=Shared(""))
         viewer.add_image(np.zeros((6, 8, 3), np.uint8), rgb=True, name="mole")
         self.session: Any = PhotographSessions(viewer, partial(PhotographSession, services=services)).update()[0]
         self.session.classifier = "small"
@@ -261,13 +264,20 @@ CASES = [
 def test_shown_prediction(shown: Shown, qtbot: QtBot, case: Case) -> None:
     shown.session.classifier, shown.session.prediction_key = case.classifier, case.key
     shown.session.prediction = case.outcome
-    details = shown.section.findChild(QWidget, "prediction_verdict").parentWidget()
+    details = shown.section.findChild(QWidget, "prediction_classes").parentWidget()
     assert shown.text("prediction_hint").startswith(case.reason)
     assert bool(shown.text("prediction_hint")) is bool(case.reason)
     assert ("Predict again" in shown.text("prediction_hint")) is (case.reason in (STOPPED, "No &lt;lesion&gt; found."))
     assert details.isEnabledTo(shown.section) is (case.is_current or bool(case.reason))
-    if not case.reason and not case.is_current:
-        qtbot.waitUntil(lambda: shown.text("prediction_state") == OUTDATED)
+    qtbot.addWidget(summary := PredictionSummary(shown.session))
+    answer = summary.findChild(Answer, "prediction_summary")
+    if case.reason:
+        assert answer.headline == ""
+        assert case.reason not in answer.details, "the reason stands once"
+    else:
+        assert answer.headline == ANSWER.headline.text
+        assert answer.details.startswith(OUTDATED) is not case.is_current
+        assert answer.details.endswith(ANSWER.headline.parts[-1])
 
 
 def test_a_model_can_be_trained_if_none_is_installed(shown: Shown) -> None:
@@ -280,7 +290,7 @@ def test_a_prediction_is_outdated_while_the_mask_follows_a_control(shown: Shown,
     shown.session.prediction_key, shown.session.prediction = KEY, DONE
     monkeypatch.setattr(PhotographSession, "is_mask_changing", True)
     shown.session.shown.emit()
-    assert not shown.section.findChild(QWidget, "prediction_verdict").isEnabled()
+    assert not shown.section.findChild(QWidget, "prediction_classes").isEnabled()
 
 
 @pytest.mark.parametrize(

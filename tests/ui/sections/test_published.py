@@ -41,7 +41,7 @@ def test_the_published_diagnosis_and_mask_are_beside_the_analysis(sample, person
     wait_until_idle(qtbot, sample)
     predicted, expected = session.lesion.result.mask, read_mask(SAMPLE.mask_path)
     dice = 2 * (predicted & expected).sum() / (predicted.sum() + expected.sum())
-    assert published(sample) == f"Published: melanoma. Dice {dice:.2f} with the published mask."
+    assert published(sample) == f"Published: melanoma; Dice {dice:.2f} with its mask."
     labels = session.mask
     layers.write_mask(labels, np.nonzero((labels.data != 0) != expected), expected)
     qtbot.waitUntil(lambda: "Dice 1.00" in published(sample), timeout=PATIENCE_MS)
@@ -82,5 +82,5 @@ def test_another_photograph_has_no_published_line_but_a_copy_its_attribution(sam
     assert photographs.get_pixel_size(session.image) is None
     assert session.patient_data.row == {}
     assert session.patient_data.origin == ""
-    assert "Codella et al. 2018" in photographs.describe_photograph(session.image)
+    assert "Codella et al. 2018" in photographs.list_facts(session.image)[-1]
     assert session.source.read().credit == SAMPLE.credit

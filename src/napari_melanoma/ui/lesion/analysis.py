@@ -12,11 +12,11 @@ from qtpy.QtWidgets import QAbstractButton, QMessageBox, QWidget
 
 from napari_melanoma import worker
 from napari_melanoma.core.context import KeptArray, Progress, RunContext
-from napari_melanoma.core.formatting import format_duration
+from napari_melanoma.core.formatting import capitalize, format_duration
 from napari_melanoma.core.garbage_collection import paused_garbage_collection
 from napari_melanoma.core.provenance import describe_device
 from napari_melanoma.lesion.options import LesionOptions
-from napari_melanoma.ui.session.analyzed_lesion import AnalyzedLesion, describe_other_lesions
+from napari_melanoma.ui.session.analyzed_lesion import AnalyzedLesion
 from napari_melanoma.ui.session.lesion_updates import FinishedAnalysis, LesionController
 from napari_melanoma.ui.session.photograph import PhotographSession
 from napari_melanoma.ui.viewer.photographs import LayerPhotographSource
@@ -160,7 +160,7 @@ class LesionAnalysisController(QObject):
             name = self._last.lesion.result.photograph.name
             message = f"{name} was removed during its analysis. Its result was discarded."
         elif self._last is not None:
-            message = summarize_analysis(self._last.lesion.result, count, seconds)
+            message = summarize_analysis(self._last, count, seconds)
             self._summary = AnalysisSummary(self._last.session.identity, seconds, message) if count == 1 else None
         elif self._error is None:
             message = "Canceled. No changes were made."
@@ -175,7 +175,8 @@ class LesionAnalysisController(QObject):
             return
         self._summary = None  # no more updates if another message has replaced it
         if session.lesion is not None and self._status.text == summary.message:
-            message = summarize_analysis(session.lesion.result, 1, summary.seconds)
+            finished = FinishedAnalysis(session, session.mask_pixels, session.lesion)
+            message = summarize_analysis(finished, 1, summary.seconds)
             self._status.show_message(message)
             self._summary = summary._replace(message=message)
 
@@ -196,25 +197,26 @@ def analyze_photograph(
     return AnalyzedLesion.from_model(result, digest)
 
 
-def summarize_analysis(result: LesionResult, count: int, seconds: float) -> str:
-    """Summarize an analysis in one message.
+def summarize_analysis(last: FinishedAnalysis, count: int, seconds: float) -> str:
+    """Summarize an analysis in one message, with the name of the photograph unless it is displayed.
 
-    ``result``: of the last photograph. ``count``: number of analyzed photographs.
+    ``last``: of the last photograph. ``count``: number of analyzed photographs.
     """
+    result = last.lesion.result
     model = f"with {result.model.name} on {describe_device(result.model.device, result.model.backend)}"
     if count > 1:
         return f"{count} photographs analyzed in {seconds:.1f} s {model}."
-    name = result.photograph.name
+    name = "" if last.session.displayed.value else f"{result.photograph.name}: "
     if not result.measurements:
         advice = "Lower the threshold or paint the lesion."
         if result.validity.valid:
             statement = result.validity.headline(f"no lesion found {model}")
-            return f"{name}: {statement}. {advice}"
+            return capitalize(f"{name}{statement}. {advice}")
         # The reason comes first: "no lesion found" must not be read as a finding.
         reason = result.validity.headline("")
-        return f"{name}: {reason}. No lesion found {model}. {advice}"
-    analyzed = f"{name}: analyzed in {seconds:.1f} s {model}."
-    return " ".join(filter(None, (analyzed, describe_other_lesions(result), _describe_band(result))))
+        return f"{name}{reason}. No lesion found {model}. {advice}"
+    analyzed = capitalize(f"{name}analyzed in {seconds:.1f} s {model}.")
+    return " ".join(filter(None, (analyzed, _describe_band(result))))  # the section Mask names other lesions
 
 
 def _describe_band(result: LesionResult) -> str:

@@ -13,12 +13,13 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from qtpy.QtCore import QObject, QTimer, QUrl, Signal
-from qtpy.QtGui import QDesktopServices, QShowEvent
-from qtpy.QtWidgets import QCheckBox, QPushButton, QSizePolicy, QVBoxLayout, QWidget
+from qtpy.QtCore import QObject, Qt, QTimer, QUrl, Signal
+from qtpy.QtGui import QDesktopServices, QResizeEvent, QShowEvent
+from qtpy.QtWidgets import QCheckBox, QPushButton, QVBoxLayout, QWidget
 
 from napari_melanoma import worker
 from napari_melanoma.core.context import RunContext
+from napari_melanoma.core.validity import format_modality
 from napari_melanoma.lesion.options import LesionOptions
 from napari_melanoma.ui.lesion import saving
 from napari_melanoma.ui.lesion.analysis import LesionAnalysisController, preload_libraries
@@ -47,6 +48,7 @@ from napari_melanoma.ui.viewer.docking import DeferredWidgets, DockPlacement, fi
 from napari_melanoma.ui.viewer.garbage import LibraryFreeze
 from napari_melanoma.ui.viewer.shortcuts import add_shortcut, format_key
 from napari_melanoma.ui.viewer.view_memory import show_photograph
+from napari_melanoma.ui.widgets.anatomy import FACTS_SEPARATOR, DockParts, FoldedRows, lay_out_dock
 from napari_melanoma.ui.widgets.dialogs import choose_new_file
 from napari_melanoma.ui.widgets.file_drop import (
     RECENT_PHOTOGRAPHS,
@@ -64,18 +66,19 @@ from napari_melanoma.ui.widgets.signals import Connections, at_end, follow
 from napari_melanoma.ui.widgets.status_line import StatusLine, show_failure
 from napari_melanoma.ui.widgets.style import (
     CollapsibleSection,
+    KeptRoom,
     ThemedIcons,
     WrappedLabel,
     column,
+    elide,
     enable,
     form_layout,
-    more_button,
     named,
+    remember_height,
     row,
     scroll_area,
     section,
     section_title,
-    top_label,
 )
 from napari_melanoma.ui.worker_client import WorkerClient, acquire_worker, release_worker
 
@@ -98,6 +101,8 @@ FLIPS_TIP = (
     "Takes about four times as long. Applies from the next analysis on."
 )
 PRELOAD_DELAY_MS = 300  # by then the dock is complete
+MIN_SECTIONS_PX = 1  # in a dock that is so low that the pinned parts take all of it
+SETUP_MARGIN_PX = 68  # beside the line that sums up type and models
 
 
 class LesionControls(SectionDock):
@@ -111,7 +116,6 @@ class LesionControls(SectionDock):
     labels: LabelsAdoption
     predictions: PhotographPredictions
     _sections: tuple[QWidget, ...]
-    _page: QVBoxLayout
 
     def __init__(self, viewer: Viewer) -> None:
         super().__init__()
@@ -129,14 +133,15 @@ class LesionControls(SectionDock):
         self.recovery_notice = RecoveryNotice()
         self.model = ModelPicker(self.icons)
         self.classifier = ClassifierPicker(self.icons)
-        self.flips = named(QCheckBox("test-time augmentation"), "flips", "Test-time augmentation", FLIPS_TIP)
+        self.flips = named(QCheckBox("Test-time augmentation"), "flips", "Test-time augmentation", FLIPS_TIP)
         self.analyze_button = named(QPushButton("Analyze"), "primary", "Analyze")
-        self.analyze_all_button = named(QPushButton("all"), "analyse_all", "Analyze all photographs")
+        self.analyze_all_button = named(QPushButton("All"), "analyse_all", "Analyze all photographs")
         self.modality_notice = ModalityNotice(self.icons)
         self.scale_notice = ScaleNotice()
         self.hidden_notice = named(WrappedLabel(), "photograph_hidden", "Hidden photograph")
         self.save_bar = SaveBar(self.settings)
         self.status = StatusLine(self.icons)
+        self.setup = FoldedRows("Type and models", "lesion_setup", self.settings, self._make_setup_rows())
         self.choice = SectionChoice(self)
         self.deferred = DeferredWidgets(self)
         self._lay_out()
@@ -166,6 +171,7 @@ class LesionControls(SectionDock):
             return  # the controls are hidden without a photograph, and filled after the dock is drawn
         self.classifier.show_automatic("" if session is None or session.lesion is None else session.classifier)
         self.choice.set_needed("Patient", bool(self.classifier.model) and session is not None)
+        self.show_setup()
 
     def show_state(self, image: Image | None, count: int, running: bool) -> None:
         """Enable the controls that can be used, and explain the others in their tooltips.
@@ -193,65 +199,88 @@ class LesionControls(SectionDock):
             name, show = html.escape(image.name), self.icons.link("show", "Show the photograph")
             self.hidden_notice.setText(f"'{name}' is {reason}: its results are not shown. {show}.")
         self.hidden_notice.setVisible(bool(reason))
-        for part in (self._results, self._result_notice, self._summary_place, self._published_place):
+        for part in (self._results, self._result_notices):
             part.setVisible(not reason)
 
     def _show_work_area(self) -> None:
-        """Show the work area if there is a photograph, with all parts, so that the layout does not jump."""
+        """Show the parts for a photograph if there is one, all at once, so that the layout does not jump."""
         is_shown = self.picker.session is not None
         if is_shown:
             self.deferred.insert_all()
-        self._work_area.setVisible(is_shown)
+        for part in (self._head, self._work_area, self._notices, self._store):
+            part.setVisible(is_shown)
+        # From the start, as results need it: controls would move if it came with them
+        bar = Qt.ScrollBarPolicy.ScrollBarAlwaysOn if is_shown else Qt.ScrollBarPolicy.ScrollBarAsNeeded
+        self._scroll.setVerticalScrollBarPolicy(bar)
+
+    def show_setup(self) -> None:
+        """Sum up the type of the photograph and the models in one line."""
+        modality = self.picker.modality.currentData()
+        classifier = self.classifier.card_model or ("automatic" if self.classifier.model else "no prediction")
+        models = (Path(name).name for name in (self.model.model, classifier))
+        flips = self.flips.text().lower() if self.flips.isChecked() else ""
+        facts = [format_modality(modality) if modality else "type not stated", *models, flips]
+        text = FACTS_SEPARATOR.join(fact for fact in facts if fact)
+        width = self.width() - SETUP_MARGIN_PX
+        self.setup.set_summary([elide(self.fontMetrics(), text, width)])
+        self.setup.title_button.setToolTip(f"Show or hide: {self.setup.title}\n{text}")
+
+    def resizeEvent(self, event: QResizeEvent) -> None:  # noqa: N802 - Qt's name
+        """Sum up the type and the models again, as far as they fit."""
+        super().resizeEvent(event)
+        if event.size().width() != event.oldSize().width() and not self.deferred.is_opening:
+            self.show_setup()
 
     def _add_section(self, widget: QWidget) -> None:
-        index = self._sections_layout.count()
         self._sections_layout.addWidget(widget)
-        self._sections_layout.setStretch(index, widget is self._sections[-1])
 
     def _lay_out(self) -> None:
-        """Arrange the widgets; only the upper part scrolls, Save and the status line are always visible."""
+        """Arrange the parts; only the sections scroll."""
         self._work_area = self._make_work_area()
         self._work_area.hide()
-        self.deferred.add_widget(self._work_area, lambda work: self._page.insertWidget(1, work, 1))
+        page_widget = QWidget()
+        page = QVBoxLayout(page_widget)
+        page.setContentsMargins(6, 2, 6, 6)
+        page.addWidget(self.welcome)
+        page.addStretch(1)
+        self.deferred.add_widget(self._work_area, lambda work: page.insertWidget(1, work))
         for widget in self._sections:
             self.deferred.add_widget(widget, self._add_section)
         # In a turn of its own: the import takes as long as everything else in the longest one
         self.deferred.add_task(partial(import_module, "napari_melanoma.models.installed_bundles"))
         for picker in (self.model, self.classifier):
             self.deferred.add_task(picker.ensure_listed)
-        inner = QWidget()
-        self._page = page = QVBoxLayout(inner)
-        page.setContentsMargins(6, 6, 6, 6)
-        page.addWidget(self.welcome)
-        page.addStretch(0)
-        foot = QWidget()
-        foot_column = QVBoxLayout(foot)
-        foot_column.setContentsMargins(6, 0, 6, 6)
-        foot_column.addStretch(0)
-        self._corrections_place, self._summary_place, self._published_place = column(), column(), column()
-        self._result_notice = column(self.modality_notice, self.scale_notice)
-        notices = (self._result_notice, self.hidden_notice, self.recovery_notice)  # that come and go move nothing here
-        answers = (self._summary_place, self._published_place)
-        for widget in (*notices, *answers, self._corrections_place, self.save_bar, self.status):
-            foot_column.addWidget(widget)
-        outer = QVBoxLayout(self)
-        outer.setContentsMargins(0, 0, 0, 0)
-        outer.setSpacing(4)
-        outer.addWidget(scroll_area(inner, "lesion_scroll"), 1)
-        outer.addWidget(foot)
+        self._published_place, self._corrections_place, self._summary_place = column(), KeptRoom(), KeptRoom()
+        remember_height(self._corrections_place, "lesion_corrections", self.settings)
+        remember_height(self._summary_place, "lesion_answer", self.settings)
+        self._result_notices = column(self._published_place, self.modality_notice, self.scale_notice)
+        self._notices = column(self.picker.ruler, self._result_notices, self.hidden_notice, self.recovery_notice)
+        self._store = column(self._corrections_place, self.save_bar)
+        self._scroll = scroll_area(page_widget, "lesion_scroll")
+        self._scroll.setMinimumHeight(MIN_SECTIONS_PX)
+        parts = DockParts(
+            self._scroll,
+            subject=(self.picker, self.setup),
+            act=(row(self.analyze_button, self.analyze_all_button, stretch=0),),
+            answer=(self._summary_place,),
+            notices=(self._notices,),
+            footer=(self._store, self.status),
+        )
+        self._head, _ = lay_out_dock(self, parts)
+        for part in (self._head, self._notices, self._store):
+            part.hide()
         self.choice.update()
 
+    def _make_setup_rows(self) -> QWidget:
+        holder = QWidget()
+        rows = form_layout(holder)
+        rows.addRow("Type", self.picker.modality)
+        rows.addRow("Segmentation", self.model)
+        rows.addRow("Classifier", self.classifier)
+        rows.addRow(self.flips)
+        return holder
+
     def _make_work_area(self) -> QWidget:
-        work_area = QWidget()
-        layout = QVBoxLayout(work_area)
-        layout.setContentsMargins(0, 0, 0, 0)
-        layout.setSpacing(7)
-        head = QWidget()
-        rows = form_layout(head)
-        rows.addRow(top_label("photograph"), self.picker)
-        rows.addRow(top_label("type"), self.picker.modality)
-        rows.addRow(top_label("segmentation"), self.model)
-        rows.addRow(top_label("classifier"), self.classifier)
         self._patient_section = section("Patient", "patient_section", None, self.settings, True)
         self._sections = sections = (
             section("Mask", "mask_section", None, self.settings, True),  # first: results below do not move its tools
@@ -260,24 +289,16 @@ class LesionControls(SectionDock):
             section("Region of interest", "roi_section", None, self.settings, True),
             section("Measurements", "measurements_section", None, self.settings, True),
         )
-        self.icons.add_sections(*sections)
-        layout.addWidget(head)
-        layout.addWidget(self.picker.ruler)
-        more = more_button("analysis", "test-time augmentation", self.settings, self.flips)
-        layout.addWidget(row(self.analyze_button, self.analyze_all_button, more, stretch=0))
-        layout.addWidget(self.flips)
-        sections[-1].setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Expanding)
+        self.icons.add_sections(*sections, self.setup)
         self._results = QWidget()
         results = QVBoxLayout(self._results)
         results.setContentsMargins(0, 0, 0, 0)
         results.setSpacing(7)
         self._sections_layout = QVBoxLayout()
         self._sections_layout.setSpacing(7)
-        results.addLayout(self._sections_layout, 1)
+        results.addLayout(self._sections_layout)
         results.addWidget(row(self.choice.button))
-        layout.addWidget(self._results, 1)
-        layout.addStretch(0)
-        return work_area
+        return column(self._results)
 
 
 class LesionDock(LesionControls):
@@ -342,6 +363,8 @@ class LesionDock(LesionControls):
         self.analysis_controller.changed.connect(self._refresh)
         self.model.changed.connect(self.options.update_dock_options)
         self.flips.toggled.connect(self.options.update_dock_options)
+        for signal in (self.model.changed, self.flips.toggled, self.picker.modality.currentIndexChanged):
+            signal.connect(lambda *_: self.show_setup())
         self.picker.changed.connect(self._on_photograph)
         self.picker.list_changed.connect(self._refresh)
         self.picker.visibility_changed.connect(self._refresh)

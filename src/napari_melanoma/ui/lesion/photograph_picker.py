@@ -15,13 +15,14 @@ from napari_melanoma.io.formats import Modality
 from napari_melanoma.ui.lesion.scale_panel import RulerPanel
 from napari_melanoma.ui.session.photograph_scale import PhotographScale
 from napari_melanoma.ui.viewer import photographs
-from napari_melanoma.ui.viewer.photographs import describe_photograph, get_own_units
+from napari_melanoma.ui.viewer.photographs import get_own_units, list_facts
 from napari_melanoma.ui.viewer.shortcuts import format_key
 from napari_melanoma.ui.viewer.slide_layers import list_slides
 from napari_melanoma.ui.viewer.view_memory import fit_view, show_photograph
+from napari_melanoma.ui.widgets.anatomy import FactsLine
 from napari_melanoma.ui.widgets.editors import NoWheelComboBox
 from napari_melanoma.ui.widgets.signals import Connections
-from napari_melanoma.ui.widgets.style import ThemedIcons, WrappedLabel, named, row, state_label, tool_button
+from napari_melanoma.ui.widgets.style import ThemedIcons, WrappedLabel, named, row, tool_button
 
 if TYPE_CHECKING:
     from napari.layers import Image
@@ -57,6 +58,7 @@ class PhotographPicker(QWidget):
         keys = f"{format_key('lesion.next')}, {format_key('lesion.previous')}"
         tip = f"Select a photograph to show it and hide the others ({keys})"
         self.combo = named(NoWheelComboBox(), "photograph", "Photograph", tip)
+        self.combo.setProperty("holds_names", True)
         self.combo.elide_mode = Qt.TextElideMode.ElideMiddle  # names often differ only at their end
         self.ruler_button = tool_button("ruler", "Ruler", "Ruler: draw a known length to set the scale", checkable=True)
         icons.add(self.ruler_button, "line")
@@ -69,7 +71,7 @@ class PhotographPicker(QWidget):
         for name in get_args(Modality):
             self.modality.addItem(format_modality(name), name)
         self.modality.activated.connect(lambda: self.set_modality(self.modality.currentData()))
-        self._description = state_label("photograph_description", "Size and scale", quiet=True)
+        self._description = FactsLine("photograph_description", "Size, scale and origin")
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(2)
@@ -158,8 +160,10 @@ class PhotographPicker(QWidget):
 
     def _update_state(self) -> None:
         image = None if self.session is None else self.session.image
-        self._description.setText("" if image is None else describe_photograph(image))
-        self._description.setToolTip("" if image is None else photographs.get_credit(image))
+        facts = [] if image is None else list_facts(image)
+        self._description.set_facts(facts)
+        if image is not None and (credit := photographs.get_credit(image)):
+            self._description.setToolTip("\n".join((*facts[:-1], credit)))  # with its identifier
         self.modality.setCurrentIndex(0 if image is None else self.modality.findData(photographs.get_modality(image)))
         self.ruler_button.setEnabled(image is not None)
         self.fit_button.setEnabled(image is not None)

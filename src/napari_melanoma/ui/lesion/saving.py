@@ -20,6 +20,7 @@ from napari_melanoma.core.paths import is_device_name
 from napari_melanoma.core.provenance import array_fingerprint
 from napari_melanoma.ui.session.recovery import discard_unsaved, save_unsaved
 from napari_melanoma.ui.viewer.shortcuts import format_key
+from napari_melanoma.ui.widgets.anatomy import menu_button
 from napari_melanoma.ui.widgets.dialogs import (
     StoreGuard,
     choose_folder,
@@ -28,7 +29,7 @@ from napari_melanoma.ui.widgets.dialogs import (
     exec_question,
 )
 from napari_melanoma.ui.widgets.settings import DockSettings
-from napari_melanoma.ui.widgets.style import fill_column, named, quiet_label, row, set_shown, tool_button
+from napari_melanoma.ui.widgets.style import fill_column, named, quiet_label, row, set_shown
 
 if TYPE_CHECKING:
     from napari_melanoma.core.geometry import PixelSize
@@ -178,7 +179,7 @@ def _fingerprint_work(session: OpenPhotograph) -> str:
 
 
 class SaveBar(QWidget):
-    """The buttons to save a result, to write its report, and to select the results folder.
+    """The button to save a result, and the menu to share it: its report, that in DICOM, and the results folder.
 
     ``save_requested``: emitted with the session and the folder. ``report_requested``, ``dicom_requested``: with the
     saved folder.
@@ -193,15 +194,21 @@ class SaveBar(QWidget):
         self._settings = settings
         self._session: PhotographSession | None = None  # the analyzed photograph in view
         self.button = named(QPushButton("Save"), "save", "Save", "")
-        self._folder_button = tool_button("save_folder", "Results folder", "Select the results folder", "folder ...")
-        self.report_button = tool_button("lesion_report", "Report", "", "Report ...")
-        self.dicom_button = tool_button("lesion_dicom_sr", "Measurement report (DICOM SR)", "", "DICOM ...")
-        fill_column(self, row(self.button, self.report_button, self.dicom_button, self._folder_button, stretch=0))
-        self.report_button.clicked.connect(self._on_report)
-        self.dicom_button.clicked.connect(self._on_dicom_report)
+        self.share_button = menu_button(
+            "share",
+            "Share",
+            "Report, DICOM, results folder",
+            {
+                "lesion_report": ("Report...", self._on_report),
+                "lesion_dicom_sr": ("DICOM...", self._on_dicom_report),
+                "save_folder": ("Folder...", self._choose_folder),
+            },
+        )
+        self._report_action, self._dicom_action, folder = self.share_button.menu().actions()
+        folder.setToolTip("Choose the results folder")
+        fill_column(self, row(self.button, self.share_button, stretch=0))
         self.button.clicked.connect(self.save)
         self._hidden = ""
-        self._folder_button.clicked.connect(lambda: self._choose_folder())
         self.show_session(None)
 
     def show_session(self, session: PhotographSession | None, hidden: str = "") -> None:
@@ -210,13 +217,14 @@ class SaveBar(QWidget):
         self._hidden = hidden
         self.button.setEnabled(self._session is not None)
         is_saved = self._session is not None and self._session.saved.folder is not None
-        self.report_button.setEnabled(is_saved)
+        self._report_action.setEnabled(is_saved)
         tip = "Write a report of the saved result (HTML, optionally PDF)"
-        self.report_button.setToolTip(tip if is_saved else hidden or SAVE_FIRST)
+        self._report_action.setToolTip(tip if is_saved else hidden or SAVE_FIRST)
         path = None if session is None else session.path
         is_dicom = path is not None and is_dicom_file(path)
-        self.dicom_button.setEnabled(is_saved and is_dicom)
-        self.dicom_button.setToolTip(NOT_DICOM_TIP if not is_dicom else DICOM_TIP if is_saved else hidden or SAVE_FIRST)
+        self._dicom_action.setEnabled(is_saved and is_dicom)
+        dicom_tip = DICOM_TIP if is_saved else hidden or SAVE_FIRST
+        self._dicom_action.setToolTip(dicom_tip if is_dicom else NOT_DICOM_TIP)
         folder = self._settings.folder
         if self._session is None:
             self.button.setToolTip(hidden or "Analyze a photograph first")

@@ -8,10 +8,11 @@ from datetime import datetime
 from functools import partial
 from typing import TYPE_CHECKING
 
-from qtpy.QtCore import QTimer
+from qtpy.QtCore import Qt, QTimer
 from qtpy.QtWidgets import (
     QAbstractButton,
     QComboBox,
+    QCompleter,
     QInputDialog,
     QLabel,
     QMenu,
@@ -20,6 +21,7 @@ from qtpy.QtWidgets import (
     QToolButton,
     QWidget,
 )
+from superqt import QElidingLabel
 
 from napari_melanoma.core.formatting import format_time_ago
 from napari_melanoma.data.dataset import Review
@@ -28,7 +30,7 @@ from napari_melanoma.ui.session.corrections_store import DIAGNOSES, is_change_of
 from napari_melanoma.ui.viewer.shortcuts import format_key
 from napari_melanoma.ui.widgets.dialogs import choose_folder, confirm, create_question
 from napari_melanoma.ui.widgets.editors import NoWheelComboBox
-from napari_melanoma.ui.widgets.style import WrappedLabel, enable, named, row, tool_button
+from napari_melanoma.ui.widgets.style import enable, named, row, tool_button
 
 if TYPE_CHECKING:
     from napari_melanoma.data.corrections import CorrectionChange
@@ -42,6 +44,8 @@ ADD_TIP = f"Store photograph, mask and diagnosis for training ({ADD_KEY}). {{}}"
 REJECT_TIP = "Store the photograph as rejected. It is not used for training."
 UNDO_TIP = "Undo the last change of the corrections. You are asked first if it is of another photograph."
 NOT_ANALYZED_TIP = "Analyze a photograph first"
+DIAGNOSIS_TIP = "Choose a diagnosis, or type a part of its name to search. Leave empty if unknown."
+USED_MOST, LISTED = 10, 12  # diagnoses at the top of the list, and without scrolling
 STATE_TIPS: dict[Review | None, str] = {
     None: "",
     "accepted": "The predicted mask is unchanged: accepted.",
@@ -52,7 +56,7 @@ INCLUDE_OTHERS, NO_LESIONS = "include_others", "no_lesions"
 
 
 class CorrectionsSection(PhotographSection):
-    """The diagnosis, the review state, and buttons to store, reject and undo."""
+    """The diagnosis, the review state, and buttons to store, reject and undo, which do not move."""
 
     tools = ("correct",)
 
@@ -62,17 +66,15 @@ class CorrectionsSection(PhotographSection):
         self._settings = corrections.settings
         self._confirmed = "", False  # digest of the mask for which the user has answered, and the answer
         self._diagnosis_combo = self._create_diagnosis_combo()
-        self._state_label = named(QLabel(), "review_state", "Review state")
+        self._state_label = QElidingLabel()
+        named(self._state_label, "review_state", "Review state").setProperty("quiet", True)
         self._add_button = named(QPushButton("Add to corrections"), "add_correction", "Add to corrections")
-        self._reject_button = tool_button("reject", "Reject", REJECT_TIP, "reject")
-        self._undo_button = tool_button("undo_correction", "Undo the last change", UNDO_TIP, "undo")
-        self._stored_label = named(WrappedLabel(), "storage_state", "How the photograph is stored")
-        self._stored_label.setToolTip("")
-        self._stored_label.setProperty("quiet", True)
+        self._reject_button = tool_button("reject", "Reject", REJECT_TIP, "Reject")
+        self._undo_button = tool_button("undo_correction", "Undo the last change", UNDO_TIP, "Undo")
+        buttons = self._add_button, self._reject_button, self._create_menu_button()
         self.add(
-            row(QLabel("diagnosis"), self._diagnosis_combo, self._state_label, stretch=1),
-            row(self._add_button, self._reject_button, self._undo_button, self._create_menu_button(), stretch=0),
-            self._stored_label,
+            row(QLabel("Diagnosis"), self._diagnosis_combo, self._undo_button, stretch=1),
+            row(*buttons, self._state_label, stretch=3),
         )
         self._age_timer = QTimer(self)
         self._age_timer.setInterval(REFRESH_MS)
@@ -130,14 +132,12 @@ class CorrectionsSection(PhotographSection):
         session, store = self.session, self._corrections.store
         lesion, review, hidden = session.masked_lesion, session.review, session.services.hidden.value
         stored_row = self._corrections.find_row(session)
-        self._folder_action.setText(f"Corrections folder ({store.index.total}) ...")
+        self._folder_action.setText(f"Corrections folder ({store.index.total})...")
         self._folder_action.setToolTip(str(store.folder))
         self._undo_button.setEnabled(store.folder.is_dir())
         state = find_review(lesion)
-        text = describe_state(lesion, review, stored_row)
+        text = describe_state(lesion, review, stored_row) or (stored_row or {}).get("review", "")
         self._state_label.setText(text)
-        self._state_label.setVisible(bool(text))
-        self._state_label.setToolTip(STATE_TIPS[state])
         tip = ADD_TIP.format(STATE_TIPS[state])
         enable(self._add_button, tip, hidden or (NOT_ANALYZED_TIP if state is None else ""))
         enable(self._reject_button, REJECT_TIP, hidden)
@@ -145,9 +145,10 @@ class CorrectionsSection(PhotographSection):
         self._update_age()
 
     def _update_diagnoses(self, diagnosis: str) -> None:
-        """List diagnoses: those in the corrections, and common ones; show that of the photograph."""
+        """List diagnoses: those used most, common ones, and all others in the corrections; show the photograph's."""
         box = self._diagnosis_combo
-        words = list(dict.fromkeys(["", *self._corrections.store.index.diagnoses, *DIAGNOSES]))
+        index = self._corrections.store.index
+        words = list(dict.fromkeys(["", *index.list_most_used(USED_MOST), *DIAGNOSES, *index.diagnoses]))
         box.blockSignals(True)
         if words != [box.itemText(index) for index in range(box.count())]:
             current = box.currentText()
@@ -167,18 +168,21 @@ class CorrectionsSection(PhotographSection):
 
     def _update_age(self) -> None:
         stored_row = self._corrections.find_row(self.session)
-        self._stored_label.setVisible(stored_row is not None)
-        if stored_row is not None:
-            self._stored_label.setText(describe_correction(stored_row, time.time()))
+        stored = "" if stored_row is None else describe_correction(stored_row, time.time())
+        tip = STATE_TIPS[find_review(self.session.masked_lesion)]
+        self._state_label.setToolTip("\n".join(filter(None, (stored, tip))))
 
     def _on_diagnosis(self, diagnosis: str) -> None:
         self._corrections.set_diagnosis(self.session, diagnosis)
 
     def _create_diagnosis_combo(self) -> QComboBox:
-        box = named(NoWheelComboBox(), "diagnosis", "Diagnosis", "Select or enter a diagnosis. Leave empty if unknown.")
+        box = named(NoWheelComboBox(), "diagnosis", "Diagnosis", DIAGNOSIS_TIP)
         box.setEditable(True)
         box.setInsertPolicy(QComboBox.InsertPolicy.NoInsert)
         box.setMinimumContentsLength(8)
+        box.setMaxVisibleItems(LISTED)
+        box.completer().setFilterMode(Qt.MatchFlag.MatchContains)  # typing searches the list
+        box.completer().setCompletionMode(QCompleter.CompletionMode.PopupCompletion)
         box.lineEdit().setPlaceholderText("unknown")
         box.lineEdit().setAcceptDrops(False)  # otherwise the path of a dropped photograph would be inserted
         box.editTextChanged.connect(self._on_diagnosis)
@@ -196,7 +200,7 @@ class CorrectionsSection(PhotographSection):
         menu.setToolTipsVisible(True)
         self._reviewer_action = menu.addAction("")
         self._reviewer_action.setObjectName("reviewer")
-        self._folder_action = menu.addAction("Corrections folder ...")
+        self._folder_action = menu.addAction("Corrections folder...")
         self._folder_action.setObjectName("corrections_folder")
         self._reviewer_action.triggered.connect(self._edit_reviewer)
         self._folder_action.triggered.connect(self._choose_folder)
@@ -207,7 +211,7 @@ class CorrectionsSection(PhotographSection):
         return button
 
     def _update_reviewer(self) -> None:
-        self._reviewer_action.setText(f"Reviewer: {self._settings.reviewer or 'not set'} ...")
+        self._reviewer_action.setText(f"Reviewer: {self._settings.reviewer or 'not set'}...")
 
     def _edit_reviewer(self) -> None:
         dialog = named(QInputDialog(self.window()), "reviewer_dialog", "Reviewer")
@@ -253,7 +257,7 @@ def describe_state(lesion: AnalyzedLesion | None, review: ReviewState, stored_ro
     if lesion is None or state is None:
         return ""
     if review.storing_digest:
-        return "storing ..."
+        return "storing..."
     is_current = not lesion.is_user_edited or review.stored_digest == lesion.mask_digest
     is_stored = stored_row is not None and stored_row.get("review") == state and is_current
     if not is_stored and stored_row is not None and _is_diagnosis_only(stored_row):

@@ -11,17 +11,19 @@ from qtpy.QtCore import QAbstractTableModel, QModelIndex, Qt
 from qtpy.QtGui import QGuiApplication, QKeyEvent, QKeySequence, QPalette
 from qtpy.QtWidgets import QAbstractItemView, QHeaderView, QTableView, QTableWidget, QTableWidgetItem
 
+from napari_melanoma.core.formatting import capitalize
 from napari_melanoma.imaging.measurements import MEASUREMENTS
 from napari_melanoma.ui.sections.base import PhotographSection
 from napari_melanoma.ui.viewer import layers
-from napari_melanoma.ui.widgets.style import named
+from napari_melanoma.ui.widgets.style import named, quiet_label
 
 if TYPE_CHECKING:
     from napari_melanoma.classification.prediction import ClassPrediction
     from napari_melanoma.lesion.analysis import LesionResult
     from napari_melanoma.ui.session.photograph import PhotographSession
 
-HEADERS = ("Measurement", "pixels", "mm")
+HEADERS = ("Measurement", "Pixels", "mm")
+NOT_MEASURED = "Sizes in pixels, and in mm with a scale, of the segmented lesion."
 MAX_LESION_ROWS = 6  # without scrolling
 ROW_PX = 22
 # Measurements for statistics, which are in the tables that are saved
@@ -153,11 +155,13 @@ class MeasurementTable(QTableView):
         header.setSectionResizeMode(0, QHeaderView.ResizeMode.Stretch)
         for column in (1, 2):
             header.setSectionResizeMode(column, QHeaderView.ResizeMode.ResizeToContents)
-        self.setMinimumHeight(190)
+        self.setVerticalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)  # the dock scrolls
 
     def show_rows(self, rows: Sequence[MeasurementRow]) -> None:
-        """Show measurements; the mm column is hidden if the scale is unknown."""
+        """Show measurements; the mm column is hidden if the scale is unknown, the table without measurements."""
         self._model.set_rows(rows)
+        self.setVisible(bool(rows))
+        self.setFixedHeight(self.horizontalHeader().sizeHint().height() + ROW_PX * len(rows) + 2 * self.frameWidth())
         self.setColumnHidden(2, not any(row.cells[2] for row in rows))
 
     def keyPressEvent(self, event: QKeyEvent) -> None:  # noqa: N802 - Qt's name
@@ -188,7 +192,7 @@ class LesionList(QTableWidget):
     def show_rows(self, rows: Sequence[LesionSizes], positive: str) -> None:
         """Show the lesions; ``positive``: the class whose probability is listed."""
         self.setVisible(bool(rows))
-        self.setHorizontalHeaderLabels(["", "area", "diameter", positive])
+        self.setHorizontalHeaderLabels(["", "Area", "Diameter", capitalize(positive)])
         self.setRowCount(len(rows))
         for index, row in enumerate(rows):
             for column, text in enumerate(row.cells):
@@ -208,8 +212,9 @@ class MeasurementsSection(PhotographSection):
     def __init__(self, session: PhotographSession) -> None:
         super().__init__(session)
         self._lesions, self._table = LesionList(), MeasurementTable()
+        self._hint = named(quiet_label(NOT_MEASURED), "measurements_hint", "Why there are no measurements")
         self.column.setSpacing(5)
-        self.add(self._lesions, self._table)
+        self.add(self._lesions, self._table, self._hint)
         self._lesions.cellClicked.connect(self._on_lesion)
         for signal in (session.shown, session.events.prediction_key, session.events.prediction):
             self.follow(signal, self._update)
@@ -219,6 +224,7 @@ class MeasurementsSection(PhotographSection):
         lesion, outcome = self.session.lesion, self.session.current_prediction
         predictions = () if outcome is None else outcome.lesions
         self._table.show_rows([] if lesion is None else list_measurements(lesion.result.measurements))
+        self._hint.setVisible(self._table.isHidden())
         rows = [] if lesion is None else list_lesions(lesion.result, predictions)
         is_predicted = bool(rows) and bool(rows[0].cells[3])
         self._lesions.show_rows(rows, predictions[0].positive if is_predicted else "")

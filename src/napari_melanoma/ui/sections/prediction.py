@@ -27,6 +27,7 @@ from napari_melanoma.ui.sections.base import PhotographSection
 from napari_melanoma.ui.session.photograph_predictions import HEATMAP_METHODS, PERCENT
 from napari_melanoma.ui.user_data import user_data
 from napari_melanoma.ui.viewer import layers, photographs
+from napari_melanoma.ui.widgets.anatomy import FACTS_SEPARATOR, Answer
 from napari_melanoma.ui.widgets.charts import MIN_CHANGE_SCALE, Bar, BarChart
 from napari_melanoma.ui.widgets.editors import NoWheelComboBox
 from napari_melanoma.ui.widgets.settings import DebounceTimer
@@ -41,11 +42,14 @@ if TYPE_CHECKING:
     from napari_melanoma.ui.session.open_photograph import HeatmapKey, PredictionHeatmap
     from napari_melanoma.ui.session.photograph import PhotographSession
 
-NOT_ANALYZED = "Analyze the photograph first. The prediction uses the segmented lesion."
+NOT_ANALYZED = "Class probabilities follow from the segmented lesion."
+NEXT_STEP = "Press Analyze to segment, measure and classify the lesion."
+NO_PREDICTION, NO_CLASSIFIER = "No prediction for this lesion.", "No prediction: no classifier is selected."
+HIDDEN = "Not shown while the photograph is not in view."
+SAVED = "Saved with an earlier result"
 OTHER_SHOWN = "Press <i>Analyze</i> for a prediction of the segmented lesion."  # besides other predictions
 NO_MODEL_SELECTED = "Select a <i>classifier</i> to predict the diagnosis."
-CURRENT = "For the current mask and patient data."
-OUTDATED = "Outdated: a new prediction is being computed."  # as many lines as when it is current
+OUTDATED = "Outdated: a new prediction is being computed"
 STOPPED = "Canceled. There is no prediction for this lesion."
 HEATMAP_STOPPED = "Canceled. There is no heatmap for this prediction."
 OUTDATED_DELAY_MS = 200  # the text does not change for faster updates
@@ -140,37 +144,52 @@ def find_prediction(session: PhotographSession) -> tuple[ClassPrediction | None,
 
 
 class PredictionSummary(PhotographSection):
-    """Shows the headline of the prediction, which does not scroll."""
+    """The answer of the dock, which does not scroll: the prediction, or what to do for one."""
 
     def __init__(self, session: PhotographSession) -> None:
         super().__init__(session)
-        self._label = state_label("prediction_summary", "Headline of the prediction", lines=2)
-        self.add(self._label)
+        self._answer = Answer("prediction_summary", "Prediction")
+        self.add(self._answer)
         self._delay_timer = DebounceTimer(self, OUTDATED_DELAY_MS)
-        self._delay_timer.timeout.connect(self._show_text)
+        self._delay_timer.timeout.connect(self._show_answer)
         events = session.events
         for signal in (events.prediction, events.prediction_key, events.saved_prediction, events.classifier):
             self.follow(signal, self._update)
-        for signal in (events.is_mask_edited, session.patient_changed, session.shown):
+        for signal in (events.is_mask_edited, session.patient_changed, session.shown, session.services.hidden.changed):
             self.follow(signal, self._update)
         self._update()
+        self._delay_timer.flush()
 
     def _update(self) -> None:
         prediction, is_current = find_prediction(self.session)
-        self._label.setEnabled(is_current)
+        self._answer.setEnabled(is_current)
         if not self._delay_timer.isActive():
             self._delay_timer.start()
         if is_current or prediction is None:
             self._delay_timer.flush()
 
-    def _show_text(self) -> None:
+    def _show_answer(self) -> None:
         (prediction, is_current), saved = find_prediction(self.session), self.session.saved_prediction
-        if prediction is not None:
-            self._label.setText(f"{'' if is_current else 'Outdated. '}{to_sentence(prediction.headline.text)}")
+        if self.session.services.hidden.value:
+            self._answer.set_hint(HIDDEN)
+        elif prediction is not None:
+            self._show_prediction(prediction, "" if is_current else OUTDATED)
         elif saved is not None:
-            self._label.setText(f"Saved. {to_sentence(saved.prediction.headline.text)}")
+            self._show_prediction(saved.prediction, SAVED)
         else:
-            self._label.setText("No prediction.")
+            self._answer.set_hint(self._describe_next())
+
+    def _show_prediction(self, prediction: ClassPrediction, note: str) -> None:
+        """Show a prediction; ``note``: why it is not of the current lesion, empty if it is."""
+        headline = prediction.headline
+        parts, is_fault = tuple(filter(None, (note, *headline.parts))), headline.tone == "invalid"
+        tip = "\n".join(filter(None, (note, headline.text, *headline.parts, headline.detail)))
+        self._answer.set_answer(headline.text, parts, separator=FACTS_SEPARATOR, tip=tip, is_fault=is_fault)
+
+    def _describe_next(self) -> str:
+        if self.session.lesion is None:
+            return NEXT_STEP
+        return NO_CLASSIFIER if not self.session.classifier else NO_PREDICTION
 
 
 class PredictionSection(PhotographSection):
@@ -182,7 +201,7 @@ class PredictionSection(PhotographSection):
         super().__init__(session)
         self._predictions, self._icons = session.services.predictions, session.services.icons
         self._heatmap = HeatmapControls(session, self._explain_missing_heatmap)
-        self._panel = PredictionPanel(self._icons, self._heatmap)
+        self._panel = PredictionPanel(self._icons, self._heatmap, has_verdict=False)
         self.add(self._panel)
         for label in (self._panel.hint, self._heatmap.notice.label):
             label.linkActivated.connect(self._on_link)
@@ -204,7 +223,7 @@ class PredictionSection(PhotographSection):
         session, panel = self.session, self._panel
         prediction, is_current = find_prediction(session)
         if prediction is not None:
-            panel.show_prediction(prediction, is_pending=not is_current, state=CURRENT if is_current else OUTDATED)
+            panel.show_prediction(prediction, is_pending=not is_current)
             return
         reason, saved = self._explain_missing(is_current=is_current), session.saved_prediction
         if saved is None:
@@ -294,9 +313,9 @@ class NearestCasesTable(QTreeWidget):
 
 
 class PredictionPanel(QWidget):
-    """Shows a prediction, or why there is none."""
+    """Shows a prediction, or why there is none; ``has_verdict``: also the verdict, which does not stand elsewhere."""
 
-    def __init__(self, icons: ThemedIcons, heatmap: QWidget | None = None) -> None:
+    def __init__(self, icons: ThemedIcons, heatmap: QWidget | None = None, *, has_verdict: bool = True) -> None:
         super().__init__()
         named(self, "prediction_content", "Prediction").setToolTip("")
         self.hint = named(WrappedLabel(), "prediction_hint", "Why there is no prediction")
@@ -304,22 +323,16 @@ class PredictionPanel(QWidget):
         self.hint.setToolTip("")
         self.hint.setTextInteractionFlags(Qt.TextInteractionFlag.TextBrowserInteraction)
         self.saved_notice = NoticeLabel("prediction_saved", "Saved prediction")
-        self.state = state_label("prediction_state", "Whether the prediction is up to date", quiet=True, lines=1)
         self.live = state_label("prediction_live", "Predictions while diagnoses are given", quiet=True)
         self.live.hide()
         self.warning = NoticeLabel("prediction_warning", "Warnings")
-        self.verdict = named(WrappedLabel(), "prediction_verdict", "Prediction as text")
-        self.verdict.setProperty("loud", True)
-        self.verdict.setToolTip("")
-        self.verdict.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
+        self._verdict = _create_verdict_label() if has_verdict else None
         self.classes = BarChart(icons, "prediction_classes", "Class probabilities")
         self.operating_point_text = state_label("prediction_threshold", "Decision threshold", quiet=True)
         self.contributions_title = state_label("prediction_effects_title", "Effect of the patient data", quiet=True)
         self.contributions_title.setText("Effect of the patient data")
         self.contributions = BarChart(icons, "prediction_effects", "Effect of each field")
-        self.form_text = state_label(
-            "prediction_without_metadata_text", "Prediction without patient data", quiet=True, lines=2
-        )
+        self.form_text = state_label("prediction_without_metadata_text", "Prediction without patient data", quiet=True)
         self.nearest_title = state_label("nearest_title", "Most similar training cases", quiet=True)
         self.nearest_title.setText("Most similar training cases")
         self.nearest = NearestCasesTable()
@@ -331,7 +344,7 @@ class PredictionPanel(QWidget):
             layout.setSpacing(4)
         heatmap_controls: tuple[QWidget, ...] = () if heatmap is None else (heatmap,)
         parts = (
-            self.verdict,
+            *(() if self._verdict is None else (self._verdict,)),
             self.classes,
             *heatmap_controls,  # above the texts that change with the patient data, so that it does not move
             self.operating_point_text,
@@ -346,17 +359,12 @@ class PredictionPanel(QWidget):
         inner.addWidget(self.validity)
         column.addWidget(self.hint)
         column.addWidget(self.saved_notice)
-        for widget in (self.live, self.state, self.details):
+        for widget in (self.live, self.details):
             column.addWidget(widget)
-        self._state = ""
-        self._delay_timer = DebounceTimer(self, OUTDATED_DELAY_MS)
-        self._delay_timer.timeout.connect(self._on_state)
         self.show_message("")
 
     def show_message(self, message: str) -> None:
         """Show why there is no prediction."""
-        self._show_state("")
-        self.state.hide()
         self.saved_notice.set_text("")
         self.hint.setText(message)
         self.hint.setVisible(bool(message))
@@ -369,18 +377,18 @@ class PredictionPanel(QWidget):
         self.hint.show()
         self.saved_notice.set_text(note)
 
-    def show_prediction(self, prediction: ClassPrediction, *, is_pending: bool, state: str = "") -> None:
-        """Show a prediction; ``state``: whether it is up to date, shown after a delay while another is computed."""
+    def show_prediction(self, prediction: ClassPrediction, *, is_pending: bool) -> None:
+        """Show a prediction; ``is_pending``: it is not of the current lesion."""
         self.hint.hide()
         self.saved_notice.set_text("")
-        is_first = prediction.validity.valid or is_pending  # that it is not valid is read first
-        self._show_state(state if is_first else "", is_delayed=is_pending)
-        self.state.setVisible(bool(state))
         self.details.setEnabled(not is_pending)
         self.validity.show_validity(prediction.validity, (prediction.model.fingerprint, prediction.probabilities))
-        self.verdict.setText(
-            format_headline(prediction) if prediction.validity.valid else f"{prediction.probability_text}."
-        )
+        if self._verdict is None:
+            self.validity.headline_label.hide()  # the answer of the dock states it
+        elif prediction.validity.valid:
+            self._verdict.setText(format_headline(prediction))
+        else:
+            self._verdict.setText(f"{prediction.probability_text}.")
         self.classes.show_rows(class_bars(prediction))
         show_text(self.operating_point_text, format_operating_point(prediction))
         self.warning.set_text(format_warnings(prediction))
@@ -388,21 +396,19 @@ class PredictionPanel(QWidget):
         self.contributions_title.setVisible(bool(rows))
         self.contributions.show_rows(rows, -end, end)
         self.form_text.setText(describe_form_use(prediction))
-        self.form_text.setVisible(bool(rows) or bool(describe_form_use(prediction)))
+        self.form_text.setVisible(bool(describe_form_use(prediction)))
         self.nearest_title.setVisible(bool(prediction.neighbours))
         self.nearest.setVisible(bool(prediction.neighbours))
         self.nearest.show_cases(prediction.neighbours)
         self.details.show()
 
-    def _show_state(self, state: str, *, is_delayed: bool = False) -> None:
-        if state != self._state:
-            self._state = state
-            self._delay_timer.start()
-            if not (is_delayed and self.state.text()):
-                self._delay_timer.flush()
 
-    def _on_state(self) -> None:
-        self.state.setText(self._state)
+def _create_verdict_label() -> WrappedLabel:
+    label = named(WrappedLabel(), "prediction_verdict", "Prediction as text")
+    label.setProperty("loud", True)
+    label.setToolTip("")
+    label.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
+    return label
 
 
 class HeatmapControls(QWidget):
@@ -416,7 +422,7 @@ class HeatmapControls(QWidget):
         self._session, self._options, self._explain = session, session.services.predictions.heatmap_options, explain
         named(self, "heatmap_controls", "Heatmap").setToolTip("")
         tip = "Show the image regions that contribute to the prediction as a layer"
-        self._check = named(QCheckBox("heatmap"), "heatmap", "Heatmap", tip)
+        self._check = named(QCheckBox("Heatmap"), "heatmap", "Heatmap", tip)
         self._methods = named(NoWheelComboBox(), "heatmap_method", "Heatmap method", "Heatmap method")
         for index, (name, (title, tooltip)) in enumerate(HEATMAP_METHODS.items()):
             self._methods.addItem(title, name)
@@ -424,7 +430,7 @@ class HeatmapControls(QWidget):
         self._classes = named(NoWheelComboBox(), "heatmap_class", "Class that the heatmap explains")
         for combo in (self._methods, self._classes):
             combo.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
-        self._class_row = row(QLabel("for"), self._classes, stretch=1)
+        self._class_row = row(QLabel("For"), self._classes, stretch=1)
         self._shown_classes: dict[str, str] = {}  # name to text
         self._slider = named(QSlider(Qt.Orientation.Horizontal), "heatmap_opacity", "Heatmap opacity")
         self._slider.setRange(0, PERCENT)
@@ -432,7 +438,7 @@ class HeatmapControls(QWidget):
         self.notice.label.setTextFormat(Qt.TextFormat.RichText)  # with a link
         self.notice.label.setTextInteractionFlags(Qt.TextInteractionFlag.TextBrowserInteraction)
         rows = (row(self._check, self._methods, stretch=1), self._class_row)
-        fill_column(self, *rows, row(QLabel("opacity"), self._slider, stretch=1), self.notice, spacing=4)
+        fill_column(self, *rows, row(QLabel("Opacity"), self._slider, stretch=1), self.notice, spacing=4)
         self.layout().setContentsMargins(0, 2, 0, 0)
         edit = self._options.edit
         self._check.toggled.connect(lambda on: edit(is_shown=on))

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from napari_melanoma.core.errors import MelanomaError
-from napari_melanoma.core.formatting import capitalize
 from napari_melanoma.data.table_schema import format_field_value
 from napari_melanoma.samples.catalog import Sample, find_by_path
 from napari_melanoma.ui.sections.base import PhotographSection
@@ -65,14 +64,14 @@ class PublishedSection(PhotographSection):
         if mask is None:
             self._label.setText(f"{diagnosis}.")
             return
-        link = self.session.services.icons.link(MASK_LINK, "published mask")
+        link = self.session.services.icons.link
         if lesion is None:
-            self._label.setText(f"{diagnosis}; {link}.")
+            self._label.setText(f"{diagnosis}; {link(MASK_LINK, 'published mask')}.")
             return
         from napari_melanoma.metrics.overlap import overlap_metrics
 
         dice = overlap_metrics(lesion.result.mask, mask)["DI"]
-        self._label.setText(capitalize(f"{diagnosis}. Dice {dice:.2f} with the {link}."))
+        self._label.setText(f"{diagnosis}; Dice {dice:.2f} with {link(MASK_LINK, 'its mask')}.")
 
     def toggle_mask(self) -> None:
         """Show the outline of the published mask, or hide it."""

@@ -364,5 +364,5 @@ def describe_other_lesions(result: LesionResult, *, with_advice: bool = False) -
         text = f"{result.lesions_found} lesions found; showing {shown}."
     if with_advice:
         text += " Measurements and prediction refer to the mask only. Use Select lesion for another lesion, "
-        text += "or clear 'largest only' to include all."
+        text += "or clear 'Largest only' to include all."
     return text

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -15,7 +16,7 @@ from qtpy.QtCore import QObject, Signal
 from qtpy.QtGui import QWindow
 
 from napari_melanoma.core.context import RunContext
-from napari_melanoma.core.formatting import format_count
+from napari_melanoma.core.formatting import format_count, shorten_name
 from napari_melanoma.core.paths import corrections_folder
 from napari_melanoma.ui.user_data import user_data
 from napari_melanoma.ui.viewer.photographs import LayerPhotographSource
@@ -69,7 +70,14 @@ class CorrectionsIndex(NamedTuple):
     @property
     def diagnoses(self) -> list[str]:
         """The distinct diagnoses in the folder."""
-        return list(dict.fromkeys(name for row in self.rows.values() if (name := row.get("diagnosis", ""))))
+        return list(dict.fromkeys(self._list_all()))
+
+    def list_most_used(self, count: int) -> list[str]:
+        """Return the diagnoses of most photographs, the most frequent first."""
+        return [name for name, _ in Counter(self._list_all()).most_common(count)]
+
+    def _list_all(self) -> list[str]:
+        return [name for row in self.rows.values() if (name := row.get("diagnosis", ""))]
 
 
 class ReviewDecision(NamedTuple):
@@ -477,7 +485,7 @@ class PhotographCorrections(QObject):
             stored_digest=review.storing_digest or review.stored_digest,
         )
         self.store.set_stored(stored)
-        self._report_stored(f"{stored.image_id} stored as {stored.review}", stored.index)
+        self._report_stored(f"{shorten_name(stored.image_id)} stored as {stored.review}", stored.index)
         self.stored.emit(session, stored)
 
     def _report_already_stored(self, row: Mapping[str, str] | None) -> None:
@@ -485,7 +493,8 @@ class PhotographCorrections(QObject):
         if row is None:
             self._status.end("storing")
         else:
-            self._report_stored(f"{row['image_id']} is already stored as {row['review']}", self.store.index)
+            name = shorten_name(row["image_id"])
+            self._report_stored(f"{name} is already stored as {row['review']}", self.store.index)
 
     def _report_stored(self, message: str, index: CorrectionsIndex) -> None:
         """Report that a photograph is stored, with a link to training."""
@@ -495,7 +504,7 @@ class PhotographCorrections(QObject):
     def _describe_folder(self, index: CorrectionsIndex) -> str:
         """Return a link to a folder and its number of images; another folder may be selected by now."""
         folder_link = self._icons.link(index.folder.as_uri(), index.folder.name)
-        return f"{folder_link}: {format_count(index.total, 'image')} with masks in total."
+        return f"{folder_link}: {format_count(index.total, 'image')} with masks."
 
     def _on_undone(self, change: CorrectionChange | None, index: CorrectionsIndex) -> None:
         if change is None:

@@ -127,14 +127,10 @@ class PendingPrompt(NamedTuple):
 
 
 class PromptPixels(NamedTuple):
-    """The pixels of a photograph.
-
-    ``preview``: a smaller photograph, uint8 (row, column, channel). ``data``: of the layer when they were read.
-    """
+    """The pixels of a photograph; ``data``: of the layer when they were read."""
 
     photograph: Photograph
     digest: str
-    preview: NDArray[np.uint8]
     data: object
 
     @property

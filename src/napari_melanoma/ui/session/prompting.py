@@ -39,7 +39,6 @@ if TYPE_CHECKING:
     from napari_melanoma.lesion.prompting import PromptedMasks
 
 TASK: Literal["prompting"] = "prompting"  # in the status line
-PREVIEW_PX = 512
 ChangeState = Callable[[PromptState], PromptState]
 
 
@@ -273,17 +272,8 @@ def read_pixels(previous: PromptPixels | None, source: LayerPhotographSource) ->
     """
     if previous is None or source.data is not previous.data:
         photograph, digest = source.read_with_digest()
-        previous = PromptPixels(photograph, digest, make_preview(photograph.rgb), source.data)
+        previous = PromptPixels(photograph, digest, source.data)
     return previous._replace(photograph=source.describe(previous.photograph.rgb))
-
-
-def make_preview(rgb: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Return a smaller copy of a photograph, uint8 (row, column, channel), from which thumbnails are cropped."""
-    from PIL import Image
-
-    image = Image.fromarray(rgb)
-    image.thumbnail((PREVIEW_PX, PREVIEW_PX), Image.Resampling.BILINEAR)
-    return np.array(image)
 
 
 def prepare_prompt(

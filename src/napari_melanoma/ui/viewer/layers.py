@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -42,7 +42,9 @@ if TYPE_CHECKING:
 
 COLORMAP_SIZE, OPAQUE_FROM = 128, 0.35  # of the heatmap: colors, and the value from which it is opaque
 YELLOW, WHITE, BLUE, ORANGE, SKY, PURPLE = "#ffe100", "#ffffff", "#0072b2", "#e69f00", "#56b4e9", "#cc79a7"
+GREEN = "#00c48f"
 PROPOSED = "#5a5a5a"  # gray
+THIN = 0.6  # width of the outlines of other masks, in widths of the contour
 TICK_LENGTH = 0.6  # half of the length of a tick of a proposed scale, in distances between two ticks
 MAX_TICKS = 60  # of a proposed scale that are drawn: 300 would block the window for a second
 LABEL_SHIFT = 1 / 16  # distance of the label of a proposed scale from its line, in lengths of the photograph
@@ -216,6 +218,23 @@ def show_other_contours(viewer: Viewer, image: Image, outlines: Sequence[NDArray
         _show_shapes(viewer, image, "other lesions", "path", outlines)
 
 
+def show_proposals(
+    viewer: Viewer, image: Image, proposals: Mapping[int, Sequence[NDArray[np.float32]]], highlighted: int | None
+) -> None:
+    """Draw the outlines of masks to choose from, the highlighted one wider; the layer is added with the first outline.
+
+    ``proposals``: the outlines of each mask, each float32 (point, 2), (row, column), closed.
+    """
+    outlines = [outline for proposal in proposals.values() for outline in proposal]
+    if not outlines and find_layer(viewer, image, "proposals") is None:
+        return
+    layer = _show_shapes(viewer, image, "proposals", "path", outlines)
+    width = THIN * line_width(image)
+    widths = [2 * width if one == highlighted else width for one, proposal in proposals.items() for _ in proposal]
+    if widths and list(layer.edge_width) != widths:
+        layer.edge_width = widths
+
+
 def show_roi(viewer: Viewer, image: Image, roi: Roi | None) -> None:
     """Draw the square region of interest in white; None clears it."""
     import numpy as np
@@ -228,20 +247,26 @@ def show_roi(viewer: Viewer, image: Image, roi: Roi | None) -> None:
     _show_shapes(viewer, image, "ROI", "rectangle", corners)
 
 
-def _show_shapes(viewer: Viewer, image: Image, role: Role, kind: str, outlines: Sequence[NDArray[np.float32]]) -> None:
+def _show_shapes(
+    viewer: Viewer, image: Image, role: Role, kind: str, outlines: Sequence[NDArray[np.float32]]
+) -> Shapes:
     from napari.layers import Shapes
 
-    layer = _get_or_add_layer(viewer, image, role, lambda: Shapes(ndim=2, opacity=0.6 if role == "ROI" else 0.9))
+    layer: Shapes = _get_or_add_layer(
+        viewer, image, role, lambda: Shapes(ndim=2, opacity=0.6 if role == "ROI" else 0.9)
+    )
     if not _have_equal_points(layer.data, outlines):  # drawing again would block the window
         show_flat(viewer)
         if len(layer.data) == len(outlines):
             layer.data = [(outline, kind) for outline in outlines]  # keeps width and colors, and draws only once
         else:
-            width = line_width(image) * (0.6 if role == "other lesions" else 1)
-            color = {"contour": YELLOW, "other lesions": PURPLE, "published mask": SKY}.get(role, WHITE)
+            width = line_width(image) * (THIN if role in ("other lesions", "proposals") else 1)
+            colors = {"contour": YELLOW, "other lesions": PURPLE, "published mask": SKY, "proposals": GREEN}
+            color = colors.get(role, WHITE)
             _clear(layer)
             layer.add(list(outlines), shape_type=kind, edge_width=width, edge_color=color, face_color="transparent")
     layer.editable = False
+    return layer
 
 
 def _clear(layer: Shapes) -> None:

@@ -186,16 +186,16 @@ def format_pixel_size(size: PixelSize) -> str:
     return f"{x} µm" if x == y else f"{y} x {x} µm"
 
 
-def describe_photograph(image: Image) -> str:
-    """Describe a photograph: size and scale, such as ``3000 x 2000 px, 12.4 µm/px``, notes on its file, attribution."""
+def list_facts(image: Image) -> list[str]:
+    """List facts on a photograph: damage, size, scale such as ``12.4 µm/px``, notes on its file, attribution."""
     rows, columns = get_shape(image)
     size = get_pixel_size(image)
-    scale = f"{format_pixel_size(size)}/px" if size else "no scale"  # as short: nothing moves
     metadata = _plugin_metadata(image)
-    damage = f"DAMAGED: {metadata['damage']}" if metadata.get("damage") else None
-    line = ", ".join(part for part in (f"{columns} x {rows} px", scale, damage) if part)
-    notes = (f"{note[:1].upper()}{note[1:]}." for note in metadata.get("notes", ()))
-    return "\n".join(filter(None, (line, *notes, shorten_credit(get_credit(image)))))
+    damage = f"DAMAGED: {metadata['damage']}" if metadata.get("damage") else ""
+    notes = (f"{note[:1].upper()}{note[1:]}" for note in metadata.get("notes", ()))
+    scale = f"{format_pixel_size(size)}/px" if size else "no scale"
+    facts = damage, f"{columns} x {rows} px", scale, *notes, shorten_credit(get_credit(image))
+    return [fact for fact in facts if fact]
 
 
 # The kinds of layers derived from a photograph
@@ -208,6 +208,7 @@ Role = Literal[
     "other lesions",
     "published mask",
     "contour",
+    "proposals",
     "scribbles",
     "prompts",
     "numbers",
@@ -371,7 +372,9 @@ def set_pixel_size(viewer: Viewer, image: Image, size: PixelSize | None) -> None
     camera.zoom = zoom / math.sqrt(y_factor * x_factor)
 
 
-SHOWN_WITH_PHOTOGRAPH = ("band", "mask", "contour", "other lesions", "ROI", "prompts", "numbers", "proposed scale")
+SHOWN_WITH_PHOTOGRAPH = (
+    *("band", "mask", "contour", "proposals", "other lesions", "ROI", "prompts", "numbers", "proposed scale"),
+)
 
 
 def show_only(viewer: Viewer, image: Image) -> None:

@@ -14,7 +14,7 @@ from napari_melanoma.ui.widgets.style import Palette, ThemedIcons, elide, named
 ROW_PX, BAR_PX, GAP_PX = 22, 10, 8
 CURVE_PX = 84  # height of a small curve
 INDENT_PX = 4  # indent of labels in both themes
-NAME_SHARE, MIN_BAR_PX = 0.42, 60  # maximum width of the names, as a share; minimum width of the bars
+NAME_SHARE, MIN_BAR_PX = 0.62, 60  # maximum width of the names, as a share; minimum width of the bars
 # Orange and blue of Okabe and Ito (2008), distinguishable with color blindness; by whether the theme is dark.
 STRONG_COLORS, DEFAULT_COLORS = {True: "#e69f00", False: "#c46a00"}, {True: "#56b4e9", False: "#0072b2"}
 MIN_CHANGE_SCALE = 0.02  # smallest scale of changes, so that a change of 0.01 does not look large

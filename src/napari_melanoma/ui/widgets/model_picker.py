@@ -42,6 +42,8 @@ class ModelPicker(QWidget):
     def __init__(self, icons: ThemedIcons) -> None:
         super().__init__()
         self._combo = named(NoWheelComboBox(), self.object_names[0], self.accessible_names[0], self.tip)
+        self._combo.setProperty("holds_names", True)
+        self._combo.elide_mode = Qt.TextElideMode.ElideMiddle
         self._is_listed = False
         self._installed: set[str] = set()  # names of the listed models
         self._stored_model: str | None = None

@@ -1,24 +1,15 @@
-"""The tools that correct a mask by clicks, or select a lesion: buttons, thumbnails, and the mouse on the canvas."""
+"""The tools that correct a mask by clicks, or select a lesion, with the mouse on the canvas."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-from numpy.typing import NDArray
-from qtpy.QtCore import QSize, Signal
-from qtpy.QtGui import QIcon, QPixmap
-from qtpy.QtWidgets import QButtonGroup, QHBoxLayout, QLabel, QVBoxLayout, QWidget
-
 from napari_melanoma.imaging.prompts import PromptOptions
-from napari_melanoma.lesion.prompting import PromptedMasks
+from napari_melanoma.ui.sections.mask.proposals import DRAG_PX, LEFT_BUTTON
 from napari_melanoma.ui.session.analyzed_lesion import AnalyzedLesion
 from napari_melanoma.ui.viewer import layers
 from napari_melanoma.ui.viewer.photographs import find_layer, get_shape
-from napari_melanoma.ui.viewer.shortcuts import format_key
-from napari_melanoma.ui.widgets.style import row, tool_button
-from napari_melanoma.ui.widgets.thumbnails import to_qimage
 
 if TYPE_CHECKING:
     from napari.layers import Image, Labels
@@ -26,71 +17,9 @@ if TYPE_CHECKING:
 
     from napari_melanoma.ui.session.photograph import PhotographSession
 
-LEFT_BUTTON, RIGHT_BUTTON = 1, 2  # of napari's mouse events
+RIGHT_BUTTON = 2  # of napari's mouse events
 KEPT_MODES = ("pick", "pan_zoom")  # of the layer, in which the tool stays on
-DRAG_PX = 6.0  # of the screen: shorter drags are clicks
-THUMBNAIL_PX = 64
-THUMBNAIL_MARGIN = 0.3  # around all hypotheses
-OUTLINE_COLOR = (255, 225, 0)
-CLICK_KEY = format_key("lesion.click")
-HINT = "Click the lesion to include, right-click or Shift+click to exclude, drag for a box. Ctrl+Z undoes the last."
-NEW_TIP = "The next click starts another lesion. A box outside all lesions does so, too."
-FIND_TIP = "Propose all lesions of the photograph; a right-click removes a proposal"
-
-
-class PromptTool(QWidget):
-    """The buttons of the tool; ``pictures``: the hypotheses as thumbnails, for another place."""
-
-    chosen = Signal(int)  # position of a hypothesis, from the smallest
-
-    def __init__(self, session: PhotographSession) -> None:
-        super().__init__()
-        self._session, icons = session, session.services.icons
-        self.button = tool_button("click", "Correct by clicks", f"{HINT} ({CLICK_KEY})", "Click", checkable=True)
-        icons.add(self.button, "picker")
-        self.new_button = tool_button("new_lesion", "Another lesion", NEW_TIP, "Another", checkable=True)
-        self.find_button = tool_button("find_lesions", "Find all lesions", FIND_TIP, "Find all")
-        self._group = QButtonGroup(self)
-        self.pictures = QWidget()
-        self._row = QHBoxLayout(self.pictures)
-        self._row.setContentsMargins(0, 0, 0, 0)
-        self.pictures.hide()
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, 0)
-        layout.setSpacing(4)
-        layout.addWidget(row(QLabel("prompt"), self.button, self.new_button, self.find_button))
-        self._group.idClicked.connect(self.chosen)
-
-    def show_hypotheses(self) -> None:
-        """Show a thumbnail for each mask of the last response, the smallest first, if the current mask is one."""
-        pixels, current = self._session.prompted.pixels, find_hypotheses(self._session)
-        pictures, qualities, chosen = [], [], -1
-        if current is not None and pixels is not None:
-            hypotheses, chosen = current
-            pictures = draw_hypotheses(pixels.preview, hypotheses.margins[hypotheses.by_area])
-            qualities = [float(hypotheses.qualities[index]) for index in hypotheses.by_area]
-        for button in self._group.buttons():
-            self._group.removeButton(button)
-            self._row.removeWidget(button)
-            button.deleteLater()
-        for index, (picture, quality) in enumerate(zip(pictures, qualities, strict=True)):
-            button = tool_button(
-                f"hypothesis_{index}", f"Mask {index + 1}", f"Expected Jaccard {quality:.2f}", checkable=True
-            )
-            button.setIcon(QIcon(QPixmap.fromImage(to_qimage(picture))))
-            button.setIconSize(QSize(THUMBNAIL_PX, THUMBNAIL_PX))
-            button.setChecked(index == chosen)
-            self._group.addButton(button, index)
-            self._row.addWidget(button)
-        self.pictures.setVisible(bool(pictures))
-
-    def step(self, by: int) -> None:
-        """Choose the next or previous hypothesis."""
-        count = len(self._group.buttons())
-        if count:
-            button = self._group.button((self._group.checkedId() + by) % count)
-            assert button is not None
-            button.click()
+HINT = "Click the lesion to include, right-click or Shift+click to exclude, drag for a box."
 
 
 class PromptLayer:
@@ -109,16 +38,6 @@ class PromptLayer:
             layers.show_prompts(session.viewer, session.image, prompts)
 
 
-def find_hypotheses(session: PhotographSession) -> tuple[PromptedMasks, int] | None:
-    """Return the masks of the last response, and the position of the current mask; None if it is none of them."""
-    lesion, response = session.lesion, session.prompted.response
-    step, hypotheses = None if lesion is None else lesion.prompts, None if response is None else response.hypotheses
-    if lesion is None or step is None or response is None or hypotheses is None:
-        return None
-    is_current = step.answer == response.number and not lesion.origin.is_painted
-    return (hypotheses, hypotheses.by_area.index(step.chosen)) if is_current else None
-
-
 def list_prompts(lesion: AnalyzedLesion | None) -> list[PromptOptions]:
     """Return the clicks and boxes of each lesion in the current mask; of a recovered mask, those of its record."""
     if lesion is None:
@@ -132,15 +51,21 @@ def list_prompts(lesion: AnalyzedLesion | None) -> list[PromptOptions]:
 class PromptCanvasTool:
     """Calls ``on_prompt`` for clicks and boxes on a photograph.
 
-    While the tool is on, the mask is the active layer, or the layer of the strokes if there is no mask. ``on_leave`` is
-    called when the user selects a brush of this layer.
+    While the tool is on, the mask is the active layer, or the layer of the strokes if there is no mask. ``choose_at``
+    returns whether a click, in napari's world, has chosen a proposed mask: it is no prompt then. ``on_leave`` is called
+    when the user selects a brush of this layer.
     """
 
     def __init__(
-        self, viewer: Viewer, on_prompt: Callable[[PromptOptions], None], on_leave: Callable[[], None]
+        self,
+        viewer: Viewer,
+        on_prompt: Callable[[PromptOptions], None],
+        choose_at: Callable[[tuple[float, ...]], bool],
+        on_leave: Callable[[], None],
     ) -> None:
         self._viewer = viewer
         self._on_prompt = on_prompt
+        self._choose_at = choose_at
         self._on_leave = on_leave
         self._image: Image | None = None
         self._layer: Labels | None = None
@@ -181,7 +106,7 @@ class PromptCanvasTool:
         if event.button not in (LEFT_BUTTON, RIGHT_BUTTON):
             return
         exclude = event.button == RIGHT_BUTTON or "Shift" in event.modifiers
-        start, pressed_at = self._to_pixel(image, event), tuple(event.pos)
+        start, pressed_at, position = self._to_pixel(image, event), tuple(event.pos), event.position
         yield
         end, distance = start, 0.0
         while event.type == "mouse_move":
@@ -195,7 +120,7 @@ class PromptCanvasTool:
             rows, columns = get_shape(image)
             if not exclude and bottom > 0 and right > 0 and top < rows - 1 and left < columns - 1:
                 self._on_prompt(PromptOptions(box=(max(top, 0), max(left, 0), min(bottom, rows), min(right, columns))))
-        elif self._contains(image, start):
+        elif (exclude or not self._choose_at(position)) and self._contains(image, start):
             self._on_prompt(PromptOptions(**{"exclude" if exclude else "include": (start,)}))
 
     @staticmethod
@@ -240,32 +165,3 @@ class LesionClickTool:
         rows, columns = get_shape(image)
         if 0 <= row < rows and 0 <= column < columns:
             self._callback((row, column))
-
-
-def draw_hypotheses(preview: NDArray[np.uint8], logits: NDArray[np.float32]) -> list[NDArray[np.uint8]]:
-    """Draw the outline of each mask on the part of a photograph that contains all masks.
-
-    ``preview``: uint8 (row, column, channel). ``logits``: float32 (hypothesis, side, side), of the whole photograph.
-    Returns thumbnails, each uint8 (row, column, channel), at most 128 pixels on a side.
-    """
-    from PIL import Image
-    from scipy import ndimage
-
-    from napari_melanoma.core.geometry import Box
-    from napari_melanoma.imaging.masks import square_around
-
-    rows, columns = preview.shape[:2]
-    resized = [np.asarray(Image.fromarray(mask).resize((columns, rows), Image.Resampling.BILINEAR)) for mask in logits]
-    square = square_around(np.any([mask > 0 for mask in resized], axis=0), THUMBNAIL_MARGIN)
-    part = square or Box(0, 0, rows, columns)
-    left, right = max(0, part.left), min(columns, part.left + part.width)
-    top, bottom = max(0, part.top), min(rows, part.top + part.height)
-    crop, zoom = (left, top, right, bottom), 2 * THUMBNAIL_PX / max(right - left, bottom - top)
-    size = (max(1, round(zoom * (right - left))), max(1, round(zoom * (bottom - top))))
-    picture = np.asarray(Image.fromarray(preview).resize(size, Image.Resampling.BILINEAR, box=crop))
-    drawn = []
-    for mask in resized:
-        inside = np.asarray(Image.fromarray(mask).resize(size, Image.Resampling.BILINEAR, box=crop)) > 0
-        outline = ndimage.binary_dilation(inside) & ~inside
-        drawn.append(np.where(outline[..., None], OUTLINE_COLOR, picture).astype(np.uint8))
-    return drawn

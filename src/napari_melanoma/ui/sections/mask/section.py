@@ -1,4 +1,4 @@
-"""The sections Mask and Region of interest of a photograph: options, brushes, strokes, clicks and Labels layers."""
+"""The sections Mask and Region of interest of a photograph: options, tools and Labels layers."""
 
 from __future__ import annotations
 
@@ -23,12 +23,14 @@ from qtpy.QtWidgets import (
 from napari_melanoma.imaging.postprocessing import RefinementConfig
 from napari_melanoma.imaging.prompts import PromptOptions
 from napari_melanoma.ui.sections.base import PhotographSection
-from napari_melanoma.ui.sections.mask.clicks import HINT, LesionClickTool, PromptCanvasTool, PromptLayer, PromptTool
+from napari_melanoma.ui.sections.mask.clicks import HINT, LesionClickTool, PromptCanvasTool, PromptLayer
+from napari_melanoma.ui.sections.mask.proposals import ProposalTool
+from napari_melanoma.ui.sections.mask.tools import MaskTools
 from napari_melanoma.ui.session.analyzed_lesion import describe_other_lesions
 from napari_melanoma.ui.session.photograph import PhotographSession
 from napari_melanoma.ui.session.prompting import FIND_ALL, PendingPrompt
-from napari_melanoma.ui.viewer import layers, photographs
-from napari_melanoma.ui.viewer.shortcuts import CanvasKeys, format_key
+from napari_melanoma.ui.viewer import photographs
+from napari_melanoma.ui.viewer.shortcuts import CanvasKeys
 from napari_melanoma.ui.widgets.editors import NoWheelComboBox
 from napari_melanoma.ui.widgets.number_box import DecimalBox, set_spin_box_value
 from napari_melanoma.ui.widgets.settings import DebounceTimer
@@ -54,18 +56,14 @@ if TYPE_CHECKING:
 CHOOSE_MESSAGE = "Click the lesion to select."
 CORRECTED = "Corrected manually."
 PROTECTED_NOTICE = "Threshold and refinement are off."
-NOTICE_LINES = 2
 NOT_PREDICTED_NOTICE = "Not predicted by a model: analyze the photograph to use threshold and refinement."
 SLIDER_STEPS = 100
 THUMBNAIL_PX = 96
 FIELD_PX = 76  # Qt's default is wider and would push the thumbnail out of view
-INSIDE, OUTSIDE = 1, 2  # labels of strokes
-EDITED_ROLES: tuple[photographs.Role, ...] = ("mask", "scribbles")
 LABELS_TIP = (
     "Use a Labels layer as the mask of this photograph: painted by you, or made by another plugin. Several labels are "
     "several lesions."
 )
-TOOL_KEYS = {name: format_key(f"lesion.{name}") for name in ("inside", "outside", "apply", "paint", "erase", "choose")}
 
 
 class MaskSection(PhotographSection):
@@ -78,69 +76,74 @@ class MaskSection(PhotographSection):
         super().__init__(session)
         self._services = session.services
         self._mask = MaskControls(session)
-        self._corrections = CorrectionTools(session)
-        self._clicks = PromptTool(session)
+        self._tools = MaskTools(session)
         self._labels = LabelsTool(session.viewer, self._services.icons)
-        self._canvas = PromptCanvasTool(session.viewer, self._on_prompt, self._switch_clicks_off)
+        self._proposals = ProposalTool(session, partial(self._services.prompts.choose, session))
+        self._canvas = PromptCanvasTool(session.viewer, self._on_prompt, self._choose_at, self._switch_clicks_off)
         self._click_tool = LesionClickTool(session.viewer, self._on_chosen)
         self.column.setSpacing(5)
-        notices = self._mask.state, self._clicks.pictures  # below the tools, which they do not move
-        self.add(self._mask, self._clicks, self._corrections, *notices, self._labels)
+        self.add(self._mask, self._tools, self._labels, self._mask.state)  # what comes and goes stands last
         keys: dict[str, Callable[[], object]] = {
-            "lesion.next_mask": partial(self._clicks.step, 1),
-            "lesion.previous_mask": partial(self._clicks.step, -1),
+            "lesion.next_mask": partial(self._proposals.step, 1),
+            "lesion.previous_mask": partial(self._proposals.step, -1),
             "lesion.leave_clicks": self._switch_clicks_off,
         }
         self._keys = CanvasKeys(self, keys)
         self._connect(session)
-        self._show_hypotheses()
+        self._on_displayed(session.displayed.value)
+        self._show_proposals()
 
     def toggle_tool(self, name: str) -> None:
-        button = self._clicks.button if name == "click" else self._corrections.buttons[name]
-        button.click()
+        self._tools.buttons[name].click()
 
     def _on_displayed(self, is_displayed: bool) -> None:
         """Stop the tools before another photograph is displayed."""
-        if not is_displayed:
+        if is_displayed:
+            self._proposals.start()
+        else:
             self._switch_clicks_off()
-            self._corrections.buttons["choose"].setChecked(False)
+            self._tools.stop()
+            self._proposals.stop()
 
     def _connect(self, session: PhotographSession) -> None:
         services, mask = self._services, self._mask
-        self._corrections.activated.connect(self._switch_clicks_off)
-        self._corrections.choose_toggled.connect(self._on_choose)
-        self._clicks.button.toggled.connect(self._on_clicks)
-        self._clicks.button.toggled.connect(self._keys.set_active)
-        self._clicks.chosen.connect(partial(services.prompts.choose, session))
-        self._clicks.find_button.clicked.connect(lambda: services.prompts.add(session, FIND_ALL))
+        buttons = self._tools.buttons
+        self._tools.activated.connect(self._switch_clicks_off)
+        buttons["choose"].toggled.connect(self._on_choose)
+        buttons["click"].toggled.connect(self._on_clicks)
+        buttons["click"].toggled.connect(self._keys.set_active)
+        buttons["find_lesions"].clicked.connect(lambda: services.prompts.add(session, FIND_ALL))
         self._labels.chosen.connect(self._on_labels)
         connect, events = self.follow, session.events
         connect(session.commit_requested, mask.debounce.flush)
         connect(session.displayed.changed, self._on_displayed)
-        connect(session.shown, self._show_hypotheses)
+        connect(session.shown, self._show_proposals)
         for signal in (session.shown, events.pending_options, services.options.edited, services.options.changed):
             connect(signal, mask.update_options)
-        connect(session.shown, self._corrections.update_enabled)
+        connect(session.shown, self._tools.update_enabled)
         connect(services.options.changed, self._on_options)
         connect(services.labels.adopted, self._on_adopted)
         for event in (session.viewer.layers.events.inserted, session.viewer.layers.events.removed):
             connect(event, self._labels.update_visibility)
 
     def _on_options(self) -> None:
-        if self._clicks.button.isChecked():  # another model may have been selected
+        if self._tools.buttons["click"].isChecked():  # another model may have been selected
             self._services.prompts.encode(self.session)
 
     def _on_choose(self, on: bool) -> None:
         status = self._services.status
         if on and self.session.masked_lesion is not None:
+            self._proposals.stop()
             status.show_message(CHOOSE_MESSAGE)
             self._click_tool.start(self.session.image)
         else:
             self._click_tool.stop()
             status.end_message(CHOOSE_MESSAGE)
+            if self.session.displayed.value:
+                self._proposals.start()
 
     def _on_chosen(self, point: tuple[int, int]) -> None:
-        self._corrections.buttons["choose"].setChecked(False)
+        self._tools.buttons["choose"].setChecked(False)
         lesion, status = self.session.masked_lesion, self._services.status
         if lesion is None:
             return
@@ -157,7 +160,7 @@ class MaskSection(PhotographSection):
     def _on_clicks(self, on: bool) -> None:
         status = self._services.status
         if on:
-            self._corrections.stop()
+            self._tools.stop()
             status.show_message(HINT)
             self._start_clicks()
             self._services.prompts.encode(self.session)
@@ -166,18 +169,23 @@ class MaskSection(PhotographSection):
             status.end_message(HINT)
 
     def _switch_clicks_off(self) -> None:
-        self._clicks.button.setChecked(False)
+        self._tools.buttons["click"].setChecked(False)
 
     def _start_clicks(self) -> None:
         self._canvas.start(self.session.image)
 
     def _on_prompt(self, prompt: PromptOptions) -> None:
-        self._services.prompts.add(self.session, PendingPrompt(prompt, self._clicks.new_button.isChecked()))
-        self._clicks.new_button.setChecked(False)
+        new_lesion = self._tools.buttons["new_lesion"]
+        self._services.prompts.add(self.session, PendingPrompt(prompt, new_lesion.isChecked()))
+        new_lesion.setChecked(False)
 
-    def _show_hypotheses(self) -> None:
-        self._clicks.show_hypotheses()
-        if self._clicks.button.isChecked():
+    def _choose_at(self, position: tuple[float, ...]) -> bool:
+        """Choose a proposed mask by a click on its outline, unless the click begins another lesion."""
+        return not self._tools.buttons["new_lesion"].isChecked() and self._proposals.choose_at(position)
+
+    def _show_proposals(self) -> None:
+        self._proposals.update()
+        if self._tools.buttons["click"].isChecked():
             self._start_clicks()
 
     def _on_labels(self, labels: Labels) -> None:
@@ -215,11 +223,11 @@ class RoiSection(PhotographSection):
         fields = QWidget()
         rows, more_fields = form_layout(fields), QWidget()
         more_rows = form_layout(more_fields)
-        rows.addRow("margin", self._margin)
+        rows.addRow("Margin", self._margin)
         rows.addRow("", more_button("roi", "background and side of the image", session.services.settings, more_fields))
         rows.addRow(more_fields)
-        more_rows.addRow("background", self._background)
-        more_rows.addRow("side", self._side)
+        more_rows.addRow("Background", self._background)
+        more_rows.addRow("Side", self._side)
         for field in (self._margin, self._background, self._side):
             field.setMinimumWidth(FIELD_PX)
         columns = QHBoxLayout()
@@ -251,8 +259,8 @@ class RoiSection(PhotographSection):
     def _show_picture(self) -> None:
         """Show the region of the current lesion; its options change at each step of a slider, the lesion later."""
         lesion = self.session.lesion
+        self._picture.setVisible(lesion is not None and lesion.result.roi is not None)
         if lesion is None or lesion.result.roi is None:
-            self._picture.clear()
             return
         size, smooth = THUMBNAIL_PX, Qt.TransformationMode.SmoothTransformation
         picture = QPixmap.fromImage(to_qimage(lesion.result.roi.image))
@@ -276,8 +284,7 @@ class RoiSection(PhotographSection):
 class MaskControls(QWidget):
     """Controls of threshold and refinement: the contour follows at once, the mask after a pause.
 
-    ``state``: why they are disabled, with the reset, and how many lesions were found; its place is kept while it is
-    empty.
+    ``state``: why they are disabled, with the reset, and how many lesions were found.
     """
 
     def __init__(self, session: PhotographSession) -> None:
@@ -294,15 +301,15 @@ class MaskControls(QWidget):
         self._box.setButtonSymbols(DecimalBox.ButtonSymbols.NoButtons)
         self._box.setFixedWidth(52)
         self._reset = tool_button(
-            "threshold_reset", "Default threshold", "Reset to the model's default threshold", "reset"
+            "threshold_reset", "Default threshold", "Reset to the model's default threshold", "Reset"
         )
-        self._largest = named(QCheckBox("largest only"), "largest_only", "Keep the largest lesion only")
+        self._largest = named(QCheckBox("Largest only"), "largest_only", "Keep the largest lesion only")
         self._largest.setToolTip("Keep one lesion: the largest, or the selected one. If off, keep all detected ones.")
-        self._fill = named(QCheckBox("fill"), "fill_holes", "Fill holes", "Fill holes inside the border")
-        self._smooth = named(QCheckBox("smooth"), "smooth", "Smooth border", "Smooth the probability first")
+        self._fill = named(QCheckBox("Fill"), "fill_holes", "Fill holes", "Fill holes inside the border")
+        self._smooth = named(QCheckBox("Smooth"), "smooth", "Smooth border", "Smooth the probability first")
         self.state = self._make_state()
         layout = form_layout(self)
-        layout.addRow("threshold", row(self._slider, self._box, self._reset, stretch=0))
+        layout.addRow("Threshold", row(self._slider, self._box, self._reset, stretch=0))
         layout.addRow(row(self._largest, self._fill, self._smooth))
         self.debounce = DebounceTimer(self)
         self.debounce.timeout.connect(self._rederive)
@@ -345,11 +352,13 @@ class MaskControls(QWidget):
         self._reset.setEnabled(options.threshold is not None and not notice)
         self._notice_label.setText(notice)
         set_shown(self._revert_button, bool(notice) and is_predicted)
+        set_shown(self._notice, bool(notice))
         other_lesions = "" if lesion is None else describe_other_lesions(lesion.result, with_advice=True)
         show_text(self._lesion_count_label, other_lesions)
+        set_shown(self.state, bool(notice or other_lesions))
 
     def _make_state(self) -> QWidget:
-        self._notice_label = state_label("mask_state", "State of the mask", quiet=True, lines=NOTICE_LINES)
+        self._notice_label = state_label("mask_state", "State of the mask", quiet=True)
         self._revert_button = named(
             QPushButton("Reset mask"),
             "revert",
@@ -359,7 +368,8 @@ class MaskControls(QWidget):
         self._revert_button.clicked.connect(self._revert)
         self._revert_button.hide()
         self._lesion_count_label = state_label("several_lesions", "Other lesions", quiet=True)
-        return column(row(self._notice_label, self._revert_button, stretch=0), self._lesion_count_label)
+        self._notice = row(self._notice_label, self._revert_button, stretch=0)
+        return column(self._notice, self._lesion_count_label)
 
     def _on_slider(self, position: int) -> None:
         self._set_threshold(position / SLIDER_STEPS)
@@ -405,111 +415,6 @@ class MaskControls(QWidget):
             self._controller.rederive(self._session)
 
 
-class CorrectionTools(QWidget):
-    """Buttons for brushes, strokes and selecting a lesion.
-
-    ``activated``: emitted when one of these tools is switched on, so that other tools are switched off.
-    """
-
-    activated = Signal()
-    choose_toggled = Signal(bool)
-
-    def __init__(self, session: PhotographSession) -> None:
-        super().__init__()
-        self._session, self._controller, icons = session, session.services.controller, session.services.icons
-        self.buttons = {
-            "paint": tool_button("paint", "Paint", f"Paint; [ and ] change the brush size ({TOOL_KEYS['paint']})"),
-            "erase": tool_button("erase", "Erase", f"Erase; [ and ] change the brush size ({TOOL_KEYS['erase']})"),
-            "choose": tool_button(
-                "choose",
-                "Select lesion",
-                f"Select one of several lesions with a click ({TOOL_KEYS['choose']})",
-                "Select lesion",
-                checkable=True,
-            ),
-            "inside": tool_button(
-                "inside", "Stroke inside", f"Draw strokes inside the lesion ({TOOL_KEYS['inside']})", "inside"
-            ),
-            "outside": tool_button(
-                "outside", "Stroke outside", f"Draw strokes outside the lesion ({TOOL_KEYS['outside']})", "outside"
-            ),
-            "apply": tool_button(
-                "apply", "Apply strokes", f"Update the mask from the strokes ({TOOL_KEYS['apply']})", "apply"
-            ),
-            "clear": tool_button("clear", "Clear strokes", "Remove all strokes"),
-        }
-        for name, icon in {"paint": "paint", "erase": "erase", "choose": "picker", "clear": "delete"}.items():
-            icons.add(self.buttons[name], icon)
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, 0)
-        layout.setSpacing(4)
-        scribbles = row(QLabel("scribble"), *(self.buttons[name] for name in ("inside", "outside", "apply", "clear")))
-        self._more = more_button(
-            "scribbles", "strokes inside and outside the lesion", session.services.settings, scribbles
-        )
-        corrections = (self.buttons[name] for name in ("paint", "erase", "choose"))
-        layout.addWidget(row(QLabel("correct"), *corrections, self._more))
-        layout.addWidget(scribbles)
-        self.buttons["paint"].clicked.connect(lambda: self._activate_tool(self._find_layer("mask"), 1, "paint"))
-        self.buttons["erase"].clicked.connect(lambda: self._activate_tool(self._find_layer("mask"), 0, "erase"))
-        self.buttons["choose"].toggled.connect(self._on_choose)
-        self.buttons["inside"].clicked.connect(lambda: self._scribble(INSIDE))
-        self.buttons["outside"].clicked.connect(lambda: self._scribble(OUTSIDE))
-        self.buttons["apply"].clicked.connect(self._on_apply)
-        self.buttons["clear"].clicked.connect(self._on_clear)
-        self.update_enabled()
-
-    def update_enabled(self) -> None:
-        """Enable the tools once the photograph is analyzed."""
-        self.setEnabled(self._session.lesion is not None)
-
-    def stop(self) -> None:
-        self.buttons["choose"].setChecked(False)
-        for role in EDITED_ROLES:
-            if (labels := self._find_layer(role)) is not None:
-                labels.mode = "pan_zoom"
-
-    def _activate_tool(self, labels: Labels | None, label: int, mode: str) -> None:
-        """Select a layer, and set its label and tool."""
-        if labels is None:
-            return
-        self.buttons["choose"].setChecked(False)
-        self.activated.emit()
-        labels.visible = True
-        self._session.viewer.layers.selection.active = labels
-        if label:
-            labels.selected_label = label
-        labels.mode = mode
-
-    def _find_layer(self, role: photographs.Role) -> Labels | None:
-        session = self._session
-        return photographs.find_layer(session.viewer, session.image, role) if session.is_open else None
-
-    def _on_choose(self, on: bool) -> None:
-        if on:
-            self.activated.emit()
-        self.choose_toggled.emit(on)
-
-    def _scribble(self, label: int) -> None:
-        strokes = layers.get_scribbles_layer(self._session.viewer, self._session.image)
-        self._more.setChecked(True)  # also by its key
-        self._activate_tool(strokes, label, "paint")
-
-    def _on_apply(self) -> None:
-        self.activated.emit()
-        if self._session.masked_lesion is not None:
-            self._controller.redraw(self._session)
-        mask = self._find_layer("mask")
-        if mask is not None:
-            mask.mode = "pan_zoom"
-            self._session.viewer.layers.selection.active = mask  # so that Ctrl+Z undoes the update
-
-    def _on_clear(self) -> None:
-        strokes = self._find_layer("scribbles")
-        if strokes is not None:
-            layers.clear_strokes(strokes)
-
-
 class LabelsTool(QWidget):
     """The button that makes a Labels layer the mask; hidden if no layer of the user or of another plugin is open."""
 
@@ -518,12 +423,12 @@ class LabelsTool(QWidget):
     def __init__(self, viewer: Viewer, icons: ThemedIcons) -> None:
         super().__init__()
         self._viewer = viewer
-        self._button = tool_button("use_labels", "Use a Labels layer", LABELS_TIP, "Use a Labels layer ...")
+        self._button = tool_button("use_labels", "Use a Labels layer", LABELS_TIP, "Use a Labels layer...")
         icons.add(self._button, "new_labels")
         self._menu = named(QMenu(self), "labels_layers", "Labels layers")
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
-        layout.addWidget(row(QLabel("import"), self._button))
+        layout.addWidget(row(self._button))
         self._button.clicked.connect(self._on_clicked)
         self._menu.triggered.connect(self._on_triggered)
         if not photographs.list_foreign_labels(viewer):
