@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from qtpy.QtCore import QEvent, QObject, Qt, QTimer
 from qtpy.QtGui import QKeyEvent
-from qtpy.QtWidgets import QAbstractButton, QLabel, QLineEdit, QWidget
+from qtpy.QtWidgets import QAbstractButton, QLineEdit, QToolButton, QWidget
 
 from napari_melanoma.ui.library.resolve import Button, Query
 from napari_melanoma.ui.session.corrections_store import ReviewSettings
@@ -17,6 +17,7 @@ from napari_melanoma.ui.session.workspace import Workspace
 from napari_melanoma.ui.viewer.docking import DockPlacement
 from napari_melanoma.ui.viewer.photographs import get_path
 from napari_melanoma.ui.viewer.view_memory import get_current_picture
+from napari_melanoma.ui.widgets.anatomy import NameLabel
 from napari_melanoma.ui.widgets.dialogs import choose_folder
 from napari_melanoma.ui.widgets.editors import NoWheelComboBox
 from napari_melanoma.ui.widgets.file_drop import (
@@ -99,11 +100,11 @@ class LibraryDock(QWidget):
         self.icons = ThemedIcons(viewer, self, self.connections)
         self.welcome = LibraryWelcome(self.icons, self.drop, self.hint)
         title_name, count_name, folder_name, filter_name = self.part_names
-        self.title = named(QLabel(), title_name, "Folder or case")
+        self.title = named(NameLabel(), title_name, "Folder or case")
         self.count_label = named(quiet_label(), count_name, "Number of images")
-        self.folder_button = tool_button(folder_name, "Choose a folder", "Choose another folder", "folder ...")
+        self.folder_button = self.create_folder_button(folder_name)
         self.name_field = named(QLineEdit(), f"{self.name}_name", "Filter by name", "Part of the name")
-        self.name_field.setPlaceholderText("part of the name")
+        self.name_field.setPlaceholderText("Name")
         add_clear_button(self.name_field)
         self.filter_combo = named(NoWheelComboBox(), filter_name, "Filter", "Show only images of a kind or status")
         self.filter_combo.addItems(self.filters)
@@ -124,6 +125,12 @@ class LibraryDock(QWidget):
             lists.append(RecentList("Recent cases", RecentPaths(self.settings, RECENT_CASES), self.open, True))
         return RecentFiles(self.welcome, self.icons, tuple(lists))
 
+    def create_folder_button(self, name: str) -> QToolButton:
+        """Create the button to choose another folder."""
+        button = tool_button(name, "Choose a folder", "Choose another folder", "Folder...")
+        button.clicked.connect(self.choose_folder)
+        return button
+
     def connect_list(self) -> None:
         """Connect the widgets of this class, after the list and the layout were created."""
         self.drops = FileDropHandler(self)
@@ -133,7 +140,6 @@ class LibraryDock(QWidget):
             widget.link_activated.connect(self._on_link)
         self.status.cancelled.connect(self._on_cancelled)
         self.recent.failed.connect(self._on_failed)
-        self.folder_button.clicked.connect(self.choose_folder)
         self.name_field.textChanged.connect(self._name_timer.start)
         self.name_field.installEventFilter(self)
         self._name_timer.timeout.connect(self._on_query)

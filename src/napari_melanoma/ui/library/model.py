@@ -228,13 +228,17 @@ class RowDelegate(ThumbnailDelegate):
         paint_thumbnail(painter, square, picture if isinstance(picture, QPixmap) else None, style.faint)
         area = rect.adjusted(self._picture_px + 2 * GAP_PX, MARGIN_PX + 1, -GAP_PX, -MARGIN_PX - 1)
         metrics = painter.fontMetrics()
-        mark = state.mark or (f"! {fault}" if fault else "")
+        mark = (f"! {fault}" if fault and not state.mark else state.mark) if not state.label else state.symbol
+        details = state.details if state.details != state.state else ""
+        second_line = area.adjusted(0, metrics.height() + 1, 0, 0)
+        rest_px = area.width() - (metrics.horizontalAdvance(state.label) + 2 * GAP_PX if state.label else 0)
         painter.setPen(style.faint)
         painter.drawText(area, int(ALIGN_RIGHT | ALIGN_TOP), mark)
-        details = state.details if state.details != state.state else ""
-        details = elide(metrics, details, area.width())
-        painter.drawText(area.adjusted(0, metrics.height() + 1, 0, 0), int(ALIGN_LEFT | ALIGN_TOP), details)
+        if metrics.horizontalAdvance(details) <= rest_px or not state.label:
+            side = ALIGN_RIGHT if state.label else ALIGN_LEFT
+            painter.drawText(second_line, int(side | ALIGN_TOP), elide(metrics, details, rest_px))
         painter.setPen(style.text)
+        painter.drawText(second_line, int(ALIGN_LEFT | ALIGN_TOP), state.label)  # a diagnosis is never cut
         _set_bold(painter, model.is_displayed(index))
         name_px = area.width() - (metrics.horizontalAdvance(mark) + GAP_PX if mark else 0)
         name = painter.fontMetrics().elidedText(image.name, Qt.TextElideMode.ElideMiddle, name_px)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from qtpy.QtCore import QEvent, Qt, Signal
 from qtpy.QtGui import QResizeEvent
-from qtpy.QtWidgets import QLabel, QMenu, QScrollArea, QToolButton, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QLabel, QMenu, QToolButton, QVBoxLayout, QWidget
 from superqt import QElidingLabel
 
 from napari_melanoma.ui.widgets.settings import DockSettings
@@ -23,16 +23,19 @@ from napari_melanoma.ui.widgets.style import (
     tool_button,
 )
 
-HEADLINE_LINES, ANSWER_LINES = 2, 3  # of the headline at most, and of the headline with the gray parts
+ANSWER_LINES = 4  # two of the headline at most, and the gray text
 MARGIN_PX, ROWS_PX = 6, 6
 FACTS_SEPARATOR = " · "
 
 
 @dataclass(frozen=True)
 class DockParts:
-    """The parts of a dock, each from top to bottom; ``notices``: texts that come and go."""
+    """The parts of a dock, each from top to bottom.
 
-    sections: QScrollArea
+    ``sections``: a scroll area, or several in a stack. ``notices``: texts that come and go.
+    """
+
+    sections: QWidget
     subject: Sequence[QWidget] = ()
     act: Sequence[QWidget] = ()
     answer: Sequence[QWidget] = ()
@@ -86,7 +89,7 @@ class FactsLine(QElidingLabel):
 
 
 class Answer(QWidget):
-    """The answer of a dock, pinned: a headline of at most two lines, and gray text in what is left of three lines.
+    """The answer of a dock, pinned: a headline of at most two lines, and gray text in what is left of four lines.
 
     Its height is the same with every text. Of gray parts that do not fit, the number is stated, and all are in the
     tooltip. ``link_activated``: a link in the gray text.
@@ -169,20 +172,23 @@ class Answer(QWidget):
             self._fit()
 
     def _fit(self) -> None:
-        line = self._headline.fontMetrics().boundingRect(TALL).height()
-        line = max(line, self._headline.fontMetrics().lineSpacing())
-        height = ANSWER_LINES * line
+        width = max(1, self.width())
+        for label in (self._headline, self._gray):
+            label.ensurePolished()
+            label.setMinimumHeight(0)  # heightForWidth includes the minimum height
+        self._gray.setText("\n".join([TALL] * ANSWER_LINES))
+        height = self._gray.heightForWidth(width)
         if self.minimumHeight() != height:
             self.setFixedHeight(height)
-        width = max(1, self.width())
         taken = self._headline.heightForWidth(width) if self._headline.text() else 0
-        room = max(line, height - taken)
         for count in range(len(self._parts), -1, -1):
             left = len(self._parts) - count
             shown = [*self._parts[:count], *((f"and {left} more",) if left else ())]
             self._gray.setText(self._lead + self._separator.join(shown) if shown else "")
-            if self._gray.heightForWidth(width) <= room or count == min(1, len(self._parts)):
+            if self._gray.heightForWidth(width) <= height - taken or count <= 1:
                 break
+        for label in (self._headline, self._gray):
+            label.setMinimumHeight(label.heightForWidth(width) if label.text() else 0)
         self._gray.setVisible(bool(self._gray.text()))
 
 
