@@ -26,6 +26,7 @@ from napari_melanoma.classification.adaptation import (
     predict_left_out,
     select_candidate,
 )
+from napari_melanoma.core.context import RunContext
 from napari_melanoma.metrics.calibration import softmax
 
 if TYPE_CHECKING:
@@ -65,7 +66,8 @@ def make_cases(seed: int, count: int, *, informative: bool, right: bool, classes
 def select(cases: LabeledCases, base: AdaptationBase | None = None):
     base = base or make_base()
     classes = (*CLASSES, "carcinoma")[: len(base.start)]
-    return select_candidate(base, cases, list_candidates(cases.labels, 0), choose_case_folds(cases, classes, 0))
+    folds = choose_case_folds(cases, classes, 0)
+    return select_candidate(base, cases, list_candidates(cases.labels, 0), folds, run=RunContext())
 
 
 def test_the_model_as_it_is_predicts_its_calibrated_probabilities() -> None:

@@ -130,7 +130,7 @@ def test_the_table_contains_the_prediction_set_of_each_lesion(tmp_path: Path, mo
     assert found["none"]["note"] == "no lesion found"
     assert found["one"]["verdict"].startswith("Not valid: the image is out of distribution.")
     assert found["one"]["side"] == ""
-    assert found["two"]["verdict"].startswith("Inconclusive: melanoma 0.")
+    assert found["two"]["verdict"].startswith("No melanoma threshold in this model: melanoma 0.")
     assert [found[name]["used_age"] for name in ("one", "two", "none")] == ["90", "50", ""]
     stored = json.loads((tmp_path / "out" / "one" / "result.json").read_text())
     assert stored["prediction"]["number"] == "melanoma 0.90 (95 % interval 0.80–1.00)"

@@ -185,13 +185,13 @@ def test_the_report_contains_the_whole_case(collected: CollectedReport, tmp_path
         "Sex Female",
         "Lesions: 1 Left upper back.",
         "Lesion 1: Left upper back Diagnosis Melanoma",
-        "Inconclusive: nevus 0.69 or melanoma 0.31 (95 % interval 0.20–0.44).",
+        "Above the melanoma threshold (sensitivity 90 %): melanoma 0.31, 0.20 to 0.44. Cannot be ruled out: nevus",
         "Prediction set melanoma, nevus (conformal, 90 % coverage)",
         "Similar training cases",
         "Image 2, dermoscopic 12 months later",
         "Contour; scale bar 2 mm.",
         "Region of interest; scale bar",
-        "Prediction From image 1, image 2 Prediction Inconclusive",
+        "Prediction From image 1, image 2 Prediction Above the melanoma threshold",
         "Measurement Image 1 Image 2 Area, mm² 4.798 5.598 Perimeter, mm",
         "Overview with 1 lesion and 1 region (dashed); scale bar 0.05 mm.",
         "1 malignant melanoma 0.90",
@@ -236,7 +236,7 @@ def test_the_first_page_summarizes_the_case(collected: CollectedReport, tmp_path
         "Diagnosis Melanoma",
         "T category (AJCC 8) pT1a: 0.22 mm, recorded as 0.2 mm",
         "ulceration not identified (synoptic report)",
-        "Prediction from photographs Inconclusive: nevus 0.69 or melanoma 0.31",
+        "Prediction from photographs Above the melanoma threshold (sensitivity 90 %): melanoma 0.31",
         "Prediction from image 3 (slide) Melanoma 0.80; 1 lesion, 1 malignant.",
         "Lesion 1: Left upper back. Measurement line from the surface to the deepest cell",
         "Lesions: 1 Left upper back.",
@@ -638,7 +638,7 @@ def test_changed_inputs_outdate_a_prediction(reported: ReportedCase, tmp_path: P
     with CaseStore.open(reported.folder) as store:
         store.save(set_patient(store.case, age=71))
     page = page_of(collect(reported.folder), tmp_path / "page.html")
-    assert f"<td>Outdated: the inputs have changed since this result. {PREDICTION.verdict}.</td>" in page
+    assert f"<td>Outdated: the inputs have changed since this result. {PREDICTION.headline.statement}.</td>" in page
 
 
 def test_agreement_over_several_slides(reported: ReportedCase, tmp_path: Path) -> None:

@@ -257,7 +257,10 @@ def test_a_prediction_is_of_the_classifier_with_its_interval(tmp_path: Path, pho
     assert read_items(prediction, codes.DCM.AlgorithmName) == ["melanoma-small"]
     assert read_items(prediction, codes.DCM.PersonObserverName) == []
     comments = read_comments(prediction)
-    assert comments[0].startswith("Inconclusive: nevus 0.69 or melanoma 0.31 (95 % interval 0.20–0.44)")
+    assert comments[:2] == [
+        "No melanoma threshold in this model: melanoma 0.31, 0.20 to 0.44. Cannot be ruled out: melanoma, nevus 0.69.",
+        "95 % interval of the probability: 0.20 to 0.44. The prediction set has 90 % coverage.",
+    ]
     assert comments[-1] == NOTICE
 
 

@@ -39,7 +39,7 @@ from napari_melanoma.slides.tiling import TilingConfig, plan_tiles
 
 REASSURING = re.compile(
     r"no (metastasis|invasive|lesion|breslow|tumou?r)|benign|\bT1[ab]?\b|\bT2[ab]?\b|0 lesions|\d mm\b.*\bT\d|"
-    r"\d+ % coverage|such a low|below the (cut|decision threshold)|nevus|0\.08|Clark level [1-5I]",
+    r"\d+ % coverage|such a low|below the (cut|[a-z]+ threshold)|nevus|0\.08|Clark level [1-5I]",
     re.IGNORECASE,
 )
 DEMO = ValidityInputs("skin-test", demonstration=True, distance=0.9, limit=0.1).check()

@@ -457,7 +457,7 @@ def test_a_prediction_of_an_adapted_bundle(base: BundleInfo, clinic: Path, tmp_p
     found = classify(
         Photograph(rgb, "new", modality="dermoscopic"), None, row, model, ClassifyOptions(), run=RunContext()
     )
-    assert found.verdict.lower().startswith("melanoma")
+    assert found.headline.text.startswith("Above the melanoma threshold (sensitivity 90 %): melanoma ")
     assert found.interval is not None
     assert found.interval[0] <= found.probability <= found.interval[1]
     assert [one.field for one in found.contributions] == ["age"]

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from napari_melanoma.classification.adaptation import RECALIBRATED, LabeledCases
-from napari_melanoma.core.context import RunContext
+from napari_melanoma.core.context import Cancelled, RunContext
 from napari_melanoma.core.errors import BundleError, DataSetError
 from napari_melanoma.core.files import atomic_file
 from napari_melanoma.core.provenance import array_fingerprint
@@ -21,9 +21,10 @@ from napari_melanoma.io.photographs import read_photograph
 from napari_melanoma.metrics.calibration import wilson_interval
 from napari_melanoma.models.installed_bundles import find_bundle
 from napari_melanoma.runs import labeling
-from napari_melanoma.runs.adapting import plan_adaptation
+from napari_melanoma.runs.adapting import adapt, plan_adaptation
 from napari_melanoma.runs.clinic_photographs import AdaptOptions
 from napari_melanoma.runs.labeling import (
+    AdaptationChoice,
     FolderPhotograph,
     LabelFit,
     Labeling,
@@ -56,6 +57,7 @@ class Clinic:
         self.folder.mkdir(parents=True)
         self.labeling = Labeling(MODEL, self.corrections.folder)
         self.kinds: dict[Path, str] = {}
+        self.embeddings: dict[int, float] = {}  # added to all features, by the sum of the pixels
 
     def add(self, name: str, rgb: NDArray[np.uint8], diagnosis: str = "", kind: str = "dermoscopic") -> Path:
         """Write a photograph and its embedding, and label it."""
@@ -97,7 +99,7 @@ class Clinic:
         with atomic_file(store.folder / f"{key}.npz") as temporary, temporary.open("wb") as file:
             np.savez(
                 file,
-                embedding=random.normal(0, 1, 320).astype(np.float32),
+                embedding=(random.normal(0, 1, 320) + self.embeddings.get(int(rgb.sum()), 0.0)).astype(np.float32),
                 logits=random.normal(0, 1, 3).astype(np.float32),
                 kind=np.array(kind),
                 probability=np.array(0.99),
@@ -266,3 +268,28 @@ def test_the_interval_of_the_accuracy_is_that_of_patients(
     assert (found.mean, found.count) == (pytest.approx(share), photographs)
     low, high = wilson_interval(share * patients, patients)
     assert (found.low, found.high) == (pytest.approx(float(low)), pytest.approx(float(high)))
+
+
+@pytest.mark.parametrize("shift", [0.0, 1.0], ids=["kept", "used"])
+def test_the_choice_is_known_before_the_model_is_made(clinic: Clinic, tmp_path: Path, shift: float) -> None:
+    count = 40
+    clinic.embeddings = {int(draw(number).sum()): shift * (2 * (number % 2) - 1) for number in range(count)}
+    clinic.fill(count)
+    state = clinic.update()
+    assert state.fitted is not None
+    choice = state.fitted.preview_choice(RunContext())
+    chosen = tmp_path / "chosen.txt"
+    chosen.write_text("\n".join(state.images), "utf-8")
+    options = AdaptOptions(only=str(chosen))
+    made = adapt(clinic.labeling.info, clinic.corrections.folder, tmp_path / "made", options, run=RunContext())
+    assert choice == AdaptationChoice(is_used=made.bundle is not None, reason=made.figures.reason)
+    assert choice.is_used is bool(shift)
+
+
+def test_a_preview_is_canceled(clinic: Clinic) -> None:
+    clinic.fill()
+    fitted, run = clinic.update().fitted, RunContext()
+    assert fitted is not None
+    run.cancel()
+    with pytest.raises(Cancelled):
+        fitted.preview_choice(run)

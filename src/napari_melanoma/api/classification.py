@@ -111,8 +111,8 @@ class Classification:
 
     @property
     def verdict(self) -> str:
-        """The result in one line, as in the Lesion dock."""
-        return self._prediction.verdict
+        """The headline of the Lesion dock and what cannot be ruled out, as sentences; or why it is not valid."""
+        return self._prediction.headline.statement
 
     @property
     def threshold(self) -> OperatingPoint | None:

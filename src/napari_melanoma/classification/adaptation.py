@@ -17,6 +17,7 @@ from typing import Any, Literal, NamedTuple, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_melanoma.core.context import RunContext
 from napari_melanoma.data.splits import assign_folds
 
 CandidateKind = Literal["shipped", "recalibrated", "stacked", "refit"]
@@ -252,7 +253,12 @@ def choose_case_folds(
 
 
 def select_candidate(
-    base: AdaptationBase, cases: LabeledCases, candidates: Sequence[Candidate], folds: NDArray[np.int64]
+    base: AdaptationBase,
+    cases: LabeledCases,
+    candidates: Sequence[Candidate],
+    folds: NDArray[np.int64],
+    *,
+    run: RunContext,
 ) -> Selection:
     """Choose a candidate by nested cross-validation, and fit it to all cases.
 
@@ -262,7 +268,10 @@ def select_candidate(
     ``folds``: int64 (repeat, case).
     """
     problem = _Problem.prepare(base, cases)
-    divisions = [_Division.predict(problem, candidates, one) for one in folds]
+    divisions = []
+    for one in folds:
+        run.check()
+        divisions.append(_Division.predict(problem, candidates, one))
     losses = {one: np.mean([problem.losses(part.by_fold[one]) for part in divisions], axis=0) for one in candidates}
     figures = _compare(losses, problem.groups)
     chosen = choose_cautious(figures)

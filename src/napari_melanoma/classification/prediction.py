@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, Self, get_args
 
 from pydantic import Field
 
 from napari_melanoma.core.config import Config
-from napari_melanoma.core.formatting import count_digits, format_count
+from napari_melanoma.core.formatting import capitalize, count_digits, format_class, format_count, to_sentence
+from napari_melanoma.core.headline import Headline
 from napari_melanoma.core.prediction_config import AgeGroup, OperatingPoint, SetRule
 from napari_melanoma.core.renamed_keys import rename_keys
 from napari_melanoma.core.validity import NOTICE, Validity, ValidityInputs, read_validity
@@ -27,7 +28,8 @@ EMPTY_HEATMAP = (
     "method"
 )
 OTHER_CLASS = "other"  # the negative class of a column of 1 and 0
-MAX_POSSIBLE = 3  # number of possible classes that a headline names
+MAX_POSSIBLE = 3  # number of classes besides the positive one that are named as possible
+NOUNS = {"malignant": "malignancy"}  # of positive classes that are adjectives
 
 
 class ClassifyOptions(Config):
@@ -184,13 +186,82 @@ class ClassPrediction:
         return self.novelty is not None and self.novelty.is_out_of_distribution
 
     @property
-    def verdict(self) -> str:
-        """The headline, such as "Inconclusive: melanoma 0.31 (95 % interval 0.20–0.44)", or why it is not valid."""
-        probabilities = dict(zip(self.classes, self.probabilities, strict=True))
-        text = describe_prediction_set(
-            self.probability_text, probabilities, self.possible, self.positive, self.coverage
+    def headline(self) -> Headline:
+        """The side of the decision threshold with the probability, then what cannot be ruled out; or "Not valid".
+
+        Such as "Above the melanoma threshold (sensitivity 90 %): melanoma 0.31, 0.20 to 0.44".
+        """
+        if not self.validity.valid:
+            return Headline(self.validity.headline(""), tone="invalid")
+        interval = "" if self.interval is None else f", {_format_range(self.interval)}"
+        text = f"{self._side}: {format_class(self.positive)} {self.probability:.{self.digits}f}{interval}"
+        return Headline(
+            capitalize(self.validity.headline(text)),
+            tuple(self._list_parts()),
+            "alert" if self.is_above_threshold else "neutral",
+            self._detail,
         )
-        return self.validity.headline(text)
+
+    @property
+    def _side(self) -> str:
+        """The side of the decision threshold, which is named by the sensitivity that it was chosen for."""
+        noun, point = NOUNS.get(self.positive, self.positive), self.operating_point
+        if point is None:
+            return f"no {noun} threshold in this model"
+        side = "above" if self.is_above_threshold else "below"
+        return f"{side} the {noun} threshold (sensitivity {100 * point.target_sensitivity:.3g} %)"
+
+    def _list_parts(self) -> Iterator[str]:
+        """Yield what cannot be ruled out and, unless the probability is above the threshold, what is missed there.
+
+        The part that warns comes first: that the positive class is possible, or else how often it is missed.
+        """
+        probabilities = dict(zip(self.classes, self.probabilities, strict=True))
+        possible = close_upwards(probabilities, self.possible) or self.classes  # empty sets of earlier versions
+        missed, listed = self._describe_missed(possible), self._describe_possible(probabilities, possible)
+        parts = (missed, listed) if self.positive not in possible else (listed, missed)
+        yield from filter(None, parts)
+
+    def _describe_possible(self, probabilities: Mapping[str, float], possible: Sequence[str]) -> str:
+        """List the possible classes, the most probable first; the positive one before them, or in the headline alone.
+
+        ``probabilities``: by class.
+        """
+        others = sorted((name for name in self.classes if name != self.positive), key=lambda name: -probabilities[name])
+        texts = {name: f"{format_class(name)} {probabilities[name]:.2f}" for name in others}
+        if others == [OTHER_CLASS]:
+            texts = {OTHER_CLASS: "other diagnoses"}
+        found = [texts[name] for name in others if name in possible]
+        names = [format_class(self.positive)] if self.positive in possible and not self.is_above_threshold else []
+        names += found[:MAX_POSSIBLE]
+        names += [format_count(len(found) - MAX_POSSIBLE, "other class")] if len(found) > MAX_POSSIBLE else []
+        if others == [OTHER_CLASS] and self.positive not in possible and not self.is_above_threshold:
+            return ""  # that another diagnosis is possible would reassure
+        if names:
+            return f"Cannot be ruled out: {', '.join(names)}"
+        following = f"; next: {texts[others[0]]}" if len(others) > 1 else ""
+        return f"Only {self.positive} is in the prediction set ({100 * self.coverage:.3g} % coverage){following}"
+
+    def _describe_missed(self, possible: Sequence[str]) -> str:
+        """Describe how many cases of the positive class are below the threshold, or have so low a probability."""
+        point, group = self.operating_point, self.age_group
+        if point is None:
+            return "" if self.positive in possible else format_rarity(self.positive, self.coverage)
+        if self.is_above_threshold:
+            return ""
+        low, high = (point if group is None else group).sensitivity_interval
+        least, most = 100 - round(100 * high), max(1, 100 - round(100 * low))
+        age = "" if group is None else " of this age"
+        if (least, most) == (0, 100):
+            return f"It is unknown how many {self.positive} cases{age} are below the threshold"
+        share = f"{most}" if least == most else f"{least} to {most}"
+        return f"{share} of 100 {self.positive} cases{age} are below the threshold"
+
+    @property
+    def _detail(self) -> str:
+        interval = "" if self.interval is None else f"95 % interval of the probability: {_format_range(self.interval)}"
+        coverage = f"the prediction set has {100 * self.coverage:.3g} % coverage"
+        return " ".join(to_sentence(text) for text in (interval, self.threshold_text, coverage) if text)
 
     @property
     def probability_text(self) -> str:
@@ -204,20 +275,25 @@ class ClassPrediction:
 
     @property
     def threshold_text(self) -> str:
-        """Comparison of the probability with the decision threshold as text.
+        """The decision threshold and its performance as text.
 
         Empty if the prediction is not valid or has no operating point.
         """
         point = self.operating_point
         if point is None or not self.validity.valid:
             return ""
-        relation = "at or above" if self.is_above_threshold else "below"
         return (
-            f"{relation} the decision threshold ({point.threshold:.{self.digits}f}) for {self.positive}: sensitivity "
+            f"decision threshold {point.threshold:.{self.digits}f} for {self.positive}: sensitivity "
             f"{_format_share(point.sensitivity, point.sensitivity_interval)}, specificity "
             f"{_format_share(point.specificity, point.specificity_interval)} on the calibration "
             f"cases{self._age_group_text()}"
         )
+
+    @property
+    def _side_text(self) -> str:
+        """The side of the decision threshold, with its performance; empty where ``threshold_text`` is."""
+        relation = "at or above" if self.is_above_threshold else "below"
+        return f"{relation} the {self.threshold_text}" if self.threshold_text else ""
 
     def _age_group_text(self) -> str:
         """Return the performance in the patient's age group as text; empty if unknown."""
@@ -235,17 +311,17 @@ class ClassPrediction:
     def to_json(self) -> dict[str, Any]:
         """Return the prediction as plain values.
 
-        They include the texts ``verdict``, ``number`` (probability) and ``side`` (of the decision threshold), and
-        ``inconclusive`` and ``out_of_distribution``, for other programs that read the file.
+        They include the texts ``verdict`` (the headline), ``number`` (probability) and ``side`` (of the decision
+        threshold), and ``inconclusive`` and ``out_of_distribution``, for other programs that read the file.
         """
         configs = ("operating_point", "age_group", "options", "validity")
         values = {name: value for name, value in vars(self).items() if name not in configs}
         point = self.operating_point
         return {
-            "verdict": self.verdict,
+            "verdict": self.headline.statement,
             "validity": self.validity.to_json(),
             "number": self.probability_text,
-            "side": self.threshold_text,
+            "side": self._side_text,
             "inconclusive": self.is_inconclusive,
             "out_of_distribution": self.is_out_of_distribution,
             **{name: _to_plain(value) for name, value in values.items()},
@@ -290,58 +366,10 @@ def _prediction_validity(prediction: ClassPrediction) -> Validity:
     ).check()
 
 
-def describe_prediction_set(
-    probability_text: str, probabilities: Mapping[str, float], possible: Sequence[str], positive: str, coverage: float
-) -> str:
-    """Describe a probability and its prediction set in one line, which always contains the positive class.
-
-    Several possible classes are listed after "Inconclusive", the most probable first. If one class is possible, the
-    line begins with it. If the classes are the positive one and ``other``, the line does not name ``other``; if the set
-    excludes the positive class, it states how many cases of that class have such a low probability.
-
-    ``probability_text``: of the positive class. ``probabilities``: by class. ``possible``: the prediction set.
-    """
-    possible = close_upwards(probabilities, possible)
-    by_probability = sorted(probabilities, key=lambda name: (-probabilities[name], name != positive))
-    texts = {name: f"{name} {probabilities[name]:.2f}" for name in by_probability} | {positive: probability_text}
-    is_yes_or_no = set(probabilities) == {positive, OTHER_CLASS}
-    if len(possible) != 1:
-        listed = [] if is_yes_or_no else [name for name in by_probability if name in possible]
-        return f"Inconclusive: {_join_possible(listed or [positive], texts, positive)}"
-    (name,) = possible
-    if is_yes_or_no:
-        text = probability_text if name == positive else f"{probability_text}; {format_rarity(positive, coverage)}"
-    else:
-        second = by_probability[1:2] if len(by_probability) > 2 else []
-        text = _join_classes(name, dict.fromkeys([*second, positive]), texts)
-    return f"{text[:1].upper()}{text[1:]}"
-
-
 def close_upwards(probabilities: Mapping[str, float], possible: Sequence[str]) -> tuple[str, ...]:
     """Add the classes that are more probable than a class of a prediction set."""
     lowest = min((probabilities[name] for name in possible), default=1.0)
     return tuple(name for name, value in probabilities.items() if name in possible or value > lowest)
-
-
-def _join_possible(possible: Sequence[str], texts: Mapping[str, str], positive: str) -> str:
-    """Join the texts of possible classes, the most probable first; the positive class is always included.
-
-    ``texts``: class and probability, by class.
-    """
-    listed = list(possible[:MAX_POSSIBLE])
-    if positive in possible and positive not in listed:
-        listed[-1] = positive
-    parts = [texts[name] for name in listed]
-    if len(possible) > len(listed):
-        parts.append(format_count(len(possible) - len(listed), "other class"))
-    text = " or ".join(filter(None, (", ".join(parts[:-1]), *parts[-1:])))
-    return text if positive in listed else f"{text}; {texts[positive]}"
-
-
-def _join_classes(name: str, others: Iterable[str], texts: Mapping[str, str]) -> str:
-    """Join the text of the only possible class with those of others, for comparison."""
-    compared = " and ".join(texts[other] for other in others if other != name)
-    return f"{texts[name]}; {compared}" if compared else texts[name]
 
 
 def format_rarity(name: str, coverage: float) -> str:
@@ -352,6 +380,10 @@ def format_rarity(name: str, coverage: float) -> str:
 def format_probability(probability: float, interval: tuple[float, float] | None, digits: int = 2) -> str:
     interval_text = "" if interval is None else f" (95 % interval {interval[0]:.2f}–{interval[1]:.2f})"
     return f"{probability:.{digits}f}{interval_text}"
+
+
+def _format_range(interval: tuple[float, float]) -> str:
+    return f"{interval[0]:.2f} to {interval[1]:.2f}"
 
 
 def _format_share(value: float, interval: tuple[float, float]) -> str:

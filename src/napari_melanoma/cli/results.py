@@ -131,7 +131,7 @@ def _predict_case(current: CommandSession, folder: Path, classifier: str) -> Non
 
 def _format_prediction(lesion: CaseLesionPrediction) -> str:
     outlier = lesion.outlier.description if lesion.outlier else ""
-    return f"{lesion.lesion_id}  {'; '.join(filter(None, (lesion.prediction.verdict, outlier)))}"
+    return f"{lesion.lesion_id}  {'; '.join(filter(None, (lesion.prediction.headline.statement, outlier)))}"
 
 
 def _format_case(case: Case) -> Iterator[str]:

@@ -626,7 +626,7 @@ def prediction_cells(prediction: Mapping[str, Any] | None) -> dict[str, object]:
 
 
 def prediction_text(row: Mapping[str, object]) -> str:
-    """Return the verdict and the comparison with the decision threshold of a table row; empty without a classifier."""
+    """Return the headline and the comparison with the decision threshold of a table row; empty without a classifier."""
     return "; ".join(str(row[name]) for name in ("verdict", "side") if row.get(name))
 
 

@@ -283,7 +283,7 @@ def _summarize_prediction(store: CaseStore, lesion: CaseLesion, predictions: Cas
     found = predictions.find_lesion(lesion.id) if predictions else None
     if predictions is None or found is None:
         return ""
-    return found.prediction.verdict if predictions.is_current(store.case, lesion.id) else OUTDATED
+    return found.prediction.headline.statement if predictions.is_current(store.case, lesion.id) else OUTDATED
 
 
 def _read_predictions(store: CaseStore, blocks: list[Block], records: ReportRecords) -> CasePredictions | None:

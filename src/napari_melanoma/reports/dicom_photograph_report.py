@@ -278,7 +278,7 @@ class _PhotographReport(GroupBuilder):
         validity = prediction.validity
         measurements: list[Any] = []
         evaluations: list[tuple[Concept, Concept]] = []
-        comments = [to_sentence(prediction.verdict)]
+        comments = [to_sentence(prediction.headline.statement)]
         if validity.valid:
             measurements = list(_list_probabilities(prediction))
             known = ((name, CLASSES.get(name.lower())) for name in prediction.possible)
@@ -286,7 +286,7 @@ class _PhotographReport(GroupBuilder):
                 (codes.POSSIBLE_CLASS, concept or codes.private_concept(format_class(name), "class-"))
                 for name, concept in known
             ]
-            texts = (prediction.threshold_text, *validity.cautions, *prediction.warnings)
+            texts = (prediction.headline.detail, *validity.cautions, *prediction.warnings)
             comments += [to_sentence(text) for text in texts if text]
         return self.build(
             ReportGroup(

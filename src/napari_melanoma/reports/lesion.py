@@ -164,7 +164,7 @@ def prediction_blocks(
     prediction: ClassPrediction, *, outdated: bool = False, personal: bool = True
 ) -> tuple[Block, ...]:
     """Return the prediction for a lesion; without its numbers if it is not valid."""
-    validity, verdict = prediction.validity, prediction.verdict
+    validity, verdict = prediction.validity, prediction.headline.statement
     values = {"Prediction": f"{OUTDATED}. {verdict}." if outdated else f"{verdict}."}
     reasons = validity.cautions if validity.valid else validity.other_reasons
     warnings = (hide_training_image(text, personal=personal) for text in prediction.warnings)
@@ -189,7 +189,7 @@ def _prediction_tables(prediction: ClassPrediction, *, personal: bool) -> Iterat
     pairs = zip(prediction.classes, prediction.probabilities, strict=True)
     intervals = {prediction.positive: prediction.interval}
     yield Table(
-        "Calibrated probability of each class",
+        f"Calibrated probability of each class; line: 95 % interval of {format_class(prediction.positive)}",
         ("Class", "Probability"),
         tuple((format_class(name), Bar(f"{value:.2f}", value, intervals.get(name))) for name, value in pairs),
         titled=True,

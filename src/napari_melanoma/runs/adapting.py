@@ -304,7 +304,8 @@ def adapt(
     if plan.refusal:
         raise InputError(plan.refusal)
     run.check()
-    work = _Work.prepare(info, found, [embedded[sample.key] for sample in found.samples], types.kind, options)
+    values = [embedded[sample.key] for sample in found.samples]
+    work = _Work.prepare(info, found, values, types.kind, options, run=run)
     figures = work.measure()
     chosen, tried = work.selection.chosen, tuple(one.to_json() for one in work.selection.candidates)
     warnings = _list_warnings(info, plan, types.kind)
@@ -317,6 +318,18 @@ def adapt(
     if reason := add_graphs(bundle, run, same_encoder=info):
         warnings.append(reason)
     return Adaptation(plan, chosen.name, tried, figures, bundle, tuple(warnings))
+
+
+def preview_adaptation(
+    info: BundleInfo,
+    found: LabeledPhotographs,
+    embedded: Sequence[EmbeddedPhotograph],
+    options: AdaptOptions,
+    *,
+    run: RunContext,
+) -> AdaptationFigures:
+    """Measure both models as ``adapt`` does, without writing one; it would be written if the advice is ``activate``."""
+    return _Work.prepare(info, found, embedded, None, options, run=run).measure()
 
 
 def _list_warnings(info: BundleInfo, plan: AdaptationPlan, kind: str | None) -> list[str]:
@@ -371,6 +384,8 @@ class _Work:
         embedded: Sequence[EmbeddedPhotograph],
         kind: str | None,
         options: AdaptOptions,
+        *,
+        run: RunContext,
     ) -> _Work:
         classes, labels = choose_classes(info.config, found.labels, found.positive)
         positive, base, reference = classes.index(found.positive), create_base(info, classes), read_reference(info)
@@ -382,7 +397,8 @@ class _Work:
             found.groups,
         )
         folds = choose_case_folds(cases, classes, positive)
-        selection = select_candidate(base, cases, list_allowed_candidates(info, labels, positive), folds)
+        allowed = list_allowed_candidates(info, labels, positive)
+        selection = select_candidate(base, cases, allowed, folds, run=run)
         return cls(info, found, embedded, kind, options, classes, cases, base, selection, reference)
 
     @property

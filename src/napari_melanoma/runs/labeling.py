@@ -47,6 +47,7 @@ from napari_melanoma.runs.adapting import (
     create_base,
     leave_out_known,
     list_allowed_candidates,
+    preview_adaptation,
 )
 from napari_melanoma.runs.clinic_photographs import (
     NO_DIAGNOSIS,
@@ -108,10 +109,19 @@ class LabelFit:
 
     def estimate_accuracy(self) -> Estimate | None:
         """Estimate the accuracy by the photographs that were drawn at random, each predicted without its patient."""
-        count = int(self.is_drawn.sum())
-        if not count:
+        if not self.is_drawn.any():
             return None
-        logits = predict_left_out(self.base, self.cases, self.candidate, self.folds)
+        return self._count_hits(predict_left_out(self.base, self.cases, self.candidate, self.folds))
+
+    def estimate_shipped_accuracy(self) -> Estimate | None:
+        """Estimate the accuracy of the model as it is, by the same photographs."""
+        if not self.is_drawn.any():
+            return None
+        return self._count_hits(self.cases.logits @ self.base.mix.T + self.base.offsets)
+
+    def _count_hits(self, logits: NDArray[np.float64]) -> Estimate:
+        """Estimate the accuracy of logits, float64 (case, class), on the photographs that were drawn."""
+        count = int(self.is_drawn.sum())
         hits = int((logits.argmax(axis=1) == self.cases.labels)[self.is_drawn].sum())
         # The interval is that of as many patients: photographs of one are alike
         patients = len(np.unique(np.asarray(self.cases.groups)[self.is_drawn]))
@@ -151,6 +161,28 @@ class LabelFit:
         return LearningCurve(tuple(sizes), estimates, bootstrap_mean(slopes * step, groups))
 
 
+@dataclass(frozen=True)
+class AdaptationChoice:
+    """Whether the adapted model would be written and used, and the reason with its figures, in sentences."""
+
+    is_used: bool
+    reason: str
+
+
+@dataclass(frozen=True, eq=False)
+class FittedPhotographs:
+    """The labeled photographs that an adaptation would use, with their embeddings in the same order."""
+
+    info: BundleInfo
+    found: LabeledPhotographs
+    embedded: tuple[EmbeddedPhotograph, ...]
+
+    def preview_choice(self, run: RunContext) -> AdaptationChoice:
+        """Choose as the command ``adapt`` does, without writing a model; this takes some seconds."""
+        figures = preview_adaptation(self.info, self.found, self.embedded, AdaptOptions(), run=run)
+        return AdaptationChoice(figures.advice == "activate", figures.reason)
+
+
 @dataclass(frozen=True, eq=False)
 class LabelingState:
     """What is known after a label.
@@ -158,8 +190,9 @@ class LabelingState:
     ``missing``: photographs without an embedding, by file. ``order``: photographs to label, the next one first.
     ``drawn``: those among them that are drawn at random. ``labeled_drawn``: number of photographs whose label states
     that they were drawn. ``labels``: what the list shows of labeled photographs, by file. ``shipped``, ``adapted``:
-    probability of each class, by file; ``adapted`` is empty without a fit. ``notice``: why there is no fit, or what it
-    leaves out. ``images``: ids of the corrections that are in the folder.
+    probability of each class, by file; ``adapted`` is empty without a fit. ``accuracy``, ``shipped_accuracy``: of both
+    models. ``notice``: why there is no fit, or what it leaves out. ``images``: ids of the corrections that are in the
+    folder. ``fitted``: the photographs of the fit; None without one.
     """
 
     model: str = ""
@@ -173,9 +206,16 @@ class LabelingState:
     adapted: Mapping[Path, Mapping[str, float]] = field(default_factory=dict)
     counts: LabelCounts = field(default_factory=LabelCounts)
     accuracy: Estimate | None = None
+    shipped_accuracy: Estimate | None = None
     notice: str = ""
     images: tuple[str, ...] = ()
     fit: LabelFit | None = None
+    fitted: FittedPhotographs | None = None
+
+    @property
+    def labeled_count(self) -> int:
+        """Number of photographs of the folder with a label, as counted above the list."""
+        return len(self.labels.keys() - {*self.order})
 
 
 class _Row(NamedTuple):
@@ -329,7 +369,14 @@ class Labeling:
         is_drawn = np.array([known[path].labels.was_drawn for path in used])
         fit = LabelFit(base, cases, candidate, choose_case_folds(cases, classes, index, repeats=1)[0], is_drawn, index)
         adapted = softmax(fit_candidate(base, cases, candidate).predict(logits, features))
-        return replace(state, adapted=_by_class(paths, classes, adapted), accuracy=fit.estimate_accuracy(), fit=fit)
+        return replace(
+            state,
+            adapted=_by_class(paths, classes, adapted),
+            accuracy=fit.estimate_accuracy(),
+            shipped_accuracy=fit.estimate_shipped_accuracy(),
+            fit=fit,
+            fitted=FittedPhotographs(self.info, found, tuple(embedded[path] for path in used)),
+        )
 
     def _select(
         self,

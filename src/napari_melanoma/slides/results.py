@@ -83,7 +83,7 @@ def describe_slide_score(content: Mapping[str, Any]) -> str:
     Such as ``melanoma 0.42, mean of the 10 highest tiles``; empty if there is neither.
     """
     if areas := content.get("areas"):
-        return f"{NOT_TUMOR if _lacks_tumor(content) else ''}{describe_class_areas(areas)}"
+        return f"{NOT_TUMOR if lacks_tumor(content) else ''}{describe_class_areas(areas)}"
     probability = slide_probability(content)
     if probability is None:
         return ""
@@ -92,7 +92,7 @@ def describe_slide_score(content: Mapping[str, Any]) -> str:
     return f"{format_class(content['target'])} {probability:.2f}{pooling}{_describe_prevalence(content)}"
 
 
-def _lacks_tumor(content: Mapping[str, Any]) -> bool:
+def lacks_tumor(content: Mapping[str, Any]) -> bool:
     """Whether a tissue classifier has no class of tumor; earlier versions stored only the class of interest."""
     class_map, target = content.get("class_map") or {}, content.get("target")
     return not class_map.get("tumor", target) and not (target and is_lesion_class(target))

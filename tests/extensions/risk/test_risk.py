@@ -18,6 +18,7 @@ from napari_melanoma.classification.comparators import read_comparators
 from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.errors import BundleError, InputError
 from napari_melanoma.core.files import write_json
+from napari_melanoma.core.formatting import capitalize
 from napari_melanoma.core.prediction_config import PreprocessingConfig
 from napari_melanoma.core.validity import ValidityInputs
 from napari_melanoma.depth.readings import DepthReading, SlideDepthReadings
@@ -87,6 +88,9 @@ def test_headline_states_the_single_possible_class(picture: PatchImage, loaded: 
         tuple(loaded.info.config.classes): "Inconclusive: risk of metastasis",
     }.items():
         assert replace(answer, possible=possible).headline.startswith(message)
+    likely = replace(answer, probability=0.81)  # a set without the more probable metastasis is not shown either
+    assert replace(likely, possible=(loaded.info.config.classes[0],)).headline.startswith("Inconclusive: risk of")
+    assert replace(likely, possible=("metastasis",)).headline == capitalize(likely.risk_text)
 
 
 def test_contributions_sum_to_the_prediction(picture: PatchImage, loaded: Classifier) -> None:

@@ -58,7 +58,7 @@ def test_lesions_are_classified_and_predictions_become_outdated_and_are_restored
     assert someone.status == "3 lesions classified by melanoma-test."
     someone.picks(list(found)[-1])
     assert "outlier among 3 lesions of this patient" in predicted(someone, "lesion_odd")
-    assert predicted(someone, "prediction_verdict").startswith("Inconclusive: melanoma 0.")
+    assert predicted(someone, "prediction_verdict").startswith("Above the melanoma threshold (")
     assert len(json.loads((case / "predictions.json").read_text())["lesions"]) == 3
     someone.types("patient_age", "70")
     someone.waits()
@@ -111,7 +111,7 @@ def test_the_report_shows_the_heatmap_of_a_photograph(someone, case, tmp_path):
     someone.waits()
     page = report_of(case, tmp_path)
     assert "Heatmap: regions that contribute to melanoma" in page
-    assert "Inconclusive" in page
+    assert "Above the melanoma threshold" in page
     before = someone.case
     someone.draws("back_left_1_dermoscopy")
     assert someone.case.find_image("I1").correction is not None

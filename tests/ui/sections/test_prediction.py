@@ -140,13 +140,15 @@ def test_effects_of_fields_are_sorted_by_size():
 
 
 def test_sentences():
-    expected = "Inconclusive: nevus 0.58 or melanoma 0.31 (95 % interval 0.20–0.44)."
-    assert prediction_view.format_verdict(ANSWER) == expected
+    expected = (
+        "Above the melanoma threshold (sensitivity 90 %): melanoma 0.31, 0.20 to 0.44. Cannot be ruled out: nevus 0.58."
+    )
+    assert prediction_view.format_headline(ANSWER) == expected
     assert prediction_view.format_operating_point(ANSWER).startswith(
-        "At or above the decision threshold (0.20) for melanoma: sensitivity 91 % (86–95)"
+        "Decision threshold 0.20 for melanoma: sensitivity 91 % (86–95)"
     )
     strange = replace(ANSWER, novelty=NoveltyDistance(25.0, 20.0))
-    assert prediction_view.format_verdict(strange).startswith("Not valid: the image is out of distribution.")
+    assert prediction_view.format_headline(strange).startswith("Not valid: the image is out of distribution.")
     assert prediction_view.format_operating_point(strange) == ""
     assert prediction_view.format_short_verdict(strange) == "Not valid: out of distribution"
     assumed = ValidityInputs("m", modality="dermoscopic", modality_certain=False).check()
@@ -160,8 +162,8 @@ def test_a_probability_close_to_the_threshold_has_more_digits():
     close = replace(ANSWER, probabilities=(0.8, 0.19961, 0.00039), possible=("melanoma",))
     probability = close.probability
     assert (f"{probability:.2f}", close.is_above_threshold) == ("0.20", False)
-    assert "melanoma 0.1996 (" in prediction_view.format_verdict(close).lower()
-    assert prediction_view.format_operating_point(close).startswith("Below the decision threshold (0.2000)")
+    assert ": melanoma 0.1996, " in prediction_view.format_headline(close)
+    assert prediction_view.format_operating_point(close).startswith("Decision threshold 0.2000 ")
     (bar,) = (row for row in prediction_view.class_bars(close) if row.name == "Melanoma")
     assert bar.text == "0.1996"
     assert "decision threshold 0.2000" in bar.tip

@@ -13,11 +13,13 @@ from napari_melanoma.classification.prediction import (
     METHODS,
     OTHER_CLASS,
     HeatmapMethod,
-    describe_prediction_set,
+    close_upwards,
     format_probability,
+    format_rarity,
 )
 from napari_melanoma.core.config import Config, omit_unset
 from napari_melanoma.core.errors import InputError
+from napari_melanoma.core.formatting import capitalize
 from napari_melanoma.core.geometry import UM_PER_MM
 from napari_melanoma.core.prediction_config import DEPTH_COLUMN, FittedNumbers, FittedWords, TabularEncoding
 from napari_melanoma.core.validity import NOTICE, Validity
@@ -130,9 +132,15 @@ class RiskPrediction:
     @property
     def headline(self) -> str:
         """The headline, ``Inconclusive: risk of metastasis 0.61 (95 % interval 0.42–0.90)``; or why it is not valid."""
-        possible = [name if name == self.positive else OTHER_CLASS for name in self.possible]
         probabilities = {OTHER_CLASS: 1 - self.probability, self.positive: self.probability}
-        text = describe_prediction_set(self.risk_text, probabilities, possible, self.positive, self.coverage)
+        stated = {name if name == self.positive else OTHER_CLASS for name in self.possible}
+        match close_upwards(probabilities, tuple(stated)):
+            case (name,) if name == self.positive:
+                text = capitalize(self.risk_text)
+            case (_,):
+                text = f"{capitalize(self.risk_text)}; {format_rarity(self.positive, self.coverage)}"
+            case _:
+                text = f"Inconclusive: {self.risk_text}"
         return self.validity.headline(text)
 
     @property

@@ -26,7 +26,7 @@ from napari_melanoma.core.provenance import utc_time
 from napari_melanoma.data.body_sites import site_columns, site_title, site_word
 from napari_melanoma.data.taxonomy import load_taxonomy
 from napari_melanoma.depth.synoptic_fields import FIELDS_BY_NAME
-from napari_melanoma.ui.sections.prediction import format_short_verdict, format_verdict
+from napari_melanoma.ui.sections.prediction import format_headline, format_short_verdict
 from napari_melanoma.ui.viewer.shortcuts import is_delete_key
 from napari_melanoma.ui.widgets.settings import DockSettings
 from napari_melanoma.ui.widgets.status_line import describe_failure
@@ -89,7 +89,7 @@ def create_rows(
         state = "outdated" if lesion.id in outdated else ""
         if prediction is not None:
             state = format_short_verdict(prediction.prediction)
-            tips += [format_verdict(prediction.prediction), *prediction.prediction.validity.cautions]
+            tips += [format_headline(prediction.prediction), *prediction.prediction.validity.cautions]
             if prediction.prediction.validity.valid and prediction.outlier and prediction.outlier.is_outlier:
                 state = f"outlier · {state}"
         elif state:

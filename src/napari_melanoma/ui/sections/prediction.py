@@ -140,11 +140,11 @@ def find_prediction(session: PhotographSession) -> tuple[ClassPrediction | None,
 
 
 class PredictionSummary(PhotographSection):
-    """Shows the prediction in one line that does not scroll; its height is reserved."""
+    """Shows the headline of the prediction, which does not scroll."""
 
     def __init__(self, session: PhotographSession) -> None:
         super().__init__(session)
-        self._label = state_label("prediction_summary", "Prediction in one line", lines=1)
+        self._label = state_label("prediction_summary", "Headline of the prediction", lines=2)
         self.add(self._label)
         self._delay_timer = DebounceTimer(self, OUTDATED_DELAY_MS)
         self._delay_timer.timeout.connect(self._show_text)
@@ -166,9 +166,9 @@ class PredictionSummary(PhotographSection):
     def _show_text(self) -> None:
         (prediction, is_current), saved = find_prediction(self.session), self.session.saved_prediction
         if prediction is not None:
-            self._label.setText(f"{'' if is_current else 'Outdated. '}{format_verdict(prediction)}")
+            self._label.setText(f"{'' if is_current else 'Outdated. '}{to_sentence(prediction.headline.text)}")
         elif saved is not None:
-            self._label.setText(f"Saved. {format_verdict(saved.prediction)}")
+            self._label.setText(f"Saved. {to_sentence(saved.prediction.headline.text)}")
         else:
             self._label.setText("No prediction.")
 
@@ -379,7 +379,7 @@ class PredictionPanel(QWidget):
         self.details.setEnabled(not is_pending)
         self.validity.show_validity(prediction.validity, (prediction.model.fingerprint, prediction.probabilities))
         self.verdict.setText(
-            format_verdict(prediction) if prediction.validity.valid else f"{prediction.probability_text}."
+            format_headline(prediction) if prediction.validity.valid else f"{prediction.probability_text}."
         )
         self.classes.show_rows(class_bars(prediction))
         show_text(self.operating_point_text, format_operating_point(prediction))
@@ -538,13 +538,13 @@ def _contribution_bar(prediction: ClassPrediction, change: Contribution) -> Bar:
     return Bar(f"{title} {format_field_value(change.field, change.value)}", text, change.change, tip=tip)
 
 
-def format_verdict(prediction: ClassPrediction) -> str:
-    """Format the prediction as a sentence, such as ``Inconclusive: melanoma 0.31 (95 % interval 0.20–0.44).``."""
-    return to_sentence(prediction.verdict)
+def format_headline(prediction: ClassPrediction) -> str:
+    """Format the headline, and what cannot be ruled out, as sentences."""
+    return to_sentence(prediction.headline.statement)
 
 
 def format_operating_point(prediction: ClassPrediction) -> str:
-    """Compare the prediction with the decision threshold in a sentence; empty if the model has none."""
+    """Describe the decision threshold in a sentence; empty if the model has none."""
     return to_sentence(prediction.threshold_text)
 
 
