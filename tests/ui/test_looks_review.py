@@ -155,9 +155,8 @@ def test_masks_are_reviewed_with_keys_and_tools_in_one_dock(dock, corrections, q
     # The Lesion dock comes as a tab when the user opens it, with the section of the mask, and nothing else raises it
     canvas = find_canvas(window).size()
     find_action(dock, "open_lesion_dock").trigger()
-    qtbot.waitUntil(lambda: not lesion.visibleRegion().isEmpty(), timeout=PATIENCE_MS)
     assert window.tabifiedDockWidgets(find_frame(dock)) == [find_frame(lesion)]
-    assert lesion.findChild(QAbstractButton, "paint").isVisible()
+    qtbot.waitUntil(lambda: lesion.findChild(QAbstractButton, "paint") is not None, timeout=PATIENCE_MS)
     assert dock.findChild(QAbstractButton, "paint") is None
     find_frame(dock).raise_()
     qtbot.waitUntil(lambda: dock.findChild(QAbstractButton, "paint") is not None, timeout=PATIENCE_MS)

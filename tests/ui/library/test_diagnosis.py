@@ -96,6 +96,9 @@ class Labeler(Reviewer):
             self.presses_key(MELANOMA if int(name[-2:]) >= COUNT // 2 else NEVUS)
         return seen
 
+    def text(self, name):
+        return self.dock.findChild(QLabel, name).text()
+
 
 @pytest.fixture
 def labeled(corrections, photographs):
@@ -622,15 +625,16 @@ def test_undo_takes_a_label_back_and_opens_its_photograph(labeler, corrections):
 
 @pytest.mark.both_qts
 def test_the_fit_changes_predictions_order_and_texts(labeled, labeler):
-    assert labeler.page.answer.headline.startswith("20 labels: ")
-    assert "drawn at random" in labeler.page.answer.toolTip()
+    assert labeler.page.summary.text().startswith("20 labels: ")
     # What the button would do is stated before it is pressed, and the curve is shown on request
-    assert "model would be" in labeler.page.answer.details
-    assert labeler.page.answer.details.split(". ")[0] in labeler.page.use_button.toolTip()
+    choice = labeler.page.summary.text().split(". ")[-1].rstrip(".")
+    assert "model would be" in choice
+    assert choice in labeler.page.use_button.toolTip()
     assert not labeler.page.details.isVisibleTo(labeler.dock)
     labeler.page.findChild(QAbstractButton, "more_labels").click()
     assert labeler.page.details.isVisibleTo(labeler.dock)
     assert labeler.page.chart.isHidden() == (labeler.page.curve is None)
+    assert "drawn at random" in labeler.text("label_details")
     assert labeler.page.use_button.isEnabled()
     assert set(labeler.shown()[:4]) == {"mole-00", "mole-01", "mole-22", "mole-23"}
     # Both predictions are in the Lesion dock, and in the answer
@@ -818,20 +822,21 @@ def test_the_adapted_model_is_used_only_if_it_is_better(labeled, labeler, correc
     (command,) = commands
     assert command[-8:-4] == ["adapt", "melanoma-small", str(labeler.dock.corrections_store.folder), "--only"]
     assert chosen == [sorted(row["image_id"] for row in corrections.rows())]
-    assert labeler.page.answer.headline.startswith(expected)
-    assert labeler.page.answer.details == summary["reason"].rstrip(".")
+    assert labeler.page.summary.text().startswith(expected)
+    assert labeler.page.summary.text().endswith(summary["reason"])
     if outcome == "kept":
-        assert "AUC 0.80 → 0.81." in labeler.page.answer.toolTip()
+        labeler.page.findChild(QAbstractButton, "more_labels").click()
+        assert "AUC 0.80 → 0.81." in labeler.text("label_details")
     assert activated == (["melanoma-small-adapted"] if outcome == "better" else [])
     assert labeler.page.model.model == "melanoma-small"
     if outcome == "better":  # the user returns to the shipped model
         classifier = labeler.lesion.classifier
         classifier.model = "melanoma-small"
         classifier.changed.emit()
-        assert "In use as" not in labeler.page.answer.text + labeler.dock.status.text
-        assert "another model is selected in the Lesion dock" in labeler.page.answer.text
+        assert "In use as" not in labeler.page.summary.text() + labeler.dock.status.text
+        assert "another model is selected in the Lesion dock" in labeler.page.summary.text()
     labeler.labels(1)
-    assert expected not in labeler.page.answer.text
+    assert expected not in labeler.page.summary.text()
 
 
 def request_embeddings(dock, monkeypatch):
@@ -879,7 +884,7 @@ def test_a_crash_of_the_worker_loses_neither_labels_nor_embeddings(
     assert len(user.page.state.shipped) == COUNT  # all others
     assert place in user.page.state.missing
     user.labels(2)
-    assert user.page.answer.headline.startswith("2 labels: ")
+    assert user.page.summary.text().startswith("2 labels: ")
 
 
 def test_embeddings_continue_where_diagnoses_were_given(labeler, corrections, photographs, monkeypatch):

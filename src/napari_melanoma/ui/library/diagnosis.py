@@ -7,7 +7,6 @@ import subprocess
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -35,7 +34,6 @@ from napari_melanoma.ui.user_data import user_data
 from napari_melanoma.ui.viewer.photographs import is_photograph
 from napari_melanoma.ui.viewer.shortcuts import add_number_shortcuts, add_shortcut, format_key
 from napari_melanoma.ui.viewer.view_memory import get_current_picture
-from napari_melanoma.ui.widgets.anatomy import Answer
 from napari_melanoma.ui.widgets.charts import CurvePoint, SmallCurve
 from napari_melanoma.ui.widgets.job import LatestJobQueue
 from napari_melanoma.ui.widgets.report_writer import run_command
@@ -70,9 +68,8 @@ DISAGREE = "The readers disagree: it is left out of the fit until they agree, or
 NOT_VALID = "Its prediction is marked as not valid; a photograph that shows no skin is left out of the fit."
 USE = "Use my model"
 STARTING = "Press the number of the diagnosis of the photograph in view. Predictions appear once features are computed."
-WAITING = "There is no learning curve yet: it needs 8 labels of photographs that were drawn at random."
 FOLDERS = "review/labeled_folders"  # whose diagnoses were labeled
-MAX_FOLDERS = 50
+MAX_FOLDERS, SUMMARY_LINES = 50, 3
 
 
 class ReviewParts(NamedTuple):
@@ -127,7 +124,7 @@ class DiagnosisPage(QWidget):
         self._undone: Path | None = None  # to which the list is scrolled once its new position is known
         self._given: set[Path] = set()  # labeled, but not in the order yet
         self._shown: Path | None = None
-        self._detail = WAITING  # intervals, on request
+        self._detail = ""  # intervals, on request
         self.embeddings = EmbeddingQueue(parts.client, parts.rating, dock.status, self)
         self._outcome: tuple[Mapping[str, Any], str | None] | None = None  # of the last selection, until the next label
         self._processes: list[subprocess.Popen[str]] = []  # of the selection
@@ -161,15 +158,14 @@ class DiagnosisPage(QWidget):
         self.reader_button = tool_button("label_reader", "Reader", "Name that is stored with your diagnoses", "Reader")
         undo_tip = f"Undo the last diagnosis ({format_key('review.undo')} in this dock)"
         self.undo_button = tool_button("undo_label", "Undo the last diagnosis", undo_tip, "Undo")
-        self.answer = Answer("label_answer", "What was learned from the labels")
+        self.summary = state_label("label_answer", "What was learned from the labels", lines=SUMMARY_LINES)
         self.use_button = named(QPushButton(USE), "use_adapted", USE)
         self.chart = SmallCurve(icons, "label_curve", "Probability of the true diagnosis", "labels")
         self._details_label = state_label("label_details", "Intervals", quiet=True)
         self.details = column(self.chart, self._details_label)
-        self._more = more_button("labels", "the learning curve, and intervals", self._settings, self._details_label)
-        fill_column(
-            self, self.class_list, self.answer, row(self.use_button, self.undo_button, self._more, stretch=0), spacing=6
-        )
+        self._more = more_button("labels", "the learning curve, and intervals", self._settings)
+        acts = row(self.use_button, self.undo_button, self._more, stretch=0)
+        fill_column(self, self.class_list, self.summary, acts, spacing=6)
         self.layout().addStretch(1)
 
     def _connect(self) -> None:
@@ -481,7 +477,7 @@ class DiagnosisPage(QWidget):
     def _on_failed(self, error: Exception) -> None:
         self.state = None
         self.embeddings.clear()
-        self.answer.set_hint(str(error))
+        self.summary.setText(str(error))
         self._dock.status.show_message(f"Diagnoses are stored, but not fitted: {error}")
 
     def cancel_embedding(self) -> None:
@@ -528,31 +524,31 @@ class DiagnosisPage(QWidget):
     def _show_texts(self) -> None:
         from napari_melanoma.runs.labeling_answer import describe_choice, describe_labels
 
-        state, outcome = self.state, self._describe_outcome()
+        state, shown = self.state, self._describe_outcome()
         is_ready = state is not None and state.fit is not None
-        choice = "" if state is None or not is_ready else describe_choice(state, self._choice)
+        choice = None if state is None else describe_choice(state, self._choice)
         tip = "Compare the shipped model with adapted ones, and use the adapted one if it is measured to be better"
         self.use_button.setEnabled(is_ready and not self._processes)
-        self.use_button.setToolTip(f"{tip}\n{choice}".strip() if is_ready else "More labels are needed")
-        shown = outcome
-        if outcome is None and state is not None:
+        known = f"{tip}.\n{choice.statement}" if choice is not None and choice.text else tip
+        self.use_button.setToolTip(known if is_ready else "More labels are needed")
+        sentences, self._detail = [STARTING], ""
+        if shown is not None:  # the decision, with its reason
+            sentences, self._detail = [shown.statement], shown.detail
+        elif state is not None and choice is not None:
             shown = describe_labels(state, self.curve)
-            shown = replace(shown, parts=(*filter(None, [choice.partition(":")[0].rstrip(".")]), *shown.parts))
-        if shown is None:
-            self.answer.set_hint(STARTING)
-            self._detail = WAITING
-        else:
-            tip = "\n".join(filter(None, [shown.text, choice, *shown.parts[bool(choice) :], shown.detail]))
-            self.answer.set_answer(shown.text, shown.parts, separator=". ", tip=tip)
-            self._detail = shown.detail or WAITING
+            sentences = [shown.text, choice.text]
+            self._detail = ". ".join(filter(None, [*shown.parts, choice.statement, shown.detail]))
+        self.summary.setText(" ".join(f"{text.rstrip('.')}." for text in sentences if text))
         self._show_details()
 
     def _show_details(self, _: object = None) -> None:
-        """Show the curve and intervals below the list, if the user wants to see them."""
-        is_shown = self.is_active and bool(self._more.isChecked())
-        self.chart.show_points(() if self.curve is None or not is_shown else list_points(self.curve))
-        show_text(self._details_label, self._detail if is_shown else "")
-        self.details.setVisible(is_shown)
+        """Show the curve and intervals below the list on request, and why there is no fit."""
+        is_requested = self.is_active and bool(self._more.isChecked())
+        has_notice = self.is_active and self.state is not None and bool(self.state.notice)
+        self.chart.show_points(list_points(self.curve) if self.curve is not None and is_requested else ())
+        notice = self.state.notice if self.state is not None and has_notice else ""
+        show_text(self._details_label, self._detail if is_requested else notice)
+        self.details.setVisible(is_requested or has_notice)
 
     # The selection.
 

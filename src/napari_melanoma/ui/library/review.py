@@ -82,9 +82,9 @@ if TYPE_CHECKING:
     from napari.viewer import Viewer
 
 
-PICTURE_PX = 36
+PICTURE_PX = 32
 PANE_PX = 128  # height of the pages below the list, at least
-FILTER_LETTERS, SORT_LETTERS = 9, 11  # of the widest items
+FILTER_LETTERS, SORT_LETTERS = 7, 10  # of the widest items
 MAX_TOOLTIP_PATHS = 10  # paths listed in a tooltip
 IDENTIFIED_AT_ONCE = 20  # photographs that are read before their labels are shown
 NEXT_KEY, PREVIOUS_KEY, ACCEPT_KEY, REJECT_KEY = (
@@ -178,7 +178,7 @@ class ReviewDock(LibraryDock):
             "import_file": ("Import masks from a file...", lambda: self.mask_import.choose_masks("file")),
             "separator": None,
             "rate": ("Rate", lambda: self._on_rate()),
-            "open_lesion_dock": ("Open the Lesion dock", lambda: self.opener.open_lesion_dock()),
+            "open_lesion_dock": ("Open the Lesion dock", self.workspace.photographs.show),
         }
         return menu_button(name, "More", "Folder, import of masks, ratings, Lesion dock", entries)
 
@@ -192,6 +192,8 @@ class ReviewDock(LibraryDock):
         self.models = FoldedRows("Models and reader", "review_models", self.settings, rows)
         self.icons.add_sections(self.models)
         subject = row(self.title, self.count_label, self.folder_button, stretch=1)
+        subject.layout().setStretch(0, 1)
+        subject.layout().setStretch(1, 2)
         query = row(self.filter_combo, self.sort_combo, self.sort_button, self.name_field, stretch=3)
         act = row(self.primary_button, self.reject_button, self.previous_button, self.next_button, stretch=0)
         self._pages = QStackedWidget()

@@ -83,7 +83,7 @@ class DockPlacement(QObject):
             self._frame = frame if isinstance(frame, QDockWidget) else None
             # Deferred, because the frame is not in the window yet, or the dock may be moved to another frame
             self.is_placed = False
-            QTimer.singleShot(0, self._dispose if frame is None else self.place_dock)
+            QTimer.singleShot(0, self._dispose if frame is None else self._place_new)
         elif self._frame is None or watched is not self._frame:
             return False
         elif kind == QEvent.Type.ShowToParent:
@@ -109,8 +109,6 @@ class DockPlacement(QObject):
         window = None if frame is None else frame.parentWidget()
         if self.is_placed or frame is None or not isinstance(window, QMainWindow) or frame.isFloating():
             return
-        if self._awaits_user:
-            return
         self.is_placed = True
         # Short titles, so that five tabs fit into the minimum width
         frame.setWindowTitle(self._dock.accessibleName() or frame.windowTitle())
@@ -126,6 +124,11 @@ class DockPlacement(QObject):
             _place(window, frame)
         frame.show()
         frame.raise_()
+
+    def _place_new(self) -> None:
+        """Place a new dock, unless it was opened hidden: then once the user shows it."""
+        if isalive(self) and not self._awaits_user:
+            self.place_dock()
 
     def keep_hidden(self) -> None:
         """Hide a new dock, which is placed once the user shows it."""
@@ -503,8 +506,8 @@ def show_dock(viewer: Viewer, name: str) -> QWidget | None:
 
     Returns the dock's widget; None if this installation has no such dock.
     """
-    dock, is_new = _open_dock(viewer, name)
-    for placement in () if dock is None or not is_new else dock.findChildren(DockPlacement):
+    dock, _ = _open_dock(viewer, name)
+    for placement in () if dock is None else dock.findChildren(DockPlacement):
         placement.place_dock()
     frame = None if dock is None else dock.parentWidget()
     if frame is not None:

@@ -631,7 +631,7 @@ def tool_button(
 def more_button(name: str, contents: str, settings: DockSettings, *widgets: QWidget) -> QToolButton:
     """Make a button that shows and hides rarely needed widgets, and remembers it; ``contents``: what they are."""
     tip = f"Show or hide: {contents}"
-    button = tool_button(f"more_{name}", f"More: {contents}", tip, "more", checkable=True)
+    button = tool_button(f"more_{name}", f"More: {contents}", tip, "More", checkable=True)
 
     def show(is_shown: bool) -> None:
         for widget in widgets:
