@@ -7,7 +7,7 @@ from looks import find_place, is_in_view, list_cut_texts, list_repeated_facts, l
 from PIL import Image as PillowImage
 from qtpy.QtCore import QPoint, QRect, Qt
 from qtpy.QtTest import QTest
-from qtpy.QtWidgets import QAbstractButton, QAbstractItemView, QApplication, QComboBox, QDockWidget, QLineEdit, QWidget
+from qtpy.QtWidgets import QAbstractButton, QAbstractItemView, QApplication, QComboBox, QLineEdit, QWidget
 
 from conftest import PATIENCE_MS, wait_until_idle
 from napari_melanoma.data.corrections import Corrections
@@ -61,12 +61,12 @@ def dock(make_napari_viewer, shared_client, corrections, photographs, qtbot, mon
 
 
 def find_boxes(dock):
-    """Return where all visible controls of the dock, the canvas and the docks of the window lie in the window."""
+    """Return where all visible controls of the dock, the dock and the canvas lie in the window."""
     window, boxes = dock.window(), {}
     counts = {}
-    shown = [*dock.findChildren(QWidget), find_canvas(window), *window.findChildren(QDockWidget)]
-    for one in shown:
-        if isinstance(one, (*CONTROLS, QDockWidget)) or one is find_canvas(window):
+    frame, canvas = find_frame(dock), find_canvas(window)
+    for one in (frame, canvas, *dock.findChildren(QWidget)):
+        if isinstance(one, CONTROLS) or one in (frame, canvas):
             name = f"{type(one).__name__} {one.objectName()} {one.accessibleName()}"
             counts[name] = counts.get(name, 0) + 1
             if one.isVisible() and not one.rect().isEmpty():
@@ -90,6 +90,8 @@ def test_60_photographs_are_labeled_with_keys_while_nothing_moves(dock, correcti
     window, opener = dock.window(), dock.opener
     dock.diagnosis.mode_button.click()
     wait_until_idle(qtbot)
+    press(dock, Qt.Key.Key_PageDown, Qt.KeyboardModifier.AltModifier)
+    wait_until_idle(qtbot)  # with the first layer, napari widens its own controls
     known, moved = find_boxes(dock), []
 
     def compare(step):
@@ -97,21 +99,19 @@ def test_60_photographs_are_labeled_with_keys_while_nothing_moves(dock, correcti
             if known.setdefault(name, box) != box:
                 moved.append(f"{step}: {name} was at {known[name]}, is at {box}")
 
-    press(dock, Qt.Key.Key_PageDown, Qt.KeyboardModifier.AltModifier)
-    qtbot.waitUntil(lambda: opener.is_shown, timeout=PATIENCE_MS)
-    compare("opened")
+    def wait_for_next(count, previous):
+        def is_shown():
+            is_next = count == COUNT or (opener.is_shown and opener.path != previous)
+            return is_next and len(corrections.rows()) == count
+
+        qtbot.waitUntil(is_shown, timeout=PATIENCE_MS)
+
     seen = []
     for number in range(COUNT):
         seen.append(opener.path)
         assert dock.list_model.is_displayed(dock.list_view.currentIndex())
         press(dock, Qt.Key.Key_1 if int(opener.path.stem[-2:]) >= COUNT // 2 else Qt.Key.Key_2)
-        qtbot.waitUntil(
-            lambda seen=tuple(seen): (
-                len(corrections.rows()) == len(seen)
-                and (len(seen) == COUNT or (opener.is_shown and opener.path not in seen))
-            ),
-            timeout=PATIENCE_MS,
-        )
+        wait_for_next(number + 1, seen[-1])
         if number % 20 == 10:  # the user pauses: the photograph is analyzed, and the labels are fitted
             wait_until_idle(qtbot)
         compare(f"label {number + 1}")
@@ -181,7 +181,7 @@ def test_looks(dock, qtbot):
         wait_until_idle(qtbot)
         QTest.qWait(100)
         assert not (cut := list_cut_texts(dock)), f"{state}: {cut}"
-        assert not (blanks := list_section_blanks(dock)), f"{state}: {blanks}"
+        assert not (blanks := list_section_blanks(dock.models)), f"{state}: {blanks}"
         assert not (repeated := list_repeated_facts(dock)), f"{state}: {repeated}"
         assert is_in_view(window, dock.answer), state
         assert len([one for one in dock.findChildren(QAbstractButton, "primary") if one.isVisible()]) == 1

@@ -10,8 +10,9 @@ from qtpy.QtCore import Signal
 from qtpy.QtGui import QShortcut
 from qtpy.QtWidgets import QApplication, QBoxLayout, QVBoxLayout, QWidget
 
-from napari_melanoma.ui.viewer.docking import DockPlacement
+from napari_melanoma.ui.viewer.docking import find_frame
 from napari_melanoma.ui.viewer.shortcuts import SHORTCUTS, add_shortcut
+from napari_melanoma.ui.widgets.settings import DebounceTimer
 from napari_melanoma.ui.widgets.signals import at_end
 from napari_melanoma.ui.widgets.style import CollapsibleSection, quiet_label, scroll_area, show_text
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from napari_melanoma.ui.library.review_photographs import ReviewOpener
 
 NO_PHOTOGRAPH = "The tools to correct the mask appear here once a photograph is open."
+SETTLE_MS = 50  # until docks are laid out
 IN_LESION_DOCK = "The tools to correct the mask are in the Lesion dock, which is open."
 
 
@@ -41,6 +43,8 @@ class MaskPane(QWidget):
         self._place = QWidget()  # where the section was in the Lesion dock
         self._was_expanded = True
         self._uses_tools = False
+        self._timer = DebounceTimer(self, SETTLE_MS)
+        self._timer.timeout.connect(self._update)
         self._hint = quiet_label(NO_PHOTOGRAPH)
         page = QWidget()
         self._column = QVBoxLayout(page)
@@ -67,14 +71,16 @@ class MaskPane(QWidget):
         assert dock is not None
         dock.status.repeaters.append(self._dock.status)
         dock.status.message_changed.connect(self._on_message)
-        for placement in (*dock.findChildren(DockPlacement), *self._dock.findChildren(DockPlacement)):
-            placement.front_changed.connect(self._update)
+        for frame in filter(None, map(find_frame, (dock, self._dock))):
+            frame.visibilityChanged.connect(self._on_visibility)
         dock.deferred.run_after(self._update)
+
+    def _on_visibility(self, visible: bool) -> None:
+        self._timer.start()  # Qt lays the docks out after the signal
 
     def _is_in_view(self) -> bool:
         """Whether the Lesion dock is in view."""
-        dock = self._lesion_dock
-        return dock is not None and any(placement.in_front for placement in dock.findChildren(DockPlacement))
+        return self._lesion_dock is not None and not self._lesion_dock.visibleRegion().isEmpty()
 
     def _update(self) -> None:
         """Show the section here unless the Lesion dock is in view."""

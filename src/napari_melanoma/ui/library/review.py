@@ -302,7 +302,8 @@ class ReviewDock(LibraryDock):
     def _show_counts(self) -> None:
         """Show the number of photographs in each state, and why none is listed."""
         counts = count_states(self.records.counts, TO_DO)
-        self.count_label.set_facts([counts])
+        self.count_label.setText(counts)
+        self.count_label.setToolTip(counts)
         is_empty = bool(self.chosen) and self.list_model.rowCount() == 0
         self.empty_label.setText(NO_MATCH)
         self.empty_label.setVisible(is_empty and bool(self.name_field.text()))
