@@ -44,7 +44,7 @@ def corrections(tmp_path, home, monkeypatch):
 
 
 @pytest.fixture
-def dock(make_napari_viewer, shared_client, corrections, photographs, qtbot, monkeypatch):
+def dock(shared_client, make_napari_viewer, corrections, photographs, qtbot, monkeypatch):
     """The Review dock in a window of a laptop, with rated photographs."""
     monkeypatch.setattr(review_photographs, "REPEAT_S", 0.0)
     viewer = make_napari_viewer(show=True)
