@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pictures import EXAMPLES, narrow, wait_until
-from qtpy.QtWidgets import QScrollArea
+from qtpy.QtWidgets import QAbstractButton, QScrollArea
 from screenshots import WITH_RULER, copy_examples, isolate_user
 from slide_pictures import (
     analyze_tissue,
@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 
 SIZES = ("1366x768", "1920x1080")
 THEMES = ("dark", "light")
+LABELS = 36
 
 
 @dataclass
@@ -122,17 +123,34 @@ def review_sheets(sheet: Sheet) -> None:
     sheet.save("review 2 list")
     dock.next_button.click()
     for state in ("first", "second", "third"):
-        wait_until(lambda: tasks.is_idle() and dock.accept_button.isEnabled())
+        wait_until(lambda: tasks.is_idle() and dock.primary_button.isEnabled())
         sheet.save(f"review 3 rating, {state}")
-        dock.accept_button.click()
+        dock.primary_button.click()
 
 
 def label_sheets(sheet: Sheet) -> None:
-    """Show the Review dock while labels are given with keys."""
-    from label_pictures import start_labels
+    """Show the Review dock while diagnoses are given: at the start, after a fit, and with the learning curve."""
+    from label_pictures import copy_photographs, label
 
-    start_labels(sheet.open("Review"), sheet.folder)
+    from napari_melanoma.ui.session.corrections_store import ReviewSettings
+
+    ReviewSettings().corrections = sheet.folder / "corrections"
+    ReviewSettings().reviewer = "reader 1"
+    diagnoses = copy_photographs(sheet.folder / "clinic")
+    dock = sheet.open("Review")
+    dock.diagnosis.mode_button.click()
+    dock.open([sheet.folder / "clinic"])
+    wait_until(lambda: dock.list_model.rowCount() == len(diagnoses) and tasks.is_idle())
+    dock.next_button.click()
+    wait_until(tasks.is_idle)
     sheet.save("label 1 first")
+    for count in range(1, LABELS + 1):
+        label(dock, diagnoses)
+        wait_until(lambda count=count: dock.records.counts["labeled"] == count and dock.opener.is_shown)
+    wait_until(tasks.is_idle)
+    sheet.save("label 2 fitted")
+    dock.diagnosis.findChild(QAbstractButton, "more_labels").click()
+    sheet.save("label 3 curve")
 
 
 def slide_sheets(sheet: Sheet) -> None:
@@ -211,6 +229,7 @@ def tray_sheets(sheet: Sheet) -> None:
 SHEETS: dict[str, Callable[[Sheet], None]] = {
     "lesion": lesion_sheets,
     "review": review_sheets,
+    "label": label_sheets,
     "slide": slide_sheets,
     "case": case_sheets,
     "train": train_sheets,

@@ -35,7 +35,7 @@ def label_pictures(folder: Path, out: Path, theme: str) -> None:
     viewer, dock = open_dock("Review", theme, SIZE)
     diagnoses = copy_photographs(folder / "clinic")
     frames: list[Image.Image] = []
-    dock.diagnosis.expand()
+    dock.diagnosis.mode_button.click()
     dock.open([folder / "clinic"])
     wait_until(lambda: dock.list_model.rowCount() == len(diagnoses) and tasks.is_idle())
     dock.next_button.click()
@@ -58,9 +58,8 @@ def label(dock: ReviewDock, diagnoses: dict[str, str]) -> None:
     process_events(REPEAT_S)  # before, the class of the previous photograph is ignored
     path, classes = dock.list_view.path, dock.diagnosis.class_list
     assert path is not None
-    item = classes.list.item(classes.classes.index(diagnoses[path.stem]))
-    place = classes.list.visualItemRect(item).center()
-    QTest.mouseClick(classes.list.viewport(), Qt.MouseButton.LeftButton, Qt.KeyboardModifier.NoModifier, place)
+    chip = classes.chips[classes.classes.index(diagnoses[path.stem])]
+    QTest.mouseClick(chip, Qt.MouseButton.LeftButton)
     process_events(0.2)
 
 

@@ -196,7 +196,7 @@ def tool_pictures(folder: Path, out: Path, theme: str) -> None:
 
 
 def review_pictures(folder: Path, out: Path, theme: str) -> None:
-    """Picture the Review dock beside the Lesion dock: photographs with ratings, some of them corrected."""
+    """Picture the Review dock: photographs with ratings, some of them corrected."""
     from napari_melanoma.ui.session.corrections_store import ReviewSettings
 
     ReviewSettings().corrections = folder / "corrections"
@@ -207,10 +207,10 @@ def review_pictures(folder: Path, out: Path, theme: str) -> None:
     wait_until(lambda: dock.list_model.rowCount() > 0 and tasks.is_idle())
     dock.next_button.click()
     for _ in range(3):
-        wait_until(lambda: tasks.is_idle() and dock.accept_button.isEnabled())
+        wait_until(lambda: tasks.is_idle() and dock.primary_button.isEnabled())
         paint_published_mask(viewer, dock.list_view.path.stem)
-        dock.accept_button.click()
-    wait_until(lambda: tasks.is_idle() and dock.accept_button.isEnabled())
+        dock.primary_button.click()
+    wait_until(lambda: tasks.is_idle() and dock.primary_button.isEnabled())
     picture(dock.window(), out / "review-dock.webp")
     viewer.close()
 

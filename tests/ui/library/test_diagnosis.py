@@ -1,4 +1,4 @@
-"""The Diagnosis section of the Review dock through its controls: label by keys, undo, order, readers and use."""
+"""The page Diagnosis of the Review dock through its controls: label by keys, undo, order, readers and use."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ from napari_melanoma.ui.viewer.camera import find_canvas
 from napari_melanoma.ui.widgets.job import BackgroundJob
 from napari_melanoma.ui.widgets.settings import READER_SETTING
 
-from .test_review import Reviewer, mole
+from .test_review import Reviewer, find_action, mole
 
 COUNT = 24
 MELANOMA, NEVUS = 1, 2  # keys
@@ -71,7 +71,7 @@ class Labeler(Reviewer):
         return [image.name.removesuffix(".png") for image in self.dock.list_model.rows]
 
     @property
-    def section(self):
+    def page(self):
         return self.dock.diagnosis
 
     def presses_key(self, number, name="review.classes"):
@@ -97,7 +97,7 @@ class Labeler(Reviewer):
         return seen
 
     def text(self, name):
-        return self.section.findChild(QLabel, name).text()
+        return self.dock.findChild(QLabel, name).text()
 
 
 @pytest.fixture
@@ -112,11 +112,11 @@ def labeled(corrections, photographs):
 
 @pytest.fixture
 def labeler(viewer, shared_client, corrections, qtbot, photographs, monkeypatch):
-    """A user with the Diagnosis section expanded, and the first photograph open; keys may be repeated at once."""
+    """A user with the page Diagnosis, and the first photograph open; keys may be repeated at once."""
     monkeypatch.setattr(review_photographs, "REPEAT_S", 0.0)
     _, made = viewer.window.add_plugin_dock_widget("napari-melanoma", "Review")
     user = Labeler(viewer, made, qtbot)
-    user.section.title_button.click()
+    user.page.mode_button.click()
     user.reviews(photographs)
     user.presses("Alt+PgDown")
     yield user
@@ -175,7 +175,7 @@ def test_labels_of_the_record_are_listed_without_ratings_features_and_the_sectio
     labeled, viewer, shared_client, photographs, qtbot, monkeypatch
 ):
     monkeypatch.setattr(RatingQueue, "start", lambda *_: None)
-    monkeypatch.setattr(diagnosis.DiagnosisSection, "refresh", lambda *_: None)
+    monkeypatch.setattr(diagnosis.DiagnosisPage, "refresh", lambda *_: None)
     _, made = viewer.window.add_plugin_dock_widget("napari-melanoma", "Review")
     user = Labeler(viewer, made, qtbot)
     user.reviews(photographs)
@@ -207,15 +207,12 @@ def test_a_corrected_label_changes_the_text_of_its_row(labeler):
 
 
 def shows_window(viewer, qtbot):
-    """Show the window with the Review dock in front, where keys and clicks arrive as those of a user."""
+    """Show the window, where keys and clicks arrive as those of a user."""
     window = viewer.window._qt_window
     window.resize(*WINDOW_SIZE)
     window.show()
     window.activateWindow()
     qtbot.waitUntil(lambda: QApplication.activeWindow() is window, timeout=PATIENCE_MS)
-    tabs = next(bar for bar in window.findChildren(QTabBar) if "Review" in map(bar.tabText, range(bar.count())))
-    number = next(n for n in range(tabs.count()) if tabs.tabText(n) == "Review")
-    qtbot.mouseClick(tabs, Qt.MouseButton.LeftButton, pos=tabs.tabRect(number).center())
     return window
 
 
@@ -363,7 +360,14 @@ def test_digits_label_wherever_the_focus_is_while_the_dock_is_in_front(labeler, 
     first = labeler.sees()
     mask = viewer.layers[f"{first} mask"]
     viewer.layers.selection.active = mask
-    tabs = next(bar for bar in window.findChildren(QTabBar) if "Review" in map(bar.tabText, range(bar.count())))
+    find_action(labeler.dock, "open_lesion_dock").trigger()
+
+    def find_tabs():
+        bars = window.findChildren(QTabBar)
+        return next((bar for bar in bars if "Review" in map(bar.tabText, range(bar.count()))), None)
+
+    qtbot.waitUntil(lambda: find_tabs() is not None, timeout=PATIENCE_MS)
+    tabs = find_tabs()
 
     def brings_forward(title):
         number = next(n for n in range(tabs.count()) if tabs.tabText(n) == title)
@@ -379,7 +383,7 @@ def test_digits_label_wherever_the_focus_is_while_the_dock_is_in_front(labeler, 
     mask.mode = "pan_zoom"
     # The user comes back by the tab, and the focus stays on the canvas
     brings_forward("Review")
-    for count, focus in enumerate((find_canvas(window), labeler.dock.accept_button), start=1):
+    for count, focus in enumerate((find_canvas(window), labeler.dock.primary_button), start=1):
         focus.setFocus()
         name = labeler.sees()
         QTest.keyClick(window.windowHandle(), Qt.Key.Key_2)
@@ -387,13 +391,13 @@ def test_digits_label_wherever_the_focus_is_while_the_dock_is_in_front(labeler, 
         assert (len(corrections.rows()), corrections.rows()[-1]["image_id"]) == (count, name)
         assert labeler.sees() != name
     assert mask.mode == "pan_zoom"
-    # Text fields get the characters, and with the section collapsed, nothing is stored
+    # Text fields get the characters, and with the tools for masks in view, nothing is stored
     labeler.dock.name_field.setFocus()
     QTest.keyClick(window.windowHandle(), Qt.Key.Key_1)
     assert labeler.dock.name_field.text() == "1"
     labeler.dock.clear_name()
     assert len(corrections.rows()) == 2
-    labeler.section.title_button.click()
+    labeler.dock.mask_button.click()
     labeler.dock.list_view.setFocus()
     QTest.keyClick(window.windowHandle(), Qt.Key.Key_1)
     labeler.waits()
@@ -402,7 +406,7 @@ def test_digits_label_wherever_the_focus_is_while_the_dock_is_in_front(labeler, 
 
 
 def chooses_folder(dock, folder):
-    dock.folder_button.click()
+    find_action(dock, "choose_folder").trigger()
     dialog = dock.window().findChild(QFileDialog, "review_dialog")
     dialog.fileSelected.emit(str(folder))
     dialog.reject()
@@ -415,7 +419,7 @@ def test_a_digit_labels_no_photograph_of_a_previous_folder(labeler, corrections,
     QTest.keyClick(window.windowHandle(), Qt.Key.Key_1)
     labeler.waits()
     assert len(corrections.rows()) == 1
-    labeler.section.undo_button.click()
+    labeler.page.undo_button.click()
     labeler.waits()
     assert corrections.rows() == []
     other = photographs.parent / "other"
@@ -473,7 +477,7 @@ def test_rows_keep_their_order_while_labels_are_given_until_the_user_sorts_again
     assert labeler.shown() == names
     assert labeler.dock.count_label.text().endswith("1 rejected")
     for _ in range(2):
-        labeler.section.undo_button.click()
+        labeler.page.undo_button.click()
         labeler.waits()
     assert set(labeler.shown()) == {*names, labeled[1]}
     labeler.reviews(labeler.dock.chosen[0])
@@ -490,9 +494,9 @@ def test_the_order_does_not_change_by_itself_once_a_photograph_is_open(
     names = user.shown()
     user.clicks_on(names[3])
     window = shows_window(viewer, qtbot)
-    qtbot.mouseClick(user.section.title_button, Qt.MouseButton.LeftButton)
+    qtbot.mouseClick(user.page.mode_button, Qt.MouseButton.LeftButton)
     user.waits()
-    assert user.section.state.fit is not None
+    assert user.page.state.fit is not None
     assert user.shown() == names
     assert "The photographs keep their order" in user.dock.status.text
     user.dock.status.link_activated.emit("informative")
@@ -507,7 +511,7 @@ def test_the_order_does_not_change_by_itself_once_a_photograph_is_open(
     user.dock.list_view.update_order()
     assert user.shown() == names
     assert user.dock.sort_button.isEnabled()
-    qtbot.mouseClick(user.section.title_button, Qt.MouseButton.LeftButton)  # collapsed
+    qtbot.mouseClick(user.dock.mask_button, Qt.MouseButton.LeftButton)
     user.waits()
     assert user.shown() == names
     window.hide()
@@ -601,7 +605,7 @@ def test_undo_takes_a_label_back_and_opens_its_photograph(labeler, corrections):
     view = labeler.dock.list_view
     view.setFixedHeight(150)
     view.scrollToBottom()
-    labeler.section.findChild(QAbstractButton, "undo_label").click()
+    labeler.page.findChild(QAbstractButton, "undo_label").click()
     labeler.waits()
     assert corrections.rows() == []
     assert labeler.sees() == first
@@ -621,19 +625,28 @@ def test_undo_takes_a_label_back_and_opens_its_photograph(labeler, corrections):
 
 @pytest.mark.both_qts
 def test_the_fit_changes_predictions_order_and_texts(labeled, labeler):
-    assert "20 labels of this folder, 10 of melanoma" in labeler.text("label_advice")
-    assert "Accuracy " in labeler.text("label_accuracy")
-    assert labeler.section.use_button.isEnabled()
+    assert labeler.page.summary.text().startswith("20 labels: ")
+    # What the button would do is stated before it is pressed, and the curve is shown on request
+    choice = labeler.page.summary.text().split(". ")[-1].rstrip(".")
+    assert "model would be" in choice
+    assert choice in labeler.page.use_button.toolTip()
+    assert not labeler.page.details.isVisibleTo(labeler.dock)
+    labeler.page.findChild(QAbstractButton, "more_labels").click()
+    assert labeler.page.details.isVisibleTo(labeler.dock)
+    assert labeler.page.chart.isHidden() == (labeler.page.curve is None)
+    assert "drawn at random" in labeler.text("label_details")
+    assert labeler.page.use_button.isEnabled()
     assert set(labeler.shown()[:4]) == {"mole-00", "mole-01", "mole-22", "mole-23"}
-    # Both predictions are in the Lesion dock
+    # Both predictions are in the Lesion dock, and in the answer
     live = labeler.dock.opener.connected_dock.findChild(QLabel, "prediction_live").text()
     assert live.startswith("shipped: melanoma 0.")
     assert "\nyours so far: melanoma 0." in live
+    assert "yours so far: melanoma 0." in labeler.dock.answer.text
 
 
 def test_a_second_reader_is_kept_apart(labeler, corrections):
     (name,) = labeler.labels(1)
-    labeler.section.set_reader("Ben")
+    labeler.page.set_reader("Ben")
     labeler.waits()
     labeler.clicks_on(name)
     assert labeler.state_of(name) == "● labeled by Ana"
@@ -672,7 +685,7 @@ def answer_reader(window, qtbot, name):
 def test_a_diagnosis_is_stored_once_its_reader_is_given(labeler, corrections, viewer, qtbot):
     settings = labeler.dock.settings
     settings.reviewer = ""  # not the name of the user account
-    button = labeler.section.reader_button
+    button = labeler.page.reader_button
     assert (settings.reviewer, button.text()) == ("", "not set")
     window = shows_window(viewer, qtbot)
     labeler.waits()
@@ -700,7 +713,7 @@ def test_a_diagnosis_is_stored_once_its_reader_is_given(labeler, corrections, vi
     assert (row["image_id"], label.diagnosis, label.reader) == (first, "melanoma", "Ana Silva")
     assert labeler.sees() != first
     with qtbot.waitSignal(user_data().reader_changed):
-        labeler.section.set_reader("Ben")
+        labeler.page.set_reader("Ben")
     assert settings.get(READER_SETTING, "") == "Ben"
     window.hide()
 
@@ -746,13 +759,27 @@ def test_a_rejected_photograph_is_not_labeled(labeler, corrections):
 
 
 def test_diagnoses_of_the_taxonomy_are_added(labeler, corrections):
-    labeler.section.class_list.add_class("basal cell carcinoma")
-    labeler.section.class_list.add_class("no such word")
-    assert labeler.section.class_list.classes[3:] == ["basal cell carcinoma"]
+    labeler.page.class_list.add_class("basal cell carcinoma")
+    labeler.page.class_list.add_class("no such word")
+    assert labeler.page.class_list.classes[3:] == ["basal cell carcinoma"]
+    search = labeler.page.class_list.search
+    assert search.findText("basal cell carcinoma") < 0 <= search.findText("blue nevus")
     labeler.presses_key(4)
     assert corrections.rows()[0]["diagnosis"] == "basal cell carcinoma"
-    labeler.section.class_list.remove_button.click()
-    assert "basal cell carcinoma" not in labeler.section.class_list.classes
+    # A click on a chip is the same as its key; the chip is marked once it is stored
+    name = labeler.sees()
+    labeler.page.class_list.chips[1].click()
+    labeler.waits()
+    assert {row["image_id"]: row["diagnosis"] for row in corrections.rows()}[name] == "nevus"
+    assert not any(chip.isChecked() for chip in labeler.page.class_list.chips)
+    labeler.lists("all")
+    labeler.clicks_on(name)
+    assert [chip.text() for chip in labeler.page.class_list.chips if chip.isChecked()] == ["nevus"]
+    search.activated.emit(search.findText("blue nevus"))
+    assert labeler.page.class_list.classes[3:] == ["basal cell carcinoma", "blue nevus"]
+    labeler.page.class_list.remove_button.click()
+    labeler.page.class_list.remove_button.click()
+    assert "basal cell carcinoma" not in labeler.page.class_list.classes
 
 
 OUTCOMES = {
@@ -764,7 +791,7 @@ OUTCOMES = {
             "shipped": {"AUC": {"mean": 0.8}},
             "adapted": {"AUC": {"mean": 0.81}},
         },
-        "Keep the shipped model; nothing was written. AUC 0.80 → 0.81. Chance.",
+        "Keep the shipped model; nothing was written",
     ),
     "better": ({"bundle": "x", "advice": "activate", "reason": "Better."}, "In use as"),
 }
@@ -790,23 +817,26 @@ def test_the_adapted_model_is_used_only_if_it_is_better(labeled, labeler, correc
     monkeypatch.setattr(diagnosis, "run_command", run_command)
     activated = []
     diagnosis.user_data().models_changed.connect(activated.append)
-    labeler.section.use_button.click()
+    labeler.page.use_button.click()
     labeler.waits()
     (command,) = commands
     assert command[-8:-4] == ["adapt", "melanoma-small", str(labeler.dock.corrections_store.folder), "--only"]
     assert chosen == [sorted(row["image_id"] for row in corrections.rows())]
-    assert expected in labeler.text("label_advice")
-    assert expected in labeler.dock.status.text
+    assert labeler.page.summary.text().startswith(expected)
+    assert labeler.page.summary.text().endswith(summary["reason"])
+    if outcome == "kept":
+        labeler.page.findChild(QAbstractButton, "more_labels").click()
+        assert "AUC 0.80 → 0.81." in labeler.text("label_details")
     assert activated == (["melanoma-small-adapted"] if outcome == "better" else [])
-    assert labeler.section.model.model == "melanoma-small"
+    assert labeler.page.model.model == "melanoma-small"
     if outcome == "better":  # the user returns to the shipped model
         classifier = labeler.lesion.classifier
         classifier.model = "melanoma-small"
         classifier.changed.emit()
-        assert "In use as" not in labeler.text("label_advice") + labeler.dock.status.text
-        assert "another model is selected in the Lesion dock" in labeler.text("label_advice")
+        assert "In use as" not in labeler.page.summary.text() + labeler.dock.status.text
+        assert "another model is selected in the Lesion dock" in labeler.page.summary.text()
     labeler.labels(1)
-    assert expected not in labeler.text("label_advice")
+    assert expected not in labeler.page.summary.text()
 
 
 def request_embeddings(dock, monkeypatch):
@@ -848,18 +878,18 @@ def test_a_crash_of_the_worker_loses_neither_labels_nor_embeddings(
     PillowImage.fromarray(mole(170)).save(place)
     _, made = viewer.window.add_plugin_dock_widget("napari-melanoma", "Review")
     user = Labeler(viewer, made, qtbot)
-    user.section.title_button.click()
+    user.page.mode_button.click()
     user.reviews(photographs)
     user.presses("Alt+PgDown")
-    assert len(user.section.state.shipped) == COUNT  # all others
-    assert place in user.section.state.missing
+    assert len(user.page.state.shipped) == COUNT  # all others
+    assert place in user.page.state.missing
     user.labels(2)
-    assert "2 labels of this folder" in user.text("label_advice")
+    assert user.page.summary.text().startswith("2 labels: ")
 
 
 def test_embeddings_continue_where_diagnoses_were_given(labeler, corrections, photographs, monkeypatch):
     labeler.labels(1)
-    labeler.section.title_button.click()  # collapsed
+    labeler.dock.mask_button.click()
     other = photographs.parent / "other"
     other.mkdir()
     for number in range(3):

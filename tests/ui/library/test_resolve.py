@@ -4,18 +4,13 @@ from __future__ import annotations
 
 from collections import Counter
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
-import numpy as np
 import pytest
 
-from napari_melanoma.classification.adaptation import LabelCounts
 from napari_melanoma.data.diagnosis_labels import DiagnosisLabel
 from napari_melanoma.io.discovery import natural_key
 from napari_melanoma.lesion.uncertainty_ratings import Rating
-from napari_melanoma.metrics.statistics import Estimate
-from napari_melanoma.runs.labeling import LabelingState
 from napari_melanoma.slides.slide_table import WorkItem
 from napari_melanoma.ui.library.resolve import (
     INFORMATIVE,
@@ -25,10 +20,9 @@ from napari_melanoma.ui.library.resolve import (
     ReviewRecords,
     arrange,
     count_states,
-    describe_accuracy,
-    describe_advice,
     describe_outcome,
     find_next_to_do,
+    resolve_primary,
     resolve_state,
     resolve_tray_buttons,
 )
@@ -115,6 +109,7 @@ def test_photographs_labeled_by_the_reader_are_not_to_do() -> None:
     made.set_order(map(Path, "dcab"))
     assert [made.find_state(one).state for one in images] == ["labeled", "accepted", "to do", "to do"]
     assert [made.find_state(one).mark for one in images] == ["● nevus", "✓ nevus", "● labeled by Ben", ""]
+    assert [made.find_state(one).symbol for one in images] == ["●", "✓", "●", ""]
     assert count_states(made.counts, "to do") == "2 to do, 1 labeled, 1 accepted"
     assert [one.name for one in arrange(images, Query(kind="all", sort=INFORMATIVE), made.find_state)] == list("dcab")
 
@@ -219,34 +214,26 @@ def test_buttons_of_the_tray(selected: list[LibraryImage], enabled: list[str], t
     assert buttons["open"].text == text
 
 
-def labeling_state(drawn: int, used: int, curve_sizes: tuple[int, ...] = ()) -> LabelingState:
-    """40 labels, of which some state that they were drawn; ``used``: in the fit."""
-    paths = [Path(f"{number}.png") for number in range(40)]
-    is_drawn = np.arange(40) < used
-    fit: Any = SimpleNamespace(is_drawn=is_drawn, curve_sizes=list(curve_sizes))
-    counts = LabelCounts.of(np.arange(40) % 2, [str(number) for number in range(40)], 1)
-    labels = dict.fromkeys(paths, "nevus")
-    accuracy = Estimate(0.5, 0.27, 0.73, used)
-    return LabelingState(
-        "model", "melanoma", labels=labels, labeled_drawn=drawn, counts=counts, accuracy=accuracy, fit=fit
-    )
+PRIMARY = {  # why accepting is blocked (None: none is under review), unrated, rating, no rows; action, why disabled
+    "nothing is under review": (None, 0, False, False, ("next", "")),
+    "nothing is listed": (None, 0, False, True, ("next", "No photograph is listed.")),
+    "rating was stopped": (None, 3, False, False, ("rate", "")),
+    "rating runs": (None, 3, True, False, ("next", "")),
+    "under review": ("", 3, False, False, ("accept", "")),
+    "under review without a mask": ("No mask", 0, False, False, ("accept", "No mask")),
+}
 
 
-def test_the_accuracy_names_the_photographs_of_the_record() -> None:
-    assert (
-        describe_accuracy(labeling_state(13, 13))
-        == "Accuracy 50 % (95 % interval 27–73) on 13 photographs drawn at random."
-    )
-    assert "on 11 of 13 photographs drawn at random" in describe_accuracy(labeling_state(13, 11))  # two are left out
-
-
-def test_a_learning_curve_that_is_computed_does_not_need_more_photographs() -> None:
-    assert "The learning curve is being computed." in describe_advice(labeling_state(13, 13, (15, 32)), None)
-    assert "needs more photographs" in describe_advice(labeling_state(5, 5), None)
+@pytest.mark.parametrize(("blocker", "unrated", "is_rating", "is_empty", "expected"), PRIMARY.values(), ids=PRIMARY)
+def test_primary_button_of_a_review(
+    blocker: str | None, unrated: int, is_rating: bool, is_empty: bool, expected: tuple[str, str]
+) -> None:
+    assert resolve_primary(blocker, unrated, is_rating=is_rating, is_empty=is_empty) == expected
 
 
 def test_the_outcome_states_which_model_is_selected_now() -> None:
     summary = {"bundle": "x", "advice": "activate", "reason": "Better."}
-    assert describe_outcome(summary, "small-adapted", is_used=True).startswith("In use as small-adapted.")
+    assert describe_outcome(summary, "small-adapted", is_used=True).text == "In use as small-adapted"
     former = describe_outcome(summary, "small-adapted", is_used=False)
-    assert former.startswith("Installed as small-adapted; another model is selected in the Lesion dock.")
+    assert former.text == "Installed as small-adapted; another model is selected in the Lesion dock"
+    assert (former.parts, former.detail) == (("Better",), "")

@@ -42,6 +42,11 @@ def folder_of(place, *names):
     return place
 
 
+def find_action(dock, name):
+    """Find an entry of the menu of the Review dock."""
+    return next(action for action in dock.folder_button.menu().actions() if action.objectName() == name)
+
+
 @pytest.fixture
 def corrections(tmp_path, home, monkeypatch):
     """The corrections that the docks of this test write to; ratings are kept in this test's own place too."""
@@ -139,7 +144,7 @@ def test_the_most_uncertain_come_first_are_opened_by_clicks_and_keys_and_stay_op
     three.clicks_on("b-90.png")
     assert three.sees() == "b-90"
     assert three.lesion.picker.session.lesion is not None
-    assert three.dock.accept_button.isEnabled()
+    assert three.dock.primary_button.isEnabled()
     three.clicks_on("c-50.png")
     assert three.sees() == "c-50"
     assert not [name for name in three.layers if name.startswith("b-90")]
@@ -263,7 +268,12 @@ def test_rating_can_be_stopped_and_resumed(reviewer, tmp_path, qtbot):
     reviewer.dock.status.cancel_button.click()
     reviewer.waits()
     assert "not rated yet" in reviewer.dock.status.text
-    assert reviewer.dock.rate_button.isEnabled()
+    assert reviewer.dock.primary_button.text().startswith("Rate ")
+    assert reviewer.dock.rate_action.isEnabled()
+    reviewer.dock.primary_button.click()
+    qtbot.waitUntil(lambda: "Rating " in reviewer.dock.status.text, timeout=PATIENCE_MS)
+    assert (reviewer.dock.primary_button.text(), reviewer.dock.rate_action.isEnabled()) == ("Next", False)
+    reviewer.dock.status.cancel_button.click()
 
 
 def find_rated(paths, model):
@@ -349,8 +359,7 @@ def test_masks_from_other_software_are_imported_with_a_report_one_import_after_t
     disk = (mole(0)[..., 1] < 100).astype(np.uint8) * 255
     PillowImage.fromarray(disk).save(masks / "b-90.png")
     PillowImage.fromarray(disk).save(masks / "of another study.png")
-    menu = three.dock.import_button.menu()
-    next(action for action in menu.actions() if action.objectName() == "import_folder").trigger()
+    find_action(three.dock, "import_folder").trigger()
     dialog = three.dock.window().findChild(QFileDialog, "masks_dialog")
     dialog.fileSelected.emit(str(masks))
     dialog.reject()
@@ -380,15 +389,16 @@ def test_masks_from_other_software_are_imported_with_a_report_one_import_after_t
     dock.mask_import.chosen.emit(tmp_path / "first", photographs, None)
     qtbot.waitUntil(lambda: started == ["first"], timeout=PATIENCE_MS)
     dock.status.cancel_button.click()  # it has not stopped yet
-    assert not dock.import_button.isEnabled()
-    assert "being imported" in dock.import_button.toolTip()
+    actions = [find_action(dock, name) for name in ("import_folder", "import_file")]
+    assert not any(action.isEnabled() for action in actions)
+    assert all("being imported" in action.toolTip() for action in actions)
     dock.status.link_activated.emit("import")
     assert "being imported" in dock.status.text
     assert dock.window().findChild(QFileDialog, "masks_dialog") is None
     assert running == started == ["first"]
     released.set()
     three.waits()
-    assert dock.import_button.isEnabled()
+    assert all(action.isEnabled() for action in actions)
 
 
 def test_a_photograph_that_is_requested_again_while_it_is_read_is_opened_once(three, tmp_path, qtbot, monkeypatch):

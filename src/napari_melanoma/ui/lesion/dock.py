@@ -666,9 +666,13 @@ class LesionDock(LesionControls):
 
 
 class LesionDockLink(QObject):
-    """Connects another dock with what is open in the Lesion dock, which is opened if needed."""
+    """Connects another dock with what is open in the Lesion dock, which is opened if needed.
+
+    ``dock_connected``, ``dock_closed``: a Lesion dock was connected, or closed.
+    """
 
     changed = Signal()
+    dock_connected, dock_closed = Signal(), Signal()
 
     def __init__(self, viewer: Viewer, dock: QWidget) -> None:
         super().__init__(dock)
@@ -678,15 +682,22 @@ class LesionDockLink(QObject):
         follow(self, self.workspace.photographs.changed, self._on_photographs)
 
     def open_lesion_dock(self) -> None:
-        """Connect the Lesion dock, which is opened if needed; one that is connected stays so until it is closed."""
-        provided = self.workspace.photographs
-        dock = self.connected_dock or provided.value or provided.show()
-        assert isinstance(dock, LesionDock)
-        if (frame := find_frame(dock)) is not None:
+        """Connect the Lesion dock, and show it; it is opened if needed."""
+        if self.connected_dock is None and self.workspace.photographs.value is None:
+            self.workspace.photographs.show()
+        if (frame := find_frame(self.require_lesion_dock())) is not None:
             frame.show()
+
+    def require_lesion_dock(self) -> LesionDock:
+        """Connect the Lesion dock, which is opened hidden if needed; it stays connected until it is closed."""
+        dock = self.connected_dock or self.workspace.photographs.require()
+        assert isinstance(dock, LesionDock)
         if dock is not self.connected_dock:
             self.connected_dock = dock
+            dock.close_guard.watch()  # also while it is hidden
             self.connect_lesion_dock(dock)
+            self.dock_connected.emit()
+        return dock
 
     def connect_lesion_dock(self, dock: LesionDock) -> None:
         """Connect the signals of a Lesion dock; called once for each dock."""
@@ -701,8 +712,10 @@ class LesionDockLink(QObject):
         return None if self.connected_dock is None else self.connected_dock.sessions.find(identity)
 
     def _on_photographs(self) -> None:
-        if all(dock is not self.connected_dock for dock in self.workspace.photographs):  # it was closed
+        is_open = any(dock is self.connected_dock for dock in self.workspace.photographs)
+        if self.connected_dock is not None and not is_open:
             self.connected_dock = None
+            self.dock_closed.emit()
 
 
 def read_photograph_layers(

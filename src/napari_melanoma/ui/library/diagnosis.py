@@ -1,36 +1,29 @@
-"""The Diagnosis section of the Review dock: label photographs by keys while a classifier is adapted to the labels."""
+"""The page Diagnosis of the Review dock: label photographs by keys while a classifier is adapted to the labels."""
 
 from __future__ import annotations
 
 import math
 import subprocess
 import tempfile
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from qtpy.QtCore import Qt, Signal
-from qtpy.QtWidgets import (
-    QBoxLayout,
-    QInputDialog,
-    QLabel,
-    QPushButton,
-    QSizePolicy,
-)
+from qtpy.QtWidgets import QInputDialog, QPushButton, QWidget
 
 from napari_melanoma.core.context import RunContext
 from napari_melanoma.models import DEFAULT_CLASSIFIER
 from napari_melanoma.models.bundle import BundleInfo
-from napari_melanoma.ui.library.diagnosis_list import TITLE, VISIBLE_CLASSES, BasePicker, DiagnosisList
+from napari_melanoma.ui.library.diagnosis_list import TITLE, BasePicker, DiagnosisChips
 from napari_melanoma.ui.library.dock import LibraryDock
 from napari_melanoma.ui.library.resolve import (
     INFORMATIVE,
     UNCERTAINTY,
     LibraryImage,
     ReviewRecords,
-    describe_accuracy,
-    describe_advice,
     describe_live,
     describe_outcome,
 )
@@ -42,26 +35,26 @@ from napari_melanoma.ui.viewer.photographs import is_photograph
 from napari_melanoma.ui.viewer.shortcuts import add_number_shortcuts, add_shortcut, format_key
 from napari_melanoma.ui.viewer.view_memory import get_current_picture
 from napari_melanoma.ui.widgets.charts import CurvePoint, SmallCurve
-from napari_melanoma.ui.widgets.class_list import ROW_PX
 from napari_melanoma.ui.widgets.job import LatestJobQueue
 from napari_melanoma.ui.widgets.report_writer import run_command
 from napari_melanoma.ui.widgets.settings import DebounceTimer
 from napari_melanoma.ui.widgets.signals import at_end
 from napari_melanoma.ui.widgets.style import (
-    CollapsibleSection,
     column,
+    fill_column,
+    more_button,
     named,
-    reserve_space,
     row,
-    scroll_area,
+    show_text,
     state_label,
     tool_button,
 )
 from napari_melanoma.ui.worker_client import WorkerClient
 
 if TYPE_CHECKING:
+    from napari_melanoma.core.headline import Headline
     from napari_melanoma.data.corrections import CorrectionChange
-    from napari_melanoma.runs.labeling import LabelFit, Labeling, LabelingState, LearningCurve
+    from napari_melanoma.runs.labeling import AdaptationChoice, LabelFit, Labeling, LabelingState, LearningCurve
     from napari_melanoma.ui.session.photograph import PhotographSession
     from napari_melanoma.ui.viewer.photographs import LayerPhotographSource
 
@@ -73,13 +66,14 @@ NOT_SHOWN = "Select a photograph in the list to label it."
 REJECTED = "{name} is marked as not valid (rejected). The diagnosis was not stored: accept its mask first, or undo."
 DISAGREE = "The readers disagree: it is left out of the fit until they agree, or a diagnosis is entered."
 NOT_VALID = "Its prediction is marked as not valid; a photograph that shows no skin is left out of the fit."
+USE = "Use my model"
 STARTING = "Press the number of the diagnosis of the photograph in view. Predictions appear once features are computed."
-FOLDERS = "review/labeled_folders"  # for which the section was expanded
-MAX_FOLDERS = 50
+FOLDERS = "review/labeled_folders"  # whose diagnoses were labeled
+MAX_FOLDERS, SUMMARY_LINES = 50, 3
 
 
 class ReviewParts(NamedTuple):
-    """The parts of the Review dock that the section uses."""
+    """The parts of the Review dock that the page uses."""
 
     records: ReviewRecords
     opener: ReviewOpener
@@ -104,22 +98,24 @@ class KeyedLabel(NamedTuple):
     no_mask: str
 
 
-class DiagnosisSection(CollapsibleSection):
+class DiagnosisPage(QWidget):
     """Stores diagnoses of the photograph in view, and shows what the classifier learns from them.
 
-    ``_skipped``: photographs that were shown and not labeled; they come last.
+    ``mode_button``: shows the page, which is active then. ``details``: the learning curve and intervals, for the place
+    below the list. ``_skipped``: photographs that were shown and not labeled; they come last.
     """
 
     updated = Signal()  # a new order, or new labels
 
     def __init__(self, dock: LibraryDock, parts: ReviewParts) -> None:
-        super().__init__(TITLE)
-        named(self, "diagnosis_section", "Diagnosis section", "Show or hide: Diagnosis")
+        super().__init__()
+        named(self, "diagnosis_page", TITLE).setToolTip("")
         self._dock, self._parts, self._settings = dock, parts, dock.settings
         self._live_predictions = dock.workspace.live_predictions
         at_end(self, partial(self._live_predictions.set, {}))
         self.state: LabelingState | None = None
         self.curve: LearningCurve | None = None
+        self._choice: AdaptationChoice | None = None  # what *Use my model* would choose
         self._images: Sequence[LibraryImage] = ()
         self._labelings: dict[tuple[str, Path], Labeling] = {}  # used in the threads of the queue
         self._fitted: object = None  # what the state was computed from
@@ -128,6 +124,7 @@ class DiagnosisSection(CollapsibleSection):
         self._undone: Path | None = None  # to which the list is scrolled once its new position is known
         self._given: set[Path] = set()  # labeled, but not in the order yet
         self._shown: Path | None = None
+        self._detail = ""  # intervals, on request
         self.embeddings = EmbeddingQueue(parts.client, parts.rating, dock.status, self)
         self._outcome: tuple[Mapping[str, Any], str | None] | None = None  # of the last selection, until the next label
         self._processes: list[subprocess.Popen[str]] = []  # of the selection
@@ -140,43 +137,36 @@ class DiagnosisSection(CollapsibleSection):
         self._show_texts()
 
     def restore(self) -> None:
-        """Expand the section if it was left expanded; call it once the section is in its layout."""
+        """Show the page if it was shown last; call it once it is in its layout."""
         if self._settings.is_section_open("diagnosis", default=False):
-            self.expand()
+            self.mode_button.click()
+
+    @property
+    def is_active(self) -> bool:
+        """Whether diagnoses are labeled: the page is shown."""
+        return bool(self.mode_button.isChecked())
 
     # The widgets.
 
     def _create_widgets(self) -> None:
         icons = self._dock.icons
+        tip = "Label diagnoses with the number keys, while a classifier is adapted to them"
+        self.mode_button = tool_button("mode_diagnosis", TITLE, tip, TITLE, checkable=True)
         self.model = BasePicker(icons)
         self.model.select_stored(self._settings.get("review/classifier", DEFAULT_CLASSIFIER))
-        self.class_list = DiagnosisList(self._settings, icons)
-        self.reader_button = tool_button("label_reader", "Reader", "Name that is stored with your diagnoses", "reader")
+        self.class_list = DiagnosisChips(self._settings, icons)
+        self.reader_button = tool_button("label_reader", "Reader", "Name that is stored with your diagnoses", "Reader")
         undo_tip = f"Undo the last diagnosis ({format_key('review.undo')} in this dock)"
-        self.undo_button = tool_button("undo_label", "Undo the last diagnosis", undo_tip, "undo")
-        self.advice_label = state_label(
-            "label_advice", "What is missing, or what more labels would bring", lines=3, quiet=True
-        )
-        self.accuracy_label = state_label(
-            "label_accuracy", "Accuracy on photographs drawn at random", lines=2, quiet=True
-        )
+        self.undo_button = tool_button("undo_label", "Undo the last diagnosis", undo_tip, "Undo")
+        self.summary = state_label("label_answer", "What was learned from the labels", lines=SUMMARY_LINES)
+        self.use_button = named(QPushButton(USE), "use_adapted", USE)
         self.chart = SmallCurve(icons, "label_curve", "Probability of the true diagnosis", "labels")
-        reserve_space(self.chart)
-        self.use_button = named(QPushButton("Use this model"), "use_adapted", "Use this model")
-        page = column(
-            self.class_list,
-            row(QLabel("reader"), self.reader_button, self.undo_button, stretch=0),
-            self.advice_label,
-            self.chart,
-            self.accuracy_label,
-            row(QLabel("adapts"), self.model, stretch=1),
-        )
-        area = scroll_area(page, "diagnosis_area")  # in a low dock, the list of photographs keeps its place
-        area.setMinimumHeight((VISIBLE_CLASSES + 3) * ROW_PX)
-        area.setSizeAdjustPolicy(area.SizeAdjustPolicy.AdjustToContents)
-        self.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Maximum)  # the list gets the rest
-        self.add_widget(area)
-        self.add_widget(self.use_button)
+        self._details_label = state_label("label_details", "Intervals", quiet=True)
+        self.details = column(self.chart, self._details_label)
+        self._more = more_button("labels", "the learning curve, and intervals", self._settings)
+        acts = row(self.use_button, self.undo_button, self._more, stretch=0)
+        fill_column(self, self.class_list, self.summary, acts, spacing=6)
+        self.layout().addStretch(1)
 
     def _connect(self) -> None:
         dock, parts = self._dock, self._parts
@@ -192,7 +182,8 @@ class DiagnosisSection(CollapsibleSection):
         parts.opener.changed.connect(self._update_keys)
         dock.connections.connect(dock.viewer.layers.selection.events.active, self._update_keys)
         add_shortcut(dock, "review.undo", parts.changes.undo)
-        self.toggled.connect(self._on_expanded)
+        self.mode_button.toggled.connect(self._on_active)
+        self._more.toggled.connect(self._show_details)
         self._timer.timeout.connect(self.refresh)
         self._queue.succeeded.connect(self._on_job)
         self._queue.failed.connect(self._on_failed)
@@ -254,7 +245,7 @@ class DiagnosisSection(CollapsibleSection):
     # The labels.
 
     def _on_key(self, number: int) -> None:
-        if self.is_expanded:
+        if self.is_active:
             self.label(number)
 
     def _update_keys(self, event: object = None) -> None:
@@ -264,7 +255,7 @@ class DiagnosisSection(CollapsibleSection):
         """
         picture = get_current_picture(self._dock.viewer)
         is_slide = picture is not None and not is_photograph(picture[0])  # where digits magnify
-        is_labeling = self.is_expanded and self._dock.placement.in_front and not is_slide
+        is_labeling = self.is_active and self._dock.placement.in_front and not is_slide
         contexts = Qt.ShortcutContext.WidgetWithChildrenShortcut, Qt.ShortcutContext.WindowShortcut
         for shortcut in self._class_keys:
             shortcut.setContext(contexts[is_labeling])
@@ -375,7 +366,7 @@ class DiagnosisSection(CollapsibleSection):
         diagnosis = index.rows.get(digest, {}).get("diagnosis", "")
         text = f"{change.image_id if path is None else path.name}: the last change was undone."
         self._dock.status.show_message(f"{text} Its diagnosis is {diagnosis}." if diagnosis else text)
-        if self.is_expanded and path is not None:
+        if self.is_active and path is not None:
             self._given.discard(path)
             self._shown, self._undone = None, path
             self._parts.open_path(path)
@@ -390,7 +381,7 @@ class DiagnosisSection(CollapsibleSection):
 
     def _prefetch_after(self, path: Path | None) -> None:
         """Read the photograph in advance that will be opened when this one is labeled."""
-        following = None if path is None or not self.is_expanded else self.find_next(path)
+        following = None if path is None or not self.is_active else self.find_next(path)
         if following is not None:
             self._parts.opener.prefetch(following)
 
@@ -406,11 +397,13 @@ class DiagnosisSection(CollapsibleSection):
         self._skipped.clear()
         self._given.clear()
         self.embeddings.clear()
-        for key in ("fit", "curve"):  # of the previous photographs
+        for key in ("fit", "curve", "choice"):  # of the previous photographs
             self._queue.stop(key)
-        self.state, self.curve = None, None
+        self.state, self.curve, self._choice = None, None, None
         self._fitted, self._shown, self._undone, self._outcome = None, None, None, None
         self._parts.records.set_order(())
+        diagnoses = (row.get("diagnosis") for row in self._parts.store.index.rows.values())
+        self.class_list.set_used(Counter(filter(None, diagnoses)))
         self._mark_own_class()
         self._show_texts()
         self._remember_folder()
@@ -419,14 +412,14 @@ class DiagnosisSection(CollapsibleSection):
     def _remember_folder(self) -> None:
         """Remember that diagnoses of the folder are labeled, so that its embeddings continue when it is next opened."""
         folders = self._settings.get(FOLDERS, list[str]())
-        if self.is_expanded and self._images:
+        if self.is_active and self._images:
             chosen = [str(path) for path in self._dock.chosen]
             self._settings.set(FOLDERS, list(dict.fromkeys([*chosen, *folders]))[:MAX_FOLDERS])
 
     @property
     def is_used(self) -> bool:
-        """Whether diagnoses of the photographs are labeled: the section was expanded for them, or one has a label."""
-        if self.is_expanded or {str(path) for path in self._dock.chosen} & {*self._settings.get(FOLDERS, list[str]())}:
+        """Whether diagnoses of the photographs are labeled: the page was shown for them, or one has a label."""
+        if self.is_active or {str(path) for path in self._dock.chosen} & {*self._settings.get(FOLDERS, list[str]())}:
             return True
         found = (self._parts.records.find_digest(image.path) for image in self._images)
         rows = (self._parts.store.index.rows.get(digest, {}) for digest in found)
@@ -443,7 +436,8 @@ class DiagnosisSection(CollapsibleSection):
         if inputs == self._fitted:
             return
         self._fitted = inputs
-        self._queue.stop("curve")
+        for key in ("curve", "choice"):
+            self._queue.stop(key)
         work = partial(_update, self._labelings, (model, store.folder), photographs, rows, reader)
         self._queue.submit("fit", lambda: work)
 
@@ -451,11 +445,15 @@ class DiagnosisSection(CollapsibleSection):
         kind, value = result
         if kind == "curve":
             self.curve = value
+        elif kind == "choice":
+            self._choice = value
         else:
             state, texts = value
             self._show_state(state, texts)
-            if state.fit is not None and self.is_expanded:
+            self._choice = None  # of other labels
+            if state.fit is not None and self.is_active:
                 self._queue.submit("curve", lambda: partial(_measure_curve, state.fit))
+                self._queue.submit("choice", lambda: partial(_preview_choice, state.fit))
             elif state.fit is None:
                 self.curve = None
         self._show_texts()
@@ -467,7 +465,7 @@ class DiagnosisSection(CollapsibleSection):
         self._parts.records.set_order(dict.fromkeys((*state.order, *state.labels)))
         ordered = (*state.order, *state.labels, *state.missing)
         missing = {path: state.missing[path] for path in ordered if path in state.missing}
-        self._live_predictions.set(texts if self.is_expanded else {})
+        self._live_predictions.set(texts if self.is_active else {})
         self.updated.emit()
         if self._undone == self._dock.list_view.path:
             self._dock.list_view.select_path(self._undone)
@@ -479,34 +477,32 @@ class DiagnosisSection(CollapsibleSection):
     def _on_failed(self, error: Exception) -> None:
         self.state = None
         self.embeddings.clear()
-        self.advice_label.setText(str(error))
+        self.summary.setText(str(error))
         self._dock.status.show_message(f"Diagnoses are stored, but not fitted: {error}")
 
     def cancel_embedding(self) -> None:
-        """Stop computing embeddings until the folder is opened or the section is expanded again."""
+        """Stop computing embeddings until the folder is opened or the page is shown again."""
         self.embeddings.stopped = True
         self._dock.status.end("embedding", "Canceled.")
 
     def _on_model(self) -> None:
         self._settings.set("review/classifier", self.model.model)
-        self.state, self.curve = None, None
+        self.state, self.curve, self._choice = None, None, None
         self.embeddings.clear()
         self.class_list.show_model(self.model.model)
         self._show_texts()
         self.refresh()
 
-    def _on_expanded(self, is_expanded: bool) -> None:
-        """Order by what to label next while the section is shown; only offer it once a photograph is open."""
+    def _on_active(self, is_active: bool) -> None:
+        """Order by what to label next while the page is shown; only offer it once a photograph is open."""
         is_informative = self._dock.list_model.query.sort == INFORMATIVE
-        if self._dock.list_view.path is None and is_expanded != is_informative:
-            self._sort(INFORMATIVE if is_expanded else UNCERTAINTY)
-        elif is_expanded and not is_informative:
-            link = self._dock.icons.link("informative", f"Sort by {INFORMATIVE}")
+        if self._dock.list_view.path is None and is_active != is_informative:
+            self._sort(INFORMATIVE if is_active else UNCERTAINTY)
+        elif is_active and not is_informative:
+            link = self._dock.icons.link("informative", "Show the most informative first")
             self._dock.status.show_error(f"The photographs keep their order. {link}.")  # until the user acts
-        self._settings.set_section_open("diagnosis", is_expanded)
-        if (parent := self.parentWidget()) is not None and isinstance(layout := parent.layout(), QBoxLayout):
-            layout.setStretchFactor(self, 2 * is_expanded)  # the list of photographs needs less height
-        if is_expanded:
+        self._settings.set_section_open("diagnosis", is_active)
+        if is_active:
             self._fitted = None
             self.embeddings.clear()
             self._remember_folder()
@@ -526,15 +522,33 @@ class DiagnosisSection(CollapsibleSection):
         combo.activated.emit(combo.currentIndex())
 
     def _show_texts(self) -> None:
-        state, curve = self.state, self.curve
-        advice = STARTING if state is None else describe_advice(state, curve)
-        self.advice_label.setText(self._describe_outcome() or advice)
-        self.accuracy_label.setText("" if state is None else describe_accuracy(state))
-        self.chart.show_points(() if curve is None else list_points(curve))
+        from napari_melanoma.runs.labeling_answer import describe_choice, describe_labels
+
+        state, shown = self.state, self._describe_outcome()
         is_ready = state is not None and state.fit is not None
+        choice = None if state is None else describe_choice(state, self._choice)
+        tip = "Compare the shipped model with adapted ones, and use the adapted one if it is measured to be better"
         self.use_button.setEnabled(is_ready and not self._processes)
-        tip = "Compare all candidates, and use the adapted model if it is measured to be better"
-        self.use_button.setToolTip(tip if is_ready else "More labels are needed")
+        known = f"{tip}.\n{choice.statement}" if choice is not None and choice.text else tip
+        self.use_button.setToolTip(known if is_ready else "More labels are needed")
+        sentences, self._detail = [STARTING], ""
+        if shown is not None:  # the decision, with its reason
+            sentences, self._detail = [shown.statement], shown.detail
+        elif state is not None and choice is not None:
+            shown = describe_labels(state, self.curve)
+            sentences = [shown.text, choice.text]
+            self._detail = ". ".join(filter(None, [*shown.parts, choice.statement, shown.detail]))
+        self.summary.setText(" ".join(f"{text.rstrip('.')}." for text in sentences if text))
+        self._show_details()
+
+    def _show_details(self, _: object = None) -> None:
+        """Show the curve and intervals below the list on request, and why there is no fit."""
+        is_requested = self.is_active and bool(self._more.isChecked())
+        has_notice = self.is_active and self.state is not None and bool(self.state.notice)
+        self.chart.show_points(list_points(self.curve) if self.curve is not None and is_requested else ())
+        notice = self.state.notice if self.state is not None and has_notice else ""
+        show_text(self._details_label, self._detail if is_requested else notice)
+        self.details.setVisible(is_requested or has_notice)
 
     # The selection.
 
@@ -558,12 +572,11 @@ class DiagnosisSection(CollapsibleSection):
         self._outcome = summary, None if bundle is None else bundle.name
         if bundle is not None:
             user_data().models_changed.emit(bundle.name)
-        self._dock.status.show_until(self._describe_outcome(), self._parts.opener.classifier_changed)
         self._show_texts()
 
-    def _describe_outcome(self) -> str:
+    def _describe_outcome(self) -> Headline | None:
         if self._outcome is None:
-            return ""
+            return None
         summary, name = self._outcome
         return describe_outcome(summary, name, is_used=name == self._parts.opener.classifier)
 
@@ -588,6 +601,10 @@ def _update(
 
 def _measure_curve(fit: LabelFit, run: RunContext) -> tuple[str, LearningCurve | None]:
     return "curve", fit.measure_curve(run)
+
+
+def _preview_choice(fit: LabelFit, run: RunContext) -> tuple[str, AdaptationChoice]:
+    return "choice", fit.preview_choice(run)
 
 
 def _adapt(

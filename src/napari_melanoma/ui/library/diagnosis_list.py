@@ -1,21 +1,23 @@
-"""The diagnoses with their keys, and the classifiers that can be adapted, as lists of the Diagnosis section."""
+"""The diagnoses as numbered chips, and the classifiers that can be adapted, of the Review dock."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import suppress
+from functools import partial
 
-from qtpy.QtCore import QSize, Signal
-from qtpy.QtWidgets import QInputDialog, QListWidget, QListWidgetItem, QWidget
+from qtpy.QtCore import QSize, Qt, Signal
+from qtpy.QtWidgets import QToolButton, QWidget
+from superqt import QFlowLayout, QSearchableComboBox
 
 from napari_melanoma.core.errors import MelanomaError
 from napari_melanoma.data.taxonomy import UNKNOWN, load_taxonomy
 from napari_melanoma.io.geojson import Color
 from napari_melanoma.ui.session.corrections_store import DIAGNOSES
-from napari_melanoma.ui.viewer.shortcuts import format_key
-from napari_melanoma.ui.widgets.class_list import CLASS_KEYS, ROW_PX, SQUARE, class_icon
+from napari_melanoma.ui.widgets.class_list import CLASS_KEYS, SQUARE, class_icon
 from napari_melanoma.ui.widgets.model_picker import ModelPicker
 from napari_melanoma.ui.widgets.settings import DockSettings
-from napari_melanoma.ui.widgets.style import ThemedIcons, column, fill_column, named, row, tool_button
+from napari_melanoma.ui.widgets.style import ThemedIcons, named, tool_button
 
 TITLE = "Diagnosis"
 SETTING = "review/diagnoses"  # classes that the user has added
@@ -23,7 +25,9 @@ COLORS: tuple[Color, ...] = (  # of the keys: those of Okabe and Ito (2008), and
     *((213, 94, 0), (0, 114, 178), (0, 158, 115), (230, 159, 0), (204, 121, 167), (86, 180, 233)),
     *((110, 60, 20), (240, 228, 66), (120, 120, 120)),
 )
-VISIBLE_CLASSES = 4
+MAX_OF_MODEL = 10  # chips for the classes of a model: of more, those that were used most
+ICON_PX, SEARCH_PX, GAP_PX = SQUARE - 4, 150, 4
+OTHER = "Other diagnosis"
 
 
 class BasePicker(ModelPicker):
@@ -39,28 +43,36 @@ class BasePicker(ModelPicker):
             self.refresh()
 
 
-class DiagnosisList(QWidget):
-    """The diagnoses with their keys: those of a classifier, then those that the user has added."""
+class DiagnosisChips(QWidget):
+    """The diagnoses as chips with their keys, in lines that wrap: those of a classifier, then those that were added.
+
+    The search field adds a diagnosis of the table, which gets the next key.
+    """
 
     chosen = Signal(int)  # number, from 1
+    changed = Signal()
 
     def __init__(self, settings: DockSettings, icons: ThemedIcons) -> None:
         super().__init__()
+        named(self, "diagnosis_classes", "Diagnoses").setToolTip("")
         self._settings = settings
         self._of_model: tuple[str, ...] = ()
-        keys = format_key("review.class_keys")
-        tip = f"Store the diagnosis, and go to the next photograph ({keys}; with Ctrl while the dock is behind others)"
-        self.list = named(QListWidget(), "diagnosis_classes", "Diagnoses", tip)
-        self.list.setIconSize(QSize(SQUARE, SQUARE))
-        add = tool_button("add_diagnosis", "Add a diagnosis", "Add a diagnosis of the table to the list")
+        self._used: Mapping[str, int] = {}
+        self._marked = ""
+        self.chips: list[QToolButton] = []
+        self.search = named(QSearchableComboBox(), "add_diagnosis", "Add a diagnosis", "Add a diagnosis of the table")
+        self.search.setFixedWidth(SEARCH_PX)
+        self.search.lineEdit().setPlaceholderText(OTHER)
+        self.search.lineEdit().setAcceptDrops(False)
         self.remove_button = tool_button(
             "remove_diagnosis", "Remove the diagnosis from the list", "Remove the last added diagnosis from the list"
         )
-        icons.add(add, "plus")
         icons.add(self.remove_button, "delete_shape")
-        fill_column(self, row(self.list, column(add, self.remove_button), stretch=0))
-        self.list.itemClicked.connect(lambda item: self.chosen.emit(self.list.row(item) + 1))
-        add.clicked.connect(self._choose_class)
+        self._flow = QFlowLayout(self)
+        self._flow.setContentsMargins(0, 0, 0, 0)
+        self._flow.setHorizontalSpacing(GAP_PX)
+        self._flow.setVerticalSpacing(GAP_PX)
+        self.search.activated.connect(self._on_searched)
         self.remove_button.clicked.connect(self._remove_class)
 
     @property
@@ -68,7 +80,8 @@ class DiagnosisList(QWidget):
         """The diagnoses in the order of their keys."""
         entries = load_taxonomy("diagnosis").entries
         own = [name for name in self._of_model if name in entries and len(self._of_model) > 2]
-        return list(dict.fromkeys([*(own or DIAGNOSES[:6]), *self._added]))
+        most_used = sorted(own, key=lambda name: -self._used.get(name, 0))[:MAX_OF_MODEL]
+        return list(dict.fromkeys([*([name for name in own if name in most_used] or DIAGNOSES[:6]), *self._added]))
 
     @property
     def _added(self) -> list[str]:
@@ -84,6 +97,12 @@ class DiagnosisList(QWidget):
             self._of_model = find_bundle(model).config.classes
         self._show_classes()
 
+    def set_used(self, used: Mapping[str, int]) -> None:
+        """Set how often each diagnosis was given; call this before photographs are labeled, as keys may change."""
+        self._used = used
+        if len(self._of_model) > MAX_OF_MODEL:
+            self._show_classes()
+
     def add_class(self, name: str) -> None:
         """Add a diagnosis of the taxonomy."""
         self._settings.set(SETTING, list(dict.fromkeys([*self._added, name])))
@@ -91,28 +110,46 @@ class DiagnosisList(QWidget):
 
     def mark(self, name: str) -> None:
         """Mark a diagnosis; none if it is not in the list."""
-        self.list.setCurrentRow(self.classes.index(name) if name in self.classes else -1)
+        self._marked = name
+        for chip in self.chips:
+            chip.setChecked(chip.text() == name)
 
     def _remove_class(self) -> None:
         self._settings.set(SETTING, self._added[:-1])
         self._show_classes()
 
     def _show_classes(self) -> None:
-        self.list.clear()
-        for number, name in enumerate(self.classes, start=1):
-            key = str(number) if number in CLASS_KEYS else ""
-            item = QListWidgetItem(class_icon(COLORS[(number - 1) % len(COLORS)], key), name)
-            item.setSizeHint(QSize(0, ROW_PX))
-            self.list.addItem(item)
-        self.list.setFixedHeight(min(self.list.count(), VISIBLE_CLASSES) * ROW_PX + 4)
-        self.remove_button.setEnabled(bool(self._added))
+        while self._flow.count():
+            self._flow.takeAt(0)
+        for chip in self.chips:
+            chip.setParent(None)
+            chip.deleteLater()
+        classes, words = self.classes, load_taxonomy("diagnosis").words
+        self.chips = [self._create_chip(number, name) for number, name in enumerate(classes, start=1)]
+        self.search.clear()
+        self.search.addItems([word for word in words if word not in (*classes, UNKNOWN)])
+        self.search.setCurrentIndex(-1)
+        for widget in (*self.chips, self.search, self.remove_button):
+            self._flow.addWidget(widget)
+        self.remove_button.setVisible(bool(self._added))
+        self.mark(self._marked)
+        self.changed.emit()
 
-    def _choose_class(self) -> None:
-        taxonomy = load_taxonomy("diagnosis")
-        dialog = named(QInputDialog(self.window()), "diagnosis_dialog", "Add a diagnosis")
-        dialog.setWindowTitle(TITLE)
-        dialog.setLabelText("Diagnosis to add to the list:")
-        dialog.setComboBoxItems([word for word in taxonomy.words if word not in (*self.classes, UNKNOWN)])
-        dialog.textValueSelected.connect(self.add_class)
-        dialog.finished.connect(dialog.deleteLater)
-        dialog.open()
+    def _create_chip(self, number: int, name: str) -> QToolButton:
+        tip, key = "Store the diagnosis, and go to the next photograph", str(number) if number in CLASS_KEYS else ""
+        tip += f" ({number}; with Ctrl while the dock is behind others)" if key else ""
+        chip = tool_button(f"diagnosis_{number}", name, tip, name, checkable=True)
+        chip.setIcon(class_icon(COLORS[(number - 1) % len(COLORS)], key))
+        chip.setIconSize(QSize(ICON_PX, ICON_PX))
+        chip.setToolButtonStyle(Qt.ToolButtonStyle.ToolButtonTextBesideIcon)
+        chip.clicked.connect(partial(self._on_clicked, number))
+        return chip
+
+    def _on_clicked(self, number: int, checked: bool = False) -> None:
+        self.mark(self._marked)  # once it is stored
+        self.chosen.emit(number)
+
+    def _on_searched(self, index: int) -> None:
+        name = self.search.itemText(index)
+        if name in load_taxonomy("diagnosis").entries:
+            self.add_class(name)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from qtpy.QtCore import QEvent, QObject, Qt, QTimer
 from qtpy.QtGui import QKeyEvent
-from qtpy.QtWidgets import QAbstractButton, QLineEdit, QWidget
+from qtpy.QtWidgets import QAbstractButton, QLineEdit, QToolButton, QWidget
 
 from napari_melanoma.ui.library.resolve import Button, Query
 from napari_melanoma.ui.session.corrections_store import ReviewSettings
@@ -102,9 +102,9 @@ class LibraryDock(QWidget):
         title_name, count_name, folder_name, filter_name = self.part_names
         self.title = named(NameLabel(), title_name, "Folder or case")
         self.count_label = named(quiet_label(), count_name, "Number of images")
-        self.folder_button = tool_button(folder_name, "Choose a folder", "Choose another folder", "Folder...")
+        self.folder_button = self.create_folder_button(folder_name)
         self.name_field = named(QLineEdit(), f"{self.name}_name", "Filter by name", "Part of the name")
-        self.name_field.setPlaceholderText("Part of the name")
+        self.name_field.setPlaceholderText("Name")
         add_clear_button(self.name_field)
         self.filter_combo = named(NoWheelComboBox(), filter_name, "Filter", "Show only images of a kind or status")
         self.filter_combo.addItems(self.filters)
@@ -125,6 +125,12 @@ class LibraryDock(QWidget):
             lists.append(RecentList("Recent cases", RecentPaths(self.settings, RECENT_CASES), self.open, True))
         return RecentFiles(self.welcome, self.icons, tuple(lists))
 
+    def create_folder_button(self, name: str) -> QToolButton:
+        """Create the button to choose another folder."""
+        button = tool_button(name, "Choose a folder", "Choose another folder", "Folder...")
+        button.clicked.connect(self.choose_folder)
+        return button
+
     def connect_list(self) -> None:
         """Connect the widgets of this class, after the list and the layout were created."""
         self.drops = FileDropHandler(self)
@@ -134,7 +140,6 @@ class LibraryDock(QWidget):
             widget.link_activated.connect(self._on_link)
         self.status.cancelled.connect(self._on_cancelled)
         self.recent.failed.connect(self._on_failed)
-        self.folder_button.clicked.connect(self.choose_folder)
         self.name_field.textChanged.connect(self._name_timer.start)
         self.name_field.installEventFilter(self)
         self._name_timer.timeout.connect(self._on_query)

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from qtpy.QtCore import QObject, Signal
-from qtpy.QtWidgets import QMenu, QMessageBox, QToolButton, QWidget
+from qtpy.QtGui import QAction
+from qtpy.QtWidgets import QMessageBox, QWidget
 
 from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.formatting import format_count
 from napari_melanoma.ui.widgets.dialogs import choose_file, choose_folder
 from napari_melanoma.ui.widgets.job import BackgroundJob
-from napari_melanoma.ui.widgets.style import enable
 
 if TYPE_CHECKING:
     from napari_melanoma.data.mask_import import MaskImportReport
@@ -24,7 +25,7 @@ MAX_DETAILS = 200  # masks that are listed by name in a report, for each reason
 
 
 class MaskImporter(QObject):
-    """Handle the button that imports masks: ask for the files, unless an import is running.
+    """Handle the actions that import masks: ask for the files, unless an import is running.
 
     ``photographs``: folder of the photographs under review; None if there is not exactly one folder. ``chosen``: path
     of the masks, folder of the photographs, and the table with their patients, None without one. ``is_running``: also
@@ -33,28 +34,25 @@ class MaskImporter(QObject):
 
     chosen = Signal(object, object, object)
 
-    def __init__(self, dock: QWidget, button: QToolButton) -> None:
+    def __init__(self, dock: QWidget, actions: Sequence[QAction]) -> None:
         super().__init__(dock)
-        self._dock, self._button = dock, button
+        self._dock, self._actions = dock, actions
         self.photographs: Path | None = None
         self.is_running = False
-        menu = QMenu(button)
-        folder = menu.addAction("Folder of masks (PNG or JSON files) ...")
-        folder.setObjectName("import_folder")
-        file = menu.addAction("File (COCO, labelme or GeoJSON) ...")
-        file.setObjectName("import_file")
-        folder.triggered.connect(partial(self.choose_masks, "folder"))
-        file.triggered.connect(partial(self.choose_masks, "file"))
-        button.setMenu(menu)
-        button.setPopupMode(QToolButton.ToolButtonPopupMode.InstantPopup)
+        self._set_running(False)
 
     def follow(self, job: BackgroundJob) -> None:
-        """Disable the button until an import has ended."""
-        self.is_running = True
-        enable(self._button, IMPORT_TIP, IMPORT_RUNNING)
-        job.finished.connect(self._on_finished)
+        """Disable the actions until an import has ended."""
+        self._set_running(True)
+        job.finished.connect(partial(self._set_running, False))
 
-    def choose_masks(self, kind: str = "folder", checked: bool = False) -> None:
+    def _set_running(self, is_running: bool) -> None:
+        self.is_running = is_running
+        for action in self._actions:
+            action.setEnabled(not is_running)
+            action.setToolTip(IMPORT_RUNNING if is_running else IMPORT_TIP)
+
+    def choose_masks(self, kind: str = "folder") -> None:
         """Open the dialog to select the masks. ``kind``: "folder" or "file"."""
         title = f"Select the {kind} of masks"
         if kind == "file":
@@ -62,10 +60,6 @@ class MaskImporter(QObject):
             choose_file(self._dock, "masks_dialog", title, filters, self._on_masks, self.photographs)
         else:
             choose_folder(self._dock, "masks_dialog", title, self.photographs, self._on_masks)
-
-    def _on_finished(self) -> None:
-        self.is_running = False
-        enable(self._button, IMPORT_TIP, "")
 
     def _on_masks(self, masks: Path) -> None:
         if self.photographs is not None:
@@ -85,7 +79,7 @@ class MaskImporter(QObject):
             "Images of the same patient are similar. Without a table, they may be split between training and test "
             "set, so that the measured accuracy is too high."
         )
-        table = box.addButton("Select table ...", QMessageBox.ButtonRole.AcceptRole)
+        table = box.addButton("Select table...", QMessageBox.ButtonRole.AcceptRole)
         without = box.addButton("Import without patients", QMessageBox.ButtonRole.DestructiveRole)
         box.addButton(QMessageBox.StandardButton.Cancel)
         for button, name in ((table, "patients_table"), (without, "no_patients")):

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 TILE_PICTURE_PX, TILE_PX = 112, 132
 LINES = 2  # lines of text below the picture of a tile, or beside that of a row
 ROW_PX, GAP_PX = 160, 8  # minimum width of a row; gap around its picture
-BAR_PX = 5  # height of the bar that shows the score
+BAR_PX, BAR_WIDTH_PX = 5, 120  # of the bar that shows the score
 NO_INDEX = QModelIndex()
 ALIGN_TOP, ALIGN_LEFT, ALIGN_RIGHT = Qt.AlignmentFlag.AlignTop, Qt.AlignmentFlag.AlignLeft, Qt.AlignmentFlag.AlignRight
 
@@ -228,19 +228,25 @@ class RowDelegate(ThumbnailDelegate):
         paint_thumbnail(painter, square, picture if isinstance(picture, QPixmap) else None, style.faint)
         area = rect.adjusted(self._picture_px + 2 * GAP_PX, MARGIN_PX + 1, -GAP_PX, -MARGIN_PX - 1)
         metrics = painter.fontMetrics()
-        mark = state.mark or (f"! {fault}" if fault else "")
+        mark = (f"! {fault}" if fault and not state.mark else state.mark) if not state.label else state.symbol
+        details = state.details if state.details != state.state else ""
+        second_line = area.adjusted(0, metrics.height() + 1, 0, 0)
         painter.setPen(style.faint)
         painter.drawText(area, int(ALIGN_RIGHT | ALIGN_TOP), mark)
-        details = state.details if state.details != state.state else ""
-        details = elide(metrics, details, area.width())
-        painter.drawText(area.adjusted(0, metrics.height() + 1, 0, 0), int(ALIGN_LEFT | ALIGN_TOP), details)
+        text = state.label or elide(metrics, details, area.width())  # a diagnosis is never cut
+        painter.setPen(style.text if state.label else style.faint)
+        painter.drawText(second_line, int(ALIGN_LEFT | ALIGN_TOP), text)
+        second_line.setHeight(metrics.height())
+        second_line.setLeft(
+            max(second_line.right() - BAR_WIDTH_PX, area.left() + metrics.horizontalAdvance(text) + GAP_PX)
+        )
         painter.setPen(style.text)
         _set_bold(painter, model.is_displayed(index))
         name_px = area.width() - (metrics.horizontalAdvance(mark) + GAP_PX if mark else 0)
         name = painter.fontMetrics().elidedText(image.name, Qt.TextElideMode.ElideMiddle, name_px)
         painter.drawText(area, int(ALIGN_LEFT | ALIGN_TOP), name)
-        if state.score is not None:
-            _paint_score(painter, area, state.score, style.faint)
+        if state.score is not None and second_line.width() > GAP_PX:
+            _paint_score(painter, second_line, state.score, style.faint)
 
 
 def _find_image(index: QModelIndex) -> tuple[LibraryModel, LibraryImage]:
@@ -273,8 +279,8 @@ def _paint_empty(painter: QPainter, square: QRect, fault: str, frame: QColor, wa
 
 
 def _paint_score(painter: QPainter, rect: QRect, score: float, track: QColor) -> None:
-    """Paint the score as a bar at the bottom; ``track``: color of the full length, made transparent."""
-    whole = QRect(rect.left(), rect.bottom() - BAR_PX + 1, rect.width(), BAR_PX)
+    """Paint the score as a bar in the middle; ``track``: color of the full length, made transparent."""
+    whole = QRect(rect.left(), rect.center().y() - BAR_PX // 2, rect.width(), BAR_PX)
     painter.setPen(Qt.PenStyle.NoPen)
     track.setAlphaF(0.3)
     painter.setBrush(track)

@@ -8,14 +8,15 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from napari_melanoma.core.formatting import format_count
+from napari_melanoma.core.headline import Headline
 from napari_melanoma.data.diagnosis_labels import PhotographLabels
 
 if TYPE_CHECKING:
     from napari_melanoma.lesion.uncertainty_ratings import Rating
-    from napari_melanoma.runs.labeling import LabelingState, LearningCurve
+    from napari_melanoma.runs.labeling import LabelingState
     from napari_melanoma.slides.slide_table import WorkItem
 
 NOT_ANALYZED, TO_DO, LABELED, UNREADABLE = "not analyzed", "to do", "labeled", "unreadable"
@@ -28,8 +29,8 @@ STATE_ORDER = (
     *("done", *REVIEWED, UNREADABLE, "signed", ""),
 )
 ALL, SLIDES, PHOTOGRAPHS, UNCERTAINTY = "all", "slides", "photographs", "uncertainty"
-INFORMATIVE = "most informative next"  # for diagnoses
-KEPT = "Keep the shipped model; nothing was written."
+INFORMATIVE = "informative"  # for diagnoses: what to label next
+KEPT = "Keep the shipped model; nothing was written"
 FILTERS = (ALL, SLIDES, PHOTOGRAPHS, "running", "failed", "stopped", NOT_ANALYZED, "done", "signed")
 SORT_KEYS = ("name", "status", "date")
 REVIEW_FILTERS = (TO_DO, ALL, LABELED, *REVIEWED, UNREADABLE)
@@ -74,10 +75,15 @@ class ImageState(NamedTuple):
     rank: float = float("inf")
 
     @property
+    def symbol(self) -> str:
+        """The symbol of the state, or of a diagnosis."""
+        return STATE_MARKS.get(self.state, STATE_MARKS[LABELED] if self.label else "")
+
+    @property
     def mark(self) -> str:
-        """The diagnosis, else the state with its symbol; empty for states without a symbol."""
+        """The diagnosis, else the state, with its symbol; empty for states without a symbol."""
         if self.label:
-            return f"{STATE_MARKS.get(self.state, STATE_MARKS[LABELED])} {self.label}"
+            return f"{self.symbol} {self.label}"
         return f"{STATE_MARKS[self.state]} {self.state}" if self.state in STATE_MARKS else ""
 
 
@@ -322,6 +328,21 @@ def resolve_rate_button(unrated: int, is_rating: bool) -> Button:
     return Button(tip, reason, f"Rate {format_count(unrated, 'photograph')}")
 
 
+def resolve_primary(
+    blocker: str | None, unrated: int, *, is_rating: bool, is_empty: bool
+) -> tuple[Literal["accept", "rate", "next"], str]:
+    """Return what the primary button of a review does, and why it is disabled.
+
+    ``blocker``: why the photograph under review cannot be accepted; None if none is under review. ``unrated``: number
+    of photographs without a rating. ``is_empty``: no photograph is listed.
+    """
+    if blocker is not None:
+        return "accept", blocker
+    if unrated and not is_rating:
+        return "rate", ""
+    return "next", "No photograph is listed." if is_empty else ""
+
+
 def describe_live(state: LabelingState, path: Path) -> str:
     """Return the predictions of a photograph: of the model, and of the fit so far."""
     lines = {"shipped": state.shipped.get(path), "yours so far": state.adapted.get(path)}
@@ -334,65 +355,19 @@ def _describe_classes(values: Mapping[str, float], positive: str) -> str:
     return f"{positive} {values.get(positive, math.nan):.2f}{likely}"
 
 
-def describe_advice(state: LabelingState, curve: LearningCurve | None) -> str:
-    """Describe what is missing for a fit, or what 50 more labels would bring."""
-    from napari_melanoma.runs.labeling import MORE_LABELS
-
-    counts, positive = state.counts, state.positive
-    total = len(state.labels.keys() - {*state.order})  # as counted above the list
-    labels = f"{format_count(total, 'label')} of this folder"
-    if waiting := sum(path in state.missing and path not in state.shipped for path in state.labels):
-        labels += f"; {waiting:,} without image features yet."
-    elif counts.photographs == total:
-        labels += f", {counts.positives} of {positive}."
-    else:
-        labels += f"; {counts.photographs:,} can be used, {counts.positives} of {positive}."
-    if missing := counts.describe_missing(positive):
-        text = f"{labels} Before the first fit: {missing}."
-    elif state.fit is None:  # the notice states why
-        text = labels
-    elif limits := counts.describe_limits(positive):
-        text = f"{labels} Only the calibration is fitted; for more: {limits}."
-    elif curve is None and state.fit.curve_sizes:
-        text = f"{labels} The learning curve is being computed."
-    elif curve is None:
-        text = f"{labels} The learning curve needs more photographs that were drawn at random."
-    else:
-        loss, gain = curve.losses[-1].mean, curve.gain
-        gains = (0, gain.low, gain.mean, gain.high)
-        now, low, then, high = (min(1.0, math.exp(-loss + max(0.0, more))) for more in gains)
-        text = (
-            f"{labels} {MORE_LABELS} more: probability of the true diagnosis {now:.2f} → about {then:.2f} "
-            f"({low:.2f}–{high:.2f})."
-        )
-    return f"{text} {state.notice}".strip()
-
-
-def describe_accuracy(state: LabelingState) -> str:
-    """State the accuracy with its interval, and what it was estimated by."""
-    if state.accuracy is None or state.fit is None:
-        return "Every fourth photograph is drawn at random; only these estimate the accuracy."
-    mean, low, high = (round(100 * value) for value in (state.accuracy.mean, state.accuracy.low, state.accuracy.high))
-    used, drawn = int(state.fit.is_drawn.sum()), format_count(state.labeled_drawn, "photograph")
-    photographs = drawn if used == state.labeled_drawn else f"{used:,} of {drawn}"  # the others are left out
-    return f"Accuracy {mean} % (95 % interval {low}–{high}) on {photographs} drawn at random."
-
-
-def describe_outcome(summary: Mapping[str, Any], name: str | None, *, is_used: bool) -> str:
-    """Describe the decision, with the figures of both models side by side.
+def describe_outcome(summary: Mapping[str, Any], name: str | None, *, is_used: bool) -> Headline:
+    """Describe the decision; ``detail``: the figures of both models side by side.
 
     ``name``: of the installed model. ``is_used``: whether it is the one that is selected now.
     """
-    from napari_melanoma.evaluation.comparison_results import ADVICE
-
     figures = ", ".join(
-        f"{metric} {shipped['mean']:.2f} → {adapted['mean']:.2f}"
-        for metric in ("AUC", "ECE", "specificity")
+        f"{words} {shipped['mean']:.2f} → {adapted['mean']:.2f}"
+        for metric, words in {"AUC": "AUC", "ECE": "calibration error", "specificity": "specificity"}.items()
         if (shipped := summary.get("shipped", {}).get(metric)) and (adapted := summary.get("adapted", {}).get(metric))
     )
-    decision = "The shipped model stays in use." if summary.get("bundle") else KEPT
+    decision = "The shipped model stays in use" if summary.get("bundle") else KEPT
     if name and is_used:
-        decision = f"In use as {name}. {ADVICE[summary['advice']]}"
+        decision = f"In use as {name}"
     elif name:
-        decision = f"Installed as {name}; another model is selected in the Lesion dock. {ADVICE[summary['advice']]}"
-    return " ".join(filter(None, [decision, figures and f"{figures}.", summary["reason"]]))
+        decision = f"Installed as {name}; another model is selected in the Lesion dock"
+    return Headline(decision, (str(summary["reason"]).rstrip("."),), detail=figures and f"{figures}.")

@@ -5,26 +5,34 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from qtpy.QtCore import QTimer
-from qtpy.QtGui import QShowEvent
-from qtpy.QtWidgets import QPushButton, QSizePolicy, QVBoxLayout, QWidget
+from qtpy.QtGui import QResizeEvent, QShowEvent
+from qtpy.QtWidgets import (
+    QButtonGroup,
+    QPushButton,
+    QSizePolicy,
+    QStackedWidget,
+    QToolButton,
+    QVBoxLayout,
+    QWidget,
+)
 
 from napari_melanoma.core.formatting import format_count, format_duration
 from napari_melanoma.data.mask_import import MaskImportReport
 from napari_melanoma.io.discovery import SUFFIXES
 from napari_melanoma.lesion.uncertainty_ratings import Rating
-from napari_melanoma.ui.library.diagnosis import DiagnosisSection, ReviewParts
+from napari_melanoma.ui.library.diagnosis import DiagnosisPage, ReviewParts
 from napari_melanoma.ui.library.dock import LibraryDock, show_button
 from napari_melanoma.ui.library.mask_import import (
     IMPORT_RUNNING,
-    IMPORT_TIP,
     MaskImporter,
     describe_import,
     import_masks,
     show_report,
 )
+from napari_melanoma.ui.library.mask_pane import MaskPane
 from napari_melanoma.ui.library.model import LibraryModel
 from napari_melanoma.ui.library.resolve import (
     REVIEW_FILTERS,
@@ -36,8 +44,10 @@ from napari_melanoma.ui.library.resolve import (
     count_states,
     describe_selection,
     find_next_to_do,
+    resolve_primary,
     resolve_rate_button,
 )
+from napari_melanoma.ui.library.review_answer import ReviewAnswer
 from napari_melanoma.ui.library.review_photographs import (
     ReviewChanges,
     ReviewOpener,
@@ -52,11 +62,19 @@ from napari_melanoma.ui.library.view import LibraryView
 from napari_melanoma.ui.session.corrections_store import CorrectionsStore, StoredCorrection
 from napari_melanoma.ui.user_data import user_data
 from napari_melanoma.ui.viewer.shortcuts import add_shortcut, format_key
+from napari_melanoma.ui.widgets.anatomy import (
+    MARGIN_PX,
+    DockParts,
+    FactsLine,
+    FoldedRows,
+    lay_out_dock,
+    menu_button,
+)
 from napari_melanoma.ui.widgets.dialogs import StoreGuard
 from napari_melanoma.ui.widgets.job import LatestJobQueue, tasks
 from napari_melanoma.ui.widgets.model_picker import ModelPicker
 from napari_melanoma.ui.widgets.status_line import describe_failure, remove_option_hints
-from napari_melanoma.ui.widgets.style import form_layout, named, row, tool_button
+from napari_melanoma.ui.widgets.style import column, form_layout, named, row, tool_button
 from napari_melanoma.ui.widgets.thumbnails import ThumbnailLoader, read_photograph_thumbnail
 from napari_melanoma.ui.worker_client import WorkerClient, acquire_worker, release_worker
 
@@ -64,7 +82,9 @@ if TYPE_CHECKING:
     from napari.viewer import Viewer
 
 
-PICTURE_PX = 48
+PICTURE_PX = 32
+PANE_PX = 128  # height of the pages below the list, at least
+FILTER_LETTERS, SORT_LETTERS = 7, 10  # of the widest items
 MAX_TOOLTIP_PATHS = 10  # paths listed in a tooltip
 IDENTIFIED_AT_ONCE = 20  # photographs that are read before their labels are shown
 NEXT_KEY, PREVIOUS_KEY, ACCEPT_KEY, REJECT_KEY = (
@@ -72,11 +92,19 @@ NEXT_KEY, PREVIOUS_KEY, ACCEPT_KEY, REJECT_KEY = (
 )
 ACCEPT_TIP = f"Store the photograph with its current mask, and go to the next ({ACCEPT_KEY})"
 REJECT_TIP = f"Store the photograph as rejected, and go to the next ({REJECT_KEY})"
+PRIMARY_TIPS = {
+    "accept": ACCEPT_TIP,
+    "rate": "Compute the uncertainty of the prediction for each photograph",
+    "next": f"Open the first photograph ({NEXT_KEY})",
+}
 NO_MATCH = "No photograph matches. Clear the name, or choose 'all'."
 
 
 class ReviewDock(LibraryDock):
-    """The Review dock: rate photographs by uncertainty, and accept, reject or correct their masks one by one."""
+    """The Review dock: rate photographs by uncertainty, and accept, reject, correct or label them one by one.
+
+    No other dock is needed: below the list is a page with the tools for the mask, and one for diagnoses.
+    """
 
     name, filters, sort_keys, sort_prefix = "review", REVIEW_FILTERS, REVIEW_SORT_KEYS, ""
     drop, folder_title = "a folder of photographs", "Folder of photographs"
@@ -85,7 +113,7 @@ class ReviewDock(LibraryDock):
         "Photographs with the most uncertain predictions are listed first: "
         "correcting these improves the model most.</p><p>You can also {masks}.</p>"
     )
-    part_names = ("review_folder", "counts", "choose_folder", "filter")
+    part_names = ("review_folder", "counts", "review_menu", "filter")
 
     def __init__(self, napari_viewer: Viewer, client: WorkerClient | None = None) -> None:
         super().__init__(napari_viewer)
@@ -95,20 +123,22 @@ class ReviewDock(LibraryDock):
         self.close_guard = StoreGuard(self, self.corrections_store)
         self.rating = RatingQueue(self._client, self)
         self._fingerprint = ""  # of the model of the ratings
+        self._primary: Literal["accept", "rate", "next"] = "next"  # what the primary button does
         self._identification = LatestJobQueue(self)
         self._identified: set[Path] = set()  # photographs that were read to find their labels
         self.opener = ReviewOpener(napari_viewer, self)
         self.changes = ReviewChanges(self, self.opener, self.corrections_store)
         self._create_widgets()
-        self.mask_import = MaskImporter(self, self.import_button)
-        self.connect_list()
         store, changes = self.corrections_store, self.changes
         parts = ReviewParts(self.records, self.opener, store, changes, self.rating, self._client, self._open_path)
-        self.diagnosis = DiagnosisSection(self, parts)
-        self._work_area.layout().insertWidget(self._work_area.layout().count() - 1, self.diagnosis)
+        self.diagnosis = DiagnosisPage(self, parts)
+        self.mask_pane = MaskPane(self, self.opener)
+        self._lay_out()
+        self.connect_list()
         self.diagnosis.restore()
-        self.icons.add_sections(self.diagnosis)
         self._connect()
+        self._fit_pages()
+        self._show_models()
         self._refresh()
         QTimer.singleShot(0, self._client.ensure_started)
         QTimer.singleShot(0, self.corrections_store.refresh)
@@ -122,54 +152,106 @@ class ReviewDock(LibraryDock):
         self.list_view = LibraryView(
             self.list_model, self.icons, "review_list", opening="selection", picture_px=PICTURE_PX
         )
-        self.sort_button = tool_button("sort_again", "Sort again", "", "sort")
-        self.import_button = tool_button("import_masks", "Import masks", IMPORT_TIP, "import masks ...")
-        self.rate_button = named(QPushButton("Rate"), "primary", "Rate")
+        self.sort_button = tool_button("sort_again", "Sort again", "", "↻")
+        self.filter_combo.setMinimumContentsLength(FILTER_LETTERS)
+        self.sort_combo.setMinimumContentsLength(SORT_LETTERS)
+        self.primary_button = named(QPushButton("Next"), "primary", "Next")
         self.previous_button = tool_button("previous", "Previous", f"Previous photograph ({PREVIOUS_KEY})")
         self.next_button = tool_button("next", "Next", f"Next photograph ({NEXT_KEY})")
-        self.accept_button = named(QPushButton("Accept"), "accept", "Accept")
         self.reject_button = named(QPushButton("Reject"), "reject_photograph", "Reject")
         self.icons.add(self.previous_button, "up_arrow")
         self.icons.add(self.next_button, "down_arrow")
+        self.answer = ReviewAnswer(self.opener, self.workspace.live_predictions)
+        self.count_label = FactsLine("counts", "Number of images")
+        self.mask_button = tool_button("mode_mask", "Mask", "Correct masks", "Mask", checkable=True)
+        self.mask_button.setChecked(True)
         self.model.select_stored(self.settings.options.model)
-        self._lay_out()
+        actions = {action.objectName(): action for action in self.folder_button.menu().actions()}
+        self.rate_action = actions["rate"]
+        self.mask_import = MaskImporter(self, [actions[name] for name in ("import_folder", "import_file")])
+
+    def create_folder_button(self, name: str) -> QToolButton:
+        """Create the menu of what is needed rarely, such as to choose another folder."""
+        entries = {
+            "choose_folder": ("Folder...", self.choose_folder),
+            "import_folder": ("Import masks from a folder...", lambda: self.mask_import.choose_masks("folder")),
+            "import_file": ("Import masks from a file...", lambda: self.mask_import.choose_masks("file")),
+            "separator": None,
+            "rate": ("Rate", lambda: self._on_rate()),
+            "open_lesion_dock": ("Open the Lesion dock", self.workspace.photographs.show),
+        }
+        return menu_button(name, "More", "Folder, import of masks, ratings, Lesion dock", entries)
 
     def _lay_out(self) -> None:
-        self._work_area = QWidget()
-        column = QVBoxLayout(self._work_area)
-        column.setContentsMargins(0, 0, 0, 0)
-        column.setSpacing(6)
-        head = QWidget()
-        rows = form_layout(head)
-        rows.addRow(row(self.title, self.folder_button, stretch=0))
-        rows.addRow("model", self.model)
-        rows.addRow("show", row(self.filter_combo, self.name_field, stretch=1))
-        rows.addRow("order", row(self.sort_combo, self.sort_button, self.import_button, stretch=0))
-        column.addWidget(head)
-        column.addWidget(self.rate_button)
-        column.addWidget(self.count_label)
-        column.addWidget(self.empty_label)
-        column.addWidget(self.list_view, 1)
-        column.addWidget(row(self.previous_button, self.next_button, self.accept_button, self.reject_button, stretch=2))
-        whole = QVBoxLayout(self)
-        whole.setContentsMargins(6, 6, 6, 6)
-        whole.setSpacing(4)
-        whole.addWidget(self.welcome)
-        whole.addWidget(self._work_area, 1)
-        whole.addStretch(0)
-        whole.addWidget(self.status)
-        self.status.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Maximum)
+        """Arrange the widgets: whatever comes and goes takes room from the list alone."""
+        rows, form = QWidget(), self.diagnosis
+        fields = form_layout(rows)
+        fields.addRow("Segmentation", self.model)
+        fields.addRow("Classifier", form.model)
+        fields.addRow("Reader", row(form.reader_button))
+        self.models = FoldedRows("Models and reader", "review_models", self.settings, rows)
+        self.icons.add_sections(self.models)
+        subject = row(self.title, self.count_label, self.folder_button, stretch=1)
+        subject.layout().setStretch(0, 1)
+        subject.layout().setStretch(1, 2)
+        query = row(self.filter_combo, self.sort_combo, self.sort_button, self.name_field, stretch=3)
+        act = row(self.primary_button, self.reject_button, self.previous_button, self.next_button, stretch=0)
+        self._pages = QStackedWidget()
+        self._modes = QButtonGroup(self)
+        for button, page in ((self.mask_button, self.mask_pane), (form.mode_button, form)):
+            self._modes.addButton(button)
+            self._pages.addWidget(page)
+            button.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
+        modes = row(self.mask_button, form.mode_button, stretch=0)
+        modes.layout().setStretch(1, 1)
+        bench = column(form.details, modes, self._pages)
+        sections = QWidget()
+        listed = QVBoxLayout(sections)
+        listed.setContentsMargins(MARGIN_PX, 0, MARGIN_PX, 0)
+        listed.addWidget(self.welcome)
+        listed.addWidget(self.empty_label)
+        listed.addWidget(self.list_view, 1)
+        listed.addStretch(0)
+        self._work_parts = (subject, self.models, query, act, self.answer, self.list_view, bench)
+        subjects, footer = (subject, self.models, query), (bench, self.status)
+        lay_out_dock(self, DockParts(sections, subjects, (act,), (self.answer,), footer=footer))
+
+    def resizeEvent(self, event: QResizeEvent) -> None:  # noqa: N802 - Qt's name
+        """Give the pages the height that they need at the new width."""
+        super().resizeEvent(event)
+        self._fit_pages()
+
+    def _fit_pages(self) -> None:
+        """Give both pages the height of the higher one, so that nothing moves when the other one is shown."""
+        needed = self.diagnosis.layout().totalHeightForWidth(self.width() - 2 * MARGIN_PX)
+        self._pages.setFixedHeight(max(PANE_PX, needed))
+
+    def _show_page(self) -> None:
+        self._pages.setCurrentWidget(self.diagnosis if self.diagnosis.is_active else self.mask_pane)
+
+    def _show_models(self) -> None:
+        reader = self.settings.reviewer
+        facts = (self.model.model, self.diagnosis.model.model, reader or "no reader")
+        self.models.set_summary(facts)
 
     def _connect(self) -> None:
-        self.rate_button.clicked.connect(self._on_rate)
+        self.primary_button.clicked.connect(self._on_primary)
+        self.diagnosis.mode_button.toggled.connect(self._show_page)
+        self.diagnosis.class_list.changed.connect(self._fit_pages)
+        self.mask_pane.message.connect(self.status.show_message)
+        self.mask_pane.failed.connect(self.status.show_error)
+        for signal in (self.model.changed, self.diagnosis.model.changed, user_data().reader_changed):
+            signal.connect(self._show_models)
         self.model.changed.connect(self._on_model)
         self.list_view.open_requested.connect(lambda images: self._open_image(images[0]))
         slots: dict[str, Callable[[], None]] = {"next": partial(self._step, 1), "previous": partial(self._step, -1)}
         slots |= {name: partial(self._review, getattr(self.opener, name)) for name in ("accept", "reject")}
-        buttons = (self.next_button, self.previous_button, self.accept_button, self.reject_button)
-        for button, (name, slot) in zip(buttons, slots.items(), strict=True):
-            button.clicked.connect(slot)
+        buttons = {"next": self.next_button, "previous": self.previous_button, "reject": self.reject_button}
+        for name, slot in slots.items():
             add_shortcut(self, f"review.{name}", slot)
+            if name in buttons:
+                buttons[name].clicked.connect(slot)
+        self._primary_slots = {"accept": slots["accept"], "next": slots["next"], "rate": self._on_rate}
         self.list_view.order_updated.connect(self._on_order)
         self.sort_button.clicked.connect(self._sort_again)
         self.sort_combo.activated.connect(self._sort_again)
@@ -209,31 +291,45 @@ class ReviewDock(LibraryDock):
         """Show the start page, or the review with its button to rate photographs."""
         is_folder = len(self.chosen) == 1 and self.chosen[0].is_dir()
         self.mask_import.photographs = self.chosen[0] if is_folder else None
-        unrated = len(self.records.list_unrated(self.list_model.images))
         self.welcome.setVisible(not self.chosen)
-        self._work_area.setVisible(bool(self.chosen))
+        for part in self._work_parts:
+            part.setVisible(bool(self.chosen))
         self.title.setText(describe_selection(self.chosen, "photograph"))
         self.title.setToolTip("\n".join(str(path) for path in self.chosen[:MAX_TOOLTIP_PATHS]))
-        show_button(self.rate_button, resolve_rate_button(unrated, not tasks.is_idle(self.rating)))
-        self.rate_button.setVisible(unrated > 0)
         self._show_counts()
         self._show_actions()
 
     def _show_counts(self) -> None:
         """Show the number of photographs in each state, and why none is listed."""
-        self.count_label.setText(count_states(self.records.counts, TO_DO))
+        counts = count_states(self.records.counts, TO_DO)
+        self.count_label.setText(counts)
+        self.count_label.setToolTip(counts)
         is_empty = bool(self.chosen) and self.list_model.rowCount() == 0
         self.empty_label.setText(NO_MATCH)
         self.empty_label.setVisible(is_empty and bool(self.name_field.text()))
 
     def _show_actions(self) -> None:
-        """Enable the review buttons for the photograph in view."""
-        no_mask = "" if self.opener.ready else "The photograph has no mask yet"
-        show_button(self.accept_button, Button(ACCEPT_TIP, no_mask))
+        """Enable the buttons for the photograph in view."""
+        unrated = len(self.records.list_unrated(self.list_model.images))
+        is_rating, is_empty = not tasks.is_idle(self.rating), self.list_model.rowCount() == 0
+        blocker = None
+        if self.opener.path is not None:
+            blocker = "" if self.opener.ready else "The photograph has no mask yet"
+        self._primary, reason = resolve_primary(blocker, unrated, is_rating=is_rating, is_empty=is_empty)
+        rate = resolve_rate_button(unrated, is_rating)
+        text = rate.text if self._primary == "rate" else self._primary.capitalize()
+        show_button(self.primary_button, Button(PRIMARY_TIPS[self._primary], reason, text))
+        self.primary_button.setAccessibleName(text)
+        self.rate_action.setText(rate.text)
+        self.rate_action.setToolTip(rate.reason or rate.tip)
+        self.rate_action.setEnabled(not rate.reason)
         not_shown = "" if self.opener.is_shown else "Select a photograph in the list"
         show_button(self.reject_button, Button(REJECT_TIP, not_shown))
         for button in (self.previous_button, self.next_button):
-            button.setEnabled(self.list_model.rowCount() > 0)
+            button.setEnabled(not is_empty)
+
+    def _on_primary(self) -> None:
+        self._primary_slots[self._primary]()
 
     def _on_viewer(self, event: object = None) -> None:
         """Mark the image in view; the layer of the mask, which can then be accepted, is added after the analysis."""

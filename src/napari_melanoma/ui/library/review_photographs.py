@@ -91,12 +91,14 @@ def find_press_time(timestamp: int, now: float) -> float | None:
 
 
 class ReviewOpener(LesionDockLink):
-    """Show one photograph at a time in the viewer and the Lesion dock, and analyze it once.
+    """Show one photograph at a time in the viewer and the Lesion dock, which stays as it is, and analyze it once.
 
-    ``shown``: it is drawn on the canvas, and selected. ``switched``: another one was selected in the Lesion dock.
+    ``requested``: one is going to be opened. ``shown``: it is drawn on the canvas, and selected. ``switched``: another
+    one was selected in the Lesion dock.
     ``kept_open``: a previous photograph was not closed, because it has unsaved corrections.
     """
 
+    requested = Signal()
     shown = Signal(object)  # Path
     switched = Signal(object)  # Path
     identified = Signal(object, str)  # Path, digest of the pixels
@@ -139,6 +141,11 @@ class ReviewOpener(LesionDockLink):
     def session(self) -> PhotographSession | None:
         """The photograph that is selected in the Lesion dock; None if there is none, or no dock."""
         return None if self.connected_dock is None else self.connected_dock.picker.session
+
+    @property
+    def path(self) -> Path | None:
+        """The photograph under review; None if there is none."""
+        return self._requested_path
 
     @property
     def ready(self) -> bool:
@@ -197,8 +204,9 @@ class ReviewOpener(LesionDockLink):
         self._press_time.watch(self._dock.window(), find_main_window(self._dock))
         self._stop_timers()
         self._analysis_timer.setInterval(PAUSE_MS if in_series else 0)
+        self.requested.emit()
         self._set_state(Opening.READING)
-        self.open_lesion_dock()
+        self.require_lesion_dock()
         image = self.find_image(path)
         version, layers = self._prefetched.pop(path, (None, None))
         if image is not None:

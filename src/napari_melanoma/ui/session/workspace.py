@@ -12,7 +12,15 @@ from qtpy.QtCore import QObject
 
 from napari_melanoma.ui.session.document import Shared
 from napari_melanoma.ui.session.open_case import OpenCase
-from napari_melanoma.ui.viewer.docking import CASE_DOCK, LESION_DOCK, SLIDE_DOCK, TRAIN_DOCK, TRAY_DOCK, show_dock
+from napari_melanoma.ui.viewer.docking import (
+    CASE_DOCK,
+    LESION_DOCK,
+    SLIDE_DOCK,
+    TRAIN_DOCK,
+    TRAY_DOCK,
+    open_hidden_dock,
+    show_dock,
+)
 from napari_melanoma.ui.widgets.signals import at_end
 
 if TYPE_CHECKING:
@@ -76,6 +84,12 @@ class Provided(Generic[Part]):
     def show(self) -> Part:
         """Return it after its dock was opened, or brought to the front."""
         show_dock(self._viewer, self._dock)
+        return self._values[-1]
+
+    def require(self) -> Part:
+        """Return it; its dock is opened without being shown if it is not open."""
+        if not self._values:
+            open_hidden_dock(self._viewer, self._dock)
         return self._values[-1]
 
     def provide(self, value: Part, dock: QObject) -> None:

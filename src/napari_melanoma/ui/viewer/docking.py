@@ -61,6 +61,7 @@ class DockPlacement(QObject):
         self._frame: QDockWidget | None = None
         self.in_front = False
         self._closing = False
+        self._awaits_user = False  # it was opened hidden
         self.is_placed = False
         dock.setMinimumWidth(MIN_WIDTH_PX)
         dock.setMinimumHeight(MIN_HEIGHT_PX)
@@ -82,11 +83,12 @@ class DockPlacement(QObject):
             self._frame = frame if isinstance(frame, QDockWidget) else None
             # Deferred, because the frame is not in the window yet, or the dock may be moved to another frame
             self.is_placed = False
-            QTimer.singleShot(0, self._dispose if frame is None else self.place_dock)
+            QTimer.singleShot(0, self._dispose if frame is None else self._place_new)
         elif self._frame is None or watched is not self._frame:
             return False
         elif kind == QEvent.Type.ShowToParent:
-            QTimer.singleShot(0, self._raise_frame)
+            self._awaits_user = False
+            QTimer.singleShot(0, self._raise_frame if self.is_placed else self.place_dock)
         elif kind == QEvent.Type.Close:
             self._closing = True
         elif kind == QEvent.Type.HideToParent:
@@ -122,6 +124,19 @@ class DockPlacement(QObject):
             _place(window, frame)
         frame.show()
         frame.raise_()
+
+    def _place_new(self) -> None:
+        """Place a new dock, unless it was opened hidden: then once the user shows it."""
+        if isalive(self) and not self._awaits_user:
+            self.place_dock()
+
+    def keep_hidden(self) -> None:
+        """Hide a new dock, which is placed once the user shows it."""
+        frame = self._live_frame()
+        if frame is not None:
+            frame.hide()
+            self._awaits_user = True
+            frame.installEventFilter(self)
 
     def _extend_fit(self, window: QMainWindow) -> None:
         """Make napari's command to fit the view fit the visible image; napari fits all layers, even hidden ones."""
@@ -491,23 +506,37 @@ def show_dock(viewer: Viewer, name: str) -> QWidget | None:
 
     Returns the dock's widget; None if this installation has no such dock.
     """
+    dock, _ = _open_dock(viewer, name)
+    for placement in () if dock is None else dock.findChildren(DockPlacement):
+        placement.place_dock()
+    frame = None if dock is None else dock.parentWidget()
+    if frame is not None:
+        frame.show()
+        frame.raise_()
+    return dock
+
+
+def open_hidden_dock(viewer: Viewer, name: str) -> None:
+    """Open a dock of this package for what it provides, without showing it; one that is open stays as it is."""
+    dock, is_new = _open_dock(viewer, name)
+    for placement in () if dock is None or not is_new else dock.findChildren(DockPlacement):
+        placement.keep_hidden()
+
+
+def _open_dock(viewer: Viewer, name: str) -> tuple[QWidget | None, bool]:
+    """Return a dock of this package and whether it is new; None if this installation has no such dock."""
     import npe2
 
     manifest = npe2.PluginManager.instance().get_manifest(PLUGIN)
     widgets = manifest.contributions.widgets or ()
     dock_class: Any = next((widget.get_callable() for widget in widgets if widget.display_name == name), None)
     if dock_class is None:
-        return None
+        return None, False
     open_docks = getattr(viewer.window, "dock_widgets", {})  # since napari 0.6.2
     dock: QWidget | None = next((widget for widget in open_docks.values() if isinstance(widget, dock_class)), None)
-    if dock is None:
-        dock = dock_class(napari_viewer=viewer)
-        # The same name as in napari's menu, which would otherwise open a second dock
-        viewer.window.add_dock_widget(dock, name=f"{name} ({manifest.display_name})")
-        for placement in dock.findChildren(DockPlacement):
-            placement.place_dock()
-    frame = dock.parentWidget()
-    if frame is not None:
-        frame.show()
-        frame.raise_()
-    return dock
+    if dock is not None:
+        return dock, False
+    dock = dock_class(napari_viewer=viewer)
+    # The same name as in napari's menu, which would otherwise open a second dock
+    viewer.window.add_dock_widget(dock, name=f"{name} ({manifest.display_name})")
+    return dock, True

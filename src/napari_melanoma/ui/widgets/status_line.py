@@ -154,6 +154,11 @@ class StatusLine(QWidget):
         return self._error or self._message
 
     @property
+    def has_error(self) -> bool:
+        """Whether what is shown is an error."""
+        return bool(self._error)
+
+    @property
     def is_in_view(self) -> bool:
         """Whether the message can be read: here, or in a widget that repeats it."""
         return any(isalive(widget) and widget.isVisible() for widget in (self, *self.repeaters))
