@@ -1284,7 +1284,7 @@ def test_findings_are_added_to_the_case_and_later_ones_are_stated(reporting) -> 
     adds()
     for change in (
         lambda: chooses(person, "laterality", "left"),
-        lambda: types(person, "synoptic_breslow", "1.5"),
+        lambda: types_thickness(person, "1.5"),
         lambda: chooses(person, "laterality", "–"),
     ):
         change()
