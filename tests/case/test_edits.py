@@ -28,7 +28,6 @@ from napari_melanoma.case.model import (
     set_correction,
     set_lesion,
     set_lesion_answers,
-    set_lesion_report,
     set_patient,
 )
 from napari_melanoma.case.store import case_to_json, parse_case
@@ -305,14 +304,12 @@ def test_findings_that_an_earlier_version_imported_into_the_report() -> None:
 def test_an_unconfirmed_value_of_the_model_is_no_value_of_the_lesion() -> None:
     suggested = SynopticAnswer(value=2.5, suggested_by="model")
     of_slide = SynopticReport(answers={"breslow": suggested, "clark": SynopticAnswer(value="IV")})
-    case = set_lesion_report(add_lesion(Case()), "L1", of_slide)
+    case = set_lesion(add_lesion(Case()), "L1", synoptic=of_slide)
     lesion = case.lesions[0]
     assert (lesion.depth_mm, lesion.clark) == (None, 4)
     assert lesion.synoptic.prefill(None, lesion).answer("breslow") is None
-    again = set_lesion_report(case, "L1", of_slide.drop_findings()).lesions[0]
-    assert again.synoptic is None, "only what was imported is kept"
     imported = set_lesion(add_lesion(Case()), "L1", depth_mm=0.9)
-    assert set_lesion_report(imported, "L1", of_slide).lesions[0].depth_mm == 0.9
+    assert set_lesion(imported, "L1", synoptic=of_slide).lesions[0].depth_mm == 0.9
 
 
 def test_a_finding_that_was_imported_can_be_made_unknown() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -128,12 +129,14 @@ def test_what_is_missed_at_the_age_of_the_patient() -> None:
     values = {"images": 500, "sensitivity": 0.54, "specificity": 0.8, "specificity_interval": (0.7, 0.9)}
     young = AgeGroup(at_least=0, below=30, positives=25, sensitivity_interval=(0.27, 0.83), **values)
     few = AgeGroup(at_least=0, below=30, positives=1, sensitivity_interval=(0.0, 1.0), **values)
+    none = few.model_copy(update={"sensitivity_interval": (math.nan, math.nan)})
     assert predict(LOW, ("nevus",), age_group=young).headline.parts[0] == (
         "17 to 73 of 100 melanoma cases of this age are below the threshold"
     )
-    assert predict(LOW, ("nevus",), age_group=few).headline.parts[0] == (
-        "It is unknown how many melanoma cases of this age are below the threshold"
-    )
+    for group in (few, none):
+        assert predict(LOW, ("nevus",), age_group=group).headline.parts[0] == (
+            "It is unknown how many melanoma cases of this age are below the threshold"
+        )
 
 
 def test_a_model_that_missed_none_is_no_reassurance() -> None:

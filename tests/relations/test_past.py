@@ -11,6 +11,7 @@ import csv
 import json
 import math
 import re
+import shutil
 import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -93,6 +94,32 @@ def test_the_synoptic_report(folder: str, past: Path, tmp_path: Path, call: Call
     for name, row in wanted.items():
         for column in row.keys() & rows[name].keys() - {"detail"}:  # a remark, which is worded anew
             assert same_cell(rows[name][column], row[column]), (name, column)
+
+
+def test_readings_that_were_added_to_the_case(past: Path, tmp_path: Path, call: Callable[..., str]) -> None:
+    """They were in a file of the case, as in the results of the slide; shown are the same before and after saving."""
+    folder = tmp_path / "P-0042"
+    shutil.copytree(past / "P-0042", folder)
+    (folder / "depth").mkdir()
+    case = CaseStore.open_read_only(folder).case
+    (slide,) = (image for _, image in case.iterate_images() if image.is_slide)
+    shutil.copy(past / "results/slide_0001/depth.json", folder / f"depth/{slide.id}.json")
+    written = json.loads((past / "results/slide_0001/depth.json").read_text(encoding="utf-8"))["readings"]
+
+    def read() -> tuple[str, str]:
+        call("report", folder, "--out", folder / "report.html")
+        call("export", folder, "--out", folder / "out", "--to", "synoptic.csv")
+        (table,) = (folder / "out").rglob("synoptic.csv")
+        page = re.sub(r"(?s)<style.*?</style>|<[^>]*>", " ", (folder / "report.html").read_text(encoding="utf-8"))
+        return re.sub(r"\d\d:\d\d", "", page), table.read_text(encoding="utf-8")
+
+    before = read()
+    assert all(f"{one['mm']:.2f} mm" in before[0] for one in written)
+    with CaseStore.open(folder) as store:
+        assert [one.mm for one in store.case.find_image(slide.id).readings.readings] == [one["mm"] for one in written]
+        store.save(store.case)
+    assert not (folder / f"depth/{slide.id}.json").exists()
+    assert read() == before
 
 
 def iter_numbers(text: str) -> Iterator[str]:

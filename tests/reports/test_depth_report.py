@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import numpy as np
@@ -35,7 +34,6 @@ from napari_melanoma.reports.slide import (
     list_changes,
     reader_sections,
     reading_scale,
-    save_readings_to_case,
     set_lesion_reading,
     write_depth_report,
 )
@@ -114,8 +112,6 @@ def test_known_values_are_transferred_to_a_case(slide: Path, tmp_path: Path) -> 
     assert image is not None
     lesion = set_lesion_reading(case, image.id, READING).lesions[0]
     assert (lesion.depth_mm, lesion.clark, lesion.mitoses_per_mm2, lesion.ulceration) == (0.2, 4, 3.0, True)
-    path = save_readings_to_case(tmp_path / "case", image.id, SlideDepthReadings(readings=(READING,)))
-    assert json.loads(path.read_text(encoding="utf-8"))["readings"][0]["mm"] == 0.2
 
 
 def test_a_thickness_has_the_same_category_in_the_case_as_on_the_slide(slide: Path) -> None:

@@ -261,7 +261,7 @@ def test_the_interval_of_the_accuracy_is_that_of_patients(
     monkeypatch.setattr(labeling, "predict_left_out", lambda *arguments: logits)
     none = np.zeros((len(labels), 2), np.float32)
     cases = LabeledCases(none, none, labels, groups)
-    fit = LabelFit(None, cases, RECALIBRATED, np.zeros(len(labels), np.int64), drawn, 0)  # type: ignore[arg-type]
+    fit = LabelFit(None, cases, RECALIBRATED, np.zeros(len(labels), np.int64), drawn, 0, None)  # type: ignore[arg-type]
     found = fit.estimate_accuracy()
     assert found is not None
     share = (photographs - 1) / photographs
@@ -276,8 +276,7 @@ def test_the_choice_is_known_before_the_model_is_made(clinic: Clinic, tmp_path: 
     clinic.embeddings = {int(draw(number).sum()): shift * (2 * (number % 2) - 1) for number in range(count)}
     clinic.fill(count)
     state = clinic.update()
-    assert state.fitted is not None
-    choice = state.fitted.preview_choice(RunContext())
+    choice = require_fit(state).preview_choice(RunContext())
     chosen = tmp_path / "chosen.txt"
     chosen.write_text("\n".join(state.images), "utf-8")
     options = AdaptOptions(only=str(chosen))
@@ -288,8 +287,7 @@ def test_the_choice_is_known_before_the_model_is_made(clinic: Clinic, tmp_path: 
 
 def test_a_preview_is_canceled(clinic: Clinic) -> None:
     clinic.fill()
-    fitted, run = clinic.update().fitted, RunContext()
-    assert fitted is not None
+    fit, run = require_fit(clinic.update()), RunContext()
     run.cancel()
     with pytest.raises(Cancelled):
-        fitted.preview_choice(run)
+        fit.preview_choice(run)

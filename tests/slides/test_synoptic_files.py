@@ -817,7 +817,7 @@ def test_a_draft_has_no_finding_of_another_reader_in_any_output(draft: Path, tmp
         text = (tmp_path / kind).read_text(encoding="utf-8")
         assert ("1.3" in text, "3.7" in text) == (True, False), kind
     part = SlidePart.from_folder(draft)
-    image = SlidePart.from_image(tmp_path, CaseImage(id="I1", path=recorded_slide(draft) or draft), [draft])
+    image = SlidePart.from_image(CaseImage(id="I1", path=recorded_slide(draft) or draft), [draft])
     for one in (part, image):
         assert one.synoptic is not None
         assert one.synoptic.value("breslow") == 1.34
@@ -863,7 +863,7 @@ def test_the_depth_report_states_changes_of_the_case_as_the_report_of_the_case_d
     changed = change_lesion(depth_mm=3.1)
     expected = "Changed after signature: Lesion of the case, Depth, entered in the case: signed: 2.20 mm; now: 3.10 mm."
     image = CaseImage(id="I1", path=recorded_slide(signed) or signed)
-    assert SlidePart.from_image(tmp_path, image, [signed], changed).changes == (expected,)
+    assert SlidePart.from_image(image, [signed], changed).changes == (expected,)
     write_export("report", tmp_path / "report.html", replace(read_exported_slide(signed), lesion=changed))
     text = (tmp_path / "report.html").read_text(encoding="utf-8")
     assert expected in text

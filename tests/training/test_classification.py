@@ -13,7 +13,7 @@ from PIL import Image
 
 from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.errors import DataSetError, RunError
-from napari_melanoma.io.results import write_mask
+from napari_melanoma.io.results import read_table, write_mask, write_table
 from napari_melanoma.models.bundle import REFERENCE_FILE, BundleInfo, load_network, read_bundle, read_reference
 from napari_melanoma.runs.train import train
 from napari_melanoma.training.recipe import TrainRecipe
@@ -183,6 +183,22 @@ def test_unlabeled_domain_changes_the_trained_weights(
     else:
         assert any(name.startswith("encoder.") and "running_" not in name for name in changed)
     assert plain.config.provenance["data"]["train"] == adapted.config.provenance["data"]["train"]
+
+
+def test_labels_of_the_target_domain_are_not_used(
+    class_recipe: TrainRecipe, draw_classes: Draw, tmp_path: Path, change: Change
+) -> None:
+    weights = []
+    for place, swapped in (("as they are", {}), ("swapped", {"0": "1", "1": "0"})):
+        folder = draw_classes(tmp_path / place / "elsewhere", "image", 24, seed=1)
+        rows = read_table(folder / "dataset.csv")
+        rows = [{**row, "melanoma": swapped.get(row["melanoma"], row["melanoma"])} for row in rows]
+        assert {row["melanoma"] for row in rows} == {"0", "1"}
+        write_table(folder / "dataset.csv", rows)
+        adaptation = {"method": "adversarial", "to": [str(folder)], "strength": 0.5}
+        recipe = change(class_recipe, epochs=1, samples=0, classification={"adaptation": adaptation})
+        weights.append(load_network(learnt(recipe, tmp_path / place / "run")).state_dict())
+    assert all(bool((value == weights[1][name]).all()) for name, value in weights[0].items())
 
 
 def test_a_resumed_run_equals_an_uninterrupted_one(

@@ -228,7 +228,7 @@ def test_classify_uses_patient_data(mole, opened, shown_viewer):
         expected = nm.classify(mole.rgb, mole.mask, model="melanoma-small", age=71, sex="male", site="torso")
     row = layer.features.iloc[0]
     assert row["probability_melanoma"] == pytest.approx(expected.probability, abs=1e-4)
-    assert row["verdict"] == expected.verdict
+    assert (row["headline"], row["verdict"]) == (expected.headline, expected.verdict)
     assert run.text.startswith(expected.verdict)
     assert "Research use only." in run.text
     opened(title, **values, age="")

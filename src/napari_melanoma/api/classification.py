@@ -110,8 +110,13 @@ class Classification:
         return self.probabilities[self.positive]
 
     @property
+    def headline(self) -> str:
+        """The side of the decision threshold with the probability, as in the Lesion dock; or why it is not valid."""
+        return self._prediction.headline.text
+
+    @property
     def verdict(self) -> str:
-        """The headline of the Lesion dock and what cannot be ruled out, as sentences; or why it is not valid."""
+        """The headline, and what cannot be ruled out, as sentences."""
         return self._prediction.headline.statement
 
     @property

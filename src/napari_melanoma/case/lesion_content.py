@@ -17,7 +17,7 @@ from napari_melanoma.core.parsing import read_object_or_empty
 from napari_melanoma.core.validity import read_validity
 from napari_melanoma.data.table_schema import field_title
 from napari_melanoma.depth.findings import read_findings
-from napari_melanoma.depth.readings import SlideDepthReadings, merge_readings, read_depth_file
+from napari_melanoma.depth.readings import SlideDepthReadings, merge_readings
 from napari_melanoma.depth.report_blocks import (
     IMAGES,
     LESION,
@@ -36,7 +36,6 @@ from napari_melanoma.depth.synoptic import SynopticReport
 from napari_melanoma.io.results import RESULT
 from napari_melanoma.slides.slide_content import SlideContent, read_slide_content
 
-READINGS = "depth"  # folder in a case
 PATIENT_COLUMNS = ("patient_id", "age", "sex", "fitzpatrick", "ethnicity", "personal_history", "family_history")
 FindFolder = Callable[[CaseImage], "Path | None"]  # the result folder of a slide; None if it is not known
 
@@ -131,16 +130,14 @@ def read_lesion_content(case: Case, lesion: CaseLesion, folder: Path | None, fin
         if results is None or not results.is_dir():
             unread.add((IMAGES, image.id))
             continue
-        depth = merge_readings(_list_readings(folder, image, results))
+        depth = merge_readings(_list_readings(image, results))
         slides[image.id] = read_slide_content(results, None, image.path, depth=depth)
     return LesionContent(lesion, case.patient, found, is_outdated, photographs, slides, frozenset(unread))
 
 
-def _list_readings(folder: Path | None, image: CaseImage, results: Path) -> Iterator[SlideDepthReadings]:
+def _list_readings(image: CaseImage, results: Path) -> Iterator[SlideDepthReadings]:
     """Yield the readings of a slide in the case and in its result folder, unless their file is damaged."""
-    if folder is not None:
-        with suppress(InputError):
-            yield read_depth_file(folder / READINGS / f"{image.id}.json")
+    yield image.readings
     with suppress(InputError):
         yield read_findings(results)
 

@@ -20,6 +20,8 @@ from napari_melanoma.core.formatting import format_count
 from napari_melanoma.core.validity import Validity, read_validity
 from napari_melanoma.data.table_schema import check_value, field_title, find_column
 from napari_melanoma.data.taxonomy import UNKNOWN
+from napari_melanoma.depth.findings import SlideFindings
+from napari_melanoma.depth.readings import SlideDepthReadings
 from napari_melanoma.depth.report_blocks import CASE_COLUMNS
 from napari_melanoma.depth.synoptic import SynopticAnswer, SynopticReport, describe_imported_value
 from napari_melanoma.depth.synoptic_fields import FIELDS_BY_NAME
@@ -39,6 +41,9 @@ ORIGINS: dict[Origin, str] = {
     "name": "file names",
 }
 CellKind = str | float | bool | None  # type of a value in a table
+OTHER_FINDINGS = (
+    "The findings of {} differ from those that were added to the case{}. Press Add to case again to add them."
+)
 
 
 def format_cell(value: CellKind) -> str:
@@ -135,6 +140,27 @@ class CaseRisk(Config):
         return validity.headline("") or self.verdict
 
 
+class CaseSlideFindings(Config):
+    """The findings of a slide as they were when they were added to the case: a copy, which nothing edits.
+
+    ``added``: empty for readings that an earlier version has copied, without the report.
+    """
+
+    document: SlideFindings = Field(description="as in findings.json of the slide")
+    added: str = Field("", description="UTC, ISO 8601")
+
+    def describe_difference(self, now: SlideFindings, name: str, *, personal: bool = True) -> str:
+        """State that the findings of the slide are others now; empty if they are the same, or if there are none.
+
+        ``name``: of the slide. ``personal``: state the day of the copy.
+        """
+        compared = {"readings", "report"} if self.added else {"readings"}
+        own, other = (one.model_dump(mode="json", include=compared) for one in (self.document, now))
+        if own == other or (not now.readings and now.report is None):
+            return ""
+        return OTHER_FINDINGS.format(name, f" on {self.added[:10]}" if self.added and personal else "")
+
+
 class CaseImage(CasePart):
     """A photograph, a tile of a total-body photograph, or a slide."""
 
@@ -147,6 +173,12 @@ class CaseImage(CasePart):
     correction: CaseCorrection | None = Field(None, description="mask drawn or corrected by the user")
     results: tuple[CaseResult, ...] = Field((), description="results, the newest last")
     risk: CaseRisk | None = Field(None, description="of a slide: predicted risk of metastasis")
+    findings: CaseSlideFindings | None = Field(None, description="of a slide: its findings when they were added")
+
+    @property
+    def readings(self) -> SlideDepthReadings:
+        """The readings of a slide that were added to the case."""
+        return SlideDepthReadings() if self.findings is None else self.findings.document
 
     @property
     def name(self) -> str:
@@ -436,11 +468,6 @@ def values_for_form(lesion: CaseLesion, edited: SynopticReport) -> dict[str, Any
     return {"imported": imported, "synoptic": report if report.has_content else None}
 
 
-def set_lesion_report(case: Case, lesion_id: str, report: SynopticReport) -> Case:
-    """Set the synoptic report of a lesion; imported findings stay."""
-    return set_lesion(case, lesion_id, synoptic=report if report.has_content else None)
-
-
 def add_images(case: Case, images: Iterable[CaseImage], lesion_id: str = "") -> Case:
     """Add images with new ids to a lesion, or without ``lesion_id`` to the unassigned images."""
     number = _last_number(case.images_numbered, (image.id for _, image in case.iterate_images()))
@@ -490,6 +517,12 @@ def add_result(case: Case, image_id: str, result: CaseResult) -> Case:
     image = case.find_image(image_id)
     other_results = tuple(other for other in image.results if other.path != result.path)
     return _replace_image(case, _replace_fields(image, results=(*other_results, result)))
+
+
+def add_slide_findings(case: Case, image_id: str, findings: SlideFindings, when: str = "") -> Case:
+    """Add a copy of the findings of a slide to its image, in place of an earlier copy; see ``CaseSlideFindings``."""
+    added = CaseSlideFindings(document=findings, added=when)
+    return _replace_image(case, _replace_fields(case.find_image(image_id), findings=added))
 
 
 def describe_imported(parts: Iterable[tuple[str, Mapping[str, Origin]]]) -> str:

@@ -26,20 +26,25 @@ from napari_melanoma.case.model import (
     CasePatient,
     CaseResult,
     CaseRisk,
+    add_slide_findings,
     set_patient,
 )
 from napari_melanoma.core.config import Config
 from napari_melanoma.core.errors import CaseChanged, InputError, MalformedFile, RunError, SaveError
-from napari_melanoma.core.files import replace_non_finite, save_error, write_text
+from napari_melanoma.core.files import back_up_file, replace_non_finite, save_error, write_text
 from napari_melanoma.core.locks import hold_lock, lock_holder
 from napari_melanoma.core.parsing import parse_json
 from napari_melanoma.core.paths import expand_user, is_inside
 from napari_melanoma.core.provenance import array_fingerprint, utc_time
+from napari_melanoma.depth.findings import SlideFindings
+from napari_melanoma.depth.readings import read_depth_file
 from napari_melanoma.io.results import read_mask, write_mask
 from napari_melanoma.privacy.pseudonyms import pseudonym
 
-NESTED_FIELDS = ("imported", "synoptic", "images", "correction", "results", "risk")  # are written after other fields
+# Are written after other fields
+NESTED_FIELDS = ("imported", "synoptic", "images", "correction", "results", "risk", "findings")
 CASE, CORRECTIONS, RESULTS, RISKS = "case.json", "corrections", "results", "risk"
+EARLIER_READINGS = "depth"  # folder of earlier versions with the readings of each slide, now in case.json
 LOCK = ".case.lock"
 DIGEST_DIGITS = 12  # of the digest in a file name
 # Types of the nested parts of a case by their fields
@@ -64,6 +69,8 @@ class CaseStore:
         self._raw = b""  # content of case.json when it was last read or written here
         self.case = Case()  # as opened or last saved
         self.missing: dict[str, str] = {}  # messages on images without a file when they were last searched, by id
+        self.unread: dict[str, InputError] = {}  # why readings of an earlier version cannot be read, by image id
+        self._earlier: list[Path] = []  # files with readings that case.json will contain once it is saved
         self._added: set[Path] = set()  # files that close may remove
         self._referenced: set[Path] = set()  # files in any case that was saved here
 
@@ -129,6 +136,7 @@ class CaseStore:
         text = case_to_json(case, self.folder)
         if text.encode() != self._raw or not (self.folder / CASE).is_file():
             write_text(self.folder / CASE, text)
+            self._back_up_earlier()
         self._raw = text.encode()
         self.case = case
         self._referenced |= _list_case_files(case)
@@ -185,9 +193,32 @@ class CaseStore:
     def _read(self) -> None:
         """Read the case, and check whether its images exist."""
         self._raw = _read_raw(self.folder)
-        self.case = parse_case(_decode(self._raw, self.folder), self.folder)
+        self.case = self._read_earlier(parse_case(_decode(self._raw, self.folder), self.folder))
         self.missing = find_missing_images(self.case)
         self._added |= {path for path in _list_case_files(self.case) if _is_risk(path, self.folder)}
+
+    def _read_earlier(self, case: Case) -> Case:
+        """Add the readings of slides that an earlier version has stored in files of their own."""
+        for _, image in tuple(case.iterate_images()):
+            path = self.folder / EARLIER_READINGS / f"{image.id}.json"
+            if not image.is_slide or image.findings is not None or not path.is_file():
+                continue
+            try:
+                findings = SlideFindings(**dict(read_depth_file(path)))
+            except InputError as error:  # reports state it
+                self.unread[image.id] = error
+                continue
+            case = add_slide_findings(case, image.id, findings)
+            self._earlier.append(path)
+        return case
+
+    def _back_up_earlier(self) -> None:
+        """Rename the files whose readings have been saved in ``case.json``."""
+        for path in self._earlier:
+            with suppress(SaveError):  # it is read no more
+                if is_inside(path, self.folder):
+                    back_up_file(path)
+        self._earlier = []
 
 
 def find_missing_images(case: Case) -> dict[str, str]:

@@ -250,10 +250,10 @@ class ClassPrediction:
         if self.is_above_threshold:
             return ""
         low, high = (point if group is None else group).sensitivity_interval
-        least, most = 100 - round(100 * high), max(1, 100 - round(100 * low))
         age = "" if group is None else " of this age"
-        if (least, most) == (0, 100):
+        if not high - low < 1:  # also without an interval
             return f"It is unknown how many {self.positive} cases{age} are below the threshold"
+        least, most = 100 - round(100 * high), max(1, 100 - round(100 * low))
         share = f"{most}" if least == most else f"{least} to {most}"
         return f"{share} of 100 {self.positive} cases{age} are below the threshold"
 

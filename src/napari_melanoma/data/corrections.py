@@ -15,13 +15,22 @@ from numpy.typing import NDArray
 
 from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.errors import DataSetError, SaveError, UnreadableImage
-from napari_melanoma.core.files import append_lines, discard, move, remove_file, save_error, temporary_name
+from napari_melanoma.core.files import (
+    FileStamp,
+    append_lines,
+    discard,
+    file_stamp,
+    move,
+    remove_file,
+    save_error,
+    temporary_name,
+)
 from napari_melanoma.core.formatting import format_names
 from napari_melanoma.core.geometry import PixelSize
 from napari_melanoma.core.parsing import parse_json
 from napari_melanoma.core.paths import PathResolver, UnsafePath, corrections_folder, free_name, is_file, safe_name
 from napari_melanoma.core.provenance import array_fingerprint, utc_time
-from napari_melanoma.data.dataset import IMAGE_SUFFIXES, REVIEWS, Review
+from napari_melanoma.data.dataset import IMAGE_SUFFIXES, REVIEWS, TABLE_NAMES, Review
 from napari_melanoma.data.dataset_table import SharedTable, TableFile, TableIndex
 from napari_melanoma.data.diagnosis_labels import DiagnosisLabel, Row
 from napari_melanoma.data.groups import Groups, get_group_id
@@ -50,9 +59,14 @@ class Corrections:
 
     def __init__(self, folder: Path | None = None) -> None:
         self.folder = folder or corrections_folder()
-        self._table = SharedTable(self.folder / "dataset.csv", COLUMNS)
+        self._table = SharedTable(self.folder / TABLE_NAMES[0], COLUMNS)
         self._log = ChangeLog(self.folder / HISTORY_FILE)
         self._digests: dict[Path, str] = {}  # of files in rows without a fingerprint
+
+    @property
+    def stamp(self) -> FileStamp | None:
+        """Return the version of the table; None if there is none yet."""
+        return file_stamp(self.folder / TABLE_NAMES[0])
 
     def rows(self) -> list[Row]:
         """Return the rows, in the order of the table; empty if there is no table yet."""

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Self
 
-from pydantic import Field
+from pydantic import Field, SerializerFunctionWrapHandler, model_serializer
 
 from napari_melanoma.core.errors import ConfigError, InputError
 from napari_melanoma.core.files import back_up_file, write_json
@@ -51,6 +51,14 @@ class SlideFindings(SlideDepthReadings):
     report: SynopticReport | None = Field(
         None, description="without findings of readings until it is signed; none if the form was never used"
     )
+
+    @model_serializer(mode="wrap")
+    def _write(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leave out what an unsigned report derives from its answers: its findings are those of a reading."""
+        values: dict[str, Any] = handler(self)
+        if self.report is not None and not self.report.is_signed and "report" in values:
+            values["report"][DERIVED] = {"status": self.report.status}
+        return values
 
     def view_report(self, reader: str | None = None) -> SynopticReport | None:
         """Return the report with the findings of a reader, or as it was signed; None if the form was never used.
@@ -127,10 +135,7 @@ def read_findings(folder: Path) -> SlideFindings:
 
 def write_findings(folder: Path, findings: SlideFindings) -> tuple[str, ...]:
     """Write the findings atomically, and rename the files of earlier versions; return their old and new names."""
-    content = findings.model_dump(mode="json")
-    if findings.report is not None and not findings.report.is_signed:  # its findings are those of a reading
-        content["report"][DERIVED] = {"status": findings.report.status}
-    write_json(folder / FINDINGS_FILE, content)
+    write_json(folder / FINDINGS_FILE, findings.model_dump(mode="json"))
     return tuple(f"{name} as {back_up_file(folder / name).name}" for name in _list_earlier(folder))
 
 

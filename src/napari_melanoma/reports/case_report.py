@@ -27,7 +27,6 @@ from napari_melanoma.data.table_schema import field_title, find_column
 from napari_melanoma.depth.readings import DepthReading, format_headline, format_time, latest_reading
 from napari_melanoma.depth.report_blocks import SITE_COLUMNS, format_table_cell, lesion_block
 from napari_melanoma.depth.synoptic import SynopticReport, describe_finding
-from napari_melanoma.depth.synoptic_fields import FIELDS_BY_NAME
 from napari_melanoma.depth.t_category import format_thickness, t_category
 from napari_melanoma.figures.page import Block, Figure, Gallery, Notice, Report, Section, Table, Text, fields
 from napari_melanoma.io.results import RESULT
@@ -56,6 +55,7 @@ from napari_melanoma.reports.slide import LINE_CAPTION, agreement_sections, is_s
 from napari_melanoma.slides.depth import describe_depth
 from napari_melanoma.slides.result_folder import recorded_slide
 from napari_melanoma.slides.results import describe_prediction
+from napari_melanoma.slides.synoptic_files import list_other_answers
 
 PATIENT_FIELDS = ("age", "sex", "fitzpatrick", "ethnicity", "personal_history", "family_history")
 SUMMARY_FIELDS = ("diagnosis", "diagnosis_detail", "diagnosis_by")
@@ -219,7 +219,9 @@ def _collect_slides(
     for number, store in enumerate(inputs.cases):
         for lesion, image in store.case.iterate_images():
             if image.is_slide:
-                part = SlidePart.from_image(store.folder, image, unassigned, lesion)
+                part = SlidePart.from_image(image, unassigned, lesion)
+                if image.id in store.unread:
+                    part = replace(part, faults=(store.unread[image.id], *part.faults))
                 if lesion is not None and part.synoptic == lesion.report:
                     part = replace(part, synoptic=None)  # it is shown with the lesion
                 unassigned = [folder for folder in unassigned if folder != part.folder]
@@ -553,12 +555,12 @@ def summarize_lesion(
 
 def _list_other_answers(stored: SynopticReport, other: SynopticReport | None, name: str) -> Iterator[str]:
     """State each choice or number that the report in the case and that of a slide answer differently."""
-    texts = {} if other is None else {row.name: row for row in other.rows()}
-    for row in stored.rows():
-        found, field = texts.get(row.name), FIELDS_BY_NAME.get(row.name)
-        is_other = found is not None and found.text != row.text and "missing" not in (row.state, found.state)
-        if found is not None and is_other and field is not None and field.kind != "text":
-            yield TWO_ANSWERS.format(field.label, row.text, found.text, name.lower())
+    if other is None:
+        return
+    here, there = ({row.name: row.text for row in report.rows()} for report in (stored, other))
+    for field in list_other_answers(other, stored):
+        if field.kind != "text":
+            yield TWO_ANSWERS.format(field.label, here[field.name], there[field.name], name.lower())
 
 
 def summary_section(

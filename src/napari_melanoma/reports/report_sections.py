@@ -12,14 +12,13 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
-from napari_melanoma.case.lesion_content import READINGS
 from napari_melanoma.core.context import BATCH_ERRORS, RunContext
 from napari_melanoma.core.errors import InputError
 from napari_melanoma.core.geometry import PixelSize
 from napari_melanoma.core.paths import real_path
 from napari_melanoma.core.plugins import Family, describe_plugin_error, expect
 from napari_melanoma.depth.findings import read_findings
-from napari_melanoma.depth.readings import DepthReading, SlideDepthReadings, merge_readings, read_depth_file
+from napari_melanoma.depth.readings import DepthReading, SlideDepthReadings, merge_readings
 from napari_melanoma.depth.synoptic import SynopticLesion, SynopticReport
 from napari_melanoma.figures.page import Block
 from napari_melanoma.reports.disclosure import label_readers
@@ -41,7 +40,7 @@ class SlidePart:
     """A slide to report, with its readings and other data from its result folder and its case.
 
     ``path``, ``folder``: its file and its result folder, if known. ``changes``: since the synoptic report was signed,
-    and findings of which two values were stored.
+    and since the findings were added to the case.
     ``faults``: errors of readings and synoptic reports that cannot be read. ``image``: in the case; None without one.
     """
 
@@ -54,19 +53,19 @@ class SlidePart:
     changes: tuple[str, ...] = ()
 
     @classmethod
-    def from_image(
-        cls, case: Path, image: CaseImage, folders: Sequence[Path], lesion: CaseLesion | None = None
-    ) -> Self:
+    def from_image(cls, image: CaseImage, folders: Sequence[Path], lesion: CaseLesion | None = None) -> Self:
         """Create the slide of an image in a case; ``folders``: result folders, among which its own may be."""
         folder = next((one for one in folders if _belongs_to(one, image.path)), None)
-        copied, fault = _read_case_readings(case, image.id)
         part = cls(image.path, None, SlideDepthReadings())
         part = part if folder is None else cls.from_folder(folder, lesion, image.path)
-        depth, synoptic = merge_readings([copied, part.depth]), part.synoptic
+        depth, synoptic = merge_readings([image.readings, part.depth]), part.synoptic
         if synoptic is not None:
             synoptic = synoptic.complete_from(synoptic.own_reading(depth) or DepthReading())
-        faults = (*([] if fault is None else [fault]), *part.faults)
-        return replace(part, depth=depth, synoptic=synoptic, faults=faults, image=image)
+        name, changes = f"image {image.id.removeprefix('I')}", part.changes
+        if image.findings is not None and folder is not None and not part.faults:
+            other = image.findings.describe_difference(read_findings(folder), name, personal=False)
+            changes = (*changes, *([other] if other else []))
+        return replace(part, depth=depth, synoptic=synoptic, changes=changes, image=image)
 
     @classmethod
     def from_folder(cls, folder: Path, lesion: SynopticLesion | None = None, slide: Path | None = None) -> Self:
@@ -112,12 +111,6 @@ class SlidePart:
         return read_notes(self.folder) if self.folder else SlideNotes()
 
 
-def read_case_readings(case: Path, image_id: str) -> tuple[DepthReading, ...]:
-    """Read the readings of a slide that were added to a case; none if their file is damaged, which reports state."""
-    depth, _ = _read_case_readings(case, image_id)
-    return tuple(one for one in depth.readings if one.when)
-
-
 def _belongs_to(folder: Path, slide: Path) -> bool:
     """Return whether a result folder is that of a slide, by the recorded path or the content of the file."""
     recorded = recorded_slide(folder)
@@ -125,14 +118,6 @@ def _belongs_to(folder: Path, slide: Path) -> bool:
         return True
     fingerprint = stated_fingerprint(folder)
     return bool(fingerprint) and fingerprint == open_fingerprint(slide)
-
-
-def _read_case_readings(case: Path, image_id: str) -> tuple[SlideDepthReadings, InputError | None]:
-    """Read the readings of a slide in a case; none, with the error, if their file is damaged."""
-    try:
-        return read_depth_file(case / READINGS / f"{image_id}.json"), None
-    except InputError as error:
-        return SlideDepthReadings(), error
 
 
 def _add_nothing(subject: object, name: str, records: ReportRecords) -> Iterable[Block]:

@@ -10,7 +10,6 @@ from typing import Any
 from napari_melanoma.case.model import FINDINGS as CASE_FINDINGS
 from napari_melanoma.case.model import Case, CaseImage, set_lesion_answers
 from napari_melanoma.core.errors import InputError, MelanomaError
-from napari_melanoma.core.files import write_json
 from napari_melanoma.core.formatting import format_count, to_sentence
 from napari_melanoma.core.geometry import PixelSize
 from napari_melanoma.core.parsing import read_object_or_empty
@@ -66,7 +65,7 @@ from napari_melanoma.reports.pictures import (
     make_figure,
 )
 from napari_melanoma.reports.report_records import ChangeRow, ReportRecords, change_order
-from napari_melanoma.reports.report_sections import READINGS, SlidePart, add_slide_sections, collect_depth_report
+from napari_melanoma.reports.report_sections import SlidePart, add_slide_sections, collect_depth_report
 from napari_melanoma.samples.catalog import find_credit
 from napari_melanoma.slides.counts import COUNTS, collect_measurements
 from napari_melanoma.slides.depth_readings import (
@@ -365,13 +364,6 @@ def set_lesion_reading(case: Case, image_id: str, reading: DepthReading) -> Case
         if answer is not None and not answer.suggested_by:
             answers[name] = answer  # not rounded: 0.7496 mm is recorded as 0.7 mm, but 0.75 mm as 0.8 mm
     return set_lesion_answers(case, lesion.id, answers, reading.reader, utc_time())
-
-
-def save_readings_to_case(folder: Path, image_id: str, depth: SlideDepthReadings) -> Path:
-    """Store all readings of a slide in a case, as ``depth/<image>.json``."""
-    path = folder / READINGS / f"{image_id}.json"
-    write_json(path, depth.model_dump(mode="json", include=set(SlideDepthReadings.model_fields)))
-    return path
 
 
 def _draw_line_if_available(shown: SlideReading) -> Picture | None:

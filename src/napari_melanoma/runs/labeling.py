@@ -96,9 +96,25 @@ class LearningCurve(NamedTuple):
     gain: Estimate
 
 
+@dataclass(frozen=True)
+class AdaptationChoice:
+    """Whether the adapted model would be written and used, and the reason with its figures, in sentences."""
+
+    is_used: bool
+    reason: str
+
+
+class FittedPhotographs(NamedTuple):
+    """The model, the labeled photographs that its adaptation uses, and their embeddings in the same order."""
+
+    info: BundleInfo
+    found: LabeledPhotographs
+    embedded: tuple[EmbeddedPhotograph, ...]
+
+
 @dataclass(frozen=True, eq=False)
 class LabelFit:
-    """The labeled photographs of a fit; ``is_drawn``: bool (case,), whether they were drawn at random."""
+    """The labeled photographs of a fit, as cases and as files; ``is_drawn``: bool (case,), drawn at random or not."""
 
     base: AdaptationBase
     cases: LabeledCases
@@ -106,6 +122,13 @@ class LabelFit:
     folds: NDArray[np.int64]
     is_drawn: NDArray[np.bool_]
     positive: int
+    photographs: FittedPhotographs
+
+    def preview_choice(self, run: RunContext) -> AdaptationChoice:
+        """Choose as the command ``adapt`` does, without writing a model; this takes some seconds."""
+        info, found, embedded = self.photographs
+        figures = preview_adaptation(info, found, embedded, AdaptOptions(), run=run)
+        return AdaptationChoice(figures.advice == "activate", figures.reason)
 
     def estimate_accuracy(self) -> Estimate | None:
         """Estimate the accuracy by the photographs that were drawn at random, each predicted without its patient."""
@@ -161,28 +184,6 @@ class LabelFit:
         return LearningCurve(tuple(sizes), estimates, bootstrap_mean(slopes * step, groups))
 
 
-@dataclass(frozen=True)
-class AdaptationChoice:
-    """Whether the adapted model would be written and used, and the reason with its figures, in sentences."""
-
-    is_used: bool
-    reason: str
-
-
-@dataclass(frozen=True, eq=False)
-class FittedPhotographs:
-    """The labeled photographs that an adaptation would use, with their embeddings in the same order."""
-
-    info: BundleInfo
-    found: LabeledPhotographs
-    embedded: tuple[EmbeddedPhotograph, ...]
-
-    def preview_choice(self, run: RunContext) -> AdaptationChoice:
-        """Choose as the command ``adapt`` does, without writing a model; this takes some seconds."""
-        figures = preview_adaptation(self.info, self.found, self.embedded, AdaptOptions(), run=run)
-        return AdaptationChoice(figures.advice == "activate", figures.reason)
-
-
 @dataclass(frozen=True, eq=False)
 class LabelingState:
     """What is known after a label.
@@ -192,7 +193,7 @@ class LabelingState:
     that they were drawn. ``labels``: what the list shows of labeled photographs, by file. ``shipped``, ``adapted``:
     probability of each class, by file; ``adapted`` is empty without a fit. ``accuracy``, ``shipped_accuracy``: of both
     models. ``notice``: why there is no fit, or what it leaves out. ``images``: ids of the corrections that are in the
-    folder. ``fitted``: the photographs of the fit; None without one.
+    folder.
     """
 
     model: str = ""
@@ -210,7 +211,6 @@ class LabelingState:
     notice: str = ""
     images: tuple[str, ...] = ()
     fit: LabelFit | None = None
-    fitted: FittedPhotographs | None = None
 
     @property
     def labeled_count(self) -> int:
@@ -367,7 +367,9 @@ class Labeling:
         allowed = list_allowed_candidates(self.info, labels, index)
         candidate = LIVE_CANDIDATE if LIVE_CANDIDATE in allowed else RECALIBRATED
         is_drawn = np.array([known[path].labels.was_drawn for path in used])
-        fit = LabelFit(base, cases, candidate, choose_case_folds(cases, classes, index, repeats=1)[0], is_drawn, index)
+        folds = choose_case_folds(cases, classes, index, repeats=1)[0]
+        photographs = FittedPhotographs(self.info, found, tuple(embedded[path] for path in used))
+        fit = LabelFit(base, cases, candidate, folds, is_drawn, index, photographs)
         adapted = softmax(fit_candidate(base, cases, candidate).predict(logits, features))
         return replace(
             state,
@@ -375,7 +377,6 @@ class Labeling:
             accuracy=fit.estimate_accuracy(),
             shipped_accuracy=fit.estimate_shipped_accuracy(),
             fit=fit,
-            fitted=FittedPhotographs(self.info, found, tuple(embedded[path] for path in used)),
         )
 
     def _select(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -20,7 +21,7 @@ from napari_melanoma.depth.report_blocks import READING, SLIDE, SYNOPTIC
 from napari_melanoma.depth.shown_blocks import compare_blocks
 from napari_melanoma.depth.signatures import list_changes_since_signature
 from napari_melanoma.depth.synoptic import SynopticLesion, SynopticReport, format_stored_answer
-from napari_melanoma.depth.synoptic_fields import FIELDS
+from napari_melanoma.depth.synoptic_fields import FIELDS, SynopticField
 from napari_melanoma.io.results import OUTLINES, RESULT, RISK_FILE
 from napari_melanoma.slides.counts import COUNTS
 from napari_melanoma.slides.notes import NOTES
@@ -104,19 +105,27 @@ def read_stored_content(folder: Path, slide: Path) -> StoredContent:
         return StoredContent(None, None)
 
 
-def compare_reports(report: SynopticReport, other: SynopticReport) -> str:
-    """List the values of another report of the same lesion that differ; empty if there are none.
+def list_other_answers(report: SynopticReport, other: SynopticReport) -> Iterator[SynopticField]:
+    """Yield each field that another report of the same lesion answers differently.
 
-    Suggestions are left out, except imported values of the other report.
+    Suggestions are left out, except imported values of the other report, which have no note.
     """
-    differences = []
     for one in FIELDS:
         own, stored = report.answer(one.name), other.answer(one.name)
         if own is None or stored is None or own.suggested_by or stored.suggested_by not in ("", "case"):
             continue
-        if (own.state, own.value) != (stored.state, stored.value):
-            here, there = (format_stored_answer(one.name, answer.model_dump(mode="json")) for answer in (own, stored))
-            differences.append(one.label if one.kind == "text" else f"{one.label} {there} (here {here})")
+        names = ("state", "value") if stored.suggested_by else ("state", "value", "at_least", "detail")
+        if any(getattr(own, name) != getattr(stored, name) for name in names):
+            yield one
+
+
+def compare_reports(report: SynopticReport, other: SynopticReport) -> str:
+    """List the values of another report of the same lesion that differ; empty if there are none."""
+    differences = []
+    for one in list_other_answers(report, other):
+        answers = (each.answers[one.name].model_dump(mode="json") for each in (report, other))
+        here, there = (format_stored_answer(one.name, answer) for answer in answers)
+        differences.append(one.label if here == there else f"{one.label} {there} (here {here})")
     return "; ".join(differences)
 
 

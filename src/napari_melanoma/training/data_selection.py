@@ -525,10 +525,9 @@ def select_samples(recipe: TrainRecipe) -> SelectedSamples:
 
 def _read_unlabeled(recipe: TrainRecipe, parts: TrainingSplit) -> tuple[Sample, ...]:
     """Read the images of the target domain of an adaptation, without patients of the test and validation sets."""
-    config = recipe.classification
-    if config is None:
+    if recipe.classification is None:
         return ()
-    method, to = config.adaptation.method, config.adaptation.to
+    method, to = recipe.classification.adaptation.method, recipe.classification.adaptation.to
     if not to:
         if method in ("adabn", "fourier", "pseudo_labels") or (method != "none" and len(recipe.data.datasets) < 2):
             raise DataSetError(
@@ -537,7 +536,8 @@ def _read_unlabeled(recipe: TrainRecipe, parts: TrainingSplit) -> tuple[Sample, 
         return ()
     target, _ = _split(recipe, to)
     evaluated = {sample.group for sample in (*parts.test, *parts.validation)}
-    samples = tuple(sample for sample in (*target.training, *target.validation) if sample.group not in evaluated)
+    every = order_by_name((*target.training, *target.validation))  # labels do not change the order
+    samples = tuple(sample for sample in every if sample.group not in evaluated)
     if not samples:
         raise DataSetError(
             f"classification.adaptation.to: found no image with a mask in the split '{recipe.data.split}' of "

@@ -269,10 +269,11 @@ def choose_split(
 ) -> Callable[[Sequence[Sample], Callable[[Sample], str]], TrainingSplit]:
     """Return the function that splits samples by a stratum: by the folds of a cross-validation, or by splits.
 
-    Folds are those of the data sets alone: other data, such as replay data, are split as usual.
+    Data sets that the table of the folds does not have, such as replay data, are split as usual.
     """
     fold = recipe.data.fold
-    if fold is None or tuple(folders) != recipe.data.datasets:
+    folds = read_folds(Path(fold.table)) if fold else {}
+    names = {Path(folder).name for folder in folders}
+    if fold is None or names.isdisjoint(data_set for data_set, _ in folds):
         return lambda samples, stratum: split_samples(samples, recipe.data, recipe.seed, stratum)
-    folds = read_folds(Path(fold.table))
     return lambda samples, stratum: split_fold(samples, folds, fold.number, recipe.data, recipe.seed, stratum)

@@ -597,6 +597,7 @@ def _show_prediction(found: nm.Classification, box: Box) -> dict[str, Any]:
     """Return the keywords of the Shapes layer of a prediction, a rectangle."""
     low, high = found.interval or (np.nan, np.nan)
     features = {
+        "headline": found.headline,
         "verdict": found.verdict,
         **{f"probability_{label}": value for label, value in found.probabilities.items()},
         "interval_low": low,
@@ -609,7 +610,7 @@ def _show_prediction(found: nm.Classification, box: Box) -> dict[str, Any]:
     return {
         "shape_type": "rectangle",
         "features": {column: [value] for column, value in features.items()},
-        "text": {"string": "{verdict}", "anchor": "upper_left", "color": "yellow", "size": 10},
+        "text": {"string": "{headline}", "anchor": "upper_left", "color": "yellow", "size": 10},
         "edge_color": "yellow",
         "edge_width": max(1.0, box.height / 150),
         "face_color": "transparent",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,7 +20,7 @@ from napari_melanoma.extensions.papers.planning import (
     ReproductionFolder,
     ReproductionPlan,
 )
-from napari_melanoma.extensions.papers.split import CrossValidatedRole, RoleData
+from napari_melanoma.extensions.papers.split import RoleImages
 from napari_melanoma.extensions.papers.tables import next_steps, page_notes
 from napari_melanoma.io.results import write_table
 
@@ -34,7 +35,7 @@ def work(tmp_path: Path) -> ReproductionContext:
         data={"HAM10000": (str(sets),)},
         notices=(f"ph2 is left out; take it with --data ROLE={sets.parent / 'ph2'}.",),
     )
-    data = {"HAM10000": RoleData("HAM10000", (tmp_path / "out/data/isic2017",), 8, 2)}
+    data = {"HAM10000": RoleImages("HAM10000", (tmp_path / "out/data/isic2017",), Counter(train=8, test=2))}
     return ReproductionContext(read_paper("P2"), plan, data, ReproductionFolder(tmp_path / "out"))
 
 
@@ -60,7 +61,7 @@ def test_models_of_the_folds_are_described_only_if_there_are_any(
     rows: tuple[str, ...], has_folds: bool, work: ReproductionContext
 ) -> None:
     plan = work.plan.model_copy(update={"rows": tuple(PlannedRow(name=name) for name in rows)})
-    cross_validated = {"HAM10000": CrossValidatedRole("HAM10000", Path(), ("isic2017",), 5, 100, 20, 90)}
+    cross_validated = {"HAM10000": RoleImages("HAM10000", (Path("isic2017"),), Counter(train=100), 20, 90)}
     text = " ".join(page_notes(replace(work, plan=plan, data={}, cross_validated=cross_validated), {}, []))
     assert ("a model that was not trained on its fold" in text) is has_folds
     assert ("Of the patients of the other folds" in text) is has_folds

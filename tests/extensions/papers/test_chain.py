@@ -27,6 +27,7 @@ from napari_melanoma.extensions.papers.run import Reproduction, check, reproduce
 from napari_melanoma.io.photographs import read_photograph
 from napari_melanoma.io.results import read_table
 from napari_melanoma.lesion.segmentation import Segmenter
+from napari_melanoma.training.data_selection import select_samples
 from napari_melanoma.training.recipe import TrainRecipe
 
 Patched = Callable[..., AbstractContextManager[Callable[[TrainRecipe, Path], None]]]
@@ -122,9 +123,8 @@ def test_neither_network_was_trained_on_the_patient(done: ChainRun) -> None:
         for fold in range(1, FOLDS + 1):
             tested = {row["group"] for row in answers if row["fold"] == str(fold)}
             recipe = read_toml(done.out / f"rows/{maker}/fold-{fold}/config.toml", TrainRecipe)
-            (folder,) = recipe.data.datasets
             with allow_outside_files():
-                learnt = {one.group for one in read_dataset(Path(folder)) if one.split == recipe.data.split}
+                learnt = {one.group for one in select_samples(recipe).for_training}
             assert tested
             assert learnt
             assert tested.isdisjoint(learnt)

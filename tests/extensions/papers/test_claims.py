@@ -246,8 +246,8 @@ def unlearned_rows(
     for name, skill in skills.items():
         place = work.folder.row(name)
         images = [{"image_id": str(n), **image} for n, image in enumerate(found("a-only", skill).images)]
-        write_table(place.per_image, images)
-        write_json(place.evaluation, {"threshold": 0.5, "failed": {}, **evaluation})
+        write_table(place.evaluated / "per_image.csv", images)
+        write_json(place.evaluated / "evaluation.json", {"threshold": 0.5, "failed": {}, **evaluation})
     return {item.row.name: item.unlearned for item in read_row_results(work)}
 
 

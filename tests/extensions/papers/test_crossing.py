@@ -15,12 +15,11 @@ from napari_melanoma.core.config import read_toml
 from napari_melanoma.core.context import Cancelled, RunContext
 from napari_melanoma.core.errors import InputError
 from napari_melanoma.core.paths import allow_outside_files
-from napari_melanoma.data.dataset import read_dataset, read_datasets
-from napari_melanoma.data.splits import split_trainable
 from napari_melanoma.extensions.papers import paper_rows, papers, tables
 from napari_melanoma.extensions.papers.planning import ReproduceOptions
 from napari_melanoma.extensions.papers.run import Reproduction, reproduce
 from napari_melanoma.io.results import read_table
+from napari_melanoma.training.data_selection import select_samples
 from napari_melanoma.training.recipe import TrainRecipe
 
 FOLDS, COUNT = 3, 48
@@ -67,11 +66,10 @@ def test_every_image_is_predicted_once_by_a_network_not_trained_on_its_patient(
         recipe = read_toml(out / f"rows/adapted/fold-{fold}/config.toml", TrainRecipe)
         tested = {row["group"] for row in answers if row["fold"] == str(fold)}
         assert tested
-        for folder in recipe.data.datasets:
-            with allow_outside_files():
-                learnt = {sample.group for sample in read_dataset(Path(folder)) if sample.split == recipe.data.split}
-            assert learnt
-            assert tested.isdisjoint(learnt)
+        with allow_outside_files():
+            learnt = {sample.group for sample in select_samples(recipe).for_training}
+        assert {name.partition("/")[0] for name in learnt} == {"one", "other"}
+        assert tested.isdisjoint(learnt)
 
 
 def test_each_row_is_tested_on_each_set_and_on_both(done: tuple[Reproduction, Path]) -> None:
@@ -99,8 +97,7 @@ def test_each_fold_is_calibrated_on_different_images(done: tuple[Reproduction, P
     for fold in range(1, FOLDS + 1):
         recipe = read_toml(done[1] / f"rows/a-only/fold-{fold}/config.toml", TrainRecipe)
         with allow_outside_files():
-            parts = split_trainable(read_datasets(map(Path, recipe.data.datasets)), recipe.data, recipe.seed)
-        drawn.append({sample.image_id for sample in parts.validation})
+            drawn.append({sample.image_id for sample in select_samples(recipe).parts.validation})
     every = set().union(*drawn)
     assert len(every) > 0.6 * sum(map(len, drawn))  # of one and the same draw it would be little more than one of them
 
@@ -110,9 +107,13 @@ def test_adaptation_uses_the_other_data_set_without_labels(done: tuple[Reproduct
     assert recipe.classification is not None
     (to,) = recipe.classification.adaptation.to
     assert [Path(folder).name for folder in recipe.data.datasets] == ["one"]
-    assert Path(to).parts[-3:] == ("fold-2", "unlabelled", "other")
+    assert Path(to).parts[-2:] == ("folds", "other")
+    fold_of = {(row["data_set"], row["image_id"]): row["fold"] for row in read_table(done[1] / "folds/folds.csv")}
     with allow_outside_files():
-        assert {sample.diagnosis for sample in read_dataset(Path(to))} == {None}
+        chosen = select_samples(recipe)
+    assert {fold_of[sample.key] for sample in chosen.unlabelled} == {"1", "3"}
+    assert {sample.domain for sample in chosen.unlabelled} == {"other"}
+    assert {sample.domain for sample in chosen.for_training} == {"one"}
 
 
 def test_tables_figures_and_page_are_written(done: tuple[Reproduction, Path]) -> None:

@@ -116,7 +116,7 @@ def test_a_row_has_the_same_color_in_each_roc_panel_and_is_marked_if_it_has_not_
     assert len(set.union(*colors.values())) == 3
 
 
-def depth_row(readers: int) -> Any:
+def depth_row(readers: int) -> RowResult:
     """A row that predicts 10 % too much, with readers of whom each reads 0.1 mm more than the previous one."""
     images = []
     for index, part in enumerate(["folds"] * 6 + ["untouched"] * 5):
@@ -124,12 +124,13 @@ def depth_row(readers: int) -> Any:
         readings = {f"depth_mm_reader_{one}": f"{mm + 0.1 * (one - 1):.1f}" for one in range(1, readers + 1)}
         image = {"depth_mm": f"{mm}", "depth_predicted_mm": f"{1.1 * mm}", "part": part, "group": f"p{index}"}
         images.append({**image, **readings})
-    return SimpleNamespace(title="Module", images=images)
+    row: Any = SimpleNamespace(file=SimpleNamespace(title="Module"))
+    return RowResult(row, 0.5, images, None, ())
 
 
 def test_predictions_are_compared_with_each_reader_and_readers_with_each_other() -> None:
     rows = [depth_row(2), depth_row(2)]
-    rows[1].title = "Other"
+    rows[1].row.file.title = "Other"
     rows[1].images[0]["depth_mm_reader_2"] = ""  # this one has not read all
     table = agreement_table(rows)
     assert table is not None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -18,7 +19,7 @@ from napari_melanoma.extensions.papers.planning import (
     ReproductionPlan,
 )
 from napari_melanoma.extensions.papers.run import check
-from napari_melanoma.extensions.papers.split import RoleData
+from napari_melanoma.extensions.papers.split import RoleImages
 
 
 @pytest.mark.usefixtures("planned")
@@ -29,7 +30,7 @@ def test_provided_weights_are_used_as_start(sets: Path, tmp_path: Path) -> None:
         paper="P4", data=(str(sets),), rows=("deeplab-mobilenetv2",), weights=(f"{name}={file}",)
     )
     plan, place = check(options, run=RunContext()).plan, ReproductionFolder(tmp_path)
-    data = {"M": RoleData("M", (sets / "dermofit",), 10, 2)}
+    data = {"M": RoleImages("M", (sets / "dermofit",), Counter(train=10, test=2))}
     work = ReproductionContext(read_paper("P4"), plan, data, place)
     assert complete_recipe(work, read_paper("P4").rows["deeplab-mobilenetv2"]).model.start == str(file)
     without = ReproductionContext(read_paper("P4"), plan.model_copy(update={"weights": {}}), data, place)
@@ -46,7 +47,8 @@ def test_provided_weights_are_used_as_start(sets: Path, tmp_path: Path) -> None:
 def test_restarts_end_with_a_cycle(tmp_path: Path, epochs: int, first: float) -> None:
     paper = read_paper("P4")
     plan = ReproductionPlan(paper="P4", budget="full", data={}, rows=(PlannedRow(name="unet", epochs=epochs),))
-    work = ReproductionContext(paper, plan, {"M": RoleData("M", (tmp_path,), 10, 2)}, ReproductionFolder(tmp_path))
+    data = {"M": RoleImages("M", (tmp_path,), Counter(train=10, test=2))}
+    work = ReproductionContext(paper, plan, data, ReproductionFolder(tmp_path))
     recipe = complete_recipe(work, paper.rows["unet"])
     assert (recipe.schedule, recipe.epochs) == ("cosine_restarts", epochs)
     assert recipe.cycle_epochs == pytest.approx(first)

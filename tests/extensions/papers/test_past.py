@@ -13,6 +13,7 @@ from napari_melanoma.core.context import RunContext
 from napari_melanoma.extensions.papers.papers import read_paper
 from napari_melanoma.extensions.papers.planning import ReproduceOptions
 from napari_melanoma.extensions.papers.run import reproduce
+from napari_melanoma.extensions.papers.split import SplitSetup, part_in_fold, read_images, read_tables
 from napari_melanoma.io.results import read_table
 
 PAST = Path(__file__).parent / "past" / "2026-11-25.zip"
@@ -44,9 +45,27 @@ def test_a_past_reproduction_is_listed_as_it_was(
         different = {name for name in old if old[name] != new.get(name) and not OTHER_INTERVAL.fullmatch(name)}
         assert different == set(), old["row"]
     assert any("not learned" in row["remark"] for row in after)
-    claims = [line for line in text.splitlines() if line.startswith("Claim of the paper")]
-    assert claims == [
-        line
-        for line in (out / "tables.md").read_text(encoding="utf-8").splitlines()
-        if line.startswith("Claim of the paper")
-    ]
+    stored, listed = (
+        [line for line in each.splitlines() if line.startswith(("Claim of the paper", "S, ", "M, "))]
+        for each in (text, (out / "tables.md").read_text(encoding="utf-8"))
+    )
+    assert stored == listed
+    assert any("in 3 folds by patient" in line or "held out for testing" in line for line in listed)
+
+
+def test_the_folds_of_a_past_reproduction_are_those_of_one_table(tmp_path: Path) -> None:
+    with ZipFile(PAST) as archive:
+        archive.extractall(tmp_path)
+    cohort, setup = tmp_path / "sets/cohort", SplitSetup(read_paper("P3").file.roles, tmp_path / "P3", 3, "metastasis")
+    read_images({"S": (cohort,)}, setup, cross_validated=True)
+    before = {row["image_id"]: row for row in read_table(tmp_path / "P3/folds/fold-1/cohort/dataset.csv")}
+    after = read_tables([tmp_path / "P3/folds/cohort"])
+    assert {name: row["fold"] for name, row in before.items()} == {
+        name: row["fold"] for (_, name), row in after.items()
+    }
+    for name, old in before.items():
+        row = after["cohort", name]
+        assert part_in_fold(row, 1) == old["split"]
+        assert (tmp_path / "P3/folds/cohort" / row["path"]).resolve() == (
+            tmp_path / "P3/folds/fold-1/cohort" / old["path"]
+        ).resolve()

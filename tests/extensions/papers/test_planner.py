@@ -2,21 +2,31 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 
 import pytest
 
 from napari_melanoma.core.context import RunContext
 from napari_melanoma.extensions.papers.papers import BUDGETS, read_paper
-from napari_melanoma.extensions.papers.planning import ReproductionImages, ReproductionPlan, complete_plan
-from napari_melanoma.extensions.papers.split import CrossValidatedRole, RoleData
+from napari_melanoma.extensions.papers.planning import (
+    ReproductionContext,
+    ReproductionFolder,
+    ReproductionPlan,
+    complete_plan,
+)
+from napari_melanoma.extensions.papers.split import RoleImages
+
+
+def begin(draft: ReproductionPlan, data: dict[str, RoleImages]) -> ReproductionContext:
+    return ReproductionContext(read_paper(draft.paper), draft, data, ReproductionFolder(Path()))
 
 
 @pytest.mark.parametrize("images", [60, 400])
 def test_the_small_budget_has_enough_steps_and_epochs(images: int) -> None:
-    data = ReproductionImages({"HAM10000": RoleData("HAM10000", (Path("ham"),), images, 20)})
+    data = {"HAM10000": RoleImages("HAM10000", (Path("ham"),), Counter(train=images, test=20))}
     draft = ReproductionPlan(paper="P2", budget="small", data={"HAM10000": ("ham",)})
-    plan = complete_plan(draft, read_paper("P2").select(("unet", "unetpp")), data, {}, RunContext())
+    plan = complete_plan(begin(draft, data), read_paper("P2").select(("unet", "unetpp")), {}, RunContext())
     for row in plan.rows:
         assert row.steps is not None
         assert row.epochs is not None
@@ -25,17 +35,17 @@ def test_the_small_budget_has_enough_steps_and_epochs(images: int) -> None:
 
 
 def test_the_full_budget_has_the_epochs_of_the_paper() -> None:
-    data = ReproductionImages({"M": RoleData("M", (Path("m"),), 100, 20)})
+    data = {"M": RoleImages("M", (Path("m"),), Counter(train=100, test=20))}
     draft = ReproductionPlan(paper="P4", budget="full", data={"M": ("m",)})
-    (planned,) = complete_plan(draft, (read_paper("P4").rows["unet"],), data, {}, RunContext()).rows
+    (planned,) = complete_plan(begin(draft, data), (read_paper("P4").rows["unet"],), {}, RunContext()).rows
     assert planned.epochs == 124
     assert planned.parameters
 
 
 def test_rows_that_train_nothing_have_no_number_of_parameters() -> None:
-    data = ReproductionImages({"HAM10000": RoleData("HAM10000", (Path("ham"),), 100, 20)})
+    data = {"HAM10000": RoleImages("HAM10000", (Path("ham"),), Counter(train=100, test=20))}
     draft = ReproductionPlan(paper="P2", budget="small", data={"HAM10000": ("ham",)})
-    (planned,) = complete_plan(draft, (read_paper("P2").rows["constant-negative"],), data, {}, RunContext()).rows
+    (planned,) = complete_plan(begin(draft, data), (read_paper("P2").rows["constant-negative"],), {}, RunContext()).rows
     assert planned.parameters is None
 
 
@@ -55,7 +65,7 @@ def test_rows_that_train_nothing_have_no_number_of_parameters() -> None:
 )
 def test_a_plan_lists_the_starting_weights_of_each_row(row: str, weights: dict[str, str], start: str) -> None:
     draft = ReproductionPlan(paper="P2", budget="full", data={"HAM10000": ("ham",)}, weights=weights)
-    role = CrossValidatedRole("HAM10000", Path("folds"), ("ham",), 5, images=100, positives=20, groups=50)
-    data = ReproductionImages({}, {"HAM10000": role})
-    plan = complete_plan(draft, read_paper("P2").select((row,)), data, {}, RunContext())
+    folds = {"HAM10000": RoleImages("HAM10000", (Path("ham"),), Counter(train=100), positives=20, groups=50)}
+    context = ReproductionContext(read_paper("P2"), draft, {}, ReproductionFolder(Path()), folds)
+    plan = complete_plan(context, read_paper("P2").select((row,)), {}, RunContext())
     assert plan.by_name[row].start == start

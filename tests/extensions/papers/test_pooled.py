@@ -40,7 +40,7 @@ def changed(images: Images, **columns: object) -> Images:
 
 
 def means(images: Images) -> dict[str, float]:
-    return {name: estimate.mean for name, estimate in CLASSIFICATION.estimates(images).items()}
+    return {name: estimate.mean for name, estimate in CLASSIFICATION.estimates(images, ()).items()}
 
 
 def test_metrics_match_scikit_learn() -> None:
@@ -69,17 +69,17 @@ def test_images_of_one_patient_are_not_independent() -> None:
 
 
 def auc(images: Images):
-    return CLASSIFICATION.estimates(images)["AUC"]
+    return CLASSIFICATION.estimates(images, ())["AUC"]
 
 
 def test_differences_between_rows() -> None:
     less = drawn(300, shift=0.1)
     better = np.clip(column(less, "probability") + 0.4 * column(less, "label"), 0, 1)
     more = changed(less, as_trained=better, probability=better, covered="")
-    found = CLASSIFICATION.changes(less, more)
+    found = CLASSIFICATION.estimates(more, less)
     assert found["AUC"].low > 0
     assert "COV" not in found  # one of them has no sets
-    same = CLASSIFICATION.changes(less, less)
+    same = CLASSIFICATION.estimates(less, less)
     assert all((one.mean, one.low, one.high) == (0, 0, 0) for one in (same["AUC"], same["CT"], same["SE90"]))
 
 

@@ -261,10 +261,10 @@ def test_the_target_of_a_row_is_checked_in_each_fold(
     folder = patients(tmp_path / "s", 40)
     options = ReproduceOptions(paper="P3", budget="small", rows=("breslow",), data=(f"S={folder}",))
     run_checked(options, tmp_path / "out", patched)
-    fold_of = {row["image_id"]: row["fold"] for row in read_table(tmp_path / "out/folds/fold-1/s/dataset.csv")}
+    fold_of = {row["image_id"]: row["fold"] for row in read_table(tmp_path / "out/folds/folds.csv")}
     rows = read_table(folder / "dataset.csv")
     for row in rows:  # the networks of the other folds are trained on both classes
-        row["necrosis"] = str(int(fold_of[row["image_id"]] == "3"))
+        row["necrosis"] = str(int(fold_of.get(row["image_id"]) == "3"))
     write_table(folder / "dataset.csv", rows)
     both = options.model_copy(update={"rows": ("breslow", "biomarker")})
     plan = check(both, run=RunContext()).plan

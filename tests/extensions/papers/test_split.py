@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,31 +15,38 @@ from napari_melanoma.core.paths import allow_outside_files
 from napari_melanoma.data.dataset import read_dataset
 from napari_melanoma.extensions.papers.papers import Role, read_paper
 from napari_melanoma.extensions.papers.split import (
-    AssignedImage,
+    RoleImages,
+    SplitSetup,
     assign_to_folds,
+    assign_to_sides,
+    read_images,
     read_labeled_images,
-    read_split,
-    write_split,
+    write_tables,
 )
 from napari_melanoma.io.results import read_table, write_table
 
 pytestmark = pytest.mark.usefixtures("user_folders")
 
 
+def split(role: str, folders: tuple[Path, ...], out: Path, most: int | None = None) -> RoleImages:
+    """Write the tables of a role of P4, and count its images."""
+    setup = SplitSetup(read_paper("P4").file.roles, out, most=most)
+    assert write_tables({role: folders}, setup, RunContext(), cross_validated=False) == {}
+    return read_images({role: folders}, setup, cross_validated=False)[role]
+
+
 def test_no_patient_or_image_is_on_both_sides(tmp_path: Path, spots: Callable[..., Path]) -> None:
-    folder, paper = spots(tmp_path / "isic2016", 40), read_paper("P4")
+    folder = spots(tmp_path / "isic2016", 40)
     shutil.copy(folder / "images/s0.png", folder / "images/s39.png")
-    write_split({"D": (folder,)}, paper.file.roles, None, tmp_path / "out", RunContext())
+    found = split("D", (folder,), tmp_path / "out").splits
     with allow_outside_files():
-        samples = read_dataset(tmp_path / "out/isic2016")
+        samples = read_dataset(tmp_path / "out/data/isic2016")
     sides = {side: {s.group for s in samples if s.split == side} for side in ("train", "test")}
     assert not sides["train"] & sides["test"]
-    found = read_split({"D": (folder,)}, tmp_path / "out")["D"]
-    assert (found.training + found.test, found.duplicates, found.left_out) == (39, 1, 0)
+    assert (found["train"] + found["test"], found["duplicate"], found["left out"]) == (39, 1, 0)
     assert {sample.modality for sample in samples} == {"dermoscopic"}
-    write_split({"D": (folder,)}, paper.file.roles, 10, tmp_path / "less", RunContext())
-    less = read_split({"D": (folder,)}, tmp_path / "less")["D"]
-    assert (less.training, less.left_out, less.test) == (10, found.training - 10, found.test)
+    less = split("D", (folder,), tmp_path / "less", most=10).splits
+    assert (less["train"], less["left out"], less["test"]) == (10, found["train"] - 10, found["test"])
 
 
 def with_splits(folder: Path, names: tuple[str, ...]) -> Path:
@@ -58,22 +66,22 @@ def sides_of(table: Path) -> dict[str, str]:
 def test_p4_tests_on_isic_2017_and_trains_on_three_years(tmp_path: Path, spots: Callable[..., Path]) -> None:
     names = ("train", "val", "test")
     years = [with_splits(spots(tmp_path / f"isic{year}", 6, seed=year), names) for year in (2016, 2017, 2018)]
-    write_split({"D": tuple(years)}, read_paper("P4").file.roles, None, tmp_path / "out", RunContext())
-    first, second, third = (sides_of(tmp_path / "out" / year.name) for year in years)
+    split("D", tuple(years), tmp_path / "out")
+    first, second, third = (sides_of(tmp_path / "out/data" / year.name) for year in years)
     assert second == {"s0": "train", "s1": "train", "s2": "train", "s3": "train", "s4": "test", "s5": "test"}
     assert first == third == {"s0": "train", "s1": "train"}
 
 
 def test_without_isic_2017_the_test_images_of_another_year_are_used(tmp_path: Path, spots: Callable[..., Path]) -> None:
     folder = with_splits(spots(tmp_path / "isic2018", 6), ("train", "val", "test"))
-    write_split({"D": (folder,)}, read_paper("P4").file.roles, None, tmp_path / "out", RunContext())
-    assert [name for name, side in sides_of(tmp_path / "out/isic2018").items() if side == "test"] == ["s4", "s5"]
+    split("D", (folder,), tmp_path / "out")
+    assert [name for name, side in sides_of(tmp_path / "out/data/isic2018").items() if side == "test"] == ["s4", "s5"]
 
 
 def test_half_of_smartskins_is_its_test_set(tmp_path: Path, spots: Callable[..., Path]) -> None:
     folders = (spots(tmp_path / "smartskins", 20, seed=1), spots(tmp_path / "dermofit", 20, seed=2))
-    write_split({"M": folders}, read_paper("P4").file.roles, None, tmp_path / "out", RunContext())
-    counts = [list(sides_of(tmp_path / "out" / folder.name).values()).count("test") for folder in folders]
+    split("M", folders, tmp_path / "out")
+    counts = [list(sides_of(tmp_path / "out/data" / folder.name).values()).count("test") for folder in folders]
     assert counts == [10, 4]
 
 
@@ -83,21 +91,23 @@ def test_an_existing_split_is_used(tmp_path: Path, spots: Callable[..., Path]) -
     for number, row in enumerate(rows):
         row["split"] = ("train", "val", "test", "train")[number // 2]
     write_table(folder / "dataset.csv", rows)
-    write_split({"D": (folder,)}, read_paper("P4").file.roles, None, tmp_path / "out", RunContext())
+    split("D", (folder,), tmp_path / "out")
     with allow_outside_files():
-        evaluated = [sample.image_id for sample in read_dataset(tmp_path / "out/isic2016") if sample.split == "test"]
+        evaluated = [
+            sample.image_id for sample in read_dataset(tmp_path / "out/data/isic2016") if sample.split == "test"
+        ]
     assert evaluated == ["s4", "s5"]
 
 
 def test_an_unknown_split_is_refused_and_not_trained_on(tmp_path: Path, spots: Callable[..., Path]) -> None:
     folder = with_splits(spots(tmp_path / "own", 8), ("train", "tset", "test", ""))
     message = r"own: expected train, val, test or nothing in the column split, found 'tset' \(2\)\. Correct these cells"
+    images = {"own": [replace(image, label="1") for image in read_labeled_images(folder, "melanoma")]}
     with pytest.raises(DataSetError, match=message):
-        write_split({"D": (folder,)}, read_paper("P4").file.roles, None, tmp_path / "out", RunContext())
-    images = [AssignedImage(sample, {}, "1") for sample in read_dataset(folder)]
+        assign_to_sides(images, "D", SplitSetup(read_paper("P4").file.roles, tmp_path / "out"), RunContext())
     role = Role(title="images", modality="dermoscopic", sources=(), used="others", untouched=True)
     with pytest.raises(DataSetError, match=message):
-        assign_to_folds(images, role, 2, RunContext())
+        assign_to_folds(images, "A", SplitSetup({"A": role}, tmp_path / "out", 2), RunContext())
 
 
 def test_the_order_of_rows_does_not_decide_which_of_two_copies_is_used(
@@ -110,10 +120,11 @@ def test_the_order_of_rows_does_not_decide_which_of_two_copies_is_used(
     found = []
     for ordered in (rows, rows[::-1]):
         write_table(folder / "dataset.csv", ordered)
-        images = assign_to_folds(list(read_labeled_images(folder, "melanoma")), role, 2, RunContext())
-        write_split({"D": (folder,)}, read_paper("P4").file.roles, None, tmp_path / "out", RunContext())
-        parts = {row["image_id"]: row["split"] for row in read_table(tmp_path / "out/own/dataset.csv")}
-        folds = {image.sample.image_id: (image.fold, image.duplicate) for image in images}
+        labeled = {"own": list(read_labeled_images(folder, "melanoma"))}
+        images = assign_to_folds(labeled, "A", SplitSetup({"A": role}, tmp_path / "out", 2), RunContext())
+        split("D", (folder,), tmp_path / "out")
+        parts = {row["image_id"]: row["split"] for row in read_table(tmp_path / "out/data/own/dataset.csv")}
+        folds = {image.sample.image_id: (image.fold, image.split == "duplicate") for image in images}
         found.append((folds, parts))
     assert found[0] == found[1]
     assert sum(duplicate for _, duplicate in found[0][0].values()) == 6

@@ -119,9 +119,9 @@ def test_the_metrics_of_a_row_are_estimated_once(monkeypatch: pytest.MonkeyPatch
     row, counts = found("transfer-m", evaluated("", "dermofit", 0.5) + evaluated("", "elsewhere", 0.9)), list[int]()
     estimates = row.row.kind.estimates
 
-    def counted(images: Sequence[Mapping[str, str]]) -> dict[str, Estimate]:
+    def counted(images: Sequence[Mapping[str, str]], others: Sequence[Mapping[str, str]]) -> dict[str, Estimate]:
         counts.append(len(images))
-        return estimates(images)
+        return estimates(images, others)
 
     kind = replace(row.row.kind, estimates=counted)
     monkeypatch.setattr(papers, "kinds", lambda: {row.row.file.kind: kind})

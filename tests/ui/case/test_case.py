@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import nullcontext
 from pathlib import Path
 from shutil import copytree
 
@@ -16,9 +17,10 @@ from message_boxes import press_button
 from patience import PATIENCE_MS
 from PIL import Image as PillowImage
 from qtpy.QtCore import QMimeData, QPoint, QPointF, Qt, QUrl
-from qtpy.QtGui import QDragEnterEvent, QDropEvent, QShortcut
+from qtpy.QtGui import QDragEnterEvent, QDropEvent, QShortcut, QWindow
 from qtpy.QtWidgets import (
     QAbstractButton,
+    QApplication,
     QComboBox,
     QDialog,
     QFileDialog,
@@ -33,10 +35,10 @@ from conftest import wait_until_idle
 from napari_melanoma.case.model import (
     CaseImage,
     CaseLesion,
+    CaseSlideFindings,
     collect_prior_metadata,
     set_image,
     set_lesion,
-    set_lesion_report,
 )
 from napari_melanoma.case.store import CaseStore, read_correction
 from napari_melanoma.core.errors import SaveError
@@ -44,12 +46,12 @@ from napari_melanoma.core.files import write_json
 from napari_melanoma.core.geometry import PixelSize
 from napari_melanoma.core.provenance import utc_time
 from napari_melanoma.data.corrections import Corrections
+from napari_melanoma.depth.findings import SlideFindings
 from napari_melanoma.depth.readings import DepthReading, SlideDepthReadings, set_values
 from napari_melanoma.depth.synoptic import SynopticAnswer, SynopticReport, set_finding
 from napari_melanoma.extensions.synoptic.ui import lesion_section
 from napari_melanoma.io.results import read_mask
 from napari_melanoma.lesion.results import read_result
-from napari_melanoma.reports.slide import save_readings_to_case
 from napari_melanoma.slides.result_folder import record_slide, slide_folder
 from napari_melanoma.ui.case.controls import describe_other_findings
 from napari_melanoma.ui.case.dock import CaseDock, _find_slide_results
@@ -255,7 +257,7 @@ def test_a_report_that_differs_from_that_of_its_slide_says_so(someone, tmp_path)
     someone.dock.choice.list_frames()["Synoptic report"].expand()
     someone.waits()
     own = SynopticReport().set_answer("clark", SynopticAnswer(value="IV"), "A", utc_time())
-    someone.dock.controller.edit(set_lesion_report(someone.case, "L1", own), "the report")
+    someone.dock.controller.edit(set_lesion(someone.case, "L1", synoptic=own), "the report")
     changes = someone.dock.findChild(QLabel, "synoptic_changes")
     someone.waits()
     assert changes.text() == ""
@@ -265,6 +267,45 @@ def test_a_report_that_differs_from_that_of_its_slide_says_so(someone, tmp_path)
     someone.dock.controller.edit(set_lesion(someone.case, "L1", note="seen"), "the note")
     someone.waits()
     assert changes.text().startswith("The report of back_left_1_slide.tif has other values: Clark level III (here IV).")
+
+
+def test_the_report_of_its_slide_is_read_again_when_the_window_gets_the_focus(someone, tmp_path):
+    folder = tmp_path / "P-0043"
+    folder.mkdir()
+    slide = draw_slide(folder / "back_left_1_slide.tif", tint=5)
+    someone.viewer.show()
+    someone.drops(folder)
+    someone.picks("L1")
+    someone.dock.choice.list_frames()["Synoptic report"].expand()
+    own = SynopticReport().set_answer("clark", SynopticAnswer(value="IV"), "A", utc_time())
+    someone.dock.controller.edit(set_lesion(someone.case, "L1", synoptic=own), "the report")
+    someone.waits()
+    results = slide_folder(someone.dock.settings.slide_results, slide)
+    write_depth(results, SlideDepthReadings(readings=(DepthReading(reader="A", when=utc_time(), clark=3),)))
+    save_synoptic(results, SynopticReport(reader="A"))
+    QApplication.instance().focusWindowChanged.emit(QWindow())
+    someone.waits()
+    assert "has other values: Clark level III (here IV)." in someone.dock.findChild(QLabel, "synoptic_changes").text()
+
+
+@pytest.mark.parametrize("is_read_only", [False, True])
+def test_a_case_that_another_program_has_changed_is_called_outdated(someone, photos, is_read_only):
+    someone.drops(photos)
+    someone.dock.controller.close()
+    someone.waits()
+    with CaseStore.open(photos) if is_read_only else nullcontext():
+        someone.drops(photos)
+        assert "outdated" not in someone.notice
+        content = json.loads((photos / "case.json").read_text(encoding="utf-8"))
+        content["patient"]["age"] = 43
+        write_json(photos / "case.json", content)
+        QApplication.instance().focusWindowChanged.emit(QWindow())
+        assert someone.notice.startswith("Read-only: " if is_read_only else "Another program has changed the case")
+        assert "what is shown here is outdated" in someone.notice
+        someone.dock._on_link("again")
+        someone.waits()
+        assert someone.dock.findChild(QLineEdit, "patient_age").text() == "43"
+        assert "outdated" not in someone.notice
 
 
 def test_reports_of_slides_are_read_by_file_and_left_out_if_the_results_cannot_be_listed(home, tmp_path, monkeypatch):
@@ -277,14 +318,14 @@ def test_reports_of_slides_are_read_by_file_and_left_out_if_the_results_cannot_b
         write_depth(results, SlideDepthReadings(readings=(DepthReading(reader="A", when=utc_time(), clark=level),)))
         save_synoptic(results, SynopticReport(reader="A"))
     root = DockSettings().slide_results
-    reports = lesion_section._read_slide_reports(root, slides, "A")
-    assert [reports[path].value("clark") for path in slides] == ["III", "IV"]
+    findings = lesion_section._read_slide_findings(root, slides)
+    assert [findings[path].reading_by("A").clark for path in slides] == [3, 4]
 
     def fail(root, slide):
         raise PermissionError(f"{root} cannot be listed")
 
     monkeypatch.setattr(lesion_section, "slide_folder", fail)
-    assert lesion_section._read_slide_reports(root, slides, "A") == {}
+    assert lesion_section._read_slide_findings(root, slides) == {}
 
 
 def test_the_results_of_a_missing_slide_are_in_the_report(tmp_path):
@@ -721,14 +762,14 @@ def test_a_finding_that_is_being_typed_belongs_to_its_lesion(five, viewer):
     assert {lesion.id: lesion.depth_mm for lesion in five.case.lesions} == expected
 
 
-def test_findings_of_readings_are_stated_with_their_authors_and_not_assessed_is_not_unknown(tmp_path):
+def test_findings_of_readings_are_stated_with_their_authors_and_not_assessed_is_not_unknown():
     when = "2026-01-02T10:00:00+00:00"
-    depth = set_values(SlideDepthReadings(), "A", when, mm=0.47)
+    depth = set_values(SlideFindings(), "A", when, mm=0.47)
     depth = set_finding(depth, "ulceration", SynopticAnswer(state="not assessed"), "A", when)
     depth = set_values(depth, "B", when, ulcerated=False)
-    save_readings_to_case(tmp_path, "I1", depth)
-    slide = CaseImage(id="I1", path=Path("section.tif"), modality="wsi")
-    text = describe_other_findings(CaseLesion(id="L1", images=(slide,)), tmp_path)
+    added = CaseSlideFindings(document=depth, added=when)
+    slide = CaseImage(id="I1", path=Path("section.tif"), modality="wsi", findings=added)
+    text = describe_other_findings(CaseLesion(id="L1", images=(slide,)))
     assert text.splitlines() == [
         "section.tif, reading by A: breslow thickness 0.47 mm, recorded as 0.5 mm, ulceration not assessed.",
         "section.tif, reading by B: ulceration not identified.",
@@ -937,12 +978,11 @@ def test_the_form_is_filled_in_by_keyboard_alone(five, qtbot):
     dock = five.dock
     five.picks("L1")
     stops = tab_stops(dock, dock.title)
-    fields = ("patient_id", "age", "sex", "fitzpatrick", "ethnicity", "personal_history", "family_history", "note")
-    wanted = [f"patient_{name}" for name in fields]
-    wanted += ["add_lesion", "add_image", "case_tree", "body_site", "body_side", "body_unknown"]
+    fields = ("patient_id", "age", "sex", "fitzpatrick", "personal_history", "family_history", "ethnicity", "note")
+    wanted = ["primary", "add_lesion", "add_image", "case_tree", *(f"patient_{name}" for name in fields)]
+    wanted += ["body_site", "body_side", "body_unknown"]
     wanted += [f"lesion_{name}" for name in ("diagnosis", "diagnosis_detail", "diagnosis_by", "label", "note")]
     assert [name for name in stops if name in wanted] == [*wanted]
-    assert stops.index("primary") > stops.index("lesion_note")
     qtbot.keyClicks(dock.findChild(QLineEdit, "patient_age"), "61")
     qtbot.keyClick(dock.findChild(QComboBox, "patient_sex"), Qt.Key.Key_M)
     assert (five.case.patient.age, five.case.patient.sex) == (61, "male")

@@ -20,6 +20,7 @@ from napari_melanoma.case.model import (
     CaseImage,
     add_images,
     add_lesion,
+    add_slide_findings,
     number_lesions,
     set_correction,
     set_image,
@@ -29,6 +30,8 @@ from napari_melanoma.case.model import (
 from napari_melanoma.case.store import CaseStore
 from napari_melanoma.core.errors import SaveError
 from napari_melanoma.data.table_mapping import TableMapping
+from napari_melanoma.depth.findings import SlideFindings
+from napari_melanoma.depth.synoptic import SynopticAnswer, SynopticReport
 from napari_melanoma.ui.case.controller import CaseCloseGuard, CaseController, CaseHistory, CaseSettings
 from napari_melanoma.ui.case.importing import CaseImporter, CaseImportRequest
 from napari_melanoma.ui.case.tree import NO_LESION, create_rows
@@ -83,6 +86,21 @@ def test_edits_of_one_field_are_one_step_and_undo_keeps_scales_and_masks(tmp_pat
     assert image.correction == mask
 
 
+def test_undo_removes_added_findings_unless_the_report_of_the_lesion_is_signed(tmp_path):
+    when = "2026-01-02T10:00:00+00:00"
+    report = SynopticReport().set_answer("procedure", SynopticAnswer(value="punch"), "A", when)
+    case = add_images(add_lesion(Case()), [CaseImage(id="", path=tmp_path / "a.tif", modality="wsi")], "L1")
+    for added in (report, report.sign("A", when)):
+        history = CaseHistory(case)
+        changed = set_lesion(case, "L1", synoptic=added)
+        history.edit(add_slide_findings(changed, "I1", SlideFindings(report=added), when), "the synoptic report")
+        assert history.undo() == "the synoptic report"
+        kept = history.case.find_image("I1").findings
+        assert (kept is not None) == history.case.lesions[0].form.is_signed == added.is_signed
+        history.redo()
+        assert history.case.find_image("I1").findings.document.report == added
+
+
 def test_lesion_numbers_follow_the_files_if_unique():
     case = add_lesion(add_lesion(Case(), label="3"), label="2")
     assert number_lesions(case) == {"L1": "3", "L2": "2"}
@@ -95,7 +113,7 @@ def test_rows_show_missing_files_and_unassigned_images(tmp_path):
     case = add_images(add_lesion(Case(), site="head/neck"), [image], "L1")
     rows = create_rows(add_images(case, [image]), missing={"I1"})
     assert [(row.id, row.texts[0]) for row in rows] == [("L1", "1  Head and neck"), (NO_LESION, "Not assigned")]
-    assert [row.texts for row in rows[0].rows] == [("dermoscopic", "a.png", "missing")]
+    assert [row.texts for row in rows[0].rows] == [("a.png", "dermoscopic", "missing")]
 
 
 @pytest.mark.path

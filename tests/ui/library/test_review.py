@@ -12,11 +12,11 @@ import pytest
 from napari.utils.notifications import notification_manager
 from PIL import Image as PillowImage
 from qtpy.QtCore import QEvent, Qt
-from qtpy.QtGui import QShortcut
+from qtpy.QtGui import QShortcut, QWindow
 from qtpy.QtWidgets import QAbstractButton, QApplication, QComboBox, QFileDialog, QLabel, QMessageBox
 
 from conftest import PATIENCE_MS, wait_until_idle
-from napari_melanoma.data.corrections import Corrections
+from napari_melanoma.data.corrections import Correction, Corrections
 from napari_melanoma.lesion.uncertainty_ratings import load_ratings
 from napari_melanoma.models.installed_bundles import find_bundle
 from napari_melanoma.ui.library import review, review_photographs
@@ -200,6 +200,18 @@ def test_accept_stores_and_opens_the_next(three, corrections, viewer, qtbot, tmp
     three.waits()
     assert three.shown() == ["a-10.png"]
     assert three.dock.findChild(QLabel, "counts").text() == "1 to do, 1 accepted, 1 rejected"
+
+
+def test_reviews_of_another_program_are_shown_when_the_window_gets_the_focus(three, corrections):
+    three.clicks_on("a-10.png")
+    stored = three.lesion.findChild(QLabel, "storage_state")
+    assert stored.text() == ""
+    correction = Correction("a-10", mole(0), np.ones((120, 160), bool), "rejected", reviewer="B. Reader")
+    Corrections(corrections.folder).add(correction)  # as another process does: no dock is notified
+    QApplication.instance().focusWindowChanged.emit(QWindow())
+    three.waits()
+    assert three.dock.findChild(QLabel, "counts").text() == "2 to do, 1 rejected"
+    assert stored.text().startswith("in corrections: rejected by B. Reader")
 
 
 def test_a_photograph_that_is_accepted_while_another_is_stored_is_stored_too(three, corrections, qtbot, monkeypatch):

@@ -797,7 +797,7 @@ def test_reading_is_added_to_the_open_case(measuring, tmp_path, slide_path):
     assert f"Added to the case, with {slide_path.name}" in person.dock.status.text
     lesion = case_dock.controller.case.lesions[0]
     assert (lesion.depth_mm, lesion.clark, lesion.ulceration) == (0.2, 3, None)
-    assert json.loads((tmp_path / "P-1" / "depth" / "I1.json").read_text())["readings"][0]["clark"] == 3
+    assert case_dock.controller.case.find_image("I1").findings.document == person.session.findings.value
 
     # The report of the slide shows it with its lesion.
     person.presses("slide_report")
@@ -808,6 +808,7 @@ def test_reading_is_added_to_the_open_case(measuring, tmp_path, slide_path):
     dialog.reject()
     case_dock.controller.undo()
     assert case_dock.controller.case.lesions[0].depth_mm is None
+    assert case_dock.controller.case.find_image("I1").findings is None
     wait_until_idle(person.qtbot)
 
 

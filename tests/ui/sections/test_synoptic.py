@@ -439,6 +439,7 @@ def test_a_dialog_about_a_report_closes_when_another_slide_is_shown(reporting, t
 def test_only_a_signature_saves_lesions_and_another_threshold_is_stated_until_it_is_undone(analysed) -> None:
     person = analysed
     expands(person)
+    opens(person)
     moves(person, 0.95)
     section(person)._sign()  # without a name
     person.waits()
@@ -450,9 +451,11 @@ def test_only_a_signature_saves_lesions_and_another_threshold_is_stated_until_it
     assert signed_value(person, "lesions", "summary", "threshold") == 0.6
     assert person.session.lesions.is_saved
     moves(person, 0.95)
-    assert "Lesions, threshold: signed: 0.60; now: 0.95." in text(person, "synoptic_changes")
+    for name in ("synoptic_changes", "depth_warning"):
+        assert "Lesions, threshold: signed: 0.60; now: 0.95." in text(person, name)
     moves(person, 0.6)
     assert not is_shown(person, "synoptic_changes")
+    assert text(person, "depth_warning") == ""
 
 
 def edits_lesions(person, edit) -> None:
@@ -1120,6 +1123,34 @@ def test_the_lesion_of_the_case_is_compared_also_when_files_have_changed(reporti
         assert text(person, "synoptic_changes") == expected
 
 
+def test_the_depth_section_follows_the_lesion_of_the_case(reporting) -> None:
+    person = reporting
+    opens(person)
+    types(person, "synoptic_reader", "A. Reader")
+    open_case = FakeOpenCase(person.dock.context.workspace, make_case(person.dock.slide.info.path, {}, clark=3))
+    assert person.finds(QComboBox, "depth_clark").currentText() == "III", "suggested"
+    presses(person, "synoptic_confirm")
+    signs(person)
+    for clark, expected in ((4, "Lesion of the case, Clark level, entered in the case: signed: III"), (3, "")):
+        open_case.edit(set_lesion(open_case.case, "L1", clark=clark))
+        for name in ("synoptic_changes", "depth_warning"):
+            assert expected in text(person, name) if expected else text(person, name) == ""
+
+
+def test_a_scale_that_another_program_has_cleared_is_that_of_the_file_again(reporting) -> None:
+    person = reporting
+    folder, scale = person.session.folder, person.dock.slide.info.pixel_size
+    types(person, "synoptic_reader", "A. Reader")
+    chooses(person, "procedure", "excision")
+    signs(person)
+    for size, expected in ((PixelSize(1.0, 1.0), "now: 1 µm per pixel (given)."), (None, "")):
+        write_notes(folder, replace(read_notes(folder), pixel_size=size))
+        focuses(person)
+        assert person.dock.slide.info.pixel_size == (size or scale)
+        person.until(lambda: section(person) is not None)
+        assert expected in text(person, "synoptic_changes") if expected else not is_shown(person, "synoptic_changes")
+
+
 def test_a_case_that_is_opened_later_edited_and_closed_is_followed(reporting) -> None:
     person = reporting
     chooses(person, "procedure", "excision")
@@ -1133,6 +1164,32 @@ def test_a_case_that_is_opened_later_edited_and_closed_is_followed(reporting) ->
     assert text(person, "synoptic_changes") != ""
     open_case.close()
     assert text(person, "synoptic_changes") == ""
+
+
+def test_findings_are_added_to_the_case_and_later_ones_are_stated(reporting) -> None:
+    person = reporting
+    types(person, "synoptic_reader", "A. Reader")
+    chooses(person, "procedure", "excision")
+    open_case = FakeOpenCase(person.dock.context.workspace, make_case(person.dock.slide.info.path, {}))
+
+    def adds() -> None:
+        presses(person, "synoptic_case")
+        (lesion,) = open_case.case.lesions
+        assert lesion.images[0].findings.document == person.session.findings.value
+        assert lesion.report.answers == stored(person).answers
+        assert text(person, "synoptic_changes") == ""
+
+    adds()
+    for change in (
+        lambda: chooses(person, "laterality", "left"),
+        lambda: types(person, "synoptic_breslow", "1.5"),
+        lambda: chooses(person, "laterality", "–"),
+    ):
+        change()
+        assert text(person, "synoptic_changes").startswith(
+            f"The findings of {person.dock.slide.info.path.name} differ from those that were added to the case on "
+        )
+        adds()
 
 
 def test_what_others_have_measured_is_not_suggested_by_the_case(reporting, monkeypatch) -> None:

@@ -32,7 +32,6 @@ from napari_melanoma.figures.evaluation import LesionPoints, plot_area_and_proba
 from napari_melanoma.io.results import OUTLINES, read_slide_result, write_table
 from napari_melanoma.io.slide_store import file_errors_translated
 from napari_melanoma.metrics.class_metrics import ClassPredictions
-from napari_melanoma.metrics.statistics import Estimate
 from napari_melanoma.slides.scores import (
     ComparableLesions,
     correlate_area_and_probability,
@@ -95,36 +94,17 @@ def evaluate_baseline(
     labels = np.array([classes.index(word) for word in row_classes.values()], np.intp)
     connected = Groups(entries)
     groups = [connected.find_of_row(row).name for row in rows]
-    folds = assign_folds(groups, list(row_classes.values()), count, seed)
-    probabilities = cross_validate_trees(rows, choices, folds, labels, target=target, seed=seed)
-    rarest = classes[int(np.argmin(np.bincount(labels)))]
-    positive = next((word for word in (target, "melanoma") if word in classes), rarest)
-    predictions = ClassPredictions(probabilities, labels, np.array(groups), tuple(classes), positive)
-    return TabularBaseline(predictions, tuple(columns), len(entries) - len(rows), len(faults), tuple(notes))
-
-
-def cross_validate_trees(
-    rows: Sequence[Row],
-    choices: TabularConfig,
-    fold_of: Sequence[int],
-    labels: NDArray[np.intp],
-    *,
-    target: str = "melanoma",
-    seed: int = 0,
-) -> NDArray[np.float64]:
-    """Predict the rows of each fold by trees fitted to the other folds.
-
-    ``fold_of``: the fold of each row. ``labels``: int (row,): index of the class. ``target``: the column of the class.
-    Returns probabilities, float64 (row, class); 0 for a class that the other folds do not have.
-    """
-    folds, classes = np.asarray(fold_of), int(labels.max()) + 1
-    probabilities = np.zeros((len(rows), classes))
+    folds = np.array(assign_folds(groups, list(row_classes.values()), count, seed))
+    probabilities = np.zeros((len(rows), len(classes)))  # 0 for a class that the other folds do not have
     for fold in np.unique(folds):
         fitted, predicted = np.flatnonzero(folds != fold).tolist(), np.flatnonzero(folds == fold).tolist()
         trees, encoding = fit_trees([rows[index] for index in fitted], choices, labels[fitted], target, seed)
         matrix, _ = to_matrix(read_table_values([rows[index] for index in predicted], encoding))
         probabilities[np.ix_(predicted, trees.classes_)] = trees.predict_proba(matrix)
-    return probabilities
+    rarest = classes[int(np.argmin(np.bincount(labels)))]
+    positive = next((word for word in (target, "melanoma") if word in classes), rarest)
+    predictions = ClassPredictions(probabilities, labels, np.array(groups), tuple(classes), positive)
+    return TabularBaseline(predictions, tuple(columns), len(entries) - len(rows), len(faults), tuple(notes))
 
 
 def fit_trees(
@@ -132,7 +112,7 @@ def fit_trees(
 ) -> tuple[HistGradientBoostingClassifier, TabularEncoding]:
     """Fit histogram-based gradient boosting to rows, whose numbers and words may be missing.
 
-    Arguments as for ``cross_validate_trees``.
+    ``labels``: int (row,): index of the class. ``target``: the column of the class.
     """
     from sklearn.ensemble import HistGradientBoostingClassifier
 
@@ -188,47 +168,31 @@ class LesionRelation:
         lesions = [lesion for lesion in self.lesions if self.included or self.validity[lesion.slide].valid]
         return select_comparable_lesions(lesions, [str(lesion.slide) for lesion in lesions])
 
-    @property
-    def used(self) -> tuple[LesionRow, ...]:
-        """The correlated lesions."""
-        return self.comparable.lesions
+    @cached_property
+    def facts(self) -> dict[str, Any]:
+        """The content of ``relation.json``; the correlation is null for fewer than three lesions or equal values.
 
-    @property
-    def slides(self) -> int:
-        """Number of slides with correlated lesions."""
-        return len({one.slide for one in self.used})
-
-    @property
-    def estimate(self) -> Estimate | None:
-        """The correlation, with an interval over slides, or over lesions if there is only one slide."""
-        return correlate_area_and_probability(self.comparable)
-
-    @property
-    def models(self) -> tuple[str, ...]:
-        """Names of the models that predicted the correlated lesions."""
-        return tuple(dict.fromkeys(one.model for one in self.used))
-
-    @property
-    def notes(self) -> tuple[str, ...]:
-        """Sentences on what limits the correlation."""
-        suffix = "" if self.included else "; left out"
-        notes = [
-            f"{self.names[slide]}: {validity.headline('')}{suffix}"
-            for slide, validity in self.validity.items()
-            if not validity.valid
-        ]
-        if len(self.models) > 1:
-            notes.append(f"{len(self.models)} different models were used: their probabilities may not be comparable")
-        if self.used and self.comparable.note:
-            notes.append(self.comparable.note)
-        return tuple(notes)
-
-    @property
-    def summary(self) -> str:
-        """The correlation in words, or why there is none."""
-        if not self.used and self.comparable.note:
-            return self.comparable.note
-        return describe_correlation(self.estimate, len(self.used), self.slides)
+        The interval is over slides, or over lesions if there is only one slide. ``notes``: what limits the correlation.
+        """
+        used, note = self.comparable.lesions, self.comparable.note
+        slides, models = len({one.slide for one in used}), list(dict.fromkeys(one.model for one in used))
+        estimate = correlate_area_and_probability(self.comparable)
+        suffix, invalid = "" if self.included else "; left out", {k: v for k, v in self.validity.items() if not v.valid}
+        notes = [f"{self.names[slide]}: {validity.headline('')}{suffix}" for slide, validity in invalid.items()]
+        if len(models) > 1:
+            notes.append(f"{len(models)} different models were used: their probabilities may not be comparable")
+        summary = describe_correlation(estimate, len(used), slides) if used or not note else note
+        return {
+            "format_version": 1,
+            "spearman": None if estimate is None or math.isnan(estimate.mean) else asdict(estimate),
+            "interval_over": "slides" if slides > 1 else "lesions",
+            "area_unit": "mm2" if self.comparable.in_mm2 else "px",
+            "lesions": len(used),
+            "slides": slides,
+            "models": models,
+            "summary": summary,
+            "notes": [*notes, note] if used and note else notes,
+        }
 
 
 def relate_lesions(folders: Sequence[Path], *, include_invalid: bool, run: RunContext) -> LesionRelation:
@@ -249,37 +213,20 @@ def relate_lesions(folders: Sequence[Path], *, include_invalid: bool, run: RunCo
 
 def write_relation(relation: LesionRelation, out: Path) -> list[Path]:
     """Write the table of all lesions, the correlation, and the figure if there are correlated lesions."""
-    used = set(map(id, relation.used))
+    lesions = relation.comparable.lesions
+    used = set(map(id, lesions))
     write_table(out / TABLE, [_row(one, relation, id(one) in used) for one in relation.lesions], COLUMNS)
-    write_json(out / RELATION, relation_to_json(relation))
+    write_json(out / RELATION, relation.facts)
     if not used:
         with file_errors_translated(out / FIGURE):
             remove_file(out / FIGURE)  # of an earlier run
         return [out / TABLE, out / RELATION]
-    areas = [relation.comparable.area(one) for one in relation.used]
-    points = LesionPoints(
-        areas, [one.probability for one in relation.used], [one.label != "benign" for one in relation.used]
-    )
-    some_invalid = not all(relation.validity[one.slide].valid for one in relation.used)
-    title = f"{'Includes predictions that are not valid. ' if some_invalid else ''}{relation.summary}"
+    areas = [relation.comparable.area(one) for one in lesions]
+    points = LesionPoints(areas, [one.probability for one in lesions], [one.label != "benign" for one in lesions])
+    some_invalid = not all(relation.validity[one.slide].valid for one in lesions)
+    title = f"{'Includes predictions that are not valid. ' if some_invalid else ''}{relation.facts['summary']}"
     plot_area_and_probability(points, relation.comparable.unit, title, out / FIGURE, log_axis=uses_log_axis(areas))
     return [out / TABLE, out / RELATION, out / FIGURE]
-
-
-def relation_to_json(relation: LesionRelation) -> dict[str, Any]:
-    """Return the content of ``relation.json``; the correlation is null for fewer than three lesions or equal values."""
-    estimate = relation.estimate
-    return {
-        "format_version": 1,
-        "spearman": None if estimate is None or math.isnan(estimate.mean) else asdict(estimate),
-        "interval_over": "slides" if relation.slides > 1 else "lesions",
-        "area_unit": "mm2" if relation.comparable.in_mm2 else "px",
-        "lesions": len(relation.used),
-        "slides": relation.slides,
-        "models": list(relation.models),
-        "summary": relation.summary,
-        "notes": list(relation.notes),
-    }
 
 
 def _row(lesion: LesionRow, relation: LesionRelation, used: bool) -> dict[str, object]:

@@ -129,7 +129,7 @@ def relation(
     ] = False,
 ) -> None:
     """Relate area and probability of lesions."""
-    from napari_melanoma.extensions.papers.analyses import relate_lesions, relation_to_json, write_relation
+    from napari_melanoma.extensions.papers.analyses import relate_lesions, write_relation
     from napari_melanoma.reports.slide_export import find_result_folders, require_outside_results
 
     current.after_stop = "Nothing was written."
@@ -138,11 +138,11 @@ def relation(
     for slide, error in related.failed.items():
         name = related.names[slide]
         current.report.emit("failed", f"failed: {name}: {error}", slide=name, error=error)
-    for note in related.notes:
+    for note in related.facts["notes"]:
         current.report.emit("warning", f"Warning: {note}", message=note)
     current.lock_folder(out)
     written = write_relation(related, out)
-    current.report.emit("relation", related.summary, **relation_to_json(related))
+    current.report.emit("relation", related.facts["summary"], **related.facts)
     text = (
         f"{format_count(len(related.lesions), 'lesion')} of {format_count(len(related.validity), 'slide')} in "
         f"{written[0]}; {written[-1].name} shows "

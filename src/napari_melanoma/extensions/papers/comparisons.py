@@ -5,13 +5,12 @@ from __future__ import annotations
 import json
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
 from itertools import product
 from typing import Any
 
 from napari_melanoma.core.config import flatten_values
 from napari_melanoma.extensions.papers.kinds import CALIBRATED, CHANCE
-from napari_melanoma.extensions.papers.paper_rows import PARTS, RowResult, images_in_part, list_parts
+from napari_melanoma.extensions.papers.paper_rows import PARTS, RowResult
 from napari_melanoma.extensions.papers.papers import Claim, ClaimRows, Paper, Role
 from napari_melanoma.extensions.papers.split import UNTOUCHED
 from napari_melanoma.metrics.statistics import Estimate
@@ -36,7 +35,7 @@ def describe_differences(
             if reason := unlearned_rows((item, other)):
                 yield f"{item.row.file.title} is not compared with {other.row.file.title}: {reason}."
                 continue
-            for part in list_parts(item):
+            for part in item.parts:
                 changes = paired_changes(other, item, part)
                 differences = [
                     f"{m.removeprefix(CALIBRATED)} {_format_signed(changes[m])}" for m in metrics if m in changes
@@ -50,13 +49,12 @@ def describe_differences(
 def paired_changes(other: RowResult, item: RowResult, part: str = "") -> dict[str, Estimate]:
     """Estimate the differences (``item`` minus ``other``) on common images of a part, with paired intervals."""
     other_images, item_images = (
-        {(image["domain"], image["image_id"]): image for image in images_in_part(one.images, part)}
-        for one in (other, item)
+        {(image["domain"], image["image_id"]): image for image in one.select_part(part).images} for one in (other, item)
     )
     common = [key for key in other_images if key in item_images]
     if not common:
         return {}
-    return item.row.kind.changes([other_images[key] for key in common], [item_images[key] for key in common])
+    return item.row.kind.estimates([item_images[key] for key in common], [other_images[key] for key in common])
 
 
 def describe_controls(results: Sequence[RowResult], roles: Mapping[str, Role]) -> Iterator[str]:
@@ -64,8 +62,8 @@ def describe_controls(results: Sequence[RowResult], roles: Mapping[str, Role]) -
     for item in results:
         if roles[item.row.file.evaluated].control_of is None:
             continue
-        for part in list_parts(item):
-            area = item.row.kind.estimates(images_in_part(item.images, part)).get("AUC")
+        for part in item.parts:
+            area = item.select_part(part).estimates.get("AUC")
             if area is None:
                 continue
             is_at_chance = area.low <= CHANCE <= area.high
@@ -120,7 +118,7 @@ def _members(rows: ClaimRows, by_name: Mapping[str, RowResult]) -> list[RowResul
 
 def _judge_rows(claim: Claim, rows: ClaimRows, by_name: Mapping[str, RowResult]) -> Iterator[str]:
     """Judge a claim by the results of some rows, on the untouched images if there are any, or else on all together."""
-    by_name = {name: _untouched(by_name[name]) for name in (rows.row, *rows.over)}
+    by_name = {name: by_name[name].select_part(by_name[name].parts[-1]) for name in (rows.row, *rows.over)}
     compared = _members(rows, by_name)
     if reason := unlearned_rows(compared):
         yield f"With {rows.network}, it cannot be compared here: {reason}."
@@ -134,19 +132,13 @@ def _judge_rows(claim: Claim, rows: ClaimRows, by_name: Mapping[str, RowResult])
         return
     claimed, *others = own_results
     better = [m for m in metrics if all(claimed[m].mean > estimates[m].mean for estimates in others)]
-    images = f"the {PARTS[UNTOUCHED]}" if UNTOUCHED in list_parts(compared[0]) else "all images together"
+    images = f"the {PARTS[UNTOUCHED]}" if UNTOUCHED in compared[0].parts else "all images together"
     where = f"Here, with {rows.network} and on {images}, it holds for"
     if len(better) == len(metrics):
         yield f"{where} {', '.join(metrics)}; see the intervals for the uncertainty."
     else:
         worse = ", ".join(f"{m} {100 * claimed[m].mean:.1f}" for m in metrics if m not in better)
         yield f"{where} {', '.join(better) or 'no metric'}, not for {worse}."
-
-
-def _untouched(item: RowResult) -> RowResult:
-    """Return a result with its untouched images only, if it has any."""
-    has_untouched = UNTOUCHED in list_parts(item)
-    return replace(item, images=images_in_part(item.images, UNTOUCHED)) if has_untouched else item
 
 
 def _judge_differences(claim: Claim, rows: ClaimRows, by_name: Mapping[str, RowResult], metrics: Sequence[str]) -> str:

@@ -28,15 +28,13 @@ from napari_melanoma.extensions.papers.paper_rows import (
     RowResult,
     TableLine,
     describe_conditions,
-    images_in_part,
     is_in_size_figure,
-    list_parts,
     read_pictures,
     results_by_table,
     table_lines,
 )
 from napari_melanoma.extensions.papers.papers import Paper, PaperTable, Row
-from napari_melanoma.extensions.papers.planning import ReproductionContext, ReproductionFolder
+from napari_melanoma.extensions.papers.planning import PICTURES, ReproductionContext, ReproductionFolder
 from napari_melanoma.figures.evaluation import (
     curve_style,
     plot_bars,
@@ -88,8 +86,9 @@ def draw_figures(context: ReproductionContext, results: Sequence[RowResult]) -> 
         shown = [item for item in results if item.row.file.evaluated == role and not item.row.kind.cross_validated]
         if samples := _sample_pictures(context, [item for item in shown if item.row.grid is None]):
             path = folder / f"samples-{role.lower()}.png"
-            draw_samples(samples, images.names, path)
-            title, about = f"Sample predictions on {images.names} (role {role})", describe_conditions(context, shown)
+            names = ", ".join(images.names)
+            draw_samples(samples, names, path)
+            title, about = f"Sample predictions on {names} (role {role})", describe_conditions(context, shown)
             pictures.append(ReportPicture(title, path, about))
     pictures += draw_augmentations(context)
     pictures += draw_predictions(context, [item for item in results if item.row.file.kind == "classification"])
@@ -180,20 +179,12 @@ def _few_ticks(axis: Axis, number_format: str, unit: float = 1.0, ticks: Sequenc
     axis.set_major_formatter(FuncFormatter(lambda value, _: number_format.format(value / unit)))
 
 
-class LearningCurves(NamedTuple):
-    """A figure of learning curves of one task: of rows with one split, or of the first fold of cross-validated rows."""
-
-    task: str
-    cross_validated: bool
-    file: str
-    title: str
-
-
-LEARNING_CURVES = (
-    LearningCurves("segmentation", False, "curves.png", "Learning curves"),
-    LearningCurves("segmentation", True, "curves-of-folds.png", "Learning curves, segmentation of the folds"),
-    LearningCurves("classification", True, "curves-of-classifiers.png", "Learning curves, classifiers"),
-)
+# Task, and whether rows are cross-validated, to file and title of the figure of their learning curves.
+LEARNING_CURVES = {
+    ("segmentation", False): ("curves.png", "Learning curves"),
+    ("segmentation", True): ("curves-of-folds.png", "Learning curves, segmentation of the folds"),
+    ("classification", True): ("curves-of-classifiers.png", "Learning curves, classifiers"),
+}
 CURVES = "Losses are comparable only between rows with the same loss."
 FIRST_FOLD = "Curves of the first fold."
 MONITORED = "For {}, which has no validation images, the curves are those of the test images."
@@ -203,14 +194,13 @@ SINGLE_EPOCH = "Not shown, since they are trained for a single epoch: {}."
 def draw_learning_curves(context: ReproductionContext, results: Sequence[RowResult]) -> Iterator[ReportPicture]:
     """Draw the learning curves of all rows that train a network."""
     trained = [item for item in results if item.row.file.train and item.row.file.predictor == "network"]
-    for figure in LEARNING_CURVES:
-        wanted = (figure.task, figure.cross_validated)
-        shown = [item for item in trained if (item.row.task, item.row.kind.cross_validated) == wanted]
+    for (task, crossed), (file, figure_title) in LEARNING_CURVES.items():
+        shown = [item for item in trained if (item.row.task, item.row.kind.cross_validated) == (task, crossed)]
         curves = {item.title: _learning_curve(context.folder, item.row) for item in shown}
         several = {title: epochs for title, epochs in curves.items() if len(epochs) > 1}
         if not several:
             continue
-        monitor, path = MONITORS[figure.task], context.folder.figures / figure.file
+        monitor, path = MONITORS[task], context.folder.figures / file
         numbers = {item.title: row_number(context.paper, item.row) for item in shown}
         draw_curves(several, numbers, (monitor.name, TITLES.get(monitor.name, f"{monitor.title}, validation")), path)
         single = [title for title, epochs in curves.items() if len(epochs) == 1]
@@ -219,9 +209,9 @@ def draw_learning_curves(context: ReproductionContext, results: Sequence[RowResu
             for item in shown
             if item.row.values["full"].get("data", {}).get("validation_fraction") == 0
         ]
-        notes = [CURVES, *[FIRST_FOLD] * figure.cross_validated, *map(MONITORED.format, unvalidated)]
+        notes = [CURVES, *[FIRST_FOLD] * crossed, *map(MONITORED.format, unvalidated)]
         notes += [SINGLE_EPOCH.format(", ".join(single))] if single else []
-        yield ReportPicture(figure.title, path, " ".join([*notes, describe_conditions(context, shown)]))
+        yield ReportPicture(figure_title, path, " ".join([*notes, describe_conditions(context, shown)]))
 
 
 def _learning_curve(folder: ReproductionFolder, row: Row) -> list[dict[str, float]]:
@@ -283,7 +273,7 @@ def _sample_pictures(
     context: ReproductionContext, results: Sequence[RowResult]
 ) -> dict[str, dict[str, NDArray[np.uint8]]]:
     """Read the pictures for ``draw_samples`` of rows that are evaluated on the same images; empty if there are none."""
-    pictures = {item.title: read_pictures(context.folder.row(item.row.name).pictures) for item in results}
+    pictures = {item.title: read_pictures(context.folder.row(item.row.name).evaluated / PICTURES) for item in results}
     shown = {name for each in pictures.values() for name in each}
     photographs = {name: rgb for name, rgb in read_pictures(context.folder.photographs).items() if name in shown}
     return {"Photograph": photographs, **pictures} if photographs else {}
@@ -294,9 +284,8 @@ def draw_bars(context: ReproductionContext, all_results: Sequence[RowResult]) ->
     bars, results = context.paper.file.bars, {item.row.name: item for item in all_results}
     if bars is None:
         return
-    for part in dict.fromkeys(part for item in results.values() for part in list_parts(item)):
-        rows = [results[name] for name in bars.rows if name in results]
-        rows = [replace(item, images=images_in_part(item.images, part)) for item in rows]
+    for part in dict.fromkeys(part for item in results.values() for part in item.parts):
+        rows = [results[name].select_part(part) for name in bars.rows if name in results]
         rows = [item for item in rows if bars.metric in item.estimates]
         if len(rows) > 1:
             path = context.folder.figures / f"bars-{part or 'all'}.png"
@@ -369,7 +358,7 @@ def _draw_samples(
 ) -> Iterator[ReportPicture]:
     """Draw the predictions of the networks of a table for a few images."""
     networks = [item for item in rows if item.row.file.predictor == "network"]
-    read = {item.title: read_pictures(context.folder.row(item.row.name).pictures) for item in networks}
+    read = {item.title: read_pictures(context.folder.row(item.row.name).evaluated / PICTURES) for item in networks}
     if pictures := {title: found for title, found in read.items() if found}:
         path = context.folder.figures / f"samples-{name}.png"
         sets = ", ".join(dict.fromkeys(name for images in context.cross_validated.values() for name in images.names))
@@ -405,11 +394,6 @@ class DepthPredictions(NamedTuple):
     groups: list[str]
     readings: Mapping[str, NDArray[np.float64]]
 
-    @property
-    def predicted(self) -> NDArray[np.float64]:
-        """The predicted depths."""
-        return self.readings[PREDICTION]
-
     def pairs(self) -> Iterator[tuple[tuple[str, str], NDArray[np.float64], NDArray[np.float64]]]:
         """Yield the names and depths of each pair of readers, or of a reader and the prediction, on common images."""
         pairs = sorted(combinations(self.readings.items(), 2), key=lambda pair: (pair[0][0], pair[1][0]))
@@ -422,12 +406,9 @@ class DepthPredictions(NamedTuple):
 def collect_depth_predictions(results: Sequence[RowResult]) -> Iterator[DepthPredictions]:
     """Read the predicted depths of rows, for each part of the images with measured depths."""
     for item in results:
-        for part in list_parts(item):
-            images = [
-                one
-                for one in images_in_part(item.images, part)
-                if one.get("depth_predicted_mm") and one.get("depth_mm")
-            ]
+        for part in item.parts:
+            every = item.select_part(part).images
+            images = [one for one in every if one.get("depth_predicted_mm") and one.get("depth_mm")]
             if len(images) < MIN_CASES:
                 continue
             readers = sorted(name for name in images[0] if READER_COLUMN.fullmatch(name))
@@ -455,16 +436,16 @@ def depth_table(paper: Paper, results: Sequence[RowResult]) -> ReportTable | Non
 
 def _depth_row(depths: DepthPredictions) -> tuple[str, ...]:
     """Return a line of the depth table."""
-    unknown = np.full(len(depths.measured), np.nan)
-    metrics = depth_metrics(DepthIntervals(depths.predicted, unknown, unknown), depths.measured, depths.groups)
-    error = np.abs(depths.predicted - depths.measured)
+    predicted, unknown = depths.readings[PREDICTION], np.full(len(depths.measured), np.nan)
+    metrics = depth_metrics(DepthIntervals(predicted, unknown, unknown), depths.measured, depths.groups)
+    error = np.abs(predicted - depths.measured)
     return (
         depths.title,
         depths.part,
         str(len(error)),
         _format_estimate(metrics["depth_mae_mm"]),
         f"{error.std(ddof=1):.2f}",
-        _relative_percent(depths.predicted, depths.measured),
+        _relative_percent(predicted, depths.measured),
         _format_estimate(metrics["depth_r"]),
         f"{metrics['depth_bias_mm'].mean:+.2f}",
         f"{metrics['depth_low_mm'].mean:+.2f} to {metrics['depth_high_mm'].mean:+.2f}",
@@ -513,7 +494,9 @@ def depth_pictures(results: Sequence[RowResult], folder: Path) -> list[ReportPic
         return []
     path = folder / "depth.png"
     first_row = [depths for depths in rows if depths.title == rows[0].title]
-    plot_depths({f"{depths.title}: {depths.part}": (depths.predicted, depths.measured) for depths in first_row}, path)
+    plot_depths(
+        {f"{depths.title}: {depths.part}": (depths.readings[PREDICTION], depths.measured) for depths in first_row}, path
+    )
     pictures = [ReportPicture("Predicted and measured depth", path, DRAWN)]
     evaluated = first_row[-1]  # the untouched part, if any
     for names, first, second in evaluated.pairs():
@@ -536,23 +519,20 @@ class NextStep(NamedTuple):
     command: str
 
 
-class ReproductionPage(NamedTuple):
-    """Content of the page, from top to bottom; each text in ``about`` is a paragraph."""
-
-    title: str
-    about: Sequence[str]
-    tables: Sequence[ReportTable]
-    pictures: Sequence[ReportPicture]
-    steps: Sequence[NextStep]
-
-
-def write_page(page: ReproductionPage, path: Path) -> None:
-    """Write a self-contained HTML file."""
-    blocks: list[Block] = [Text(text, quiet=True) for text in page.about]
-    blocks += [table.to_section() for table in page.tables]
-    for picture in page.pictures:
+def write_page(
+    title: str,
+    about: Sequence[str],
+    tables: Sequence[ReportTable],
+    pictures: Sequence[ReportPicture],
+    steps: Sequence[NextStep],
+    path: Path,
+) -> None:
+    """Write a self-contained HTML file; each text in ``about`` is a paragraph."""
+    blocks: list[Block] = [Text(text, quiet=True) for text in about]
+    blocks += [table.to_section() for table in tables]
+    for picture in pictures:
         note = (Text(picture.about, quiet=True),) if picture.about else ()
         blocks.append(Section(picture.title, (Plot(png_uri(picture.path), picture.title, plot=True), *note)))
-    if page.steps:
-        blocks.append(Section("Next steps", (Text(PATH_NOTE, quiet=True), Items(tuple(page.steps)))))
-    write_analysis(path, page.title, "", blocks)
+    if steps:
+        blocks.append(Section("Next steps", (Text(PATH_NOTE, quiet=True), Items(tuple(steps)))))
+    write_analysis(path, title, "", blocks)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -16,7 +16,7 @@ from napari_melanoma.data.dataset import Key, Sample, read_datasets
 from napari_melanoma.data.partial_results import PartialResults, stamp_files
 from napari_melanoma.data.tabular_encoding import read_number
 from napari_melanoma.extensions.papers.papers import RowSubject
-from napari_melanoma.extensions.papers.split import TEST, TRAIN, UNTOUCHED, read_fold_tables
+from napari_melanoma.extensions.papers.split import TRAIN, UNTOUCHED
 from napari_melanoma.imaging.stain import DEFAULT_FIT, MIN_DENSITY, measure_stain, optical_density, stain_amounts
 from napari_melanoma.io.photographs import read_photograph
 
@@ -60,7 +60,8 @@ def make_feature_predictor(subject: RowSubject, run: RunContext) -> Callable[[Sa
 
 def measure_features(subject: RowSubject, run: RunContext) -> MeasuredImages:
     """Measure the images of a row; results are stored in its folder, for other folds and for a resumed run."""
-    widths = _pixel_widths((*subject.trained_on, *subject.evaluated))
+    # micrometers per pixel of each image as text; "" if unknown
+    widths = {key: row.get("mpp_x", "") for key, row in {**subject.training, **subject.rows}.items()}
     samples = _used_samples((*subject.trained_on, *subject.evaluated))
     partial = PartialResults(subject.store, MEASURED_WITH) if subject.store else None
     measured = MeasuredImages()
@@ -94,17 +95,11 @@ def _used_samples(folders: Sequence[Path]) -> list[Sample]:
 
     Their paths are resolved, so that they are the same in all folds.
     """
-    samples = (one for one in read_datasets(dict.fromkeys(folders)) if one.split in (TRAIN, TEST, UNTOUCHED))
+    samples = (one for one in read_datasets(dict.fromkeys(folders)) if one.split in (TRAIN, UNTOUCHED))
     return [replace(sample, image=real_path(sample.image), mask=None) for sample in samples]
 
 
-def _pixel_widths(folders: Iterable[Path]) -> dict[Key, str]:
-    """Read the micrometers per pixel of each image as text; "" if unknown."""
-    return {key: row.get("mpp_x", "") for key, row in read_fold_tables(folders).items()}
-
-
 def _measure(image: Path, mpp_text: str) -> dict[str, float]:
-
     mpp = read_number(mpp_text)
     return measure_patch_features(read_photograph(image).rgb, None if np.isnan(mpp) else mpp)
 
@@ -121,8 +116,8 @@ def _predict(subject: RowSubject, measured: MeasuredImages) -> dict[Key, float]:
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
 
-    all_training = [one for one in read_datasets(subject.trained_on) if one.split == TRAIN]
-    labels = {key: row.get(subject.target, "") for key, row in read_fold_tables(subject.trained_on).items()}
+    labels = {key: row.get(subject.target, "") for key, row in subject.training.items()}
+    all_training = [one for one in read_datasets(subject.trained_on) if one.key in labels]
     training = [sample for sample in all_training if sample.key in measured.features and labels[sample.key]]
     truth = np.array([labels[sample.key] == "1" for sample in training])
     if len(np.unique(truth)) < 2:

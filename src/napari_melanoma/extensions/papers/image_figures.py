@@ -17,7 +17,7 @@ from napari_melanoma.evaluation.biomarkers import GalleryImage, GalleryRow, draw
 from napari_melanoma.extensions.papers.kinds import HALF, mask_or_everything, segment_and_refine
 from napari_melanoma.extensions.papers.paper_rows import RowResult, choose_pictured, describe_conditions
 from napari_melanoma.extensions.papers.planning import ReproductionContext
-from napari_melanoma.extensions.papers.split import TEST, TRAIN, UNTOUCHED, read_fold_tables
+from napari_melanoma.extensions.papers.split import TEST, TRAIN, UNTOUCHED, part_in_fold, read_tables
 from napari_melanoma.figures.evaluation import save_figure
 from napari_melanoma.imaging.masks import draw_overlay
 from napari_melanoma.io.photographs import read_photograph
@@ -155,8 +155,9 @@ def draw_stages(context: ReproductionContext, results: Sequence[RowResult]) -> I
         of_masks, of_classes = map(read_bundle, bundles)
         segmenter, classifier = Segmenter.load(of_masks), Classifier.load(of_classes)
         predictions = {(one["domain"], one["image_id"]): one for one in item.images}
-        tested = [one for one in read_datasets(context.cross_validated[file.evaluated].folders(1)) if one.split == TEST]
-        tested = [one for one in tested if one.key in predictions]
+        tables = context.cross_validated[file.evaluated].tables
+        parts = {key: part_in_fold(row, 1) for key, row in read_tables(tables).items()}
+        tested = [one for one in read_datasets(tables) if one.key in predictions and parts[one.key] == TEST]
         chosen = choose_pictured(tested, {key: one["label"] for key, one in predictions.items()})
         shown = [one for one in tested if one.full_name in chosen]
         labels = [_label(predictions[one.key], context.paper.file.target) for one in shown]
@@ -194,11 +195,12 @@ def draw_explanations(context: ReproductionContext, results: Sequence[RowResult]
     if item is None or bundle is None or not bundle.is_dir():
         return
     classifier, target = Classifier.load(read_bundle(bundle)), context.paper.target_of(item.row)
-    folders = context.cross_validated[item.row.file.evaluated].folders(1)
-    table = read_fold_tables(folders)
+    tables = context.cross_validated[item.row.file.evaluated].tables
+    table = read_tables(tables)
     probabilities = {(one["domain"], one["image_id"]): float(one["probability"]) for one in item.images}
-    unseen = [one for one in read_datasets(folders) if one.split in (UNTOUCHED, TEST) and one.key in probabilities]
-    candidates = [one for one in unseen if one.split == UNTOUCHED] or unseen
+    predicted = [one for one in read_datasets(tables) if one.key in probabilities]
+    candidates = [one for one in predicted if one.split == UNTOUCHED]
+    candidates = candidates or [one for one in predicted if part_in_fold(table[one.key], 1) == TEST]
     chosen = choose_pictured(candidates, {key: row.get(target, "") for key, row in table.items()})
     lines: dict[str, list[GalleryImage]] = {"1": [], "0": []}
     for sample in (one for one in candidates if one.full_name in chosen):

@@ -6,7 +6,6 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -26,7 +25,7 @@ from napari_melanoma.evaluation.masks import measure_sample
 from napari_melanoma.extensions.papers.analyses import fit_trees
 from napari_melanoma.extensions.papers.image_features import make_feature_predictor
 from napari_melanoma.extensions.papers.papers import Image, ImageMeasurement, Row, RowKind, RowSubject
-from napari_melanoma.extensions.papers.split import TABLE, TRAIN, UNTOUCHED, read_fold_tables
+from napari_melanoma.extensions.papers.split import UNTOUCHED
 from napari_melanoma.figures.evaluation import comparison_image
 from napari_melanoma.imaging.postprocessing import RefinementConfig, refine_mask
 from napari_melanoma.io.photographs import read_photograph
@@ -53,10 +52,10 @@ LABELS = ("0", "1")  # other cells have no label: images of folds may lack one i
 
 def make_predictor(subject: RowSubject, run: RunContext) -> Callable[[Sample], ImageMeasurement]:
     """Load the predictor of a row, and return the function that measures an image."""
-    rows = read_fold_tables(subject.evaluated)
+    rows = subject.rows
     if subject.row.file.predictor == "network":
-        return _network_measure(subject, rows)
-    probability = _simple_predictor(subject, rows, run)
+        return _network_measure(subject)
+    probability = _simple_predictor(subject, run)
 
     def measure(sample: Sample) -> ImageMeasurement:
         columns = _prediction_columns(rows[sample.key].get(subject.target) == "1", probability(sample))
@@ -69,20 +68,20 @@ def make_predictor(subject: RowSubject, run: RunContext) -> Callable[[Sample], I
     return measure
 
 
-def _simple_predictor(subject: RowSubject, rows: Rows, run: RunContext) -> Callable[[Sample], float]:
+def _simple_predictor(subject: RowSubject, run: RunContext) -> Callable[[Sample], float]:
     """Return the function that predicts the probability of the positive class, for a row without a network."""
     predictor = subject.row.file.predictor
     if predictor == "features":
         return make_feature_predictor(subject, run)
     if predictor in TABLE_MODELS:
         predict = predict_with_logistic if predictor == "logistic" else predict_with_trees
-        probabilities = predict(subject.trained_on, rows, _table_choices(subject.row), subject.target)
+        probabilities = predict(subject.training, subject.rows, _table_choices(subject.row), subject.target)
         return lambda sample: probabilities[sample.key]
     if predictor == "random":
         return lambda sample: hash_to_unit_interval("random", sample.full_name)
     labels_by_domain = defaultdict[str, list[bool]](list)
-    for (domain, _), row in read_fold_tables(subject.trained_on).items() if predictor == "prevalence" else ():
-        if row["split"] == TRAIN and row.get(subject.target) in LABELS:
+    for (domain, _), row in subject.training.items() if predictor == "prevalence" else ():
+        if row.get(subject.target) in LABELS:
             labels_by_domain[domain].append(row[subject.target] == "1")
     shares = {domain: float(np.mean(labels)) for domain, labels in labels_by_domain.items()}
     return lambda sample: shares.get(sample.domain, 0.0)
@@ -92,9 +91,9 @@ def _table_choices(row: Row) -> TabularConfig:
     return TabularConfig.parse(row.values["full"]["classification"]["tabular"], row.name)
 
 
-def check_table_columns(folders: tuple[Path, ...], row: Row, target: str) -> None:
+def check_table_columns(training: Rows, row: Row, target: str) -> None:
     """Raise an error if the training data lack an input of a row that predicts from the table alone."""
-    fit_encoding(_training_rows(folders, target)[0], _table_choices(row), target)
+    fit_encoding(_with_label(training, target)[0], _table_choices(row), target)
 
 
 def _prediction_columns(
@@ -136,7 +135,7 @@ def _calibrated_columns(truth: bool, calibration: PredictionCalibration, logits:
     return _prediction_columns(truth, probability, as_trained, above, possible)
 
 
-def _network_measure(subject: RowSubject, rows: Rows) -> Callable[[Sample], ImageMeasurement]:
+def _network_measure(subject: RowSubject) -> Callable[[Sample], ImageMeasurement]:
     """Load the network of a fold, and return the function that measures an image."""
     from napari_melanoma.classification.classifier import Classifier
     from napari_melanoma.models.zoo import find_encoder
@@ -150,7 +149,7 @@ def _network_measure(subject: RowSubject, rows: Rows) -> Callable[[Sample], Imag
     find_mask = _make_mask_finder(subject, classifier)
 
     def measure(sample: Sample) -> ImageMeasurement:
-        row, rgb = rows[sample.key], read_photograph(sample.image).rgb
+        row, rgb = subject.rows[sample.key], read_photograph(sample.image).rgb
         mask, has_lesion = find_mask(sample, rgb)
         encoded = classifier.run_encoder([classifier.crop_image(rgb, mask)])
         truth = row.get(subject.target) == "1"
@@ -271,28 +270,25 @@ CHANCE = 0.5  # the AUC of uninformative predictions
 
 
 def predict_with_trees(
-    training_folders: tuple[Path, ...], evaluated: Rows, choices: TabularConfig, target: str = "melanoma"
+    training: Rows, evaluated: Rows, choices: TabularConfig, target: str = "melanoma"
 ) -> dict[Key, float]:
     """Fit boosted trees to the training rows, and predict every evaluated row: probability by image."""
-    rows, labels = _training_rows(training_folders, target)
+    rows, labels = _with_label(training, target)
     trees, encoding = fit_trees(rows, choices, labels, target)
     matrix, _ = to_matrix(read_table_values(list(evaluated.values()), encoding))
     return dict(zip(evaluated, map(float, trees.predict_proba(matrix)[:, 1]), strict=True))
 
 
-def predict_with_logistic(
-    training_folders: tuple[Path, ...], evaluated: Rows, choices: TabularConfig, target: str
-) -> dict[Key, float]:
+def predict_with_logistic(training: Rows, evaluated: Rows, choices: TabularConfig, target: str) -> dict[Key, float]:
     """Fit a logistic regression to the training rows, and predict every evaluated row: probability by image."""
-    rows, labels = _training_rows(training_folders, target)
+    rows, labels = _with_label(training, target)
     probabilities = fit_table_logistic(rows, labels.astype(bool), choices, target).predict(list(evaluated.values()))
     return dict(zip(evaluated, probabilities.tolist(), strict=True))
 
 
-def _training_rows(folders: tuple[Path, ...], target: str) -> tuple[list[dict[str, str]], NDArray[np.intp]]:
+def _with_label(training: Rows, target: str) -> tuple[list[Mapping[str, str]], NDArray[np.intp]]:
     """Return the training rows with a label, and their classes, int (row,)."""
-    rows = [row for folder in folders for row in read_table(folder / TABLE)]
-    rows = [row for row in rows if row["split"] == TRAIN and row.get(target) in LABELS]
+    rows = [row for row in training.values() if row.get(target) in LABELS]
     return rows, np.array([int(row[target]) for row in rows], np.intp)
 
 
@@ -332,25 +328,12 @@ def _resize_mask(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
     return np.asarray(Image.fromarray(mask).resize((SMALL_SIDE, SMALL_SIDE), Image.Resampling.NEAREST))
 
 
-def _mask_estimates(images: Sequence[Image]) -> dict[str, Estimate]:
-    """Average over images, with intervals over patients or lesions."""
-    return _means(images, _table(images), (0, 1))
-
-
-def _mask_changes(first: Sequence[Image], second: Sequence[Image]) -> dict[str, Estimate]:
-    """Average the differences of images."""
-    return _means(first, _table(second) - _table(first), (-1, 1))
-
-
-def _table(images: Sequence[Image]) -> np.ndarray:
-    """Read the metrics, float64 (image, metric)."""
-    return np.array([[float(image[name]) for name in MASK_COLUMNS] for image in images])
-
-
-def _means(images: Sequence[Image], table: np.ndarray, bounds: tuple[float, float]) -> dict[str, Estimate]:
-    """Average the columns of a table."""
-    groups = [image["group"] for image in images]
-    return dict(zip(MASK_COLUMNS, bootstrap_means(table, groups, bounds=bounds), strict=True))
+def _mask_estimates(images: Sequence[Image], others: Sequence[Image] = ()) -> dict[str, Estimate]:
+    """Average over images, with intervals over patients or lesions; with ``others``, their differences."""
+    tables = [np.array([[float(image[name]) for name in MASK_COLUMNS] for image in each]) for each in (images, others)]
+    table, low = (tables[0] - tables[1], -1) if others else (tables[0], 0)
+    found = bootstrap_means(table, [image["group"] for image in images], bounds=(low, 1))
+    return dict(zip(MASK_COLUMNS, found, strict=True))
 
 
 def _mask_remark(images: Sequence[Image], trained: bool) -> str:
@@ -408,29 +391,24 @@ def read_scores(images: Sequence[Image], column: str) -> ClassPredictions | None
     return ClassPredictions(np.stack([1 - scores, scores], 1), truth, np.array(groups), ("other", "true"), "true", HALF)
 
 
-def _class_estimates(images: Sequence[Image], first: Sequence[Image] | None = None) -> dict[str, Estimate]:
-    """Estimate the metrics of images; with ``first``, the changes from the same images of another row."""
+def _class_estimates(images: Sequence[Image], others: Sequence[Image] = ()) -> dict[str, Estimate]:
+    """Estimate the metrics of images; with ``others``, the changes from the same images of another row."""
     estimates = dict[str, Estimate]()
     for column, (prefix, metrics) in SCORE_COLUMNS.items():
-        scores, before = read_scores(images, column), None if first is None else read_scores(first, column)
-        if scores is None or (first is not None and before is None):
+        scores, before = read_scores(images, column), read_scores(others, column) if others else None
+        if scores is None or (others and before is None):
             continue
         found = class_estimates(scores) if before is None else class_differences(before, scores)
         estimates |= {prefix + name: found[known] for name, known in metrics.items() if known in found}
     for name, column in SETS.items():
-        cells = [[image.get(column) for image in each] for each in (images, first or ())]
+        cells = [[image.get(column) for image in each] for each in (images, others)]
         if all(map(all, cells)):
-            values = np.array(cells[0], np.float64) - (np.array(cells[1], np.float64) if first else 0)
+            values = np.array(cells[0], np.float64) - (np.array(cells[1], np.float64) if others else 0)
             groups = [image["group"] for image in images]
             estimates[name] = bootstrap_statistic(
-                partial(weighted_mean, values), groups, bounds=(-1 if first else 0, 1)
+                partial(weighted_mean, values), groups, bounds=(-1 if others else 0, 1)
             )
     return estimates
-
-
-def _class_changes(first: Sequence[Image], second: Sequence[Image]) -> dict[str, Estimate]:
-    """Estimate the changes of the metrics on the same images of two rows."""
-    return _class_estimates(second, first)
 
 
 def _class_remark(images: Sequence[Image], trained: bool) -> str:
@@ -467,7 +445,6 @@ SEGMENTATION = RowKind(
     MASK_COLUMNS,
     _make_mask_measure,
     _mask_estimates,
-    _mask_changes,
     _mask_remark,
     _explain_unlearned_masks,
 )
@@ -476,7 +453,6 @@ CLASSIFICATION = RowKind(
     METRICS,
     make_predictor,
     _class_estimates,
-    _class_changes,
     _class_remark,
     _explain_unlearned_classes,
     cross_validated=True,

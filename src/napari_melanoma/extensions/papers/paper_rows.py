@@ -27,7 +27,7 @@ from napari_melanoma.core.paths import id_to_file_name, ids_to_file_names
 from napari_melanoma.data.collections import guess_source
 from napari_melanoma.data.dataset import Key, Sample, read_datasets, select_trainable
 from napari_melanoma.data.partial_results import remove_partial_results
-from napari_melanoma.data.splits import sample_by_name
+from napari_melanoma.data.splits import FOLD, sample_by_name
 from napari_melanoma.evaluation.pipeline import describe_failure
 from napari_melanoma.extensions.papers.kinds import (
     FOLDS,
@@ -39,14 +39,21 @@ from napari_melanoma.extensions.papers.kinds import (
     pool_folds,
     pool_validation,
 )
-from napari_melanoma.extensions.papers.papers import SEGMENTER, Paper, PaperTable, Row, RowSubject
+from napari_melanoma.extensions.papers.papers import SEGMENTER, Image, Paper, PaperTable, Row, RowSubject
 from napari_melanoma.extensions.papers.planning import (
     EVALUATION,
     PER_IMAGE,
     PICTURES,
     ReproductionContext,
 )
-from napari_melanoma.extensions.papers.split import TEST, TRAIN, UNTOUCHED, read_fold_tables
+from napari_melanoma.extensions.papers.split import (
+    LEFT_OUT,
+    TEST,
+    TRAIN,
+    UNTOUCHED,
+    part_in_fold,
+    read_tables,
+)
 from napari_melanoma.io.photographs import read_photograph
 from napari_melanoma.io.results import read_table, write_rgb, write_table
 from napari_melanoma.metrics.statistics import Estimate
@@ -71,26 +78,22 @@ def train_model(context: ReproductionContext, row: Row, run: RunContext, fold: i
     train(recipe, place.run.path, resume=begun, run=run, evaluate=False)
 
 
-def split_values(folders: Iterable[Path]) -> dict[str, Any]:
-    """Return the data of a recipe; all rows use the same split, which is not checked for leaks again."""
-    return {"datasets": [*map(str, folders)], "split": TRAIN, "test_split": TEST, "accept_leaks": True}
-
-
 def complete_recipe(context: ReproductionContext, row: Row, fold: int = 0) -> TrainRecipe:
     """Complete the recipe of a row with data, epochs and initial weights.
 
     Rows of the same role use the same split. A fold is trained and validated on the other folds.
     """
-    images = context.images_of(row)
-    folders = [folder for role in row.file.train_roles for folder in images[role].folders(fold)]
-    values: dict[str, Any] = {
-        "data": split_values(folders),
-        "model": {"start": initial_weights(context, row, fold)},
+    roles = [context.images_of(row)[role] for role in row.file.train_roles]
+    data = {
+        "datasets": [str(table) for role in roles for table in role.tables],
+        "split": TRAIN,
+        "test_split": TEST,
+        "accept_leaks": True,  # all rows use the same split
     }
+    values: dict[str, Any] = {"data": data, "model": {"start": initial_weights(context, row, fold)}}
     if fold:
-        unseen = [
-            str(folder) for role in row.file.unlabelled for folder in context.cross_validated[role].unlabelled(fold)
-        ]
+        data["fold"] = {"number": fold, "table": str(roles[0].folds)}
+        unseen = [str(table) for role in row.file.unlabelled for table in context.cross_validated[role].tables]
         classification: dict[str, Any] = {"masks": "predicted"} if _predicts_masks(context, row) else {}
         classification |= {"adaptation": {"to": unseen}} if unseen else {}
         values["seed"] = fold  # else all folds would be calibrated on nearly the same images
@@ -151,15 +154,16 @@ def evaluate_row(context: ReproductionContext, row: Row, run: RunContext, fold: 
     model = context.folder.row(file.model_of or row.name).fold(fold).run
     bundle = read_bundle(model.bundle) if file.predictor == "network" else None
     evaluated, trained_on = (
-        tuple(folder for role in roles for folder in images[role].folders(fold))
+        tuple(table for role in roles for table in images[role].tables)
         for roles in (file.evaluation_roles, file.train_roles)
     )
     masks = "predicted" if fold and _predicts_masks(context, row) else file.masks
     segmenter = str(context.folder.row(file.masks_of).fold(fold).run.bundle) if file.masks_of else SEGMENTER
     store, target = context.folder.row(row.name).run.path, context.paper.target_of(row)
-    subject = RowSubject(row, bundle, evaluated, trained_on, target, masks, segmenter, store)
+    subject = RowSubject(row, bundle, evaluated, trained_on, {}, {}, target, masks, segmenter, store)
     if fold:
-        samples, shown, columns = _choose_fold_samples(context, subject)
+        subject = replace(subject, rows=read_tables(evaluated), training=_training_rows(trained_on, fold))
+        samples, shown, columns = _choose_fold_samples(context, subject, fold)
     else:
         samples = [row.sample for row in read_data(model.data) if row.part == "validation"]
         if file.evaluated_on == TEST:
@@ -174,19 +178,24 @@ def evaluate_row(context: ReproductionContext, row: Row, run: RunContext, fold: 
         write_json(temporary / EVALUATION, facts)
 
 
+def _training_rows(tables: Iterable[Path], fold: int) -> dict[Key, dict[str, str]]:
+    """Return the rows on which a fold is trained."""
+    return {key: row for key, row in read_tables(tables).items() if part_in_fold(row, fold) == TRAIN}
+
+
 def _choose_fold_samples(
-    context: ReproductionContext, subject: RowSubject
+    context: ReproductionContext, subject: RowSubject, fold: int
 ) -> tuple[list[Sample], set[str], dict[tuple[object, object], dict[str, str]]]:
     """Return the test images of a fold and the untouched images, those that are shown, and fold and role of each."""
     row, roles = subject.row, subject.row.file.evaluation_roles
     role_of = {name: role for role in roles for name in context.cross_validated[role].names}
-    table = read_fold_tables(subject.evaluated)
-    labels = {key: values.get(subject.target, "") for key, values in table.items()}
+    labels = {key: values.get(subject.target, "") for key, values in subject.rows.items()}
     labeled = [sample for sample in read_datasets(subject.evaluated) if labels[sample.key] in LABELS]
-    shown = choose_pictured((sample for sample in labeled if sample.split in (TRAIN, TEST)), labels)
-    unseen = [sample for sample in labeled if sample.split in (TEST, UNTOUCHED)]
+    shown = choose_pictured((sample for sample in labeled if sample.split == TRAIN), labels)
+    parts = {key: part_in_fold(values, fold) for key, values in subject.rows.items()}
+    unseen = [sample for sample in labeled if parts[sample.key] in (TEST, UNTOUCHED)]
     samples = select_trainable(unseen) if row.kind.needs_masks else unseen
-    return samples, shown, {key: {"fold": table[key]["fold"], "role": role_of[key[0]]} for key in table}
+    return samples, shown, {key: {"fold": one[FOLD], "role": role_of[key[0]]} for key, one in subject.rows.items()}
 
 
 def measure_samples(
@@ -298,70 +307,49 @@ def mask_notices(context: ReproductionContext) -> Iterator[str]:
 
 
 def find_data_faults(context: ReproductionContext, run: RunContext) -> dict[str, str]:
-    """Check the training images of each row without reading pixels: name of a row to what is wrong."""
+    """Check the training images of each row without reading pixels: name of a row to what is wrong.
+
+    Folds are stratified by the class of the paper. A row with this class has it in all folds or in none, so that the
+    first one is enough; a row with another target may lack its class in a fold.
+    """
     checked, faults = dict[str, str](), dict[str, str]()
     rows = [context.paper.rows[name] for name in context.plan.by_name]
     for row in run.track([row for row in rows if row.file.train], "Checking the data"):
-        if row.file.predictor != "network":
-            if why := _table_fault(context, row):
-                faults[row.name] = why
-            continue
-        fits_table = not row.file.start_of  # otherwise the row that it starts from defines the encoding of the table
-        for recipe in _checked_recipes(context, row):
-            key = f"{fits_table} {recipe.model_dump_json(include={'data', 'classification', 'seed'})}"
+        folds = range(1, (context.paper.file.folds if row.file.target else 1) + 1)
+        for fold in folds if row.kind.cross_validated else (0,):
+            recipe = complete_recipe(context, row, fold) if row.file.predictor == "network" else None
+            inputs = recipe.model_dump_json(include={"data", "classification", "seed"}) if recipe else row.name
+            key = f"{row.file.start_of is None} {inputs}"
             if key not in checked:
-                checked[key] = _without_masks(context, row) or _data_fault(recipe, fits_table=fits_table)
+                checked[key] = _data_fault(context, row, recipe)
             if checked[key]:
                 faults[row.name] = checked[key]
                 break
     return faults
 
 
-def _checked_recipes(context: ReproductionContext, row: Row) -> Iterator[TrainRecipe]:
-    """Yield the recipes of a row that must be checked: its only one, or those of some folds.
+def _data_fault(context: ReproductionContext, row: Row, recipe: TrainRecipe | None) -> str:
+    """Return why the training images of a row cannot be used; "" if they can.
 
-    Folds are stratified by the class of the paper. A row with this class has it in all folds or in none, so that the
-    first one is enough; a row with another target may lack its class in a fold.
+    ``recipe``: of its network; None: it has no network.
     """
-    folds = range(1, (context.paper.file.folds if row.file.target else 1) + 1)
-    for fold in folds if row.kind.cross_validated else (0,):
-        yield complete_recipe(context, row, fold)
-
-
-def _without_masks(context: ReproductionContext, row: Row) -> str:
-    """Return why a cross-validated segmentation row cannot be trained if a role has no masks; else ""."""
-    roles = (
-        [context.cross_validated[role] for role in row.file.train_roles]
-        if row.kind.cross_validated and row.kind.needs_masks
-        else []
-    )
+    roles = [context.images_of(row)[role] for role in row.file.train_roles]
     bare = next((role for role in roles if role.without_mask == role.images), None)
-    if bare is None:
-        return ""
-    return f"{bare.role}: none of {bare.images} images has a mask, and a segmentation network is trained on masks."
-
-
-def _data_fault(recipe: TrainRecipe, *, fits_table: bool) -> str:
-    """Return why the training images of a recipe cannot be used; "" if they can."""
+    if bare and row.kind.cross_validated and row.kind.needs_masks:
+        return f"{bare.role}: none of {bare.images} images has a mask, and a segmentation network is trained on masks."
     try:
+        if row.file.predictor in TABLE_MODELS:
+            tables = [table for role in roles for table in role.tables]
+            check_table_columns(_training_rows(tables, 1), row, context.paper.target_of(row))
+        if recipe is None:
+            return ""
         chosen, table, _ = select_labeled(select_samples(recipe), recipe)
         check_counts(chosen.parts)
         if table is not None:
             check_run_classes(chosen, recipe, table)
-        if table is not None and fits_table and recipe.classification:
+        # The row that it starts from, if any, defines the encoding of the table.
+        if table is not None and not row.file.start_of and recipe.classification:
             check_table_inputs([table.rows[one.key] for one in chosen.parts.training], recipe.classification)
-    except MelanomaError as error:
-        return str(error)
-    return ""
-
-
-def _table_fault(context: ReproductionContext, row: Row) -> str:
-    """Return why a row that predicts from the table alone cannot be fitted; "" if it can."""
-    if row.file.predictor not in TABLE_MODELS:
-        return ""
-    folders = tuple(folder for role in row.file.train_roles for folder in context.cross_validated[role].folders(1))
-    try:
-        check_table_columns(folders, row, context.paper.target_of(row))
     except MelanomaError as error:
         return str(error)
     return ""
@@ -409,7 +397,6 @@ def _pool_row(context: ReproductionContext, row: Row) -> None:
 # Results.
 
 PARTS = {FOLDS: "cross-validated", UNTOUCHED: "untouched test set"}
-FROZEN = "freeze_encoder"
 WORDS = {"channels": "first channels", "decoder_channels": "channels of the decoder"}
 
 
@@ -432,12 +419,27 @@ class RowResult:
     @cached_property
     def estimates(self) -> dict[str, Estimate]:
         """Metric to its mean, 0 to 1, with a 95 % interval over patients or lesions."""
-        return self.row.kind.estimates(self.images) if self.images else {}
+        return self.row.kind.estimates(self.images, ()) if self.images else {}
 
     @cached_property
     def lines(self) -> tuple[TableLine, ...]:
         """Its lines in a table, cached since each estimates its metrics by bootstrap."""
         return tuple(_lines(self))
+
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """The parts of the images: folds and untouched images, or only "", which is all images."""
+        return (FOLDS, UNTOUCHED) if any(image.get("part") == UNTOUCHED for image in self.images) else ("",)
+
+    def select_part(self, part: str) -> RowResult:
+        """Return the results on a part of the images; "": all."""
+        images = [image for image in self.images if not part or image.get("part", "") == part]
+        return replace(self, images=images)
+
+    def select_domains(self, domains: Collection[str]) -> RowResult:
+        """Return the results on some of the user's data sets; on all of them with its cached estimates."""
+        images = [image for image in self.images if image["domain"] in domains]
+        return self if len(images) == len(self.images) else replace(self, images=images)
 
     @property
     def title(self) -> str:
@@ -458,8 +460,7 @@ class RowResult:
 class TableLine:
     """A line of a table: results of a row on data sets of the paper and of the user, which are the same if possible.
 
-    ``sets``: names of data sets of the paper. ``domains``: names of data sets of the user. ``part``: of the images; see
-    ``list_parts``.
+    ``sets``: names of data sets of the paper. ``domains``: names of data sets of the user. ``part``: of the images.
     """
 
     result: RowResult
@@ -478,14 +479,13 @@ def read_row_results(context: ReproductionContext) -> list[RowResult]:
     """Read the results of the rows that were evaluated so far, in the paper's order."""
     results = list[RowResult]()
     for planned in context.plan.rows:
-        row_folder, row = context.folder.row(planned.name), context.paper.rows[planned.name]
-        if not row_folder.evaluation.is_file():
+        evaluated, row = context.folder.row(planned.name).evaluated, context.paper.rows[planned.name]
+        if not (evaluated / EVALUATION).is_file():
             continue
         model_row = context.paper.rows[row.file.model_of or row.name]
-        evaluation, images = read_json(row_folder.evaluation), read_table(row_folder.per_image)
+        evaluation, images = read_json(evaluated / EVALUATION), read_table(evaluated / PER_IMAGE)
         parameters = context.plan.by_name[model_row.name].parameters
-        unlearned = _explain_unlearned(context, model_row, images, evaluation) if parameters and images else ""
-        unlearned = "; ".join(filter(None, (unlearned, _explain_unlearned_masks(row, results))))
+        unlearned = _explain_unlearned(context, row, (images, evaluation), results)
         reduced = describe_reductions(context, model_row) if parameters else ()
         failed = evaluation["failed"]
         results.append(RowResult(row, float(evaluation["threshold"]), images, parameters, reduced, unlearned, failed))
@@ -493,21 +493,26 @@ def read_row_results(context: ReproductionContext) -> list[RowResult]:
 
 
 def _explain_unlearned(
-    context: ReproductionContext, model_row: Row, images: Sequence[Mapping[str, str]], evaluation: Mapping[str, Any]
+    context: ReproductionContext,
+    row: Row,
+    evaluated: tuple[Sequence[Image], Mapping[str, Any]],
+    before: Sequence[RowResult],
 ) -> str:
-    """Return why a model has not learned; "" if it has, and for controls, which are trained on permuted labels."""
-    if any(context.paper.file.roles[role].control_of for role in model_row.file.train_roles):
-        return ""
-    return model_row.kind.explain_unlearned(model_row, images, evaluation)
+    """Return why a model has not learned, or the network that predicts its masks; "" if they have.
 
-
-def _explain_unlearned_masks(row: Row, before: Sequence[RowResult]) -> str:
-    """Return a reason if the network that predicts the masks of a row has not learned; else "".
-
-    ``before``: results of the rows before it, which include this network.
+    Controls are trained on permuted labels. ``evaluated``: images and ``evaluation.json``. ``before``: results of the
+    rows before it, which include the network of its masks.
     """
-    titles = [item.row.file.title for item in before if item.row.name == row.file.masks_of and item.unlearned]
-    return f"its masks are of {titles[0]}, which has not learned" if titles else ""
+    model_row, roles = context.paper.rows[row.file.model_of or row.name], context.paper.file.roles
+    reasons = [
+        f"its masks are of {item.row.file.title}, which has not learned"
+        for item in before
+        if item.row.name == row.file.masks_of and item.unlearned
+    ]
+    is_control = any(roles[role].control_of for role in model_row.file.train_roles)
+    if context.plan.by_name[model_row.name].parameters and evaluated[0] and not is_control:
+        reasons.insert(0, model_row.kind.explain_unlearned(model_row, *evaluated))
+    return "; ".join(filter(None, reasons))
 
 
 def is_in_size_figure(context: ReproductionContext, result: RowResult) -> bool:
@@ -545,57 +550,24 @@ def table_lines(results: Sequence[RowResult]) -> Iterator[TableLine]:
 
 def _lines(result: RowResult) -> Iterator[TableLine]:
     """Yield the lines of a row."""
-    if result.row.file.evaluated_also:
-        yield from _lines_by_role(result)
+    file, own = result.row.file, sorted({image["domain"] for image in result.images})
+    if file.evaluated_also:
+        pairs: list[tuple[Sequence[str], Sequence[str]]] = [((*file.paper,), ())] if file.paper else []
+        for role in file.evaluation_roles:
+            pairs.append(((), sorted({image["domain"] for image in result.images if image["role"] == role})))
+        pairs.append(((), own))
+    elif UNTOUCHED in result.parts:
+        for part, sets in ((FOLDS, ()), (UNTOUCHED, tuple(file.paper))):
+            yield TableLine(result.select_part(part), sets, tuple(own), part)
         return
-    if any(image.get("part") == UNTOUCHED for image in result.images):
-        yield from _lines_by_part(result)
-        return
-    own_domains = sorted({image["domain"] for image in result.images})
-    paper = result.row.file.paper
-    same = {name: d for name in paper for d in own_domains if name and guess_source(d) == guess_source(name)}
-    for name, domain in same.items():
-        yield _make_line(result, (name,), (domain,))
-    others = tuple(domain for domain in own_domains if domain not in same.values())
-    sets = tuple(name for name in paper if name not in same)
-    if others or sets:
-        yield _make_line(result, sets, others)
-
-
-def _lines_by_role(result: RowResult) -> Iterator[TableLine]:
-    """Yield a line with the paper's results, one for each role, and one for all images."""
-    if sets := tuple(result.row.file.paper):
-        yield _make_line(result, sets, ())
-    roles = result.row.file.evaluation_roles
-    for role in roles:
-        domains = {image["domain"] for image in result.images if image["role"] == role}
-        yield _make_line(result, (), tuple(sorted(domains)))
-    yield _make_line(result, (), tuple(sorted({image["domain"] for image in result.images})))
-
-
-def _lines_by_part(result: RowResult) -> Iterator[TableLine]:
-    """Yield a line for the images of the folds, and one for the untouched images, with the paper's results."""
-    domains = tuple(sorted({image["domain"] for image in result.images}))
-    for part, sets in ((FOLDS, ()), (UNTOUCHED, tuple(result.row.file.paper))):
-        yield TableLine(replace(result, images=images_in_part(result.images, part)), sets, domains, part)
-
-
-def images_in_part(images: Sequence[dict[str, str]], part: str) -> list[dict[str, str]]:
-    """Return the images of a part of ``list_parts``; "": all."""
-    return [image for image in images if not part or image.get("part", "") == part]
-
-
-def list_parts(result: RowResult) -> tuple[str, ...]:
-    """Return the parts of the images of a row: folds and untouched images, or only "", which is all images."""
-    has_untouched = any(image.get("part") == UNTOUCHED for image in result.images)
-    return (FOLDS, UNTOUCHED) if has_untouched else ("",)
-
-
-def _make_line(result: RowResult, sets: tuple[str, ...], domains: tuple[str, ...]) -> TableLine:
-    """Create the line for some of the user's data sets."""
-    images = [image for image in result.images if image["domain"] in domains]
-    same = len(images) == len(result.images)  # then the cached estimates are used
-    return TableLine(result if same else replace(result, images=images), sets, domains)
+    else:
+        same = {name: d for name in file.paper for d in own if name and guess_source(d) == guess_source(name)}
+        pairs = [((name,), (domain,)) for name, domain in same.items()]
+        others = [domain for domain in own if domain not in same.values()]
+        sets_left = [name for name in file.paper if name not in same]
+        pairs += [(sets_left, others)] if others or sets_left else []
+    for names, domains in pairs:
+        yield TableLine(result.select_domains(domains), tuple(names), tuple(domains))
 
 
 def describe_conditions(context: ReproductionContext, results: Iterable[RowResult]) -> str:
@@ -623,45 +595,41 @@ def describe_reductions(context: ReproductionContext, row: Row) -> tuple[str, ..
 
 
 def _reductions(context: ReproductionContext, row: Row, recipe: TrainRecipe) -> Iterator[str]:
-    """Yield each reduction."""
-    full, weights = row.values["full"], context.paper.file.weights
-    model: Mapping[str, Any] = full.get("model", {})
-    if recipe.model.input_size < model.get("input_size", recipe.model.input_size):
+    full, ours = row.values["full"], recipe.classification
+    model, classes = full.get("model", {}), full.get("classification", {})
+    if recipe.model.input_size < model.get("input_size", 0):
         yield f"{recipe.model.input_size} px instead of {model['input_size']}"
-    if recipe.epochs < full.get("epochs", recipe.epochs):
+    if recipe.epochs < full.get("epochs", 0):
         yield f"{recipe.epochs} epoch{'' if recipe.epochs == 1 else 's'} instead of up to {full['epochs']}"
     fields = list_architectures()[recipe.model.architecture].spec.config.model_fields
-    for name, value in recipe.model.options.items():
-        full_value = model.get("options", {}).get(name, fields[name].default)
-        if full_value != value:
-            yield f"{WORDS.get(name, name)} {_format_option(value)} instead of {_format_option(full_value)}"
+    options = {name: field.default for name, field in fields.items()} | model.get("options", {})
+    changed = [(WORDS.get(name, name), value, options[name]) for name, value in recipe.model.options.items()]
     for name in ("optimiser", "schedule", "learning_rate", "weight_decay"):
-        if (value := getattr(recipe, name)) != (full_value := full.get(name, value)):
-            yield f"{name.replace('_', ' ')} {_format_option(value)} instead of {_format_option(full_value)}"
+        value = getattr(recipe, name)
+        changed.append((name.replace("_", " "), value, full.get(name, value)))
+    for name, value, full_value in changed:
+        if value != full_value:
+            yield f"{name} {_format_option(value)} instead of {_format_option(full_value)}"
     if recipe.batch_size != full.get("batch_size", recipe.batch_size):
         yield f"{recipe.batch_size} images per step instead of {full['batch_size']}"
-    start = model.get("start", "none")
-    if start in weights and recipe.model.start == "none":
-        yield f"random initialization instead of {weights[start].title.rpartition(', ')[2]}"
-    elif start in weights and recipe.model.start not in (start, "imagenet"):
-        yield f"start from the model '{recipe.model.start}' instead of {weights[start].title.rpartition(', ')[2]}"
-    if (
-        recipe.classification
-        and recipe.classification.freeze_encoder
-        and not full.get("classification", {}).get(FROZEN)
-    ):
+    start, weights = model.get("start", "none"), context.paper.file.weights
+    if start in weights and recipe.model.start not in (start, "imagenet"):
+        is_random = recipe.model.start == "none"
+        own = "random initialization" if is_random else f"start from the model '{recipe.model.start}'"
+        yield f"{own} instead of {weights[start].title.rpartition(', ')[2]}"
+    if ours and ours.freeze_encoder and not classes.get("freeze_encoder"):
         yield "frozen encoder"
-    if recipe.classification and (versions := recipe.classification.augmented_versions):
-        yield f"{versions} augmented versions of each image instead of new ones in each epoch"
-    if recipe.classification and recipe.classification.stages > full.get("classification", {}).get("stages", 1):
+    if ours and ours.augmented_versions:
+        yield f"{ours.augmented_versions} augmented versions of each image instead of new ones in each epoch"
+    if ours and ours.stages > classes.get("stages", 1):
         yield "image branch trained before the head"
-    if recipe.classification and recipe.classification.masks == "predicted" and row.file.masks == "reference":
+    if ours and ours.masks == "predicted" and row.file.masks == "reference":
         yield "predicted regions of interest, as most images have no mask"
     if recipe.augmentation.flip and not full.get("augmentation", {}).get("flip", True):
         yield "images flipped"
-    trained_on = context.data.get(row.file.train or "") if not row.kind.cross_validated else None
-    if trained_on and trained_on.left_out:
-        yield f"{trained_on.training} images of {trained_on.training + trained_on.left_out}"
+    trained_on = context.images_of(row).get(row.file.train or "")
+    if trained_on and (left_out := trained_on.splits[LEFT_OUT]):
+        yield f"{trained_on.images} images of {trained_on.images + left_out}"
 
 
 def _format_option(value: object) -> str:

@@ -10,7 +10,7 @@ import hashlib
 import itertools
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache, reduce
 from importlib import import_module
 from pathlib import Path
@@ -24,8 +24,8 @@ from napari_melanoma.core.config import Config, OneOf, overlay_keys, overlay_rec
 from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.errors import ConfigError
 from napari_melanoma.core.parsing import parse_toml, read_toml_table
-from napari_melanoma.data.dataset import Sample
-from napari_melanoma.extensions.papers.recipe_rows import RECIPES, SHARED, expand_rows
+from napari_melanoma.data.dataset import Key, Sample
+from napari_melanoma.extensions.papers.recipe_collection import RECIPES, SHARED, expand_rows
 from napari_melanoma.metrics.statistics import Estimate
 from napari_melanoma.models.bundle import BundleInfo
 from napari_melanoma.training.recipe import TrainRecipe
@@ -553,7 +553,8 @@ class ImageMeasurement:
 class RowSubject:
     """The model and the data of an evaluation of a row.
 
-    ``evaluated``, ``trained_on``: data sets. ``target``: column that contains the class. ``masks``: source of the
+    ``evaluated``, ``trained_on``: data sets. ``rows``, ``training``: their rows by data set and image id; only those
+    that a cross-validated row is trained on. ``target``: column that contains the class. ``masks``: source of the
     regions of interest.
     """
 
@@ -561,6 +562,8 @@ class RowSubject:
     bundle: BundleInfo | None
     evaluated: tuple[Path, ...] = ()
     trained_on: tuple[Path, ...] = ()
+    rows: Mapping[Key, Mapping[str, str]] = field(default_factory=dict)
+    training: Mapping[Key, Mapping[str, str]] = field(default_factory=dict)
     target: str = "melanoma"
     masks: Literal["reference", "predicted"] = "reference"
     segmenter: str = SEGMENTER  # name or folder of the model that predicts masks
@@ -572,8 +575,8 @@ class RowKind:
     """A type of rows: how they are evaluated, and their metrics.
 
     ``make_measure``: loads the model of a row, and returns the function that measures an image. ``estimates``: returns
-    the estimate of each metric, 0 to 1, from images. ``changes``: returns the paired difference of each metric, second
-    minus first, from the same images of two rows. ``remark``: returns a warning on images of a row, or ""; its second
+    the estimate of each metric, 0 to 1, from images, or with the same images of another row the paired difference of
+    each metric, the first minus the other. ``remark``: returns a warning on images of a row, or ""; its second
     argument is whether the model was trained. ``explain_unlearned``: returns why the model of a row has not learned,
     from the images of its evaluation and ``evaluation.json``; "" if it has, or if nothing is trained.
     ``cross_validated``: whether its rows are cross-validated. ``needs_masks``: whether images without a mask are left
@@ -583,8 +586,7 @@ class RowKind:
     name: str
     metrics: tuple[str, ...]
     make_measure: Callable[[RowSubject, RunContext], Callable[[Sample], ImageMeasurement]]
-    estimates: Callable[[Sequence[Image]], dict[str, Estimate]]
-    changes: Callable[[Sequence[Image], Sequence[Image]], dict[str, Estimate]]
+    estimates: Callable[[Sequence[Image], Sequence[Image]], dict[str, Estimate]]
     remark: Callable[[Sequence[Image], bool], str]
     explain_unlearned: Callable[[Row, Sequence[Image], Mapping[str, Any]], str]
     cross_validated: bool = False

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -20,7 +21,7 @@ from napari_melanoma.data.collections import guess_source, list_sources
 from napari_melanoma.data.dataset import TABLE_NAMES, check_dataset_names, read_dataset
 from napari_melanoma.data.source_records import describe_access
 from napari_melanoma.extensions.papers.papers import BUDGETS, Budget, Paper, PhantomCohort, Row, read_paper
-from napari_melanoma.extensions.papers.split import PHANTOM, CrossValidatedRole, RoleData
+from napari_melanoma.extensions.papers.split import PHANTOM, TRAIN, RoleImages
 from napari_melanoma.models.weights_files import find_weights_file
 from napari_melanoma.phantoms.cohort import CohortConfig, write_cohort
 from napari_melanoma.training.recipe import TrainRecipe
@@ -94,16 +95,6 @@ class ReproductionFolder:
         return self.out / "reproduction.json"
 
     @property
-    def data(self) -> Path:
-        """The tables of the split."""
-        return self.out / "data"
-
-    @property
-    def cross_validated(self) -> Path:
-        """The tables of the folds."""
-        return self.out / "folds"
-
-    @property
     def figures(self) -> Path:
         return self.out / "figures"
 
@@ -146,25 +137,10 @@ class RowFolder:
 
     @property
     def evaluated(self) -> Path:
-        """The results of its evaluation; complete if it exists."""
+        """The results of its evaluation: of each image, of all, and pictures; complete if it exists."""
         if self.number:
             return self.out / "rows" / self.name / f"evaluated-{self.number}"
         return self.out / "evaluated" / self.name
-
-    @property
-    def per_image(self) -> Path:
-        """Results of each image."""
-        return self.evaluated / PER_IMAGE
-
-    @property
-    def evaluation(self) -> Path:
-        """Results that apply to all images."""
-        return self.evaluated / EVALUATION
-
-    @property
-    def pictures(self) -> Path:
-        """Pictures of its predictions on a few images."""
-        return self.evaluated / PICTURES
 
 
 @dataclass(frozen=True)
@@ -176,11 +152,11 @@ class ReproductionContext:
 
     paper: Paper
     plan: ReproductionPlan
-    data: Mapping[str, RoleData]
+    data: Mapping[str, RoleImages]
     folder: ReproductionFolder
-    cross_validated: Mapping[str, CrossValidatedRole] = field(default_factory=dict)
+    cross_validated: Mapping[str, RoleImages] = field(default_factory=dict)
 
-    def images_of(self, row: Row) -> Mapping[str, RoleData | CrossValidatedRole]:
+    def images_of(self, row: Row) -> Mapping[str, RoleImages]:
         """Return the images of each role for a row."""
         return self.cross_validated if row.kind.cross_validated else self.data
 
@@ -190,18 +166,10 @@ RANDOM_START = "random initialization"
 ANY_DATA = {"data": {"datasets": ["any"]}, "model": {"start": "none"}}
 
 
-@dataclass(frozen=True)
-class ReproductionImages:
-    """The images of each role: those of rows with one split, and those of rows that are cross-validated."""
-
-    split: Mapping[str, RoleData]
-    cross_validated: Mapping[str, CrossValidatedRole] = field(default_factory=dict)
-
-
 def complete_plan(
-    draft: ReproductionPlan, rows: Sequence[Row], data: ReproductionImages, faults: Mapping[str, str], run: RunContext
+    context: ReproductionContext, rows: Sequence[Row], faults: Mapping[str, str], run: RunContext
 ) -> ReproductionPlan:
-    """Complete a plan with the rows that can run; the others are listed in ``left_out``.
+    """Complete the plan with the rows that can run; the others are listed in ``left_out``.
 
     ``faults``: the rows whose images cannot be used, with reasons.
     """
@@ -211,77 +179,59 @@ def complete_plan(
         if row.name in faults:
             continue
         try:
-            reason = (
-                _explain_beyond_budget(draft, row)
-                or _explain_missing_weights(draft, row)
-                or _explain_missing_need(row, left_out)
-            )
-            if reason:
+            if reason := _explain_left_out(context, row, left_out):
                 left_out[row.name] = reason
             else:
-                planned.append(_plan_row(draft, row, data))
+                planned.append(_plan_row(context, row))
         except MelanomaError as error:
             left_out[row.name] = str(error)
-    return draft.model_copy(update={"rows": tuple(planned), "left_out": left_out})
+    return context.plan.model_copy(update={"rows": tuple(planned), "left_out": left_out})
 
 
-def _explain_missing_need(row: Row, left_out: Mapping[str, str]) -> str | None:
-    """Return why a row cannot run if it needs one that is left out; else None."""
+def _explain_left_out(context: ReproductionContext, row: Row, left_out: Mapping[str, str]) -> str:
+    """Return why a row cannot run; "" if it can: its network may need the user's weights or another row."""
+    plan, weights = context.plan, context.paper.file.weights
+    start = row.values[plan.budget].get("model", {}).get("start")
+    if row.full_only and plan.budget == "small":
+        return "a further draw, for the full budget"
+    if row.grid and row.file.train is not None and start in weights and start not in plan.weights:
+        return f"needs {weights[start].title}: get {weights[start].where} and name it with --weights {start}=FILE"
     without = [name for name in row.file.needs if name in left_out]
-    return f"needs the row '{without[0]}', which cannot run" if without else None
+    return f"needs the row '{without[0]}', which cannot run" if without else ""
 
 
-def _explain_beyond_budget(draft: ReproductionPlan, row: Row) -> str | None:
-    """Return why a row cannot run if it is a draw of a random search that only the full budget has; else None."""
-    return "a further draw, for the full budget" if row.full_only and draft.budget == "small" else None
-
-
-def _explain_missing_weights(draft: ReproductionPlan, row: Row) -> str | None:
-    """Return why a row of a grid cannot run if the user has not provided its initial weights; else None."""
-    start, weights = row.values[draft.budget].get("model", {}).get("start"), read_paper(draft.paper).file.weights
-    if not row.grid or row.file.train is None or start not in weights or start in draft.weights:
-        return None
-    return f"needs {weights[start].title}: get {weights[start].where} and name it with --weights {start}=FILE"
-
-
-def _plan_row(draft: ReproductionPlan, row: Row, data: ReproductionImages) -> PlannedRow:
+def _plan_row(context: ReproductionContext, row: Row) -> PlannedRow:
     """Describe a row in the plan; a network without parameters is not trained."""
     from napari_melanoma.models.zoo import count_parameters
 
-    about = {"name": row.name, "recipe": row.digest(draft.budget)}
+    about = {"name": row.name, "recipe": row.digest(context.plan.budget)}
     if not row.file.train or row.file.predictor != "network":
         return PlannedRow(**about)
-    recipe = row.recipe(draft.budget, **ANY_DATA)
+    recipe = row.recipe(context.plan.budget, **ANY_DATA)
     parameters = count_parameters(recipe.model.architecture, recipe.model.options)
     if not parameters:
         return PlannedRow(**about)
-    steps = max(1, _count_training_images(row, recipe, data, draft.paper) // images_per_step(recipe))
-    epochs, budget = recipe.epochs, BUDGETS[draft.budget]
+    per_step = recipe.batch_size if isinstance(recipe.batch_size, int) else 16
+    steps = max(1, _count_training_images(context, row, recipe) // per_step)
+    epochs, budget = recipe.epochs, BUDGETS[context.plan.budget]
     if budget.steps is not None and (not row.kind.cross_validated or row.kind.needs_masks):
         least = max(budget.epochs, math.ceil(budget.steps / steps))
         epochs = max(recipe.epochs, least) if row.kind.cross_validated else least
-    return PlannedRow(**about, parameters=parameters, steps=steps, epochs=epochs, start=_describe_start(draft, row))
+    return PlannedRow(**about, parameters=parameters, steps=steps, epochs=epochs, start=_describe_start(context, row))
 
 
-def _count_training_images(row: Row, recipe: TrainRecipe, data: ReproductionImages, paper: str) -> int:
+def _count_training_images(context: ReproductionContext, row: Row, recipe: TrainRecipe) -> int:
     """Return the number of images on which a row is trained, in one fold if it is cross-validated."""
+    train = sum(context.images_of(row)[role].images for role in row.file.train_roles)
     if row.kind.cross_validated:
-        folds = read_paper(paper).file.folds
-        train = round(sum(data.cross_validated[role].images for role in row.file.train_roles) * (folds - 1) / folds)
-    else:
-        train = data.split[row.file.train or ""].training
+        train = round(train * (context.paper.file.folds - 1) / context.paper.file.folds)
     fraction = row.values["full"].get("data", {}).get("validation_fraction", 0.1)
     return train - (max(1, round(fraction * train)) if recipe.data.validation_fraction else 0)
 
 
-def images_per_step(recipe: TrainRecipe) -> int:
-    """Return the batch size of a recipe; the recipes of papers set a number."""
-    return recipe.batch_size if isinstance(recipe.batch_size, int) else 16
-
-
-def _describe_start(draft: ReproductionPlan, row: Row) -> str:
+def _describe_start(context: ReproductionContext, row: Row) -> str:
     """Describe what the training of a row starts from."""
-    weights = read_paper(draft.paper).file.weights
+    weights, draft = context.paper.file.weights, context.plan
     if row.file.start_of:
         return f"the model of {row.file.start_of}"
     model = row.values[draft.budget].get("model", {})
@@ -532,7 +482,7 @@ def _describe_missing(paper: Paper, missing: Sequence[str]) -> str:
 # The phantom cohort, which is used if no data are named.
 
 FOLDER = "phantom-cohort"
-TEST_SHARE, POSITIVE_SHARE = 0.2, 0.5  # of the patients of a cohort
+TEST_SHARE = 0.2  # of the patients of a cohort
 # What a prediction is based on, by its key in the file of a cohort.
 WORDS = {
     "all": "all variables of the simulated law",
@@ -561,44 +511,27 @@ def ensure_phantom(options: ReproduceOptions, out: Path, run: RunContext) -> Rep
                 f"{PHANTOM_NOTICE} No data were given: {cohort.patients} synthetic patients are generated first.",
             )
         )
-        _generate_cohort(cohort, folder, run)
+        config = CohortConfig(seed=cohort.seed, count=cohort.patients, patch_px=cohort.patch_px)
+        write_cohort(config, folder, usable_cores(), run)
     return options.model_copy(update={"data": (f"{cohort.role}={folder}",)})
 
 
-def preview_phantom(options: ReproduceOptions) -> tuple[ReproductionPlan, dict[str, CrossValidatedRole]] | None:
-    """Return a plan without rows, and the numbers of images of each role, for a cohort that is not generated yet.
+def preview_phantom(options: ReproduceOptions, folder: ReproductionFolder) -> ReproductionContext | None:
+    """Return a reproduction without rows, with the number of images of a cohort that is not generated yet.
 
     None if data sets are named or the paper has no phantom cohort.
     """
     cohort = default_phantom(options)
     if cohort is None:
         return None
-    paper = read_paper(options.paper)
-    untouched = round(TEST_SHARE * cohort.patients)
-    images = cohort.patients - untouched
-    positives = (round(POSITIVE_SHARE * images), round(POSITIVE_SHARE * untouched))
-    roles = {
-        name: CrossValidatedRole(
-            name,
-            Path(FOLDER),
-            (FOLDER,),
-            paper.file.folds,
-            images,
-            positives[0],
-            images,
-            untouched=untouched,
-            untouched_positives=positives[1],
-        )
-        for name in _cohort_roles(paper, cohort)
-    }
+    paper, images = read_paper(options.paper), cohort.patients - round(TEST_SHARE * cohort.patients)
+    # the role of the cohort, and those that use its images
+    names = [name for name, role in paper.file.roles.items() if cohort.role in (name, role.control_of)]
     notice = f"{PHANTOM_NOTICE} No data were given: {cohort.patients} synthetic patients would be generated first."
-    plan = ReproductionPlan(
-        paper=paper.name,
-        budget=options.budget,
-        data=dict.fromkeys(roles, (FOLDER,)),
-        notices=(notice,),
-    )
-    return plan, roles
+    data = dict.fromkeys(names, (FOLDER,))
+    plan = ReproductionPlan(paper=paper.name, budget=options.budget, data=data, notices=(notice,))
+    roles = {name: RoleImages(name, (Path(FOLDER),), Counter({TRAIN: images})) for name in names}
+    return ReproductionContext(paper, plan, {}, folder, roles)
 
 
 def phantom_notices(folders: Iterable[Path]) -> list[str]:
@@ -621,17 +554,3 @@ def _best_areas_text(facts: dict[str, Any]) -> str:
     areas = facts.get("auc_of_these") or {}
     parts = [f"{words} {100 * areas[name]:.1f}" for name, words in WORDS.items() if areas.get(name) is not None]
     return f"The best possible AUC on these patients: from {', from '.join(parts)}." if parts else ""
-
-
-def _cohort_roles(paper: Paper, cohort: PhantomCohort) -> list[str]:
-    """Return the role of the cohort, and those that use its images."""
-    return [name for name, role in paper.file.roles.items() if cohort.role in (name, role.control_of)]
-
-
-def _generate_cohort(cohort: PhantomCohort, folder: Path, run: RunContext) -> None:
-    """Generate the cohort, with a process per core."""
-    write_cohort(_cohort_config(cohort), folder, usable_cores(), run)
-
-
-def _cohort_config(cohort: PhantomCohort) -> CohortConfig:
-    return CohortConfig(seed=cohort.seed, count=cohort.patients, patch_px=cohort.patch_px)

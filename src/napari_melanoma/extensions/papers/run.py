@@ -31,7 +31,6 @@ from napari_melanoma.extensions.papers.planning import (
     ReproduceOptions,
     ReproductionContext,
     ReproductionFolder,
-    ReproductionImages,
     ReproductionPlan,
     complete_plan,
     default_phantom,
@@ -41,16 +40,8 @@ from napari_melanoma.extensions.papers.planning import (
     preview_phantom,
     read_begun_plan,
 )
-from napari_melanoma.extensions.papers.split import (
-    CrossValidatedRole,
-    CrossValidationSetup,
-    RoleData,
-    read_folds,
-    read_split,
-    write_folds,
-    write_split,
-)
-from napari_melanoma.extensions.papers.tables import write_result, write_tables
+from napari_melanoma.extensions.papers.split import SplitSetup, read_images, write_tables
+from napari_melanoma.extensions.papers.tables import write_result, write_result_tables
 
 log = logging.getLogger(__name__)
 
@@ -65,7 +56,7 @@ def run_rows(context: ReproductionContext, failed: dict[str, str], run: RunConte
         row = context.paper.rows[planned.name]
         part = PartContext(run, number, len(rows), f"{row.file.title} ({number + 1} of {len(rows)})")
         _try_row(context, row, failed, part)
-        write_tables(context, failed)
+        write_result_tables(context, failed)
 
 
 def _try_row(context: ReproductionContext, row: Row, failed: dict[str, str], run: RunContext) -> None:
@@ -109,30 +100,27 @@ def reproduce(options: ReproduceOptions, out: Path, *, run: RunContext) -> Repro
         draft_plan(options)  # only for its errors, before anything is written
     with hold_lock(out / ".lock"):
         context = _begin(options, folder, run)
-        with allow_folders(
-            chain(*context.plan.folders.values())
-        ):  # the tables of the split have paths in these folders
+        with allow_folders(chain(*context.plan.folders.values())):  # the tables of the split have paths in them
+            from napari_melanoma.training.tasks.task import clear_encoder_caches
+
             try:
                 run_rows(context, failed, run)
             except Cancelled:
                 write_result(context, failed)
                 raise
             finally:
-                _clear_caches()
+                clear_encoder_caches()  # which rows and folds share
             return Reproduction(context.paper, context.plan, write_result(context, failed), failed)
 
 
 def check(options: ReproduceOptions, *, run: RunContext) -> Reproduction:
     """Plan a reproduction without writing to its folder."""
-    if preview := preview_phantom(options):
-        draft, roles = preview
-        paper = read_paper(options.paper)
-        rows = paper.select(options.rows)
-        plan = complete_plan(draft, rows, ReproductionImages({}, roles), {}, run)
-        return Reproduction(paper, plan)
-    with tempfile.TemporaryDirectory(prefix=temporary_prefix("plan")) as folder:
-        plan = _make_plan(options, ReproductionFolder(Path(folder)), run, search_duplicates=False)
-        return Reproduction(read_paper(options.paper), plan)
+    paper = read_paper(options.paper)
+    with tempfile.TemporaryDirectory(prefix=temporary_prefix("plan")) as name:
+        folder = ReproductionFolder(Path(name))
+        if preview := preview_phantom(options, folder):
+            return Reproduction(paper, complete_plan(preview, paper.select(options.rows), {}, run))
+        return Reproduction(paper, _make_plan(options, folder, run, search_duplicates=False))
 
 
 def _begin(options: ReproduceOptions, folder: ReproductionFolder, run: RunContext) -> ReproductionContext:
@@ -146,8 +134,7 @@ def _begin(options: ReproduceOptions, folder: ReproductionFolder, run: RunContex
     phantoms = phantom_notices(dataset for datasets in plan.folders.values() for dataset in datasets)
     for text in (message, *phantoms, *plan.notices):
         run.report(Milestone(0, SCALE_STEPS * len(plan.rows), text))
-    split, cross_validated = _read_splits(plan, folder)
-    return ReproductionContext(read_paper(options.paper), plan, split, folder, cross_validated)
+    return _read_context(plan, folder)
 
 
 def _make_plan(
@@ -159,17 +146,15 @@ def _make_plan(
     faults = _write_splits(draft, rows, folder, run, search_duplicates=search_duplicates)
     if len(faults) == len(rows):
         raise InputError("\n".join(dict.fromkeys(faults.values())))
-    provisional_plan = _make_provisional_plan(draft, [row for row in rows if row.name not in faults])
-    with allow_folders(chain(*provisional_plan.folders.values())):
-        split, cross_validated = _read_splits(provisional_plan, folder)
-        context = ReproductionContext(paper, provisional_plan, split, folder, cross_validated)
+    draft = _with_rows(draft, [row for row in rows if row.name not in faults])
+    with allow_folders(chain(*draft.folders.values())):
+        context = _read_context(draft, folder)
         faults |= find_data_faults(context, run)
-        notices = (*draft.notices, *mask_notices(context))
-        draft = draft.model_copy(update={"notices": notices})
-        return complete_plan(draft, rows, ReproductionImages(split, cross_validated), faults, run)
+        draft = draft.model_copy(update={"notices": (*draft.notices, *mask_notices(context))})
+        return complete_plan(replace(context, plan=draft), rows, faults, run)
 
 
-def _make_provisional_plan(draft: ReproductionPlan, rows: Sequence[Row]) -> ReproductionPlan:
+def _with_rows(draft: ReproductionPlan, rows: Sequence[Row]) -> ReproductionPlan:
     """Return a plan with these rows, whose training is not planned yet."""
     return draft.model_copy(update={"rows": tuple(PlannedRow(name=row.name) for row in rows)})
 
@@ -183,41 +168,28 @@ def _write_splits(
     search_duplicates: bool,
 ) -> dict[str, str]:
     """Write the split and the folds of each role; return the rows whose images cannot be used, with reasons."""
-    paper, provisional_plan, faults = read_paper(draft.paper), _make_provisional_plan(draft, rows), dict[str, str]()
-    setup = CrossValidationSetup.from_paper(paper.file, folder.cross_validated, draft.labels)
-    setup = replace(setup, search_duplicates=search_duplicates)
+    paper, faults = read_paper(draft.paper), dict[str, str]()
+    setup = replace(_split_setup(paper, folder), labels=draft.labels, search_duplicates=search_duplicates)
+    setup = replace(setup, most=BUDGETS[draft.budget].images)
     for cross_validated in (False, True):
-        for role, folders in provisional_plan.folders_of(paper, cross_validated=cross_validated).items():
-            try:
-                if cross_validated:
-                    write_folds({role: folders}, setup, run)
-                else:
-                    roles, images = paper.file.roles, BUDGETS[draft.budget].images
-                    write_split({role: folders}, roles, images, folder.data, run, search_duplicates=search_duplicates)
-            except InputError as error:
-                needing = (
-                    row for row in rows if row.kind.cross_validated == cross_validated and role in row.file.roles
-                )
-                faults |= {row.name: str(error) for row in needing}
+        folders = _with_rows(draft, rows).folders_of(paper, cross_validated=cross_validated)
+        for role, why in write_tables(folders, setup, run, cross_validated=cross_validated).items():
+            needing = (row for row in rows if row.kind.cross_validated == cross_validated and role in row.file.roles)
+            faults |= {row.name: why for row in needing}
     return faults
 
 
-def _read_splits(
-    plan: ReproductionPlan, folder: ReproductionFolder
-) -> tuple[dict[str, RoleData], dict[str, CrossValidatedRole]]:
+def _split_setup(paper: Paper, folder: ReproductionFolder) -> SplitSetup:
+    file = paper.file
+    return SplitSetup(file.roles, folder.out, file.folds, file.target, file.positives)
+
+
+def _read_context(plan: ReproductionPlan, folder: ReproductionFolder) -> ReproductionContext:
     """Read the images of each role in the split, and in the folds."""
     paper = read_paper(plan.paper)
-    return (
-        read_split(plan.folders_of(paper, cross_validated=False), folder.data),
-        read_folds(
-            plan.folders_of(paper, cross_validated=True),
-            CrossValidationSetup.from_paper(paper.file, folder.cross_validated),
-        ),
+    setup = _split_setup(paper, folder)
+    split, folds = (
+        read_images(plan.folders_of(paper, cross_validated=crossed), setup, cross_validated=crossed)
+        for crossed in (False, True)
     )
-
-
-def _clear_caches() -> None:
-    """Clear the encoder caches that rows and folds share."""
-    from napari_melanoma.training.tasks.task import clear_encoder_caches
-
-    clear_encoder_caches()
+    return ReproductionContext(paper, plan, split, folder, folds)

@@ -1,6 +1,7 @@
-"""The split of the user's data for rows with one split, and the folds for cross-validated rows.
+"""The tables of a reproduction: the user's images with one split for all rows, or with folds for cross-validated rows.
 
-Both are tables in the folder of the reproduction, which refer to the user's images and masks.
+A table refers to the user's images and masks. The folds of all tables of a folder are in its ``folds.csv``, as those of
+any cross-validation, so that a row is trained and tested by the number of its fold.
 """
 
 from __future__ import annotations
@@ -10,7 +11,6 @@ import shutil
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +18,7 @@ import numpy as np
 from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.errors import DataSetError, InputError
 from napari_melanoma.core.files import atomic_folder
-from napari_melanoma.core.paths import allow_folders, real_path
+from napari_melanoma.core.paths import real_path
 from napari_melanoma.core.prediction_config import UNKNOWN
 from napari_melanoma.data.collections import guess_source
 from napari_melanoma.data.dataset import (
@@ -29,113 +29,282 @@ from napari_melanoma.data.dataset import (
     make_sample,
     order_by_name,
     raise_faults,
-    read_dataset,
     select_trainable,
 )
 from napari_melanoma.data.duplicates import find_duplicates
 from napari_melanoma.data.groups import Groups
 from napari_melanoma.data.harmonize import harmonize_rows, list_counts
-from napari_melanoma.data.splits import assign_folds, hold_out, sample_by_name
-from napari_melanoma.data.table_schema import SPLIT_WORDS
-from napari_melanoma.data.tabular_encoding import explain_ineligible
-from napari_melanoma.extensions.papers.papers import PaperFile, Role, SourceSplit
+from napari_melanoma.data.splits import FOLD, assign_folds, hold_out, sample_by_name
+from napari_melanoma.data.table_schema import SPLIT_WORDS, TEST, TRAIN, VAL
+from napari_melanoma.extensions.papers.papers import Role, SourceSplit
 from napari_melanoma.io.results import read_table, write_table
 from napari_melanoma.training.data_selection import diagnosis_includes
+from napari_melanoma.training.run_data import FOLD_COLUMNS, FOLDS, read_folds, write_folds
 
-TRAIN, TEST = "train", "test"
-LEFT_OUT, DUPLICATE = "left out", "duplicate"  # further values of the column ``split``
+# Further values of the column ``split``; images in folds have the split ``train``.
+LEFT_OUT, DUPLICATE, NO_LABEL, UNTOUCHED = "left out", "duplicate", "no answer", "untouched"
+CONTROL = "control"  # folder of the tables of controls
+PHANTOM = "cohort.json"  # file that marks a data set as a phantom cohort
 HELD_OUT_SHARE = 0.2  # share of the patients in the untouched test set of a cross-validated role
-HELD_OUT_SPLITS = ("test", "val")  # the first one that a data set has is the test set
+HELD_OUT_SPLITS = (TEST, VAL)  # the first one that a data set has is the test set
+MELANOMA = "melanoma"  # the only target that follows from a diagnosis
 SEED = 0
 TABLE = "dataset.csv"
 COLUMNS = ("image_id", "path", "mask_path", "patient_id", "split", "modality", "diagnosis")
+PATHS = ("path", "mask_path")
 
 
 @dataclass(frozen=True)
-class RoleData:
-    """The images of a role with one split: the folders of their tables, and numbers of images."""
+class RoleImages:
+    """The images of a role: the folders of their tables, and numbers of images.
+
+    ``splits``: number of images of each split. ``positives``, ``groups``, ``without_mask``: of the images with the
+    split ``train``, which are those in folds if there are any.
+    """
 
     role: str
     tables: tuple[Path, ...]
-    training: int
-    test: int
-    left_out: int = 0
-    duplicates: int = 0
+    splits: Counter[str]
+    positives: int = 0
+    groups: int = 0
+    without_mask: int = 0
+    untouched_positives: int = 0
 
     @property
-    def names(self) -> str:
+    def names(self) -> tuple[str, ...]:
         """Names of the data sets."""
-        return ", ".join(folder.name for folder in self.tables)
+        return tuple(folder.name for folder in self.tables)
 
-    def folders(self, fold: int = 0) -> tuple[Path, ...]:
-        """Return the data sets, with splits ``train`` and ``test``; there is one split, number 0."""
-        return self.tables
+    @property
+    def images(self) -> int:
+        """Number of images for training, in folds if there are any."""
+        return self.splits[TRAIN]
+
+    @property
+    def lacks_masks(self) -> bool:
+        """Whether most of its images have no mask."""
+        return 2 * self.without_mask > self.images
+
+    @property
+    def folds(self) -> Path:
+        """The table of the folds."""
+        return self.tables[0].parent / FOLDS
 
 
-def write_split(
-    folders: Mapping[str, tuple[Path, ...]],
-    roles: Mapping[str, Role],
-    most: int | None,
-    out: Path,
-    run: RunContext,
-    *,
-    search_duplicates: bool = True,
-) -> None:
-    """Split the data sets of every role, and write the tables.
+@dataclass(frozen=True)
+class SplitSetup:
+    """Settings of the tables of a reproduction in the folder ``out``: roles, folds, and column of the labels.
 
-    ``folders``: role to data sets. ``most``: maximum number of training images of a role; None: all.
-    ``search_duplicates``: False reads no image, to only count them.
+    ``labels``: role to a table of labels. ``most``: maximum number of training images of a role with one split; None:
+    all. ``search_duplicates``: False reads no image, to only count them.
+    """
+
+    roles: Mapping[str, Role]
+    out: Path
+    folds: int = 5
+    target: str = MELANOMA
+    positives: str = "melanomas"
+    labels: Mapping[str, str] = field(default_factory=dict)
+    most: int | None = None
+    search_duplicates: bool = True
+
+    def root(self, role: str, *, cross_validated: bool) -> Path:
+        """Return the folder of the tables of a role; controls have one of their own, as data sets share names."""
+        root = real_path(self.out) / ("folds" if cross_validated else "data")
+        return root / CONTROL if cross_validated and self.roles[role].control_of else root
+
+    def find_copies(self, samples: Sequence[Sample], run: RunContext) -> set[int]:
+        """Return the identities of samples that show the same picture as an earlier one."""
+        return {id(pair.second) for pair in find_duplicates(samples, run)} if self.search_duplicates else set()
+
+
+@dataclass(frozen=True)
+class AssignedImage:
+    """An image with its harmonized row, its label ("" for none), its split and its fold, from 1; 0 for no fold."""
+
+    sample: Sample
+    row: dict[str, str]
+    label: str
+    split: str = NO_LABEL
+    fold: int = 0
+
+
+Images = Mapping[str, Sequence[AssignedImage]]
+"""Images of a role, by data set."""
+
+
+def write_tables(
+    folders: Mapping[str, tuple[Path, ...]], setup: SplitSetup, run: RunContext, *, cross_validated: bool
+) -> dict[str, str]:
+    """Write the tables of roles, and their folds; return the roles whose images cannot be used, with reasons.
+
+    ``folders``: role to data sets. Rows are harmonized.
+    """
+    folds, faults = defaultdict[Path, list[tuple[Sample, str, int]]](list), dict[str, str]()
+    for role, members in folders.items():
+        try:
+            images = {folder.name: list(read_labeled_images(folder, setup.target)) for folder in members}
+            assigned = (assign_to_folds if cross_validated else assign_to_sides)(images, role, setup, run)
+        except InputError as error:
+            faults[role] = str(error)
+            continue
+        root = setup.root(role, cross_validated=cross_validated)
+        for folder in members:
+            own = [image for image in assigned if image.sample.domain == folder.name]
+            rows = [_table_row(image, setup.roles[role], setup.target) for image in own]
+            _write_table(rows, root / folder.name, setup.target)
+            if (folder / PHANTOM).is_file():  # marks the patients as synthetic
+                shutil.copy(folder / PHANTOM, root / folder.name)
+        folds[root] += [(image.sample, image.sample.group, image.fold) for image in assigned if image.fold]
+    for root, plan in folds.items() if cross_validated else ():
+        write_folds(root / FOLDS, plan)
+    return faults
+
+
+def _write_table(rows: Sequence[dict[str, str]], place: Path, target: str) -> None:
+    """Write the table of a data set; ``rows``: with absolute paths."""
+    columns = list(dict.fromkeys([*COLUMNS, target, *(name for row in rows for name in row)]))
+    paths = ({key: relative_path(Path(row[key]), place) for key in PATHS if row[key]} for row in rows)
+    with atomic_folder(place) as temporary:
+        write_table(temporary / TABLE, [row | changed for row, changed in zip(rows, paths, strict=True)], columns)
+
+
+def _table_row(image: AssignedImage, role: Role, target: str) -> dict[str, str]:
+    """Return the row of an image, with absolute paths."""
+    sample = image.sample
+    return {
+        **{name: text for name, text in image.row.items() if name not in ("lesion_id", "near_duplicate_of", FOLD)},
+        "image_id": sample.image_id,
+        "path": str(sample.image),
+        "mask_path": str(sample.mask or ""),
+        "patient_id": sample.group.removeprefix(f"{sample.domain}/"),
+        "split": image.split,
+        "modality": sample.modality or role.modality,
+        "diagnosis": sample.diagnosis or image.row.get("diagnosis", ""),
+        target: image.label,
+    }
+
+
+def relative_path(path: Path, folder: Path) -> str:
+    """Return the path of a file relative to a folder; absolute on different drives."""
+    try:
+        return Path(os.path.relpath(real_path(path), folder)).as_posix()
+    except ValueError:
+        return real_path(path).as_posix()
+
+
+def read_images(
+    folders: Mapping[str, tuple[Path, ...]], setup: SplitSetup, *, cross_validated: bool
+) -> dict[str, RoleImages]:
+    """Read the tables of roles that ``write_tables`` wrote; ``folders``: role to data sets."""
+    found = dict[str, RoleImages]()
+    for role, members in folders.items():
+        root = setup.root(role, cross_validated=cross_validated)
+        if cross_validated:
+            _convert_folds(root, setup.target)
+        tables = tuple(root / folder.name for folder in members)
+        rows = read_tables(tables).values()
+        used = [row for row in rows if row["split"] == TRAIN]
+        found[role] = RoleImages(
+            role,
+            tables,
+            Counter(row["split"] for row in rows),
+            positives=sum(row.get(setup.target) == "1" for row in used),
+            groups=len({row["patient_id"] for row in used}),
+            without_mask=sum(not row["mask_path"] for row in used),
+            untouched_positives=sum(row.get(setup.target) == "1" for row in rows if row["split"] == UNTOUCHED),
+        )
+    return found
+
+
+def read_tables(tables: Iterable[Path]) -> dict[Key, dict[str, str]]:
+    """Read tables: rows by data set and image id, with the fold of each image, "" for none."""
+    rows = {(folder.name, row["image_id"]): row for folder in tables for row in read_table(folder / TABLE)}
+    folds: dict[Key, int] = {}
+    for path in {folder.parent / FOLDS for folder in tables}:
+        folds |= read_folds(path) if path.is_file() else {}
+    return {key: {**row, FOLD: str(folds.get(key, ""))} for key, row in rows.items()}
+
+
+def part_in_fold(row: Mapping[str, str], fold: int) -> str:
+    """Return the part of an image in a fold: ``train``, ``test``, or the split of an image in no fold.
+
+    ``row``: of ``read_tables``.
+    """
+    return TEST if row[FOLD] == str(fold) else row["split"]
+
+
+def _convert_folds(root: Path, target: str) -> None:
+    """Write the tables of a reproduction that was begun when each fold had tables of its own."""
+    if (root / FOLDS).is_file():
+        return
+    plan = list[dict[str, str]]()
+    for old in sorted(path.parent for path in root.glob(f"fold-1/*/{TABLE}")):
+        rows = read_table(old / TABLE)
+        for row in rows:
+            row |= {key: str(old / row[key]) for key in PATHS if row[key]} | {
+                "split": TRAIN if row[FOLD] else row["split"]
+            }
+        plan += [{"data_set": old.name, "group": row["patient_id"], **row} for row in rows if row[FOLD]]
+        rows = [{name: text for name, text in row.items() if name != FOLD} for row in rows]
+        _write_table(rows, root / old.name, target)
+    write_table(root / FOLDS, plan, FOLD_COLUMNS)
+
+
+def read_labeled_images(folder: Path, target: str) -> Iterator[AssignedImage]:
+    """Read a data set with harmonized rows and labels."""
+    entries = list(raise_faults(iter_entries(folder)))
+    rows = harmonize_rows((entry.row for entry in entries), guess_source(folder.name) or "").rows
+    joined = [
+        DatasetEntry({**entry.row, **row}, entry.image, entry.mask) for entry, row in zip(entries, rows, strict=True)
+    ]
+    groups = Groups(entry.row for entry in joined)
+    for entry, row in zip(joined, rows, strict=True):
+        sample = make_sample(entry, folder, groups)
+        if isinstance(sample, DataSetError):
+            raise sample
+        yield AssignedImage(sample, row, row_label(row, target))
+
+
+# One split for all rows.
+
+
+def assign_to_sides(images: Images, role: str, setup: SplitSetup, run: RunContext) -> list[AssignedImage]:
+    """Split the images with masks of a role into training and test images; others are left out.
 
     The split ``test`` of a data set, or else ``val``, is the test set, and the rest is used for training; without
     either, a fifth of the patients is held out, stratified by diagnosis. A data set for which the role has its own
     split is divided as in the paper. No patient is in both sets, and of duplicate images only one is used, preferably
     in the test set.
     """
-    for role, members in folders.items():
-        parts = _split_role(members, roles[role])
-        training, test = (order_by_name(sample for part in parts for sample in part[side]) for side in (0, 1))
-        found = find_duplicates([*test, *training], run) if search_duplicates else []
-        duplicates = {id(pair.second) for pair in found}
-        training, test = ([sample for sample in side if id(sample) not in duplicates] for side in (training, test))
-        if not training or not test:
-            raise InputError(
-                f"{role}: {len(training)} training images with masks and {len(test)} test images were found in "
-                f"{', '.join(folder.name for folder in members)}; both are needed."
-            )
-        used = training if most is None else sample_by_name(training, most)
-        split_of = {id(sample): TRAIN for sample in used} | {id(sample): TEST for sample in test}
-        split_of |= dict.fromkeys(duplicates, DUPLICATE)
-        all_samples = [sample for part in parts for side in part for sample in side]
-        for folder in members:
-            place = real_path(out / folder.name)
-            samples = [sample for sample in all_samples if sample.domain == folder.name]
-            rows = [_table_row(sample, split_of.get(id(sample), LEFT_OUT), roles[role], place) for sample in samples]
-            write_table(place / TABLE, rows, COLUMNS)
+    parts = _split_role(images, setup.roles[role])
+    training, test = (order_by_name(sample for part in parts for sample in part[side]) for side in (0, 1))
+    copies = setup.find_copies([*test, *training], run)
+    used, tested = ([sample for sample in side if id(sample) not in copies] for side in (training, test))
+    if not used or not tested:
+        raise InputError(
+            f"{role}: {len(used)} training images with masks and {len(tested)} test images were found in "
+            f"{', '.join(images)}; both are needed."
+        )
+    split_of = {id(sample): LEFT_OUT for sample in training} | {id(sample): TEST for sample in tested}
+    split_of |= {id(sample): TRAIN for sample in (used if setup.most is None else sample_by_name(used, setup.most))}
+    split_of |= dict.fromkeys(copies, DUPLICATE)
+    every = [image for members in images.values() for image in members if id(image.sample) in split_of]
+    return [replace(image, split=split_of[id(image.sample)]) for image in every]
 
 
-def read_split(folders: Mapping[str, tuple[Path, ...]], out: Path) -> dict[str, RoleData]:
-    """Read the split that ``write_split`` wrote; ``folders``: role to data sets."""
-    roles = {}
-    for role, members in folders.items():
-        tables = tuple(out / folder.name for folder in members)
-        with allow_folders(members):  # the tables refer to images in these folders
-            counts = Counter(sample.split for table in tables for sample in read_dataset(table))
-        roles[role] = RoleData(role, tables, counts[TRAIN], counts[TEST], counts[LEFT_OUT], counts[DUPLICATE])
-    return roles
-
-
-def _split_role(members: Sequence[Path], role: Role) -> list[tuple[list[Sample], list[Sample]]]:
+def _split_role(images: Images, role: Role) -> list[tuple[list[Sample], list[Sample]]]:
     """Split each data set of a role into training and test images.
 
     It is split as in the paper; if that leaves no test images in any of them, all are split as other data sets are.
     """
     usual = SourceSplit()
-    samples_by_folder = {folder: select_trainable(read_dataset(folder)) for folder in members}
-    plans = {folder: role.splits.get(guess_source(folder.name) or "", usual) for folder in members}
-    parts = [_split(samples, plans[folder]) for folder, samples in samples_by_folder.items()]
+    samples_by_name = {name: select_trainable([image.sample for image in every]) for name, every in images.items()}
+    plans = {name: role.splits.get(guess_source(name) or "", usual) for name in images}
+    parts = [_split(samples, plans[name]) for name, samples in samples_by_name.items()]
     if any(evaluated for _, evaluated in parts):
         return parts
-    return [_split(samples, usual) for samples in samples_by_folder.values()]
+    return [_split(samples, usual) for samples in samples_by_name.values()]
 
 
 def _split(samples: Sequence[Sample], plan: SourceSplit) -> tuple[list[Sample], list[Sample]]:
@@ -162,63 +331,10 @@ def _check_splits(samples: Sequence[Sample], named: tuple[str, ...] = ()) -> Non
         )
 
 
-def _table_row(sample: Sample, split: str, role: Role, place: Path) -> dict[str, str]:
-    """Return the columns of an image that all tables have; ``place``: the folder of the table."""
-    return {
-        "image_id": sample.image_id,
-        "path": relative_path(sample.image, place),
-        "mask_path": relative_path(sample.mask, place) if sample.mask else "",
-        "patient_id": sample.group.removeprefix(f"{sample.domain}/"),
-        "split": split,
-        "modality": sample.modality or role.modality,
-        "diagnosis": sample.diagnosis or "",
-    }
-
-
-def relative_path(path: Path, folder: Path) -> str:
-    """Return the path of a file relative to a folder; absolute on different drives."""
-    try:
-        return Path(os.path.relpath(real_path(path), folder)).as_posix()
-    except ValueError:
-        return real_path(path).as_posix()
-
-
 # Folds.
 
-MELANOMA = "melanoma"  # the only target that follows from a diagnosis
 
-
-@dataclass(frozen=True)
-class AssignedImage:
-    """An image with its harmonized row, its label ("" for none) and its fold, from 1; 0 for no fold.
-
-    ``untouched``: images outside of all folds, which are evaluated by the networks of all folds.
-    """
-
-    sample: Sample
-    row: dict[str, str]
-    label: str
-    fold: int = 0
-    duplicate: bool = False
-    untouched: bool = False
-
-
-def read_labeled_images(folder: Path, target: str) -> Iterator[AssignedImage]:
-    """Read a data set with harmonized rows and labels."""
-    entries = list(raise_faults(iter_entries(folder)))
-    rows = harmonize_rows((entry.row for entry in entries), guess_source(folder.name) or "").rows
-    joined = [
-        DatasetEntry({**entry.row, **row}, entry.image, entry.mask) for entry, row in zip(entries, rows, strict=True)
-    ]
-    groups = Groups(entry.row for entry in joined)
-    for entry, row in zip(joined, rows, strict=True):
-        sample = make_sample(entry, folder, groups)
-        if isinstance(sample, DataSetError):
-            raise sample
-        yield AssignedImage(sample, row, row_label(row, target))
-
-
-def _with_labels(images: Sequence[AssignedImage], role: str, setup: CrossValidationSetup) -> Sequence[AssignedImage]:
+def _with_labels(images: Sequence[AssignedImage], role: str, setup: SplitSetup) -> Sequence[AssignedImage]:
     """Replace the labels of images by the labels in the user's table for the role, if there is one, by image id.
 
     A control uses the table of the role whose images it has. Images that are not in the table keep their labels; an
@@ -260,36 +376,54 @@ def row_label(row: Mapping[str, str], target: str = MELANOMA) -> str:
     return "" if diagnosis in ("", UNKNOWN) else str(int(diagnosis_includes(diagnosis, MELANOMA)))
 
 
-def assign_to_folds(
-    images: Sequence[AssignedImage], role: Role, count: int, run: RunContext, *, search_duplicates: bool = True
-) -> list[AssignedImage]:
-    """Assign each labeled image to one of ``count`` folds, except for duplicates and untouched images."""
+def assign_to_folds(images: Images, role: str, setup: SplitSetup, run: RunContext) -> list[AssignedImage]:
+    """Assign the labeled images of a role to folds, by patient or lesion and stratified by class.
+
+    Images without a label, duplicates and untouched images are in no fold.
+    """
+    every, role_file = (
+        _with_labels([image for each in images.values() for image in each], role, setup),
+        setup.roles[role],
+    )
     test_groups = (
-        _test_patients([image.sample for image in images if image.label]) if role.untouched else frozenset[str]()
+        _test_patients([image.sample for image in every if image.label]) if role_file.untouched else frozenset()
     )
     labeled = sorted(
-        (image for image in images if image.label),
+        (image for image in every if image.label),
         key=lambda image: (image.sample.group not in test_groups, image.sample.key),
     )
-    found = find_duplicates([image.sample for image in labeled], run) if search_duplicates else []
-    duplicates = {id(pair.second) for pair in found}
-    distinct = [image for image in labeled if id(image.sample) not in duplicates]
-    labels = _permute_labels(distinct) if role.control_of else [image.label for image in distinct]
+    copies = setup.find_copies([image.sample for image in labeled], run)
+    distinct = [image for image in labeled if id(image.sample) not in copies]
+    labels = _permute_labels(distinct) if role_file.control_of else [image.label for image in distinct]
     label_of = {id(image.sample): label for image, label in zip(distinct, labels, strict=True)}
-    assigned = [image for image in distinct if image.sample.group not in test_groups]
-    groups = [image.sample.group for image in assigned]
-    folds = assign_folds(groups, [label_of[id(image.sample)] for image in assigned], count, SEED) if assigned else []
-    fold_of = {id(image.sample): fold + 1 for image, fold in zip(assigned, folds, strict=True)}
+    in_folds = [image for image in distinct if image.sample.group not in test_groups]
+    labels = [label_of[id(image.sample)] for image in in_folds]
+    _require_both_classes(role, images, labels, setup)
+    folds = assign_folds([image.sample.group for image in in_folds], labels, setup.folds, SEED)
+    fold_of = {id(image.sample): fold + 1 for image, fold in zip(in_folds, folds, strict=True)}
+    split_of = dict.fromkeys(label_of, UNTOUCHED) | dict.fromkeys(fold_of, TRAIN) | dict.fromkeys(copies, DUPLICATE)
     return [
         replace(
             image,
             label=label_of.get(id(image.sample), image.label),
+            split=split_of.get(id(image.sample), NO_LABEL),
             fold=fold_of.get(id(image.sample), 0),
-            duplicate=id(image.sample) in duplicates,
-            untouched=id(image.sample) in label_of and image.sample.group in test_groups,
         )
-        for image in images
+        for image in every
     ]
+
+
+def _require_both_classes(role: str, members: Iterable[str], labels: Sequence[str], setup: SplitSetup) -> None:
+    """Reject a role if a class has too few images for all folds."""
+    positives, negatives = labels.count("1"), labels.count("0")
+    if min(positives, negatives) >= setup.folds:
+        return
+    alternative = " or 'diagnosis'" if setup.target == MELANOMA else ""
+    raise InputError(
+        f"{role}: {positives} {setup.positives} and {negatives} others have a label in {', '.join(members)}; "
+        f"{setup.folds} folds need {setup.folds} of both. Name other data sets, with a column '{setup.target}' (0 or "
+        f"1){alternative}, or a table of labels: --labels {role}=FILE."
+    )
 
 
 def _test_patients(samples: Sequence[Sample]) -> frozenset[str]:
@@ -311,173 +445,3 @@ def _permute_labels(images: Sequence[AssignedImage]) -> list[str]:
     permuted = np.random.default_rng(SEED).permutation([label_of_group[name] for name in names])
     labels = dict(zip(names, map(str, permuted), strict=True))
     return [labels[image.sample.group] for image in images]
-
-
-PHANTOM = "cohort.json"  # file that marks a data set as a phantom cohort
-UNTOUCHED = "untouched"  # split of images outside of all folds, and part of their predictions
-NO_LABEL = "no answer"  # split of images without a label
-UNLABELLED, CONTROL = "unlabelled", "control"  # folders
-# Columns that reveal no label, whatever the target is.
-NEUTRAL_COLUMNS = ("image_id", "path", "mask_path", "patient_id", "split", "fold", "modality")
-
-
-@dataclass(frozen=True)
-class CrossValidatedRole:
-    """The images of a role in a cross-validation, and numbers of images.
-
-    ``root``: folder of the tables. ``names``: of the data sets. ``images``, ``positives``, ``groups``,
-    ``without_mask``: of the images in folds. ``duplicates``, ``unlabeled``, ``untouched``: images in no fold.
-    """
-
-    role: str
-    root: Path
-    names: tuple[str, ...]
-    folds: int
-    images: int
-    positives: int
-    groups: int
-    duplicates: int = 0
-    unlabeled: int = 0
-    without_mask: int = 0
-    untouched: int = 0
-    untouched_positives: int = 0
-
-    @property
-    def lacks_masks(self) -> bool:
-        """Whether most of its images have no mask."""
-        return 2 * self.without_mask > self.images
-
-    def folders(self, fold: int) -> tuple[Path, ...]:
-        """Return the data sets of a fold, with splits ``train`` and ``test``."""
-        return tuple(self.root / f"fold-{fold}" / name for name in self.names)
-
-    def unlabelled(self, fold: int) -> tuple[Path, ...]:
-        """Return the data sets of the training images of a fold, without labels."""
-        return tuple(self.root / f"fold-{fold}" / UNLABELLED / name for name in self.names)
-
-
-@dataclass(frozen=True)
-class CrossValidationSetup:
-    """Settings of a cross-validation: roles, number of folds, folder of the tables, and column of the labels.
-
-    ``search_duplicates``: False reads no image, to only count them.
-    """
-
-    roles: Mapping[str, Role]
-    folds: int
-    root: Path
-    target: str = MELANOMA
-    positives: str = "melanomas"
-    labels: Mapping[str, str] = field(default_factory=dict)  # role to a table of labels
-    search_duplicates: bool = True
-
-    @classmethod
-    def from_paper(cls, paper: PaperFile, root: Path, labels: Mapping[str, str] | None = None) -> CrossValidationSetup:
-        """Create the settings of a paper."""
-        return cls(paper.roles, paper.folds, root, paper.target, paper.positives, labels or {})
-
-    def root_of(self, role: str) -> Path:
-        """Return the folder of the tables of a role; controls have one of their own, as data sets share names."""
-        root = real_path(self.root)
-        return root / CONTROL if self.roles[role].control_of else root
-
-
-def write_folds(folders: Mapping[str, tuple[Path, ...]], setup: CrossValidationSetup, run: RunContext) -> None:
-    """Assign the images of each role to folds, by patient or lesion and stratified by class; write their tables.
-
-    The rows are harmonized. Images without a label, duplicates and untouched images are in no fold. The tables in
-    ``UNLABELLED`` have the training images alone, without columns that reveal labels.
-    """
-    for role, members in folders.items():
-        images = [image for folder in members for image in read_labeled_images(folder, setup.target)]
-        labeled = _with_labels(images, role, setup)
-        assigned = assign_to_folds(
-            labeled, setup.roles[role], setup.folds, run, search_duplicates=setup.search_duplicates
-        )
-        _require_both_classes(role, members, assigned, setup)
-        for folder, fold in product(members, range(1, setup.folds + 1)):
-            own = [image for image in assigned if image.sample.domain == folder.name]
-            root = setup.root_of(role) / f"fold-{fold}"
-            for place, hide in ((root / folder.name, False), (root / UNLABELLED / folder.name, True)):
-                rows = [_fold_row(image, fold, setup, setup.roles[role], place) for image in own]
-                rows = [row for row in rows if not hide or row["split"] == TRAIN]
-                known = dict.fromkeys(name for row in rows for name in row)
-                columns = [
-                    name
-                    for name in dict.fromkeys([*NEUTRAL_COLUMNS, "diagnosis", setup.target, *known])
-                    if not hide or name in NEUTRAL_COLUMNS or not explain_ineligible(name, setup.target)
-                ]
-                with atomic_folder(place) as temporary:
-                    write_table(
-                        temporary / TABLE, [{name: row.get(name, "") for name in columns} for row in rows], columns
-                    )
-                    if (folder / PHANTOM).is_file() and not hide:  # marks the patients as synthetic
-                        shutil.copy(folder / PHANTOM, temporary / PHANTOM)
-
-
-def read_fold_tables(folders: Iterable[Path]) -> dict[Key, dict[str, str]]:
-    """Read the tables of the data sets of a fold: rows by data set and image id."""
-    return {(folder.name, row["image_id"]): row for folder in folders for row in read_table(folder / TABLE)}
-
-
-def read_folds(folders: Mapping[str, tuple[Path, ...]], setup: CrossValidationSetup) -> dict[str, CrossValidatedRole]:
-    """Read the folds that ``write_folds`` wrote; ``folders``: role to data sets."""
-    return {role: _read_role(role, members, setup) for role, members in folders.items()}
-
-
-def _read_role(role: str, members: Sequence[Path], setup: CrossValidationSetup) -> CrossValidatedRole:
-    """Count the images of a role in the tables of its first fold."""
-    names, root = tuple(folder.name for folder in members), setup.root_of(role)
-    rows = [row for name in names for row in read_table(root / "fold-1" / name / TABLE)]
-    splits = Counter(row["split"] for row in rows)
-    assigned = [row for row in rows if row["fold"]]
-    return CrossValidatedRole(
-        role=role,
-        root=root,
-        names=names,
-        folds=setup.folds,
-        images=len(assigned),
-        positives=sum(row[setup.target] == "1" for row in assigned),
-        groups=len({row["patient_id"] for row in assigned}),
-        duplicates=splits[DUPLICATE],
-        unlabeled=splits[NO_LABEL],
-        without_mask=sum(not row["mask_path"] for row in assigned),
-        untouched=splits[UNTOUCHED],
-        untouched_positives=sum(row[setup.target] == "1" for row in rows if row["split"] == UNTOUCHED),
-    )
-
-
-def _require_both_classes(
-    role: str, members: Sequence[Path], assigned: Sequence[AssignedImage], setup: CrossValidationSetup
-) -> None:
-    """Reject a role if a class has too few images for all folds."""
-    positives = sum(image.label == "1" for image in assigned if image.fold)
-    negatives = sum(image.label == "0" for image in assigned if image.fold)
-    if min(positives, negatives) >= setup.folds:
-        return
-    alternative = " or 'diagnosis'" if setup.target == MELANOMA else ""
-    raise InputError(
-        f"{role}: {positives} {setup.positives} and {negatives} others have a label in "
-        f"{', '.join(folder.name for folder in members)}; {setup.folds} folds need {setup.folds} of both. Name other "
-        f"data sets, with a column '{setup.target}' (0 or 1){alternative}, or a table of labels: --labels {role}=FILE."
-    )
-
-
-def _fold_row(image: AssignedImage, fold: int, setup: CrossValidationSetup, role: Role, place: Path) -> dict[str, str]:
-    """Return a row of the table of a fold."""
-    own = _table_row(image.sample, _split_of(image, fold), role, place)
-    return {
-        **{name: text for name, text in image.row.items() if name not in ("lesion_id", "near_duplicate_of")},
-        **own,
-        "fold": str(image.fold or ""),
-        "diagnosis": own["diagnosis"] or image.row.get("diagnosis", ""),
-        setup.target: image.label,
-    }
-
-
-def _split_of(image: AssignedImage, fold: int) -> str:
-    if image.fold:
-        return TEST if image.fold == fold else TRAIN
-    if image.untouched:
-        return UNTOUCHED
-    return DUPLICATE if image.duplicate else NO_LABEL

@@ -19,7 +19,6 @@ from napari_melanoma.extensions.papers.comparisons import (
 from napari_melanoma.extensions.papers.figures import (
     PATH_NOTE,
     NextStep,
-    ReproductionPage,
     agreement_table,
     depth_table,
     draw_figures,
@@ -36,6 +35,7 @@ from napari_melanoma.extensions.papers.paper_rows import (
 )
 from napari_melanoma.extensions.papers.papers import Budget, Paper, PaperTable, Row
 from napari_melanoma.extensions.papers.planning import ANY_DATA, ReproductionContext, phantom_notices
+from napari_melanoma.extensions.papers.split import DUPLICATE, LEFT_OUT, NO_LABEL, TEST, UNTOUCHED
 from napari_melanoma.figures.page import NOTHING, ReportTable
 from napari_melanoma.io.results import write_table
 from napari_melanoma.metrics.metric_table import PAPER_METRICS
@@ -60,7 +60,7 @@ FOLD_PREDICTION = " Each image is predicted by a model that was not trained on i
 ABOUT = ("table", "row", "title", "paper_sets", "data_sets", "paper_parameters", "parameters", "paper_T", "T", "n")
 
 
-def write_tables(context: ReproductionContext, missing: Mapping[str, str]) -> list[RowResult]:
+def write_result_tables(context: ReproductionContext, missing: Mapping[str, str]) -> list[RowResult]:
     """Write the tables of the results so far, and return the results.
 
     ``missing``: rows without results, with reasons.
@@ -81,15 +81,10 @@ def write_tables(context: ReproductionContext, missing: Mapping[str, str]) -> li
 
 def write_result(context: ReproductionContext, missing: Mapping[str, str]) -> list[RowResult]:
     """Write tables, figures and the page, and return the results."""
-    results = write_tables(context, missing)
-    page = ReproductionPage(
-        title=title(context),
-        about=page_notes(context, missing, results),
-        tables=paper_tables(context.paper, results),
-        pictures=draw_figures(context, results),
-        steps=next_steps(context, missing, results),
-    )
-    write_page(page, context.folder.out / "tables.html")
+    results = write_result_tables(context, missing)
+    about, steps = page_notes(context, missing, results), next_steps(context, missing, results)
+    tables, pictures = paper_tables(context.paper, results), draw_figures(context, results)
+    write_page(title(context), about, tables, pictures, steps, context.folder.out / "tables.html")
     return results
 
 
@@ -118,7 +113,10 @@ def literature_table(paper: Paper, results: Sequence[RowResult]) -> ReportTable 
     published += [
         (f"{own.title}, the paper", name or literature.data, "", figures) for name, figures in own.paper.items()
     ]
-    rows = [(*about, *(_percent(figures.get(m)) for m in literature.metrics)) for *about, figures in published]
+    rows = [
+        (*about, *(f"{figures[m]:.2f}" if m in figures else NOTHING for m in literature.metrics))
+        for *about, figures in published
+    ]
     for item in own_results:
         sets = ", ".join(sorted({image["domain"] for image in item.images}))
         about = (f"{item.row.file.title}, here", sets, str(len(item.images)))
@@ -146,11 +144,6 @@ def _compared_with_literature(paper: Paper, results: Sequence[RowResult]) -> lis
     return [item for item in results if item.row.name in names and item.estimates]
 
 
-def _percent(value: float | None) -> str:
-    """Format a published result, or a dash if there is none."""
-    return NOTHING if value is None else f"{value:.2f}"
-
-
 def _table(
     paper: Paper, table: PaperTable, results: Sequence[RowResult], all_results: Sequence[RowResult]
 ) -> ReportTable:
@@ -164,9 +157,8 @@ def _table(
     headings = [("", "Row"), ("Images", "paper"), ("Images", "ours"), ("", "n"), *pairs, ("", "Remarks")]
     rows = [_cells(line, table.metrics, common) for line in table_lines(results)]
     shown = [column for column in range(len(headings)) if any(row[column] for row in rows)]
-    introduction = (
-        (f"Differences from the paper {_reduced_rows_text(results)}: {'; '.join(common)}.",) if common else ()
-    )
+    rows_text = "in every row" if all(item.parameters for item in results) else "in every trained row"
+    introduction = (f"Differences from the paper {rows_text}: {'; '.join(common)}.",) if common else ()
     return ReportTable(
         title=table.title,
         columns=tuple(headings[column][1] for column in shown),
@@ -213,11 +205,6 @@ def _common_reductions(results: Sequence[RowResult]) -> tuple[str, ...]:
     return tuple(part for item in trained[:1] for part in item.reduced if all(part in one.reduced for one in trained))
 
 
-def _reduced_rows_text(results: Sequence[RowResult]) -> str:
-    """Return to which rows the common reductions apply, in words."""
-    return "in every row" if all(item.parameters for item in results) else "in every trained row"
-
-
 def _cells(line: TableLine, metrics: Sequence[str], common: Sequence[str]) -> tuple[str, ...]:
     """Format a line of a table: the paper's result and ours for each metric; remarks last."""
     result, file = line.result, line.result.row.file
@@ -225,7 +212,8 @@ def _cells(line: TableLine, metrics: Sequence[str], common: Sequence[str]) -> tu
     count = str(next(iter(own_results.values())).count) if own_results else ""
     cells = [file.title, " / ".join(name for name in line.sets if name), " / ".join(line.set_names), count]
     cells += [_millions(file.parameters), _millions(result.parameters)]
-    cells += [_side_by_side(line, "T"), _threshold(result) if own_results else ""]
+    has_threshold = own_results and not result.row.kind.cross_validated  # others use one half
+    cells += [_side_by_side(line, "T"), f"{result.threshold:.2f}" if has_threshold else ""]
     for metric in metrics:
         cells += [_side_by_side(line, metric), format_percent(own_results[metric]) if metric in own_results else ""]
     own = [part for part in result.reduced if part not in common]
@@ -244,11 +232,6 @@ def _paper_cell(line: TableLine, metric: str) -> str:
     figures = [(name, line.result.row.file.paper[name].get(metric)) for name in line.sets]
     formatted = [(name, f"{figure:.2f}") for name, figure in figures if figure is not None]
     return ", ".join(f"{figure} ({name})" if name and len(formatted) > 1 else figure for name, figure in formatted)
-
-
-def _threshold(result: RowResult) -> str:
-    """Format the threshold of a model; empty for cross-validated rows, which use one half."""
-    return "" if result.row.kind.cross_validated else f"{result.threshold:.2f}"
 
 
 def _millions(parameters: float | None) -> str:
@@ -300,12 +283,13 @@ def page_notes(context: ReproductionContext, missing: Mapping[str, str], results
     notes = [f"{paper.reference}. Results in per cent; ours with the {describe_intervals()}."]
     for role, images in context.data.items():
         role_file = paper.roles[role]
-        left_out_text = f" ({images.left_out} more are for the full budget)" if images.left_out else ""
-        duplicates_text = f"{images.duplicates} left out as they show a picture that already exists"
+        left_out, copies = images.splits[LEFT_OUT], images.splits[DUPLICATE]
+        left_out_text = f" ({left_out} more are for the full budget)" if left_out else ""
+        duplicates_text = f"{copies} left out as they show a picture that already exists"
         notes.append(
-            f"{role}, {role_file.title}: the paper used {role_file.used}; here {images.names}, {images.training} "
-            f"images for training and validation{left_out_text}, {images.test} held out for testing, the same for "
-            f"every row{f'; {duplicates_text}' if images.duplicates else ''}."
+            f"{role}, {role_file.title}: the paper used {role_file.used}; here {', '.join(images.names)}, "
+            f"{images.images} images for training and validation{left_out_text}, {images.splits[TEST]} held out for "
+            f"testing, the same for every row{f'; {duplicates_text}' if copies else ''}."
         )
     if plan.budget == "small":
         notes.append(SMALL)
@@ -348,8 +332,8 @@ def _about_folds(context: ReproductionContext) -> Iterator[str]:
     folds, rows = context.paper.file.folds, [context.paper.rows[planned.name] for planned in context.plan.rows]
     for role, images in context.cross_validated.items():
         role_file = context.paper.file.roles[role]
-        aside = [(images.duplicates, "show a picture that already exists"), (images.unlabeled, "have no label")]
-        left = "".join(f"; {count} left out as they {why}" for count, why in aside if count)
+        aside = [(DUPLICATE, "show a picture that already exists"), (NO_LABEL, "have no label")]
+        left = "".join(f"; {images.splits[part]} left out as they {why}" for part, why in aside if images.splits[part])
         yield (
             f"{role}, {role_file.title}: the paper used {role_file.used}; here {', '.join(images.names)}, "
             f"{images.images} images of {images.groups} patients or lesions, {images.positives} "
@@ -387,9 +371,9 @@ def _validation_use(recipe: TrainRecipe) -> str:
 def _untouched_text(context: ReproductionContext, role: str) -> str:
     """Describe the untouched images, and the permuted labels of a control."""
     images, role_file, note = context.cross_validated[role], context.paper.file.roles[role], ""
-    if images.untouched:
+    if untouched := images.splits[UNTOUCHED]:
         note = (
-            f" {images.untouched} more, {images.untouched_positives} {context.paper.file.positives}, are in no fold, "
+            f" {untouched} more, {images.untouched_positives} {context.paper.file.positives}, are in no fold, "
             "and evaluated once by the mean of the networks of all folds."
         )
     if role_file.control_of:

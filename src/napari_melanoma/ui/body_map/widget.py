@@ -409,7 +409,7 @@ class BodyMap(QWidget):
             self._site_combo.addItem(site_title(word), word)
             if word in load_taxonomy("site").words:
                 self._site_combo.setItemData(self._site_combo.count() - 1, bold, Qt.ItemDataRole.FontRole)
-        for side, text in (("", "side unknown"), *((word, word) for word in load_taxonomy("laterality").words[:-1])):
+        for side, text in (("", "unknown"), *((word, word) for word in load_taxonomy("laterality").words[:-1])):
             self._side_combo.addItem(text, side)
         self._site_combo.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
         self._side_combo.setMaximumWidth(SIDE_PX)

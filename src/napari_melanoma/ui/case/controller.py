@@ -300,9 +300,11 @@ class CaseHistory:
 def copy_kept_parts(case: Case, source: Case) -> Case:
     """Return a case with the parts of ``source`` that Undo does not change.
 
-    These are masks, signed synoptic reports, and the recorded changes of unsigned reports.
+    These are masks, signed synoptic reports with the findings of their slides, and the recorded changes of unsigned
+    reports.
     """
     case = copy_masks(case, source)
+    images = {image.id: image for _, image in source.iterate_images()}
     reports = {lesion.id: lesion.synoptic for lesion in source.lesions}
     for lesion in case.lesions:
         current = reports.get(lesion.id)
@@ -311,6 +313,9 @@ def copy_kept_parts(case: Case, source: Case) -> Case:
             if not current.is_signed:
                 report = current.restore(lesion.synoptic or type(current)(), reader, utc_time())
             case = set_lesion(case, lesion.id, synoptic=report)
+            kept = (images[image.id] for image in lesion.images if current.is_signed and image.id in images)
+            for image in kept:
+                case = set_image(case, image.id, findings=image.findings)
     return case
 
 

@@ -31,6 +31,7 @@ from napari_melanoma.ui.sections.choice import SectionChoice, SectionDock
 from napari_melanoma.ui.sections.prediction import PredictionPanel
 from napari_melanoma.ui.viewer.docking import DeferredWidgets, DockPlacement
 from napari_melanoma.ui.viewer.shortcuts import format_key
+from napari_melanoma.ui.widgets.anatomy import FACTS_SEPARATOR, Answer, DockParts, lay_out_dock
 from napari_melanoma.ui.widgets.charts import BarChart
 from napari_melanoma.ui.widgets.clinical_fields import (
     FINDINGS_FIELDS,
@@ -50,6 +51,7 @@ from napari_melanoma.ui.widgets.style import (
     CollapsibleSection,
     ThemedIcons,
     WrappedLabel,
+    column,
     fill_column,
     named,
     quiet_label,
@@ -96,7 +98,7 @@ class CaseControls(SectionDock):
         self.title = named(create_heading(), "case_title", "Case")
         self.undo_button = tool_button("case_undo", "Undo", "", "↶")
         self.redo_button = tool_button("case_redo", "Redo", "", "↷")
-        self.menu_button = tool_button("case_menu", "Case menu", "New, open, recent, add, close", "case ▾")
+        self.menu_button = tool_button("case_menu", "Case menu", "New, open, recent, add, close", "Case ▾")
         self.menu_button.setMenu(QMenu(self.menu_button))
         self.menu_button.setPopupMode(QToolButton.ToolButtonPopupMode.InstantPopup)
         self.notice = NoticeLabel("case_notice", "Notice")
@@ -104,23 +106,23 @@ class CaseControls(SectionDock):
         self.notice.label.setTextInteractionFlags(Qt.TextInteractionFlag.TextBrowserInteraction)
         self.patient_form = CaseForm("patient", PATIENT_FIELDS, "patient_form")
         self.tree = CaseTree(self.pictures.get)
-        self.add_lesion_button = tool_button("add_lesion", "Add a lesion", f"A new lesion ({LESION_KEY})", "+ lesion")
+        self.add_lesion_button = tool_button("add_lesion", "Add a lesion", f"A new lesion ({LESION_KEY})", "+ Lesion")
         self.add_image_button = tool_button(
             "add_image", "Add images", f"Add images, a folder, a table or DICOM ({IMAGE_KEY})"
         )
-        self.add_image_button.setText("+ image")
-        self.predict_button = tool_button("case_answer", "Classify all lesions", "", "classify")
+        self.add_image_button.setText("+ Image")
+        self.predict_button = tool_button("case_answer", "Classify all lesions", "", "Classify")
         self.remove_button = tool_button(
             "case_remove", "Remove", "Remove the selection from the case (Delete); files are kept"
         )
         self.open_button = named(QPushButton("Open image"), "primary", "Open image")
         self.report_button = tool_button(
-            "case_report", "Report", "Write the report of the case (HTML, optionally PDF)", "Report ..."
+            "case_report", "Report", "Write the report of the case (HTML, optionally PDF)", "Report..."
         )
-        self.tray_button = tool_button("case_tray", "Tray", "Show thumbnails of all images in the Tray", "tray")
-        self.lesion_page = LesionPage(self.icons, self.settings)
+        self.tray_button = tool_button("case_tray", "Tray", "Show thumbnails of all images in the Tray", "Tray")
+        self.answer = Answer("case_headline", "Prediction for the selected lesion, or what to do next")
+        self.lesion_page = LesionPage(self.icons, self.settings, self.answer)
         self.image_page = ImagePage()
-        self.hint = named(quiet_label(), "case_hint", "What to do next")
         self.save_label = named(_create_elided_label(), "case_file", "Save state and location of the case")
         self.save_label.setProperty("quiet", True)
         self.status = StatusLine(self.icons)
@@ -147,35 +149,34 @@ class CaseControls(SectionDock):
         self.patient_section = section("Patient", "case_patient", self.patient_form, self.settings, True)
         self.icons.add_sections(self.patient_section)
         self.lesion_page.layout().addWidget(row(self.choice.button))
-        buttons = (self.add_lesion_button, self.add_image_button, self.predict_button, self.remove_button)
+        buttons = (self.add_lesion_button, self.add_image_button, self.remove_button)
         head = row(QLabel("<b>Lesions</b>"), *buttons, stretch=0)
         body = QWidget()
-        fill_column(body, self.patient_section, head, self.tree, self.hint, self.lesion_page, self.image_page)
-        body.layout().setContentsMargins(0, 0, 4, 0)
+        fill_column(body, head, self.tree, self.patient_section, self.lesion_page, self.image_page)
+        body.layout().setContentsMargins(6, 0, 4, 0)
         body.layout().addStretch(1)
-        self._scroll = scroll_area(body, "case_scroll")
-        self._scroll.setVerticalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOn)  # pages differ in height
-        self._head = row(self.title, self.undo_button, self.redo_button, self.menu_button, stretch=0)
-        whole = QVBoxLayout(self)
-        whole.setContentsMargins(6, 6, 6, 6)
-        whole.setSpacing(4)
-        whole.addWidget(self.welcome)
-        whole.addWidget(self._head)
-        whole.addWidget(self._scroll, 1)
-        whole.addStretch(0)
-        whole.addWidget(self.notice)  # moves nothing here when it comes and goes
-        self._foot = row(self.open_button, self.tray_button, self.report_button, stretch=0)
-        for button in (self.tray_button, self.report_button):
+        scroll = scroll_area(body, "case_scroll")
+        scroll.setVerticalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOn)  # pages differ in height
+        for button in (self.predict_button, self.tray_button):
             button.setSizePolicy(QSizePolicy.Policy.Fixed, QSizePolicy.Policy.Expanding)
-        whole.addWidget(self._foot)
-        whole.addWidget(self.save_label)
-        whole.addWidget(self.status)
-        self.status.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Maximum)
+        self._stored = row(self.save_label, self.report_button, stretch=0)
+        start_page = column(self.welcome)
+        start_page.layout().setContentsMargins(6, 0, 6, 0)
+        parts = DockParts(
+            column(start_page, scroll, spacing=0),
+            subject=[row(self.title, self.undo_button, self.redo_button, self.menu_button, stretch=0)],
+            act=[row(self.open_button, self.predict_button, self.tray_button, stretch=0)],
+            answer=[self.answer],
+            notices=[self.notice],
+            footer=[self._stored, self.status],
+        )
+        self._scroll = scroll
+        self._head, _ = lay_out_dock(self, parts)
 
     def update_visibility(self, is_open: bool) -> None:
         """Show the case, or the welcome page."""
         self.welcome.setVisible(not is_open)
-        for part in (self._head, self._scroll, self._foot, self.save_label):
+        for part in (self._head, self._scroll, self._stored):
             part.setVisible(is_open)
 
     def update_actions(self, editable: bool, images: int, is_part: bool, undo_text: str, redo_text: str) -> None:
@@ -242,6 +243,7 @@ LINKS = {
     "sample": "try the sample",
 }
 
+OPEN_HINT = "Open the image to see and to correct its mask."
 SELECT_HINT = "Select a lesion to enter its site and findings, or an image."
 EMPTY_NOTE = "The case is empty."
 EMPTY_HINT = f"{EMPTY_NOTE} Drop images of the patient here, or add a lesion or images."
@@ -256,8 +258,9 @@ SHARES = "Contribution of each part"
 class LesionPage(QWidget):
     """Page of a lesion: prediction, risk, site, diagnosis and findings."""
 
-    def __init__(self, icons: ThemedIcons, settings: DockSettings) -> None:
+    def __init__(self, icons: ThemedIcons, settings: DockSettings, answer: Answer) -> None:
         super().__init__()
+        self._answer = answer
         self.title = named(create_heading(), "lesion_title", "Selected lesion")
         self.lesion_id = ""
         self.body_map = BodyMap(icons)
@@ -288,8 +291,8 @@ class LesionPage(QWidget):
         icons.add_sections(*self.sections)
         fill_column(self, self.title, *self.sections, spacing=2)
 
-    def show_lesion(self, case: Case, lesion: CaseLesion, folder: Path, editable: bool) -> bool:
-        """Show a lesion of a case in a folder, without its prediction; return whether there is a risk to show."""
+    def show_lesion(self, case: Case, lesion: CaseLesion, editable: bool) -> bool:
+        """Show a lesion of a case, without its prediction; return whether there is a risk to show."""
         numbers = number_lesions(case)
         self.title.setText(f"Lesion {numbers[lesion.id]}: {format_site(lesion)}")
         self.title.setToolTip(self.title.text())
@@ -306,7 +309,7 @@ class LesionPage(QWidget):
         lock = LOCKED.format(report.signed_by) if report.is_signed else "" if editable else READ_ONLY
         self.histology.show_report(report, lock, is_other=lesion.id != self.lesion_id)
         self.lesion_id = lesion.id
-        texts = (describe_other_findings(lesion, folder), *lesion.double_findings)
+        texts = (describe_other_findings(lesion), *lesion.double_findings)
         self.other_findings.setText("\n".join(filter(None, texts)))
         self.other_findings.setVisible(bool(self.other_findings.text()))
         return self.risk.show_lesion(case, lesion)
@@ -317,30 +320,27 @@ class LesionPage(QWidget):
         ``current``: whether the prediction is up to date. ``reason``: why there is none, or how to update it.
         """
         if prediction is None:
-            self.comparison_label.hide()
-            self.prediction_section.show_message(reason)
+            self._answer.set_hint(reason)
             return
+        headline = prediction.prediction.headline
+        if current:
+            self._answer.set_answer(headline.text, headline.parts, separator=FACTS_SEPARATOR, tip=headline.detail)
+        else:
+            self._answer.set_hint(f"Outdated: the case has changed since. {reason}")
         images = format_count(len(prediction.image_ids), "image")
         outlier = "" if prediction.outlier is None else f" It is {prediction.outlier.description}."
-        self.comparison_label.setText(
-            f"From {images}.{outlier}" if current else f"Outdated: the case has changed since. {reason}"
-        )
-        self.comparison_label.show()
+        self.comparison_label.setText(f"From {images}.{outlier}")
         self.prediction_section.show_prediction(prediction.prediction, is_pending=not current)
 
 
-def describe_other_findings(lesion: CaseLesion, folder: Path) -> str:
-    """Describe the findings of a lesion in readings of its slides, a line for each reading; empty for none.
-
-    ``folder``: of the case.
-    """
+def describe_other_findings(lesion: CaseLesion) -> str:
+    """Describe the findings of a lesion in readings of its slides, a line for each reading; empty for none."""
     from napari_melanoma.depth.synoptic import describe_finding
     from napari_melanoma.depth.synoptic_fields import FIELDS_BY_NAME
-    from napari_melanoma.reports.report_sections import read_case_readings
 
     found: dict[str, list[str]] = {}
     for image in lesion.images:
-        for reading in read_case_readings(folder, image.id) if image.is_slide else ():
+        for reading in (one for one in image.readings.readings if one.when):
             texts = {FIELDS_BY_NAME[name].label.lower(): describe_finding(reading, name) for name in FINDINGS}
             author = f"{image.path.name}, reading by {reading.reader or '(no name)'}"
             found[author] = [f"{label} {text}" for label, text in texts.items() if text != "unknown"]

@@ -5,18 +5,19 @@ from __future__ import annotations
 import html
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from qtpy.QtCore import QTimer, QUrl
-from qtpy.QtGui import QDesktopServices, QShowEvent
+from qtpy.QtGui import QDesktopServices, QShowEvent, QWindow
 
-from napari_melanoma.core.errors import CaseChanged
+from napari_melanoma.core.errors import CaseChanged, SaveError
 from napari_melanoma.core.formatting import format_count, format_names, format_time_ago
 from napari_melanoma.ui.case.comparison import CaseComparison
 from napari_melanoma.ui.case.controller import CaseCloseGuard, CaseController
-from napari_melanoma.ui.case.controls import EMPTY_HINT, EMPTY_NOTE, SELECT_HINT, CaseControls
+from napari_melanoma.ui.case.controls import EMPTY_HINT, EMPTY_NOTE, OPEN_HINT, SELECT_HINT, CaseControls
 from napari_melanoma.ui.case.images import CaseCorrectionSaver, CaseImages
 from napari_melanoma.ui.case.importing import CaseImporter
 from napari_melanoma.ui.case.lesion_sections import LesionSections
@@ -27,12 +28,16 @@ from napari_melanoma.ui.viewer.shortcuts import add_shortcut
 from napari_melanoma.ui.widgets.clinical_fields import CaseForm
 from napari_melanoma.ui.widgets.job import tasks
 from napari_melanoma.ui.widgets.report_writer import ReportWriter
+from napari_melanoma.ui.widgets.signals import follow_focus
 from napari_melanoma.ui.widgets.status_line import show_failure
 
 if TYPE_CHECKING:
     from napari.viewer import Viewer
 
+    from napari_melanoma.case.store import CaseStore
 
+
+OUTDATED = "Another program has changed the case since it was opened: what is shown here is outdated."
 UPDATE_MS = 1000  # interval in which the time since the last save is updated
 
 
@@ -82,6 +87,7 @@ class CaseDock(CaseControls):
         self.controller.images_requested.connect(self.images.open)
         self.controller.changed.connect(self._on_changed)
         self.controller.saver.saved.connect(self._on_saved)
+        follow_focus(self._on_focus_window)
         self.images.lesion_dock_opened.connect(self.guard.move_to_front)
         self.pictures.value_read.connect(self.tree.viewport().update)
         for message in (self.editor.message, self.importer.message, self.images.message, self.controller.located):
@@ -196,24 +202,26 @@ class CaseDock(CaseControls):
 
     def _show_details(self) -> None:
         """Show the page of the selected row."""
-        case, store = self.controller.case, self.controller.store
+        case = self.controller.case
         current, editable = self.tree.current_id, self.controller.is_editable
-        if case is None or store is None:
+        if case is None:
             return
         lesion = next((part for part in case.lesions if part.id == current), None)
         lesion_and_image = next((pair for pair in case.iterate_images() if pair[1].id == current), None)
         self.lesion_sections.show_lesion(lesion)
         if lesion is not None:
-            self.choice.set_needed("Risk", self.lesion_page.show_lesion(case, lesion, store.folder, editable))
-            self.predictor.show_prediction(self.lesion_page, current)
+            self.choice.set_needed("Risk", self.lesion_page.show_lesion(case, lesion, editable))
+            self.choice.set_needed("Prediction", self.predictor.show_prediction(self.lesion_page, current))
         self.comparison.show_lesion(lesion)
         if lesion_and_image is not None:
             self.image_page.show_image(case, *lesion_and_image, editable)
         self.lesion_page.setVisible(lesion is not None)
         self.image_page.setVisible(lesion_and_image is not None)
         is_empty = not case.lesions and not case.images
-        self.hint.setText((EMPTY_HINT if editable else EMPTY_NOTE) if is_empty else SELECT_HINT)
-        self.hint.setVisible(lesion is None and lesion_and_image is None)
+        if is_empty:
+            self.answer.set_hint(EMPTY_HINT if editable else EMPTY_NOTE)
+        elif lesion is None:
+            self.answer.set_hint(SELECT_HINT if lesion_and_image is None else OPEN_HINT)
         self._show_actions()
 
     def _show_actions(self) -> None:
@@ -257,13 +265,20 @@ class CaseDock(CaseControls):
             return f"{text} {reopen} to discard your changes, or {link('over', 'overwrite it with yours')}."
         if error is not None:
             return f"{html.escape(str(error))} {link('save', 'Try again')}."
-        if store.read_only:
-            return f"Read-only: {html.escape(store.read_only)} {reopen}."
+        outdated = "" if self.controller.saver.has_unsaved_changes or not _is_outdated(store) else OUTDATED
+        if store.read_only or outdated:
+            read_only = f"Read-only: {html.escape(store.read_only)}" if store.read_only else ""
+            return f"{read_only} {outdated} {reopen}.".strip()
         missing = [image.path.name for _, image in case.iterate_images() if image.id in store.missing]
         if missing:
             names, count = html.escape(format_names(missing)), format_count(len(missing), "image")
             return f"{count} not found: {names}. All data are kept; {link('locate', 'locate folder')}."
         return ""
+
+    def _on_focus_window(self, window: QWindow | None) -> None:
+        """State if another program has changed the case while another window had the focus."""
+        if window is not None:
+            self.notice.set_text(self._describe_problem())
 
     def _update_save_label(self) -> None:
         store = self.controller.store
@@ -332,6 +347,13 @@ class CaseDock(CaseControls):
             self.images.cancel()
         elif task == "comparing":
             self.comparison.cancel()
+
+
+def _is_outdated(store: CaseStore) -> bool:
+    """Whether another program has changed the file of a case; False if it cannot be read now."""
+    with suppress(SaveError):
+        return store.folder.is_dir() and bool(store.describe_outside_change())
+    return False
 
 
 def _find_slide_results(root: Path, paths: Sequence[Path]) -> list[Path]:

@@ -88,18 +88,19 @@ class CasePredictor(QObject):
             self._job.cancel()
             self._finish("Stopped. The previous predictions were kept.")
 
-    def show_prediction(self, page: LesionPage, lesion: str) -> None:
-        """Show the prediction for a lesion, or how to get one."""
+    def show_prediction(self, page: LesionPage, lesion: str) -> bool:
+        """Show the prediction for a lesion, or how to get one; return whether there is one."""
         from napari_melanoma.case.fusion import fuse_lesion
 
         prediction = None if self.predictions is None else self.predictions.find_lesion(lesion)
         reason = self.unavailable_reason
-        advice = f"{reason}." if reason else "Press <i>classify</i> above to classify the lesions."
+        advice = f"{reason}." if reason else "Press Classify to classify each lesion from all of its images."
         is_current, case = self._is_current(lesion), self._controller.case
         page.show_prediction(prediction, is_current, advice)
         fused = None if case is None else fuse_lesion(case, case.find_lesion(lesion), prediction, is_current=is_current)
         page.fusion_label.setText("" if fused is None else fused.reason)
         page.fusion_label.setVisible(fused is not None)
+        return prediction is not None
 
     def _is_current(self, lesion: str) -> bool:
         """Return whether a prediction is up to date."""

@@ -38,9 +38,11 @@ if TYPE_CHECKING:
     from napari_melanoma.ui.case.controller import CaseController
 
 ROW_ROLE = Qt.ItemDataRole.UserRole + 1
-COLUMNS = {"Lesion, image": 0, "Content": 72, "State": 76}  # with the widths at first; the first one gets the rest
+COLUMNS = ("Lesion, image", "Content", "State")
+MAX_COLUMN_PX, CELL_PX = 100, 14  # of the last two columns, in which longer texts wrap; beside a text
 PICTURE_PX = 28
-MAX_ROWS, MIN_ROWS = 9, 3  # visible rows; below them is space to drop images for a new lesion
+MAX_ROWS, MIN_ROWS = 9, 3  # visible rows
+DROP_PX = 12  # below them, to drop images for a new lesion
 EXPANDED_UP_TO = 8  # up to this number of lesions, all are expanded at first
 NO_LESION, NEW_LESION = "loose", "new"  # ids of the row of unassigned images, and of a lesion to be added
 SHORT_MODALITIES = {"tbp_tile": "total body", "wsi": "slide"}
@@ -84,8 +86,7 @@ def create_rows(
         number, prediction = numbers[lesion.id], predictions.get(lesion.id)
         tips = [f"Lesion {number}{f', label {lesion.label}' if lesion.label not in ('', number) else ''}"]
         diagnosis = load_taxonomy("diagnosis").title(lesion.diagnosis) if lesion.diagnosis else ""
-        modalities = dict.fromkeys(SHORT_MODALITIES.get(image.modality, image.modality) for image in lesion.images)
-        images = ", ".join(filter(None, modalities)) or format_count(len(lesion.images), "image")
+        content = diagnosis or format_count(len(lesion.images), "image")
         state = "outdated" if lesion.id in outdated else ""
         if prediction is not None:
             state = format_short_verdict(prediction.prediction)
@@ -93,8 +94,8 @@ def create_rows(
             if prediction.prediction.validity.valid and prediction.outlier and prediction.outlier.is_outlier:
                 state = f"outlier · {state}"
         elif state:
-            tips.append("The case has changed since its prediction: press classify.")
-        texts = f"{number}  {format_site(lesion)}", " · ".join(filter(None, (diagnosis, images))), state
+            tips.append("The case has changed since its prediction: press Classify.")
+        texts = f"{number}  {format_site(lesion)}", content, state
         children = tuple(_create_image_row(image, missing) for image in lesion.images)
         rows.append(CaseRow(lesion.id, texts, "\n".join((*tips, texts[1])), rows=children))
     if case.images:
@@ -109,7 +110,7 @@ def _create_image_row(image: CaseImage, missing: Collection[str]) -> CaseRow:
     state = "missing" if is_missing else "✎ corrected" if image.correction else "analyzed" if image.results else ""
     tip = f"{image.path}\n{'The file is missing.' if is_missing else 'Double click or press Enter to open it.'}"
     title = " · ".join(filter(None, (format_modality(image), image.taken_on)))
-    return CaseRow(image.id, (title, image.path.name, state), tip, None if is_missing else image.path)
+    return CaseRow(image.id, (image.path.name, title, state), tip, None if is_missing else image.path)
 
 
 class CaseTree(QTreeWidget):
@@ -128,8 +129,8 @@ class CaseTree(QTreeWidget):
         self._updating = False
         self.setItemDelegateForColumn(0, _ThumbnailDelegate(find_thumbnail, self))
         self.setHeaderLabels(list(COLUMNS))
-        for column, width in enumerate(COLUMNS.values()):
-            self.setColumnWidth(column, width)
+        self.setWordWrap(True)
+        self.setTextElideMode(Qt.TextElideMode.ElideMiddle)  # names of files
         self.header().setMinimumSectionSize(40)
         self.header().setStretchLastSection(False)
         self.header().setSectionResizeMode(0, QHeaderView.ResizeMode.Stretch)
@@ -180,12 +181,7 @@ class CaseTree(QTreeWidget):
         self._rows, self._updating = rows, True
         self.clear()
         self.addTopLevelItems([_create_item(row) for row in rows])
-        has_states = any(one.texts[2] for row in rows for one in (row, *row.rows))
-        if has_states == self.isColumnHidden(2):  # without states, the second column gets their width, and more
-            modes = QHeaderView.ResizeMode
-            self.setColumnHidden(2, not has_states)
-            self.header().setSectionResizeMode(1, modes.Interactive if has_states else modes.Stretch)
-            self.setColumnWidth(1, COLUMNS["Content"])
+        self._fit_columns()
         for item in self.iterate_items():
             name = row_of_item(item).id
             item.setExpanded(expanded.get(name, len(rows) <= EXPANDED_UP_TO))
@@ -200,6 +196,15 @@ class CaseTree(QTreeWidget):
             self.scrollToItem(self.currentItem())
         if self.current_id != target or current:
             self.current_changed.emit()
+
+    def _fit_columns(self) -> None:
+        """Give diagnoses and states the width that they need, and the names of files the rest."""
+        shown = [one for row in self._rows for one in (row, *row.rows)]
+        self.setColumnHidden(2, not any(one.texts[2] for one in shown))
+        for column in (1, 2):
+            texts = (COLUMNS[column], *(one.texts[column] for one in shown))
+            width = max(self.fontMetrics().horizontalAdvance(text) for text in texts)
+            self.setColumnWidth(column, min(width, MAX_COLUMN_PX) + CELL_PX)
 
     def iterate_items(self) -> Iterator[QTreeWidgetItem]:
         """Yield each lesion followed by its images."""
@@ -257,7 +262,7 @@ class CaseTree(QTreeWidget):
         lesions = [item for item in self.iterate_items() if item.parent() is None]
         rows = len(lesions) + sum(item.childCount() for item in lesions if item.isExpanded())
         row_px = max(self.sizeHintForRow(0), PICTURE_PX + 4)
-        height = (min(max(rows, MIN_ROWS), MAX_ROWS) + 1) * row_px + self.header().sizeHint().height()
+        height = min(max(rows, MIN_ROWS), MAX_ROWS) * row_px + self.header().sizeHint().height() + DROP_PX
         if self.minimumHeight() != height:
             self.setFixedHeight(height)
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from qtpy.QtCore import QEvent, QObject, Qt, QTimer
 from qtpy.QtGui import QKeyEvent
-from qtpy.QtWidgets import QAbstractButton, QLabel, QLineEdit, QWidget
+from qtpy.QtWidgets import QAbstractButton, QLineEdit, QWidget
 
 from napari_melanoma.ui.library.resolve import Button, Query
 from napari_melanoma.ui.session.corrections_store import ReviewSettings
@@ -17,6 +17,7 @@ from napari_melanoma.ui.session.workspace import Workspace
 from napari_melanoma.ui.viewer.docking import DockPlacement
 from napari_melanoma.ui.viewer.photographs import get_path
 from napari_melanoma.ui.viewer.view_memory import get_current_picture
+from napari_melanoma.ui.widgets.anatomy import NameLabel
 from napari_melanoma.ui.widgets.dialogs import choose_folder
 from napari_melanoma.ui.widgets.editors import NoWheelComboBox
 from napari_melanoma.ui.widgets.file_drop import (
@@ -99,11 +100,11 @@ class LibraryDock(QWidget):
         self.icons = ThemedIcons(viewer, self, self.connections)
         self.welcome = LibraryWelcome(self.icons, self.drop, self.hint)
         title_name, count_name, folder_name, filter_name = self.part_names
-        self.title = named(QLabel(), title_name, "Folder or case")
+        self.title = named(NameLabel(), title_name, "Folder or case")
         self.count_label = named(quiet_label(), count_name, "Number of images")
-        self.folder_button = tool_button(folder_name, "Choose a folder", "Choose another folder", "folder ...")
+        self.folder_button = tool_button(folder_name, "Choose a folder", "Choose another folder", "Folder...")
         self.name_field = named(QLineEdit(), f"{self.name}_name", "Filter by name", "Part of the name")
-        self.name_field.setPlaceholderText("part of the name")
+        self.name_field.setPlaceholderText("Part of the name")
         add_clear_button(self.name_field)
         self.filter_combo = named(NoWheelComboBox(), filter_name, "Filter", "Show only images of a kind or status")
         self.filter_combo.addItems(self.filters)
@@ -111,7 +112,7 @@ class LibraryDock(QWidget):
         self.sort_combo.addItems([f"{self.sort_prefix}{key}" for key in self.sort_keys])
         self.empty_label = named(quiet_label(), f"{self.name}_empty", "Why no image is shown")
         self.empty_label.setAlignment(Qt.AlignmentFlag.AlignCenter)
-        self.status = StatusLine(self.icons)
+        self.status = StatusLine(self.icons, is_wide=bottom_height > 0)
         self._name_timer = DebounceTimer(self)
         self._jobs: dict[str, BackgroundJob] = {}
         self.recent = self._create_recent_lists()

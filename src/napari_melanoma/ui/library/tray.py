@@ -18,7 +18,6 @@ from napari_melanoma.ui.library.model import TILE_PICTURE_PX, LibraryModel
 from napari_melanoma.ui.library.resolve import FILTERS, SORT_KEYS, LibraryImage, resolve_tray_buttons
 from napari_melanoma.ui.library.states import ReadStates, SlideStates
 from napari_melanoma.ui.library.view import TileView
-from napari_melanoma.ui.viewer.docking import MIN_HEIGHT_PX, MIN_WIDTH_PX
 from napari_melanoma.ui.viewer.garbage import LibraryFreeze
 from napari_melanoma.ui.viewer.shortcuts import add_shortcut, format_key
 from napari_melanoma.ui.widgets.dialogs import confirm
@@ -32,8 +31,9 @@ if TYPE_CHECKING:
 
 
 SORT_SETTING = "tray/sort"
-TILE_COLUMN_PX = 172  # width of one column of tiles with its scroll bar and the margins
-HEIGHT_PX, PANEL_PX = 236, 300  # height of the dock below the image, and width of its controls beside the tiles
+HEIGHT_PX = 236  # of the dock below the image
+WIDE_PX = 900  # from this width on, the controls are in one row
+GROUPS_PX, OPEN_PX = 12, 90  # between the groups of controls in a row; width of the primary button
 CACHED_PICTURES = 300
 NO_MATCH = "No image matches. Clear the name, or choose 'all'."
 NO_IMAGE = "The case has no images yet. Add them in the Case dock, then press ⟳."
@@ -60,8 +60,8 @@ class TrayDock(LibraryDock):
         self.content: LibraryContent | None = None
         self.refresh_button = tool_button("tray_refresh", "Refresh", f"Search the folder again ({REFRESH_KEY})", "⟳")
         self.open_button = named(QPushButton("Open"), "primary", "Open")
-        self.side_by_side_button = tool_button("tray_side_by_side", "Show side by side", "", "side by side")
-        self.label_button = tool_button("tray_label", "Show label", "", "label ...")
+        self.side_by_side_button = tool_button("tray_side_by_side", "Show side by side", "", "Side by side")
+        self.label_button = tool_button("tray_label", "Show label", "", "Label...")
         self.name_field.setToolTip(f"Part of the name ({FIND_KEY})")
         self.thumbnails = ImageThumbnails(2 * TILE_PICTURE_PX, self, size=CACHED_PICTURES)
         self.states = SlideStates(self.settings, self)
@@ -81,48 +81,35 @@ class TrayDock(LibraryDock):
         QTimer.singleShot(FREEZE_MS, self._library_freeze.freeze)
 
     def _lay_out(self) -> None:
-        """Lay out controls and tiles; ``resizeEvent`` places the controls beside or above the tiles."""
-        panel = QWidget()
-        column = QVBoxLayout(panel)
-        column.setContentsMargins(0, 0, 0, 0)
-        column.setSpacing(4)
+        """Lay out controls above the tiles and the status line below; in a wide dock, the controls are one row."""
         self.title.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Preferred)
-        column.addWidget(row(self.title, self.refresh_button, self.folder_button, stretch=0))
-        column.addWidget(self.name_field)
-        column.addWidget(row(self.filter_combo, self.sort_combo, stretch=0))
-        column.addWidget(self.count_label)
-        column.addStretch(1)
-        column.addWidget(row(self.open_button, self.side_by_side_button, self.label_button, stretch=0))
-        for button in (self.side_by_side_button, self.label_button):
-            button.setSizePolicy(QSizePolicy.Policy.Fixed, QSizePolicy.Policy.Expanding)
-        column.addWidget(self.status)
-        self._panel = panel
-        tiles = QWidget()
-        below = QVBoxLayout(tiles)
-        below.setContentsMargins(0, 0, 0, 0)
-        below.addWidget(self.empty_label)
-        below.addWidget(self.welcome, 1)
-        below.addWidget(self.list_view, 1)
-        self._box = QBoxLayout(QBoxLayout.Direction.TopToBottom, self)
-        self._box.setContentsMargins(6, 4, 6, 6)
-        self._box.addWidget(panel)
-        self._box.addWidget(tiles, 1)
+        self._controls = QWidget()
+        self._groups = QBoxLayout(QBoxLayout.Direction.TopToBottom, self._controls)
+        self._groups.setContentsMargins(0, 0, 0, 0)
+        self._groups.setSpacing(GROUPS_PX)
+        for group, stretch in (
+            (row(self.title, self.refresh_button, self.folder_button, stretch=0), 2),
+            (row(self.name_field, self.filter_combo, self.sort_combo, stretch=0), 3),
+            (row(self.count_label, self.side_by_side_button, self.label_button, self.open_button, stretch=0), 3),
+        ):
+            self._groups.addWidget(group, stretch)
+        self.count_label.setWordWrap(False)
+        self.open_button.setMinimumWidth(OPEN_PX)
+        whole = QVBoxLayout(self)
+        whole.setContentsMargins(6, 4, 6, 4)
+        whole.setSpacing(4)
+        whole.addWidget(self._controls)
+        whole.addWidget(self.empty_label)
+        whole.addWidget(self.welcome, 1)
+        whole.addWidget(self.list_view, 1)
+        whole.addWidget(self.status)
 
     def resizeEvent(self, event: QResizeEvent) -> None:  # noqa: N802 - Qt's name
-        """Place the controls beside the tiles in a wide dock, or in a low one with room for a tile, otherwise above."""
+        """Place the controls in one row in a wide dock, otherwise in three."""
         super().resizeEvent(event)
-        beside = min(PANEL_PX, self.width() - TILE_COLUMN_PX)
-        is_low = self.height() < self.width() and self._panel.minimumSizeHint().width() <= beside
-        is_wide = self.width() >= 2 * MIN_WIDTH_PX or is_low
-        if is_wide:
-            self._panel.setFixedWidth(beside)
-        else:
-            self._panel.setMaximumWidth(self.width())
+        is_wide = self.width() >= WIDE_PX
         direction = QBoxLayout.Direction.LeftToRight if is_wide else QBoxLayout.Direction.TopToBottom
-        self._box.setDirection(direction)
-        margins = self._box.contentsMargins()
-        needed = self._panel.minimumSizeHint().height() + margins.top() + margins.bottom() if is_wide else 0
-        self.setMinimumHeight(max(MIN_HEIGHT_PX, needed))  # controls beside the tiles do not scroll
+        self._groups.setDirection(direction)
 
     def _show_content(self) -> None:
         """Show the tiles, or the start page."""
@@ -130,10 +117,7 @@ class TrayDock(LibraryDock):
         self.title.setText("" if content is None else content.title)
         self.title.setToolTip("" if content is None else "\n".join(map(str, content.chosen)))
         self.welcome.setVisible(content is None)
-        for part in (
-            *(self.list_view, self.count_label, self.name_field, self.filter_combo, self.sort_combo, self.open_button),
-            *(self.side_by_side_button, self.label_button, self.refresh_button, self.folder_button),
-        ):
+        for part in (self._controls, self.list_view):
             part.setVisible(content is not None)
         self._show_rows()
 

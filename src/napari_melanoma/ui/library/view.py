@@ -204,7 +204,7 @@ class TileView(LibraryView):
         slide = _find_single_slide(images)
         if slide is not None:
             menu.addAction("Show side by side").triggered.connect(lambda: self.side_by_side_requested.emit(slide))
-            menu.addAction("Show label ...").triggered.connect(lambda: self.label_requested.emit(slide.path))
+            menu.addAction("Show label...").triggered.connect(lambda: self.label_requested.emit(slide.path))
         return menu
 
     def request_side_by_side(self) -> None:

@@ -573,10 +573,11 @@ def describe_form_use(prediction: ClassPrediction) -> str:
 
 
 def format_short_verdict(prediction: ClassPrediction) -> str:
-    """Format the prediction for a list: ``melanoma 0.31 (95 % interval 0.20–0.44)``, or ``Not valid``, and its mark."""
+    """Format the prediction for a list: ``melanoma 0.31``, or ``Not valid``, and its mark, without the interval."""
     from napari_melanoma.core.validity import NOT_VALID
 
     validity = prediction.validity
     if validity.valid:
-        return f"{prediction.probability_text}{'; type assumed' if 'modality_uncertain' in validity.codes else ''}"
+        assumed = "; type assumed" if "modality_uncertain" in validity.codes else ""
+        return f"{prediction.positive} {prediction.probability:.{prediction.digits}f}{assumed}"
     return f"{NOT_VALID}: out of distribution" if validity.codes[0] == "out_of_distribution" else NOT_VALID

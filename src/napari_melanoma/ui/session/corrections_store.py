@@ -13,6 +13,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple
 
 from qtpy.QtCore import QObject, Signal
+from qtpy.QtGui import QWindow
 
 from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.formatting import format_count, shorten_name
@@ -21,10 +22,12 @@ from napari_melanoma.ui.user_data import user_data
 from napari_melanoma.ui.viewer.photographs import LayerPhotographSource
 from napari_melanoma.ui.widgets.job import JobFunction, LatestJobQueue
 from napari_melanoma.ui.widgets.settings import DockSettings
+from napari_melanoma.ui.widgets.signals import follow_focus
 from napari_melanoma.ui.widgets.status_line import StatusLine
 from napari_melanoma.ui.widgets.style import ThemedIcons
 
 if TYPE_CHECKING:
+    from napari_melanoma.core.files import FileStamp
     from napari_melanoma.data.corrections import Correction, CorrectionChange
     from napari_melanoma.data.dataset import Review
     from napari_melanoma.data.diagnosis_labels import DiagnosisLabel
@@ -50,10 +53,14 @@ DIAGNOSES = (
 
 
 class CorrectionsIndex(NamedTuple):
-    """The rows of a corrections folder, by the digest of the photograph's pixels."""
+    """The rows of a corrections folder, by the digest of the photograph's pixels.
+
+    ``stamp``: version of the table when it was read; None if there was none.
+    """
 
     folder: Path
     rows: Mapping[str, Mapping[str, str]] = MappingProxyType({})
+    stamp: FileStamp | None = None
 
     @property
     def total(self) -> int:
@@ -123,10 +130,12 @@ class CorrectionsStore(QObject):
         super().__init__(parent)
         self._settings = settings
         self.index = CorrectionsIndex(settings.corrections)
+        self._is_read = False
         self._undo_numbers = count()
         self._latest = LatestJobQueue(self)
         self._latest.failed.connect(self.failed)
         user_data().corrections_changed.connect(self._on_changed)
+        follow_focus(self._on_focus_window)
 
     @property
     def folder(self) -> Path:
@@ -198,11 +207,20 @@ class CorrectionsStore(QObject):
     def set_index(self, index: CorrectionsIndex) -> None:
         """Set the index, unless another folder was selected in the meantime."""
         if index.folder == self.folder:
-            self.index = index
+            self.index, self._is_read = index, True
             self.changed.emit()
 
     def _on_changed(self, folder: Path) -> None:
         self.refresh()
+
+    def _on_focus_window(self, window: QWindow | None) -> None:
+        """Follow what other programs have stored while another window had the focus."""
+        if window is None or not self._is_read:
+            return  # before the first reading, which imports the module in a thread
+        from napari_melanoma.data.corrections import Corrections
+
+        if Corrections(self.folder).stamp != self.index.stamp:
+            self.refresh()
 
     def _on_undone(self, change: CorrectionChange, index: CorrectionsIndex) -> None:
         self.set_index(index)
@@ -274,8 +292,9 @@ def read_index(folder: Path) -> CorrectionsIndex:
     """Read the table of a corrections folder; call this in a thread."""
     from napari_melanoma.data.corrections import Corrections
 
-    rows = Corrections(folder).rows()
-    return CorrectionsIndex(folder, {row["image_sha256"]: row for row in rows if row.get("image_sha256")})
+    corrections = Corrections(folder)
+    stamp, rows = corrections.stamp, corrections.rows()  # in this order, so that a change meanwhile is noticed
+    return CorrectionsIndex(folder, {row["image_sha256"]: row for row in rows if row.get("image_sha256")}, stamp)
 
 
 def _reject(

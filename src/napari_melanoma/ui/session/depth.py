@@ -160,6 +160,7 @@ class FindingsDocument(Document[SlideFindings]):
         self.form = SynopticForm(self, session)
         self.follow_reader()
         self._services.reader_changed.connect(self.follow_reader)
+        self._services.workspace.case_changed.connect(self.refresh)  # its lesion is compared, and suggests findings
         session.analysis.changed.connect(self.reload_predictions)
         self.reload_predictions()
 
@@ -283,6 +284,7 @@ class FindingsDocument(Document[SlideFindings]):
     def close(self) -> None:
         """Write pending changes, and stop all tasks: the slide was closed."""
         self._services.reader_changed.disconnect(self.follow_reader)
+        self._services.workspace.case_changed.disconnect(self.refresh)
         super().close()
 
     def find_reading_lock(self) -> str:
@@ -498,7 +500,8 @@ class SynopticForm:
             document.changed.connect(self._refresh)
             document.ready.connect(self._refresh)
             document.queue.idle.connect(self.update_file_changes)
-        self._session.measures.changed.connect(self._refresh)
+        for value in (self._session.measures, self._session.results, self._lesions):
+            value.changed.connect(self._refresh)
 
     def _refresh(self, _: object = None) -> None:
         """Show what has changed, after another value of the slide has changed."""

@@ -295,7 +295,7 @@ class SlideRunPanel(RunPanel):
         self._target = ""
         kept = "finished tiles"
         super().__init__("slide_run", "analysis", "where it stopped; finished tiles are not repeated", kept)
-        fill_column(self, self.state_label, self.progress_bar, self.buttons)
+        fill_column(self, self.progress_bar, self.buttons, self.state_label)  # whose height may change
         self.hide()
 
     def set_folder(self, folder: Path | None, target: str = "") -> None:

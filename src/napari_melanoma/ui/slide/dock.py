@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from qtpy.QtCore import QObject, QTimer, QUrl
 from qtpy.QtGui import QDesktopServices, QHideEvent, QShowEvent, QWindow
-from qtpy.QtWidgets import QApplication, QMessageBox
+from qtpy.QtWidgets import QMessageBox
 
 from napari_melanoma.core.errors import InputError
 from napari_melanoma.core.geometry import PixelSize
@@ -49,7 +49,7 @@ from napari_melanoma.ui.widgets.file_drop import (
 )
 from napari_melanoma.ui.widgets.job import BackgroundJob
 from napari_melanoma.ui.widgets.report_writer import ReportWriter
-from napari_melanoma.ui.widgets.signals import Connections
+from napari_melanoma.ui.widgets.signals import Connections, follow_focus
 from napari_melanoma.ui.widgets.status_line import show_failure
 
 if TYPE_CHECKING:
@@ -325,8 +325,10 @@ class SlideDock(SlideControls):
         self.folder_button.setToolTip(f"Choose the folder for results. Those of this slide: {results_folder}")
         for problem in filter(None, (location.tissue_error, location.notes_file.problem)):
             show_failure(self.status, InputError(problem))
-        if location.notes.pixel_size not in (None, self.slide.info.pixel_size):
-            self._set_pixel_size(location.notes.pixel_size)
+        stated, known = location.notes.pixel_size, location.known_notes
+        shown, cleared = self.slide.info.pixel_size, None if known is None else known.pixel_size
+        if stated not in (None, shown) or (stated is None and cleared is not None and cleared == shown):
+            self._set_pixel_size(stated)
         self.picker.update_description()
         if not (location.is_analyzed or location.is_view_analyzed):
             self.prediction_area.release_height()  # no prediction follows
@@ -527,9 +529,7 @@ class SlideSections(QObject):
         self._connections = Connections(controls)
         self.hosted.session_changed.connect(self._on_session)
         context.analysis_requested.connect(self._on_analysis_requested)
-        application = QApplication.instance()
-        assert isinstance(application, QApplication)
-        application.focusWindowChanged.connect(self._on_focus_window)
+        follow_focus(self._on_focus_window)
 
     def _on_session(self, session: SlideSession | None) -> None:
         """Show the sections with values of the displayed slide, also those that it gets; documents do so themselves."""

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from qtpy.QtCore import Qt
-from qtpy.QtWidgets import QFrame, QLabel, QPushButton, QStackedWidget, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QPushButton, QStackedWidget, QVBoxLayout, QWidget
 
 from napari_melanoma.core.config import overlay_values
 from napari_melanoma.core.errors import BundleError
@@ -18,17 +17,19 @@ from napari_melanoma.ui.train.run_view import TrainingPage
 from napari_melanoma.ui.train.start import StartPicker
 from napari_melanoma.ui.viewer.docking import DockPlacement
 from napari_melanoma.ui.viewer.shortcuts import format_key
+from napari_melanoma.ui.widgets.anatomy import Answer, DockParts, lay_out_dock
 from napari_melanoma.ui.widgets.file_drop import Welcome
 from napari_melanoma.ui.widgets.signals import Connections
 from napari_melanoma.ui.widgets.status_line import StatusLine
 from napari_melanoma.ui.widgets.style import (
     ThemedIcons,
     WrappedLabel,
+    column,
     form_layout,
     named,
-    quiet_label,
     scroll_area,
     section,
+    state_label,
     top_label,
 )
 
@@ -59,8 +60,9 @@ class TrainControls(QWidget):
         self.run_page = TrainingPage(self.icons, self.settings)
         self.start_hint = named(WrappedLabel(), "start_offer", "Classes that the starting model does not have")
         self.start_hint.setToolTip("")
-        self.counts_label = named(quiet_label(), "image_counts", "Images of the training")
-        self.warning_label = named(QLabel(), "warning", "Why the training cannot start, or warnings")
+        self.answer = Answer("image_counts", "Images of the training")
+        self.warning_label = state_label("warning", "Why the training cannot start, or warnings")
+        self.warning_label.setProperty("fault", True)
         self.start_button = named(QPushButton("Start"), "primary", "Start the training")
         self.status = StatusLine(self.icons)
         self._lay_out()
@@ -110,7 +112,7 @@ class TrainControls(QWidget):
     def show_page(self, is_run_page: bool) -> None:
         """Show the page of a run, or the settings."""
         self._pages.setCurrentIndex(int(is_run_page))
-        self._footer.setVisible(not is_run_page)
+        self._show_parts()
 
     @property
     def is_run_page_shown(self) -> bool:
@@ -123,12 +125,18 @@ class TrainControls(QWidget):
         """
         self.welcome.setVisible(empty)
         self._settings_part.setVisible(not empty)
-        self._footer.setVisible(not empty and not self.is_run_page_shown)
+        self._show_parts()
         self.start_button.setEnabled(not blocker)
         self.start_button.setToolTip(blocker or f"Start training in the background ({START_KEY})")
 
+    def _show_parts(self) -> None:
+        """Show what belongs to the settings only while they are shown, and not empty."""
+        is_shown = not self._settings_part.isHidden() and not self.is_run_page_shown
+        for part in (self._head, self._notices):
+            part.setVisible(is_shown)
+
     def _lay_out(self) -> None:
-        """Lay out the widgets: the pages can be scrolled, Start and the status line stay visible."""
+        """Lay out the widgets: the pages can be scrolled; Start, the images and the status line stay visible."""
         settings_page = QWidget()
         page_column = QVBoxLayout(settings_page)
         page_column.setContentsMargins(6, 6, 6, 6)
@@ -146,47 +154,18 @@ class TrainControls(QWidget):
         self._pages = QStackedWidget()
         self._pages.addWidget(scroll_area(settings_page, "train_scroll"))
         self._pages.addWidget(scroll_area(run_page, "run_scroll"))
-        self._footer = self._create_footer()
-        bottom = QWidget()
-        bottom_column = QVBoxLayout(bottom)
-        bottom_column.setContentsMargins(6, 0, 6, 6)
-        bottom_column.addStretch(0)
-        bottom_column.addWidget(self._footer)
-        bottom_column.addWidget(self.status)
-        whole = QVBoxLayout(self)
-        whole.setContentsMargins(0, 0, 0, 0)
-        whole.setSpacing(4)
-        whole.addWidget(self._pages, 1)
-        whole.addWidget(bottom)
+        self._notices = column(self.start_hint, self.warning_label)
+        parts = DockParts(
+            self._pages, act=[self.start_button], answer=[self.answer], notices=[self._notices], footer=[self.status]
+        )
+        self._head, _ = lay_out_dock(self, parts)
 
     def _create_settings_part(self) -> QWidget:
-        part = QWidget()
-        column = QVBoxLayout(part)
-        column.setContentsMargins(0, 0, 0, 0)
-        column.setSpacing(7)
         selections = QWidget()
         rows = self._selection_rows = form_layout(selections)
-        rows.addRow(top_label("start from"), self.start_picker)
-        rows.addRow(top_label("recipe"), self.recipe_picker)
-        rows.addRow(self.recipe_picker.summary)
-        for widget in (self.data_picker, selections, self.recipe_form):
-            column.addWidget(widget)
-        return part
-
-    def _create_footer(self) -> QWidget:
-        part = QWidget()
-        column = QVBoxLayout(part)
-        column.setContentsMargins(0, 0, 0, 0)
-        column.setSpacing(4)
-        line = QFrame()
-        line.setFrameShape(QFrame.Shape.HLine)
-        self.counts_label.setMinimumHeight(2 * self.counts_label.fontMetrics().lineSpacing())
-        self.counts_label.setAlignment(Qt.AlignmentFlag.AlignBottom)
-        self.warning_label.setProperty("fault", True)
-        self.warning_label.setWordWrap(True)
-        for widget in (line, self.start_hint, self.counts_label, self.warning_label, self.start_button):
-            column.addWidget(widget)
-        return part
+        rows.addRow(top_label("Start"), self.start_picker)
+        rows.addRow(top_label("Recipe"), self.recipe_picker)
+        return column(self.data_picker, selections, self.recipe_form, self.recipe_picker.summary, spacing=7)
 
 
 def adapt_recipe(recipe: TrainRecipe, start: str, datasets: tuple[str, ...], start_weights: str = "all") -> TrainRecipe:

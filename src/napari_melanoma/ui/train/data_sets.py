@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 READING = "reading ..."
 NO_CORRECTIONS = "None yet. Correct a mask in the Lesion dock and press Add to corrections there."
 INDENT_PX = 20  # aligns the description with the text of the check box above it
-NO_REPLAY = "Optional: data that the model was trained on."
+NO_REPLAY = "Optional: what the model was trained on, so that it forgets nothing."
 
 
 @dataclass(frozen=True)
@@ -152,7 +152,7 @@ class DataSetRow(QWidget):
         name = "Corrections" if self.is_corrections else folder.name
         tip = "The masks corrected in the Lesion dock" if self.is_corrections else str(folder)
         self.check = named(QCheckBox(name), f"use {name}", f"Use {name}", tip)
-        self._description = WrappedLabel(READING, lines=2)
+        self._description = WrappedLabel(READING)
         self._description.setProperty("quiet", True)
         self._description.setObjectName(f"about {name}")
         self._description.setContentsMargins(INDENT_PX, 0, 0, 0)
@@ -224,7 +224,6 @@ class DataSetList(QWidget):
     """
 
     changed = Signal()
-    added = Signal(str)  # a message
     failed = Signal(object)  # the exception
 
     def __init__(
@@ -339,9 +338,7 @@ class DataSetList(QWidget):
         elif isinstance(counts, DataSetCounts):
             row.show_counts(counts)
             row.show()
-            if folder in self._unverified:
-                self._unverified.discard(folder)
-                self.added.emit(f"{folder.name}: {counts.summary}.")
+            self._unverified.discard(folder)
         else:
             self._reject(folder, counts.reason if isinstance(counts, OutsideFiles) else counts)
             return
@@ -394,25 +391,24 @@ def _create_count_job(folder: Path, may_be_empty: bool) -> JobFunction:
 
 
 class DataPicker(QWidget):
-    """Two lists of data sets: training data, and replay data, which preserve the performance of the starting model."""
+    """Two lists of data sets: training data, and earlier data, which preserve the performance of the starting model."""
 
     changed = Signal()
-    added = Signal(str)  # a message
     failed = Signal(object)  # the exception
 
     def __init__(self, settings: ReviewSettings, icons: ThemedIcons) -> None:
         super().__init__()
         self._settings = settings
         self.training_list = DataSetList("learn_from", "Training data sets", settings, icons, settings.corrections)
-        self.replay_list = DataSetList("replay_data", "Replay data sets", settings, icons)
+        self.replay_list = DataSetList("replay_data", "Earlier data sets", settings, icons)
         self._hint = quiet_label(NO_REPLAY)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(3)
         for title, name, data_list, tip in (
-            ("training data", "add_data", self.training_list, "Add a folder with dataset.csv, or drop one on the dock"),
+            ("Training data", "add_data", self.training_list, "Add a folder with dataset.csv, or drop one on the dock"),
             (
-                "replay data",
+                "Earlier data",
                 "add_replay",
                 self.replay_list,
                 "Add earlier training data of the model, to preserve its performance on them (optional)",
@@ -424,7 +420,6 @@ class DataPicker(QWidget):
             layout.addWidget(row(QLabel(title), add, stretch=0))
             layout.addWidget(data_list)
             data_list.changed.connect(self._on_changed)
-            data_list.added.connect(self.added)
             data_list.failed.connect(self.failed)
         layout.addWidget(self._hint)
         user_data().corrections_changed.connect(self._on_corrections)

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
     from napari_melanoma.runs.shipped_recipes import DataKind
 
+TICK_DATA = "Tick the data to train on, and choose a recipe: images are counted before the start."
 NO_DATA = "Tick a data set with masks, or add one with the plus button."
 KIND_NAMES: dict[DataKind, str] = {"photographs": "photographs", "tiles": "tiles of slides", "slides": "whole slides"}
 # Selected when the data are of another kind than the recipe
@@ -58,7 +59,6 @@ class TrainDock(TrainControls):
 
     def _connect(self) -> None:
         self.data_picker.changed.connect(self._on_data)
-        self.data_picker.added.connect(self.status.show_message)
         self.start_picker.changed.connect(self._on_start_from)
         self.start_hint.linkActivated.connect(self._on_start_hint)
         self.recipe_picker.changed.connect(self._on_recipe)
@@ -204,7 +204,10 @@ class TrainDock(TrainControls):
         if check.data_error != self._data_error:  # the counts in the list may be outdated
             self._data_error = check.data_error
             self.data_picker.recount()
-        self.counts_label.setText(check.summary)
+        if check.counts is None:
+            self.answer.set_hint(TICK_DATA)
+        else:
+            self.answer.set_answer(check.counts.total, check.counts.parts)
         self.warning_label.setText(check.error or check.warning)
         self.warning_label.setVisible(bool(check.error or check.warning))
         self.update_state(

@@ -159,7 +159,7 @@ class RecipePicker(QWidget):
         )
         self._menu_button.setPopupMode(QToolButton.ToolButtonPopupMode.InstantPopup)
         self._menu_button.setMenu(self._create_menu())
-        self.summary = named(WrappedLabel(lines=3), "recipe_summary", "Purpose of the recipe")
+        self.summary = named(WrappedLabel(), "recipe_summary", "Purpose of the recipe")
         self.summary.setToolTip("")
         self.summary.setProperty("quiet", True)
         layout = QVBoxLayout(self)
@@ -203,10 +203,10 @@ class RecipePicker(QWidget):
     def _create_menu(self) -> QMenu:
         menu = QMenu(self)
         for name, text, tip, slot in (
-            ("load_recipe", "Load a recipe ...", "A TOML file, such as config.toml of a run", self._open_load_dialog),
+            ("load_recipe", "Load a recipe...", "A TOML file, such as config.toml of a run", self._open_load_dialog),
             (
                 "save_recipe",
-                "Save this recipe ...",
+                "Save this recipe...",
                 "As a TOML file, which can also be run on the command line",
                 self._open_save_dialog,
             ),

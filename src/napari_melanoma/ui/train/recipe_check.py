@@ -53,18 +53,22 @@ class RecipeImageCounts:
     advice: str = ""
 
     @property
-    def summary(self) -> str:
-        """The numbers as one line."""
+    def total(self) -> str:
+        """The number of all images."""
         total = format_count(self.training + self.validation + self.test + self.left_out, self.noun)
+        return total if self.noun == "slide" else f"{total} with masks"
+
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """The numbers of each set, the most important first, and what to do first."""
         few = " (few, imprecise)" if self.few_validation else ""
         parts = [f"{self.training:,} for training", f"{self.validation:,} for validation{few}"]
         parts.append(f"{self.test:,} for testing" if self.test else NO_TEST_IMAGES)
         if self.left_out:
             parts.append(f"{self.left_out:,} not used (other images of their patients are in another set)")
-        replay = f"; {format_count(self.replay, 'image')} of replay data" if self.replay else ""
-        if self.noun == "slide":
-            return f"{total}: {', '.join(parts)}. {self.next_step}".strip()
-        return f"{total} with masks: {', '.join(parts)}{replay}{'. ' * bool(self.advice)}{self.advice}"
+        if self.replay:
+            parts.append(f"{format_count(self.replay, 'image')} of earlier data")
+        return (*parts, *(text for text in (self.next_step, self.advice) if text))
 
 
 def check_recipe_data(recipe: TrainRecipe, run: RunContext) -> RecipeImageCounts:
@@ -83,7 +87,7 @@ def check_recipe_data(recipe: TrainRecipe, run: RunContext) -> RecipeImageCounts
     shared = set(recipe.data.datasets) & set(recipe.data.replay)
     if shared:
         names = ", ".join(sorted(Path(name).name for name in shared))
-        raise DataSetError(f"the data set {names} is both training data and replay data. Tick it only once.")
+        raise DataSetError(f"the data set {names} is both training data and earlier data. Tick it only once.")
     for name in (*recipe.data.datasets, *recipe.data.replay):
         check_is_folder(expand_user(name))
     if recipe.bags is not None:
@@ -190,9 +194,9 @@ class RecipeCheck(QObject):
         return self._image_counts.warning if self._image_counts else ""
 
     @property
-    def summary(self) -> str:
-        """The numbers of images."""
-        return to_sentence(self._image_counts.summary) if self._image_counts else ""
+    def counts(self) -> RecipeImageCounts | None:
+        """The numbers of images; None until they were counted."""
+        return self._image_counts
 
     def set_recipe(self, recipe: TrainRecipe) -> None:
         previous, self.recipe = self.recipe, recipe

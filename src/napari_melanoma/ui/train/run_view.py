@@ -69,9 +69,6 @@ class TrainingPage(RunPanel):
         for label in (self._name, self.state_label, self._details, self._notices_label):
             label.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
             label.setToolTip("")
-        # so that the buttons below do not move when the text changes
-        self._details.setMinimumHeight(2 * self._details.fontMetrics().lineSpacing() + 4)
-        self._details.setAlignment(Qt.AlignmentFlag.AlignTop)
         font = self.state_label.font()
         font.setBold(True)
         self.state_label.setFont(font)
@@ -87,15 +84,15 @@ class TrainingPage(RunPanel):
         icons.add_sections(log_section)
         self._curves_place = column()
         self._curves_place.setFixedHeight(CURVES_PX)
-        self._part = column(
-            self.progress_bar, self.buttons, self._notices_label, self._curves_place, log_section, spacing=6
-        )
+        # Above texts that change; the notices, of which there are more and more, are last
+        self._controls = column(self.progress_bar, self.buttons, spacing=6)
+        self._part = column(self._curves_place, log_section, self._notices_label, spacing=6)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(5)
         layout.addWidget(self.back_button, 0, Qt.AlignmentFlag.AlignLeft)
         head = row(self._name, self._folder_button, stretch=0)
-        for widget in (self.comparison_view, head, self.state_label, self._details, self._part):
+        for widget in (self.comparison_view, head, self._controls, self.state_label, self._details, self._part):
             layout.addWidget(widget)
         layout.addStretch(1)
         self.setFocusPolicy(Qt.FocusPolicy.ClickFocus)
@@ -113,7 +110,8 @@ class TrainingPage(RunPanel):
             if self.curves is not None:
                 self.curves.show_run(LossTrace(), [], 0)
         self._show_notices([])
-        self._part.setVisible(folder is not None)
+        for part in (self._controls, self._part):
+            part.setVisible(folder is not None)
         super().set_folder(folder)
 
     def showEvent(self, event: QShowEvent) -> None:  # noqa: N802 - Qt's name

@@ -25,7 +25,7 @@ from napari_melanoma.ui.widgets.style import ThemedIcons, named, quiet_label
 
 IMAGENET, NOTHING = "imagenet", "none"
 ALL, ENCODER = "all", "encoder"
-START_WEIGHTS_LABELS = {"whole model with its classes": ALL, "encoder with a new head": ENCODER}
+START_WEIGHTS_LABELS = {"Whole model": ALL, "Encoder with a new head": ENCODER}
 START_WEIGHTS_TIP = (
     "Whole model: continue with its classes. Encoder: keep the encoder and train a new head for any classes"
 )

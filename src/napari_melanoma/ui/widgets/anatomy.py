@@ -146,7 +146,6 @@ class Answer(QWidget):
         ``tip``: a tooltip instead of the whole text. ``is_fault``: show the headline in the color of faults.
         """
         self._headline.setText(headline)
-        self._headline.setProperty("loud", bool(headline))
         self._headline.setProperty("fault", is_fault)
         self._headline.style().unpolish(self._headline)
         self._headline.style().polish(self._headline)

@@ -32,8 +32,9 @@ FieldRows = Sequence[tuple[str, ...]]  # columns, in rows of one or two fields
 PATIENT_FIELDS: FieldRows = (
     ("patient_id",),
     ("age", "sex"),
-    ("fitzpatrick", "ethnicity"),
+    ("fitzpatrick",),
     ("personal_history", "family_history"),
+    ("ethnicity",),
     ("note",),
 )
 LESION_FIELDS: FieldRows = (("diagnosis",), ("diagnosis_detail",), ("diagnosis_by", "label"), ("note",))

@@ -217,7 +217,7 @@ class RunPanel(QWidget):
         named(self, name, noun.capitalize()).setToolTip("")
         self.status: Any = None  # RunStatus
         self.watch = RunWatcher(self, self._create_reader)
-        self.state_label = named(WrappedLabel(lines=2), "run_state", f"State of the {noun}")
+        self.state_label = named(WrappedLabel(), "run_state", f"State of the {noun}")
         self.state_label.setToolTip("")
         self.progress_bar = named(QProgressBar(), "run_progress", f"Progress of the {noun}")
         self.progress_bar.setTextVisible(False)

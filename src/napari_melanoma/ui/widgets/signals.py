@@ -9,6 +9,8 @@ from functools import partial
 from typing import Any
 
 from qtpy.QtCore import QObject, QTimer
+from qtpy.QtGui import QWindow
+from qtpy.QtWidgets import QApplication
 
 
 def follow(owner: QObject, signal: Any, slot: Callable[..., object]) -> None:  # noqa: ANN401 - of Qt, psygnal or napari
@@ -20,6 +22,16 @@ def follow(owner: QObject, signal: Any, slot: Callable[..., object]) -> None:  #
         signal.connect(slot)
     else:
         _connections_of(owner).connect(signal, slot)
+
+
+def follow_focus(slot: Callable[[QWindow | None], object]) -> None:
+    """Call a method of a Qt object when a window gets the focus, or None if all lose it, until the object is deleted.
+
+    Meanwhile, other programs may have changed files that are shown.
+    """
+    application = QApplication.instance()
+    assert isinstance(application, QApplication)
+    application.focusWindowChanged.connect(slot)
 
 
 def at_end(owner: QObject, function: Callable[[], object]) -> None:

@@ -91,14 +91,14 @@ class StatusLine(QWidget):
     """Shows running tasks, the last message and the last error; its height is constant: the layout does not jump.
 
     An error covers all messages until the user acts, or its task runs again. ``cancel_button`` is enabled while a
-    task can be canceled.
+    task can be canceled. ``is_wide``: all in one row, for a dock below the image.
     """
 
     cancelled = Signal(str)
     link_activated = Signal(str)
     message_changed = Signal(str)
 
-    def __init__(self, icons: ThemedIcons) -> None:
+    def __init__(self, icons: ThemedIcons, *, is_wide: bool = False) -> None:
         super().__init__()
         self._tasks: dict[str, Progress] = {}
         self._jobs: dict[str, BackgroundJob] = {}  # of ``run``, by task
@@ -110,7 +110,7 @@ class StatusLine(QWidget):
         self._error_task = ""
         self._acts = _ActWatch(self)
         self._acts.acted.connect(self._on_act)
-        self._label = named(WrappedLabel(lines=MESSAGE_LINES), "status", "Status")
+        self._label = named(WrappedLabel(lines=1 if is_wide else MESSAGE_LINES), "status", "Status")
         self._label.setTextInteractionFlags(Qt.TextInteractionFlag.TextBrowserInteraction)
         self._label.linkActivated.connect(self.link_activated)
         self._bar = named(QProgressBar(), "progress", "Progress")
@@ -136,7 +136,11 @@ class StatusLine(QWidget):
         self._notice.linkActivated.connect(self._show_about)
         self._icons = icons
         icons.changed.connect(self._update_notice)
-        fill_column(self, self._bar, self._label, row(self._notice, self.cancel_button, stretch=0), spacing=2)
+        if is_wide:
+            self._notice.setWordWrap(False)
+            fill_column(self, self._bar, row(self._label, self.cancel_button, self._notice, stretch=0), spacing=2)
+        else:
+            fill_column(self, self._bar, self._label, row(self._notice, self.cancel_button, stretch=0), spacing=2)
 
     def _update_notice(self) -> None:
         self._notice.setText(f"{NOTICE_OF_USE} {self._icons.link('about', 'About')}")

@@ -8,14 +8,14 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from qtpy.QtGui import QShowEvent
+from qtpy.QtGui import QShowEvent, QWindow
 
 from napari_melanoma.case.lesion_content import LesionContent
-from napari_melanoma.case.model import values_for_form
+from napari_melanoma.case.model import CaseImage, values_for_form
 from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.errors import InputError, MelanomaError
 from napari_melanoma.core.provenance import utc_time
-from napari_melanoma.depth.findings import read_findings
+from napari_melanoma.depth.findings import SlideFindings, read_findings
 from napari_melanoma.depth.report_blocks import IMAGES, PREDICTION, list_contradictions
 from napari_melanoma.depth.synoptic import SynopticReport
 from napari_melanoma.extensions.synoptic.ui.form import ReportForm
@@ -24,6 +24,7 @@ from napari_melanoma.slides.synoptic_files import compare_reports
 from napari_melanoma.ui.sections.base import LesionSection
 from napari_melanoma.ui.user_data import user_data
 from napari_melanoma.ui.widgets.job import LatestJobQueue
+from napari_melanoma.ui.widgets.signals import follow_focus
 
 if TYPE_CHECKING:
     from napari_melanoma.ui.session.case_lesion import LesionSession
@@ -40,10 +41,10 @@ NOT_READ = frozenset(((PREDICTION,), (IMAGES,)))  # keys of what is read from fi
 
 @dataclass(frozen=True)
 class LesionFiles:
-    """What is stored of a lesion outside of its case: ``content``; ``reports``: of its slides, by their files."""
+    """What is stored of a lesion outside of its case: ``content``; ``findings``: of its slides, by their files."""
 
     content: LesionContent
-    reports: Mapping[Path, SynopticReport] = field(default_factory=dict)
+    findings: Mapping[Path, SlideFindings] = field(default_factory=dict)
 
 
 class LesionSynopticSection(LesionSection):
@@ -76,6 +77,7 @@ class LesionSynopticSection(LesionSection):
         self.follow(session.changed, self._on_changed)
         self.follow(session.displayed.changed, form.close_dialogs)
         self.follow(user_data().reader_changed, self._update)
+        follow_focus(self._on_focus_window)
         self._update()
 
     @classmethod
@@ -103,6 +105,11 @@ class LesionSynopticSection(LesionSection):
         super().showEvent(event)
         self._read_files()
 
+    def _on_focus_window(self, window: QWindow | None) -> None:
+        """Read the files again, which other programs may have changed while another window had the focus."""
+        if window is not None and self.isVisible():
+            self._read_files()
+
     def _on_changed(self) -> None:
         self._update()
         self._read_files()
@@ -112,9 +119,9 @@ class LesionSynopticSection(LesionSection):
 
     def _prepare_files(self) -> Callable[[RunContext], LesionFiles]:
         slides = [image.path for image in self.session.lesion.images if image.is_slide]
-        root, reader = self.session.settings.slide_results, self._reader
+        root = self.session.settings.slide_results
         read_content = self.session.prepare_content(lambda image: _find_folder(root, image.path))
-        return lambda run: LesionFiles(read_content(), _read_slide_reports(root, slides, reader))
+        return lambda run: LesionFiles(read_content(), _read_slide_findings(root, slides))
 
     def _show_files(self, files: LesionFiles) -> None:
         self._files = files
@@ -132,13 +139,22 @@ class LesionSynopticSection(LesionSection):
 
     def _update(self, _: object = None) -> None:
         report = self._report
-        compared = [(path.name, compare_reports(report, other)) for path, other in self._files.reports.items()]
         changes = (
             *self.session.lesion.double_findings,
             *self._content.list_changes(report),
-            *(OTHER_ON_SLIDE.format(name, other) for name, other in compared if other),
+            *filter(None, map(self._compare_with_slide, self.session.lesion.images)),
         )
         self.form.show_report(report, self._reader, changes, is_editable=self.session.is_editable)
+
+    def _compare_with_slide(self, image: CaseImage) -> str:
+        """State what a slide has other values of, or that it has other findings than were added to the case."""
+        findings = self._files.findings.get(image.path)
+        if findings is None:
+            return ""
+        report = findings.report or SynopticReport(reader=self._reader)
+        if other := compare_reports(self._report, report.complete_from(report.own_reading(findings))):
+            return OTHER_ON_SLIDE.format(image.path.name, other)
+        return "" if image.findings is None else image.findings.describe_difference(findings, image.path.name)
 
     def _on_reader(self, name: str) -> None:
         self.session.settings.reader = name
@@ -168,15 +184,13 @@ def _find_folder(root: Path, slide: Path) -> Path | None:
     return None
 
 
-def _read_slide_reports(root: Path, slides: Sequence[Path], reader: str) -> dict[Path, SynopticReport]:
-    """Read the stored reports of slides with their findings; those that cannot be read are left out."""
-    reports = {}
+def _read_slide_findings(root: Path, slides: Sequence[Path]) -> dict[Path, SlideFindings]:
+    """Read the stored findings of slides; those that cannot be read are left out."""
+    findings = {}
     for path in slides:
         folder = _find_folder(root, path)
         if folder is None:
             continue
         with suppress(InputError, OSError):  # the Slide dock reports it
-            findings = read_findings(folder)
-            report = findings.report or SynopticReport(reader=reader)
-            reports[path] = report.complete_from(report.own_reading(findings))
-    return reports
+            findings[path] = read_findings(folder)
+    return findings

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from qtpy.QtCore import Qt
 
-from napari_melanoma.case.model import set_lesion_report
+from napari_melanoma.case.model import add_slide_findings, set_lesion
 from napari_melanoma.core.errors import InputError
 from napari_melanoma.core.provenance import utc_time
 from napari_melanoma.depth.synoptic import SynopticReport
@@ -68,12 +70,10 @@ class SynopticSection(SlideSection):
         form.reveal_requested.connect(document.reveal_findings)
         form.addendum_entered.connect(document.add_addendum)
         form.reader_entered.connect(services.set_reader)
-        for signal in (session.findings.changed, session.lesions.changed, session.results.changed):
-            self.follow(signal, self._update)
+        self.follow(session.findings.changed, self._update)
         self.follow(services.reader_changed, self._update)
         self.follow(session.commit_requested, form.findings.flush)
         self.follow(session.displayed.changed, form.close_dialogs)
-        self.follow(services.workspace.case_changed, self._update)
 
     @classmethod
     def has_content(cls, session: SlideSession) -> bool:
@@ -81,13 +81,9 @@ class SynopticSection(SlideSection):
         return bool(session.synoptic.value.complete_from(session.findings.state.reading).answers)
 
     def _update(self, _: object = None) -> None:
-        document, session = self._synoptic, self.session
+        document = self._synoptic
         report = document.shown
-        changes = list(document.list_changes())
-        lesion = find_slide_lesion(self._services.workspace.case, session.slide)
-        in_case = None if lesion is None or document.is_blind else lesion.form
-        if in_case is not None and (other := compare_reports(report, in_case)):
-            changes.append(OTHER_IN_CASE.format(other))
+        changes = (*document.list_changes(), *self._compare_with_case(report))
         self.form.show_report(
             report, self._services.reader, changes, is_editable=True, hides_findings=document.hides_findings
         )
@@ -97,6 +93,18 @@ class SynopticSection(SlideSection):
         for name, button in self.history_buttons.items():
             button.setEnabled(getattr(self._document, f"can_{name}") and not report.is_signed)
         self.case_button.setEnabled(bool(report.answers))
+
+    def _compare_with_case(self, report: SynopticReport) -> Iterator[str]:
+        """State what the lesion of the open case has other values of, or that other findings were added to it."""
+        opened, slide = self._services.workspace.case, self.session.slide
+        lesion = find_slide_lesion(opened, slide)
+        if lesion is None or self._synoptic.is_blind:
+            return
+        added = find_open_case(opened, slide, True).image.findings
+        if other := compare_reports(report, lesion.form):
+            yield OTHER_IN_CASE.format(other)
+        elif added and (other := added.describe_difference(self._document.value, slide.info.path.name)):
+            yield other
 
     def _sign(self) -> None:
         """Sign the report, and lock it and the reading that it rests on; not if they are shown as they were before."""
@@ -148,7 +156,8 @@ class SynopticSection(SlideSection):
         is_other = lesion.report is not None and lesion.report.answers != report.answers
         if is_other and lesion.report is not None and lesion.report.is_signed:
             raise InputError("the lesion has a signed synoptic report in the case. Reopen it in the Case dock first.")
-        open_case.edit(set_lesion_report(case, lesion.id, report), "the synoptic report")
+        case = set_lesion(case, lesion.id, synoptic=report)
+        open_case.edit(add_slide_findings(case, image.id, self._document.value, utc_time()), "the synoptic report")
         replaced = " It replaces the previous one; Undo in the Case dock restores it."
         replaced = replaced if is_other and lesion.report is not None and lesion.report.answers else ""
         return f"Added to the case, with the lesion of {image.path.name}: the synoptic report.{replaced}"

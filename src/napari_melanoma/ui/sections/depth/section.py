@@ -442,14 +442,16 @@ def find_blocker(info: SlideInfo, models: tuple[str, ...] | None, *, is_running:
 
 def _add_to_case(session: SlideSession) -> str:
     """Set depth, ulceration, Clark level and mitoses of the slide's lesion in the open case; return a message."""
-    from napari_melanoma.reports.slide import save_readings_to_case, set_lesion_reading
+    from napari_melanoma.case.model import add_slide_findings
+    from napari_melanoma.core.provenance import utc_time
+    from napari_melanoma.reports.slide import set_lesion_reading
 
     reading = session.findings.state.reading
     if contradiction := describe_contradiction(reading.mm, reading.clark):
         raise InputError(f"the reading was not added to the case. {contradiction}")
-    open_case, store, case, image = find_open_case(session.services.workspace.case, session.slide)
+    open_case, _, case, image = find_open_case(session.services.workspace.case, session.slide)
     changed = set_lesion_reading(case, image.id, reading)
-    save_readings_to_case(store.folder, image.id, session.findings.value)
+    changed = add_slide_findings(changed, image.id, session.findings.value, utc_time())
     open_case.edit(changed, "what was read from the slide")
     return f"Added to the case, with {image.path.name}: depth, ulceration, Clark level, mitoses, as far as known."
 
