@@ -205,6 +205,7 @@ class _ScrollArea(QScrollArea):
         self._anchor: tuple[QWidget, int] | None = None  # what stays, and its place in the viewport at rest
         self._spare = self._above = 0  # heights of the room below and above the page
         self._is_settling = False
+        self._pointer = QPoint()  # where the pointer was when the anchor was found
         self.verticalScrollBar().valueChanged.connect(self._on_scrolled)
         QApplication.instance().focusChanged.connect(self._on_focus)
 
@@ -216,9 +217,11 @@ class _ScrollArea(QScrollArea):
     def eventFilter(self, watched: QObject, event: QEvent) -> bool:  # noqa: N802 - Qt's name
         """Find what the pointer is on, before the page is laid out again."""
         if event.type() in HOVER_EVENTS and watched is self.widget():
-            if event.type() == QEvent.Type.HoverLeave:
+            has_left = event.type() == QEvent.Type.HoverLeave
+            if has_left:
                 self._set_above(0)
-            self._find_anchor()
+            if has_left or QCursor.pos() != self._pointer:  # else the content has moved, and is held in place soon
+                self._find_anchor()
         return bool(super().eventFilter(watched, event))
 
     def event(self, event: QEvent) -> bool:
@@ -234,8 +237,8 @@ class _ScrollArea(QScrollArea):
 
     def _find_anchor(self) -> None:
         """Find what must stay: the widget under the pointer, or that with the focus."""
-        page, viewport = self.widget(), self.viewport()
-        for found in (QApplication.widgetAt(QCursor.pos()), QApplication.focusWidget()):
+        page, viewport, self._pointer = self.widget(), self.viewport(), QCursor.pos()
+        for found in (QApplication.widgetAt(self._pointer), QApplication.focusWidget()):
             if page is not None and found is not None and page.isAncestorOf(found):
                 top = found.mapTo(viewport, QPoint()).y()
                 if found.isVisible() and -found.height() < top < viewport.height():
