@@ -326,7 +326,13 @@ class LesionPage(QWidget):
             return
         headline = prediction.prediction.headline
         if current:
-            self._answer.set_answer(headline.text, headline.parts, separator=FACTS_SEPARATOR, tip=headline.detail)
+            self._answer.set_answer(
+                headline.text,
+                headline.parts,
+                separator=FACTS_SEPARATOR,
+                tip=headline.detail,
+                is_fault=headline.tone == "invalid",
+            )
         else:
             self._answer.set_hint(f"Outdated: the case has changed since. {reason}")
         images = format_count(len(prediction.image_ids), "image")
