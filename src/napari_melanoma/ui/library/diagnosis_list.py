@@ -26,8 +26,8 @@ COLORS: tuple[Color, ...] = (  # of the keys: those of Okabe and Ito (2008), and
     *((110, 60, 20), (240, 228, 66), (120, 120, 120)),
 )
 MAX_OF_MODEL = 10  # chips for the classes of a model: of more, those that were used most
-ICON_PX, SEARCH_PX, GAP_PX = SQUARE - 4, 164, 4
-OTHER = "Other diagnosis"
+ICON_PX, SEARCH_PX, GAP_PX = SQUARE - 4, 150, 4
+OTHER = "Other..."
 
 
 class BasePicker(ModelPicker):
