@@ -58,7 +58,7 @@ def test_lesions_are_classified_and_predictions_become_outdated_and_are_restored
     assert someone.status == "3 lesions classified by melanoma-test."
     someone.picks(list(found)[-1])
     assert "outlier among 3 lesions of this patient" in predicted(someone, "lesion_odd")
-    assert predicted(someone, "prediction_verdict").startswith("Above the melanoma threshold (")
+    assert someone.dock.answer.headline.startswith("Above the melanoma threshold (")
     assert len(json.loads((case / "predictions.json").read_text())["lesions"]) == 3
     someone.types("patient_age", "70")
     someone.waits()

@@ -80,7 +80,7 @@ class Labeler(Reviewer):
         self.waits()
 
     def lists(self, kind):
-        self.dock.filter_combo.setCurrentText(kind)
+        self.dock.filter_combo.setCurrentText(kind.capitalize())
         self.dock.filter_combo.activated.emit(self.dock.filter_combo.currentIndex())
 
     def state_of(self, name):
@@ -127,7 +127,7 @@ def labeler(viewer, shared_client, corrections, qtbot, photographs, monkeypatch)
 def test_number_keys_store_diagnoses_and_open_the_next_also_after_a_restart(
     labeler, corrections, viewer, qtbot, photographs
 ):
-    assert labeler.dock.sort_combo.currentText() == INFORMATIVE
+    assert labeler.dock.sort_combo.currentText() == INFORMATIVE.capitalize()
     first, second = labeler.labels(2)
     assert first != second != labeler.sees()
     rows = corrections.rows()
@@ -502,7 +502,7 @@ def test_the_order_does_not_change_by_itself_once_a_photograph_is_open(
     user.dock.status.link_activated.emit("informative")
     user.waits()
     names = user.shown()
-    assert user.dock.sort_combo.currentText() == INFORMATIVE
+    assert user.dock.sort_combo.currentText() == INFORMATIVE.capitalize()
     # States that changed before the click do not move the rows after it
     user.dock.list_model.keeps_order = False
     ranks = [image.path for image in reversed(user.dock.list_model.rows)]
@@ -553,7 +553,7 @@ def test_undo_restores_the_row_that_was_stored_before_also_after_another_folder_
     labeler.clicks_on(second)
     labeler.presses_key(3)
     labeler.lists("all")
-    labeler.dock.sort_combo.setCurrentText("name")
+    labeler.dock.sort_combo.setCurrentText("Name")
     labeler.dock.sort_combo.activated.emit(labeler.dock.sort_combo.currentIndex())
     other = photographs.parent / "other"
     other.mkdir()

@@ -13,8 +13,10 @@ from napari_melanoma.ui.sections.measurements import format_value, list_lesions,
 
 IN_PIXELS = {"area_px": 1600.0, "max_diameter_px": 51.25}
 IN_MM = {"area_mm2": 14.2, "max_diameter_mm": 5.123}
-MELANOMA = SimpleNamespace(positive="melanoma", probability=0.31, digits=2, interval=(0.2, 0.44))
-WITHOUT_INTERVAL = SimpleNamespace(positive="melanoma", probability=0.04, digits=2, interval=None)
+VALID, INVALID = SimpleNamespace(valid=True), SimpleNamespace(valid=False)
+MELANOMA = SimpleNamespace(positive="melanoma", probability=0.31, digits=2, interval=(0.2, 0.44), validity=VALID)
+WITHOUT_INTERVAL = SimpleNamespace(positive="melanoma", probability=0.04, digits=2, interval=None, validity=VALID)
+NOT_VALID = SimpleNamespace(positive="melanoma", probability=0.31, digits=2, interval=(0.2, 0.44), validity=INVALID)
 
 
 def result(*lesions: dict[str, float], in_mask: int = 1) -> Any:
@@ -42,6 +44,13 @@ CASES = [
         TWO,
         (MELANOMA, WITHOUT_INTERVAL),
         (("1", "14.2 mm²", "5.12 mm", "0.31 (0.20–0.44)"), (*PIXELS, "0.04")),
+        (True, False),
+    ),
+    Case(
+        "no number of a prediction that is not valid",
+        TWO,
+        (NOT_VALID, WITHOUT_INTERVAL),
+        (("1", "14.2 mm²", "5.12 mm", "not valid"), (*PIXELS, "0.04")),
         (True, False),
     ),
     Case(

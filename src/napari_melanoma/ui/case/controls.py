@@ -160,10 +160,11 @@ class CaseControls(SectionDock):
         for button in (self.predict_button, self.tray_button):
             button.setSizePolicy(QSizePolicy.Policy.Fixed, QSizePolicy.Policy.Expanding)
         self._stored = row(self.save_label, self.report_button, stretch=0)
-        start_page = column(self.welcome)
-        start_page.layout().setContentsMargins(6, 0, 6, 0)
+        self._start_page = column(self.welcome)
+        self._start_page.layout().setContentsMargins(6, 6, 6, 0)
+        self._start_page.layout().addStretch(1)
         parts = DockParts(
-            column(start_page, scroll, spacing=0),
+            column(self._start_page, scroll, spacing=0),
             subject=[row(self.title, self.undo_button, self.redo_button, self.menu_button, stretch=0)],
             act=[row(self.open_button, self.predict_button, self.tray_button, stretch=0)],
             answer=[self.answer],
@@ -175,7 +176,8 @@ class CaseControls(SectionDock):
 
     def update_visibility(self, is_open: bool) -> None:
         """Show the case, or the welcome page."""
-        self.welcome.setVisible(not is_open)
+        for part in (self.welcome, self._start_page):
+            part.setVisible(not is_open)
         for part in (self._head, self._scroll, self._stored):
             part.setVisible(is_open)
 
@@ -324,7 +326,13 @@ class LesionPage(QWidget):
             return
         headline = prediction.prediction.headline
         if current:
-            self._answer.set_answer(headline.text, headline.parts, separator=FACTS_SEPARATOR, tip=headline.detail)
+            self._answer.set_answer(
+                headline.text,
+                headline.parts,
+                separator=FACTS_SEPARATOR,
+                tip=headline.detail,
+                is_fault=headline.tone == "invalid",
+            )
         else:
             self._answer.set_hint(f"Outdated: the case has changed since. {reason}")
         images = format_count(len(prediction.image_ids), "image")

@@ -27,7 +27,7 @@ COLORS: tuple[Color, ...] = (  # of the keys: those of Okabe and Ito (2008), and
 )
 MAX_OF_MODEL = 10  # chips for the classes of a model: of more, those that were used most
 ICON_PX, SEARCH_PX, GAP_PX = SQUARE - 4, 150, 4
-OTHER = "Other diagnosis"
+OTHER = "Other..."
 
 
 class BasePicker(ModelPicker):

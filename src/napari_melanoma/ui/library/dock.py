@@ -11,6 +11,7 @@ from qtpy.QtCore import QEvent, QObject, Qt, QTimer
 from qtpy.QtGui import QKeyEvent
 from qtpy.QtWidgets import QAbstractButton, QLineEdit, QToolButton, QWidget
 
+from napari_melanoma.core.formatting import capitalize
 from napari_melanoma.ui.library.resolve import Button, Query
 from napari_melanoma.ui.session.corrections_store import ReviewSettings
 from napari_melanoma.ui.session.workspace import Workspace
@@ -107,9 +108,9 @@ class LibraryDock(QWidget):
         self.name_field.setPlaceholderText("Name")
         add_clear_button(self.name_field)
         self.filter_combo = named(NoWheelComboBox(), filter_name, "Filter", "Show only images of a kind or status")
-        self.filter_combo.addItems(self.filters)
+        self.filter_combo.addItems([capitalize(kind) for kind in self.filters])
         self.sort_combo = named(NoWheelComboBox(), f"{self.name}_sort", "Order", "Order of the images")
-        self.sort_combo.addItems([f"{self.sort_prefix}{key}" for key in self.sort_keys])
+        self.sort_combo.addItems([capitalize(f"{self.sort_prefix}{key}") for key in self.sort_keys])
         self.empty_label = named(quiet_label(), f"{self.name}_empty", "Why no image is shown")
         self.empty_label.setAlignment(Qt.AlignmentFlag.AlignCenter)
         self.status = StatusLine(self.icons, is_wide=bottom_height > 0)
@@ -214,8 +215,8 @@ class LibraryDock(QWidget):
         return None if picture is None else get_path(picture[0])
 
     def _set_query(self) -> None:
-        sort = self.sort_keys[self.sort_combo.currentIndex()]
-        self.list_model.query = Query(self.name_field.text().strip(), self.filter_combo.currentText(), sort)
+        kind, sort = self.filters[self.filter_combo.currentIndex()], self.sort_keys[self.sort_combo.currentIndex()]
+        self.list_model.query = Query(self.name_field.text().strip(), kind, sort)
 
     def _on_query(self) -> None:
         """Filter and sort the images, and scroll to the first selected one, or to the top."""

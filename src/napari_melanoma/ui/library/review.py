@@ -84,7 +84,8 @@ if TYPE_CHECKING:
 
 PICTURE_PX = 32
 PANE_PX = 128  # height of the pages below the list, at least
-FILTER_LETTERS, SORT_LETTERS = 7, 10  # of the widest items
+FILTER_LETTERS, SORT_LETTERS = 5, 10  # at least
+SORT_PX, NAME_PX = 126, 50  # widths of the order and the name filter, at least
 MAX_TOOLTIP_PATHS = 10  # paths listed in a tooltip
 IDENTIFIED_AT_ONCE = 20  # photographs that are read before their labels are shown
 NEXT_KEY, PREVIOUS_KEY, ACCEPT_KEY, REJECT_KEY = (
@@ -155,6 +156,8 @@ class ReviewDock(LibraryDock):
         self.sort_button = tool_button("sort_again", "Sort again", "", "↻")
         self.filter_combo.setMinimumContentsLength(FILTER_LETTERS)
         self.sort_combo.setMinimumContentsLength(SORT_LETTERS)
+        self.sort_combo.setMinimumWidth(SORT_PX)
+        self.name_field.setMinimumWidth(NAME_PX)
         self.primary_button = named(QPushButton("Next"), "primary", "Next")
         self.previous_button = tool_button("previous", "Previous", f"Previous photograph ({PREVIOUS_KEY})")
         self.next_button = tool_button("next", "Next", f"Next photograph ({NEXT_KEY})")

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from napari_melanoma.ui.session.photograph import PhotographSession
 
 HEADERS = ("Measurement", "Pixels", "mm")
+NOT_VALID = "not valid"
 NOT_MEASURED = "Sizes in pixels, and in mm with a scale, of the segmented lesion."
 MAX_LESION_ROWS = 6  # without scrolling
 ROW_PX = 22
@@ -86,7 +87,9 @@ def _format_size(values: Mapping[str, float]) -> tuple[str, str]:
 
 
 def _format_prediction(prediction: ClassPrediction) -> str:
-    """Return the probability of the positive class with its 95 % interval."""
+    """Return the probability of the positive class with its 95 % interval; no number if it is not valid."""
+    if not prediction.validity.valid:
+        return NOT_VALID
     interval = "" if prediction.interval is None else " ({:.2f}–{:.2f})".format(*prediction.interval)
     return f"{prediction.probability:.{prediction.digits}f}{interval}"
 

@@ -201,7 +201,7 @@ class PredictionSection(PhotographSection):
         super().__init__(session)
         self._predictions, self._icons = session.services.predictions, session.services.icons
         self._heatmap = HeatmapControls(session, self._explain_missing_heatmap)
-        self._panel = PredictionPanel(self._icons, self._heatmap, has_verdict=False)
+        self._panel = PredictionPanel(self._icons, self._heatmap)
         self.add(self._panel)
         for label in (self._panel.hint, self._heatmap.notice.label):
             label.linkActivated.connect(self._on_link)
@@ -313,9 +313,9 @@ class NearestCasesTable(QTreeWidget):
 
 
 class PredictionPanel(QWidget):
-    """Shows a prediction, or why there is none; ``has_verdict``: also the verdict, which does not stand elsewhere."""
+    """Shows a prediction, or why there is none, but not its headline, which the answer of the dock states."""
 
-    def __init__(self, icons: ThemedIcons, heatmap: QWidget | None = None, *, has_verdict: bool = True) -> None:
+    def __init__(self, icons: ThemedIcons, heatmap: QWidget | None = None) -> None:
         super().__init__()
         named(self, "prediction_content", "Prediction").setToolTip("")
         self.hint = named(WrappedLabel(), "prediction_hint", "Why there is no prediction")
@@ -326,7 +326,6 @@ class PredictionPanel(QWidget):
         self.live = state_label("prediction_live", "Predictions while diagnoses are given", quiet=True)
         self.live.hide()
         self.warning = NoticeLabel("prediction_warning", "Warnings")
-        self._verdict = _create_verdict_label() if has_verdict else None
         self.classes = BarChart(icons, "prediction_classes", "Class probabilities")
         self.operating_point_text = state_label("prediction_threshold", "Decision threshold", quiet=True)
         self.contributions_title = state_label("prediction_effects_title", "Effect of the patient data", quiet=True)
@@ -344,7 +343,6 @@ class PredictionPanel(QWidget):
             layout.setSpacing(4)
         heatmap_controls: tuple[QWidget, ...] = () if heatmap is None else (heatmap,)
         parts = (
-            *(() if self._verdict is None else (self._verdict,)),
             self.classes,
             *heatmap_controls,  # above the texts that change with the patient data, so that it does not move
             self.operating_point_text,
@@ -383,12 +381,7 @@ class PredictionPanel(QWidget):
         self.saved_notice.set_text("")
         self.details.setEnabled(not is_pending)
         self.validity.show_validity(prediction.validity, (prediction.model.fingerprint, prediction.probabilities))
-        if self._verdict is None:
-            self.validity.headline_label.hide()  # the answer of the dock states it
-        elif prediction.validity.valid:
-            self._verdict.setText(format_headline(prediction))
-        else:
-            self._verdict.setText(f"{prediction.probability_text}.")
+        self.validity.headline_label.hide()  # the answer of the dock states it
         self.classes.show_rows(class_bars(prediction))
         show_text(self.operating_point_text, format_operating_point(prediction))
         self.warning.set_text(format_warnings(prediction))
@@ -401,14 +394,6 @@ class PredictionPanel(QWidget):
         self.nearest.setVisible(bool(prediction.neighbours))
         self.nearest.show_cases(prediction.neighbours)
         self.details.show()
-
-
-def _create_verdict_label() -> WrappedLabel:
-    label = named(WrappedLabel(), "prediction_verdict", "Prediction as text")
-    label.setProperty("loud", True)
-    label.setToolTip("")
-    label.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
-    return label
 
 
 class HeatmapControls(QWidget):

@@ -163,7 +163,7 @@ class TrainControls(QWidget):
     def _create_settings_part(self) -> QWidget:
         selections = QWidget()
         rows = self._selection_rows = form_layout(selections)
-        rows.addRow(top_label("Start"), self.start_picker)
+        rows.addRow(top_label("Start from"), self.start_picker)
         rows.addRow(top_label("Recipe"), self.recipe_picker)
         return column(self.data_picker, selections, self.recipe_form, self.recipe_picker.summary, spacing=7)
 

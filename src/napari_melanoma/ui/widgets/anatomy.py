@@ -105,6 +105,7 @@ class Answer(QWidget):
         self._gray = named(QLabel(), f"{name}_details", f"{accessible_name}: details")
         self._gray.setProperty("quiet", True)
         self._gray.linkActivated.connect(self.link_activated)
+        self._text = ""
         self._parts: Sequence[str] = ()
         self._lead = self._separator = ""
         layout = QVBoxLayout(self)
@@ -120,7 +121,7 @@ class Answer(QWidget):
 
     @property
     def headline(self) -> str:
-        return str(self._headline.text())
+        return self._text
 
     @property
     def details(self) -> str:
@@ -145,7 +146,8 @@ class Answer(QWidget):
 
         ``tip``: a tooltip instead of the whole text. ``is_fault``: show the headline in the color of faults.
         """
-        self._headline.setText(headline)
+        self._text = headline
+        self._headline.setText(_join_units(headline))
         self._headline.setProperty("fault", is_fault)
         self._headline.style().unpolish(self._headline)
         self._headline.style().polish(self._headline)
@@ -183,12 +185,17 @@ class Answer(QWidget):
         for count in range(len(self._parts), -1, -1):
             left = len(self._parts) - count
             shown = [*self._parts[:count], *((f"and {left} more",) if left else ())]
-            self._gray.setText(self._lead + self._separator.join(shown) if shown else "")
+            self._gray.setText(_join_units(self._lead + self._separator.join(shown)) if shown else "")
             if self._gray.heightForWidth(width) <= height - taken or count <= 1:
                 break
         for label in (self._headline, self._gray):
             label.setMinimumHeight(label.heightForWidth(width) if label.text() else 0)
         self._gray.setVisible(bool(self._gray.text()))
+
+
+def _join_units(text: str) -> str:
+    """Keep numbers and the percent sign after them on one line."""
+    return text.replace(" %", "\N{NO-BREAK SPACE}%")
 
 
 class FoldedRows(CollapsibleSection):
