@@ -58,13 +58,25 @@ LESIONS = [AREA, replace(AREA, index=2, area_mm2=0.057, tissue_share=0.029)]
 @pytest.mark.parametrize(
     ("content", "target", "lesions", "highest", "text"),
     [
-        (PAINTED, "Adnexa", LESIONS, 0.7, "Adnexa: 2 areas, 0.107 mm² (4.9 % of the analyzed area); highest tile 0.70"),
-        (PAINTED, "Adnexa", [], 0.31, "Adnexa: no area at this threshold; highest tile 0.31"),
+        (
+            PAINTED,
+            "Adnexa",
+            LESIONS,
+            0.7,
+            "Adnexa: 2 areas, 0.107 mm² (4.9 % of the analyzed area); highest on the map 0.70",
+        ),
+        (PAINTED, "Adnexa", [], 0.31, "Adnexa: no area at this threshold; highest on the map 0.31"),
         (PAINTED, "Adnexa", None, None, "Adnexa: areas are being detected"),
         (PAINTED, "Adnexa", [replace(AREA, area_mm2=None)], None, "Adnexa: 1 area, 2.0 % of the analyzed area"),
-        (TILES, "", None, None, "Melanoma: 2 lesions, 0.1 mm² (4.0 % of the tissue); highest tile 0.97"),
+        (TILES, "", None, None, "Melanoma: 2 lesions, 0.1 mm² (4.0 % of the tissue); highest on the map 0.97"),
         (TILES, "nevus", None, None, "Nevus: lesions are being detected"),
-        ({**TILES, "lesions": []}, "melanoma", None, None, "Melanoma: no lesion at this threshold; highest tile 0.97"),
+        (
+            {**TILES, "lesions": []},
+            "melanoma",
+            None,
+            None,
+            "Melanoma: no lesion at this threshold; highest on the map 0.97",
+        ),
     ],
 )
 def test_the_areas_of_the_chosen_class(
@@ -75,7 +87,7 @@ def test_the_areas_of_the_chosen_class(
 
 def test_the_parts_give_the_slide_as_a_whole() -> None:
     found = describe_slide_answer(TILES)
-    assert found.parts == ("1 malignant", "slide: melanoma 0.91, mean of the 10 highest tiles")
+    assert found.parts == ("1 malignant", "slide: melanoma 0.91, mean of the 10 highest on the maps")
     assert found.detail == "melanoma: mean of all tiles 0.22, highest value 0.97."
     assert describe_slide_answer(PAINTED, "Adnexa", LESIONS).parts == ("Tissue, not tumor",)
     attention = {"validity": VALID, "target": "melanoma", "scores": {"attention": {"melanoma": 0.34}}, "lesions": []}

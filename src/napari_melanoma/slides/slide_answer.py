@@ -35,7 +35,7 @@ def describe_slide_answer(
 ) -> Headline:
     """Describe the areas of a class on a slide; without results or class, the parts state what to do next.
 
-    Such as "Adnexa: 8 areas, 0.107 mm² (4.9 % of the analyzed area); highest tile 0.70".
+    Such as "Adnexa: 8 areas, 0.107 mm² (4.9 % of the analyzed area); highest on the map 0.70".
 
     ``content``: that of ``result.json``; empty before an analysis. ``target``: the chosen class; by default that of the
     results. ``lesions``: the detected areas of this class; by default those in ``content`` if they are of this class.
@@ -82,7 +82,7 @@ def _describe_class(
     if highest is None:
         stored = ((content.get("scores") or {}).get("maximum") or {}).get(target)
         highest = None if stored is None else float(stored)
-    peak = "" if highest is None or not math.isfinite(highest) else f"; highest tile {highest:.2f}"
+    peak = "" if highest is None or not math.isfinite(highest) else f"; highest on the map {highest:.2f}"
     if rows is None:
         found = f"{noun}s are being detected"
     elif rows:

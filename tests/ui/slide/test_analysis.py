@@ -506,7 +506,7 @@ def test_an_analysis_fills_the_heatmap_while_it_runs_and_ends_with_lesions(perso
     assert person.sees_something()
     assert person.rows()[0] == ["1", "malignant", "0.90", "0.0041"]
     assert person.dock.answer.text.startswith("Melanoma: 2 lesions, ")
-    assert person.dock.answer.text.endswith("; highest tile 0.90 2 malignant")
+    assert person.dock.answer.text.endswith("; highest on the map 0.90 2 malignant")
     assert person.label_text("slide_cautions") == "trained on synthetic slides"
     assert "224 tiles" in dock.status.text
     assert not dock.run_panel.isVisibleTo(dock)

@@ -6,6 +6,7 @@ import html
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+import numpy as np
 from qtpy.QtCore import QObject
 
 from napari_melanoma.ui.session.run_status import NO_SLIDE, RUNNING
@@ -77,7 +78,8 @@ def resolve_answer(session: SlideSession, blocker: str) -> Headline:
     target = "" if state is None else state.source.target
     highest = None
     if heat is not None and heat.is_probability and heat.target == target:
-        highest = max((tile.value for tile in heat.tiles), default=None)
+        known = heat.values[~np.isnan(heat.values)]
+        highest = float(known.max()) if known.size else None  # in tiles of a stitched map, cells are averaged
     shown_anyway = results.shows_invalid
     found = describe_slide_answer(results.content, target, lesions, highest, is_shown_anyway=shown_anyway)
     if blocker:
