@@ -87,7 +87,7 @@ def test_the_areas_of_the_chosen_class(
 
 def test_the_parts_give_the_slide_as_a_whole() -> None:
     found = describe_slide_answer(TILES)
-    assert found.parts == ("1 malignant", "slide: melanoma 0.91, mean of the 10 highest on the maps")
+    assert found.parts == ("1 malignant", "slide: melanoma 0.91, mean of the 10 highest tiles")
     assert found.detail == "melanoma: mean of all tiles 0.22, highest value 0.97."
     assert describe_slide_answer(PAINTED, "Adnexa", LESIONS).parts == ("Tissue, not tumor",)
     attention = {"validity": VALID, "target": "melanoma", "scores": {"attention": {"melanoma": 0.34}}, "lesions": []}
