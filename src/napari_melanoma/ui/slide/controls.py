@@ -43,6 +43,7 @@ from napari_melanoma.ui.widgets.style import (
     scroll_area,
     section,
     section_title,
+    state_label,
     tool_button,
 )
 
@@ -136,6 +137,8 @@ class SlideControls(SectionDock):
         self.analyze_button = named(QPushButton("Analyze"), "primary", "Analyze")
         self.analyze_view_button = tool_button("analyse_view", "Analyze the view", "", "View only")
         self.answer = Answer("slide_answer", "Findings of the slide")
+        self.blocker_label = state_label("analysis_blocker", "Why the slide cannot be analyzed", quiet=True)
+        self.blocker_label.hide()
         self.result_choice = ResultChoice()
         self.run_panel = SlideRunPanel()
         self.save_button = named(QPushButton("Save"), "save", "Save the lesions")
@@ -304,7 +307,7 @@ class SlideControls(SectionDock):
             subject=(self._subject_area,),
             act=(self._act_area,),
             answer=(self.answer,),
-            notices=(self.scale_panel, self.run_panel, self.notice, self.picker.warning_label),
+            notices=(self.scale_panel, self.blocker_label, self.run_panel, self.notice, self.picker.warning_label),
             footer=(self._files, self.status),
         )
         self._head, _ = lay_out_dock(self.body, anatomy)
