@@ -25,6 +25,7 @@ from napari_melanoma.io.photographs import read_photograph
 from napari_melanoma.ui.library import diagnosis, review_photographs
 from napari_melanoma.ui.library.resolve import INFORMATIVE
 from napari_melanoma.ui.library.review import ReviewDock
+from napari_melanoma.ui.library.review_answer import ReviewAnswer
 from napari_melanoma.ui.library.review_photographs import OPENING, Opening, find_press_time
 from napari_melanoma.ui.library.review_queues import EmbeddingQueue, RatingQueue
 from napari_melanoma.ui.session.corrections_store import ReviewSettings
@@ -641,7 +642,14 @@ def test_the_fit_changes_predictions_order_and_texts(labeled, labeler):
     live = labeler.dock.opener.connected_dock.findChild(QLabel, "prediction_live").text()
     assert live.startswith("shipped: melanoma 0.")
     assert "\nyours so far: melanoma 0." in live
-    assert "yours so far: melanoma 0." in labeler.dock.answer.text
+    dock = labeler.dock
+    assert "yours so far: melanoma 0." in dock.answer.text
+    # The headline is the prediction of the shipped model, unless another one is selected in the Lesion dock
+    labeler.qtbot.waitUntil(lambda: bool(dock.answer.headline), timeout=PATIENCE_MS)
+    assert "shipped: " not in dock.answer.text
+    other = ReviewAnswer(dock.opener, dock.workspace.live_predictions, lambda: "of another folder")
+    assert other.headline == dock.answer.headline
+    assert "shipped: melanoma 0." in other.toolTip()
 
 
 def test_a_second_reader_is_kept_apart(labeler, corrections):
