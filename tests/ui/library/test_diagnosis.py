@@ -23,6 +23,7 @@ from napari_melanoma.data.corrections import Correction, Corrections
 from napari_melanoma.data.diagnosis_labels import DiagnosisLabel, read_diagnoses
 from napari_melanoma.io.photographs import read_photograph
 from napari_melanoma.ui.library import diagnosis, review_photographs
+from napari_melanoma.ui.library.diagnosis_list import DiagnosisChips
 from napari_melanoma.ui.library.resolve import INFORMATIVE
 from napari_melanoma.ui.library.review import ReviewDock
 from napari_melanoma.ui.library.review_answer import ReviewAnswer
@@ -764,6 +765,17 @@ def test_a_rejected_photograph_is_not_labeled(labeler, corrections):
     labeler.presses_key(MELANOMA)
     assert "marked as not valid (rejected). The diagnosis was not stored" in labeler.dock.status.text
     assert [row["diagnosis"] for row in corrections.rows()] == [""]
+
+
+def test_keys_are_those_of_the_chips_although_another_window_changes_the_list(labeler, corrections):
+    own, other = labeler.page.class_list, DiagnosisChips(labeler.dock.settings, labeler.dock.icons)
+    own.add_class("basal cell carcinoma")
+    number = len(own.chips)
+    other.remove_button.click()
+    other.add_class("blue nevus")
+    shown = own.chips[-1].text()
+    labeler.presses_key(number)
+    assert [row["diagnosis"] for row in corrections.rows()] == [shown] == ["basal cell carcinoma"]
 
 
 def test_diagnoses_of_the_taxonomy_are_added(labeler, corrections):
