@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 from qtpy.QtCore import QObject
 
+from napari_melanoma.core.formatting import shorten_name
 from napari_melanoma.ui.session.run_status import NO_SLIDE, RUNNING
-from napari_melanoma.ui.slide.controls import shorten_name
 from napari_melanoma.ui.viewer.slide_layers import slide_display_name
 from napari_melanoma.ui.widgets.anatomy import FACTS_SEPARATOR
 from napari_melanoma.ui.widgets.signals import Connections
