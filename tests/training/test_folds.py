@@ -20,6 +20,7 @@ from napari_melanoma.core.context import Cancelled, Progress, RunContext
 from napari_melanoma.core.errors import DataSetError, RunError
 from napari_melanoma.core.files import write_json
 from napari_melanoma.core.run_folder import RunFolder
+from napari_melanoma.data.dataset import Sample
 from napari_melanoma.data.splits import SplitOptions, split_dataset
 from napari_melanoma.evaluation.pipeline import estimates_to_json
 from napari_melanoma.io.photographs import read_photograph
@@ -35,7 +36,7 @@ from napari_melanoma.runs.folds import estimate_mean, fold_recipe, plan_folds, t
 from napari_melanoma.runs.launching import read_run
 from napari_melanoma.training.data_selection import select_samples
 from napari_melanoma.training.recipe import TrainRecipe
-from napari_melanoma.training.run_data import read_data, read_folds, write_data, write_folds
+from napari_melanoma.training.run_data import choose_split, read_data, read_folds, write_data, write_folds
 
 RUN = RunContext()
 
@@ -321,3 +322,17 @@ def test_the_ensemble_of_classifiers_with_patient_data(
     with pytest.raises(nm.BundleError, match="encode patient data differently"):
         nm.export(ensemble, "onnx", tmp_path / "ensemble.onnx")
     assert len(set(read_folds(tmp_path / "out/folds.csv").values())) == 2
+
+
+def test_other_data_sets_are_split_as_usual_also_beside_one_of_the_folds(tmp_path: Path) -> None:
+    """Such as those of the target domain of an adaptation: none of them is left out."""
+    first, second = (
+        [Sample(f"{n}", Path(f"{name}{n}.png"), None, f"{name}/{n}", "train", name) for n in range(10)] for name in "ab"
+    )
+    write_folds(tmp_path / "folds.csv", [(sample, sample.group, number % 5 + 1) for number, sample in enumerate(first)])
+    fold = {"table": str(tmp_path / "folds.csv"), "number": 1}
+    recipe = TrainRecipe.parse({"data": {"datasets": ["a"], "fold": fold}}, "the recipe")
+    parts = choose_split(recipe, ["a", "b"])([*first, *second], lambda sample: "")
+    found = [sample for part in (parts.training, parts.validation, parts.test) for sample in part]
+    assert sorted(sample.key for sample in found) == sorted(sample.key for sample in (*first, *second))
+    assert {sample.image_id for sample in parts.test if sample.domain == "a"} == {"0", "5"}

@@ -10,6 +10,7 @@ from slide_fixtures import UNSEEN
 from steady import SETTLE_MS
 
 from napari_melanoma.ui.sections.lesions.section import LesionTable
+from napari_melanoma.ui.session.run_status import FLUORESCENCE, NO_MODEL, NO_SCALE
 from napari_melanoma.ui.widgets.style import REST_MS
 
 user, launched, slide_path, person, analysed = map(pytest.fixture, UNSEEN)
@@ -63,6 +64,22 @@ def test_the_answer_and_what_belongs_to_it_are_in_view_with_all_sections(reading
         for name in PINNED:
             assert is_in_view(dock.window(), dock.findChild(QWidget, name)), name
         assert {name: find_place(dock, name) for name in PINNED} == places
+
+
+@pytest.mark.parametrize("blocker", [NO_MODEL, NO_SCALE, FLUORESCENCE])
+def test_results_keep_their_answer_while_the_slide_cannot_be_analyzed_again(reading, blocker):
+    """The reason is stated whole beside it."""
+    dock = reading.dock
+    headline, details = dock.answer.headline, dock.answer.details
+    assert details
+    dock.answers.show_blocker(blocker)
+    rests(reading)
+    assert (dock.answer.headline, dock.answer.details) == (headline, details)
+    assert reading.label_text("analysis_blocker") == blocker
+    assert list_cut_texts(dock) + list_repeated_facts(dock) == ""
+    assert is_in_view(dock.window(), dock.findChild(QWidget, "analysis_blocker"))
+    dock.answers.show_blocker("")
+    assert dock.findChild(QWidget, "analysis_blocker").isHidden()
 
 
 def test_the_primary_button_stays_while_a_slide_is_opened_and_analyzed(person, slide_path, launched):

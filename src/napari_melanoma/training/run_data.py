@@ -273,7 +273,28 @@ def choose_split(
     """
     fold = recipe.data.fold
     folds = read_folds(Path(fold.table)) if fold else {}
-    names = {Path(folder).name for folder in folders}
-    if fold is None or names.isdisjoint(data_set for data_set, _ in folds):
-        return lambda samples, stratum: split_samples(samples, recipe.data, recipe.seed, stratum)
-    return lambda samples, stratum: split_fold(samples, folds, fold.number, recipe.data, recipe.seed, stratum)
+    in_folds = {data_set for data_set, _ in folds}
+
+    def split_usual(samples: Sequence[Sample], stratum: Callable[[Sample], str]) -> TrainingSplit:
+        return split_samples(samples, recipe.data, recipe.seed, stratum)
+
+    def split(samples: Sequence[Sample], stratum: Callable[[Sample], str]) -> TrainingSplit:
+        assert fold is not None
+        is_trained = tuple(folders) == recipe.data.datasets  # images without a fold are not used
+        others = [] if is_trained else [sample for sample in samples if sample.domain not in in_folds]
+        own = [sample for sample in samples if is_trained or sample.domain in in_folds]
+        parts = split_fold(own, folds, fold.number, recipe.data, recipe.seed, stratum)
+        return _join_splits(parts, split_usual(others, stratum)) if others else parts
+
+    return split_usual if fold is None or in_folds.isdisjoint(Path(one).name for one in folders) else split
+
+
+def _join_splits(first: TrainingSplit, second: TrainingSplit) -> TrainingSplit:
+    """Join the parts of data sets that were split in two ways."""
+    return TrainingSplit(
+        [*first.training, *second.training],
+        [*first.validation, *second.validation],
+        [*first.test, *second.test],
+        (*first.left_out, *second.left_out),
+        (*first.other_splits, *second.other_splits),
+    )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 from fake_models import add_classifier, make_models
@@ -10,6 +11,7 @@ from PIL import Image as PillowImage
 from qtpy.QtWidgets import QCheckBox, QLabel, QLineEdit, QToolButton
 
 from napari_melanoma.core.context import RunContext
+from napari_melanoma.core.validity import Validity, ValidityInputs
 from napari_melanoma.figures.page import write_report
 from napari_melanoma.reports.case_report import collect_report
 from napari_melanoma.ui.user_data import user_data
@@ -80,6 +82,21 @@ def test_lesions_are_classified_and_predictions_become_outdated_and_are_restored
     someone.waits()
     assert "Run the prediction again" in someone.status
     assert len(someone.case.lesions) == 3
+
+
+@pytest.mark.parametrize("is_valid", [True, False])
+def test_the_answer_can_be_read_whole_and_is_marked_if_it_is_not_valid(someone, is_valid):
+    """What does not fit is in the tooltip, as in the other docks."""
+    someone.clicks("case_answer")
+    someone.picks("L1")
+    dock = someone.dock
+    found = dock.predictor.predictions.find_lesion("L1")
+    reasons = Validity() if is_valid else ValidityInputs("melanoma-test", demonstration=True).check()
+    prediction = replace(found.prediction, validity=reasons)
+    dock.lesion_page.show_prediction(replace(found, prediction=prediction), True, "")
+    headline, tip = prediction.headline, dock.answer.toolTip()
+    assert [one for one in (headline.text, *headline.parts, headline.detail) if one not in tip] == []
+    assert bool(dock.answer.findChild(QLabel, "case_headline_headline").property("fault")) == (not is_valid)
 
 
 def test_predicting_can_be_cancelled_and_needs_a_model(someone, models, qtbot, monkeypatch):

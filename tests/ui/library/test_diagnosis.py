@@ -23,8 +23,10 @@ from napari_melanoma.data.corrections import Correction, Corrections
 from napari_melanoma.data.diagnosis_labels import DiagnosisLabel, read_diagnoses
 from napari_melanoma.io.photographs import read_photograph
 from napari_melanoma.ui.library import diagnosis, review_photographs
+from napari_melanoma.ui.library.diagnosis_list import DiagnosisChips
 from napari_melanoma.ui.library.resolve import INFORMATIVE
 from napari_melanoma.ui.library.review import ReviewDock
+from napari_melanoma.ui.library.review_answer import ReviewAnswer
 from napari_melanoma.ui.library.review_photographs import OPENING, Opening, find_press_time
 from napari_melanoma.ui.library.review_queues import EmbeddingQueue, RatingQueue
 from napari_melanoma.ui.session.corrections_store import ReviewSettings
@@ -641,7 +643,14 @@ def test_the_fit_changes_predictions_order_and_texts(labeled, labeler):
     live = labeler.dock.opener.connected_dock.findChild(QLabel, "prediction_live").text()
     assert live.startswith("shipped: melanoma 0.")
     assert "\nyours so far: melanoma 0." in live
-    assert "yours so far: melanoma 0." in labeler.dock.answer.text
+    dock = labeler.dock
+    assert "yours so far: melanoma 0." in dock.answer.text
+    # The headline is the prediction of the shipped model, unless another one is selected in the Lesion dock
+    labeler.qtbot.waitUntil(lambda: bool(dock.answer.headline), timeout=PATIENCE_MS)
+    assert "shipped: " not in dock.answer.text
+    other = ReviewAnswer(dock.opener, dock.workspace.live_predictions, lambda: "of another folder")
+    assert other.headline == dock.answer.headline
+    assert "shipped: melanoma 0." in other.toolTip()
 
 
 def test_a_second_reader_is_kept_apart(labeler, corrections):
@@ -756,6 +765,17 @@ def test_a_rejected_photograph_is_not_labeled(labeler, corrections):
     labeler.presses_key(MELANOMA)
     assert "marked as not valid (rejected). The diagnosis was not stored" in labeler.dock.status.text
     assert [row["diagnosis"] for row in corrections.rows()] == [""]
+
+
+def test_keys_are_those_of_the_chips_although_another_window_changes_the_list(labeler, corrections):
+    own, other = labeler.page.class_list, DiagnosisChips(labeler.dock.settings, labeler.dock.icons)
+    own.add_class("basal cell carcinoma")
+    number = len(own.chips)
+    other.remove_button.click()
+    other.add_class("blue nevus")
+    shown = own.chips[-1].text()
+    labeler.presses_key(number)
+    assert [row["diagnosis"] for row in corrections.rows()] == [shown] == ["basal cell carcinoma"]
 
 
 def test_diagnoses_of_the_taxonomy_are_added(labeler, corrections):

@@ -425,6 +425,8 @@ def test_lesions_of_a_demonstration_model_are_hidden(person, slide_path):
     dock = person.dock
     assert dock.answer.headline.startswith(HEADLINE.rstrip("."))
     assert "0.24 mm" in person.label_text("slide_validity_reasons")
+    headline = person.finds(QLabel, "slide_validity")
+    assert not headline.isVisibleTo(dock), "the answer states it"
     numbers = [person.lesion_table]
     assert not [one for one in numbers if one.isVisibleTo(dock)]
     assert list_drawn(person) == []
@@ -437,6 +439,8 @@ def test_lesions_of_a_demonstration_model_are_hidden(person, slide_path):
     assert all(one.isVisibleTo(dock) for one in numbers)
     assert person.tiles[0].text() == "0.90"
     assert dock.answer.headline.startswith("Melanoma: 2 lesions, ")
+    assert headline.isVisibleTo(dock), "that the numbers are not valid stays in view with them"
+    assert headline.text().startswith(HEADLINE.rstrip("."))
 
 
 def test_invalid_risk_is_not_shown(person, tmp_path):

@@ -326,12 +326,10 @@ class LesionPage(QWidget):
             return
         headline = prediction.prediction.headline
         if current:
+            tip = "\n".join(filter(None, (headline.text, *headline.parts, headline.detail)))
+            is_fault = headline.tone == "invalid"
             self._answer.set_answer(
-                headline.text,
-                headline.parts,
-                separator=FACTS_SEPARATOR,
-                tip=headline.detail,
-                is_fault=headline.tone == "invalid",
+                headline.text, headline.parts, separator=FACTS_SEPARATOR, tip=tip, is_fault=is_fault
             )
         else:
             self._answer.set_hint(f"Outdated: the case has changed since. {reason}")

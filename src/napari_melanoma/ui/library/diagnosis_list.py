@@ -46,7 +46,8 @@ class BasePicker(ModelPicker):
 class DiagnosisChips(QWidget):
     """The diagnoses as chips with their keys, in lines that wrap: those of a classifier, then those that were added.
 
-    The search field adds a diagnosis of the table, which gets the next key.
+    The search field adds a diagnosis of the table, which gets the next key. ``classes``: the diagnoses in the order of
+    their keys, as the chips show them: another window may have changed those that are stored.
     """
 
     chosen = Signal(int)  # number, from 1
@@ -59,6 +60,7 @@ class DiagnosisChips(QWidget):
         self._of_model: tuple[str, ...] = ()
         self._used: Mapping[str, int] = {}
         self._marked = ""
+        self.classes: list[str] = []
         self.chips: list[QToolButton] = []
         self.search = named(QSearchableComboBox(), "add_diagnosis", "Add a diagnosis", "Add a diagnosis of the table")
         self.search.setFixedWidth(SEARCH_PX)
@@ -75,9 +77,8 @@ class DiagnosisChips(QWidget):
         self.search.activated.connect(self._on_searched)
         self.remove_button.clicked.connect(self._remove_class)
 
-    @property
-    def classes(self) -> list[str]:
-        """The diagnoses in the order of their keys."""
+    def _list_classes(self) -> list[str]:
+        """Return the diagnoses to show: those of the classifier, and those that are stored as added."""
         entries = load_taxonomy("diagnosis").entries
         own = [name for name in self._of_model if name in entries and len(self._of_model) > 2]
         most_used = sorted(own, key=lambda name: -self._used.get(name, 0))[:MAX_OF_MODEL]
@@ -124,10 +125,10 @@ class DiagnosisChips(QWidget):
         for chip in self.chips:
             chip.setParent(None)
             chip.deleteLater()
-        classes, words = self.classes, load_taxonomy("diagnosis").words
-        self.chips = [self._create_chip(number, name) for number, name in enumerate(classes, start=1)]
+        self.classes, words = self._list_classes(), load_taxonomy("diagnosis").words
+        self.chips = [self._create_chip(number, name) for number, name in enumerate(self.classes, start=1)]
         self.search.clear()
-        self.search.addItems([word for word in words if word not in (*classes, UNKNOWN)])
+        self.search.addItems([word for word in words if word not in (*self.classes, UNKNOWN)])
         self.search.setCurrentIndex(-1)
         for widget in (*self.chips, self.search, self.remove_button):
             self._flow.addWidget(widget)

@@ -164,7 +164,9 @@ class ReviewDock(LibraryDock):
         self.reject_button = named(QPushButton("Reject"), "reject_photograph", "Reject")
         self.icons.add(self.previous_button, "up_arrow")
         self.icons.add(self.next_button, "down_arrow")
-        self.answer = ReviewAnswer(self.opener, self.workspace.live_predictions)
+        self.answer = ReviewAnswer(
+            self.opener, self.workspace.live_predictions, lambda: str(self.diagnosis.model.model)
+        )
         self.count_label = FactsLine("counts", "Number of images")
         self.mask_button = tool_button("mode_mask", "Mask", "Correct masks", "Mask", checkable=True)
         self.mask_button.setChecked(True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -30,11 +30,16 @@ SHIPPED = "shipped: "  # how the text on the shipped model starts
 
 
 class ReviewAnswer(Answer):
-    """Shows the prediction for the photograph under review; while labels are given, also that of the fit so far."""
+    """Shows the prediction for the photograph under review; while labels are given, also that of the fit so far.
 
-    def __init__(self, opener: ReviewOpener, live_predictions: Shared[Mapping[Path, str]]) -> None:
+    ``find_base``: returns the model that is adapted to the labels; it may be another than that of the prediction.
+    """
+
+    def __init__(
+        self, opener: ReviewOpener, live_predictions: Shared[Mapping[Path, str]], find_base: Callable[[], str]
+    ) -> None:
         super().__init__("review_answer", "Prediction")
-        self._opener, self._live = opener, live_predictions
+        self._opener, self._live, self._find_base = opener, live_predictions, find_base
         self._followed = QObject(self)  # ends the connections to the previous photograph
         self._session: PhotographSession | None = None
         self._delay_timer = DebounceTimer(self, OUTDATED_DELAY_MS)
@@ -94,8 +99,9 @@ class ReviewAnswer(Answer):
 
     def _show_prediction(self, prediction: ClassPrediction, live: list[str], state: str) -> None:
         headline = prediction.headline
-        own = [line for line in live if not line.startswith(SHIPPED)]  # that of the shipped model is the headline
-        parts = [part for part in (state, *own, *headline.parts) if part]
+        if prediction.model.name == self._find_base():  # that of the shipped model is the headline
+            live = [line for line in live if not line.startswith(SHIPPED)]
+        parts = [part for part in (state, *live, *headline.parts) if part]
         tip = "\n".join(part for part in (headline.text, *parts, headline.detail) if part)
         lead, separator = "", FACTS_SEPARATOR
         if parts and parts == list(headline.parts):  # of the classes in it, as many as fit

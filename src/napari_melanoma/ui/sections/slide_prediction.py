@@ -32,7 +32,7 @@ class SlidePredictionSection(SlideSection):
 
         content, validity = results.content, results.validity
         self._notice.show_validity(validity, analysis_identity(content))
-        self._notice.headline_label.hide()  # the answer states it
+        self._notice.headline_label.setVisible(results.shows_invalid)  # otherwise the answer states it
         self._notice.show_anyway_button.setChecked(results.shows_invalid)
         self._notice.setVisible(not self._notice.frame.isHidden())
         scale = describe_other_scale(content, self.session.slide.info.pixel_size)

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 from qtpy.QtCore import QObject
 
+from napari_melanoma.core.formatting import shorten_name
 from napari_melanoma.ui.session.run_status import NO_SLIDE, RUNNING
-from napari_melanoma.ui.slide.controls import shorten_name
 from napari_melanoma.ui.viewer.slide_layers import slide_display_name
 from napari_melanoma.ui.widgets.anatomy import FACTS_SEPARATOR
 from napari_melanoma.ui.widgets.signals import Connections
-from napari_melanoma.ui.widgets.style import READING
+from napari_melanoma.ui.widgets.style import READING, show_text
 
 if TYPE_CHECKING:
     from napari_melanoma.core.headline import Headline
@@ -51,7 +51,7 @@ class AnswerController(QObject):
         self.update()
 
     def update(self, _: object = None) -> None:
-        controls, session = self._controls, self._session
+        controls, session, notice = self._controls, self._session, ""
         if controls.is_slide_hidden and controls.picker.slide is not None:
             name = html.escape(shorten_name(slide_display_name(controls.picker.slide.info)))
             show = controls.icons.link("show", "Show the slide")
@@ -60,6 +60,7 @@ class AnswerController(QObject):
             controls.answer.set_hint(READING)
         else:
             answer = resolve_answer(session, self._blocker)
+            notice = self._blocker if answer.text else ""  # results keep their parts
             controls.answer.set_answer(
                 answer.text,
                 answer.parts,
@@ -67,10 +68,11 @@ class AnswerController(QObject):
                 tip="\n".join(filter(None, (answer.text, *answer.parts, answer.detail))),
                 is_fault=answer.tone == "invalid",
             )
+        show_text(controls.blocker_label, notice)
 
 
 def resolve_answer(session: SlideSession, blocker: str) -> Headline:
-    """Return the answer for the results that are shown; ``blocker``: why the slide cannot be analyzed."""
+    """Return the answer for the results that are shown; without any, ``blocker``: why the slide cannot be analyzed."""
     from napari_melanoma.slides.slide_answer import describe_slide_answer
 
     results, state = session.results.value, session.lesions.value
@@ -82,6 +84,5 @@ def resolve_answer(session: SlideSession, blocker: str) -> Headline:
         highest = float(known.max()) if known.size else None  # in tiles of a stitched map, cells are averaged
     shown_anyway = results.shows_invalid
     found = describe_slide_answer(results.content, target, lesions, highest, is_shown_anyway=shown_anyway)
-    if blocker:
-        return replace(found, parts=(blocker,))
-    return replace(found, parts=(REFINED,)) if results.is_running and not found.text else found
+    hint = blocker or (REFINED if results.is_running else "")
+    return replace(found, parts=(hint,)) if hint and not found.text else found

@@ -11,6 +11,7 @@ from qtpy.QtCore import Qt, Signal
 from qtpy.QtGui import QAction
 from qtpy.QtWidgets import QHBoxLayout, QLabel, QPushButton, QSizePolicy, QToolButton, QVBoxLayout, QWidget
 
+from napari_melanoma.core.formatting import shorten_name
 from napari_melanoma.reports.export_formats import FORMATS
 from napari_melanoma.ui.sections.choice import SectionChoice, SectionDock
 from napari_melanoma.ui.session.run_status import SlideRunPanel
@@ -43,6 +44,7 @@ from napari_melanoma.ui.widgets.style import (
     scroll_area,
     section,
     section_title,
+    state_label,
     tool_button,
 )
 
@@ -55,7 +57,6 @@ IMPORT = "import"  # the entry of the menu that imports outlines
 ANALYZE_KEY, VIEW_KEY = format_key("slide.analyse"), format_key("slide.analyse_view")
 ROWS_PX = 7  # between two rows
 HOSTED = "hosted"  # property of the frames of sections that were added
-NAME_LETTERS = 28  # of the model in the line above its controls
 DEFAULT_SECTIONS = ("Paint", "Measure", "Depth", "Report", "Regions")  # with those of plug-ins
 RESULT_SECTIONS = ("Heatmap", "Lesions")
 ANALYSIS_SECTIONS = (*RESULT_SECTIONS, "Risk")
@@ -136,6 +137,8 @@ class SlideControls(SectionDock):
         self.analyze_button = named(QPushButton("Analyze"), "primary", "Analyze")
         self.analyze_view_button = tool_button("analyse_view", "Analyze the view", "", "View only")
         self.answer = Answer("slide_answer", "Findings of the slide")
+        self.blocker_label = state_label("analysis_blocker", "Why the slide cannot be analyzed", quiet=True)
+        self.blocker_label.hide()
         self.result_choice = ResultChoice()
         self.run_panel = SlideRunPanel()
         self.save_button = named(QPushButton("Save"), "save", "Save the lesions")
@@ -245,7 +248,9 @@ class SlideControls(SectionDock):
         """State the model, its options and the choice of results in the line above their controls."""
         count = self.options_controller.change_count
         options = "" if not count else "1 option changed" if count == 1 else f"{count} options changed"
-        self.setup_rows.set_summary((shorten_name(self.model_picker.model), options, self.result_choice.text))
+        self.setup_rows.set_summary(
+            (shorten_name(Path(self.model_picker.model).name), options, self.result_choice.text)
+        )
 
     def _set_work_visible(self, visible: bool) -> None:
         """Show the controls for a slide group by group, because Qt takes long to show so many widgets."""
@@ -304,7 +309,7 @@ class SlideControls(SectionDock):
             subject=(self._subject_area,),
             act=(self._act_area,),
             answer=(self.answer,),
-            notices=(self.scale_panel, self.run_panel, self.notice, self.picker.warning_label),
+            notices=(self.scale_panel, self.blocker_label, self.run_panel, self.notice, self.picker.warning_label),
             footer=(self._files, self.status),
         )
         self._head, _ = lay_out_dock(self.body, anatomy)
@@ -388,10 +393,3 @@ def create_share_button(controls: SlideControls) -> QToolButton:
         "save_folder": ("Folder for results...", controls.folder_requested.emit),
     }
     return menu_button("share", "Share", "", entries)
-
-
-def shorten_name(name: str) -> str:
-    """Return a name, of a path its last part, with its middle left out if it is long."""
-    short = Path(name).name
-    half = NAME_LETTERS // 2
-    return short if len(short) <= NAME_LETTERS else f"{short[:half]}…{short[-half:]}"
