@@ -209,14 +209,14 @@ def test_accept_stores_and_opens_the_next(three, corrections, viewer, qtbot, tmp
 
 def test_reviews_of_another_program_are_shown_when_the_window_gets_the_focus(three, corrections):
     three.clicks_on("a-10.png")
-    stored = three.lesion.findChild(QLabel, "storage_state")
-    assert stored.text() == ""
+    stored = three.lesion.findChild(QLabel, "review_state")
+    assert stored.text() == "not stored"
     correction = Correction("a-10", mole(0), np.ones((120, 160), bool), "rejected", reviewer="B. Reader")
     Corrections(corrections.folder).add(correction)  # as another process does: no dock is notified
     QApplication.instance().focusWindowChanged.emit(QWindow())
     three.waits()
     assert three.dock.findChild(QLabel, "counts").text() == "2 to do, 1 rejected"
-    assert stored.text().startswith("in corrections: rejected by B. Reader")
+    assert stored.toolTip().startswith("in corrections: rejected by B. Reader")
 
 
 def test_a_photograph_that_is_accepted_while_another_is_stored_is_stored_too(three, corrections, qtbot, monkeypatch):
@@ -335,7 +335,7 @@ def test_unreadable_photographs_are_reported_and_the_others_rated(reviewer, tmp_
         return reviewer.dock.window().findChild(QMessageBox, "damaged_photograph")
 
     combo = reviewer.dock.findChild(QComboBox, "filter")
-    combo.setCurrentText("all")
+    combo.setCurrentText("All")
     combo.activated.emit(combo.currentIndex())
     reviewer.clicks_on(path.name)
     qtbot.waitUntil(lambda: question() is not None, timeout=PATIENCE_MS)

@@ -98,7 +98,7 @@ PRIMARY_TIPS = {
     "rate": "Compute the uncertainty of the prediction for each photograph",
     "next": f"Open the first photograph ({NEXT_KEY})",
 }
-NO_MATCH = "No photograph matches. Clear the name, or choose 'all'."
+NO_MATCH = "No photograph matches. Clear the name, or choose 'All'."
 
 
 class ReviewDock(LibraryDock):
