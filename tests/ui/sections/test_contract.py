@@ -27,7 +27,7 @@ from napari_melanoma.ui.widgets.style import CollapsibleSection
 user, launched, slide_path, unseen, _ = map(pytest.fixture, UNSEEN)
 SLIDE = {*find_sections(SlideSection), "File metadata"} - {"Prediction"}
 LESION = set(find_sections(PhotographSection)) - {"Corrections", "Prediction summary", "Published"}
-CASE = {*find_sections(LesionSection), "Prediction", "Over time", "Site", "Diagnosis", "Findings"}
+CASE = {*find_sections(LesionSection), "Over time", "Site", "Diagnosis", "Findings"}
 ROUNDS = 20  # of the event loop, in which Qt shows and lays out widgets; there is no time for an animation
 BUSY_S = 0.3  # such as the first layout of a long form
 
