@@ -47,7 +47,7 @@ def test_test_images_that_the_initial_model_was_trained_on(
     model = {"start": start.name, "options": start.config.options, "input_size": 64}
     recipe = TrainRecipe.parse({"data": {"datasets": [str(data)]}, "model": model}, "the test")
     parts = check_recipe_data(recipe, RunContext())
-    assert parts.summary.startswith("14 images with masks: ")
+    assert parts.total == "14 images with masks"
     assert parts.training + parts.validation + parts.test == 14
     assert describe_start_overlap(recipe, RunContext()) == parts.warning
     count = parts.test

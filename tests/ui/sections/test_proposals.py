@@ -36,6 +36,10 @@ class Status:
 
     text = ""
 
+    def end_message(self, message):
+        if message == self.text:
+            self.text = ""
+
     def show_message(self, message: str) -> None:
         self.text = message
 

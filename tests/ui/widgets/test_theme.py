@@ -199,6 +199,7 @@ def test_values_of_a_signed_report_are_readable(theme, qtbot):
         (),
         is_editable=True,
     )
+    stage.page.resize(400, 1600)  # what is beyond the page is not drawn
     for name in values:
         control = form.findings.editors[name].control
         assert not control.isEnabled()

@@ -45,6 +45,7 @@ from napari_melanoma.ui.widgets.style import (
     more_button,
     named,
     row,
+    scroll_area,
     show_text,
     state_label,
     tool_button,
@@ -70,6 +71,7 @@ USE = "Use my model"
 STARTING = "Press the number of the diagnosis of the photograph in view. Predictions appear once features are computed."
 FOLDERS = "review/labeled_folders"  # whose diagnoses were labeled
 MAX_FOLDERS, SUMMARY_LINES = 50, 3
+DETAILS_PX = 128  # height of the curve and the intervals, which scroll: the list keeps some rows
 
 
 class ReviewParts(NamedTuple):
@@ -162,7 +164,7 @@ class DiagnosisPage(QWidget):
         self.use_button = named(QPushButton(USE), "use_adapted", USE)
         self.chart = SmallCurve(icons, "label_curve", "Probability of the true diagnosis", "labels")
         self._details_label = state_label("label_details", "Intervals", quiet=True)
-        self.details = column(self.chart, self._details_label)
+        self.details = scroll_area(column(self.chart, self._details_label), "label_details_area", DETAILS_PX)
         self._more = more_button("labels", "the learning curve, and intervals", self._settings)
         acts = row(self.use_button, self.undo_button, self._more, stretch=0)
         fill_column(self, self.class_list, self.summary, acts, spacing=6)

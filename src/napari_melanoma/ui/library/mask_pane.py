@@ -54,8 +54,9 @@ class MaskPane(QWidget):
         whole = QVBoxLayout(self)
         whole.setContentsMargins(0, 0, 0, 0)
         whole.addWidget(scroll_area(page, "review_mask_area"))
-        for name in [name for name, key in SHORTCUTS.items() if (key.dock, key.context) == ("Lesion", "window")]:
-            add_shortcut(dock, name, partial(self._forward_key, name))
+        names = [name for name, key in SHORTCUTS.items() if (key.dock, key.context) == ("Lesion", "window")]
+        self._keys = [add_shortcut(dock, name, partial(self._forward_key, name)) for name in names]
+        self._enable_keys()
         opener.dock_connected.connect(self._on_connected)
         opener.dock_closed.connect(self._on_closed)
         opener.requested.connect(self._on_requested)
@@ -90,6 +91,12 @@ class MaskPane(QWidget):
             self._return_section()
         text = NO_PHOTOGRAPH if self._lesion_dock is None else IN_LESION_DOCK
         show_text(self._hint, "" if self._section is not None else text)
+        self._enable_keys()
+
+    def _enable_keys(self) -> None:
+        """Take the keys of the Lesion dock only with its section."""
+        for key in self._keys:
+            key.setEnabled(self._section is not None)
 
     def _take_section(self, dock: LesionDock) -> None:
         section = dock.list_places().get("Mask")

@@ -85,8 +85,9 @@ class ProposalTool:
         self._notice_pointer()
 
     def _end_hint(self) -> None:
+        self._status.end_message(HINT)
         if self._status.text.startswith(HINT):  # followed by the duration of a prediction
-            self._status.show_message("")
+            self._status.end_message(self._status.text)
 
     def _notice_pointer(self) -> None:
         presses, moves = self._viewer.mouse_drag_callbacks, self._viewer.mouse_move_callbacks
