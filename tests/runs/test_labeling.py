@@ -32,7 +32,7 @@ from napari_melanoma.runs.labeling import (
     PhotographFiles,
     is_in_random_sample,
 )
-from napari_melanoma.ui.library.resolve import describe_advice
+from napari_melanoma.runs.labeling_answer import describe_labels
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -198,7 +198,9 @@ def test_mixed_types_of_photographs_are_not_fitted(clinic: Clinic) -> None:
     assert state.fit is None
     assert not state.adapted
     assert len(state.labels) == state.counts.photographs == 30  # nothing is lost
-    assert describe_advice(state, None).startswith("30 labels of this folder, 12 of melanoma. Labels are stored, but")
+    assert describe_labels(state, None).statement.startswith(
+        "30 labels, not fitted. 12 of melanoma. Labels are stored, but not fitted: the photographs are"
+    )
 
 
 def test_labels_that_cannot_be_read_are_stated_and_kept(clinic: Clinic) -> None:
