@@ -20,8 +20,7 @@ from napari_melanoma.runs.labeling import (
 NOT_KNOWN = "Not known yet whether your model would be used"
 USED = "Your model would be used"
 KEPT = "The shipped model would be kept"
-DRAWN_AT_RANDOM = "Every fourth photograph is drawn at random; only these estimate the accuracy."
-assert RANDOM_EVERY == 4, "as the text states"
+DRAWN_AT_RANDOM = f"One of {RANDOM_EVERY} photographs is drawn at random; only these estimate the accuracy."
 
 
 def describe_labels(state: LabelingState, curve: LearningCurve | None) -> Headline:

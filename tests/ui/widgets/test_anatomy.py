@@ -4,6 +4,7 @@ import pytest
 from qtpy.QtWidgets import QLabel, QPushButton, QWidget
 from tests.ui.looks import is_in_view, list_cut_texts
 
+from napari_melanoma.core.headline import Headline
 from napari_melanoma.ui.widgets.anatomy import (
     Answer,
     DockParts,
@@ -17,7 +18,12 @@ from napari_melanoma.ui.widgets.settings import DockSettings
 from napari_melanoma.ui.widgets.style import scroll_area
 
 HEADLINE = "Above the melanoma threshold (sensitivity 90 %): melanoma 0.22, 0.13 to 0.35"
-CLASSES = ("nevus 0.52", "seborrheic keratosis 0.12", "basal cell carcinoma 0.08", "squamous cell carcinoma 0.06")
+CLASSES = (
+    "Cannot be ruled out: nevus 0.52",
+    "seborrheic keratosis 0.12",
+    "basal cell carcinoma 0.08",
+    "squamous cell carcinoma 0.06",
+)
 
 
 @pytest.fixture
@@ -42,7 +48,7 @@ def test_the_answer_is_in_view_and_whole_and_moves_nothing(dock, qtbot):
     qtbot.wait(50)
     heights = {dock.head.height()}
     for headline, parts in (("", ()), (HEADLINE, CLASSES[:1]), (HEADLINE, CLASSES), ("Not valid: out of focus.", ())):
-        dock.answer.set_answer(headline, parts, lead="Cannot be ruled out: ")
+        dock.answer.set_answer(headline, parts)
         qtbot.wait(50)
         heights.add(dock.head.height())
         assert is_in_view(dock, dock.answer)
@@ -51,7 +57,7 @@ def test_the_answer_is_in_view_and_whole_and_moves_nothing(dock, qtbot):
 
 
 def test_gray_parts_that_do_not_fit_are_counted_and_all_in_the_tooltip(dock, qtbot):
-    dock.answer.set_answer(HEADLINE, CLASSES, lead="Cannot be ruled out: ")
+    dock.answer.set_answer(HEADLINE, CLASSES)
     qtbot.wait(50)
     (gray,) = [label for label in dock.answer.findChildren(QLabel) if label.objectName() == "answer_details"]
     assert "more" in gray.text()
@@ -100,3 +106,10 @@ def test_a_menu_runs_what_was_chosen(qtbot):
     (action,) = [one for one in button.menu().actions() if one.objectName() == "report"]
     action.trigger()
     assert (chosen, button.menu().actions()[-1].isSeparator()) == (["report"], True)
+
+
+def test_all_parts_of_a_headline_are_in_the_answer_below_the_notes(dock):
+    missed, possible = "2 to 27 of 100 melanoma cases are below the threshold", "Cannot be ruled out: nevus 0.92"
+    dock.answer.show_headline(Headline("Below the threshold", (missed, possible), detail="Intervals."), "Outdated.", "")
+    assert dock.answer.details == f"Outdated. · {missed} · {possible}"
+    assert dock.answer.toolTip().splitlines() == ["Below the threshold", "Outdated.", missed, possible, "Intervals."]

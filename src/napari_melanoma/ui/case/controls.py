@@ -31,7 +31,7 @@ from napari_melanoma.ui.sections.choice import SectionChoice, SectionDock
 from napari_melanoma.ui.sections.prediction import PredictionPanel
 from napari_melanoma.ui.viewer.docking import DeferredWidgets, DockPlacement
 from napari_melanoma.ui.viewer.shortcuts import format_key
-from napari_melanoma.ui.widgets.anatomy import FACTS_SEPARATOR, Answer, DockParts, lay_out_dock
+from napari_melanoma.ui.widgets.anatomy import Answer, DockParts, lay_out_dock
 from napari_melanoma.ui.widgets.charts import BarChart
 from napari_melanoma.ui.widgets.clinical_fields import (
     FINDINGS_FIELDS,
@@ -324,13 +324,8 @@ class LesionPage(QWidget):
         if prediction is None:
             self._answer.set_hint(reason)
             return
-        headline = prediction.prediction.headline
         if current:
-            tip = "\n".join(filter(None, (headline.text, *headline.parts, headline.detail)))
-            is_fault = headline.tone == "invalid"
-            self._answer.set_answer(
-                headline.text, headline.parts, separator=FACTS_SEPARATOR, tip=tip, is_fault=is_fault
-            )
+            self._answer.show_headline(prediction.prediction.headline)
         else:
             self._answer.set_hint(f"Outdated: the case has changed since. {reason}")
         images = format_count(len(prediction.image_ids), "image")

@@ -12,7 +12,7 @@ from napari_melanoma.ui.library.review_photographs import ReviewOpener
 from napari_melanoma.ui.sections.prediction import OUTDATED_DELAY_MS, find_prediction
 from napari_melanoma.ui.session.document import Shared
 from napari_melanoma.ui.viewer.shortcuts import format_key
-from napari_melanoma.ui.widgets.anatomy import FACTS_SEPARATOR, Answer
+from napari_melanoma.ui.widgets.anatomy import Answer
 from napari_melanoma.ui.widgets.job import tasks
 from napari_melanoma.ui.widgets.settings import DebounceTimer
 from napari_melanoma.ui.widgets.signals import follow
@@ -98,17 +98,9 @@ class ReviewAnswer(Answer):
             self.set_hint(self._explain_missing(session))
 
     def _show_prediction(self, prediction: ClassPrediction, live: list[str], state: str) -> None:
-        headline = prediction.headline
         if prediction.model.name == self._find_base():  # that of the shipped model is the headline
             live = [line for line in live if not line.startswith(SHIPPED)]
-        parts = [part for part in (state, *live, *headline.parts) if part]
-        tip = "\n".join(part for part in (headline.text, *parts, headline.detail) if part)
-        lead, separator = "", FACTS_SEPARATOR
-        if parts and parts == list(headline.parts):  # of the classes in it, as many as fit
-            lead, _, classes = parts[0].rpartition(": ")
-            lead, parts, separator = f"{lead}: " if lead else "", classes.split(", "), ", "
-        is_fault = headline.tone == "invalid"
-        self.set_answer(headline.text, parts, lead=lead, separator=separator, tip=tip, is_fault=is_fault)
+        self.show_headline(prediction.headline, state, *live)
 
     def _explain_missing(self, session: PhotographSession) -> str:
         dock, outcome = self._opener.connected_dock, session.prediction

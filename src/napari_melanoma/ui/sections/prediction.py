@@ -27,7 +27,7 @@ from napari_melanoma.ui.sections.base import PhotographSection
 from napari_melanoma.ui.session.photograph_predictions import HEATMAP_METHODS, PERCENT
 from napari_melanoma.ui.user_data import user_data
 from napari_melanoma.ui.viewer import layers, photographs
-from napari_melanoma.ui.widgets.anatomy import FACTS_SEPARATOR, Answer
+from napari_melanoma.ui.widgets.anatomy import Answer
 from napari_melanoma.ui.widgets.charts import MIN_CHANGE_SCALE, Bar, BarChart
 from napari_melanoma.ui.widgets.editors import NoWheelComboBox
 from napari_melanoma.ui.widgets.settings import DebounceTimer
@@ -181,10 +181,7 @@ class PredictionSummary(PhotographSection):
 
     def _show_prediction(self, prediction: ClassPrediction, note: str) -> None:
         """Show a prediction; ``note``: why it is not of the current lesion, empty if it is."""
-        headline = prediction.headline
-        parts, is_fault = tuple(filter(None, (note, *headline.parts))), headline.tone == "invalid"
-        tip = "\n".join(filter(None, (note, headline.text, *headline.parts, headline.detail)))
-        self._answer.set_answer(headline.text, parts, separator=FACTS_SEPARATOR, tip=tip, is_fault=is_fault)
+        self._answer.show_headline(prediction.headline, note)
 
     def _describe_next(self) -> str:
         if self.session.lesion is None:

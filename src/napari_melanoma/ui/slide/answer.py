@@ -12,7 +12,6 @@ from qtpy.QtCore import QObject
 from napari_melanoma.core.formatting import shorten_name
 from napari_melanoma.ui.session.run_status import NO_SLIDE, RUNNING
 from napari_melanoma.ui.viewer.slide_layers import slide_display_name
-from napari_melanoma.ui.widgets.anatomy import FACTS_SEPARATOR
 from napari_melanoma.ui.widgets.signals import Connections
 from napari_melanoma.ui.widgets.style import READING, show_text
 
@@ -61,13 +60,7 @@ class AnswerController(QObject):
         else:
             answer = resolve_answer(session, self._blocker)
             notice = self._blocker if answer.text else ""  # results keep their parts
-            controls.answer.set_answer(
-                answer.text,
-                answer.parts,
-                separator=FACTS_SEPARATOR,
-                tip="\n".join(filter(None, (answer.text, *answer.parts, answer.detail))),
-                is_fault=answer.tone == "invalid",
-            )
+            controls.answer.show_headline(answer)
         show_text(controls.blocker_label, notice)
 
 
@@ -80,8 +73,7 @@ def resolve_answer(session: SlideSession, blocker: str) -> Headline:
     target = "" if state is None else state.source.target
     highest = None
     if heat is not None and heat.is_probability and heat.target == target:
-        known = heat.values[~np.isnan(heat.values)]
-        highest = float(known.max()) if known.size else None  # in tiles of a stitched map, cells are averaged
+        highest = float(np.fmax.reduce(heat.values, axis=None, initial=np.nan))  # NaN without tissue: not stated
     shown_anyway = results.shows_invalid
     found = describe_slide_answer(results.content, target, lesions, highest, is_shown_anyway=shown_anyway)
     hint = blocker or (REFINED if results.is_running else "")

@@ -13,6 +13,7 @@ from qtpy.QtGui import QResizeEvent
 from qtpy.QtWidgets import QLabel, QMenu, QToolButton, QVBoxLayout, QWidget
 from superqt import QElidingLabel
 
+from napari_melanoma.core.headline import Headline
 from napari_melanoma.ui.widgets.settings import DockSettings
 from napari_melanoma.ui.widgets.style import (
     HEIGHT_EVENTS,
@@ -107,7 +108,7 @@ class Answer(QWidget):
         self._gray.linkActivated.connect(self.link_activated)
         self._text = ""
         self._parts: Sequence[str] = ()
-        self._lead = self._separator = ""
+        self._separator = ""
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(0)
@@ -126,7 +127,7 @@ class Answer(QWidget):
     @property
     def details(self) -> str:
         """The whole gray text, also what does not fit."""
-        return f"{self._lead}{self._separator.join(self._parts)}"
+        return self._separator.join(self._parts)
 
     @property
     def text(self) -> str:
@@ -137,12 +138,11 @@ class Answer(QWidget):
         headline: str,
         parts: Sequence[str] = (),
         *,
-        lead: str = "",
         separator: str = ", ",
         tip: str = "",
         is_fault: bool = False,
     ) -> None:
-        """Show a headline, and gray parts with a lead before the first.
+        """Show a headline and gray parts.
 
         ``tip``: a tooltip instead of the whole text. ``is_fault``: show the headline in the color of faults.
         """
@@ -152,9 +152,16 @@ class Answer(QWidget):
         self._headline.style().unpolish(self._headline)
         self._headline.style().polish(self._headline)
         self._headline.setVisible(bool(headline))
-        self._parts, self._lead, self._separator = tuple(parts), lead, separator
+        self._parts, self._separator = tuple(parts), separator
         self.setToolTip(tip or "\n".join(part for part in (headline, self.details) if part))
         self._fit()
+
+    def show_headline(self, headline: Headline, *notes: str) -> None:
+        """Show the headline of a result; ``notes``: before its parts, such as that it is outdated."""
+        parts = [part for part in (*notes, *headline.parts) if part]
+        tip = "\n".join(part for part in (headline.text, *parts, headline.detail) if part)
+        is_fault = headline.tone == "invalid"
+        self.set_answer(headline.text, parts, separator=FACTS_SEPARATOR, tip=tip, is_fault=is_fault)
 
     def set_hint(self, text: str) -> None:
         """Show in gray what to do next, as there is no answer yet."""
@@ -185,7 +192,7 @@ class Answer(QWidget):
         for count in range(len(self._parts), -1, -1):
             left = len(self._parts) - count
             shown = [*self._parts[:count], *((f"and {left} more",) if left else ())]
-            self._gray.setText(_join_units(self._lead + self._separator.join(shown)) if shown else "")
+            self._gray.setText(_join_units(self._separator.join(shown)))
             if self._gray.heightForWidth(width) <= height - taken or count <= 1:
                 break
         for label in (self._headline, self._gray):
@@ -224,7 +231,7 @@ def menu_button(
 
     ``entries``: text and function of the actions by object name; None for a line between two groups.
     """
-    button = tool_button(name, text, tip, text)
+    button = tool_button(name, text, tip, f"{text} ▾")
     button.setToolButtonStyle(Qt.ToolButtonStyle.ToolButtonTextOnly)
     menu = QMenu(button)
     menu.setToolTipsVisible(True)
@@ -237,5 +244,4 @@ def menu_button(
         action.triggered.connect(lambda _=False, run=entry[1]: run())
     button.setMenu(menu)
     button.setPopupMode(QToolButton.ToolButtonPopupMode.InstantPopup)
-    button.setText(f"{text} ▾")
     return button
