@@ -10,7 +10,7 @@ import pytest
 from napari_melanoma.extensions.papers import run as workflow
 from napari_melanoma.extensions.papers.papers import read_paper
 from napari_melanoma.extensions.papers.planning import PlannedRow, ReproductionPlan
-from napari_melanoma.extensions.papers.recipe_collection import RECIPES
+from napari_melanoma.extensions.papers.recipe_rows import RECIPES
 from napari_melanoma.extensions.papers.run import Reproduction
 
 pytestmark = pytest.mark.usefixtures("user_folders")

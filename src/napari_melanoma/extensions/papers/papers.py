@@ -25,7 +25,7 @@ from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.errors import ConfigError
 from napari_melanoma.core.parsing import parse_toml, read_toml_table
 from napari_melanoma.data.dataset import Key, Sample
-from napari_melanoma.extensions.papers.recipe_collection import RECIPES, SHARED, expand_rows
+from napari_melanoma.extensions.papers.recipe_rows import RECIPES, SHARED, expand_rows
 from napari_melanoma.metrics.statistics import Estimate
 from napari_melanoma.models.bundle import BundleInfo
 from napari_melanoma.training.recipe import TrainRecipe
