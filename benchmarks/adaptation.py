@@ -53,9 +53,9 @@ def read_photographs(info: BundleInfo, dataset: Path) -> Photographs:
     return Photographs(found, np.stack([one.logits for one in values]), np.stack([one.embedding for one in values]))
 
 
-def draw_labels(photographs: Photographs, labels: int, positives: int | None, seed: int) -> NDArray[np.bool_]:
+def draw_labels(found: LabeledPhotographs, labels: int, positives: int | None, seed: int) -> NDArray[np.bool_]:
     """Draw patients at random, with a number of positive photographs if it is given; bool (photograph,)."""
-    groups, truth = np.array(photographs.found.groups), photographs.truth
+    groups, truth = np.array(found.groups), np.array(found.labels) == found.positive
     names = np.unique(groups)
     rank = dict(zip(names[np.random.default_rng(seed).permutation(len(names))], range(len(names)), strict=True))
     order = np.array(sorted(range(len(groups)), key=lambda index: (rank[groups[index]], index)))
@@ -147,9 +147,7 @@ def main() -> None:
         usable = ~pictures.find_trained(photographs.found)
         found = photographs.found.select(np.flatnonzero(usable))
         photographs = Photographs(found, photographs.logits[usable], photographs.embeddings[usable])
-        draws = (
-            draw_labels(photographs, arguments.labels, arguments.positives, seed) for seed in range(arguments.draws)
-        )
+        draws = (draw_labels(found, arguments.labels, arguments.positives, seed) for seed in range(arguments.draws))
         summarize([one for chosen in draws if (one := run_draw(info, photographs, chosen))])
 
 

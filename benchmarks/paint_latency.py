@@ -5,16 +5,17 @@
 
 The slides are JPEG pyramids of noise at 0.25 micrometers per pixel, all of which is tissue. Each stroke is added to the
 session as the brush does; the time ends when all cells in view have the class of the new classifier and the window was
-redrawn. The accuracy is measured, strokes are saved and, on the large slide, the rest is computed meanwhile.
+redrawn: that of the full map, and before, that of a map which is partly coarse (``coarse``). The accuracy is measured,
+strokes are saved and, on the large slide, the rest is computed meanwhile.
 
-* ``first``: the first map, ``--choose`` seconds after a class was selected: as long as a user takes to draw.
+* ``first``: the first map, ``--choose`` seconds after class and brush were selected: as long as a user takes to draw.
 * ``known``: strokes in a view whose features are known, ``--pause`` seconds apart.
 * ``new``: a stroke right after a jump to a view whose features are not known; as many views as fit, up to ``--views``.
   The rest of the small slide is paused for it, because its features are soon known.
 * ``seen``: the same ``--choose`` seconds after the jump, in every second view.
 * ``memory``: of the process before, and the highest during ``--follow`` further seconds of the background.
 
-The exit code is 1 if the 95th percentile is above 1 s (known, seen), 2 s (first) or 3 s (new).
+The exit code is 1 if the 95th percentile to the map that may be coarse is above 1 s.
 """
 
 from __future__ import annotations
@@ -35,7 +36,8 @@ from harness import wait, write_noise
 
 MPP = 0.25
 VIEW_UM = (1200, 1800)  # height and width, as on a screen at 1 um per pixel
-LIMITS_S = {"first": 2.0, "known": 1.0, "seen": 1.0, "new": 3.0}
+KINDS, LIMIT_S = ("first", "known", "seen", "new"), 1.0
+CLOCKS = ("coarse_s", "coarse_processor_s", "s", "processor_s")  # of a stroke
 CLASSES = ("Epidermis", "Dermis")
 RADIUS_PX = 200.0
 SMALL = 2**15  # pixels: side of a slide that has few views
@@ -68,7 +70,9 @@ def measure(path: Path, side: int, options: argparse.Namespace) -> bool:
     bench = PaintBench.open(path)
     first, *others = list_views(side, options.views + 1)
     bench.look_at(first)
-    bench.loop.parent().view.class_list.select_class(2)  # as a user does before the first stroke
+    section = bench.loop.parent().view
+    section.class_list.select_class(2)  # as a user does before the first stroke
+    section.tools["brush"].click()
     bench.rest(options.choose)
     bench.paint()  # the first class alone has no map
     start = {"first": [bench.time_stroke()]}
@@ -84,7 +88,7 @@ def measure(path: Path, side: int, options: argparse.Namespace) -> bool:
     bench.rest(options.follow)
     report: dict[str, Any] = {"side": side, "strokes": len(seconds["known"]), "views": len(others)}
     for name, times in (start | seconds).items():
-        for column, clock in enumerate(("s", "processor_s") if times else ()):
+        for column, clock in enumerate(CLOCKS if times else ()):
             values = np.array(times)[:, column]
             report |= {f"{name}_p50_{clock}": np.median(values), f"{name}_p95_{clock}": np.quantile(values, 0.95)}
     report |= {"memory_start_mb": before, "memory_peak_mb": max(bench.memory), "memory_end_mb": bench.memory_mb()}
@@ -92,7 +96,7 @@ def measure(path: Path, side: int, options: argparse.Namespace) -> bool:
     sys.stdout.write(json.dumps({key: round(float(value or 0), 2) for key, value in report.items()}) + "\n")
     sys.stdout.flush()
     bench.viewer.close()
-    return any(report.get(f"{name}_p95_s", 0) > limit for name, limit in LIMITS_S.items())
+    return any(report.get(f"{name}_p95_coarse_s", 0) > LIMIT_S for name in KINDS)
 
 
 def read_side(path: Path) -> int:
@@ -122,6 +126,7 @@ class PaintBench:
     painted: int = 0
     center: tuple[float, float] = (0.0, 0.0)
     shown: set[tuple[int, int]] = field(default_factory=set)  # blocks in the map of the latest classifier
+    coarse: set[tuple[int, int]] = field(default_factory=set)  # in its coarse map
     memory: list[float] = field(default_factory=list)
 
     @classmethod
@@ -146,13 +151,12 @@ class PaintBench:
 
     def forget_map(self) -> None:
         """Start a new map."""
-        self.shown = set()
+        self.shown, self.coarse = set(), set()
 
     def add_parts(self, parts: Any) -> None:  # noqa: ANN401
         """Note the blocks that are shown."""
-        from napari_melanoma.slides.tissue_classifier.cells import BLOCK_CELLS
-
-        self.shown |= {(part.cells.top // BLOCK_CELLS, part.cells.left // BLOCK_CELLS) for part in parts}
+        for part in parts:
+            (self.coarse if part.is_coarse else self.shown).add(part.block)
         self.memory.append(self.memory_mb())
 
     def look_at(self, center: tuple[float, float]) -> None:
@@ -178,8 +182,8 @@ class PaintBench:
         self.session.painted.apply(add_stroke(Stroke(f"{self.painted}", name, "brush", corners, RADIUS_PX)))
         self.painted += 1
 
-    def time_stroke(self, pause: float = 0.0) -> tuple[float, float]:
-        """Paint a stroke; return the seconds until the map of the view is shown, and those of the processor."""
+    def time_stroke(self, pause: float = 0.0) -> list[float]:
+        """Paint a stroke; return the seconds until a coarse map of the view, and until the full one, see ``CLOCKS``."""
         from qtpy.QtWidgets import QApplication
 
         from napari_melanoma.slides.tissue_classifier.cells import CellGrid, list_cells
@@ -190,10 +194,13 @@ class PaintBench:
         view = {tuple(block) for block in grid.blocks_of(list_cells(cells)).tolist()}
         previous, began, processor = self.loop.fit, time.perf_counter(), time.process_time()
         self.paint()
-        self.shown = set()
-        wait(lambda: self.loop.fit not in (None, previous) and view <= self.shown)
-        QApplication.processEvents()  # draws the map
-        return time.perf_counter() - began, time.process_time() - processor
+        self.forget_map()
+        seconds = list[float]()
+        for is_shown in (lambda: view <= self.shown | self.coarse, lambda: view <= self.shown):
+            wait(lambda is_shown=is_shown: self.loop.fit not in (None, previous) and is_shown())
+            QApplication.processEvents()  # draws the map
+            seconds += time.perf_counter() - began, time.process_time() - processor
+        return seconds
 
     def rest(self, seconds: float) -> None:
         """Process Qt events for a while."""

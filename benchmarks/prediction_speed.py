@@ -1,7 +1,8 @@
 """Times of a change of clinical metadata or mask of a large photograph, and of a click; targets: 0.1, 0.3 and 0.03 s.
 
 A click is one more click of a user on a photograph of 1022 x 767 pixels whose features are known, with its mask. Also,
-in seconds of the processor, the lesion probability of the large photograph with and without closer views.
+in seconds of the processor, the lesion probability of the large photograph with and without closer views, and
+``segment`` and ``classify`` of the Python API for a photograph of 1024 x 681 pixels, with the share of the passes.
 
 Run: python benchmarks/prediction_speed.py [MODEL]
 """
@@ -13,9 +14,12 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
+from typing import Any
+from unittest import mock
 
 import numpy as np
 
+import napari_melanoma as nm
 from napari_melanoma.classification.classifier import Classifier
 from napari_melanoma.classification.classify import classify_encoded, encode_lesion
 from napari_melanoma.classification.prediction import ClassifyOptions
@@ -23,11 +27,12 @@ from napari_melanoma.imaging.prompts import Prompts
 from napari_melanoma.io.photographs import Photograph
 from napari_melanoma.lesion.prompting import PromptedSegmenter, Prompter
 from napari_melanoma.lesion.segmentation import Segmenter
+from napari_melanoma.models.inference import OnnxNetwork
 from napari_melanoma.models.installed_bundles import find_bundle, find_classifier
 from napari_melanoma.phantoms.lesion import LesionPhantomConfig, lesion_phantom
 
 CLOSER_VIEWS = (1.4, 2.4)
-SHAPE, CLICKED_SHAPE, ROUNDS = (2000, 3000), (767, 1022), 10
+SHAPE, CLICKED_SHAPE, API_SHAPE, ROUNDS = (2000, 3000), (767, 1022), (681, 1024), 10
 
 
 def median_seconds(predict: Callable[[], object], clock: Callable[[], float] = time.perf_counter) -> float:
@@ -39,6 +44,23 @@ def median_seconds(predict: Callable[[], object], clock: Callable[[], float] = t
         predict()
         times.append(clock() - started)
     return float(np.median(times))
+
+
+def measure_api(call: Callable[[np.ndarray], object]) -> None:
+    """Measure a function of the Python API on a phantom, and the passes of networks in it; print both."""
+    passes, run = [], OnnxNetwork.run
+
+    def timed(self: OnnxNetwork, function: str, **inputs: Any) -> dict[str, Any]:  # noqa: ANN401 - arrays
+        started = time.process_time()
+        outputs = run(self, function, **inputs)
+        passes.append(time.process_time() - started)
+        return outputs
+
+    rgb = lesion_phantom(LesionPhantomConfig(size=API_SHAPE)).rgb
+    with mock.patch.object(OnnxNetwork, "run", timed):
+        seconds = median_seconds(partial(call, rgb), time.process_time)
+    share = sum(passes) / (ROUNDS + 1)
+    print(f"{call.__name__} {seconds:.3f} s of the processor, passes of networks {share:.3f}")
 
 
 def main() -> None:
@@ -65,6 +87,8 @@ def main() -> None:
     prompter = Prompter(prompted, random.integers(0, 255, (*CLICKED_SHAPE, 3), np.uint8))
     prompts = Prompts(include=((300, 400), (350, 500)), exclude=((20, 30),))
     print(f"click {median_seconds(lambda: prompter.segment(prompts).best_mask):.3f} s, {prompted.device}")
+    for call in (nm.segment, nm.classify):
+        measure_api(call)
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ The parts, with their sizes:
 * ``lesions``: lesions of a slide in the Slide dock: shown, one selected, removed and restored;
 * ``review``: photographs in the Review dock, all but 50 rated before: listed, those rated by a worker without a
   network, sorted, filtered, opened one after the other;
+* ``labels``: photographs that are labeled with keys at two a second, each time until the next one is on the screen;
 * ``table``: rows of a table without images: checked, split and merged with another one; and the comparison of as many
   thumbnails for duplicates;
 * ``geojson``: objects of 24 vertices: read, fitted to the slide, written;
@@ -48,6 +49,7 @@ JPEG_LEVEL = 55  # so that the largest slide takes 2.6 GB
 VERTICES = 24
 ROW = "row: "  # begins the lines that a process prints for the table
 UNRATED = 50  # photographs that are rated in the window
+KEY_S = 0.5  # between two keys that label photographs
 PAUSE_S = 1.0  # after an action in a window, in which what it started is noticed
 # A worker without a network
 WORKER = """
@@ -196,6 +198,8 @@ def list_slide_runs(side: int, folder: Path) -> list[Row]:
         Row(f"drag at {zoom}x, 99th percentile of gaps", float(p99) / 1000, None, float(longest))
         for zoom, p99, longest in gaps
     ]
+    from paint_latency import CLOCKS
+
     printed = run_script(here / "paint_latency.py", "--slides", path, "--strokes", 12, "--views", 10, "--follow", 5)
     figures = json.loads(printed.splitlines()[-1])
     for name, what in (
@@ -205,9 +209,10 @@ def list_slide_runs(side: int, folder: Path) -> list[Row]:
         ("seen", "stroke 3 s after a jump"),
     ):
         for share, kind in (("p50", "median"), ("p95", "95th percentile")):
-            values = [figures.get(f"{name}_{share}_{clock}") for clock in ("s", "processor_s")]
+            values = [figures.get(f"{name}_{share}_{clock}") for clock in CLOCKS]
             if values[0] is not None and not (name == "first" and share == "p95"):  # there is only one first map
-                rows.append(Row(what if name == "first" else f"{what}, {kind}", *values))
+                what_kind = what if name == "first" else f"{what}, {kind}"
+                rows += [Row(f"{what_kind}, coarse", *values[:2]), Row(what_kind, *values[2:])]
     memory = [figures[f"memory_{when}_mb"] for when in ("start", "peak")]
     sys.stderr.write(f"painting: {memory[0]:.0f} MB, at most {memory[1]:.0f} MB\n")
     return rows
@@ -225,14 +230,12 @@ def run_script(*command: object) -> str:
 
 def measure_lesions(count: int, folder: Path) -> None:
     """Show the lesions of a slide, and edit one of them."""
-    from napari_melanoma.slides.background_runs import slide_folder
+    from napari_melanoma.slides.result_folder import slide_folder
     from napari_melanoma.ui.slide.dock import SlideDock
 
-    slide, root = prepare_slide(8192, folder), Path(tempfile.mkdtemp())
-    write_spots(slide, slide_folder(root, slide), count)
-    window = Window(SlideDock, "Slide")
+    slide, window = prepare_slide(8192, folder), Window(SlideDock, "Slide")
     dock: Any = window.dock
-    dock.run_manager.root = root
+    write_spots(slide, slide_folder(dock.settings.slide_results, slide), count)
     window.measure("open the slide with its lesions", lambda: dock.opener.open([slide]), lambda: has_lesions(dock))
     session, hosted = dock.sections.hosted.session, dock.sections.hosted.sections["Lesions"]
     assert len(session.lesions.value.lesions) == count
@@ -362,6 +365,43 @@ def measure_review(count: int, folder: Path) -> None:
         window.measure("next", dock.next_button.click, lambda: dock.opener.is_shown)
         window.measure("reject, until the next is shown", dock.reject_button.click, lambda: dock.opener.is_shown)
         window.measure("next again", dock.next_button.click, lambda: dock.opener.is_shown)
+        window.close()
+        client.close()
+
+
+def measure_labels(count: int, folder: Path) -> None:
+    """Label photographs with keys; the time ends when the next one is drawn."""
+    from PIL import Image
+    from qtpy.QtCore import Qt
+    from qtpy.QtTest import QTest
+
+    from napari_melanoma.ui.library.review import ReviewDock
+    from napari_melanoma.ui.session.corrections_store import ReviewSettings
+
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as name:
+        photos, settings, rgb = Path(name) / "photos", ReviewSettings(), photograph(1500, 2000)
+        photos.mkdir()
+        for number in range(count + 10):
+            Image.fromarray(np.roll(rgb, 20 * number, axis=1)).save(photos / f"photograph-{number:03}.jpg", quality=90)
+        settings.corrections, settings.reviewer = Path(name) / "corrections", "A"
+        client = make_client(Path(name))
+        window = Window(ReviewDock, "Review", client)
+        dock: Any = window.dock
+        window.measure("list and rate", lambda: dock.open([photos]), lambda: dock.list_model.rowCount() == count + 10)
+        dock.window().activateWindow()
+        wait(dock.window().isActiveWindow)
+        dock.diagnosis.mode_button.click()
+        window.measure("first photograph", dock.next_button.click, lambda: dock.opener.is_shown)
+        times = []
+        for number in range(count):
+            began, processor, previous = time.monotonic(), time.process_time(), dock.opener.path
+            QTest.keyClick(dock.window().windowHandle(), (Qt.Key.Key_1, Qt.Key.Key_2)[number % 2])
+            wait(lambda previous=previous: dock.opener.path != previous and dock.opener.is_shown)
+            shown = time.monotonic() - dock.opener.seconds_in_view
+            rest(max(0.0, began + KEY_S - time.monotonic()))
+            times.append((shown - began, time.process_time() - processor))
+        for share, kind in ((0.5, "median"), (0.95, "95th percentile")):
+            add_row(Row(f"label until the next is drawn, {kind}", *np.quantile(times, share, axis=0).tolist()))
         window.close()
         client.close()
 
@@ -499,6 +539,7 @@ PARTS = {
     "slide": Part(measure_slide, (16384, 131072), list_slide_runs),
     "lesions": Part(measure_lesions, (1250, 5000)),
     "review": Part(measure_review, (1250, 5000)),
+    "labels": Part(measure_labels, (60,)),
     "table": Part(measure_table, (100_000, 400_000)),
     "geojson": Part(measure_geojson, (25_000, 100_000)),
     "case": Part(measure_case, (15, 60)),

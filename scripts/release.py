@@ -29,7 +29,13 @@ from napari_melanoma.core.config import read_toml
 from napari_melanoma.core.context import Progress, RunContext
 from napari_melanoma.core.parsing import read_json
 from napari_melanoma.core.run_folder import RunFolder
-from napari_melanoma.data.training_images import FILE_NAME, PUBLIC, hash_images, make_training_images
+from napari_melanoma.data.training_images import (
+    FILE_NAME,
+    PUBLIC,
+    hash_images,
+    make_training_images,
+    training_images_statement,
+)
 from napari_melanoma.evaluation.any_task import evaluate_model
 from napari_melanoma.evaluation.classes import AGES
 from napari_melanoma.evaluation.model_card import CardSubgroup, age_groups, card_header, training_section
@@ -42,12 +48,7 @@ from napari_melanoma.models.installed_bundles import SHIPPED_FOLDER
 from napari_melanoma.runs.folds import train_folds
 from napari_melanoma.runs.train import train
 from napari_melanoma.training.recipe import TrainRecipe
-from napari_melanoma.training.run_data import (
-    inherited_training_images,
-    list_folds,
-    read_data,
-    training_images_statement,
-)
+from napari_melanoma.training.run_data import inherited_training_images, list_folds, read_data
 
 MASK_METRICS = {name: metric.label for name, metric in OVERLAP_METRICS.items()}
 CLASS_METRICS = {name: name for name in ("AUC", "AP", "sensitivity", "specificity", "ECE")}

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from pictures import open_dock, picture, wait_until
 from qtpy.QtCore import QPoint
-from qtpy.QtWidgets import QAbstractButton, QComboBox, QListWidget, QScrollArea, QWidget
+from qtpy.QtWidgets import QAbstractButton, QComboBox, QScrollArea, QTableWidget, QWidget
 
 from napari_melanoma.samples.catalog import CASE_IMAGE, MELANOMA, get_sample
 from napari_melanoma.ui.launch import process_events
@@ -275,8 +275,8 @@ def measure_twice(dock: SlideDock, section: DepthSection) -> None:
     wait_until(tasks.is_idle)
     section.analysis.start()
     wait_until(lambda: bool(depth.state.proposals.proposals) and tasks.is_idle())
-    lines = section.findChild(QListWidget, "depth_lines")
-    lines.itemClicked.emit(lines.item(0))  # zooms to it
+    lines = section.findChild(QTableWidget, "depth_lines")
+    lines.cellClicked.emit(0, 0)  # zooms to it
     dock.context.set_reader("A. Meyer")
     depth.accept_proposal()
     depth.set_findings({"clark": SynopticAnswer(value="III")})

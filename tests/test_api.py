@@ -25,7 +25,9 @@ import napari_melanoma as nm
 from napari_melanoma.api import inputs
 from napari_melanoma.classification import explanation
 from napari_melanoma.core.config import write_toml
+from napari_melanoma.core.locks import hold_output_lock
 from napari_melanoma.core.validity import ValidityInputs
+from napari_melanoma.imaging import modality
 from napari_melanoma.io.results import write_labels, write_rgb, write_table
 from napari_melanoma.lesion.segmentation import SegmentationModel, Segmenter
 from napari_melanoma.models.bundle import BundleInfo
@@ -221,6 +223,7 @@ def test_a_reason_against_a_mask_is_stated_once() -> None:
     ]
 
 
+@pytest.mark.slow
 def test_several_photographs_are_segmented_in_batches(lesion, tmp_path: Path) -> None:
     rgb, _ = lesion
     flipped = np.ascontiguousarray(rgb[::-1])
@@ -240,6 +243,7 @@ def test_several_photographs_are_segmented_in_batches(lesion, tmp_path: Path) ->
     assert nm.segment([]) == []
 
 
+@pytest.mark.slow
 def test_photographs_are_read_when_their_batch_begins(lesion) -> None:
     read: list[int] = []
 
@@ -255,6 +259,7 @@ def test_photographs_are_read_when_their_batch_begins(lesion) -> None:
     assert len(list(segmentations)) == 2
 
 
+@pytest.mark.slow
 def test_an_unreadable_photograph_is_raised_last_or_skipped(lesion, tmp_path: Path) -> None:
     write_rgb(tmp_path / "mole.png", lesion[0])
     photographs = [lesion[0], tmp_path / "mole.png", tmp_path / "missing.png", lesion[0]]
@@ -309,6 +314,7 @@ def test_saving_keeps_all_files_of_others(lesion, tmp_path: Path, monkeypatch: p
     assert all(path.read_bytes() == b"mine" for path in foreign)
 
 
+@pytest.mark.slow
 def test_saving_into_an_empty_working_folder(lesion, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     for _ in range(2):
@@ -346,7 +352,7 @@ def test_an_image_without_a_lesion_has_a_warning() -> None:
         (lambda rgb, mask: nm.measure(Path(__file__).parent), "tests is a folder, but the file of a mask was expected"),
         (lambda rgb, mask: nm.train({**RECIPE, "devices": 2}, "out"), "the recipe uses 2 processes, which only"),
         (lambda rgb, mask: nm.evaluate("lesion-small", [], "out"), "pass one data set or more"),
-        (lambda rgb, mask: nm.evaluate("lesion-small", ["a", "./a"], "out"), "must be passed once; found a, a"),
+        (lambda rgb, mask: nm.evaluate("lesion-small", ["a", "./a"], "out"), "must be specified once, .*; found a, a"),
         (lambda rgb, mask: nm.read_photograph(rgb, accept_damaged=7), "accept_damaged must be True or False"),
         (lambda rgb, mask: nm.segment(rgb, pixel_size_um="x"), "pixel_size_um must be a positive number .*found 'x'"),
         (
@@ -369,6 +375,14 @@ def test_an_image_without_a_lesion_has_a_warning() -> None:
             "format must be one of onnx, bioimageio, hub; found 'tflite'",
         ),
         (lambda rgb, mask: nm.read_run("nowhere"), r"contains no run\. Pass the folder that nm\.train wrote to"),
+        (
+            lambda rgb, mask: nm.import_masks({"a": mask}, "a", "out", metadata="table.csv", no_patients=True),
+            r"there is no argument 'metadata'\. Pass table= instead",
+        ),
+        (
+            lambda rgb, mask: nm.import_dataset("folder", "a", "out", map="map.toml", no_patients=True),
+            r"there is no argument 'map'\. Pass table_map= instead",
+        ),
         (lambda rgb, mask: nm.classify([rgb], [mask, mask]), "mask must have a value for each of 1 images; found 2"),
         (lambda rgb, mask: nm.classify([rgb, rgb], age=[61]), "age must have a value for each of 2 images; found 1"),
         (lambda rgb, mask: nm.classify([rgb], age={"a.jpg": 61}), "age must be a list, .*found a dict"),
@@ -583,6 +597,27 @@ def test_a_lesion_is_classified_and_explained(lesion, tmp_path: Path) -> None:
     assert (shown.save(tmp_path / "heat") / "heatmap.png").is_file()
 
 
+@pytest.mark.slow
+def test_without_a_mask_the_lesion_is_segmented_first(lesion, monkeypatch: pytest.MonkeyPatch) -> None:
+    rgb, _ = lesion
+    expected = nm.classify(rgb, nm.segment(rgb).mask, age=61)
+    monkeypatch.setattr("napari_melanoma.lesion.analysis.measure_lesion", lambda *_: pytest.fail("it was measured"))
+    recognized = []
+    recognize = modality.recognize_modality
+    for module in ("imaging.modality", "classification.classify"):
+        monkeypatch.setattr(
+            f"napari_melanoma.{module}.recognize_modality", lambda rgb: recognized.append(1) or recognize(rgb)
+        )
+    found = nm.classify(rgb, age=61)
+    assert (found.probabilities, found.interval, found.valid, found.warnings) == (
+        expected.probabilities,
+        expected.interval,
+        expected.valid,
+        expected.warnings,
+    )
+    assert recognized == [1]
+
+
 def test_several_lesions_are_classified(lesion) -> None:
     rgb, mask = lesion
     ages, sexes = [30, None], ["female", "male"]
@@ -602,6 +637,7 @@ def test_several_lesions_need_several_masks(mask: object) -> None:
         nm.classify(["a.png", "b.png"], mask)
 
 
+@pytest.mark.slow
 def test_several_lesions_are_explained(lesion, tmp_path: Path) -> None:
     rgb, mask = lesion
     Image.fromarray(rgb[::-1]).save(tmp_path / "b.png")
@@ -848,6 +884,7 @@ def test_a_long_function_reports_in_the_background() -> None:
         endless.result()
 
 
+@pytest.mark.slow
 def test_a_model_is_exported(tiny_bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     onnxruntime = pytest.importorskip("onnxruntime")
     monkeypatch.chdir(tmp_path)
@@ -929,6 +966,42 @@ def test_types_of_parameters_are_shown_as_written(module: str) -> None:
             assert not any(isinstance(node, ast.BinOp) for node in ast.walk(ast.parse(shown, mode="eval"))), shown
 
 
+def test_ids_in_the_table_of_an_evaluation_are_texts(tmp_path: Path) -> None:
+    ids = ["007", "1e5", "NA", "-1", "=1+1", "true"]
+    rows = [{"image_id": name, "domain": "2024", "error": "", "DI": 0.5, "trained_on": ""} for name in ids]
+    write_table(tmp_path / "per_image.csv", [*rows, {"image_id": "x", "domain": "2024", "error": "unreadable"}])
+    table = nm.EvaluationSummary(tmp_path, {}, {}, {}, ()).per_image()
+    assert list(table["image_id"]) == [*ids, "x"]
+    assert set(table["domain"]) == {"2024"}
+    assert table["error"].isna().tolist() == [True] * 6 + [False]
+    assert table["DI"].dtype == float
+    assert table["DI"].sum() == 3
+    assert table["trained_on"].isna().all()
+
+
+def test_two_processes_do_not_write_results_into_one_folder(data_set: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    with hold_output_lock(out):
+        for call in (
+            lambda: nm.evaluate("lesion-small", data_set, out),
+            lambda: nm.compare(["lesion-small", "lesion-click"], data_set, out),
+            lambda: nm.compare([tmp_path / "one", tmp_path / "two"], None, out),
+        ):
+            with pytest.raises(nm.RunError, match="another process works in"):
+                call()
+
+
+@pytest.mark.slow
+def test_failed_images_of_one_id_in_several_data_sets_are_all_listed(data_set: Path, quick_figures) -> None:
+    other = shutil.copytree(data_set, data_set.with_name("other"))
+    for folder, names in ((data_set, ("p0", "p1")), (other, ("p0",))):
+        for name in names:
+            (folder / f"images/{name}.png").write_bytes(b"no image")
+    found = nm.evaluate("lesion-small", [data_set, other], data_set.with_name("out"), include_seen=True)
+    assert found.failed.keys() == {"set/p0", "other/p0", "p1"}
+    assert found.metrics["DI"].count == 7
+
+
 @pytest.mark.slow
 def test_models_are_evaluated_and_compared(data_set: Path, tiny_bundle, quick_figures, tmp_path: Path) -> None:
     found = nm.evaluate("lesion-small", data_set, tmp_path / "old", include_seen=True)
@@ -948,6 +1021,10 @@ def test_models_are_evaluated_and_compared(data_set: Path, tiny_bundle, quick_fi
         dice = table[(table["data"] == "all") & (table["metric"] == "DI")]
         assert len(dice) == 2
         assert dice["difference"].dropna().item() < 0
+    assert stored.auc_tests == measured.auc_tests == {}
+    for option in ({"split": "test"}, {"include_seen": True}):
+        with pytest.raises(nm.InputError, match="no effect without data"):
+            nm.compare([tmp_path / "old", tmp_path / "new"], None, tmp_path / "stored", **option)
     assert isinstance(nm.compare([tiny_bundle] * 2, data_set, tmp_path / "seen").warnings, tuple)
     with pytest.raises(nm.MelanomaError, match="two models or more"):
         nm.compare(["lesion-small"], data_set, tmp_path / "one")
@@ -970,11 +1047,13 @@ def test_models_of_several_classes_are_evaluated_and_compared(quick_figures, tmp
     table = nm.compare([SKIN_TEST, SKIN_TEST], folder, tmp_path / "two").to_pandas()
     assert set(table["metric"]) >= {"JA", "DI", f"DI {classes[-1]}"}
     assert set(table["difference"].dropna()) == {0}
+    assert not table.duplicated(["data", "model", "metric"]).any()
     with pytest.raises(nm.MelanomaError, match="two at a time"):
         nm.compare([SKIN_TEST] * 3, folder, tmp_path / "three")
 
 
 @pytest.mark.usefixtures("user_folders")
+@pytest.mark.slow
 def test_a_slide_is_opened_analyzed_and_measured(tmp_path: Path) -> None:
     from napari_melanoma.phantoms.slide.config import SlidePhantomConfig
     from napari_melanoma.phantoms.slide.render import write_slide

@@ -102,6 +102,7 @@ def make_recipe(dataset: Path) -> TrainRecipe:
     )
 
 
+@pytest.mark.slow
 def test_every_family_has_the_object_and_names_its_package(installed_plugin: Path) -> None:
     pytest.importorskip("qtpy")
     assert {*ADDED, "commands", "recipes"} == set(plugins.FAMILIES)

@@ -111,6 +111,7 @@ def test_only_computing_parts_import_torch_and_none_without_windows_imports_qt()
     assert computing[1] == {}
 
 
+@pytest.mark.slow
 def test_no_module_of_ui_imports_torch_and_the_lesion_dock_no_analysis() -> None:
     later = ("lesion.analysis", "classification", "training", "case", "data.dataset", "data.harmonize", "privacy")
     steps = [

@@ -158,6 +158,7 @@ child.wait()
 """
 
 
+@pytest.mark.slow
 def test_the_worker_ends_in_a_request_when_the_viewer_is_killed():
     with subprocess.Popen([sys.executable, "-c", VIEWER], stdout=subprocess.PIPE, text=True) as viewer:
         assert "worker" in viewer.stdout.readline()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
 
 import pytest
@@ -61,6 +62,7 @@ def show(folder: Path) -> str:
     return repr(collect_report([folder], personal=True, run=RunContext()).report)
 
 
+@pytest.mark.slow
 def test_readings_of_an_earlier_version_are_shown_the_same_and_saved_in_the_case(earlier: Path) -> None:
     with CaseStore.open(earlier) as store:
         (lesion,) = store.case.lesions
@@ -128,6 +130,19 @@ def test_other_findings_of_the_slide_are_stated_until_they_are_added(
     assert added.describe_difference(stored, "a.tif") == (OTHER.format(" on 2026-11-25") if is_other else "")
     assert added.describe_difference(stored, "a.tif", personal=False) == (OTHER.format("") if is_other else "")
     assert CaseSlideFindings(document=stored, added=LATER).describe_difference(stored, "a.tif") == ""
+
+
+@pytest.mark.skipif(not hasattr(time, "tzset"), reason="the time zone cannot be changed")
+def test_the_day_of_a_copy_is_that_of_the_reader(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TZ", "Pacific/Auckland")
+    time.tzset()
+    try:
+        copy = CaseSlideFindings(document=SlideFindings(), added="2026-11-29T23:30:00+00:00")
+        other = SlideFindings(readings=(DepthReading(reader="A", when="2026-11-30T10:00:00+00:00", mm=1.0),))
+        assert "added to the case on 2026-11-30." in copy.describe_difference(other, "a slide")
+    finally:
+        monkeypatch.undo()
+        time.tzset()
 
 
 def test_an_earlier_copy_without_the_report_is_compared_by_its_readings() -> None:

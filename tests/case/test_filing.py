@@ -76,15 +76,17 @@ def test_the_first_source_counts_and_sites_are_not_mixed() -> None:
     table = ImageMetadata.from_source("table", {"site": "torso", "age": "54"}, patient="7")
     name = ImageMetadata.from_source("name", FOREARM | LEFT | {"age": "9"}, patient="8", lesion="2")
     both = merge_metadata((table, name))
-    assert dict(both.cells) == {"site": "torso", "age": "54", "laterality": "left"}
+    assert dict(both.cells) == {"site": "torso", "age": "54"}  # the left side of an arm is not that of a torso
     assert (both.patient, both.lesion) == ("7", "2")
     assert both.origins == {
         "site": "table",
         "age": "table",
         "patient": "table",
-        "laterality": "name",
         "lesion": "name",
     }
+    for cells in ({"site": "posterior torso"}, {"site": "torso"}, {}):
+        side = merge_metadata((table, ImageMetadata.from_source("name", cells | LEFT)))
+        assert (side.cells["site"], side.cells["laterality"], side.origins["laterality"]) == ("torso", "left", "name")
 
 
 def test_an_invalid_date_is_ignored() -> None:
@@ -139,6 +141,7 @@ FILES = some.lists(some.lists(WORDS, min_size=1, max_size=4).map("_".join), max_
 
 @tries(max_examples=40)
 @given(FILES)
+@pytest.mark.slow
 def test_images_are_added_only_once(stems: list[str]) -> None:
     found = [
         CollectedImage(CaseImage(id="", path=Path(f"/{stem}.jpg")), parse_name_metadata(PurePath(f"{stem}.jpg")))

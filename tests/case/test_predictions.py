@@ -293,6 +293,15 @@ def test_an_outlier_is_found(store: CaseStore, model: Redness) -> None:
     assert [name for name, one in outlier.items() if one.is_outlier] == ["L1"]
 
 
+def test_photographs_are_compared_by_their_type_if_the_case_does_not_state_it(
+    store: CaseStore, model: Redness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("napari_melanoma.case.results.select_modality", lambda recognized, stated: "dermoscopic")
+    store.save(set_image(store.case, "I3", modality=""))
+    found = predict_case(store, lambda modality: model, RunContext())
+    assert [one.outlier and one.outlier.lesions for one in found.lesions] == [4, 4, 4, 4]
+
+
 def test_two_lesions_have_no_outlier(store: CaseStore, model: Redness) -> None:
 
     case = store.case

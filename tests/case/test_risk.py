@@ -103,6 +103,30 @@ def test_it_survives_saving_reopening_and_a_move(case: Case, tmp_path: Path) -> 
     assert {name: shown[name] for name in same} == {name: ANSWER[name] for name in same}
 
 
+@pytest.mark.parametrize("step", [1, -1], ids=["first slide earlier", "second slide earlier"])
+@pytest.mark.parametrize(
+    ("earlier", "later"),
+    [
+        ("2026-11-21T12:30:00+03:00", "2026-11-21T10:00:00+00:00"),
+        ("2026-11-21T10:00:00", "2026-11-21T09:30:00-01:00"),
+        ("2026-11-21T10:00:00Z", "2026-11-21T10:00:00.5+00:00"),
+        ("", "2026-11-21"),
+        ("unknown", "2026-11-21"),
+    ],
+)
+def test_the_latest_risk_is_that_of_the_latest_time(
+    case: Case, tmp_path: Path, earlier: str, later: str, step: int
+) -> None:
+    case = add_images(case, [CaseImage(id="", path=tmp_path / "section.svs", modality="wsi")], "L1")
+    with CaseStore.create(tmp_path / "P-1", case) as store:
+        changed = store.case
+        for image, created in zip(case.lesions[0].images[::step], (earlier, later), strict=True):
+            changed = save_risk(store, changed, image.id, {**ANSWER, "provenance": {"created": created}})
+        found = latest_risk(changed.lesions[0])
+    assert found is not None
+    assert found[1].created == later
+
+
 @pytest.fixture
 def store(case: Case, tmp_path: Path) -> Iterator[CaseStore]:
     """The same in a folder, open."""

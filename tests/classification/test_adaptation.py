@@ -109,6 +109,7 @@ def test_a_patient_is_in_one_fold_whatever_the_order() -> None:
 
 
 @pytest.mark.parametrize("informative", [False, True])
+@pytest.mark.slow
 def test_the_order_of_the_cases_does_not_matter(informative: bool) -> None:
     """Candidates, choice and predictions of all divisions are equal; the sums of floats are not, in the last digits."""
     cases = make_cases(3, 90, informative=informative, right=not informative)
@@ -130,12 +131,14 @@ def test_logits_are_not_sharpened() -> None:
 
 
 @pytest.mark.parametrize("seed", range(4))
+@pytest.mark.slow
 def test_a_model_that_is_right_is_kept(seed: int) -> None:
     chosen = select(make_cases(seed, 120, informative=False, right=True)).chosen
     assert chosen in (SHIPPED, RECALIBRATED)
 
 
 @pytest.mark.parametrize("seed", range(3))
+@pytest.mark.slow
 def test_an_informative_embedding_is_used_where_the_model_is_wrong(seed: int) -> None:
     cases = make_cases(seed, 120, informative=True, right=False)
     found = select(cases)
@@ -147,6 +150,7 @@ def test_an_informative_embedding_is_used_where_the_model_is_wrong(seed: int) ->
     assert auc(softmax(found.head.predict(new.logits, new.embeddings))[:, 0], new.labels == 0) > 0.8
 
 
+@pytest.mark.slow
 def test_a_class_that_the_model_lacks() -> None:
     base, cases = make_base(4), make_cases(4, 160, informative=True, right=False, classes=4)
     found = select(cases, base)
@@ -175,6 +179,7 @@ def test_the_choice_is_cautious(excess: tuple[float, ...], expected: str) -> Non
     assert choose_cautious(figures).name == expected
 
 
+@pytest.mark.slow
 def test_figures_of_all_candidates() -> None:
     found = select(make_cases(6, 100, informative=True, right=False))
     assert [one.candidate for one in found.candidates] == list(CANDIDATES)

@@ -62,6 +62,7 @@ def check_equal_evidence(method: str, lesion: LesionInput, *models: Classifier) 
     np.testing.assert_allclose(*evidence, atol=1e-3)
 
 
+@pytest.mark.slow
 def test_both_back_ends_predict_the_same(lesion: LesionInput, melanoma_bundle: BundleInfo) -> None:
     onnx, torch = (Classifier.load(melanoma_bundle, "cpu", backend) for backend in ("onnxruntime", "torch"))
     assert (onnx.network.backend, torch.network.backend) == ("onnxruntime", "torch")
@@ -74,6 +75,7 @@ def test_both_back_ends_predict_the_same(lesion: LesionInput, melanoma_bundle: B
     check_equal_evidence("cam", lesion, onnx, torch)
 
 
+@pytest.mark.slow
 def test_a_gradient_heatmap_loads_the_torch_network(lesion: LesionInput, melanoma_bundle: BundleInfo) -> None:
     onnx, torch = (Classifier.load(melanoma_bundle, "cpu", backend) for backend in ("onnxruntime", "torch"))
     assert torch.torch_network is torch.network.network  # type: ignore[attr-defined]
@@ -92,6 +94,7 @@ def test_classification_with_a_heatmap_does_not_import_torch(tmp_path: Any, lesi
 
 
 @pytest.mark.parametrize("method", ["grad_cam", "integrated_gradients"])
+@pytest.mark.slow
 def test_a_gradient_heatmap_without_torch_says_what_to_do(
     classifier_bundle: BundleInfo, picture: Callable[..., Any], method: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -104,6 +107,7 @@ def test_a_gradient_heatmap_without_torch_says_what_to_do(
 
 
 @pytest.mark.parametrize("side", [96, 75])
+@pytest.mark.slow
 def test_occlusion_equals_that_of_captum(classifier_bundle: BundleInfo, picture: Callable[..., Any], side: int) -> None:
     """Also for a view that the patches do not divide."""
     import torch

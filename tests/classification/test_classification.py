@@ -50,6 +50,7 @@ def test_encoded_images_are_reused_for_other_patient_data(classifier: Classifier
     assert looked[0].embedding.shape == (classifier.calibration.reference.embeddings.shape[1],)
 
 
+@pytest.mark.slow
 def test_turned_and_mirrored_photographs_get_the_same_prediction(
     classifier: Classifier, classifier_bundle: BundleInfo, picture
 ) -> None:

@@ -209,7 +209,7 @@ def test_a_dermoscopic_model_rejects_certain_smartphone_photographs(tmp_path, re
         return classify_encoded(lesion, {}, model, ClassifyOptions())
 
     smartphone = assess("macroscopic", 0.92)
-    assert smartphone.headline.text.startswith("Not valid: 'red' cannot assess a macroscopic photograph.")
+    assert smartphone.headline.text.startswith("Not valid: 'red' cannot assess a macroscopic photograph")
     assert "mask" not in " ".join((smartphone.headline.statement, *smartphone.warnings))
     for uncertain in (assess("macroscopic", 0.55), assess("dermoscopic", 0.55)):
         (caution,) = uncertain.validity.cautions
@@ -356,7 +356,7 @@ def test_without_reference_cases_all_classes_are_possible(tmp_path) -> None:
     answer = ask(RedModel(tmp_path), red=250)
     assert answer.interval is None
     assert answer.possible == CLASSES
-    assert answer.headline.text.startswith("Not valid: the error is unknown.")
+    assert answer.headline.text.startswith("Not valid: the error is unknown")
     assert answer.threshold_text == ""
 
 

@@ -80,6 +80,7 @@ def test_the_name_is_required(run, clinic: Path) -> None:
 
 
 @pytest.mark.parametrize("written", [True, False])
+@pytest.mark.slow
 def test_the_last_line(run, clinic: Path, monkeypatch: pytest.MonkeyPatch, written: bool) -> None:
     figure = {"AUC": Estimate(0.8, 0.7, 0.9, 39), "inconclusive": Estimate(0.3, 0.2, 0.4, 39)}
     figures = AdaptationFigures(
@@ -94,6 +95,7 @@ def test_the_last_line(run, clinic: Path, monkeypatch: pytest.MonkeyPatch, writt
         (),
         (),
         "activate" if written else "inconclusive",
+        "It predicts melanoma better" if written else "By chance",
         "It predicts melanoma better." if written else "By chance: log loss -0.010 (-0.050 to +0.030).",
     )
 

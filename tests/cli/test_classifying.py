@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.prediction_config import (
     ClassifierConfig,
     FittedNumbers,
@@ -23,6 +24,8 @@ from napari_melanoma.core.prediction_config import (
     TabularEncoding,
     ViewConfig,
 )
+from napari_melanoma.data.dataset import read_dataset
+from napari_melanoma.data.training_images import FILE_NAME, hash_images, make_training_images, training_images_statement
 from napari_melanoma.io.results import read_mask, write_mask, write_rgb, write_table
 from napari_melanoma.models.bundle import BundleConfig, ReferenceCases, write_bundle
 from napari_melanoma.phantoms.lesion.phantom import lesion_phantom
@@ -104,6 +107,7 @@ def table(path: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
+@pytest.mark.slow
 def test_photographs_are_classified(run, classifier: Path, phantoms: Path, tmp_path: Path) -> None:
     """Mask, prediction, heatmap, table and JSON are written; a second call skips everything."""
     pictures = [phantoms / f"images/i{number}.png" for number in (0, 1)]
@@ -193,6 +197,27 @@ def test_a_model_for_another_task_is_rejected(run, classifier: Path, phantoms: P
     assert re.search(r"is a (\w+ model:|model for )", " ".join(result.output.split()))
     assert "Traceback" not in result.output
     assert not (tmp_path / "out" / "results.csv").exists()
+
+
+@pytest.mark.slow
+def test_the_pointing_game_is_measured_on_the_images_of_the_evaluation(
+    run, classifier: Path, phantoms: Path, tmp_path: Path, quick_figures
+) -> None:
+    """Images that the model was trained on, and others of their patients, are left out of both."""
+    trained = tmp_path / "trained"
+    shutil.copytree(classifier, trained)
+    training_images = make_training_images(hash_images(read_dataset(phantoms)[:3], RunContext()))  # of two patients
+    training_images.write(trained / FILE_NAME)
+    config = json.loads((trained / "config.json").read_text(encoding="utf-8"))
+    config["provenance"] |= training_images_statement(trained / FILE_NAME)
+    (trained / "config.json").write_text(json.dumps(config), encoding="utf-8")
+    command = ("evaluate", "--model", trained, "--data", phantoms, "--pointing", "cam")
+    for more, expected in ((), 4), (("--include-seen",), 8):
+        out = f"out-{expected}"
+        assert run(*command, *more, "--out", out).exit_code == 0
+        measured = [row["image_id"] for row in table(tmp_path / out / "per_image.csv")]
+        assert [row["image_id"] for row in table(tmp_path / out / "pointing.csv")] == measured
+        assert len(measured) == expected
 
 
 def test_masks_of_structures_need_a_heatmap(run, classifier: Path, phantoms: Path, tmp_path: Path) -> None:

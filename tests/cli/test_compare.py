@@ -85,6 +85,38 @@ def test_no_command_writes_results_into_a_data_set(
     assert sorted(other.rglob("*")) == before
 
 
+@pytest.mark.parametrize(
+    "command",
+    [
+        *("evaluate", "compare", "compare --replay", "studies biomarkers"),
+        *("data report", "data merge", "data duplicates", "train", "train --folds"),
+    ],
+)
+def test_no_command_counts_the_images_of_a_data_set_twice(
+    run: Run, clinic: Path, tiny_bundle: BundleInfo, tmp_path: Path, command: str
+) -> None:
+    link, recipe = tmp_path / "clinic-link", tmp_path / "recipe.toml"
+    link.symlink_to(clinic)
+    write_toml(recipe, TrainRecipe.parse({"data": {"datasets": [str(clinic), str(link)]}}, "the test"))
+    both = ("--data", clinic, "--data", link)
+    arguments = {
+        "evaluate": ("--model", tiny_bundle.path, *both),
+        "compare": (*("--model", tiny_bundle.path) * 2, *both),
+        "compare --replay": (*("--model", tiny_bundle.path) * 2, "--data", clinic, "--replay", link),
+        "data report": (clinic, link),
+        "data merge": (clinic, link),
+        "data duplicates": (clinic, link),
+        "train": ("--config", recipe),
+        "train --folds": ("--config", recipe, "--folds", "2"),
+        "studies biomarkers": ("melanoma-small", *both),
+    }
+    words = [word for word in command.split() if not word.startswith("--")]
+    done = run(*words, *arguments[command], "--out", "out")
+    assert done.exit_code == 2, done.output
+    assert "each data set must be specified once" in done.output
+    assert not (tmp_path / "out").exists()
+
+
 def test_two_models_on_a_data_set(run: Run, clinic: Path, tiny_bundle: BundleInfo, lines) -> None:
     model = ("--model", tiny_bundle.path) * 2
     done = run("compare", *model, "--data", clinic, "--split", "val", "--out", "out")

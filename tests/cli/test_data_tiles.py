@@ -53,3 +53,12 @@ def test_a_class_without_regions_is_named(run, slides):
     result = run("data", "tiles", "slides/a.tif", "--out", "none", "--class", "Naevus")
     assert result.exit_code != 0
     assert "no region has the class Nevus" in result.output
+
+
+def test_slides_that_the_table_of_patients_does_not_list_are_named(run, slides, tmp_path, lines):
+    """Each would count as a patient of its own, in the training and in the test set."""
+    (tmp_path / "patients.csv").write_text("image_id,patient_id\nb,p1\n")
+    command = ["data", "tiles", "slides/a.tif", "--out", "tiles", "--patients", "patients.csv", "--tile-px", "32"]
+    result = run(*command, "--json")
+    notes = [line["message"] for line in lines(result.stdout) if line.get("event") == "note"]
+    assert "a not in patients.csv: each counts as a patient of its own" in notes

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import re
 import subprocess
 import sys
@@ -99,6 +100,14 @@ def test_the_help_lists_each_command_of_this_package_once() -> None:
         for name in prefix.split():
             group = group.get_command(None, name)
         assert group.list_commands(None) == list(names)
+
+
+def test_the_help_reads_the_metadata_of_a_package_once(monkeypatch) -> None:
+    kind = type(importlib.metadata.distribution("napari-melanoma"))
+    read, metadata = [], kind.metadata.fget
+    monkeypatch.setattr(kind, "metadata", property(lambda package: read.append(package) or metadata(package)))
+    assert len(plugins.list_plugins.__wrapped__()) > 10
+    assert len(read) == 2  # name and version
 
 
 def test_an_own_command_runs_without_looking_for_others() -> None:

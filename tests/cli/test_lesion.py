@@ -302,6 +302,7 @@ def test_equal_stems(run, photographs: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="a signal to another process ends it on Windows")
+@pytest.mark.slow
 def test_ctrl_c_ends_cleanly(photographs: Path, tmp_path: Path, lines) -> None:
     pixels = (photographs / "p0.png").read_bytes()
     for index in range(400):

@@ -42,6 +42,9 @@ def test_a_network_that_was_killed_is_resumed_and_gives_a_map(
         time.sleep(0.1)
     process.kill()
     process.communicate()
+    refused = run(*words[:-1], "3", "--resume")
+    assert refused.exit_code == 2
+    assert "--epochs is 3, but the run in" in refused.output
     resumed = run(*words, "--resume")
     assert resumed.exit_code == 0, resumed.output
     folder = RunFolder(out)

@@ -116,6 +116,7 @@ def test_the_version(run) -> None:
     assert re.fullmatch(r"napari-melanoma \d\S+\n", run("--version").stdout)
 
 
+@pytest.mark.slow
 def test_models_are_listed_and_shown(run, tiny: Path, lines) -> None:
     result = run("models", "show", tiny)
     assert result.exit_code == 0

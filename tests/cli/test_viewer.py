@@ -54,5 +54,6 @@ def test_mps_fallback_is_set_before_torch_is_imported(
     for start in (cli.main, lambda: to_run(None), load_classifier, _set_thread_count):
         monkeypatch.setattr(os, "environ", {"OMP_WAIT_POLICY": "ACTIVE"})
         start()
-        os.environ.pop("OMP_NUM_THREADS", None)  # that of a worker
+        for name in ("OMP_NUM_THREADS", "PYDANTIC_DISABLE_PLUGINS"):  # of a worker, and of the command line
+            os.environ.pop(name, None)
         assert os.environ == {"OMP_WAIT_POLICY": "ACTIVE", "PYTORCH_ENABLE_MPS_FALLBACK": "1"}

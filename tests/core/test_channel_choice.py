@@ -41,6 +41,7 @@ def test_channels_are_found_by_name_start_and_number() -> None:
     choice = ChannelChoice.from_text("dapi,cd8,3")
     assert choice.find(CHANNELS, "slide.tif") == (1, 0, 2)
     assert ChannelChoice.from_text("CK").find(CHANNELS, "slide.tif") == (2, 2, 2)  # an exact name before its start
+    assert ChannelChoice.from_text("P16,p16,P21").find(("p16", "P16", "p21"), "slide.tif") == (1, 0, 2)
 
 
 @pytest.mark.parametrize("name", ["PanCK", "6", "C"])

@@ -12,6 +12,8 @@ from napari_melanoma.core.formatting import (
     format_estimated_duration,
     format_names,
     format_repr,
+    format_share,
+    format_significant,
     format_time_ago,
     shorten_name,
 )
@@ -134,3 +136,30 @@ def test_the_first_few_of_many_are_named(names, most, message) -> None:
 )
 def test_a_long_name_keeps_its_start_and_its_end(name: str, shown: str) -> None:
     assert shorten_name(name) == shown
+
+
+@pytest.mark.parametrize(
+    ("share", "shown"),
+    [
+        (0.0, "0 %"),
+        (0.0004, "0.04 %"),
+        (0.05, "5 %"),
+        (0.0994, "9.9 %"),
+        (0.0996, "10 %"),
+        (0.17, "17 %"),
+        (0.994, "99 %"),
+        (0.996, "99.6 %"),
+        (0.9996, "99.96 %"),
+        (1.0, "100 %"),
+    ],
+)
+def test_only_none_and_all_are_0_and_100_percent(share: float, shown: str) -> None:
+    assert format_share(share) == shown
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(0.01234, "0.0123"), (99.95, "100"), (999.4, "999"), (999.6, "1,000"), (1234.5, "1,234"), (-1234.5, "-1,234")],
+)
+def test_a_large_number_has_no_power_of_ten(value: float, text: str) -> None:
+    assert format_significant(value) == text

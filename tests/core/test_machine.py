@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import socket
+import platform
 import sys
 from pathlib import Path
 
@@ -22,7 +22,7 @@ def test_the_platform_uuid_of_a_mac_is_parsed() -> None:
 
 def marked(monkeypatch: pytest.MonkeyPatch, name: str) -> str:
     """The mark while the machine has a name."""
-    monkeypatch.setattr(socket, "gethostname", lambda: name)
+    monkeypatch.setattr(platform, "node", lambda: name)
     machine_id.cache_clear()
     try:
         return machine_id()

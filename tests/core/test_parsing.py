@@ -7,6 +7,7 @@ import pickle
 import re
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -21,6 +22,7 @@ from napari_melanoma.core.parsing import (
     read_object,
     read_object_or_empty,
     read_toml_table,
+    shape_parser,
 )
 
 SOURCES = Path(__file__).parents[2] / "src" / "napari_melanoma"
@@ -163,9 +165,18 @@ def test_a_huge_value_is_named_in_short(tmp_path):
     assert len(str(caught.value)) < 1000
 
 
+@pytest.mark.parametrize(
+    "text", [b"[" * 100_000, b"NaN", b'{"a": 1', b'["\xff"]', b"[1] 2"], ids=["deep", "NaN", "cut", "not UTF-8", "more"]
+)
+def test_a_parser_of_one_shape_raises_one_error(text):
+    with pytest.raises(ValueError, match=r"."):
+        shape_parser(list[Any])(text)
+    assert shape_parser(list[int])(b" [1, 2]") == [1, 2]
+
+
 def test_no_other_module_calls_the_parsers():
     """Such a call is a way past the limits; what is parsed there must be our own text, written a line before."""
-    calls = re.compile(r"\b(?:json\.loads?|tomllib\.loads?)\(")
+    calls = re.compile(r"\b(?:json\.loads?|tomllib\.loads?|json\.decode|json\.Decoder)\(")
     own = {"core/parsing.py", "models/onnx_example.py"}  # the example runs without this package
     found = {
         path.relative_to(SOURCES).as_posix()

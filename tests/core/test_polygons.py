@@ -7,6 +7,7 @@ import pickle
 
 import numpy as np
 import pytest
+import shapely
 
 from napari_melanoma.core.geometry import Box
 from napari_melanoma.core.polygons import (
@@ -17,6 +18,8 @@ from napari_melanoma.core.polygons import (
     joint_box,
     signed_area,
     split_at_holes,
+    to_shape,
+    to_shapes,
     untangle_polygon,
 )
 
@@ -75,3 +78,18 @@ def test_an_area_is_cut_into_parts_without_holes() -> None:
     assert sum(Polygon(part).area for part in parts) == pytest.approx(area)
     assert joint_area([Polygon(part) for part in parts]) == pytest.approx(area)
     assert split_at_holes(Polygon(outer)) == tuple(part.outer for part in untangle_polygon(Polygon(outer)))
+
+
+def test_many_areas_are_converted_like_one_after_the_other() -> None:
+    random = np.random.default_rng(0)
+
+    def draw() -> Polygon:
+        angles, center = np.linspace(0, 6, random.integers(4, 20)), random.uniform(0, 1e5, 2)
+        ring = np.stack([np.sin(angles), np.cos(angles)], axis=1)
+        holes = [center + scale * ring for scale in (5.3, 1.7)[: random.integers(0, 3)]]
+        return Polygon(center + 100 * random.uniform(0.5, 1, (len(ring), 1)) * ring, holes)
+
+    areas = [tuple(draw() for _ in range(count)) for count in (1, 3, 2, 1)]
+    expected = [shapely.multipolygons([to_shape(polygon) for polygon in area]) for area in areas]
+    assert shapely.to_wkb(to_shapes(areas)).tolist() == shapely.to_wkb(expected).tolist()
+    assert not len(to_shapes([]))

@@ -64,6 +64,15 @@ def test_metrics_are_a_table_with_one_header(folder: RunFolder) -> None:
     assert table(folder) == "epoch,loss\n0,0.5\n1,0.123457\n"
 
 
+def test_values_are_in_the_column_of_their_name(folder: RunFolder) -> None:
+    """A run that is resumed with other data, or by a later version, may measure more or less, in another order."""
+    (folder.path / "metrics.csv").write_text("epoch,tuning_loss,seconds\n0,0.5,7\n", encoding="utf-8")
+    folder.add_metrics({"epoch": 1, "loss": 0.1, "seconds": 8, "validation_loss": 0.4})
+    folder.add_metrics({"epoch": 2, "validation_loss": 0.3})
+    assert table(folder).splitlines()[2:] == ["1,0.4,8", "2,0.3,nan"]
+    assert [row["validation_loss"] for row in folder.read_metrics()] == [0.5, 0.4, 0.3]
+
+
 RESUMED = [
     ("nothing was written", None, None),
     ("a crash before the header", "", ""),

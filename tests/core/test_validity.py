@@ -90,11 +90,15 @@ def test_the_policy_is_equal_for_every_modality(name: str) -> None:
     assert [one.code for one in found.reasons if one.severity == "caution"] == cautions
     headline = found.headline(REASSURING)
     if invalid:
+        assert found.invalid_headline is not None
+        assert (found.invalid_headline.statement, found.invalid_headline.tone) == (headline, "invalid")
+        assert len(found.invalid_headline.text) <= 2 * 45  # two lines of a dock
         assert not found.valid
         assert headline.startswith("Not valid: ")
         assert "nevus" not in headline.lower()
     else:
         assert found.valid
+        assert found.invalid_headline is None
         assert headline.endswith(REASSURING)
     assert len(found.other_reasons) == len(found.reasons) - bool(invalid)
 
@@ -104,6 +108,11 @@ def test_a_validity_survives_a_file(name: str) -> None:
     found = ValidityInputs(**CASES[name][0]).check()
     assert Validity.from_json(found.to_json()) == found
     assert found.to_columns()["valid"] == str(found.valid).lower()
+
+
+def test_a_share_that_is_almost_none_or_all_is_not_stated_as_such() -> None:
+    found = ValidityInputs("m", failed_share=0.996, synthetic_share=0.004).check()
+    assert [reason.text.partition(" of the ")[0] for reason in found.reasons] == ["99.6 %", "0.4 %"]
 
 
 def test_a_demonstration_on_a_synthetic_slide_is_marked() -> None:

@@ -7,7 +7,7 @@ from itertools import permutations
 
 import pytest
 
-from napari_melanoma.data.class_names import find_lesion_classes, read_class_name
+from napari_melanoma.data.class_names import excludes_lesion, find_lesion_classes, read_class_name
 from napari_melanoma.data.taxonomy import TAXONOMY_FOLDER, load_taxonomy
 
 MEANINGS = {
@@ -97,6 +97,17 @@ def test_each_diagnosis_of_the_taxonomy_means_what_its_group_states() -> None:
     benign = [word for word in diagnoses.words if diagnoses.is_within(word, "benign")]
     assert {read_class_name(word) for word in malignant} == {"malignant", "melanoma"}
     assert {read_class_name(word) for word in benign} == {"benign", "nevus"}
+
+
+@pytest.mark.parametrize(
+    ("name", "excluded"),
+    [
+        *(("non melanoma", True), ("nonmelanoma", True), ("no evidence of melanoma", True), ("kein Melanom", True)),
+        *(("melanoma", False), ("no melanoma?", False), ("not nevus", False), ("not melanoma but melanoma", False)),
+    ],
+)
+def test_names_that_exclude_melanoma(name: str, excluded: bool) -> None:
+    assert excludes_lesion(name, "melanoma") == excluded
 
 
 def test_the_order_of_classes_changes_nothing() -> None:

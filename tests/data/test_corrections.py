@@ -25,9 +25,10 @@ from napari_melanoma.data import corrections as split_choice
 from napari_melanoma.data.corrections import COLUMNS, Correction, Corrections
 from napari_melanoma.data.dataset import read_dataset, select_for_split, select_trainable
 from napari_melanoma.data.dataset_table import SharedTable, TableFile, TableLayout, TableRecord
-from napari_melanoma.data.diagnosis_labels import LABELS, DiagnosisLabel, read_diagnoses
+from napari_melanoma.data.diagnosis_labels import DRAWN, LABELS, DiagnosisLabel, PhotographLabels, read_diagnoses
 from napari_melanoma.io.photographs import read_photograph
 from napari_melanoma.io.results import read_mask
+from napari_melanoma.training.data_selection import ColumnReader
 
 SHAPE = (24, 32)
 PERSONAL = {
@@ -398,6 +399,7 @@ for seed in range(10**6):
 """
 
 
+@pytest.mark.slow
 def test_a_killed_writer_leaves_a_complete_folder_that_can_be_undone(folder: Path) -> None:
     for moment in range(3):
         command = [sys.executable, "-c", ADD_FOR_EVER, str(folder)]
@@ -567,3 +569,61 @@ def test_a_diagnosis_without_a_reader_is_not_stored(tmp_path: Path, reader: str)
             Correction("mole", np.zeros((*SHAPE, 3), np.uint8), None, "unreviewed"), DiagnosisLabel("nevus", reader)
         )
     assert not folder.exists()
+
+
+def test_a_diagnosis_entered_for_disputed_labels_counts_instead_of_them() -> None:
+    labels = [DiagnosisLabel(name, reader, "then") for name, reader in (("melanoma", "Ana"), ("nevus", "Ben"))]
+    row = {"diagnosis": "nevus", "reviewer": "Eve", "reviewed_at": "later", LABELS: json.dumps([*map(asdict, labels)])}
+    assert [(one.diagnosis, one.reader) for one in read_diagnoses(row)] == [("nevus", "Ben"), ("nevus", "Eve")]
+    assert read_diagnoses({**row, "diagnosis": ""}) == labels
+    assert DiagnosisLabel("nevus", "Cy").make_cells(row)["diagnosis"] == "nevus"
+    assert DiagnosisLabel("melanoma", "Cy").make_cells(row)["diagnosis"] == ""
+
+
+def test_a_photograph_stays_drawn_at_random_whatever_its_diagnosis_becomes() -> None:
+    first = DiagnosisLabel("nevus", "Ana", "then", DRAWN).make_cells({})
+    relabeled = DiagnosisLabel("melanoma", "Ana", "later").make_cells(first)
+    entered = {**first, "diagnosis": "melanoma", "reviewer": "Ana", "reviewed_at": "later"}
+    for row in (first, relabeled, entered, DiagnosisLabel("melanoma", "Ben").make_cells(relabeled)):
+        assert PhotographLabels.of(row).was_drawn
+    assert [(one.diagnosis, one.reader) for one in read_diagnoses(relabeled)] == [("melanoma", "Ana")]
+    assert not PhotographLabels.of(DiagnosisLabel("nevus", "Ana").make_cells({})).was_drawn
+
+
+FOLLOWING = {"target": "0", "melanoma": "0", "diagnosis_detail": "common nevus", "diagnosis_by": "histopathology"}
+
+
+@pytest.mark.parametrize(
+    ("diagnosis", "expected"),
+    [
+        ("melanoma", {"target": "1", "melanoma": "1"}),
+        ("basal cell carcinoma", {"target": "1", "melanoma": "0"}),
+        ("no word", {}),
+        ("", {}),
+        ("nevus", FOLLOWING),
+    ],
+)
+@pytest.mark.parametrize("way", ["reviewed", "labeled"])
+def test_what_follows_from_a_diagnosis_changes_with_it(
+    corrections: Corrections, way: str, diagnosis: str, expected: dict[str, str]
+) -> None:
+    corrections.add(drawn(diagnosis="nevus", reviewer="A", clinical=FOLLOWING))
+    if way == "reviewed":
+        corrections.add(drawn(diagnosis=diagnosis, reviewer="A"))
+    else:
+        corrections.label(drawn(), DiagnosisLabel(diagnosis, "A"))
+    (row,) = corrections.rows()
+    assert {name: row[name] for name in FOLLOWING} == {**dict.fromkeys(FOLLOWING, ""), **expected}
+    assert ColumnReader({"melanoma"}).read(row)["melanoma"] == expected.get("melanoma", ""), "as a training reads it"
+    if diagnosis != "nevus":
+        corrections.undo()
+        assert {name: corrections.rows()[0][name] for name in FOLLOWING} == FOLLOWING
+
+
+def test_a_new_photograph_has_what_follows_from_its_diagnosis(corrections: Corrections) -> None:
+    corrections.add(drawn(0, diagnosis="nevus", clinical=FOLLOWING))
+    corrections.add(drawn(1, diagnosis="melanoma"))
+    corrections.label(drawn(2), DiagnosisLabel("melanoma", "A"))
+    assert [(row["target"], row["melanoma"]) for row in corrections.rows()] == [("0", "0"), ("1", "1"), ("1", "1")]
+    corrections.add(drawn(1, diagnosis=None))
+    assert corrections.rows()[1]["melanoma"] == "1", "the diagnosis was kept"

@@ -108,6 +108,8 @@ def test_duplicates_are_kept_on_request(two: list[Path], tmp_path: Path) -> None
 
 def test_one_data_set_cannot_be_merged(two: list[Path], tmp_path: Path) -> None:
     with pytest.raises(DataSetError, match="expected two or more"):
+        merged(two[:1], tmp_path / "both")
+    with pytest.raises(DataSetError, match="each data set must be specified once"):
         merged([two[0], two[0]], tmp_path / "both")
 
 
@@ -225,3 +227,38 @@ def test_real_tables_make_one_valid_table(shared_data: Path, tmp_path: Path) -> 
     ]
     (shown,) = (row for row in found if row["image_id"] == "PAT_1516_1765_530")
     assert (shown["diagnosis"], shown["site"], shown["age"]) == ("nevus", "upper extremity", "8")
+
+
+def test_what_belongs_to_the_files_of_another_data_set_is_not_filled_in(tmp_path: Path) -> None:
+    one, two = "ISIC_0000001", "ISIC_0000002"
+    scale = {"mpp_x": "10", "mpp_y": "10"}
+    of_files = {
+        "review": "corrected",
+        "reviewer": "B",
+        "model": "lesion-small",
+        "model_fingerprint": "f",
+        "prediction_path": "predictions/x.png",
+        "image_sha256": "abc",
+        "damage": "cut",
+        "fold": "2",
+    }
+    folders = [
+        dataset(tmp_path / "first", {one: (1, {"split": "test"}), two: (2, {"split": "train"})}),
+        dataset(tmp_path / "larger", {one: (1, {**of_files, **scale, "age": "50"})}, (128, 96)),
+        dataset(tmp_path / "equal", {two: (2, {**of_files, **scale})}),
+    ]
+    report = merged(folders, tmp_path / "all")
+    rows = {row["image_id"]: row for row in read_table(tmp_path / "all/dataset.csv")}
+    assert rows[one]["age"] == "50"
+    assert not [name for name in (*of_files, *scale) if rows[one].get(name)], "a copy of another size has another scale"
+    assert {name: text for name, text in rows[two].items() if name in (*of_files, *scale) and text} == scale
+    assert report.conflicts == []
+
+
+def test_a_test_image_is_kept_whatever_the_name_of_the_column(tmp_path: Path) -> None:
+    folders = [
+        dataset(tmp_path / "first", {"a": (0, {"split": "train"})}),
+        dataset(tmp_path / "second", {"z": (0, {"partition": "test"})}, (80, 60)),
+    ]
+    ((pair),) = merged(folders, tmp_path / "both").left_out
+    assert (pair.first.image_id, pair.first.split, pair.second.image_id) == ("z", "test", "a")

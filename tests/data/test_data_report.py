@@ -11,6 +11,7 @@ from PIL import Image
 
 from napari_melanoma.core.context import Cancelled, RunContext
 from napari_melanoma.core.errors import DataSetError
+from napari_melanoma.data.dataset_report import describe_dataset
 from napari_melanoma.data.dataset_report_page import (
     DataReportOptions,
     DataSourcesReport,
@@ -68,6 +69,7 @@ def test_sources_are_described_and_separated(found: DataSourcesReport) -> None:
     assert dict(shift.feature_aucs)["age"] < 0.75
 
 
+@pytest.mark.slow
 def test_patients_in_two_splits_are_warned_of(found: DataSourcesReport) -> None:
     assert found.whole.in_two_splits == tuple(sorted(f"blue/p{number}" for number in range(12)))
     assert found.sources["red"].in_two_splits == ()
@@ -154,3 +156,16 @@ def test_no_data_set_and_a_stop(tmp_path: Path) -> None:
     run.cancel()
     with pytest.raises(Cancelled):
         make_data_report([dataset(tmp_path / "one", (9, 9, 9), count=2)], DataReportOptions(), run=run)
+
+
+def test_patients_and_lesions_are_counted_as_they_are_grouped(tmp_path: Path) -> None:
+    ids = [("007", "L1"), ("7", "L1"), ("", "L1"), ("8", "L1"), ("8", "L2"), ("unknown", ""), ("", "L3"), ("", "L3")]
+    rows = [
+        {"image_id": f"x{n}", "path": "", "patient_id": patient, "lesion_id": lesion}
+        for n, (patient, lesion) in enumerate(ids)
+    ]
+    (tmp_path / "table").mkdir()
+    write_table(tmp_path / "table/dataset.csv", rows)
+    found = describe_dataset(tmp_path / "table", run=RunContext())
+    # L1 of a row without a patient is that of either patient
+    assert (found.patients, found.lesions, found.groups) == (2, 5, 5)

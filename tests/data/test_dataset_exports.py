@@ -222,6 +222,7 @@ def test_label_studio_reads_its_tasks(tmp_path: Path, areas: str) -> None:
             assert all(map(validate, task.get(kind, ())))
 
 
+@pytest.mark.slow
 def test_monai_reads_its_data_list(tmp_path: Path) -> None:
     out, _ = export(tmp_path, "decathlon")
     monai = pytest.importorskip("monai.data", reason="monai is not installed: pip install monai")
@@ -232,6 +233,7 @@ def test_monai_reads_its_data_list(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("format_", ["imagefolder", "parquet"])
+@pytest.mark.slow
 def test_hugging_face_reads_images_masks_and_columns(
     tmp_path: Path, format_: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -422,7 +424,7 @@ def test_columns_of_the_format_are_not_overwritten(tmp_path: Path, format_: str,
     rows[0]["age"], rows[1]["age"] = "12.3456789", "1234567"
     write_table(dataset / "dataset.csv", rows)
     out, report = export(tmp_path, format_)
-    assert [topic for topic, _ in report.notes] == ["columns"] * len(taken)
+    assert [topic for topic, _ in report.notes if topic != "split"] == ["columns"] * len(taken)
     if format_ == "parquet":
         table = pytest.importorskip("pyarrow.parquet").read_table(out / "data/train-00000-of-00001.parquet")
         exported = table.to_pylist()
@@ -441,3 +443,22 @@ def test_run_lengths_begin_outside(tmp_path: Path) -> None:
 
     assert _encode_runs(mask) == [0, 12]
     assert RunLengthArea(_encode_runs(mask), (3, 4)).draw((3, 4), (3, 4)).all()
+
+
+@pytest.mark.parametrize("format_", ["nnunet", "imagefolder", "decathlon"])
+def test_no_image_of_another_split_is_for_training(tmp_path: Path, format_: str) -> None:
+    table = make_dataset(tmp_path / "set") / "dataset.csv"
+    rows = list(iterate_rows(table))
+    write_table(table, [{**row, "split": "external" if row["image_id"] == "x2" else row["split"]} for row in rows])
+    out, report = export(tmp_path, format_, unreviewed=True)
+    assert report.left_out == {"images of other splits than train, val, test": 1}
+    assert not [path for path in out.rglob("x2*") if path.is_file()]
+    ((_, note),) = (one for one in report.notes if one[0] == "split")
+    assert "1 image for training or validation (x5)" in note, "x5 is of the patient of x4, a test image"
+
+
+def test_a_format_without_parts_has_all_splits(tmp_path: Path) -> None:
+    table = make_dataset(tmp_path / "set") / "dataset.csv"
+    write_table(table, [{**row, "split": "external"} for row in iterate_rows(table)])
+    _, report = export(tmp_path, "coco")
+    assert (report.images, [topic for topic, _ in report.notes]) == (5, [])

@@ -118,6 +118,7 @@ def test_columns_without_values_have_an_auc_of_one_half() -> None:
 
 @settings(max_examples=10)
 @given(st.lists(st.tuples(st.integers(0, 5), st.booleans()), min_size=4, max_size=40))
+@pytest.mark.slow
 def test_the_area_is_that_of_scikit_learn(pairs: list[tuple[int, bool]]) -> None:
     from sklearn.metrics import roc_auc_score
 

@@ -279,9 +279,10 @@ def test_comparing_can_be_stopped() -> None:
         next(found)
 
 
-@pytest.mark.parametrize("tile", [4, 256])
-def test_all_close_pairs_are_found_once(tile: int, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("tile", "few"), [(4, 0), (256, 0), (256, 40)])
+def test_all_close_pairs_are_found_once(tile: int, few: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(duplicates, "_TILE", tile)
+    monkeypatch.setattr(duplicates, "_FEW", few)
     codes = np.random.default_rng(1).integers(0, 4, (40, duplicates.BANDS), dtype=np.uint8)
     distances = np.unpackbits(codes[:, None] ^ codes[None], axis=2).sum(2)
     shares_a_band = (codes[:, None] == codes[None]).any(2)

@@ -111,6 +111,7 @@ IDS = st.sampled_from(["", "", "1", "2", "3"])
 
 @settings(max_examples=200)
 @given(st.lists(st.tuples(IDS, IDS, st.sampled_from(["", "", "", "i0", "i1", "i2"])), max_size=8), st.randoms())
+@pytest.mark.slow
 def test_order_has_no_effect_and_one_name_is_never_in_two_groups(
     ids: list[tuple[str, str, str]], rng: random.Random
 ) -> None:

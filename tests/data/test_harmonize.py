@@ -90,6 +90,12 @@ CASES = [
         {"Lokalisation": "linker Oberschenkel"},
         {"site": "lower extremity"} | {"sub_site": "thigh", "laterality": "left"},
     ),
+    Case(
+        "errors of formulas",
+        {"patient_id": "#REF!", "age": "#DIV/0!", "source": "#N/A"},
+        {"patient_id_as_given": "#REF!", "age_as_given": "#DIV/0!"},
+        unmapped={"patient_id": {"#REF!": 1}, "age": {"#DIV/0!": 1}},
+    ),
     Case("an unknown word", {"site": "Glabella"}, {"site_as_given": "Glabella"}, unmapped={"site": {"Glabella": 1}}),
     Case("a decimal comma", {"diameter_1": "2,5"}, {"diameter_1_mm": "2.5"}),
     Case("a unit of its own", {"mel_thick": "0.3 mm", "Age (months)": "18 months"}, {"depth_mm": "0.3", "age": "1.5"}),
@@ -438,6 +444,24 @@ def test_mapped_values_apply_to_the_original_column_name() -> None:
 def test_each_column_is_suggested_once_and_known_names_first() -> None:
     assert suggest_mapping(("age", "age_approx")).columns == {"age": "age"}
     assert suggest_mapping(("Gendr", "gender")).columns == {"gender": "sex"}
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        {"diagnosis_1": "Malignant", "diagnosis_2": "Malignant melanocytic proliferations", "diagnosis_3": "Melanoma"},
+        {"age": "", "age (2)": "54"},
+        {"Alter": "", "Lebensalter": "54"},
+        {"anatom_site_general": "anterior torso", "anatom_site_special": "chest", "Diagnsis": "nevus"},
+        {"mpp": "0.5", "Befund": "Nävus", "Durchmesser (cm)": "1.2", "Seite": "links"},
+        {"diagnosis_1": "Benign", "Diagnsis": "nevus", "dx": "mel"},
+    ],
+    ids=lambda row: ",".join(row),
+)
+def test_the_suggested_mapping_understands_no_less_than_the_names(row: dict[str, str]) -> None:
+    named = harmonize_rows([row]).rows[0]
+    suggested = harmonize_rows([suggest_mapping(row).apply(row)]).rows[0]
+    assert named.items() - suggested.items() <= {item for item in row.items() if item[0] not in suggested}
 
 
 @pytest.mark.parametrize(

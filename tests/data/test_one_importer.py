@@ -264,6 +264,22 @@ def test_an_outline_of_ignored_pixels_is_no_lesion(tmp_path: Path, values: str |
     assert report.masks == 1
 
 
+def test_an_outline_below_another_class_is_not_lost_in_silence(tmp_path: Path) -> None:
+    folder = make_photographs(tmp_path / "in", "a", "b")
+    write_shapes(folder, "a", ["lesion"])
+    write_shapes(folder, "b", ["lesion"])
+    path = folder / "images/b.json"
+    content = json.loads(path.read_text())
+    whole = {**content["shapes"][0], "label": "skin", "points": [[0, 0], [60, 0], [60, 40], [0, 40]]}
+    for shapes, lost in (([*content["shapes"], whole], 1), ([whole, *content["shapes"]], 0)):
+        write_json(path, {**content, "shapes": shapes})
+        out = tmp_path / f"out{lost}"
+        report = nm.import_dataset("labelme", folder, out, no_patients=True, values="keep")
+        note = ("masks", "1 object lost below later ones of other classes: b")
+        assert (note in report.notes) == bool(lost)
+        assert len(np.unique(np.asarray(Image.open(out / "masks/b.png")))) == 2 - lost
+
+
 def test_ignored_pixels_are_skin_if_the_class_of_the_lesion_is_named(tmp_path: Path) -> None:
     folder = make_photographs(tmp_path / "in", "a")
     write_shapes(folder, "a", ["lesion", "ignore"])

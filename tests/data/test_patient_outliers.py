@@ -121,3 +121,15 @@ def test_a_patient_with_thousands_of_tiles_fits_into_memory(monkeypatch: pytest.
     monkeypatch.setattr("napari_melanoma.data.patient_outliers.MAX_VALUES_AT_ONCE", 500)
     for one, other in zip(whole, measure_patient_relative(rows, MEASURED), strict=True):
         assert list(one.values()) == pytest.approx(list(other.values()))
+
+
+def test_unknown_patients_and_lesions_are_not_one() -> None:
+    rows = [row for name in ("unknown", "n/a", "") for row in patient(name, ALIKE)]
+    assert all(math.isnan(row["patient_lesions"]) for row in measure_patient_relative(rows, MEASURED))
+    found = measure_patient_relative(patient("p", ALIKE, lesion_id="unknown"), MEASURED)
+    assert [row["patient_lesions"] for row in found] == [4] * 4
+
+
+def test_a_patient_may_be_written_in_several_ways() -> None:
+    rows = [row for name, pair in zip(("007", "7", "7.0", "7 "), ALIKE, strict=True) for row in patient(name, [pair])]
+    assert [row["patient_lesions"] for row in measure_patient_relative(rows, MEASURED)] == [4] * 4

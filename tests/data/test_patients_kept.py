@@ -12,10 +12,11 @@ from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.errors import DataSetError
 from napari_melanoma.data.check import check_data
 from napari_melanoma.data.collections import find_source
+from napari_melanoma.data.dataset import read_dataset
 from napari_melanoma.data.dataset_import import SourceImportOptions, SourceImportReport, import_source
 from napari_melanoma.data.mask_import import MaskImportOptions, MaskImportReport, import_masks
 from napari_melanoma.data.splits import SplitOptions, split_dataset
-from napari_melanoma.io.results import read_table, write_mask
+from napari_melanoma.io.results import read_table, write_mask, write_table
 
 PATIENTS, EACH = 5, 3
 NAMES = [f"{chr(97 + patient)}{image}x{patient * 7 + image}" for patient in range(PATIENTS) for image in range(EACH)]
@@ -178,3 +179,21 @@ def test_import_masks_suggests_a_table_next_to_the_photographs(photographs: Path
     with pytest.raises(DataSetError, match=r"patienten\.csv was not read.*--metadata FILE"):
         masks_in(photographs)
     assert masks_in(photographs, metadata=photographs / "patienten.csv").added
+
+
+@pytest.mark.parametrize("header", [*HEADERS, "patient_id"])
+def test_a_data_set_with_such_a_column_keeps_patients_together(tmp_path: Path, header: str) -> None:
+    """The table of a data set that was written by hand, in the words of a clinic."""
+    for number in range(24):
+        rgb = np.random.default_rng(number).integers(0, 256, (40, 60, 3), dtype=np.uint8)
+        (tmp_path / "images").mkdir(exist_ok=True)
+        Image.fromarray(rgb).save(tmp_path / f"images/x{number}.png")
+    rows = [{"image_id": f"x{number}", header: f"P{number // 4}"} for number in range(24)]
+    write_table(tmp_path / "dataset.csv", rows)
+    groups = {sample.group for sample in read_dataset(tmp_path)}
+    assert len(groups) == check_data(tmp_path, run=RunContext()).groups == 6
+    split_dataset(tmp_path, SplitOptions(val=0.2, test=0.2), run=RunContext())
+    splits: dict[str, set[str]] = {}
+    for row in read_table(tmp_path / "dataset.csv"):
+        splits.setdefault(row[header], set()).add(row["split"])
+    assert all(len(parts) == 1 for parts in splits.values())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,8 +14,10 @@ from PIL import Image
 from napari_melanoma.core.context import Cancelled, RunContext
 from napari_melanoma.core.errors import BundleError
 from napari_melanoma.data.dataset import Sample
+from napari_melanoma.data.groups import normalize_patient
 from napari_melanoma.data.training_images import (
     FILE_NAME,
+    NORMALIZED_SUFFIX,
     PUBLIC,
     TrainingImages,
     find_trained_groups,
@@ -103,7 +106,7 @@ def test_patients_are_recognized_with_the_key_of_the_project_alone(tmp_path: Pat
     others = [Sample("x", tmp_path / "x.png", None, f"clinic/P{n}", "", "clinic") for n in (1, 7)]
     found = listed(known)
     assert find_trained_groups(others, found).tolist() == [True, False]
-    assert list(found.groups) == [key_id()]
+    assert list(found.groups) == [key_id(), key_id() + NORMALIZED_SUFFIX]
     find_key_file().unlink()
     from napari_melanoma.privacy import pseudonyms
 
@@ -116,8 +119,23 @@ def test_patients_of_published_data_are_recognized_everywhere(tmp_path: Path) ->
     known = [photograph(tmp_path / f"known/{n}.png", n) for n in range(3)]
     others = [Sample("x", tmp_path / "x.png", None, "clinic/P2", "", "clinic")]
     found = listed(known, key=PUBLIC)
-    assert list(found.groups) == [PUBLIC]
+    assert list(found.groups) == [PUBLIC, PUBLIC + NORMALIZED_SUFFIX]
     assert find_trained_groups(others, found).tolist() == [True]
+
+
+@pytest.mark.parametrize("key", [None, PUBLIC])
+def test_a_patient_is_recognized_in_the_spelling_of_a_spreadsheet(key: str | None, tmp_path: Path) -> None:
+    """In both directions; as one patient where a run counts them as one, and as often as they are counted."""
+    spellings = [("007", "7"), ("7", "007"), ("P1", "p 1"), ("7.0", "7"), ("P1", "P2"), ("7", "70")]
+    for index, (known, other) in enumerate(spellings):
+        (image,) = [photograph(tmp_path / f"{index}.png", index)]
+        found = listed([replace(image, group=f"clinic/{known}")], **({"key": key} if key else {}))
+        found.write(tmp_path / FILE_NAME)
+        read = TrainingImages.read(tmp_path / FILE_NAME)
+        others = [Sample("x", Path(), None, f"{domain}/{other}", "", domain) for domain in ("clinic", "elsewhere")]
+        expected = normalize_patient(known) == normalize_patient(other)
+        assert find_trained_groups(others, read).tolist() == [expected, False]
+        assert (read | read).counts["patients"] == 1
 
 
 def test_many_patients_are_looked_up_in_a_long_list() -> None:

@@ -106,6 +106,7 @@ def best_of_phantom(**how: Any) -> DepthCandidate:
 
 
 @pytest.mark.parametrize("how", PHANTOMS, ids=lambda how: "-".join(map(str, how.values())))
+@pytest.mark.slow
 def test_a_phantom_is_as_thick_as_it_was_drawn(how: dict[str, Any]) -> None:
     drawn, best = drawn_phantom(**how), best_of_phantom(**how)
     assert best.mm == pytest.approx(drawn.mm, abs=0.02)

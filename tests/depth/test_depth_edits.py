@@ -58,7 +58,10 @@ def test_automatic_reading_has_no_reader_until_accepted() -> None:
     base = readings.automatic_reading(FOUND, 0, SIZE)
     assert (base.method, base.mm, base.ulcerated, base.clark) == ("automatic", 1.0, True, 4)
     assert base.all_authors() == {"mm": "model", "ulcerated": "model", "clark": "model"}
-    assert readings.automatic_reading(FOUND, 1).ulcerated is False
+    other = readings.automatic_reading(FOUND, 1)
+    assert (other.ulcerated, other.clark) == (None, None), "those of the slide are of the first line"
+    first = FOUND.model_copy(update={"proposals": FOUND.proposals[1:]})
+    assert readings.automatic_reading(first).ulcerated is False, "as earlier versions stored it"
     assert readings.automatic_reading(SlideDepthProposals(), 0) == EMPTY
     assert current_reading(NONE, base, "A").mm == 1.0
     taken = accept(NONE, base)

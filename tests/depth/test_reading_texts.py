@@ -3,26 +3,30 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from napari_melanoma.core.geometry import PixelSize
 from napari_melanoma.core.validity import Validity, ValidityInputs
 from napari_melanoma.depth.readings import (
-    READER_COLUMNS,
     DepthProposal,
     DepthReading,
     FindingRemark,
     MitosisCount,
     SlideDepthProposals,
     SlideDepthReadings,
+    compare_readings,
+    describe_hidden_readings,
     describe_mitoses,
-    describe_other_readings,
     describe_proposals,
+    format_category,
     format_headline,
     format_mitoses,
-    format_proposal,
+    proposal_row,
     reader_rows,
     reading_warnings,
 )
+from napari_melanoma.depth.t_category import CATEGORY_LIMITS_MM, TumorFindings, stage_primary_tumor
 
 LINE = ((0.0, 0.0), (100.0, 0.0))
 SIZE = PixelSize(0.5, 0.5)
@@ -37,11 +41,23 @@ def reading(mm: float | None, **values: object) -> DepthReading:
     [
         (reading(None), "Not measured."),
         (reading(1.34, interval_mm=(1.2, 1.5), ulcerated=False), "1.34 mm (1.20 to 1.50), T2a"),
-        (reading(4.2, at_least=True, ulcerated=True), "at least 4.20 mm, T4b or more"),
+        (reading(3.2, at_least=True, ulcerated=True), "at least 3.20 mm, T3b or more"),
+        (reading(4.2, at_least=True, ulcerated=True), "at least 4.20 mm, T4b"),
         (reading(0.9), "0.90 mm, T1b"),
         (reading(3.0), "3.00 mm, T3"),
+        (reading(0.0), "0.00 mm, Tis"),
+        (reading(1.048, interval_mm=(1.0465, 1.09)), "1.04 mm (1.04 to 1.09), T1b"),
     ],
-    ids=["none", "interval", "edge", "T1b needs no ulceration", "no letter"],
+    ids=[
+        "none",
+        "interval",
+        "edge",
+        "highest",
+        "T1b needs no ulceration",
+        "no letter",
+        "in situ",
+        "interval at a limit",
+    ],
 )
 def test_thickness_and_category_are_on_one_line(given: DepthReading, head: str) -> None:
     assert format_headline(given) == head
@@ -69,6 +85,21 @@ def test_thickness_and_category_are_on_one_line(given: DepthReading, head: str) 
 )
 def test_warnings_of_a_reading(given: DepthReading, message: str) -> None:
     assert message in " ".join(reading_warnings(given, SIZE))
+
+
+@pytest.mark.parametrize("away", [-0.06, -0.05, 0.05, 0.06])
+def test_a_thickness_is_as_close_to_each_limit(away: float) -> None:
+    for limit in CATEGORY_LIMITS_MM:
+        warnings = reading_warnings(reading(round(limit + away, 2), ulcerated=False), None)
+        assert any("is close to" in text for text in warnings) is (abs(away) <= 0.05), limit
+
+
+@given(st.floats(0, 20), st.booleans(), st.sampled_from([None, False, True]))
+def test_a_reading_has_the_category_of_the_synoptic_report(mm: float, at_least: bool, ulcerated: bool | None) -> None:
+    found = format_category(reading(mm, at_least=at_least and mm > 0, ulcerated=ulcerated))
+    stage = stage_primary_tumor(TumorFindings(mm=mm, at_least=at_least and mm > 0, ulcerated=ulcerated)).category
+    bound, _, category = stage.rpartition("p")
+    assert found == category + (" or more" if bound else "")
 
 
 def test_a_certain_reading_has_no_warning() -> None:
@@ -111,15 +142,18 @@ def test_other_readers_come_when_the_own_reading_is_there() -> None:
     other = reading(1.5).model_copy(update={"reader": "B"})
     model = DepthReading(mm=1.4, method="automatic")
     depth = SlideDepthReadings(readings=(other, DepthReading(reader="A", when="2026", clark=3)))
-    assert reader_rows(depth, "A", model, Validity()) == []
-    assert "1 other reader measured this slide" in describe_other_readings(depth, "A")
+    assert reader_rows(depth, "A", model, Validity()) == compare_readings(depth, "A") == []
+    assert "1 other reader measured this slide" in describe_hidden_readings(depth, "A")
     depth = SlideDepthReadings(readings=(other, reading(1.0).model_copy(update={"reader": "A"})))
     assert [row[:2] for row in reader_rows(depth, "A", model, Validity())] == [
         ("A", "1.00"),
         ("B", "1.50"),
         ("model", "1.40"),
     ]
-    assert describe_other_readings(depth, "A") == "-0.50 mm compared with B."
+    assert describe_hidden_readings(depth, "A") == ""
+    assert compare_readings(depth, "A") == [("B", "1.50 mm", "+0.50 mm")]
+    depth = SlideDepthReadings(readings=(reading(1.048, reader="A"), reading(1.052, reader="B")))
+    assert compare_readings(depth, "A") == [("B", "1.05 mm", "+0.01 mm")], "of the values that are shown: 1.04 and 1.05"
 
 
 def test_lower_bounds_are_marked_in_the_table_of_readings() -> None:
@@ -132,16 +166,20 @@ def test_lower_bounds_are_marked_in_the_table_of_readings() -> None:
         ("at least 1.50", "T2b or more"),
         ("at least 0.39", "T1a or more"),
     ]
-    assert describe_other_readings(depth, "A") == "-0.50 mm compared with B (lower bound)."
+    undetermined = {"breslow": FindingRemark(state="cannot be determined")}
+    depth = SlideDepthReadings(readings=(own, reading(None, reader="B", remarks=undetermined)))
+    assert reader_rows(depth, "A", DepthReading(), Validity())[1][1:3] == ("cannot be determined", "–")
+    depth = SlideDepthReadings(readings=(own, other))
+    assert compare_readings(depth, "A") == [("B", "at least 1.50 mm", "–")]
 
 
 def test_description_of_depth_proposals() -> None:
     one = DepthProposal(line=LINE, mm=0.6, section=0, lesion=2, notes=("lies apart from the surface",))
     found = SlideDepthProposals(proposals=(one,), clark=4, notes=("no interval: not tried",))
     message = describe_proposals(found, DepthReading())
-    assert message.startswith("1 line found by the model. Lies apart from the surface. Clark level IV is an")
+    assert message.startswith("Lies apart from the surface. Clark level IV is an")
     assert message.endswith("No interval: not tried.")
-    assert format_proposal(1, one) == "1   0.60 mm   section 1, lesion 2"
+    assert proposal_row(1, one) == ("1, section 1, lesion 2", "0.60 mm")
 
 
 @pytest.mark.parametrize(
@@ -154,7 +192,7 @@ def test_description_of_depth_proposals() -> None:
 def test_the_row_of_a_model_states_whether_it_is_valid(validity: Validity, row: tuple[str, ...]) -> None:
     depth = SlideDepthReadings(readings=(reading(1.0).model_copy(update={"reader": "A"}),))
     found = reader_rows(depth, "A", DepthReading(mm=3.3, clark=4, method="automatic"), validity)
-    assert [len(one) for one in found] == [len(READER_COLUMNS)] * 2
+    assert [len(one) for one in found] == [6] * 2
     assert found[-1][: len(row)] == row
 
 

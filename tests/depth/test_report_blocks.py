@@ -179,7 +179,7 @@ def test_a_stored_report_of_any_form_is_compared() -> None:
     odd += [ShownBlock(key=key, blocks=(ShownBlock(key="marked", value=3),)) for key in ("reading", "lesion", "slide")]
     signed = report.sign("A", WHEN, odd)
     now = (synoptic_block(signed), ShownBlock(key="slide"))
-    stated = list_changes_since_signature(signed, now)
+    stated = [*map(str, list_changes_since_signature(signed, now))]
     assert "Changed after signature: Synoptic report, Breslow thickness: not in the signed report; now: 1.00 mm" in (
         "\n".join(stated)
     )

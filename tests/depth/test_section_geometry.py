@@ -188,6 +188,11 @@ ULCERS: dict[str, tuple[tuple[slice, slice], SectionSurface, Ulceration]] = {
     ),
     "beyond the epidermis": (ROW, surface(20), Ulceration(None, 0.0, None)),
     "beyond it by less": ((slice(5, 6), slice(5, 32)), surface(20), Ulceration(False, 0.0, 0.0)),
+    "beyond both ends by less": (
+        (slice(5, 6), slice(0, 32)),
+        replace(surface(20), start=60.0),
+        Ulceration(False, 0.0, 0.0),
+    ),
     "beyond it by 120": ((slice(5, 6), slice(5, 33)), surface(20), Ulceration(None, 0.0, None)),
     "an ulcer and beyond": (ROW, surface(20, (slice(6, 19),)), Ulceration(True, 130.0, 13 / 15)),
 }

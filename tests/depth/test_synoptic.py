@@ -440,3 +440,13 @@ def test_times_are_compared_as_instants() -> None:
     early, late = "2026-01-02T23:30:00+09:00", "2026-01-02T15:00:00+00:00"  # the first is 14:30 in UTC
     depth = SlideDepthReadings(readings=(DepthReading(reader="A", when=early), DepthReading(reader="B", when=late)))
     assert latest_reading(depth).reader == "B"
+
+
+def test_a_later_reading_without_a_thickness_does_not_hide_a_measured_one() -> None:
+    measured, later = (
+        DepthReading(reader="A", when=WHEN, mm=1.2),
+        DepthReading(reader="B", when="2026-01-02T11:00:00+00:00", clark=3),
+    )
+    for readings in ((measured, later), (later, measured)):
+        assert latest_reading(SlideDepthReadings(readings=readings)).reader == "A"
+    assert latest_reading(SlideDepthReadings(readings=(later,))).reader == "B"

@@ -40,8 +40,8 @@ def test_category_by_recorded_thickness_and_ulceration(
     for value, category in ((False, intact), (True, ulcerated), (None, unknown)):
         stage = stage_primary_tumor(TumorFindings(mm=mm, ulcerated=value, ulceration="ulceration in words"))
         assert stage.category == category
-        beginning = f"{format_thickness(mm)}, recorded as {recorded}, {range_text}; ulceration in words"
-        assert stage.reason.startswith(beginning)
+        assert stage.reason.startswith(f"recorded as {recorded}, {range_text}; ulceration in words")
+        assert stage.text == f"{category}: {format_thickness(mm)}, {stage.reason}"
 
 
 @pytest.mark.parametrize(
@@ -62,11 +62,11 @@ def test_category_by_recorded_thickness_and_ulceration(
         (TumorFindings(mm=0.5), "pT1", "so the category has no letter"),
         (TumorFindings(mm=0.9), "pT1b", "which does not change the category"),
         (TumorFindings(mm=2.5, at_least=True), "at least pT3", "the category may be higher"),
-        (TumorFindings(mm=2.5, at_least=True, ulcerated=True), "at least pT3b", "at least 2.50 mm"),
+        (TumorFindings(mm=2.5, at_least=True, ulcerated=True), "at least pT3b", "at least 2.5 mm"),
         (
             TumorFindings(mm=5.0, at_least=True, ulcerated=False),
             "pT4a",
-            "at least 5.00 mm, recorded as at least 5.0 mm",
+            "recorded as at least 5.0 mm",
         ),
         (TumorFindings(extent="in_situ", mm=1.2), "", "a Breslow thickness of 1.20 mm contradicts melanoma in situ."),
         (TumorFindings(extent="invasive", mm=0.0), "", "contradicts invasive melanoma"),

@@ -10,6 +10,7 @@ import pytest
 
 from napari_melanoma.core.errors import InputError
 from napari_melanoma.core.files import write_json
+from napari_melanoma.core.parsing import read_json
 from napari_melanoma.evaluation.model_comparison import compare_evaluation_folders
 from napari_melanoma.io.results import read_table, write_table
 
@@ -81,4 +82,12 @@ def test_different_labels_are_rejected(tmp_path: Path) -> None:
 def test_different_classes_are_rejected(tmp_path: Path) -> None:
     first, other = written(tmp_path / "a", 0.3), written(tmp_path / "b", 0.3, classes=("other", "nevus"))
     with pytest.raises(InputError, match="same classes"):
+        compare_evaluation_folders([first, other], tmp_path / "out")
+
+
+def test_different_positive_classes_are_rejected(tmp_path: Path) -> None:
+    first, other = written(tmp_path / "a", 0.3), written(tmp_path / "b", 0.3)
+    about = read_json(other / "metrics.json")
+    write_json(other / "metrics.json", about | {"positive": "other"})
+    with pytest.raises(InputError, match="positive class of 'model' is melanoma, that of 'model' is other"):
         compare_evaluation_folders([first, other], tmp_path / "out")

@@ -122,6 +122,7 @@ def test_an_image_that_fails_is_left_out_for_all(clinic: Path, tmp_path: Path) -
     assert {model.metrics["JA"].count for model in found.parts[0].models} == {COUNT - 1}
 
 
+@pytest.mark.slow
 def test_stored_evaluations_are_compared_on_common_images(clinic: Path, tmp_path: Path) -> None:
     """The second one has an additional data set; models with the same name are named by their folders."""
     other = squares(tmp_path / "other", 3)
@@ -163,6 +164,7 @@ def two(clinic: Path, tmp_path: Path) -> list[Path]:
     return [tmp_path / "first", tmp_path / "second"]
 
 
+@pytest.mark.slow
 def test_different_options_give_a_warning(two: list[Path], clinic: Path, tmp_path: Path) -> None:
     assert compare_evaluation_folders(two, tmp_path / "alike").warnings == ()
     other = EvaluationOptions.parse({"threshold": 0.3, "difficulty": False}, "the test")

@@ -31,7 +31,7 @@ from napari_melanoma.evaluation.classes import (
     evaluate_classifier,
     read_predictions,
 )
-from napari_melanoma.evaluation.labeled_images import ClassEvaluationOptions
+from napari_melanoma.evaluation.labeled_images import ClassEvaluationOptions, find_labeled_images
 from napari_melanoma.evaluation.pipeline import read_evaluation
 from napari_melanoma.imaging.modality import ModalityEstimate
 from napari_melanoma.imaging.preprocessing import ClassifierView, crop_view
@@ -204,7 +204,8 @@ def test_a_stored_evaluation_is_read(evaluated: Evaluated, tmp_path: Path) -> No
     shutil.copytree(evaluated.out, tmp_path / "out")
     read = read_evaluation(tmp_path / "out")
     predictions = read_predictions(read.table, read.classes, read.positive, read.threshold)
-    assert np.allclose(predictions.probabilities, found.predictions.probabilities, atol=1e-5)
+    # Exact, so that a probability at the threshold is on the same side of it.
+    assert np.array_equal(predictions.probabilities, found.predictions.probabilities)
     assert (predictions.labels == found.predictions.labels).all()
     assert (read.name, read.threshold) == ("darkness", 0.5)
     (tmp_path / "out/metrics.json").write_text("{}")
@@ -238,6 +239,7 @@ def test_a_changed_row_is_predicted_again(model: Darkness, tmp_path: Path) -> No
     assert model.calls == 48 - 15
 
 
+@pytest.mark.slow
 def test_data_sets_with_different_shares_of_positives_give_a_warning(model: Darkness, tmp_path: Path) -> None:
     sets = (make(tmp_path / "many", share=0.8), make(tmp_path / "few", share=0.15, seed=1))
     found = run_it(model, tmp_path / "out", *sets)
@@ -325,6 +327,7 @@ def test_an_outcome_is_not_derived_from_diagnoses(model: Darkness, tmp_path: Pat
         run_it(spread, tmp_path / "out", make(tmp_path / "set"))
 
 
+@pytest.mark.slow
 def test_missing_clinical_metadata_give_a_warning(model: Darkness, tmp_path: Path) -> None:
     data = make(tmp_path / "set")
     rows = read_table(data / "dataset.csv")
@@ -339,6 +342,7 @@ def test_missing_clinical_metadata_give_a_warning(model: Darkness, tmp_path: Pat
     assert not any("Unknown: age" in warning for warning in run_it(model, tmp_path / "most", data).warnings)
 
 
+@pytest.mark.slow
 def test_images_out_of_distribution_give_a_warning(
     model: Darkness, evaluated: Evaluated, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -405,6 +409,7 @@ class ThreeClasses(Darkness):
         return np.concatenate([two, two[:, :1]], axis=1)
 
 
+@pytest.mark.slow
 def test_a_model_of_three_classes_on_a_binary_column(model: Darkness, tmp_path: Path) -> None:
     classes = ("nevus", "melanoma", "seborrheic keratosis")
     config = model.info.config.model_copy(update={"classes": classes})
@@ -450,3 +455,68 @@ def test_invalid_columns_and_models_are_rejected(model: Darkness, tmp_path: Path
     wrong = BundleInfo(model.info.path, BundleConfig(name="drawing", title="Drawing", architecture="unet"))
     with pytest.raises(BundleError, match="segmentation"):
         run_it(Darkness(wrong), tmp_path / "out", data)
+
+
+@pytest.mark.parametrize(
+    ("given", "label"),
+    [
+        ("lentigo maligna", "melanoma"),
+        ("MEL", "melanoma"),
+        ("nv", "other"),
+        ("other", "other"),  # the name of the class
+        ("non melanoma", "other"),
+        ("not melanoma", "other"),
+        ("non-melanoma", "other"),
+        ("malignant", None),
+        ("atypical melanocytic proliferation", None),
+        ("melanoma?", None),
+        ("rule out melanoma", None),
+        ("melanoma of the heel", None),
+        ("czerniak", None),
+    ],
+)
+def test_a_diagnosis_is_of_the_class_that_the_taxonomy_states(
+    given: str, label: str | None, model: Darkness, tmp_path: Path
+) -> None:
+    """As in a training: a melanoma in other words is no negative image, and what is open is left out."""
+    data = make(tmp_path / "set", count=6)
+    rows = read_table(data / "dataset.csv")
+    rows = [{"image_id": row["image_id"], "diagnosis": row["diagnosis"], "age": row["age"]} for row in rows]
+    write_table(data / "dataset.csv", [{**rows[0], "diagnosis": given}, *rows[1:]])
+    found = find_labeled_images([data], model.info, ClassEvaluationOptions())
+    index = found.label_of.get(("set", rows[0]["image_id"]))
+    assert (None if index is None else found.classes[index]) == label
+    assert found.left_out == (label is None)
+
+
+def test_columns_under_other_names_are_read_as_in_a_training(
+    evaluated: Evaluated, model: Darkness, tmp_path: Path
+) -> None:
+    """The recipe names the column melanoma and the age, which the table has as a diagnosis and as age_approx."""
+    recipe = {"recipe": {"classification": {"target": "melanoma"}}}
+    trained = Darkness(BundleInfo(model.info.path, model.info.config.model_copy(update={"provenance": recipe})))
+    data = tmp_path / "set"
+    shutil.copytree(evaluated.data, data)
+    rows = read_table(data / "dataset.csv")
+    renamed = [{"age_approx" if name == "age" else name: cell for name, cell in row.items()} for row in rows]
+    write_table(data / "dataset.csv", [{n: c for n, c in row.items() if n != "melanoma"} for row in renamed])
+    found = run_it(trained, tmp_path / "out", data)
+    assert (found.predictions.labels == evaluated.found.predictions.labels).all()
+    assert found.predictions.probabilities == pytest.approx(evaluated.found.predictions.probabilities)
+    assert not any("Unknown: age" in warning for warning in found.warnings)
+
+
+def test_the_order_of_compared_models_changes_no_image(model: Darkness, tmp_path: Path) -> None:
+    """One model crops around the reference mask, of which some are rejected; the other uses whole photographs."""
+    data = make(tmp_path / "set", count=8)
+    rows = read_table(data / "dataset.csv")
+    write_table(data / "dataset.csv", [{**row, "review": "rejected" if n < 3 else ""} for n, row in enumerate(rows)])
+    assert model.info.config.classifier is not None
+    whole = model.info.config.classifier.model_copy(update={"view": ViewConfig(region="photograph")})
+    other = BundleInfo(model.info.path, model.info.config.model_copy(update={"classifier": whole}))
+    one, two = (
+        find_labeled_images([data], models[0], ClassEvaluationOptions(), models[1:])
+        for models in ((model.info, other), (other, model.info))
+    )
+    assert [sample.image_id for sample in one.samples] == [sample.image_id for sample in two.samples]
+    assert (len(one.samples), one.without_mask, two.without_mask) == (5, 3, 3)

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import math
+from pathlib import Path
+
 import pytest
 
+from napari_melanoma.core.files import write_json
+from napari_melanoma.core.parsing import read_json
 from napari_melanoma.core.prediction_config import ClassifierConfig, OperatingPoint
 from napari_melanoma.evaluation.comparison_results import Advice, ComparedModel, Comparison
-from napari_melanoma.evaluation.model_card import draft_card
+from napari_melanoma.evaluation.model_card import CardSubgroup, age_groups, draft_card
 from napari_melanoma.metrics.statistics import Estimate
 from napari_melanoma.models.bundle import BundleConfig
 
@@ -123,3 +128,13 @@ def test_the_card_of_a_model_that_was_distilled_names_its_teacher() -> None:
     card = draft_card(CONFIG.model_copy(update={"provenance": provenance}))
     assert "- Distilled from `big`, weights 5eed5eed5eed: " in card
     assert "7 images of set-b; they count as training images" in card
+
+
+def test_an_age_group_without_an_interval_can_be_stored(tmp_path: Path) -> None:
+    """Such as one with a single melanoma; files have no number for an unknown end."""
+    figures = {"sensitivity": Estimate(1.0, math.nan, math.nan, 1), "specificity": Estimate(0.5, 0.2, 0.8, 8)}
+    ages = age_groups([CardSubgroup("age: 30 to 49", 9, 1, figures)])
+    write_json(tmp_path / "config.json", ClassifierConfig(ages=ages).model_dump(mode="json"))
+    stored = ClassifierConfig.parse(read_json(tmp_path / "config.json"), "the test")
+    assert stored.ages == ages
+    assert (ages[0].sensitivity_interval, ages[0].specificity_interval) == ((0, 1), (0.2, 0.8))

@@ -14,7 +14,14 @@ from PIL import Image
 from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.errors import DataSetError
 from napari_melanoma.data.dataset import Sample, read_dataset
-from napari_melanoma.data.training_images import FILE_NAME, TrainingImages, hash_images, make_training_images
+from napari_melanoma.data.training_images import (
+    FILE_NAME,
+    TrainingImages,
+    hash_images,
+    make_training_images,
+    training_images_statement,
+    was_trained_on,
+)
 from napari_melanoma.evaluation.comparison_results import Comparison
 from napari_melanoma.evaluation.masks import EvaluationOptions
 from napari_melanoma.evaluation.masks import evaluate_masks as evaluate
@@ -33,7 +40,6 @@ from napari_melanoma.lesion.analysis import ModelStamp, analyze_lesion, describe
 from napari_melanoma.lesion.batch import result_row
 from napari_melanoma.lesion.options import LesionOptions
 from napari_melanoma.models.bundle import BundleConfig, BundleInfo
-from napari_melanoma.training.run_data import training_images_statement, was_trained_on
 
 pytestmark = pytest.mark.usefixtures("user_folders")
 EXACT = RefinementConfig(smoothing=0)
@@ -196,6 +202,7 @@ def test_a_new_model_with_unknown_training_images_is_not_recommended(thirty: Pat
     assert found.advice == "keep"
 
 
+@pytest.mark.slow
 def test_several_models_and_stored_evaluations(thirty: Path, trained: BundleInfo, tmp_path: Path) -> None:
     other = bundle(tmp_path, "other", listed(data_set(tmp_path / "more", range(3, 9))))
     models = [Dark(trained), Dark(other, 2), Dark(other, 4)]

@@ -132,6 +132,7 @@ CHANGES: dict[str, tuple[Callable[[Rgb], Rgb], float]] = {
 
 
 @pytest.mark.parametrize("name", CHANGES)
+@pytest.mark.slow
 def test_the_scale_follows_the_size_of_the_photograph_alone(name: str) -> None:
     change, factor = CHANGES[name]
     rgb = Drawn().draw()
@@ -156,6 +157,7 @@ def test_the_field_and_the_type_decide_between_millimeters_and_tenths() -> None:
 
 
 @pytest.mark.parametrize("seed", range(6))
+@pytest.mark.slow
 def test_the_ruler_of_a_phantom_is_right_or_absent(seed: int) -> None:
     for modality, size in (("macroscopic", (360, 480)), ("dermoscopic", (450, 600))):
         options = {"seed": seed, "modality": modality, "size": size, "artefacts": {"ruler": True}}
@@ -216,6 +218,7 @@ NO_RULERS: dict[str, Rgb] = {
 
 
 @pytest.mark.parametrize("name", NO_RULERS)
+@pytest.mark.slow
 def test_what_is_no_ruler_gets_no_proposal(name: str) -> None:
     assert find_ruler(NO_RULERS[name], "dermoscopic") is None
     assert find_ruler(NO_RULERS[name]) is None
@@ -253,6 +256,7 @@ def test_rulers_that_were_marked_by_hand(shared_data: Path) -> None:
     check_marked((shared_data / "isic2017_sharp/images").iterdir(), "isic2017_sharp")
 
 
+@pytest.mark.slow
 def test_rulers_of_the_samples() -> None:
     examples = (TRUTH.parents[1] / "examples/photographs/images").iterdir()
     check_marked((*(one.path for one in load_samples().values()), *examples), "samples")

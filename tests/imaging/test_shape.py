@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from PIL import Image, ImageDraw
+from scipy.spatial import ConvexHull
 from skimage.measure import regionprops
 
 from napari_melanoma.imaging.measurements import (
@@ -153,6 +154,30 @@ def test_a_single_pixel_is_round() -> None:
     assert (found.axis_ratio, found.eccentricity) == (1, 0)
     assert measure_lengths(mask).max_diameter == pytest.approx(1)
     assert asymmetry(mask, found.major, found) == 0
+
+
+@settings(deadline=None)
+@given(arrays(bool, st.tuples(st.integers(1, 30), st.integers(1, 30))).filter(np.any))
+def test_the_convex_hull_is_that_of_scipy(mask: np.ndarray) -> None:
+    rows, columns = np.nonzero(mask)
+    edges = [(rows - 0.5, columns), (rows + 0.5, columns), (rows, columns - 0.5), (rows, columns + 0.5)]
+    hull, found = ConvexHull(np.concatenate([np.stack(edge, axis=1) for edge in edges])), measure_lengths(mask)
+    assert (found.hull_area, found.hull_perimeter) == pytest.approx((hull.volume, hull.area), rel=1e-12)
+
+
+@pytest.mark.parametrize("spacing", [(1.0, 1.0), (0.8, 1.3)])
+@pytest.mark.parametrize("size", [120, 700])
+def test_every_point_of_a_mask_is_folded(size: int, spacing: tuple[float, float]) -> None:
+    mask = ellipse(size, size / 2, 31)
+    mask[: mask.shape[0] // 2, : mask.shape[1] // 2] = False
+    found, stride = principal_axes(mask, spacing), max(1, math.isqrt(np.count_nonzero(mask) // 65_536))
+    points = np.argwhere(mask[::stride, ::stride]) * float(stride)
+    offset = points * spacing - found.centroid
+    mirrored = 2 * (offset @ found.major)[:, None] * found.major - offset + found.centroid
+    rows, columns = np.rint(mirrored / spacing).astype(int).T
+    inside = (rows >= 0) & (rows < mask.shape[0]) & (columns >= 0) & (columns < mask.shape[1])
+    expected = 1 - mask[rows[inside], columns[inside]].sum() / len(points)
+    assert asymmetry(mask, found.major, found, spacing) == pytest.approx(expected, abs=1e-4)
 
 
 def folded(mask: np.ndarray, spacing: tuple[float, float] = (1.0, 1.0)) -> tuple[float, float]:

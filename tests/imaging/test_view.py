@@ -160,6 +160,7 @@ FRAMES = {
 
 @pytest.mark.parametrize("name", FRAMES)
 @pytest.mark.parametrize("is_round", [False, True])
+@pytest.mark.slow
 def test_the_picture_is_found_in_a_black_frame(name: str, is_round: bool) -> None:
     (top, bottom), (left, right) = FRAMES[name]
     one = phantom(3)

@@ -84,6 +84,7 @@ def test_the_range_follows_from_the_share_of_values(samples, white, note) -> Non
 
 @settings(max_examples=30)
 @given(st.sampled_from([1.0, 255.0, 4095.0, 65535.0]), st.integers(0, 99))
+@pytest.mark.slow
 def test_a_few_values_outside_change_no_other_pixel(white, seed) -> None:
     generator = np.random.default_rng(seed)
     samples = generator.uniform(0.05, 0.95, (40, 50, 3)) * white

@@ -238,6 +238,16 @@ def test_a_damaged_file_is_not_for_others(scene, tmp_path) -> None:
         assert not is_not_for_this_reader(file)
 
 
+@pytest.mark.parametrize("compress", [compressed, compressed_2000], ids=["JPEG", "JPEG 2000"])
+def test_a_planar_configuration_has_no_meaning_for_compressed_pixels(compress, scene, tmp_path) -> None:
+    stated = [
+        read_photograph(write_dicom(tmp_path / f"{order}.dcm", scene, PlanarConfiguration=order, **compress(scene))).rgb
+        for order in (0, 1)
+    ]
+    np.testing.assert_array_equal(*stated)
+    assert np.abs(stated[1].astype(int) - scene).mean() < 3
+
+
 @pytest.mark.parametrize("photometric", ["RGB", "MONOCHROME2", "MONOCHROME1"])
 def test_values_of_12_bits_that_the_header_states_as_16(photometric, scene, tmp_path) -> None:
     shown = scene if photometric == "RGB" else grey(scene)
@@ -252,6 +262,7 @@ def test_values_of_12_bits_that_the_header_states_as_16(photometric, scene, tmp_
     assert photometric == "RGB" or read_photograph(windowed).notes == ()
 
 
+@pytest.mark.slow
 def test_a_layer_keeps_the_notes_on_how_its_file_was_read(scene, tmp_path) -> None:
     from napari.layers import Image
 

@@ -357,6 +357,7 @@ def test_a_reference_into_the_image_library(tmp_path: Path, slide: Path, header:
 
 
 @pytest.mark.filterwarnings("ignore")
+@pytest.mark.slow
 def test_damaged_reports_are_rejected_or_read(tmp_path: Path, slide: Path, header: Dataset) -> None:
     values = [measured(codes.SCT.Length, 1, MICROMETER)]
     path = write_report(

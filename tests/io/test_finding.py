@@ -9,6 +9,7 @@ import pytest
 
 from napari_melanoma.core.errors import InputError
 from napari_melanoma.io.discovery import SUFFIXES, find_images_and_tables, find_photographs, note_left_out
+from napari_melanoma.slides.reading.detection import find_slides
 
 FILES = [
     *("img10.jpg", "img2.JPG", "b/a.png", "b/c/deep.dcm", "b/notes.txt", "b/slide.ome.tif", "b/plain.tif"),
@@ -45,6 +46,12 @@ CASES = [
 def test_find_photographs(inputs, expected, folder) -> None:
     found = [path.resolve().relative_to(folder.resolve()).as_posix() for path in find_photographs(inputs)]
     assert found == expected
+
+
+@pytest.mark.parametrize("find", [find_photographs, find_images_and_tables, find_slides])
+def test_an_empty_text_is_not_the_current_folder(find, folder) -> None:
+    with pytest.raises(InputError, match="the path of an input is empty"):
+        find([""])
 
 
 JPEG, DICOM = b"\xff\xd8\xff\xe0", bytes(128) + b"DICM"

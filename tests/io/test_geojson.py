@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from napari_melanoma.core.errors import InputError, SaveError
 from napari_melanoma.core.polygons import Polygon
-from napari_melanoma.io.geojson import Annotation, read_geojson, write_geojson
+from napari_melanoma.io import geojson
+from napari_melanoma.io.geojson import Annotation, fit_to_slide, read_geojson, write_geojson
 
 SQUARE = ((0.0, 0.0), (0.0, 10.0), (10.0, 10.0), (10.0, 0.0))
 HOLE = ((2.0, 2.0), (4.0, 2.0), (4.0, 4.0), (2.0, 4.0))
@@ -43,6 +44,7 @@ ANNOTATIONS = st.builds(
 
 @settings(max_examples=30)
 @given(st.lists(ANNOTATIONS, max_size=4))
+@pytest.mark.slow
 def test_annotations_survive_a_round_trip(
     tmp_path_factory: pytest.TempPathFactory, annotations: list[Annotation]
 ) -> None:
@@ -273,3 +275,100 @@ def test_a_geometry_that_is_no_object_is_an_error(tmp_path: Path) -> None:
     path.write_text('{"type": "Feature", "geometry": {"type": "GeometryCollection", "geometries": [null]}}')
     with pytest.raises(InputError, match="a geometry must be an object, found None"):
         read_geojson(path)
+
+
+SMALL = st.integers(0, 9) | st.floats(-1e3, 1e3) | st.sampled_from([1e9, 2**63, 2**70, 1e30, 5e-324, -0.0])
+POINTS = st.lists(st.lists(SMALL, min_size=2, max_size=2) | st.lists(SMALL, min_size=3, max_size=3), max_size=6)
+SQUARES = st.tuples(SMALL, SMALL).map(
+    lambda corner: [[corner[0] + x, corner[1] + y] for x, y in ((0, 0), (9.5, 0), (9.5, 9), (0, 9), (0, 0))]
+)
+NAMES = st.sampled_from(["", "a", "a: NaN, b", '": NaN, "', "NaN", "\\", "Ärztin", "naevus", 'say "x"', "null"])
+VALUES = NAMES | SMALL | st.none() | st.booleans() | st.sampled_from([float("nan"), float("inf"), -float("inf")])
+CLASSES = st.fixed_dictionaries(
+    {"name": NAMES}, optional={"color": st.lists(SMALL, max_size=4) | st.just([1, 2, 3]), "colorRGB": st.just(-1)}
+)
+PROPERTIES = st.fixed_dictionaries(
+    {},
+    optional={
+        "objectType": st.sampled_from(["detection", "cell", "", "annotation"]),
+        "name": NAMES | st.none(),
+        "classification": CLASSES | NAMES | st.none(),
+        "measurements": st.dictionaries(NAMES, VALUES, max_size=3) | st.just([{"name": "Area", "value": float("nan")}]),
+        "isLocked": st.booleans(),
+    },
+)
+DETECTIONS = st.fixed_dictionaries(
+    {
+        "type": st.just("Feature"),
+        "geometry": st.fixed_dictionaries(
+            {"type": st.just("Polygon"), "coordinates": st.lists(SQUARES | POINTS, max_size=2)},
+            optional={"plane": st.just(3)},
+        ),
+        "properties": PROPERTIES,
+    },
+    optional={
+        "id": NAMES | st.just("PathCellObject"),
+        "nucleusGeometry": st.fixed_dictionaries({"type": st.just("Polygon"), "coordinates": SQUARES}),
+    },
+)
+POINT = {"type": "Feature", "geometry": {"type": "Point", "coordinates": [1, 2]}, "properties": {"value": float("nan")}}
+
+
+def _outcome(path: Path, *, areas_only: bool) -> tuple[str, object]:
+    """Return what is read, with its repr: NaN is not equal to NaN, 1 is equal to 1.0."""
+    try:
+        content = read_geojson(path, (3, 7), areas_only=areas_only)
+        return repr(content), fit_to_slide(content, (900, 900))
+    except InputError as error:
+        return str(error), None
+
+
+@settings(max_examples=150)
+@given(
+    st.lists(DETECTIONS | st.just(POINT), max_size=5),
+    st.sampled_from([None, (",", ":"), (" , ", " : "), 1]),
+    st.sampled_from(["", "\ufeff"]),
+    st.sampled_from([{}, {"origin_px": [2, 1]}, {"origin_px": "x"}, {"model": {"name": "a"}}, {"value": float("nan")}]),
+    st.sampled_from(["", '"id"', '"type"', '"properties"', '"features"', '"name"', '"measurements"']),
+    st.booleans(),
+)
+@pytest.mark.slow
+def test_detections_read_together_are_those_read_one_by_one(
+    tmp_path_factory: pytest.TempPathFactory,
+    features: list[Any],
+    style: Any,
+    mark: str,
+    members: dict[str, Any],
+    repeated: str,
+    areas_only: bool,
+) -> None:
+    layout = {"indent": style} if isinstance(style, int) else {"separators": style}
+    collection = {"type": "FeatureCollection", **members, "features": features}
+    text = json.dumps(collection, ensure_ascii=False, **layout)
+    if repeated:  # a key that occurs twice, if the file contains it
+        text = text.replace(repeated, f"{repeated}: null, {repeated}", 1)
+    path = tmp_path_factory.mktemp("geojson") / "cells.geojson"
+    path.write_text(mark + text, encoding="utf-8")
+    together = _outcome(path, areas_only=areas_only)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(geojson, "_parse_detections", lambda texts, *_, **__: [None] * len(texts))
+        one_by_one = _outcome(path, areas_only=areas_only)
+        patch.setattr(geojson, "_parse_collection", _refuse)
+        whole = _outcome(path, areas_only=areas_only)
+    assert together == one_by_one == whole
+
+
+def _refuse(*_: object, **__: object) -> None:
+    raise geojson._OtherContentError
+
+
+def test_cells_of_qupath_are_read_together(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cell = Annotation(
+        (Polygon(SQUARE),), "Tumor", (200, 0, 0), measurements={"Area: µm^2": 3.25}, kind="detection", id="4e123"
+    )
+    write_geojson(tmp_path / "cells.geojson", [cell] * 3000, origin=(5, 2))
+    path = tmp_path / "cells.geojson"
+    measured = '"measurements": {'
+    path.write_text(path.read_text(encoding="utf-8").replace(measured, measured + '"b": NaN, '), encoding="utf-8")
+    monkeypatch.setattr(geojson, "_read_polygons", None)  # of features read one by one
+    assert read_geojson(path).annotations == (cell,) * 3000

@@ -8,12 +8,14 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageFilter
 
 from napari_melanoma.core.errors import InputError, SaveError, UnreadableImage
+from napari_melanoma.data.mask_values import read_lesion_mask
 from napari_melanoma.io.results import (
+    format_cell,
     read_labels,
     read_mask,
     read_table,
@@ -175,6 +177,16 @@ def test_numbers_keep_six_digits(tmp_path_factory, value) -> None:
     assert "e" not in text
 
 
+@given(st.floats(allow_nan=False, allow_infinity=False) | st.fractions(max_denominator=2**12).map(float))
+@example(999999.5)
+@example(-0.0)
+@example(0.00009999995)
+def test_digits_of_numbers_are_those_of_numpy(value) -> None:
+    digits = max(6, len(str(abs(int(value)))))
+    expected = np.format_float_positional(value + 0.0, precision=digits, unique=False, fractional=False, trim="-")
+    assert format_cell(value) == format_cell(np.float64(value)) == expected
+
+
 def test_a_name_that_is_no_unicode(tmp_path) -> None:
     write_table(tmp_path / "t.csv", [{"image": os.fsdecode(b"caf\xe9.jpg")}])
     assert read_table(tmp_path / "t.csv") == [{"image": "caf\\udce9.jpg"}]
@@ -223,3 +235,17 @@ def test_a_full_disk_keeps_the_existing_file(name, write, tmp_path, monkeypatch)
         write(tmp_path / name)
     assert [path.name for path in tmp_path.iterdir()] == [name]
     assert (tmp_path / name).read_text() == "the one before"
+
+
+@pytest.mark.parametrize(
+    ("value", "mode"),
+    [*((value, "L") for value in (1, 2, 100, 127, 128, 254, 255)), *((value, "P") for value in (100, 128, 255))],
+)
+def test_a_mask_is_read_as_its_import_reads_it(value: int, mode: str, tmp_path) -> None:
+    """One value besides 0 is the lesion, whatever it is."""
+    picture = Image.fromarray(MASK.astype(np.uint8) * np.uint8(1 if mode == "P" else value))
+    if mode == "P":
+        picture.putpalette([0, 0, 0, value, 0, 0])
+    picture.save(tmp_path / "mask.png")
+    np.testing.assert_array_equal(read_lesion_mask(tmp_path / "mask.png", "mask.png"), MASK)
+    np.testing.assert_array_equal(read_mask(tmp_path / "mask.png"), MASK)

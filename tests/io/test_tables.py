@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import gzip
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
+from openpyxl import Workbook
 
 from napari_melanoma.core.errors import DataSetError
 from napari_melanoma.io.tables import iterate_rows, parse_table_text, unique_names
@@ -74,3 +76,51 @@ def test_a_table_that_is_not_there(tmp_path: Path) -> None:
 def test_an_empty_file_has_no_rows(tmp_path: Path) -> None:
     (tmp_path / "t.csv").touch()
     assert list(iterate_rows(tmp_path / "t.csv")) == []
+
+
+def write_workbook(path: Path, rows: Sequence[Sequence[object]], merged: Sequence[str] = ()) -> Workbook:
+    """Write a workbook with an old, hidden sheet before the sheet of the rows."""
+    book = Workbook()
+    book.worksheets[0].append(["image_id", "patient_id"])
+    book.worksheets[0].append(["a", "old"])
+    book.worksheets[0].sheet_state = "hidden"
+    sheet = book.create_sheet("current")
+    book.active = sheet
+    for cells in rows:
+        sheet.append(list(cells))
+    for area in merged:
+        sheet.merge_cells(area)
+    book.save(path)
+    return book
+
+
+def test_the_sheet_that_is_seen_is_read(tmp_path: Path) -> None:
+    write_workbook(tmp_path / "t.xlsx", [["image_id", "patient_id"], ["a", "new"]])
+    assert list(iterate_rows(tmp_path / "t.xlsx")) == [{"image_id": "a", "patient_id": "new"}]
+
+
+def test_a_merged_cell_belongs_to_all_its_rows(tmp_path: Path) -> None:
+    rows = [["Clinic"], [], ["patient_id", "age", "image_id", "note"]]
+    rows += [["P", 50, "a", "x"], [None, None, "b", None], [None, None, None, None], ["Q", 60, "c", None]]
+    merged = ["A1:D1", "A3:A3", "A4:A6", "B4:B5", "D4:D5", "C7:D7"]
+    write_workbook(tmp_path / "t.xlsx", rows, merged)
+    read = list(iterate_rows(tmp_path / "t.xlsx"))
+    assert [list(row.values()) for row in read[1:]] == [
+        ["P", "50", "a", "x"],
+        ["P", "50", "b", "x"],
+        ["Q", "60", "c", ""],
+    ]
+
+
+def test_a_merged_header_is_no_row(tmp_path: Path) -> None:
+    write_workbook(tmp_path / "t.xlsx", [["patient_id", "image_id"], [None, "(name)"], ["P", "a"]], ["A1:A2"])
+    assert [row["patient_id"] for row in iterate_rows(tmp_path / "t.xlsx")] == ["", "P"]
+
+
+def test_numbers_of_patients_have_the_zeros_that_are_seen(tmp_path: Path) -> None:
+    book = write_workbook(tmp_path / "t.xlsx", [["patient_id", "age"], [339, 50], [123456, 50], ["0012", 50.5]])
+    for row in (2, 3, 4):
+        book["current"].cell(row, 1).number_format = "00000"
+    book.save(tmp_path / "t.xlsx")
+    read = [tuple(row.values()) for row in iterate_rows(tmp_path / "t.xlsx")]
+    assert read == [("00339", "50"), ("123456", "50"), ("0012", "50.5")]

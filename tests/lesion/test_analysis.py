@@ -128,6 +128,19 @@ def test_the_result_names_back_ends_that_ran_in_another_process(tmp_path: Path) 
     assert "onnxruntime" in stored["provenance"]["backends"]
 
 
+def test_contours_are_traced_when_they_are_requested(monkeypatch: pytest.MonkeyPatch) -> None:
+    traced = []
+    monkeypatch.setattr(analysis, "trace_contours", lambda mask: traced.append(mask) or [])
+    photograph = _photograph((100, 150, 40))
+    probability, stamp = Darkness().probability(photograph.rgb), ModelStamp.of(Darkness())
+    result = derive_result(photograph, probability, LesionOptions(), stamp)
+    assert traced == []
+    result.compute_properties()
+    _ = result.contours
+    assert any(mask is result.mask for mask in traced[:1])
+    assert sum(mask is result.mask for mask in traced) == 1
+
+
 def test_empty_mask_is_a_valid_result(tmp_path: Path) -> None:
     result = _analyse(_photograph())
     assert not result.mask.any()

@@ -6,11 +6,13 @@ import json
 import subprocess
 import sys
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from napari_melanoma.imaging.prompts import Point, Prompts
+from napari_melanoma.io.results import write_rgb
 from napari_melanoma.lesion.prompting import PromptedSegmenter, Prompter
 from napari_melanoma.lesion.segmentation import Segmenter
 from napari_melanoma.models.bundle import load_network
@@ -45,6 +47,7 @@ def networks() -> dict[str, tuple[OnnxNetwork, TorchNetwork]]:
     return pairs
 
 
+@pytest.mark.slow
 def test_masks_are_the_same(networks: dict, photograph: np.ndarray) -> None:
     info = find_bundle("lesion-small")
     info = replace(info, config=info.config.model_copy(update={"closer_views": (1.4, 2.4)}))
@@ -73,6 +76,18 @@ def test_lesions_of_one_photograph_are_the_same(networks: dict, photograph: np.n
     assert all((one.inside != other.inside).mean() <= MAX_SHARE for one, other in zip(*found, strict=True))
 
 
+@pytest.mark.slow
 def test_torch_is_not_imported() -> None:
     done = subprocess.run([sys.executable, "-c", WITHOUT_TORCH], capture_output=True, text=True, check=True)
     assert json.loads(done.stdout) == ["onnxruntime", False]
+
+
+@pytest.mark.slow
+def test_the_command_imports_nothing_that_one_photograph_does_not_need(photograph: np.ndarray, tmp_path: Path) -> None:
+    write_rgb(tmp_path / "mole.png", photograph)
+    command = [sys.executable, "-X", "importtime", "-m", "napari_melanoma", "lesion", "mole.png", "--out", "results"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
+    imported = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
+    assert "napari_melanoma.lesion.analysis" in imported
+    assert not imported & {"torch", "pandas", "scipy.spatial", "napari_melanoma.classification.classifier"}
+    assert (tmp_path / "results" / "mole" / "result.json").is_file()

@@ -97,6 +97,7 @@ def test_other_settings_are_refused_while_a_process_writes(photographs, tmp_path
     assert not (tmp_path / "out" / CLAIMS).exists()
 
 
+@pytest.mark.slow
 def test_two_processes_analyze_each_photograph_once(draw: Draw, tmp_path: Path, model) -> None:
     """As two jobs of a cluster; none of their rows is lost."""
     paths = [draw(tmp_path / "in" / f"p{number}.png", radius=10 + number % 5) for number in range(24)]
@@ -188,6 +189,7 @@ def cut_json(paths: list[Path], out: Path) -> None:
         "portions alone",
     ],
 )
+@pytest.mark.slow
 def test_a_result_is_replaced_if_it_would_differ(photographs, tmp_path, model, change, options, redone) -> None:
     out = tmp_path / "out"
     analyse(photographs, out, model)
@@ -211,6 +213,7 @@ def test_results_of_other_weights_are_replaced(photographs, tmp_path: Path, mode
         ({"provenance": {"prompts": BY_CLICK}}, "by 1 click with lesion-click, kept"),
     ],
 )
+@pytest.mark.slow
 def test_a_mask_of_a_user_is_never_replaced(photographs, tmp_path: Path, model, changed, note) -> None:
     out = tmp_path / "out"
     analyse(photographs, out, model)
@@ -486,6 +489,7 @@ def test_a_full_disk_ends_the_run_and_keeps_finished_results(
     assert counts(analyse(photographs, out, model))[2] == 0
 
 
+@pytest.mark.slow
 def test_a_cancellation_keeps_finished_results_and_no_partial_ones(tmp_path: Path, draw: Draw, model) -> None:
     paths = [draw(tmp_path / "in" / f"{number}.png") for number in range(16)]
     reported, outcomes = [], []

@@ -99,6 +99,7 @@ GROWN = [
 
 
 @pytest.mark.parametrize(("again", "growth", "scaled"), GROWN)
+@pytest.mark.slow
 def test_the_interval_contains_known_growth(again: str, growth: float, scaled: bool) -> None:
     first, grown = phantom(), phantom(growth)
     second = AGAIN[again](grown)
@@ -125,6 +126,7 @@ def test_the_interval_contains_known_growth(again: str, growth: float, scaled: b
     assert not found.cautions
 
 
+@pytest.mark.slow
 def test_the_pictures_are_in_registration_and_in_one_light() -> None:
     first = phantom()
     found = compare_photographs(first, photographed_again(first, degrees=25, light=(0.7, 0.8, 0.9))).pictures
@@ -145,6 +147,7 @@ def test_pixels_that_are_not_square_change_nothing() -> None:
     assert change.change == pytest.approx(50, abs=2)
 
 
+@pytest.mark.slow
 def test_a_darker_lesion_is_a_change_of_color_alone() -> None:
     first = phantom()
     rgb = first.photograph.rgb.copy()
@@ -200,6 +203,7 @@ def test_a_mask_of_another_size_is_refused() -> None:
         compare_photographs(phantom(), replace(phantom(), mask=np.ones((9, 9), bool)))
 
 
+@pytest.mark.slow
 def test_other_skin_is_refused() -> None:
     with pytest.raises(MelanomaError, match="Do they show the same lesion"):
         compare_photographs(phantom(), phantom(0, 13))
@@ -340,6 +344,7 @@ def test_a_lesion_clipped_by_a_round_view_is_compared_by_color_only() -> None:
     assert "not in view as a whole" in found.cautions[0]
 
 
+@pytest.mark.slow
 def test_a_lesion_inside_of_the_round_view_is_measured_also_with_a_black_hair() -> None:
     hairy = in_round_view(phantom(0.5))
     hairy.photograph.rgb[SHAPE[0] // 2 - 1 : SHAPE[0] // 2 + 1, : SHAPE[1] // 2] = 0
@@ -349,6 +354,7 @@ def test_a_lesion_inside_of_the_round_view_is_measured_also_with_a_black_hair() 
 
 
 @pytest.mark.parametrize("which", [0, 1])
+@pytest.mark.slow
 def test_a_black_bar_inside_of_the_view_is_no_skin(which: int) -> None:
     marked = phantom()
     marked = replace(marked, photograph=replace(marked.photograph, rgb=marked.photograph.rgb.copy()))
@@ -398,6 +404,7 @@ def test_another_lesion_on_the_same_skin_is_refused_or_named() -> None:
     assert "Do they show the same lesion?" in found.cautions[0]
 
 
+@pytest.mark.slow
 def test_another_lesion_outside_of_the_first_photograph_is_refused() -> None:
     other = with_another_lesion(phantom(), 32, 32)
     cut = np.ascontiguousarray(other.photograph.rgb[50:])

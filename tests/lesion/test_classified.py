@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 import safetensors
 
+from napari_melanoma.classification.classify import classifier_stamp
 from napari_melanoma.classification.prediction import (
-    ClassifierStamp,
     ClassifyOptions,
     ClassPrediction,
     Contribution,
@@ -65,9 +65,10 @@ def teller(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
     (folder / "model.safetensors").write_bytes(safetensors.serialize({}, None))
     recorder = SimpleNamespace(folder=folder, requested=[])
 
-    def answer(photograph, mask, form, model, options, *, run) -> ClassPrediction:
+    def answer(photograph, mask, row, model, options, *, run, recognized) -> ClassPrediction:
         recorder.requested.append(photograph.name)
-        share = float(form.get("age", 50)) / 100
+        assert recognized == analysis.recognize_modality(photograph.rgb)
+        share = float(row.get("age", 50)) / 100
         return ClassPrediction(
             classes=("other", "melanoma"),
             positive="melanoma",
@@ -77,13 +78,13 @@ def teller(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
             coverage=0.9,
             operating_point=None,
             novelty=NoveltyDistance(2.0, 1.0) if share > 0.8 else None,
-            contributions=(Contribution("age", str(form.get("age")), 0.1),),
+            contributions=(Contribution("age", str(row.get("age")), 0.1),),
             from_image=0.5,
             neighbours=(),
             missing=(),
             unused=(),
             warnings=("sex: odd",),
-            model=ClassifierStamp(model.info.name, "Teller", model.info.fingerprint, "cpu"),
+            model=classifier_stamp(SimpleNamespace(info=model.info, device="cpu", backend="")),
             options=options,
         )
 
@@ -143,6 +144,10 @@ def test_the_table_contains_the_prediction_set_of_each_lesion(tmp_path: Path, mo
     assert go(options.model_copy(update={"form": {"age": "60"}})).skipped == 2  # the form of 'two' alone is another
     assert teller.requested.count("two") == 2
     assert go(BatchOptions(workers=2)).skipped == 3  # nobody asks: the results that are there will do
+    assert go(options.model_copy(update={"form": {"age": "60"}})).skipped == 3
+    recalibrated = {**CONFIG, "classifier": {"positive": "melanoma", "temperature": 2.0}}
+    (teller.folder / "config.json").write_text(json.dumps(recalibrated))
+    assert go(options.model_copy(update={"form": {"age": "60"}})).skipped == 1  # "none" needs no prediction
 
 
 def test_rulers_are_searched_with_the_type_that_the_table_states(

@@ -60,3 +60,10 @@ def test_a_table_that_names_no_photograph_is_refused(tmp_path, text: str) -> Non
     (tmp_path / "patients.csv").write_text(text, encoding="utf-8")
     with pytest.raises(InputError, match=r"lists no photographs|has no rows"):
         PatientTable({}, tmp_path / "patients.csv")
+
+
+def test_a_name_of_several_photographs_is_known(tmp_path) -> None:
+    table = tmp_path / "patients.csv"
+    table.write_text("image_id,age\none,50\ntwo,60\n", encoding="utf-8")
+    assert PatientTable({}, table).shared_rows(["one", "one", "two", "three", "three"]) == ["one"]
+    assert PatientTable({"age": "50"}).shared_rows(["one", "one"]) == []

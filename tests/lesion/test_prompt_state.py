@@ -154,8 +154,9 @@ def test_a_record_counts_the_prompts_of_the_user_and_restores_the_lesions(two):
     assert all(state.mask[pixel] for pixel in record.pixels)
     assert len(record.pixels) == 3
     restored = PromptState.from_record(record, state.mask)
-    assert [(restored.labels == label).sum() for label in (1, 2, OTHER)] == [LEFT.sum(), RIGHT.sum(), 25]
-    assert restored.lesions == two.add_prompt(exclude(16, 46)).lesions
+    assert [(restored.labels == label).sum() for label in (1, 2, 3, OTHER)] == [LEFT.sum(), RIGHT.sum(), 25, 0]
+    assert restored.prompted == two.add_prompt(exclude(16, 46)).prompted
+    assert restored.to_record(MODEL, by_hand=False) == record
     painted = state.edit(state.mask, state.mask | rectangle(0, 0, 2, 2))
     assert painted.to_record(MODEL, by_hand=False).text.endswith(", corrected by hand")
 

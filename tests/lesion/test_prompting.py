@@ -85,11 +85,11 @@ def test_clicks_outside_and_strokes_of_another_size_are_refused(prompted_bundle:
 
 
 def test_a_model_without_prompts_is_refused(tiny_bundle: BundleInfo, rgb: np.ndarray) -> None:
-    with pytest.raises(BundleError, match="'tiny' segments without prompts"):
+    with pytest.raises(BundleError, match="'tiny' does not segment by clicks"):
         PromptedSegmenter.load(tiny_bundle)
-    with pytest.raises(BundleError, match=r"'tiny' segments without prompts.*such as lesion-click"):
+    with pytest.raises(BundleError, match=r"'tiny' does not segment by clicks.*such as lesion-click"):
         require_prompts(Segmenter.load(tiny_bundle))
-    with pytest.raises(BundleError, match="'tiny' segments without prompts"):
+    with pytest.raises(BundleError, match="'tiny' does not segment by clicks"):
         nm.segment(rgb, tiny_bundle, include=[(5, 5)])
 
 
@@ -163,7 +163,7 @@ def test_options_without_effect_are_refused(
     with pytest.raises(InputError, match="one photograph with clicks or a box, found 2"):
         analyze_files(images, tmp_path / "out", options, run=RunContext())
     options = BatchOptions.parse({"lesion": {**prompts, "model": str(tiny_bundle.path)}}, "test")
-    with pytest.raises(BundleError, match="'tiny' segments without prompts"):
+    with pytest.raises(BundleError, match="'tiny' does not segment by clicks"):
         analyze_files(images[:1], tmp_path / "out", options, run=RunContext())
     assert not (tmp_path / "out").exists()
 

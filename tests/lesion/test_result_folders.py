@@ -44,3 +44,16 @@ def test_a_result_that_is_a_link_out_of_its_folder_is_refused(tmp_path: Path) ->
     (folder / "result.json").symlink_to(tmp_path / "elsewhere.json")
     with pytest.raises(InputError, match="is a link to a file outside the folder"):
         read_result(folder)
+
+
+def test_a_photograph_that_fails_is_not_named_as_another_one_of_the_run(tmp_path: Path) -> None:
+    paths = [tmp_path / folder / "photo.png" for folder in ("one", "two")]
+    (tmp_path / "one").mkdir()
+    paths[0].write_bytes(b"x")
+    folders = ResultFolders(tmp_path / "out")
+    assert folders.name_failed(paths[1]) == "photo"
+    assert folders.assign(paths[0]).folder.name == "photo"
+    with pytest.raises(InputError):
+        folders.assign(paths[1])
+    assert folders.name_failed(paths[1]).startswith("photo-")
+    assert folders.name_failed(paths[1]) == folders.name_failed(paths[1])

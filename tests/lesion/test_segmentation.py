@@ -54,6 +54,7 @@ def test_a_model_with_turned_views_ignores_orientation_and_gives_its_range(tiny_
 
 @pytest.mark.parametrize("flips", [False, True])
 @pytest.mark.parametrize("views", [(), (1.4, 2.4)])
+@pytest.mark.slow
 def test_a_black_frame_does_not_change_the_lesion(
     tiny_bundle: BundleInfo, flips: bool, views: tuple[float, ...]
 ) -> None:

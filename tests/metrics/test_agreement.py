@@ -117,5 +117,10 @@ def test_ratings_that_are_no_table_are_refused(values: list) -> None:
 
 def test_the_fewest_ratings() -> None:
     assert intraclass_correlation([[1, 2], [3, 5], [4, 4]]).has_interval
+    for value in (0.1, 0.7, 1.1e5 / 3):  # whose mean is rounded
+        assert np.isnan(intraclass_correlation(np.full((7, 3), value)).mean)
+        assert np.isnan(bland_altman(np.full(7, value), np.full(7, value)).slope.mean)
+        constant = intraclass_correlation(value * np.array([[1, 2], [2, 3], [3, 4], [5, 6.0]]))
+        assert not constant.has_interval
     equal = intraclass_correlation(np.ones((4, 2)))
     assert (np.isnan(equal.mean), equal.has_interval, equal.count) == (True, False, 4)

@@ -213,3 +213,23 @@ def test_recognizing_the_data_set_raises_only_the_pooled_auc() -> None:
     assert found["AUC"].mean > 0.75
     assert found["AUC_within"].mean == 0.5
     assert domain_auc(given) == pytest.approx(found["AUC"].mean)
+
+
+@pytest.mark.parametrize("count", [4, 10, 13])
+def test_every_metric_of_a_perfect_model_is_uncertain_for_few_images(count: int) -> None:
+    """The sum of a partial area misses its bound by rounding."""
+    scores = np.r_[np.linspace(0.01, 0.2, count), np.linspace(0.8, 0.99, count)]
+    labels = np.repeat([0, 1], count)
+    probabilities = np.stack([1 - scores, scores], 1)
+    found = class_estimates(ClassPredictions(probabilities, labels, np.arange(2 * count), ("o", "m"), "m", 0.5))
+    assert found["pAUC"].low / 0.2 == pytest.approx(found["AUC"].low)
+    assert all(one.low < one.high for one in found.values())
+
+
+def test_models_of_different_positive_classes_have_no_difference() -> None:
+    random = np.random.default_rng(5)
+    given = ClassPredictions(
+        random.dirichlet(np.ones(3), 60), random.integers(0, 3, 60), np.arange(60), ("n", "m", "b"), "m", 0.5
+    )
+    with pytest.raises(ValueError, match="same classes and positive class; found m of n, m, b and b of n, m, b"):
+        class_differences(given, replace(given, positive="b"))

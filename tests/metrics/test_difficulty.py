@@ -60,6 +60,7 @@ def one_lesion(mask: np.ndarray) -> np.ndarray:
 
 @pytest.mark.parametrize("seed", [0, 1])
 @pytest.mark.parametrize("name", DRAWN)
+@pytest.mark.slow
 def test_a_phantom_has_exactly_the_requested_structures(name: str, seed: int) -> None:
     values = measured(name, seed)
     assert [trait.name for trait in DIFFICULTY_TRAITS if trait.applies_to(values[trait.name])] == [DRAWN[name][0]] * (

@@ -286,3 +286,14 @@ def test_the_other_way_round_is_the_negative(differences: list[float]) -> None:
     assert (there.mean, there.low, there.high) == pytest.approx(
         (-back.mean, -back.high, -back.low), abs=1e-12, nan_ok=True
     )
+
+
+@each_way
+def test_all_right_of_few_patients_is_no_certainty(estimate: Callable[..., Estimate]) -> None:
+    """Clopper and Pearson 1934: of ten of ten 0.6915 to 1, of none of ten 0 to 0.3085."""
+    every, none = (estimate(np.full(10, value), bounds=(0, 1)) for value in (1.0, 0.0))
+    assert (every.low, every.high) == pytest.approx((0.69150, 1), abs=1e-5)
+    assert (none.low, none.high) == pytest.approx((0, 0.30850), abs=1e-5)
+    images = estimate(np.ones(10), list("aabbccddee"), bounds=(0, 1))
+    assert images.low == pytest.approx(0.025 ** (1 / 5))
+    assert estimate(np.zeros(10), bounds=(0, np.inf)).high == 0

@@ -45,6 +45,15 @@ def test_weights_survive_in_half_precision(tiny_bundle: BundleInfo) -> None:
         assert not value.is_floating_point() or torch.equal(value, value.half().float()), name
 
 
+def test_weights_beyond_half_precision_are_stored_in_single_precision(tiny_bundle: BundleInfo, tmp_path: Path) -> None:
+    """Such as the variance of an unusual feature; as infinite values, they would make the bundle unreadable."""
+    network = load_network(tiny_bundle)
+    name, value = next((name, one) for name, one in network.state_dict().items() if one.is_floating_point())
+    value.flatten()[0] = -70_000
+    written = write_bundle(tmp_path / "large", tiny_bundle.config, network, "# large\n")
+    assert (load_network(read_bundle(written.path)).state_dict()[name] == value).all()
+
+
 def test_card_and_fingerprint(tiny_bundle: BundleInfo) -> None:
     assert tiny_bundle.card == "# tiny\n"
     assert len(tiny_bundle.fingerprint) == 64

@@ -104,6 +104,7 @@ def assert_equal_outputs(info: BundleInfo, found: graphs.Graphs) -> None:
 @pytest.mark.parametrize(
     "name", [name if name == QUICK else pytest.param(name, marks=pytest.mark.slow) for name in list_architectures()]
 )
+@pytest.mark.slow
 def test_graphs_of_each_architecture_equal_torch(name: str, tmp_path: Path) -> None:
     info = write_small_bundle(list_architectures()[name].spec, tmp_path)
     reason = graphs.add_graphs(info, RunContext())

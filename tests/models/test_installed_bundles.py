@@ -146,8 +146,15 @@ def test_a_missing_package_is_named_unless_there_are_graphs(
     installed_bundles.explain_not_buildable.cache_clear()
 
 
-def test_all_shipped_models_can_be_built() -> None:
-    assert all(check_usable(bundle) for bundle in list_bundles())
+def test_all_shipped_models_can_be_built_and_have_the_names_of_their_folders() -> None:
+    assert all(check_usable(bundle).path.name == bundle.name for bundle in list_bundles())
+
+
+def test_of_the_shipped_models_only_the_one_that_is_looked_for_is_read(monkeypatch) -> None:
+    read = []
+    monkeypatch.setattr(installed_bundles, "read_bundle", lambda path: read.append(path.name) or read_bundle(path))
+    assert find_bundle("lesion-small").name == "lesion-small"
+    assert read == ["lesion-small"]
 
 
 def cut(path: Path) -> None:
@@ -214,3 +221,15 @@ def test_arguments_of_the_python_api_are_downloaded(monkeypatch: pytest.MonkeyPa
         to_bundle(name)
     _to_slide_options({"model": f"encoder:{name}"}, None, None)
     assert named == [name, name]
+
+
+def test_a_model_that_was_calibrated_again_is_another_one(tiny_bundle: BundleInfo, tmp_path: Path) -> None:
+    """It has the same weights; the installed one must not be taken for it."""
+    first = install_bundle(tiny_bundle)
+    shutil.copytree(tiny_bundle.path, tmp_path / "again")
+    config = tiny_bundle.config.model_copy(update={"threshold": 0.31})
+    write_json(tmp_path / "again" / "config.json", config.model_dump(mode="json"))
+    second = install_bundle(read_bundle(tmp_path / "again"))
+    assert second.fingerprint == first.fingerprint
+    assert (second.name, second.config.threshold) == ("tiny-2", 0.31)
+    assert install_bundle(read_bundle(tmp_path / "again")) == second

@@ -260,9 +260,10 @@ def test_the_example_runs_as_a_program(exported: Path, tiny_bundle: BundleInfo, 
     [
         (("--set", "sex=woman"), (210, 150), "--set sex=woman: expected one of the words male, female."),
         (("--set", "gender=male"), (210, 150), "expected one of the columns of this model: age, sex."),
+        (("--set", "age=nan"), (210, 150), "--set age=nan: expected a number."),
         ((), (150, 210), "has (210, 150) rows and columns, the upright photograph (150, 210)."),
     ],
-    ids=["unknown word", "unknown column", "turned mask"],
+    ids=["unknown word", "unknown column", "no number", "turned mask"],
 )
 def test_the_example_rejects_different_preprocessing(
     exported: Path, tmp_path: Path, arguments: tuple[str, ...], mask_size: tuple[int, int], message: str

@@ -98,6 +98,7 @@ def test_predicts_images_of_any_size(learnt: Any, rows: int, columns: int) -> No
     assert bool(logits.isfinite().all())
 
 
+@pytest.mark.slow
 def test_overfits_two_images(learnt: Any) -> None:
     if learnt.learns:
         assert learnt.share_right > 0.95

@@ -83,6 +83,7 @@ def test_patches_of_wide_pixels_have_the_colors_and_the_texture_of_the_slide(pat
     assert np.corrcoef(own.ravel(), slide.ravel())[0, 1] > 0.98
 
 
+@pytest.mark.slow
 def test_masks_are_those_of_the_truth(patch: CohortPatch) -> None:
     plan = plan_slide(make_slide_config(PATIENT, SMALL))
     place = patch.truth["patch"]

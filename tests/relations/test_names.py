@@ -59,6 +59,7 @@ def iter_names() -> Iterator[str]:
     yield unicodedata.normalize("NFD", "Läsion")
 
 
+@pytest.mark.slow
 def test_the_names_of_photographs_change_no_result(call: Callable[..., str], tmp_path: Path) -> None:
     """Beside files that are no photographs; names that differ in the form of an accent included."""
     names = list(iter_names())
@@ -91,6 +92,7 @@ SPELLINGS = {
 
 
 @pytest.mark.parametrize("spelling", SPELLINGS.values(), ids=SPELLINGS)
+@pytest.mark.slow
 def test_the_spelling_of_diagnoses_changes_no_split(
     spelling: Callable[[str], str], call: Callable[..., str], dataset: Path, tmp_path: Path
 ) -> None:

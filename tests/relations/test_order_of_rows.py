@@ -90,6 +90,7 @@ def observe(call: Callable[..., str], dataset: Path, folder: Path, *words: str) 
     "command", [pytest.param(one, marks=pytest.mark.slow if one in SLOW else ()) for one in (*WORDS, "train")]
 )
 @pytest.mark.parametrize("groups", ["of patients", "of single images"])
+@pytest.mark.slow
 def test_the_order_of_rows_changes_no_result(
     command: str, groups: str, dataset: Path, single: Path, tmp_path: Path, call: Callable[..., str], tiny_bundle: Any
 ) -> None:
@@ -108,6 +109,7 @@ def test_the_order_of_rows_changes_no_result(
 
 
 @pytest.mark.parametrize("name", DATA_EXPORTS.members)
+@pytest.mark.slow
 def test_the_order_of_rows_changes_no_export(
     name: str, dataset: Path, tmp_path: Path, call: Callable[..., str]
 ) -> None:

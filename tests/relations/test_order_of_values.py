@@ -221,6 +221,7 @@ def assert_same(found: Mapping[str, Any], expected: Mapping[str, Any]) -> None:
 
 @pytest.mark.parametrize("seed", [1, 2])
 @pytest.mark.parametrize("name", FUNCTIONS)
+@pytest.mark.slow
 def test_the_order_of_images_changes_no_metric(name: str, seed: int) -> None:
     order = np.random.default_rng(seed).permutation(IMAGES)
     arguments = collect_arguments(name)

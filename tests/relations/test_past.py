@@ -96,6 +96,7 @@ def test_the_synoptic_report(folder: str, past: Path, tmp_path: Path, call: Call
             assert same_cell(rows[name][column], row[column]), (name, column)
 
 
+@pytest.mark.slow
 def test_readings_that_were_added_to_the_case(past: Path, tmp_path: Path, call: Callable[..., str]) -> None:
     """They were in a file of the case, as in the results of the slide; shown are the same before and after saving."""
     folder = tmp_path / "P-0042"
@@ -126,6 +127,7 @@ def iter_numbers(text: str) -> Iterator[str]:
     yield from NUMBERS.findall(text)
 
 
+@pytest.mark.slow
 def test_the_report_states_the_same_numbers(past: Path, tmp_path: Path, call: Callable[..., str]) -> None:
     call("report", past / "P-0042", past / "results/slide_0001", "--out", tmp_path / "report.html")
     page = (tmp_path / "report.html").read_text(encoding="utf-8")
@@ -155,6 +157,7 @@ def test_the_model_predicts_the_same(past: Path, tmp_path: Path, call: Callable[
     assert np.abs(found - expected).max() <= 1
 
 
+@pytest.mark.slow
 def test_the_run_and_its_recipe(past: Path, call: Callable[..., str]) -> None:
     assert "Finished after 1 epoch" in call("runs", "list", past)
     for name in ("run/config.toml", "recipe.toml"):

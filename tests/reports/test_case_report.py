@@ -25,6 +25,7 @@ from napari_melanoma.case.model import (
     set_correction,
     set_image,
     set_lesion,
+    set_lesion_answers,
     set_patient,
 )
 from napari_melanoma.case.results import PREDICTIONS_FILE, collect_metadata, save_case_explanation
@@ -249,9 +250,10 @@ def test_the_first_page_summarizes_the_case(collected: CollectedReport, tmp_path
     [
         (True, 1.4, "T1a: 0.22 mm, ulceration not identified (reading of image 3 by BV)"),
         (False, 1.4, "T2: 1.40 mm, ulceration unknown (entered in the case)"),
+        (False, 0.0, "Tis: 0.00 mm, ulceration unknown (entered in the case)"),
         (False, None, ""),
     ],
-    ids=["reading", "case", "unknown"],
+    ids=["reading", "case", "in situ", "unknown"],
 )
 def test_the_summary_explains_the_t_category(
     reported: ReportedCase, tmp_path: Path, has_readings: bool, depth_mm: float | None, category: str
@@ -266,6 +268,17 @@ def test_the_summary_explains_the_t_category(
     text = text_of(replace(collected, report=summary), tmp_path / "page.html")
     assert "Draft: there is no signed synoptic report." in text
     assert (f"T category (AJCC 8) {category}" in text) if category else "T category (AJCC 8)" not in text
+
+
+def test_a_category_of_contradictory_answers_is_not_stated(reported: ReportedCase, tmp_path: Path) -> None:
+    save_synoptic(reported.results, None)
+    write_depth(reported.results, SlideDepthReadings())
+    answers = {"breslow": SynopticAnswer(value=1.2), "extent": SynopticAnswer(value="in_situ")}
+    with CaseStore.open(reported.folder) as store:
+        store.save(set_lesion_answers(store.case, "L1", answers, "A", "2026-01-02T10:00:00+00:00"))
+    text = text_of(collect(reported.folder, reported.results), tmp_path / "page.html")
+    assert "T category (AJCC 8) no T category: a Breslow thickness of 1.20 mm contradicts melanoma in situ" in text
+    assert "T2" not in text
 
 
 def test_an_analysis_at_another_scale_is_stated_above_its_areas(reported: ReportedCase, tmp_path: Path) -> None:
@@ -431,6 +444,7 @@ def _set_value(path: Path, name: str, value: object) -> None:
 
 
 @pytest.mark.parametrize("name", DAMAGES)
+@pytest.mark.slow
 def test_damaged_parts_are_reported_and_others_shown(name: str, reported: ReportedCase, tmp_path: Path) -> None:
     about, damage, text = DAMAGES[name]
     damage(reported)

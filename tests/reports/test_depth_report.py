@@ -15,6 +15,7 @@ from napari_melanoma.core.validity import Validity, ValidityInputs, ValidityReas
 from napari_melanoma.depth.readings import (
     DepthReading,
     ExcisionMargins,
+    FindingRemark,
     MitosisCount,
     ReadingChange,
     SlideDepthProposals,
@@ -22,6 +23,7 @@ from napari_melanoma.depth.readings import (
     reader_rows,
     values_for_line,
 )
+from napari_melanoma.depth.synoptic import describe_finding
 from napari_melanoma.depth.t_category import t_category
 from napari_melanoma.figures.page import Notice, Table, Text
 from napari_melanoma.reports.pictures import LINE_COLOR, draw_depth_line
@@ -149,6 +151,16 @@ INVALID = ValidityInputs("m", damage="half of it").check()
 def test_a_recorded_thickness_is_confirmed_or_labeled(when: str, validity: Validity, recorded: str | None) -> None:
     values = format_report_fields(DepthReading(mm=1.31, method="automatic", when=when), validity)
     assert values.get("Thickness recorded (AJCC 8)") == recorded
+
+
+def test_margins_are_as_in_the_synoptic_report() -> None:
+    remarks = {"deep_distance_invasive": FindingRemark(state="cannot be determined")}
+    values = format_report_fields(DepthReading(margins=ExcisionMargins(lateral_mm=12.345), remarks=remarks))
+    assert values["Distance to peripheral margin"] == describe_finding(
+        DepthReading(margins=ExcisionMargins(lateral_mm=12.345)), "peripheral_distance_invasive"
+    )
+    assert values["Distance to deep margin"] == "cannot be determined"
+    assert format_report_fields(DepthReading())["Distance to deep margin"] == "–"
 
 
 def test_the_table_of_readings_hides_a_prediction_that_is_not_valid(slide: Path) -> None:

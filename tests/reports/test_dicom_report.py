@@ -209,12 +209,27 @@ def test_readings_name_their_observer_and_the_prediction_its_model(folder: Path,
     assert not [item for item in prediction[0].ContentSequence if item.ValueType == "PNAME"]
 
 
+def test_results_of_a_view_are_reported_with_what_readers_have_stored_for_the_slide(
+    folder: Path, slide: Path, tmp_path: Path
+) -> None:
+    view = folder / "view" / folder.name
+    analyze(view, slide)
+    set_validity(view, Validity())
+    add_all(folder)
+    write_notes(folder, SlideNotes(measures=MEASURES, pixel_size=PixelSize(1.0, 1.0, "given")))
+    document = export(view, tmp_path / "sr.dcm")
+    assert read_values(find_group(document, "depth, A. Möller")) == {"Breslow thickness": (0.0664, "mm")}
+    assert find_group(document, "nest")
+    assert read_values(find_group(document, "length 1")) == {"Length": (0.1, "mm")}
+    assert find_group(document, "depth, prediction")[0], "of the exported analysis"
+
+
 def test_measurements_have_units(folder: Path, tmp_path: Path) -> None:
     add_all(folder)
     document = export(folder, tmp_path / "sr.dcm")
     assert read_values(find_group(document, "length 1")) == {"Length": (0.05, "mm")}
-    assert read_values(find_group(document, "area 1")) == {"Area": (0.00125, "mm2")}
-    assert read_values(find_group(document, "angle 1")) == {"Angle": (90.0, "deg")}
+    assert read_values(find_group(document, "area 2")) == {"Area": (0.00125, "mm2")}
+    assert read_values(find_group(document, "angle 3")) == {"Angle": (90.0, "deg")}
     area = (39.5 * 80.25 - 100) * SPACING_MM**2
     assert read_values(find_group(document, "nest")) == {"Area": (round(area, 6), "mm2")}
 
@@ -455,9 +470,8 @@ def test_a_scale_that_a_reader_has_set_is_stated(folder: Path, tmp_path: Path) -
     write_notes(folder, SlideNotes(pixel_size=PixelSize(0.25, 0.25, "given"), measures=MEASURES[:1]))
     document = export(folder, tmp_path / "sr.dcm")
     assert read_values(find_group(document, "length 1")) == {"Length": (0.025, "mm")}
-    assert (
-        "Scale set by a reader: 0.25 x 0.25 µm per pixel. The slide states 0.5 x 0.5, in which positions are given."
-        in (read_comments(find_group(document, "slide")))
+    assert "Scale set by a reader: 0.25 µm per pixel. The slide states 0.5, in which positions are given." in (
+        read_comments(find_group(document, "slide"))
     )
 
 

@@ -29,7 +29,12 @@ from napari_melanoma.reports.disclosure import (
         (3 * 3600, "3 hours later"),
         (86400, "1 day later"),
         (45 * 86400, "45 days later"),
+        (46 * 86400, "46 days later"),
+        (59 * 86400, "2 months later"),  # January and February
         (365 * 86400, "12 months later"),
+        (548 * 86400, "18 months later"),
+        (730 * 86400, "2 years later"),
+        (900 * 86400, "2 years later"),
         (5 * 365 * 86400, "5 years later"),
         (-86400, "1 day earlier"),
     ],

@@ -182,6 +182,7 @@ def test_each_format_has_a_contract() -> None:
 
 
 @pytest.mark.parametrize("name", WITH_LESIONS)
+@pytest.mark.slow
 def test_all_lesions_are_exported_with_their_areas(name: str, folder: Path, tmp_path: Path) -> None:
     lesions = read_exported_slide(folder).required_lesions
     assert len(lesions) == COUNT
@@ -236,6 +237,7 @@ def read_text(path: Path) -> str:
 
 
 @pytest.mark.parametrize("name", [*WITH_LESIONS, *WITH_OTHER_PREDICTIONS])
+@pytest.mark.slow
 def test_what_is_not_valid_is_marked(name: str, folder: Path, tmp_path: Path) -> None:
     """Also if lesions were saved when it was still valid."""
     reason = INVALID.reasons[0].text

@@ -93,6 +93,7 @@ def test_a_case_of_three_images_is_compact_and_begins_with_a_summary(tmp_path: P
     assert "Microsatellites" in synoptic
 
 
+@pytest.mark.slow
 def test_every_text_of_every_block_is_printed() -> None:
     report = replace(make_report("Pigment"), identity="Case 7", program="program 1.0")
     assert " ".join(as_pages(report)).count("Pigment") > 20

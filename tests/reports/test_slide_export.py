@@ -55,6 +55,16 @@ def out_of(results: Path, name: str, tmp_path: Path) -> Path:
     return path
 
 
+@pytest.mark.parametrize("name", ["section", "Section"])
+def test_results_of_one_name_do_not_replace_each_other(name: str, tmp_path: Path) -> None:
+    folders = [tmp_path / "first" / "section", tmp_path / "second" / name]
+    for number, folder in enumerate(folders):
+        write_notes(folder, SlideNotes(measures=(SlideMeasurement("angle", ((0, 1), (0, 0), (1, number))),)))
+    with pytest.raises(InputError, match="have the same name"):
+        export_results(folders, tmp_path / "out", ["counts"], run=RunContext())
+    assert not (tmp_path / "out").exists()
+
+
 def test_each_format_is_written_and_documented(repository: Path) -> None:
     assert list(WRITERS) == list(FORMATS)
     page = (repository / "docs" / "how-to" / "exchange.md").read_text(encoding="utf-8")

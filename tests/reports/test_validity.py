@@ -11,16 +11,18 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from napari_melanoma.cli.slide import _report_slide
 from napari_melanoma.core.errors import InputError
 from napari_melanoma.core.files import write_json
 from napari_melanoma.core.geometry import PixelSize
 from napari_melanoma.core.validity import Validity, ValidityInputs
+from napari_melanoma.data.dataset import COHORT_FILE
 from napari_melanoma.extensions.risk.batch import RiskOutcome
 from napari_melanoma.extensions.risk.batch import _result_row as risk_row
 from napari_melanoma.extensions.risk.command import _report_risk
-from napari_melanoma.extensions.risk.patches import cut_slide_patches
+from napari_melanoma.extensions.risk.patches import cut_slide_patches, read_patch_image
 from napari_melanoma.extensions.risk.prediction import PatchPrediction, RiskOptions, RiskPrediction
 from napari_melanoma.io.photographs import Photograph
 from napari_melanoma.lesion.analysis import ModelStamp, derive_result, describe_result
@@ -29,6 +31,7 @@ from napari_melanoma.lesion.options import LesionOptions
 from napari_melanoma.phantoms import is_phantom
 from napari_melanoma.reports.lesion import write_lesion_report
 from napari_melanoma.reports.slide import write_slide_report
+from napari_melanoma.slides import cohort as slide_cohort
 from napari_melanoma.slides.depth import describe_depth
 from napari_melanoma.slides.depth_readings import KnownDepth
 from napari_melanoma.slides.options import SlideOptions, check_scale, match_scale
@@ -212,3 +215,18 @@ def test_the_mark_of_a_phantom(tmp_path: Path) -> None:
     assert not is_phantom(tmp_path / "real.tif")
     (tmp_path / "real.truth.json").write_text("{}")
     assert is_phantom(tmp_path / "real.tif")
+
+
+@pytest.mark.parametrize("depth", [0, 1])
+def test_the_state_of_analyzed_slides_does_not_make_real_images_phantoms(tmp_path: Path, depth: int) -> None:
+    image = tmp_path / "slides" / "patch.png" if depth else tmp_path / "patch.png"
+    image.parent.mkdir(exist_ok=True)
+    Image.new("RGB", (32, 32), (180, 90, 140)).save(image)
+    assert slide_cohort.MANIFEST == COHORT_FILE  # two files of one name
+    manifest = slide_cohort.CohortManifest(tmp_path / slide_cohort.MANIFEST, slide_cohort.CohortSettings({}, {}), {})
+    manifest.write()
+    assert (tmp_path / COHORT_FILE).is_file()
+    assert not is_phantom(image)
+    assert not read_patch_image(image, {}, RiskOptions(model="risk-demo")).synthetic
+    (tmp_path / COHORT_FILE).write_text('{"law": {}}')
+    assert is_phantom(image)

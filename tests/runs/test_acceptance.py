@@ -291,3 +291,12 @@ def test_an_unreadable_note_is_ignored(text: str, finished: RunFolder) -> None:
     (finished.path / "adopted.json").write_text(text)
     assert read_run(finished.path).activated_as is None
     assert activate_model(finished.path).name == "tiny"
+
+
+def test_another_model_under_the_name_of_the_activated_one(finished: RunFolder) -> None:
+    """Such as one that the user imported after the first was removed: it is not the model of the run."""
+    activated = activate_model(finished.path)
+    other = activated.config.model_copy(update={"threshold": 0.31})
+    write_json(activated.path / "config.json", other.model_dump(mode="json"))
+    again = activate_model(finished.path)
+    assert (again.name, again.config.threshold) == ("tiny-2", activated.config.threshold)

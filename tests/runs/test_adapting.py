@@ -28,6 +28,7 @@ from napari_melanoma.core.errors import BundleError, InputError
 from napari_melanoma.core.prediction_config import ClassifierConfig, FittedNumbers, TabularEncoding, ViewConfig
 from napari_melanoma.data.dataset import Sample
 from napari_melanoma.data.harmonize import Harmonizer
+from napari_melanoma.data.training_images import was_trained_on
 from napari_melanoma.imaging.modality import ModalityEstimate
 from napari_melanoma.io.photographs import Photograph
 from napari_melanoma.models import graphs
@@ -45,7 +46,6 @@ from napari_melanoma.runs.adapting import adapt, plan_adaptation
 from napari_melanoma.runs.clinic_photographs import AdaptOptions, read_classes, recognize_types
 from napari_melanoma.runs.starting_weights import create_network
 from napari_melanoma.training.recipe import TrainRecipe
-from napari_melanoma.training.run_data import was_trained_on
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -180,6 +180,7 @@ def predict(info: BundleInfo, data: Path) -> NDArray[np.float64]:
     return model.calibration.probabilities(logits)[:, model.calibration.positive_index]
 
 
+@pytest.mark.slow
 def test_an_adapted_bundle_is_an_ordinary_better_one(base: BundleInfo, clinic: Path, tmp_path: Path) -> None:
     result = run_adapt(base, clinic, tmp_path / "adapted")
     assert result.bundle is not None
@@ -206,6 +207,7 @@ def test_an_adapted_bundle_is_an_ordinary_better_one(base: BundleInfo, clinic: P
 
 
 @pytest.mark.usefixtures("user_folders")
+@pytest.mark.slow
 def test_the_function_of_the_python_api(
     base: BundleInfo, clinic: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -224,6 +226,7 @@ def test_the_function_of_the_python_api(
     assert nm.adapt(base, clinic).kept
 
 
+@pytest.mark.slow
 def test_the_photographs_are_known_afterwards(base: BundleInfo, clinic: Path, tmp_path: Path) -> None:
     """They count as training images, and are not out of distribution."""
     info = run_adapt(base, clinic, tmp_path / "adapted").bundle
@@ -241,6 +244,7 @@ def test_the_photographs_are_known_afterwards(base: BundleInfo, clinic: Path, tm
         adapt(info, clinic, tmp_path / "again", run=RunContext())
 
 
+@pytest.mark.slow
 def test_the_order_of_the_table_does_not_matter(base: BundleInfo, clinic: Path, tmp_path: Path) -> None:
     """The same labels give the same bundle, bit for bit, and in a folder of another name the same model and figures."""
     shuffled = tmp_path / "clinic"
@@ -265,6 +269,7 @@ def test_the_order_of_the_table_does_not_matter(base: BundleInfo, clinic: Path, 
     assert configs[0].provenance["adaptation"] == configs[1].provenance["adaptation"]
 
 
+@pytest.mark.slow
 def test_a_new_class_and_a_word_below_a_class(base: BundleInfo, tmp_path: Path) -> None:
     rows = make_rows(90, ("melanoma", "nevus", "basal cell carcinoma"))
     for row in rows[:2]:
@@ -276,6 +281,7 @@ def test_a_new_class_and_a_word_below_a_class(base: BundleInfo, tmp_path: Path) 
     assert result.figures.adapted["AUC"].mean > 0.9
 
 
+@pytest.mark.slow
 def test_a_class_of_interest_that_the_model_lacks(
     run: Callable[..., Result], base: BundleInfo, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -331,6 +337,7 @@ def test_classes_of_diagnoses(base: BundleInfo, classes: tuple[str, ...], positi
     assert [found.get(key, "") for key in raw] == expected
 
 
+@pytest.mark.slow
 def test_adapting_an_adapted_model(base: BundleInfo, clinic: Path, tmp_path: Path) -> None:
     """Its linear layer is replaced by one that does both."""
     first = run_adapt(base, clinic, tmp_path / "first").bundle
@@ -347,6 +354,7 @@ def test_adapting_an_adapted_model(base: BundleInfo, clinic: Path, tmp_path: Pat
     assert scores[truth].mean() > scores[~truth].mean() + 0.4
 
 
+@pytest.mark.slow
 def test_a_model_is_kept_without_a_gain_beyond_its_uncertainty(
     run: Callable[..., Result], base: BundleInfo, clinic: Path, tmp_path: Path
 ) -> None:
@@ -370,6 +378,7 @@ def test_a_model_is_kept_without_a_gain_beyond_its_uncertainty(
     assert again.warnings[-1] == f"{tmp_path / 'kept'} is the model of an earlier adaptation, and was not changed."
 
 
+@pytest.mark.slow
 def test_the_threshold_rests_on_the_positives_or_on_the_model(base: BundleInfo, clinic: Path, tmp_path: Path) -> None:
     """22 melanomas of 11 patients show no sensitivity of 0.90: the card states so."""
     found = run_adapt(base, clinic, tmp_path / "first")
@@ -399,6 +408,7 @@ def test_few_photographs_only_recalibrate(base: BundleInfo, tmp_path: Path) -> N
         assert result.bundle.fingerprint == base.fingerprint
 
 
+@pytest.mark.slow
 def test_a_model_for_yes_or_no_keeps_its_classes(tmp_path: Path) -> None:
     phone = make_bundle(tmp_path / "phone", classes=("other", "malignant"), positive="malignant")
     rows = make_rows(90, ("melanoma", "nevus", "basal cell carcinoma"))
@@ -448,6 +458,7 @@ def import_file(path: Path) -> ModuleType:
     return module
 
 
+@pytest.mark.slow
 def test_a_prediction_of_an_adapted_bundle(base: BundleInfo, clinic: Path, tmp_path: Path) -> None:
     """Interval, prediction set, similar cases of the clinic, and what the age contributes."""
     info = run_adapt(base, clinic, tmp_path / "adapted").bundle
@@ -466,6 +477,7 @@ def test_a_prediction_of_an_adapted_bundle(base: BundleInfo, clinic: Path, tmp_p
     assert ClassPrediction.from_json(json.loads(json.dumps(found.to_json()))) == found
 
 
+@pytest.mark.slow
 def test_an_adapted_bundle_starts_a_training(base: BundleInfo, clinic: Path, tmp_path: Path) -> None:
     info = run_adapt(base, clinic, tmp_path / "adapted").bundle
     assert info is not None
@@ -496,6 +508,7 @@ def encoded(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     return counts
 
 
+@pytest.mark.slow
 def test_a_stopped_command_continues(base: BundleInfo, tmp_path: Path, encoded: list[int]) -> None:
     data = write_dataset(tmp_path / "data", make_rows(40))
 
@@ -516,6 +529,30 @@ def test_a_stopped_command_continues(base: BundleInfo, tmp_path: Path, encoded: 
     assert sum(encoded) == 41
 
 
+@pytest.mark.slow
+def test_the_type_of_a_photograph_is_recognized_once_unless_its_file_changes(
+    base: BundleInfo, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data, recognized = write_dataset(tmp_path / "data", make_rows(40)), []
+    run = RunContext(
+        lambda progress: replace_image() if (progress.message, progress.done) == ("Reading photographs", 40) else None
+    )
+
+    def replace_image() -> None:
+        Image.fromarray(np.full((SIDE, SIDE, 3), 77, np.uint8)).save(data / "images" / "i039.png")
+
+    def recognize(rgb: NDArray[np.uint8]) -> ModalityEstimate:
+        recognized.append(int(rgb[0, 0, 0]))
+        return ModalityEstimate("dermoscopic", 0.9)
+
+    for module in ("classification.embeddings", "runs.clinic_photographs"):
+        monkeypatch.setattr(f"napari_melanoma.{module}.recognize_modality", recognize)
+    adapt(base, data, tmp_path / "adapted", run=run)
+    assert len(recognized) == 41
+    assert recognized[-1] == 77
+
+
+@pytest.mark.slow
 def test_a_photograph_with_another_mask_or_age_is_embedded_again(tmp_path: Path, encoded: list[int]) -> None:
     base = make_bundle(tmp_path / "base", region="roi")
     data = write_dataset(tmp_path / "data", make_rows(40))
@@ -643,6 +680,7 @@ def test_types(recognized: list[Any], stated: list[str | None], expected: tuple[
     assert found.shows_skin.tolist() == [kind != "neither" for kind in recognized]
 
 
+@pytest.mark.slow
 def test_photographs_that_are_left_out_are_listed(base: BundleInfo, tmp_path: Path) -> None:
     """The others are used, and the table stays as it is."""
     rows = change(lambda rows: None, 60)
@@ -727,6 +765,7 @@ def test_lesions_of_one_number_of_two_patients_whom_a_copy_joins_are_no_conflict
     assert (dict(plan.left_out), plan.groups) == ({}, 19)
 
 
+@pytest.mark.slow
 def test_chosen_photographs_only(base: BundleInfo, clinic: Path, tmp_path: Path) -> None:
     chosen = tmp_path / "chosen.txt"
     chosen.write_text("".join(f"i{number:03}\n" for number in range(40)), "utf-8")
@@ -804,3 +843,34 @@ def test_photographs_of_the_training_are_left_out(
 def test_cases_are_selected_by_index() -> None:
     cases = LabeledCases(np.eye(3, 2, dtype=np.float32), np.eye(3, 2, dtype=np.float32), np.arange(3), ["a", "b", "c"])
     assert cases.subset(np.array([True, False, True])).groups == ["a", "c"]
+
+
+@pytest.mark.parametrize(("coverage", "rule"), [(0.9, "class_conditional"), (0.95, "clustered")])
+def test_the_rule_of_prediction_sets_follows_the_coverage_of_the_model(coverage: float, rule: str) -> None:
+    """12 cases are enough for 90 %, but not for 95 %, for which 19 are needed."""
+    config = SimpleNamespace(classifier=ClassifierConfig(coverage=coverage))
+    work = SimpleNamespace(
+        info=SimpleNamespace(config=config),
+        classes=("melanoma", "nevus"),
+        cases=SimpleNamespace(labels=np.repeat([0, 1], [40, 12])),
+        positive=0,
+    )
+    assert vars(adapting._Work)["set_rule"].fget(work) == rule
+
+
+def test_chosen_photographs_stay_in_the_groups_of_the_whole_table(base: BundleInfo, tmp_path: Path) -> None:
+    """A lesion without a patient belongs to the patient that a photograph names which was not chosen."""
+    rows = make_rows(12)
+    rows[0] |= {"patient_id": "", "lesion_id": "L"}
+    rows[1] |= {"patient_id": "P", "lesion_id": "L"}
+    rows[2] |= {"patient_id": "P", "lesion_id": "M"}
+    data, chosen = write_dataset(tmp_path / "clinic", rows), tmp_path / "chosen.txt"
+    chosen.write_text("".join(f"{row['image_id']}\n" for index, row in enumerate(rows) if index != 1))
+    every, some = (
+        clinic_photographs.find_labeled_photographs(
+            base, data, options, clinic_photographs.ComparedPictures(base), RunContext()
+        )
+        for options in (AdaptOptions(), AdaptOptions(only=str(chosen)))
+    )
+    groups = {one.image_id: one.group for one in every.samples}
+    assert {one.image_id: one.group for one in some.samples} == {k: v for k, v in groups.items() if k != "i001"}

@@ -11,13 +11,12 @@ from PIL import Image
 from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.files import write_json
 from napari_melanoma.data.dataset import read_dataset
-from napari_melanoma.data.training_images import FILE_NAME, hash_images, make_training_images
+from napari_melanoma.data.training_images import FILE_NAME, hash_images, make_training_images, training_images_statement
 from napari_melanoma.io.results import write_mask, write_rgb, write_table
 from napari_melanoma.models.bundle import BundleInfo, read_bundle
 from napari_melanoma.models.installed_bundles import install_bundle
 from napari_melanoma.runs.train import describe_start_overlap
 from napari_melanoma.training.recipe import TrainRecipe
-from napari_melanoma.training.run_data import training_images_statement
 from napari_melanoma.ui.train.recipe_check import check_recipe_data
 
 pytestmark = pytest.mark.usefixtures("user_folders")
@@ -47,8 +46,8 @@ def test_test_images_that_the_initial_model_was_trained_on(
     model = {"start": start.name, "options": start.config.options, "input_size": 64}
     recipe = TrainRecipe.parse({"data": {"datasets": [str(data)]}, "model": model}, "the test")
     parts = check_recipe_data(recipe, RunContext())
-    assert parts.total == "14 images with masks"
     assert parts.training + parts.validation + parts.test == 14
+    assert parts.sets.startswith(f"{parts.training} training, {parts.validation} validation, {parts.test} test image")
     assert describe_start_overlap(recipe, RunContext()) == parts.warning
     count = parts.test
     if known:

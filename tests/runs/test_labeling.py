@@ -199,7 +199,7 @@ def test_mixed_types_of_photographs_are_not_fitted(clinic: Clinic) -> None:
     assert not state.adapted
     assert len(state.labels) == state.counts.photographs == 30  # nothing is lost
     assert describe_labels(state, None).statement.startswith(
-        "30 labels, not fitted. 12 of melanoma. Labels are stored, but not fitted: the photographs are"
+        "30 labels, not fitted. Labels of melanoma: 12. Labels are stored, but not fitted: the photographs are"
     )
 
 
@@ -273,6 +273,7 @@ def test_the_interval_of_the_accuracy_is_that_of_patients(
 
 
 @pytest.mark.parametrize("shift", [0.0, 1.0], ids=["kept", "used"])
+@pytest.mark.slow
 def test_the_choice_is_known_before_the_model_is_made(clinic: Clinic, tmp_path: Path, shift: float) -> None:
     count = 40
     clinic.embeddings = {int(draw(number).sum()): shift * (2 * (number % 2) - 1) for number in range(count)}
@@ -283,7 +284,9 @@ def test_the_choice_is_known_before_the_model_is_made(clinic: Clinic, tmp_path: 
     chosen.write_text("\n".join(state.images), "utf-8")
     options = AdaptOptions(only=str(chosen))
     made = adapt(clinic.labeling.info, clinic.corrections.folder, tmp_path / "made", options, run=RunContext())
-    assert choice == AdaptationChoice(is_used=made.bundle is not None, reason=made.figures.reason)
+    figures = made.figures
+    assert choice == AdaptationChoice(made.bundle is not None, figures.verdict, figures.reason)
+    assert figures.reason.startswith(f"{figures.verdict}: log loss ")
     assert choice.is_used is bool(shift)
 
 

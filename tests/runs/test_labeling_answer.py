@@ -45,7 +45,7 @@ def curve(low: float, mean: float, high: float) -> LearningCurve:
 def test_both_models_and_what_more_labels_bring(gain: LearningCurve | None, more: str) -> None:
     found = describe_labels(STATE, gain)
     assert found.text == f"46 labels: your model would be right in 66 of 100, the shipped one in 58{more}"
-    assert found.parts == ("12 of melanoma",)
+    assert found.parts == ("Labels of melanoma: 12",)
     assert found.detail.startswith(
         "Accuracy of your model 66 % (95 % interval 40–85), of the shipped one 58 % (95 % interval 32–80), "
         "on 11 photographs drawn at random. "
@@ -74,10 +74,11 @@ def test_what_is_missing_before_the_models_are_compared() -> None:
 
 
 def test_which_model_would_be_used() -> None:
-    reason = "That the adapted model predicts melanoma better may be due to chance: log loss -0.01. Label more."
-    kept = describe_choice(STATE, AdaptationChoice(is_used=False, reason=reason))
+    verdict = "Melanoma: better by chance"
+    reason = f"{verdict}: log loss -0.01. Label more."
+    kept = describe_choice(STATE, AdaptationChoice(False, verdict, reason))
     assert (kept.text, kept.detail) == (KEPT, reason)
-    assert kept.parts == ("That the adapted model predicts melanoma better may be due to chance",)
-    assert describe_choice(STATE, AdaptationChoice(is_used=True, reason=reason)).text == USED
+    assert kept.parts == (verdict,)
+    assert describe_choice(STATE, AdaptationChoice(True, verdict, reason)).text == USED
     assert describe_choice(STATE, None).text == NOT_KNOWN
     assert describe_choice(replace(STATE, fit=None), None).text == ""

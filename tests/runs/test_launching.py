@@ -73,6 +73,7 @@ def test_no_folder_can_be_made_in_a_file(tmp_path: Path) -> None:
         create_run_folder("x", tmp_path / "file")
 
 
+@pytest.mark.slow
 def test_a_run_survives_its_parent_process(tmp_path: Path) -> None:
     """A program launches a run and ends; the run continues, and is not a child of this process."""
     out = tmp_path / "run-01"

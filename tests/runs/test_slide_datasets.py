@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import csv
 import shutil
+import unicodedata
 from pathlib import Path
 
 import pytest
 
 from napari_melanoma.core.context import Cancelled, RunContext
 from napari_melanoma.core.errors import DataSetError
+from napari_melanoma.core.prediction_config import FittedNumbers, TabularEncoding
 from napari_melanoma.core.run_folder import RunFolder, RunFolderContext, RunPartContext
 from napari_melanoma.io.tables import iterate_rows
 from napari_melanoma.runs.slide_datasets import describe_pending, make_slide_dataset
-from napari_melanoma.slides.patient_data import read_patient_table
+from napari_melanoma.slides.options import SlideOptions
+from napari_melanoma.slides.patient_data import read_patient_data, read_patient_table
 from napari_melanoma.training.whole_slides import bag_samples, find_slide_files, is_slide_dataset
 
+AGE = TabularEncoding(numbers=(FittedNumbers(name="age", mean=50.0, std=10.0, median=50.0),))
 HEADER = "slide,patient_id,age,sex,site,Breslow (mm),metastasis"
 ROWS = ("a.svs,P1,61,F,back,1.2,1", "b.svs,P1,,m,leg,,1", "c.svs,P2,45,f,?,0.4,0", "x.svs,P3,50,f,face,2,0")
 
@@ -173,3 +177,15 @@ def test_a_part_of_a_run_obeys_the_whole(tmp_path: Path) -> None:
     folder.write_command("cancel")
     with pytest.raises(Cancelled):
         nested.check()
+
+
+@pytest.mark.parametrize("forms", [("NFD", "NFC"), ("NFC", "NFD")])
+def test_letters_of_the_name_of_a_slide_may_be_composed(forms: tuple[str, str], tmp_path: Path) -> None:
+    """macOS lists the letters of file names decomposed, and tables contain them composed."""
+    of_file, in_table = (unicodedata.normalize(form, "Läsion") for form in forms)
+    slide = tmp_path / f"{of_file}.svs"
+    slide.write_bytes(b"any")
+    table = write_table(tmp_path / "patients.csv", (f"{in_table},61",), "slide,age")
+    assert make_slide_dataset([slide], table, tmp_path / "out", run=RunContext()).slides == 1
+    options = SlideOptions(metadata=table)
+    assert read_patient_data(slide, tmp_path / "results", AGE, options).row == {"age": "61"}

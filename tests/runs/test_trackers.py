@@ -113,6 +113,7 @@ def test_tensorboard(recipe: TrainRecipe, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["tensorboard", "mlflow"])
+@pytest.mark.slow
 def test_a_resumed_run_sends_the_epochs_that_were_lost_by_a_kill(
     recipe: TrainRecipe, tmp_path: Path, name: str
 ) -> None:
@@ -140,6 +141,7 @@ def test_a_resumed_run_sends_the_epochs_that_were_lost_by_a_kill(
     assert sorted((item.step, round(item.value, 3)) for item in found) == [(1, 0.5), (2, 0.4), (3, 0.3), (4, 0.2)]
 
 
+@pytest.mark.slow
 def test_mlflow_in_a_local_folder(recipe: TrainRecipe, tmp_path: Path) -> None:
     mlflow = pytest.importorskip("mlflow")
     folder = track(recipe, tmp_path, "mlflow")
@@ -186,6 +188,7 @@ def read_records(file: Path, kind: Any) -> list[Any]:
         time.sleep(0.1)
 
 
+@pytest.mark.slow
 def test_wandb_offline(recipe: TrainRecipe, tmp_path: Path) -> None:
     pytest.importorskip("wandb")
     from wandb.proto import wandb_internal_pb2

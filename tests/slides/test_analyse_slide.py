@@ -19,7 +19,7 @@ from napari_melanoma.core.context import Cancelled, RunContext
 from napari_melanoma.core.errors import ConfigError, InputError, RunError, SaveError, ScaleMissing
 from napari_melanoma.core.run_folder import RunFolder
 from napari_melanoma.io.geojson import read_geojson
-from napari_melanoma.io.results import read_mask, read_table, write_mask
+from napari_melanoma.io.results import SOURCE, read_mask, read_table, write_mask
 from napari_melanoma.io.slide_store import DONE, FAILED, NO_TISSUE, SlideResult
 from napari_melanoma.slides.analysis import SlideOutcome, analyze_slide
 from napari_melanoma.slides.lesion_files import read_analysis, read_lesions
@@ -153,8 +153,10 @@ def test_another_slide_is_refused_in_the_folder(
     analyze: Analyze, drawn_slide: Draw, again: Path, tmp_path: Path
 ) -> None:
     other = drawn_slide(tmp_path / "other.tif", seed=1)
+    record = (again / SOURCE).read_text()
     with pytest.raises(RunError, match="holds results of another slide, 'section'"):
         analyze(other)
+    assert (again / SOURCE).read_text() == record
     assert analyze(other, force=True).content["slide"] == "other"
 
 

@@ -109,6 +109,7 @@ def test_what_was_not_looked_for_is_not_counted(target: str | None, counts: tupl
     assert (row["lesions"], row["lesions_malignant"]) == counts
 
 
+@pytest.mark.slow
 def test_areas_of_a_class_that_is_no_longer_selected_are_removed(tmp_path: Path) -> None:
     slide, folder = get_sample(SLIDE).path, tmp_path / "slide"
     for target in ("Adnexa", None):

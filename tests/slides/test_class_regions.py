@@ -61,3 +61,8 @@ def test_outlines_of_classes() -> None:
     assert (rows.min(), rows.max()) == (100 + 2 * 64, 100 + 5 * 64)
     assert (columns.min(), columns.max()) == (200 + 3 * 64, 200 + 7 * 64)
     assert len(outline_classes(two_tumors(), NAMES, {}, min_cells=1)) == 3
+
+
+def test_a_part_of_a_cell_is_all_of_the_analyzed_area() -> None:
+    maps = SlideMaps(np.ones((1, 1, 1), np.float32), MapPlacement(0, 0, 100, 100, PixelSize(1, 1)), (50, 50))
+    assert measure_class_areas(maps, ("glass",)) == {"glass": {"mm2": pytest.approx(0.0025), "percent": 100.0}}

@@ -22,6 +22,7 @@ from napari_melanoma.slides.counts import (
     CountResult,
     count_within,
     describe_counts,
+    list_mitoses,
     poisson_interval,
     read_counts,
     rename_class,
@@ -159,3 +160,16 @@ def test_the_table_has_measurements_and_counts(tmp_path):
         "the whole slide", "TIL", "12", "0.5", "24",
     )  # fmt: skip
     assert float(til["per_mm2_low"]) == pytest.approx(12.4, rel=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("name", "is_mitosis"),
+    [
+        *((name, True) for name in ("Mitosis", "mitoses", "Mitotic figure", "mitotic figures", "Mitosen", "Mitosis 2")),
+        *((name, True) for name in ("Mitosis: atypical", "Mitoses (hot spot)", " mitotic ", "mitosis figures")),
+        *((name, False) for name in ("Mitosis imposter", "Mitochondria", "Mitosis-like figure", "Mitomycin", "TIL")),
+        *((name, False) for name in ("Non-mitotic figure", "No mitosis", "")),
+    ],
+)
+def test_mitoses_are_told_from_what_looks_like_them(name: str, is_mitosis: bool) -> None:
+    assert list_mitoses((CountedPoint(name, (1.0, 2.0)),)) == (((1.0, 2.0),) if is_mitosis else ())

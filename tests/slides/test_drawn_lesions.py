@@ -12,6 +12,7 @@ from napari_melanoma.core.geometry import MapPlacement, PixelSize
 from napari_melanoma.core.polygons import Polygon
 from napari_melanoma.slides.lesion_edits import measure_drawn_lesion
 from napari_melanoma.slides.lesions import LesionConfig, LesionMaps
+from napari_melanoma.slides.regions import DEFAULT_CLASSES, region_from_vertices
 
 # Cells of 100 x 100 pixels; a pixel is 2 micrometers high and 1 wide.
 PLACE = MapPlacement(0.0, 0.0, 100.0, 100.0, PixelSize(2.0, 1.0))
@@ -107,3 +108,30 @@ def test_an_outline_that_crosses_itself_counts_with_all_its_inside() -> None:
 def test_invalid_lesions_are_rejected(polygon: Polygon, message: str) -> None:
     with pytest.raises(InputError, match=message):
         drawn(polygon)
+
+
+def test_the_size_of_a_drawing_does_not_limit_how_exactly_it_is_measured() -> None:
+    """Two small parts far apart, and a strip across the slide, are as exact as a square."""
+    large = LesionMaps(np.full((510, 510), 0.9, np.float32), PLACE)
+    parts = box(0, 0, 100, 100), box(50_000, 0, 50_100, 100)
+    strip = Polygon(((0.0, 0.0), (0.0, 8.0), (20_000.0, 20_008.0), (20_000.0, 20_000.0)))
+    for drawing, area in ((parts, 20_000), ((strip,), 160_000)):
+        lesion = measure_drawn_lesion(drawing, large, CONFIG, index=1)
+        assert lesion.area_px == pytest.approx(area)
+        assert lesion.polygons == drawing
+    assert measure_drawn_lesion(parts, large, CONFIG, index=1).perimeter_mm == pytest.approx(2 * 0.6)
+
+
+def test_a_freehand_line_that_passes_its_start_encloses_what_a_region_encloses() -> None:
+    turns = np.linspace(0, 2.24 * math.pi, 200)
+    radius = np.where(turns < 2 * math.pi, 200, 180)
+    vertices = np.stack([400 + radius * np.sin(turns), 600 + radius * np.cos(turns)], axis=1)
+    region = region_from_vertices(vertices, DEFAULT_CLASSES[0])
+    lesion = drawn(Polygon(vertices))
+    assert lesion.area_px == pytest.approx(sum(polygon.area for polygon in region.polygons))
+    assert lesion.polygons == region.polygons
+
+
+def test_small_parts_have_the_probabilities_of_their_own_cells() -> None:
+    lesion = drawn(box(310, 510, 330, 530), box(310, 1510, 330, 1530))
+    assert lesion.probability == pytest.approx((0.9 + 0.2) / 2)

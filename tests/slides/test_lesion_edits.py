@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -13,12 +15,14 @@ from napari_melanoma.core.polygons import Polygon
 from napari_melanoma.slides.lesion_edits import (
     add_lesion,
     merge_lesions,
+    refine_lesion,
     remove_lesion,
     removed_lesions,
     set_lesion_class,
     split_lesion,
 )
 from napari_melanoma.slides.lesions import LesionConfig, LesionMaps, find_lesions, region_from_polygons
+from napari_melanoma.slides.outlines import OutlineClick
 
 PLACE = MapPlacement(0.0, 0.0, 10.0, 10.0, PixelSize(10.0, 10.0))
 CONFIG = LesionConfig()
@@ -34,6 +38,9 @@ def slide() -> LesionMaps:
 
 MAPS = slide()
 FOUND = find_lesions(MAPS, CONFIG)
+COLORS = np.full((200, 400, 3), 240, np.uint8)
+COLORS[20:80, 20:240] = (90, 40, 110)
+CLICK = OutlineClick((50.0, 225.0), True, 150.0, (10.0, 10.0), (200, 400), MapPlacement(0, 0, 1, 1), lambda: COLORS)
 
 
 def areas(lesions: tuple) -> dict[int, float]:
@@ -131,3 +138,53 @@ def test_a_lesion_is_removed_and_one_is_drawn() -> None:
     assert add_lesion([], [drawn], MAPS, CONFIG, "malignant")[0].label == "malignant"
     with pytest.raises(InputError, match=r"no lesion 1 on this slide \(lesions: none\)"):
         remove_lesion((), 1)
+
+
+def square(top: float, left: float, side: float) -> Polygon:
+    return Polygon(((top, left), (top, left + side), (top + side, left + side), (top + side, left)))
+
+
+@pytest.mark.parametrize(
+    "others", [[square(170, 301, 7.5), square(190, 333, 3)], [square(101, 101, 33)]], ids=["small ones", "one of both"]
+)
+def test_merging_drawn_lesions_keeps_their_outlines(others: list[Polygon]) -> None:
+    lesions = FOUND
+    for one in others:
+        lesions = add_lesion(lesions, [one], MAPS, CONFIG, "malignant")
+    drawn = [one.index for one in lesions if one.origin == "drawn"]
+    chosen = drawn if len(drawn) > 1 else [1, *drawn]
+    before = sum(one.area_px for one in lesions if one.index in chosen)
+    (merged,) = (one for one in merge_lesions(lesions, chosen, MAPS, CONFIG) if one.origin == "merged")
+    assert merged.area_px == pytest.approx(before)
+    assert merged.area_mm2 == pytest.approx(before * 1e-4)
+    assert sum(polygon.area for polygon in merged.polygons) == pytest.approx(before)
+
+
+def test_splitting_a_drawn_lesion_keeps_its_outline() -> None:
+    lesions = add_lesion((), [square(101, 101, 33)], MAPS, CONFIG, "malignant")
+    parts = split_lesion(lesions, 1, [(90, 112), (150, 112)], MAPS, CONFIG)
+    assert [one.area_px for one in parts] == pytest.approx([33 * 22, 33 * 11])
+    assert [(one.index, one.label, one.label_origin, one.origin) for one in parts] == [
+        (1, "malignant", "reader", "split"),
+        (2, "malignant", "reader", "split"),
+    ]
+
+
+def test_a_class_set_by_hand_does_not_make_a_drawn_outline_that_of_the_model() -> None:
+    drawn = add_lesion((), [square(101, 101, 33)], MAPS, CONFIG, "malignant")
+    (classed,) = set_lesion_class(drawn, 1, "benign")
+    assert (classed.origin, classed.label, classed.label_origin) == ("drawn", "benign", "reader")
+
+
+def test_what_another_program_has_added_stays_with_an_edited_lesion() -> None:
+    given_lesions = replace(FOUND[0], id="a1", others={"isLocked": True}), *FOUND[1:]
+    edited = {
+        "merged": merge_lesions(given_lesions, [1, 2], MAPS, CONFIG),
+        "split": split_lesion(given_lesions, 1, [(0, 80), (200, 80)], MAPS, CONFIG),
+        "classed": set_lesion_class(given_lesions, 1, "benign"),
+        "refined": refine_lesion(given_lesions, [1], CLICK, MAPS, CONFIG),
+    }
+    for origin, lesions in edited.items():
+        first, *others = lesions
+        assert (first.origin, first.id, first.others) == (origin, "a1", {"isLocked": True})
+        assert not any(one.id or one.others for one in others)

@@ -23,6 +23,7 @@ from napari_melanoma.slides.lesion_edits import measure_drawn_lesion, set_lesion
 from napari_melanoma.slides.lesion_files import (
     SavedLesions,
     _is_measured,
+    _measure_outlines,
     _read_detection,
     lesion_to_annotation,
     read_analysis,
@@ -297,7 +298,9 @@ def test_a_changed_file_of_an_earlier_version_counts_as_edited(earlier: Path, na
 
 def test_a_moved_outline_of_an_earlier_version_is_not_the_measured_one(earlier: Path) -> None:
     def read() -> list[bool]:
-        return [_is_measured(outline) for outline in read_geojson(earlier / "lesions.geojson").annotations]
+        outlines = read_geojson(earlier / "lesions.geojson").annotations
+        shapes = _measure_outlines([outline.polygons for outline in outlines])
+        return [_is_measured(*each) for each in zip(outlines, shapes, strict=True)]
 
     assert all(read())
     edit(earlier, lambda features: move_vertices(features, lambda x, y: (x + 500, y + 100)))

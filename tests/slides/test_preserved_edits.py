@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 
@@ -11,6 +13,7 @@ from napari_melanoma.slides.lesion_edits import (
     add_lesion,
     apply_edits,
     remove_lesion,
+    removed_by_edits,
     removed_lesions,
     set_lesion_class,
     split_lesion,
@@ -93,3 +96,17 @@ def test_a_lesion_drawn_at_a_removed_one_is_kept() -> None:
 def test_changing_lesions_removes_none() -> None:
     assert removed_lesions(FOUND, set_lesion_class(FOUND, 1, "benign"), MAPS) == ()
     assert removed_lesions(FOUND, split_lesion(FOUND, 1, [(0, 120), (100, 120)], MAPS, USUAL), MAPS) == ()
+
+
+def test_several_edits_remove_what_they_remove_one_after_the_other() -> None:
+    found = find_lesions(MAPS, LOWER)
+    one = remove_lesion(found[1:], found[1].index)
+    drawn = add_lesion(one, found[0].polygons, MAPS, LOWER, "malignant")  # at one that was removed before
+    classed = set_lesion_class(drawn, drawn[-1].index, "benign")
+    steps = [found[1:], one, drawn, classed, classed[:1], ()]
+    expected = [removed_lesions(found, steps[0], MAPS)]
+    for before, now in pairwise(steps):
+        expected.append(removed_lesions((*expected[-1], *before), now, MAPS))
+    assert [len(removed) for removed in expected] == [1, 2, 1, 1, 2, 3]
+    for count, removed in enumerate(expected, start=1):
+        assert removed_by_edits(expected[0], steps[:count], MAPS) == removed

@@ -34,6 +34,7 @@ def other_slide(shared_data: Path) -> Path:
     return shared_data / "slides" / OTHER
 
 
+@pytest.mark.slow
 def test_points_of_the_sample() -> None:
     check_points(SAMPLE_SLIDE)
 
@@ -67,6 +68,7 @@ def write_outline(path: Path) -> Path:
     return path
 
 
+@pytest.mark.slow
 def test_the_thickness_of_an_outlined_tumor_starts_at_the_granular_layer(tmp_path: Path) -> None:
     options = SlideOptions(model=DEFAULT_TILE_MODEL, tumor_outlines=write_outline(tmp_path / "tumor.geojson"))
     content = analyze_slide(SAMPLE_SLIDE, tmp_path / "out", options, RunContext()).content

@@ -52,42 +52,63 @@ TILES: dict[str, Any] = {
     "tiles_done": 350,
     "lesions": lesions_table([replace(AREA, label="malignant"), replace(AREA, index=2, label="benign")]),
 }
+NO_PEAK = "Tissue, not tumor"  # the first part
 LESIONS = [AREA, replace(AREA, index=2, area_mm2=0.057, tissue_share=0.029)]
 
 
 @pytest.mark.parametrize(
-    ("content", "target", "lesions", "highest", "text"),
+    ("content", "target", "lesions", "highest", "text", "peak"),
     [
         (
             PAINTED,
             "Adnexa",
             LESIONS,
             0.7,
-            "Adnexa: 2 areas, 0.107 mm² (4.9 % of the analyzed area); highest on the map 0.70",
+            "Adnexa: 2 areas, 0.107 mm² (4.9 % of the analyzed area)",
+            "Highest on the map 0.70",
         ),
-        (PAINTED, "Adnexa", [], 0.31, "Adnexa: no area at this threshold; highest on the map 0.31"),
-        (PAINTED, "Adnexa", None, None, "Adnexa: areas are being detected"),
-        (PAINTED, "Adnexa", [replace(AREA, area_mm2=None)], None, "Adnexa: 1 area, 2.0 % of the analyzed area"),
-        (TILES, "", None, None, "Melanoma: 2 lesions, 0.1 mm² (4.0 % of the tissue); highest on the map 0.97"),
-        (TILES, "nevus", None, None, "Nevus: lesions are being detected"),
+        (PAINTED, "Adnexa", [], 0.31, "Adnexa: no area at this threshold", "Highest on the map 0.31"),
+        (PAINTED, "Adnexa", None, None, "Adnexa: areas are being detected", NO_PEAK),
+        (
+            PAINTED,
+            "Adnexa",
+            [replace(AREA, area_mm2=None)],
+            None,
+            "Adnexa: 1 area, 2.0 % of the analyzed area",
+            NO_PEAK,
+        ),
+        (TILES, "", None, None, "Melanoma: 2 lesions, 0.1 mm² (4.0 % of the tissue)", "Highest on the map 0.97"),
+        (TILES, "nevus", None, None, "Nevus: lesions are being detected", None),
         (
             {**TILES, "lesions": []},
             "melanoma",
             None,
             None,
-            "Melanoma: no lesion at this threshold; highest on the map 0.97",
+            "Melanoma: no lesion at this threshold",
+            "Highest on the map 0.97",
         ),
     ],
 )
 def test_the_areas_of_the_chosen_class(
-    content: dict[str, Any], target: str, lesions: list[SlideLesion] | None, highest: float | None, text: str
+    content: dict[str, Any],
+    target: str,
+    lesions: list[SlideLesion] | None,
+    highest: float | None,
+    text: str,
+    peak: str | None,
 ) -> None:
-    assert describe_slide_answer(content, target, lesions, highest).text == text
+    found = describe_slide_answer(content, target, lesions, highest)
+    assert found.text == text
+    assert next(iter(found.parts), None) == peak
 
 
 def test_the_parts_give_the_slide_as_a_whole() -> None:
     found = describe_slide_answer(TILES)
-    assert found.parts == ("1 malignant", "slide: melanoma 0.91, mean of the 10 highest tiles")
+    assert found.parts == (
+        "Highest on the map 0.97",
+        "1 malignant",
+        "slide: melanoma 0.91, mean of the 10 highest tiles",
+    )
     assert found.detail == "melanoma: mean of all tiles 0.22, highest value 0.97."
     assert describe_slide_answer(PAINTED, "Adnexa", LESIONS).parts == ("Tissue, not tumor",)
     attention = {"validity": VALID, "target": "melanoma", "scores": {"attention": {"melanoma": 0.34}}, "lesions": []}
@@ -107,8 +128,8 @@ def test_results_that_are_not_valid_have_no_numbers_until_they_are_requested() -
     strange = ValidityInputs("tiles", distance=2.0, limit=1.0).check()
     content = TILES | {"validity": strange.to_json()}
     found = describe_slide_answer(content)
-    assert found == Headline(strange.headline(""), tone="invalid")
-    assert found.text.startswith("Not valid: ")
+    reason = "It differs from the data that 'tiles' was trained on"
+    assert found == Headline("Not valid: the image is out of distribution", (reason,), tone="invalid")
     assert describe_slide_answer(content, is_shown_anyway=True).text.startswith("Melanoma: 2 lesions, ")
     assert describe_slide_answer({name: value for name, value in TILES.items() if name != "validity"}).tone == "invalid"
 

@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 
 from napari_melanoma.core.context import Cancelled, RunContext
 from napari_melanoma.core.geometry import MapPlacement, PixelSize
-from napari_melanoma.core.validity import ValidityInputs
-from napari_melanoma.depth.breslow_candidates import DepthIntervalModel
+from napari_melanoma.core.validity import Validity, ValidityInputs
+from napari_melanoma.depth.breslow_candidates import DepthCandidate, DepthFeatures, DepthIntervalModel
+from napari_melanoma.depth.t_category import t_category
 from napari_melanoma.slides import depth
 from napari_melanoma.slides import depth as parts
 from napari_melanoma.slides.depth import DepthMap, describe_depth, measure_slide_depth
@@ -107,7 +108,7 @@ def test_each_section_is_measured_independently() -> None:
 
 @pytest.mark.parametrize(
     ("pixel", "reason"),
-    [(None, "pixel size is missing"), (PixelSize(500.0, 500.0), "implausible pixel size 500 x 500")],
+    [(None, "pixel size is missing"), (PixelSize(500.0, 500.0), "implausible pixel size 500 micrometers")],
 )
 def test_without_a_true_scale_there_is_a_reason_in_place_of_a_thickness(pixel: PixelSize | None, reason: str) -> None:
     reported = measured(depth_map(section(250, 400, 0.5), pixel=pixel))
@@ -159,6 +160,33 @@ def test_the_depth_of_a_truncated_lesion_is_a_lower_bound(
     assert "), at least T1b" in message
 
 
+def stored(*mm: float, **values: Any) -> dict[str, Any]:
+    features = DepthFeatures(1.0, 1.0, 1.0)
+    one = DepthCandidate((0.0, 0.0), (1.0, 0.0), 0.0, features, 0, False, False, 0.0, 0.0, 1.0, 0)
+    found = [replace(one, mm=thickness, section=number, **values) for number, thickness in enumerate(mm)]
+    return parts._depth_content(found, [])
+
+
+@pytest.mark.parametrize("mm", [0.749995, 0.74994, 1.049995, 4.04996])
+def test_the_category_is_that_of_the_stored_thickness(mm: float) -> None:
+    content = stored(mm, interval_mm=(mm, mm))
+    assert content["t_category"] == t_category(content["breslow_mm"], ulcerated=False)
+    assert not any("uncertain" in note for note in content["depth"]["notes"])
+
+
+def test_thicknesses_by_section_are_rounded_as_that_of_the_slide() -> None:
+    assert stored(1.048, 0.748)["depth"]["notes"] == [
+        "thickness by section: 1.04 mm in section 1, 0.74 mm in section 2"
+    ]
+
+
+def test_no_category_is_higher_than_t4() -> None:
+    content = stored(5.0, at_least=True)
+    assert not any("or higher" in note for note in content["depth"]["notes"])
+    content["depth"]["validity"] = Validity().to_json()
+    assert describe_depth(content).startswith("Breslow thickness at least 5.00 mm, T4a")
+
+
 def test_a_candidate_names_the_lesion_that_it_belongs_to() -> None:
     found = depth_map(section(250, 800, 0.5))
     labels = section(250, 800, 0.5)
@@ -206,3 +234,18 @@ def test_results_from_before_depth_was_measured_keep_working() -> None:
     row = status_to_row(SlideStatus(Path("a.tif"), Path("a"), "done", CONTENT))
     assert row["breslow_mm"] is row["breslow_low_mm"] is row["ulceration"] is None
     assert describe_depth(CONTENT) == ""
+
+
+def test_a_thickness_is_assigned_to_the_lesion_that_it_was_measured_in() -> None:
+    """The box of a large lesion beside it extends to the small one."""
+    labels = np.concatenate([section(250, 400, 0.5), np.zeros((20, 400), np.uint8)])
+    found = depth_map(labels)
+    (candidate,) = measured(found)["depth"]["candidates"]
+    row, column = candidate["deepest"]
+    presence = np.zeros((40, 60), np.float32)
+    presence[10:14, 20:24] = presence[16:40, 10:50] = 0.9
+    place = MapPlacement(row - 12 * 20, column - 22 * 20, 20, 20, PIXEL)
+    lesions = find_lesions(LesionMaps(presence, place), LesionConfig())
+    assert [one.index for one in lesions] == [1, 2]
+    (candidate,) = measure_slide_depth(found, lesions, RunContext())["depth"]["candidates"]
+    assert candidate["lesion"] == 2

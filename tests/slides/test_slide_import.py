@@ -120,3 +120,16 @@ def test_a_file_without_an_area_on_the_slide_is_refused(tmp_path: Path) -> None:
         import_outlines(tmp_path / "none.geojson", (200, 200))
     write_geojson(tmp_path / "some.geojson", [Annotation((square(190, 190, 20),), "Tumor", name="edge")])
     assert len(import_outlines(tmp_path / "some.geojson", (200, 200)).annotations) == 1
+
+
+def test_a_restored_file_has_the_class_that_the_model_has_predicted(maps: LesionMaps) -> None:
+    """A model that does not separate malignant from benign lesions has predicted neither."""
+    lesions = find_lesions(replace(maps, label="tumor"), CONFIG)
+    exported = [replace(lesion_to_annotation(one), id=f"object {one.index}") for one in lesions]
+    restored = replace_lesions((), exported, replace(maps, label="tumor"), CONFIG)
+    assert [(one.label, one.label_origin, one.id) for one in restored] == [
+        ("tumor", "model", "object 1"),
+        ("tumor", "model", "object 2"),
+    ]
+    elsewhere = replace_lesions((), exported, maps, CONFIG)  # of a model that separates them
+    assert {(one.label, one.label_origin) for one in elsewhere} == {("malignant", "reader")}

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
+from scipy.sparse.csgraph import connected_components
 
 from napari_melanoma.core.errors import ConfigError
 from napari_melanoma.core.geometry import Box, MapPlacement, PixelSize
@@ -138,6 +139,23 @@ def test_small_ones_are_dropped_and_near_ones_joined() -> None:
     assert len(find_lesions(given_maps, LesionConfig(min_area_mm2=0.02))) == 2
     joined = find_lesions(given_maps, LesionConfig(join_um=250))
     assert [round(lesion.area_px / PLACE.cell_area_px) for lesion in joined] == [32, 1]
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_parts_are_joined_by_the_distance_of_their_edges(seed: int) -> None:
+    """Also across an odd number of cells, and diagonally."""
+    rng = np.random.default_rng(seed)
+    presence = np.where(rng.random((24, 30)) < 0.04, 0.9, 0.0).astype(np.float32)
+    place = MapPlacement(0, 0, 200, 300, PixelSize(0.5, 0.5))
+    um = np.array(place.cell_um)
+    cells = np.argwhere(presence)
+    apart = (np.abs(cells[:, None] - cells[None]) - 1).clip(0) * um
+    for gap in (0.0, 1.0, 100.0, 150.0, 181.0, 300.0, 333.0):
+        labels = label_lesions(LesionMaps(presence, place), LesionConfig(join_um=gap))
+        near = connected_components(np.hypot(*np.moveaxis(apart, -1, 0)) <= gap)[1]
+        found = labels[tuple(cells.T)]
+        assert np.array_equal(found[:, None] == found[None], near[:, None] == near[None]), gap
+        assert not labels[presence == 0].any()
 
 
 def test_holes_are_kept_or_filled() -> None:
@@ -278,3 +296,13 @@ def test_a_lesion_ends_with_the_slide(rows: float, columns: float) -> None:
     assert outline.area == pytest.approx(lesion.area_px)
     again = region_from_polygons(lesion.polygons, maps)  # as it is read back from the file
     assert (again.top, again.left, again.mask.sum()) == (30, 30, 900)
+
+
+def test_the_seed_is_where_the_probability_of_the_lesion_is_highest() -> None:
+    """The malignant share of the probability may be higher at a border where hardly any lesion is predicted."""
+    malignancy = np.full((20, 30), 0.95, np.float32)
+    malignancy[5, 5] = 1.0
+    given_maps = replace(maps(r2_6_c2_6=0.7, r3_4_c3_4=0.99, r5_6_c5_6=0.45), malignancy=malignancy)
+    (lesion,) = find_lesions(given_maps, LesionConfig(score="maximum"))
+    assert lesion.seed == tuple(PLACE.to_slide((3.5, 3.5)))
+    assert lesion.probability == pytest.approx(0.99 * 0.95)

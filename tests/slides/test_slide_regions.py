@@ -239,6 +239,16 @@ def test_a_region_is_not_compared_with_all_others(tmp_path, monkeypatch):
     assert len(compared) < 10 * len(known)
 
 
+def test_copies_of_an_outline_with_different_classes_are_ignored():
+    tumour, skin = region(3, 5, 60), region(3, 5, 60, SKIN)
+    for regions in ([tumour, skin], [skin, tumour], [tumour, tumour, skin]):
+        labels = RegionMap(regions, NUMBERS).labels(PLACE, WHOLE)
+        assert set(np.unique(labels)) == {0, IGNORED_VALUE}
+    same = RegionMap([tumour, tumour], NUMBERS).labels(PLACE, WHOLE)
+    assert IGNORED_VALUE not in same
+    assert same.any()
+
+
 def test_ids_are_unique_and_classes_change_by_id():
     one = region(0, 0, 5)
     twice = assign_ids([one, one, replace(one, id="")])
@@ -260,5 +270,7 @@ def test_region_files_are_found_next_to_slides_and_in_results(tmp_path, slide_pa
     save_regions(tmp_path / "results" / slide_path.stem, slide_path, (region(0, 0, 5),), None)
     kept = tmp_path / "results" / slide_path.stem / REGIONS
     assert find_region_files(slide_path, [tmp_path / "results", adjacent]) == [kept, adjacent]
+    assert find_region_files(slide_path, [kept.parent]) == [kept]
+    assert find_region_files(spaced, [kept.parent]) == []  # they are those of the other slide
     with pytest.raises(InputError, match="does not exist"):
         find_region_files(slide_path, [tmp_path / "nowhere"])

@@ -46,12 +46,12 @@ from napari_melanoma.io.results import read_slide_result
 from napari_melanoma.reports.case_report import OUTDATED_COPY, collect_report, summarize_lesion
 from napari_melanoma.reports.report_records import ReportRecords
 from napari_melanoma.reports.report_sections import SlidePart
-from napari_melanoma.reports.slide import change_section, list_scale_changes, write_slide_report
+from napari_melanoma.reports.slide import NO_NOTES, NO_READING, change_section, list_scale_changes, write_slide_report
 from napari_melanoma.reports.slide_export import export_results, read_exported_slide, write_export
 from napari_melanoma.slides.counts import CountedPoint, save_counts
 from napari_melanoma.slides.lesion_files import read_lesions, save_lesions
 from napari_melanoma.slides.lesions import LesionConfig, SlideLesion
-from napari_melanoma.slides.notes import ScaleChange, SlideMeasurement, SlideNotes, read_notes, write_notes
+from napari_melanoma.slides.notes import NOTES, ScaleChange, SlideMeasurement, SlideNotes, read_notes, write_notes
 from napari_melanoma.slides.regions import save_regions
 from napari_melanoma.slides.result_folder import open_fingerprint, record_slide, recorded_slide
 from napari_melanoma.slides.slide_content import lesions_block, read_slide_content
@@ -182,7 +182,7 @@ CHANGES: dict[str, tuple[Callable[[Path], None], str]] = {
     ),
     "height of a pixel": (
         lambda folder: write_notes(folder, SlideNotes(pixel_size=PixelSize(0.50000001, 0.5, "file"))),
-        "Slide, scale: signed: 0.5 µm per pixel (file); now: 0.5 x 0.5 µm per pixel (given).",
+        "Slide, scale: signed: 0.5 µm per pixel (file); now: 0.5 µm per pixel (given).",
     ),
     "line": (
         lambda folder: edit_reading(folder, line=((60.0, 100.0), (460.0, 130.0))),
@@ -222,11 +222,11 @@ CHANGES: dict[str, tuple[Callable[[Path], None], str]] = {
     ),
     "marks of mitoses": (
         lambda folder: edit_mitoses(folder, points=((70.0, 81.0),)),
-        "Depth reading, marks of mitoses: signed: 1 (version ",
+        "Depth reading, marks of mitoses: signed: 1 drawn; now: 1 drawn differently.",
     ),
     "area of the mitoses": (
         lambda folder: edit_mitoses(folder, areas=(((0.0, 0.0), (0.0, 90.0), (95.0, 90.0)),)),
-        "Depth reading, area of the mitoses: signed: 1 (version ",
+        "Depth reading, area of the mitoses: signed: 1 drawn; now: 1 drawn differently.",
     ),
     "entered area": (
         lambda folder: edit_mitoses(folder, mm2=9.0),
@@ -258,7 +258,7 @@ CHANGES: dict[str, tuple[Callable[[Path], None], str]] = {
     ),
     "outline of a lesion": (
         lambda folder: edit_lesions(folder, lambda lesions: [replace(lesions[0], polygons=(SQUARE,)), *lesions[1:]]),
-        "Lesions, classes and outlines: signed: version ",
+        "Lesions, classes and outlines: signed: drawn; now: drawn differently.",
     ),
     "threshold": (
         lambda folder: edit_lesions(folder, list, high=0.601),
@@ -363,10 +363,10 @@ def test_a_change_of_the_case_after_the_signature_is_stated(signed: Path, name: 
     content, other = LesionContent(LESION_OF_CASE), LesionContent(changed)
     report = REPORT.reopen("A", WHEN)
     in_case = report.sign("A", WHEN, content.list_blocks(report))
-    assert stated in other.list_changes(in_case)
+    assert stated in map(str, other.list_changes(in_case))
     assert content.list_changes(in_case) == ()
     empty = report.sign("A", WHEN, LesionContent(CaseLesion(id="L1")).list_blocks(report))
-    added = other.list_changes(empty)
+    added = [*map(str, other.list_changes(empty))]
     assert all("not in the signed report; now: " in one for one in added if one.startswith("Changed"))
     assert sum(one.startswith("Changed") for one in added) == len(lesion_block(changed).blocks)
 
@@ -703,7 +703,10 @@ def test_an_earlier_signature_of_a_slide_is_compared_with_its_lesion(earlier: Pa
     listed = ", ".join(f"{name} in the case" for name in names)
     assert only == f"Signed with an earlier version: only {listed}, answers are compared."
     stated = LesionContent(change_lesion(laterality="right")).list_changes(report)
-    assert stated == ("Changed after signature: lesion of the case, Laterality: signed: left; now: Right.", only)
+    assert tuple(map(str, stated)) == (
+        "Changed after signature: lesion of the case, Laterality: signed: left; now: Right.",
+        only,
+    )
 
 
 @pytest.mark.parametrize("name", sorted(CHANGES.keys() - NOT_IN_EARLIER))
@@ -754,6 +757,16 @@ def test_a_damaged_report_is_stated_in_every_output(signed: Path, tmp_path: Path
     assert all("findings.json does not contain valid findings" in one.error for one in written)
     page = collect_report([signed], run=RunContext()).report
     assert "its findings are damaged, and are not shown" in str(page)
+
+
+def test_a_damaged_scale_is_stated_in_every_output(signed: Path, tmp_path: Path) -> None:
+    """As the scale of the file may be another one, and measurements are missing."""
+    (signed / NOTES).write_text("{", encoding="utf-8")
+    written = export_results([signed], tmp_path / "out", ["counts", "dicom-sr"], run=RunContext())
+    assert [one for one in written if "view.json" not in one.error] == []
+    page = collect_report([signed], run=RunContext()).report
+    assert NO_NOTES in str(page)
+    assert NO_READING not in str(page)
 
 
 def test_changes_of_the_case_are_exported_with_its_slide(signed: Path, tmp_path: Path) -> None:

@@ -56,6 +56,7 @@ def assert_equal_outputs(model: TileModel, other: TileModel, tiles: np.ndarray) 
 
 
 @pytest.mark.parametrize("name", [f"{TILE_TEST}", f"encoder:{TILE_TEST}", f"{SKIN_TEST}"])
+@pytest.mark.slow
 def test_onnx_runtime_predicts_as_torch(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(BACKEND_VARIABLE, "onnxruntime")
     model = load_tile_model(name, LoadOptions(batch_size=4, device="cpu"))

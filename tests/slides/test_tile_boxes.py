@@ -217,6 +217,7 @@ def change_spec(folder: Path, **changes: Any) -> None:
 
 
 @pytest.mark.parametrize("case", CASES)
+@pytest.mark.slow
 def test_a_store_without_boxes_takes_them_from_its_result(
     case: str, drawn: Path, analyze: Analyze, earlier: EarlierVersion
 ) -> None:

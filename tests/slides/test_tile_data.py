@@ -17,6 +17,7 @@ from napari_melanoma.data.tabular_encoding import list_eligible_columns
 from napari_melanoma.io.geojson import write_geojson
 from napari_melanoma.io.photographs import read_photograph
 from napari_melanoma.io.results import read_labels, read_table
+from napari_melanoma.metrics.overlap import UNLABELED_PIXEL
 from napari_melanoma.runs.shipped_recipes import find_shipped_recipe
 from napari_melanoma.slides import tile_sets
 from napari_melanoma.slides.regions import RegionClass, region_from_vertices
@@ -332,3 +333,29 @@ def test_regions_of_one_file_are_those_of_one_slide(tmp_path, drawn_slide):
     assert report.slides == 1
     ((_, fault),) = report.faults
     assert "has the regions of" in fault
+
+
+def test_each_of_several_files_of_regions_is_that_of_its_slide(tmp_path, drawn_slide):
+    slides = [drawn_slide(tmp_path / f"{name}.tif", seed=number) for number, name in enumerate("ab")]
+    (tmp_path / "regions").mkdir()
+    files = [tmp_path / "regions" / f"{name}.geojson" for name in "ab"]
+    write_geojson(files[0], [box(0, 0, 192, 192)])
+    write_geojson(files[1], [box(192, 192, 384, 384, "Fat")])
+    made(slides, tmp_path / "tiles", places=files)
+    rows = read_table(tmp_path / "tiles" / "dataset.csv")
+    assert {(row["slide"], row["tissue"]) for row in rows} == {("a", "Skin"), ("b", "Fat")}
+
+
+def test_patient_data_are_found_in_another_case(tmp_path, drawn_slide):
+    slides = [annotated(drawn_slide(tmp_path / "Section.tif"), [box(0, 0, 192, 192)])]
+    made(slides, tmp_path / "tiles", patients={"SECTION": {"sex": "female"}, "other": {"sex": "male"}})
+    assert {row["sex"] for row in read_table(tmp_path / "tiles" / "dataset.csv")} == {"female"}
+
+
+def test_pixels_of_ignored_regions_have_no_label(slide_path, tmp_path):
+    """A tile that an ignored region hardly touches is used."""
+    annotated(slide_path, [box(0, 0, 448, 448), box(30, 30, 34, 34, "Ignore*")])
+    made([slide_path], tmp_path / "tiles", OPTIONS.model_copy(update={"tile_px": 64}))
+    masks = [read_labels(sample.mask) for sample in read_dataset(tmp_path / "tiles")]
+    assert {int(value) for mask in masks for value in np.unique(mask)} == {1, UNLABELED_PIXEL}
+    assert sum(np.count_nonzero(mask == UNLABELED_PIXEL) for mask in masks) == 16

@@ -14,7 +14,14 @@ from hypothesis import strategies as st
 from napari_melanoma.core.errors import InputError
 from napari_melanoma.core.geometry import Box, MapPlacement, PixelSize
 from napari_melanoma.slides.reading.slide import LevelInfo
-from napari_melanoma.slides.tiling import TileGrid, TilingConfig, plan_tiles, tissue_share
+from napari_melanoma.slides.tiling import (
+    TileGrid,
+    TilingConfig,
+    _interpolate_rows,
+    plan_tiles,
+    tissue_area,
+    tissue_share,
+)
 
 
 def pyramid(height: int, width: int, *downsamples: float) -> list[LevelInfo]:
@@ -160,6 +167,23 @@ def test_the_share_of_tissue_is_exact_for_any_resolution_of_the_mask(
     full[: fine.shape[0], : fine.shape[1]] = fine
     expected = [[full[grid.box(row, c).slices].mean() for c in range(grid.columns)] for row in range(grid.rows)]
     np.testing.assert_allclose(share, np.array(expected).reshape(grid.shape), atol=1e-5)
+
+
+@given(
+    sides=st.tuples(st.integers(1, 40), st.integers(1, 40)),
+    starts=st.lists(st.floats(-5, 45), min_size=1, max_size=8),
+    length=st.floats(0.1, 9),
+    seed=st.integers(0, 99),
+)
+def test_the_area_of_tissue_is_exactly_that_of_a_sum_over_the_whole_mask(
+    sides: tuple[int, int], starts: list[float], length: float, seed: int
+) -> None:
+    mask = np.random.default_rng(seed).random(sides) < 0.5
+    sums = np.pad(mask.astype(np.float64).cumsum(0).cumsum(1), ((1, 0), (1, 0)))
+    edges = np.sort(starts), np.sort(starts) + length
+    inside = _interpolate_rows(sums, edges[1]) - _interpolate_rows(sums, edges[0])
+    expected = _interpolate_rows(inside.T, edges[1]) - _interpolate_rows(inside.T, edges[0])
+    np.testing.assert_array_equal(tissue_area(mask, edges, edges), expected.T)
 
 
 def test_a_tissue_mask_between_pixels_counts_by_its_area() -> None:

@@ -2,23 +2,37 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+import tifffile
 from numpy.typing import NDArray
+from PIL import Image
 from scipy import ndimage
 
 from napari_melanoma.core.context import Cancelled, RunContext
+from napari_melanoma.imaging.stain import optical_density
+from napari_melanoma.slides import tissue as tissue_module
+from napari_melanoma.slides.reading.opening import open_slide
 from napari_melanoma.slides.tissue import (
     DEFAULT_WHITE,
+    STRAIGHT_PX,
+    THUMBNAIL_PX,
     TissueConfig,
     TissueDetection,
     TissueMethod,
     _blur_widely,
+    _cross,
+    _keep_lines,
+    _local_maximum,
     estimate_glass_color,
     find_ink,
     find_tissue,
+    read_overview,
+    smoothed_optical_density,
 )
 
 SHAPE, UM = (240, 320), (10.0, 10.0)
@@ -135,7 +149,41 @@ def test_a_fold_is_marked_and_dropped_on_request() -> None:
 )
 def test_a_wide_blur_is_that_of_scipy(sigma: tuple[float, float]) -> None:
     values = np.random.default_rng(0).random((101, 64)).astype(np.float32)
-    np.testing.assert_allclose(_blur_widely(values, sigma), ndimage.gaussian_filter(values, sigma), atol=1e-6)
+    np.testing.assert_allclose(_blur_widely(values, sigma), ndimage.gaussian_filter(values, sigma), atol=1e-5)
+
+
+@pytest.mark.parametrize("shape", [(40, 61), (5, 3), (1, 1)], ids=str)
+def test_fast_morphology_is_that_of_scipy(shape: tuple[int, int]) -> None:
+    mask = np.random.default_rng(1).random(shape) < 0.7
+    labels = ndimage.label(mask)[0]
+    for um, by_um in (((4.0, 4.0), 25), ((3.0, 5.0), 10), ((4.0, 4.0), 0), ((2.0, 7.0), 150)):
+        size = [2 * round(by_um / step) + 1 for step in um]
+        np.testing.assert_array_equal(_local_maximum(labels, um, by_um), ndimage.maximum_filter(labels, size))
+        np.testing.assert_array_equal(_local_maximum(mask, um, by_um), ndimage.maximum_filter(mask, size))
+    opened = _cross(np.logical_or, _cross(np.logical_and, mask))
+    np.testing.assert_array_equal(opened, ndimage.binary_opening(mask))
+    lines = ndimage.binary_opening(mask, np.ones((1, STRAIGHT_PX), bool))
+    np.testing.assert_array_equal(_keep_lines(mask), lines)
+
+
+def test_smoothing_is_that_of_scipy() -> None:
+    rgb = Scene().rgb()
+    smooth = ndimage.gaussian_filter(rgb.astype(np.float32), (1.0, 1.0, 0), mode="nearest")
+    expected = np.maximum(optical_density(smooth, (240, 238, 241)), 0)
+    np.testing.assert_array_equal(smoothed_optical_density(rgb, (240, 238, 241), 1.0), expected)
+
+
+def test_folds_of_a_fine_overview_are_found_on_a_coarser_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    scene = Scene()
+    scene.density[:, 150:165] *= 2
+    rgb, um = scene.rgb(), (4.0, 4.0)
+    config = TissueConfig(folds="drop", min_area_mm2=0)
+    coarse = find_tissue(rgb, um, config)
+    monkeypatch.setattr(tissue_module, "FOLD_UM", um[0])
+    fine = find_tissue(rgb, um, config)
+    assert (coarse.fold & fine.fold).sum() > 0.9 * (coarse.fold | fine.fold).sum() > 0
+    np.testing.assert_array_equal(coarse.mask | coarse.fold, fine.mask | fine.fold)
+    assert dice(coarse.mask, fine.mask) > 0.99
 
 
 def test_dense_epithelium_is_no_fold() -> None:
@@ -290,3 +338,36 @@ def test_crops_of_real_tissue_of_any_stain(shared_data: Path, name: str, um: flo
     tissue = find_tissue(rgb, (um, um), TissueConfig())
     assert tissue.share > 0.97
     assert not tissue.pen.any()
+
+
+@pytest.mark.parametrize(("mpp", "side_px"), [(0.5, 64), (8.0, 1024), (None, 2048)])
+def test_an_overview_is_no_finer_than_needed(
+    mpp: float | None, side_px: int, drawn_slide: Callable[..., Path], tmp_path: Path
+) -> None:
+    path = drawn_slide(tmp_path / "slide.tif", 512, mpp=mpp)
+    with open_slide(path) as slide:
+        image, damage = read_overview(slide)
+    assert image.shape[:2] == damage.shape == (side_px, side_px)
+
+
+@pytest.mark.slow
+def test_the_tissue_of_a_small_slide_is_that_of_a_finer_overview(tmp_path: Path) -> None:
+    scene = Scene().ink("green", slice(20, 30), slice(10, 300))
+    scene.density[:, 150:160] *= 2
+    rgb = np.clip(scene.rgb().repeat(10, axis=0).repeat(10, axis=1) + scene.rng.normal(0, 3, (2400, 3200, 3)), 0, 255)
+    path = tmp_path / "slide.tif"
+    how: dict[str, Any] = {"tile": (256, 256), "photometric": "rgb", "compression": "jpeg", "metadata": None}
+    with tifffile.TiffWriter(path) as tiff:
+        for step in (1, 2, 4, 8):
+            scale = (1e4 / step, 1e4 / step)
+            tiff.write(rgb[::step, ::step].astype(np.uint8), resolution=scale, resolutionunit="CENTIMETER", **how)
+    with open_slide(path) as slide:
+        overview, fine = read_overview(slide)[0], slide.thumbnail(THUMBNAIL_PX)
+    assert overview.shape == (600, 800, 3)
+    found, expected = (
+        find_tissue(image, (3200 / image.shape[1],) * 2, TissueConfig(folds="drop")) for image in (overview, fine)
+    )
+    for name, least in (("mask", 0.99), ("pen", 0.98), ("fold", 0.9)):
+        mask = np.asarray(Image.fromarray(getattr(found, name)).resize((THUMBNAIL_PX, 1536), Image.Resampling.NEAREST))
+        assert dice(mask, getattr(expected, name)) > least
+    assert found.warnings == expected.warnings

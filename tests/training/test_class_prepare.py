@@ -17,7 +17,7 @@ import pytest
 
 from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.errors import ConfigError, DataSetError
-from napari_melanoma.core.prediction_config import NO_PREPROCESSING
+from napari_melanoma.core.prediction_config import NO_PREPROCESSING, PreprocessingConfig
 from napari_melanoma.core.run_folder import RunFolder
 from napari_melanoma.data.dataset import read_dataset
 from napari_melanoma.data.harmonize import Harmonizer
@@ -25,10 +25,18 @@ from napari_melanoma.imaging.preprocessing import crop_view
 from napari_melanoma.io.photographs import read_photograph
 from napari_melanoma.io.results import read_mask
 from napari_melanoma.lesion.segmentation import Segmenter
+from napari_melanoma.models.bundle import BundleInfo
 from napari_melanoma.models.installed_bundles import find_bundle
 from napari_melanoma.runs.bundling import predict_masks
 from napari_melanoma.training.data_preparation import PreparedData, check_data, prepare_data
-from napari_melanoma.training.data_selection import predicted_mask_path, read_strata
+from napari_melanoma.training.data_selection import (
+    predicted_mask_path,
+    read_rows_with,
+    read_strata,
+    row_labels,
+    select_labeled,
+    select_samples,
+)
 from napari_melanoma.training.loader import Rank, training_loader, validation_loader
 from napari_melanoma.training.recipe import TrainRecipe
 
@@ -124,7 +132,7 @@ def test_images_without_a_usable_mask_are_reported(
     class_recipe: TrainRecipe, data: Path, tmp_path: Path, change: Change
 ) -> None:
     (data / "masks" / "b00.png").unlink()
-    edit(data, lambda place, row: {**row, "review": "rejected" if place == 1 else "accepted"})
+    edit(data, lambda place, row: {**row, "review": "unreviewed" if place == 1 else "accepted"})
     excluded = (
         r"Excluded: 1 image without a mask \(b00\) and 1 image with a mask that is not accepted or corrected "
         r"\(b01\)\. .*"
@@ -141,6 +149,23 @@ def test_images_without_a_usable_mask_are_reported(
     edit(data, lambda _, row: {**row, "split": "train"})
     with pytest.raises(DataSetError, match=r"no usable image in the split 'training'\. Correct"):
         check_data(other, RunContext())
+
+
+def test_rejected_images_are_used_in_no_view(
+    class_recipe: TrainRecipe, data: Path, tmp_path: Path, change: Change
+) -> None:
+    edit(data, lambda place, row: {**row, "review": ("accepted", "rejected", "unreviewed", "")[place % 4]})
+    views: tuple[tuple[dict[str, object], set[int]], ...] = (
+        ({}, {1, 2}),
+        ({"view": {"region": "photograph"}}, {1}),
+        ({"masks": "predicted"}, {1}),
+    )
+    for view, unused in views:
+        recipe = change(class_recipe, classification=view)
+        chosen, _, notices = select_labeled(select_samples(recipe), recipe)
+        used = {int(sample.image_id[1:]) % 4 for sample in (*chosen.for_training, *chosen.for_test)}
+        assert used == {0, 1, 2, 3} - unused
+        assert any("9 images whose review is rejected (b01, b05, " in notice for notice in notices)
 
 
 def test_classes_are_stratified_over_training_and_validation(
@@ -189,7 +214,7 @@ def test_columns_under_other_names_are_harmonized(
     harmonized, harmonize = [], Harmonizer.harmonize_row
 
     def count(self: Harmonizer, row: dict[str, str]) -> dict[str, str]:
-        harmonized.append(row["image_id"])
+        harmonized.append(row)
         return harmonize(self, row)
 
     monkeypatch.setattr(Harmonizer, "harmonize_row", count)
@@ -198,6 +223,53 @@ def test_columns_under_other_names_are_harmonized(
     assert classes.encoding is not None
     assert sorted(classes.encoding.words[0].words) == ["female", "male"]
     assert len(harmonized) == 36  # not for the split, which needs the class only
+
+
+@pytest.mark.parametrize("unknown", ["", "n/a", "Unknown"])
+def test_unknown_cells_of_a_column_are_derived_as_if_it_were_missing(
+    class_recipe: TrainRecipe, data: Path, unknown: str
+) -> None:
+    """So that images that were added by their diagnosis are not left out."""
+    diagnoses = ("melanoma", "nevus", "malignant")
+
+    def describe(place: int, row: dict[str, str]) -> dict[str, Any]:
+        return {**row, "diagnosis": diagnoses[place % 3], "age_approx": row["age"]}
+
+    config = class_recipe.classification
+    assert config is not None
+    edit(data, describe)
+    edit(data, lambda _, row: {name: cell for name, cell in row.items() if name not in ("melanoma", "age")})
+    without = read_rows_with([data], {"melanoma", "age"})
+    assert Counter(row_labels(without, "melanoma").values()) == {"other": 12, "melanoma": 12}
+    edit(data, lambda place, row: {**row, "melanoma": "1" if place == 0 else unknown, "age": unknown})
+    partly = read_rows_with([data], {"melanoma", "age"})
+    assert row_labels(partly, "melanoma") == row_labels(without, "melanoma") == read_strata([str(data)], config)
+    assert {key: row["age"] for key, row in partly.items()} == {key: row["age"] for key, row in without.items()}
+
+
+@pytest.mark.parametrize("unknown", ["n/a", "NA", "nan", "unknown", "not available"])
+def test_a_word_for_unknown_is_no_class(class_recipe: TrainRecipe, data: Path, change: Change, unknown: str) -> None:
+    edit(data, lambda place, row: {**row, "kind": unknown if place % 9 == 4 else ("a", "b")[place % 2]})
+    recipe = change(class_recipe, classification={"target": "kind", "positive": "a"})
+    report = check_data(recipe, RunContext())
+    assert report.classes.keys() == {"a", "b"}
+    assert any("4 of 36 images have no class" in warning for warning in report.warnings)
+
+
+def test_cells_of_two_data_sets_with_the_same_ids_are_counted_each(
+    class_recipe: TrainRecipe, data: Path, change: Change
+) -> None:
+    other = data.with_name("other")
+    shutil.copytree(data, other)
+    edit(data, lambda place, row: {**row, "age": "old" if place == 3 else row["age"]})
+    edit(other, lambda place, row: {**row, "patient_id": f"r{place}", "age": "old" if place == 5 else row["age"]})
+    recipe = change(class_recipe, data={"datasets": (str(data), str(other))})
+    config = recipe.classification
+    assert config is not None
+    _, table, notices = select_labeled(select_samples(recipe), recipe)
+    assert table is not None
+    (notice,) = [text for text in notices if "'age'" in text]
+    assert notice.startswith("2 of 72 rows hold no valid number in 'age'")
 
 
 def test_features_are_not_joined_for_a_split_by_a_column_of_the_data_set(
@@ -313,6 +385,17 @@ def test_views_are_cropped_by_predicted_masks(
     view = crop_view(read_photograph(sample.image).rgb, mask, recipe.classification.view, 48, NO_PREPROCESSING)
     assert view is not None
     assert np.array_equal(prepared.train.read([0])[0][0], view.image.transpose(2, 0, 1))
+
+
+@pytest.mark.parametrize(
+    "update", [{"threshold": 0.4}, {"preprocessing": PreprocessingConfig(remove_hair=True)}, {"input_size": 128}]
+)
+def test_a_model_that_predicts_otherwise_has_masks_of_its_own(data: Path, update: dict[str, Any]) -> None:
+    segmenter, sample = find_bundle("lesion-small"), read_dataset(data)[0]
+    other = BundleInfo(segmenter.path, segmenter.config.model_copy(update=update))
+    renamed = BundleInfo(segmenter.path, segmenter.config.model_copy(update={"name": "renamed", "title": "Renamed"}))
+    assert predicted_mask_path(sample, other) != predicted_mask_path(sample, segmenter)
+    assert predicted_mask_path(sample, renamed) == predicted_mask_path(sample, segmenter)
 
 
 def test_predicted_masks_are_kept_as_long_as_they_are_used(

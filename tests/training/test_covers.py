@@ -8,6 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from napari_melanoma.metrics.overlap import UNLABELED_PIXEL
 from napari_melanoma.training.appearance_augmentation import (
     CUTOUT_SIDE,
     MIN_LIGHT,
@@ -18,6 +19,7 @@ from napari_melanoma.training.appearance_augmentation import (
     Vignette,
     vignette_light,
 )
+from napari_melanoma.training.augmentation import BatchAugmentation
 from napari_melanoma.training.augmentation_config import AugmentationConfig
 from napari_melanoma.training.random_numbers import BatchRandomNumbers, draw_random_numbers
 
@@ -48,6 +50,25 @@ def test_colors_stay_colors_and_a_mask_is_cleared_only_in_the_dark(cover: type[R
     assert set(masks.unique().tolist()) <= {0, 255}
     dark = images.amax(1, keepdim=True) < MIN_LIGHT * SKIN
     assert torch.equal(masks == 0, dark if cover is Vignette else torch.zeros_like(dark))
+
+
+def test_dark_pixels_of_label_images_have_no_label() -> None:
+    """The first class is a tissue like the others, and pixels without a label stay without one."""
+    config, drawn = AugmentationConfig(vignette_probability=1.0), chance(0, 12)
+    labels = torch.tensor([0, 1, UNLABELED_PIXEL], dtype=torch.uint8)[torch.arange(SIDE) % 3]
+    masks = labels.expand(len(drawn), 1, SIDE, SIDE).clone()
+    images = torch.full((len(drawn), 3, SIDE, SIDE), SKIN)
+    Vignette(config, classes=2)(images, masks, drawn)
+    dark = images.amax(1, keepdim=True) < MIN_LIGHT * SKIN
+    assert dark.any()
+    assert (masks[dark] == UNLABELED_PIXEL).all()
+    assert torch.equal(masks[~dark], labels.expand_as(masks)[~dark])
+    _, warped = BatchAugmentation(config, SIDE, 0, classes=2)(
+        torch.full((12, 3, SIDE, SIDE), 200, dtype=torch.uint8),
+        torch.ones((12, 1, SIDE, SIDE), dtype=torch.uint8),
+        np.stack([np.zeros(12, np.int64), np.arange(12)], axis=1),
+    )
+    assert set(warped.unique().tolist()) == {1, UNLABELED_PIXEL}
 
 
 @pytest.mark.parametrize("cover", COVERS)

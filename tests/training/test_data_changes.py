@@ -72,6 +72,11 @@ CHANGES: list[tuple[str, Callable[[Path], Any], list[str]]] = [
     ),
     ("another split", lambda data: edit(data, relabel), ["1 image with another split or diagnosis (b03)"]),
     (
+        "spaces around the splits",
+        lambda data: edit(data, lambda rows: [{**row, "split": f" {row['split']} "} for row in rows]),
+        ["has changed since the run started: its table was edited. The run continues"],
+    ),
+    (
         "an added row",
         lambda data: edit(data, lambda rows: [*rows, {**rows[0], "image_id": "new", "path": "images/b00.png"}]),
         ["its table was edited. The run continues with the images, splits and labels"],

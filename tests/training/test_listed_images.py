@@ -12,6 +12,7 @@ from PIL import Image
 from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.errors import DataSetError
 from napari_melanoma.core.run_folder import RunFolder
+from napari_melanoma.data.training_images import read_training_images
 from napari_melanoma.evaluation.comparison_results import read_comparison
 from napari_melanoma.evaluation.masks import EvaluationOptions, evaluate_masks
 from napari_melanoma.io.results import write_table
@@ -21,7 +22,7 @@ from napari_melanoma.models.installed_bundles import install_bundle
 from napari_melanoma.runs.acceptance import compare_run
 from napari_melanoma.runs.train import train
 from napari_melanoma.training.recipe import TrainRecipe
-from napari_melanoma.training.run_data import read_data, read_training_images
+from napari_melanoma.training.run_data import read_data
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("user_folders")]
 Change = Callable[..., TrainRecipe]

@@ -65,6 +65,8 @@ CASES = [
     ("steady", 0.52, 1, 0.52, 0.5),  # one image proves nothing
     ("steady", 0.7, 4, 0.7, 1.0),
     ("steady", 0.3, 1, 0.3, 0.5),  # below all of the fifty
+    ("steady", 0.375, 1, 0.375, 0.5),  # not rounded
+    ("steady", 0.004, 1, 0.004, 0.3),
     ("half", None, 4, 0.5, 0.5),
     ("half", 0.7, 4, 0.5, 0.5),
 ]

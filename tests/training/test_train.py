@@ -46,6 +46,7 @@ def done(recipe: TrainRecipe, reports: list[Progress], tmp_path_factory: pytest.
     return train(recipe, tmp_path_factory.mktemp("done") / "run", resume=False, run=RunContext(reports.append))
 
 
+@pytest.mark.slow
 def test_run_folder_is_complete(done: BundleInfo) -> None:
     bundle, out = done, done.path.parent
     assert bundle.path == out / "bundle"
@@ -78,6 +79,7 @@ def test_each_epoch_is_a_milestone(reports: list[Progress]) -> None:
     assert "(best)" in milestones[0]
 
 
+@pytest.mark.slow
 def test_the_bundle_records_its_provenance(done: BundleInfo) -> None:
     bundle = done
     assert 0.5 <= bundle.config.threshold < 1
@@ -98,6 +100,7 @@ def test_the_bundle_records_its_provenance(done: BundleInfo) -> None:
     assert known["packages"]["torch"]
 
 
+@pytest.mark.slow
 def test_a_run_trains_its_network(alone: TrainRecipe, tmp_path: Path) -> None:
     longer = alone.model_copy(update={"epochs": 8, "learning_rate": 0.03})
     bundle = train(longer, tmp_path / "run", resume=False, run=RunContext())

@@ -16,7 +16,7 @@ from qtpy.compat import isalive
 from qtpy.QtCore import QEvent, Qt
 from qtpy.QtWidgets import QApplication, QDockWidget, QMainWindow, QWidget
 
-from conftest import Person, wait_until_idle
+from conftest import PATIENCE_MS, Person, wait_until_idle
 from napari_melanoma.data.corrections import Corrections
 from napari_melanoma.ui.lesion.dock import LesionDock
 from napari_melanoma.ui.session.corrections_store import ReviewSettings
@@ -68,14 +68,23 @@ def open_dock(main, viewer, client=None):
     return dock
 
 
-def viewer(client):
-    """An empty viewer without a window; what a closed dock leaves connected to it is an error."""
+def viewer(client, qtbot):
+    """An empty viewer without a window; what a closed dock leaves connected to it is an error.
+
+    What a job that still runs refers to is disconnected when the job ends.
+    """
     made = ViewerModel()
     before = count_callbacks(made)
     yield made
     QApplication.sendPostedEvents(None, QEvent.Type.DeferredDelete)  # docks that a test has opened itself
-    gc.collect()
-    assert count_callbacks(made) == before
+
+    def disconnected():
+        gc.collect()
+        after = count_callbacks(made)
+        changed = {name: (before.get(name), after.get(name)) for name in before | after}
+        assert after == before, {name: counts for name, counts in changed.items() if counts[0] != counts[1]}
+
+    qtbot.waitUntil(disconnected, timeout=PATIENCE_MS)
 
 
 def count_callbacks(viewer):

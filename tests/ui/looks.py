@@ -12,8 +12,12 @@ from qtpy.QtWidgets import (
     QCheckBox,
     QComboBox,
     QLabel,
+    QLineEdit,
     QPlainTextEdit,
     QScrollArea,
+    QStyle,
+    QStyleOptionComboBox,
+    QStyleOptionFrame,
     QWidget,
 )
 from superqt import QElidingLabel
@@ -21,7 +25,7 @@ from superqt import QElidingLabel
 from napari_melanoma.ui.widgets.style import CollapsibleSection, WrappedLabel
 
 MAX_BLANK_PX = 12
-ARROW_PX = 22  # of a combo box
+FIELD_PX = 4  # that a line edit keeps free beside its text
 TAG = re.compile(r"<[^>]+>")
 
 
@@ -31,7 +35,10 @@ def visible(dock, kind=QWidget):
 
 
 def list_cut_texts(dock):
-    """Return the labels, buttons and combo boxes whose text does not fit, but names, which are elided, one a line."""
+    """Return the labels, buttons, combo boxes and placeholders that do not fit, one a line.
+
+    Names, which are elided, are left out.
+    """
     cut = []
     for label in visible(dock, QLabel):
         if isinstance(label, QElidingLabel) or not label.text() or isinstance(label.parent(), QAbstractItemView):
@@ -53,8 +60,19 @@ def list_cut_texts(dock):
     for combo in visible(dock, QComboBox):
         if combo.property("holds_names"):  # such as of files and models
             continue
-        if combo.fontMetrics().horizontalAdvance(combo.currentText()) + ARROW_PX > combo.width():
+        option = QStyleOptionComboBox()
+        option.initFrom(combo)
+        option.editable = combo.isEditable()
+        part = QStyle.SubControl.SC_ComboBoxEditField
+        room = combo.style().subControlRect(QStyle.ComplexControl.CC_ComboBox, option, part, combo).width()
+        if combo.fontMetrics().horizontalAdvance(combo.currentText()) > room:
             cut.append(f"{combo.objectName()}: '{combo.currentText()}'")
+    for field in visible(dock, QLineEdit):
+        option = QStyleOptionFrame()
+        option.initFrom(field)
+        room = field.style().subElementRect(QStyle.SubElement.SE_LineEditContents, option, field).width() - FIELD_PX
+        if not field.text() and field.fontMetrics().horizontalAdvance(field.placeholderText()) > room:
+            cut.append(f"{field.objectName()}: '{field.placeholderText()}'")
     return "\n".join(cut)
 
 

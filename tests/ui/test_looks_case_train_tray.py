@@ -5,10 +5,19 @@ from pathlib import Path
 
 import pytest
 from qtpy.QtCore import Qt
-from qtpy.QtWidgets import QWidget
-from tests.ui.looks import find_place, is_in_view, list_blanks, list_cut_texts, list_repeated_facts, list_section_blanks
+from qtpy.QtWidgets import QLabel, QWidget
+from tests.ui.looks import (
+    find_place,
+    is_in_view,
+    list_blanks,
+    list_cut_texts,
+    list_repeated_facts,
+    list_section_blanks,
+    visible,
+)
 
 from conftest import wait_until_idle
+from napari_melanoma.ui.case.tree import PICTURE_PX
 from napari_melanoma.ui.viewer.docking import show_dock
 
 EXAMPLES = Path(__file__).parents[2] / "examples" / "photographs"
@@ -46,7 +55,10 @@ def test_the_train_dock(opens, qtbot, tmp_path):
     assert list_cut_texts(dock) == ""
     assert list_blanks(dock.data_picker) == ""
     assert list_section_blanks(dock) == ""
-    assert list_repeated_facts(dock, "32 images with masks") == ""  # of the only data set, and of all
+    assert list_repeated_facts(dock) == ""
+    shown = " ".join(label.text() for label in visible(dock, QLabel))
+    assert (shown.count("32"), dock.facts.text()) == (1, "photographs: 32 images with masks")
+    assert find_place(dock, "recipe_summary")[1] < find_place(dock, "name")[1], "below the recipe"
     before = find_place(dock, "primary")
     for part in (dock.answer, dock.start_button):
         assert is_in_view(dock.window(), part)
@@ -73,16 +85,20 @@ def test_the_case_dock(opens, qtbot, tmp_path):
         rests(qtbot)
         assert find_place(dock, "primary") == before
         assert is_in_view(dock.window(), dock.answer)
-    # Diagnoses and predictions are whole; names of files are elided.
+    # Diagnoses, predictions and the names of these files are whole, and move nothing below.
+    patient = find_place(dock, "patient_age")
     dock.predict_button.click()
     qtbot.waitUntil(lambda: dock.predictor.predictions is not None, timeout=60_000)
     rests(qtbot)
     for item in tree.iterate_items():
-        for index in (1, 2):
-            text = item.text(index)
-            assert tree.fontMetrics().horizontalAdvance(text) <= tree.columnWidth(index), text
+        for text in item.text(1).splitlines():
+            assert tree.fontMetrics().horizontalAdvance(text) <= tree.columnWidth(1), text
+        room = tree.visualItemRect(item).intersected(tree.viewport().rect()).right() - tree.columnWidth(1)
+        name = tree.visualItemRect(item).left() + PICTURE_PX + tree.fontMetrics().horizontalAdvance(item.text(0))
+        assert name <= room, item.text(0)
     assert list_cut_texts(dock) == ""
     assert find_place(dock, "primary") == before
+    assert find_place(dock, "patient_age") == patient
 
 
 @pytest.mark.parametrize("height", [236, 600], ids=["below the image", "high"])
@@ -95,5 +111,14 @@ def test_the_tray(opens, qtbot, tmp_path, height):
     rests(qtbot)
     assert list_cut_texts(dock) == ""
     assert dock.list_view.height() > 0.6 * dock.height(), "the room is for the tiles"
-    assert is_in_view(dock.window(), dock.findChild(QWidget, "notice_of_use"))
-    assert is_in_view(dock.window(), dock.open_button)
+    notice = dock.findChild(QWidget, "notice_of_use")
+    for part in (notice, dock.open_button):
+        assert is_in_view(dock.window(), part)
+    assert list_blanks(dock) == ""
+    # The notice is among the controls; a message takes room from the tiles, and moves nothing.
+    places = find_place(dock, "notice_of_use"), find_place(dock, "tray_list")
+    assert abs(places[0][1] - find_place(dock, "primary")[1]) < dock.open_button.height()
+    dock.status.show_message("A message.")
+    rests(qtbot)
+    assert is_in_view(dock.window(), dock.findChild(QWidget, "status"))
+    assert (find_place(dock, "notice_of_use"), find_place(dock, "tray_list")) == places

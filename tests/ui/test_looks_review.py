@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
-from looks import find_place, is_in_view, list_cut_texts, list_repeated_facts, list_section_blanks
+from looks import find_place, is_in_view, list_blanks, list_cut_texts, list_repeated_facts, list_section_blanks
 from PIL import Image as PillowImage
 from qtpy.QtCore import QPoint, QRect, Qt
 from qtpy.QtTest import QTest
@@ -11,18 +12,22 @@ from qtpy.QtWidgets import QAbstractButton, QAbstractItemView, QApplication, QCo
 
 from conftest import PATIENCE_MS, wait_until_idle
 from napari_melanoma.data.corrections import Corrections
+from napari_melanoma.imaging import ruler as ruler_module
+from napari_melanoma.imaging.ruler import Ruler
 from napari_melanoma.ui.library import review_photographs
 from napari_melanoma.ui.session.corrections_store import ReviewSettings
+from napari_melanoma.ui.session.photograph_scale import PhotographScale
 from napari_melanoma.ui.viewer.camera import find_canvas
 from napari_melanoma.ui.viewer.docking import find_frame
-from napari_melanoma.ui.widgets.anatomy import Answer
+from napari_melanoma.ui.widgets.charts import CurvePoint
+from napari_melanoma.ui.widgets.dock_layout import AnswerCard
 from napari_melanoma.ui.widgets.status_line import StatusLine
 
 from .library.test_review import find_action, mole
 
 COUNT, WIDTH, HEIGHT = 60, 1366, 768
 MIN_ROWS = 5
-CONTROLS = (QAbstractButton, QAbstractItemView, QComboBox, QLineEdit, Answer, StatusLine)
+CONTROLS = (QAbstractButton, QAbstractItemView, QComboBox, QLineEdit, AnswerCard, StatusLine)
 
 
 @pytest.fixture
@@ -167,6 +172,27 @@ def test_masks_are_reviewed_with_keys_and_tools_in_one_dock(dock, corrections, q
     assert find_canvas(window).size() == canvas
 
 
+def test_a_proposed_scale_is_accepted_in_the_review(dock, qtbot, monkeypatch):
+    """The notice of the Lesion dock comes with the mask's tools, and takes room from the list alone."""
+    ticks = np.stack([np.full(11, 110.0), np.linspace(20.0, 120.0, 11)], axis=1)
+    ruler = Ruler((110.0, 20.0), (110.0, 120.0), 10.0, ticks, 1.0, 0.9)
+    monkeypatch.setattr(ruler_module, "find_ruler", lambda *_: ruler)
+    for button, source in (("scale_dismiss", None), ("scale_accept", "accepted ruler")):
+        dock.next_button.click()
+        wait_until_idle(qtbot)
+        lesion, place = dock.opener.connected_dock, find_place(dock, "paint")
+        scale = lesion.picker.session.part(PhotographScale)
+        qtbot.waitUntil(lesion.scale_notice.isVisible, timeout=PATIENCE_MS)
+        assert is_in_view(dock.window(), lesion.scale_notice)
+        dock.findChild(QAbstractButton, button).click()
+        wait_until_idle(qtbot)
+        assert not lesion.scale_notice.isVisible()
+        assert find_place(dock, "paint") == place
+        assert (scale.state.size and scale.state.size.source) == source
+    find_action(dock, "open_lesion_dock").trigger()
+    qtbot.waitUntil(lambda: lesion.isAncestorOf(lesion.scale_notice), timeout=PATIENCE_MS)
+
+
 def test_looks(dock, qtbot):
     window = dock.window()
     states = {
@@ -185,3 +211,32 @@ def test_looks(dock, qtbot):
         assert not (repeated := list_repeated_facts(dock)), f"{state}: {repeated}"
         assert is_in_view(window, dock.answer), state
         assert len([one for one in dock.findChildren(QAbstractButton, "primary") if one.isVisible()]) == 1
+
+
+def test_the_pages_are_as_high_as_their_content_and_no_pressed_button_moves(dock, qtbot):
+    """The list has the rest of the height; the learning curve takes its place on request, and is seen whole."""
+    dock.primary_button.click()
+    wait_until_idle(qtbot)
+    pages = {"mode_mask": dock.mask_pane, "mode_diagnosis": dock.diagnosis}
+    for name in ("mode_mask", "mode_diagnosis", "mode_mask"):
+        before = find_place(dock, name)
+        dock.findChild(QAbstractButton, name).click()
+        QTest.qWait(50)
+        assert find_place(dock, name) == before
+        assert not list_blanks(pages[name])
+    for _ in range(2):  # open the strokes, and close them
+        before, height = find_place(dock, "more_scribbles"), dock.list_view.height()
+        dock.findChild(QAbstractButton, "more_scribbles").click()
+        QTest.qWait(500)
+        assert find_place(dock, "more_scribbles") == before
+        assert dock.list_view.height() != height
+    dock.diagnosis.mode_button.click()
+    QTest.qWait(50)
+    more = find_place(dock, "more_labels")
+    dock.findChild(QAbstractButton, "more_labels").click()
+    dock.diagnosis.chart.show_points([CurvePoint(15, 0.4, 0.2, 0.6), CurvePoint(29, 0.5, 0.3, 0.7)])
+    qtbot.waitUntil(lambda: is_in_view(dock.window(), dock.diagnosis.chart), timeout=PATIENCE_MS)
+    assert find_place(dock, "more_labels") == more
+    assert not dock.list_view.isVisible()
+    dock.findChild(QAbstractButton, "more_labels").click()
+    assert dock.list_view.isVisible()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from looks import find_place, is_in_view, list_cut_texts, list_repeated_facts, list_section_blanks
 from qtpy.QtCore import Qt
-from qtpy.QtWidgets import QAbstractButton, QListWidget, QWidget
+from qtpy.QtWidgets import QAbstractButton, QListWidget, QScrollArea, QWidget
 from slide_fixtures import UNSEEN
 from steady import SETTLE_MS
 
@@ -18,7 +18,7 @@ pytestmark = pytest.mark.usefixtures("shown_viewer")
 SIZE = (1366, 700)
 # Findings of readers have tests of their own.
 SECTIONS = ("Paint", "Measure", "Heatmap", "Lesions", "Regions", "Overview", "Tissue", "Side by side", "Display")
-PINNED = ("slide", "primary", "analyse_view", "slide_answer", "save", "share", "status")
+PINNED = ("slide", "slide_setup", "primary", "analyse_view", "slide_answer", "save", "share", "status")
 
 
 @pytest.fixture
@@ -87,17 +87,18 @@ def test_the_primary_button_stays_while_a_slide_is_opened_and_analyzed(person, s
     dock.window().resize(*SIZE)
     person.opens_slides(slide_path)
     launched.fingerprint = dock.slide.info.fingerprint
-    before = find_place(dock, "primary")
+    before = {name: find_place(dock, name) for name in PINNED}
+    assert before["slide_setup"] < before["primary"]
     assert is_in_view(dock.window(), dock.answer)
     person.clicks("primary")
     person.until(lambda: dock.run_panel.active)
     rests(person)
-    assert find_place(dock, "primary") == before
+    assert {name: find_place(dock, name) for name in PINNED} == before
     assert dock.run_panel.isVisible()
     launched.last.finishes()
     person.until(lambda: bool(person.session.results.value.content))
     rests(person)
-    assert find_place(dock, "primary") == before
+    assert {name: find_place(dock, name) for name in PINNED} == before
     assert not dock.run_panel.isVisible()
     assert not list_cut_texts(dock)
 
@@ -114,9 +115,14 @@ def test_model_and_options_are_one_line_until_they_are_opened(reading):
     dock.options_section.title_button.click()
     rests(reading)
     assert picker.isVisible()
+    assert is_in_view(dock.window(), dock.options_section.title_button)
+    assert dock.content_scroll.isAncestorOf(dock.options_section)
+    assert not dock.options_section.findChildren(QScrollArea)
     assert is_in_view(dock.window(), dock.answer)
     assert is_in_view(dock.window(), dock.share_button)
     assert not list_cut_texts(dock)
+    dock.setup_rows.title_button.click()
+    assert not dock.options_section.isVisible()
 
 
 def test_lists_show_all_their_rows_up_to_ten(reading):

@@ -127,6 +127,20 @@ def test_an_existing_mapping_and_names_outside_the_schema_are_shown(opened, tabl
     assert box(dialog, "column_Bemerkung").currentText() == "rename to remark"
 
 
+def test_what_is_known_by_the_names_is_not_lost_unless_it_is_left_out(opened, tmp_path, qtbot):
+    row = {"Bild": "b1", "diagnosis_1": "Malignant", "diagnosis_3": "Melanoma", "age": "", "age (2)": "54", "mpp": "2"}
+    path = tmp_path / "table.csv"
+    path.write_text(f"{';'.join(row)}\n{';'.join(row.values())}\n", encoding="utf-8")
+    dialog = opened(path)
+    assert harmonize_rows([dialog.mapping.apply(row)]).rows == harmonize_rows([row]).rows
+    chooses_column(dialog, qtbot, "age (2)", "*")
+    kept = dialog.mapping
+    assert kept.columns["age (2)"] == "own_age (2)"
+    again = opened(path, kept)  # columns that a mapping does not list are understood by their names
+    assert again.mapping == kept
+    assert harmonize_rows([kept.apply(row)]).rows[0]["diagnosis"] == "melanoma"
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [(b"image_id;age\n", "has no rows"), (b"PK\x03\x04" + bytes(20), "Save its sheet as CSV")],

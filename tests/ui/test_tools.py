@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 
 import numpy as np
@@ -80,7 +81,6 @@ VARIANTS = {
 }
 
 
-@pytest.mark.path
 @pytest.mark.both_qts
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_segment_gives_labels_that_docks_adopt(variant, mole, opened, shown_viewer):
@@ -320,6 +320,24 @@ def test_measure_without_a_scale(opened, shown_viewer):
     assert "found an empty layer" in opened("Measure labels", lesions=labels).text
 
 
+def test_labels_that_the_image_does_not_show_as_a_whole_are_named(opened, shown_viewer):
+    image = shown_viewer.add_image(SECTION[:100, :100], name="crop", rgb=True, **UM)
+    cells = np.zeros((200, 200), np.uint8)
+    cells[80:120, 10:50] = 1
+    cells[150:160, 150:160] = 2
+    cells[10:20, 30:60] = 3
+    labels = shown_viewer.add_labels(cells, name="cells", **UM)
+    run = opened("Measure labels", lesions=labels, image=image)
+    assert labels.features.set_index("index")["area_px"].to_dict() == {1: 20 * 40, 3: 10 * 30}
+    assert "Measured only as far as 'crop' shows it: label 1." in run.text
+    assert "Not measured, outside 'crop' or smaller than its pixels: label 2." in run.text
+    run = opened("Measure labels", lesions=labels, image=None)
+    assert labels.features.set_index("index")["area_px"].to_dict() == {1: 40 * 40, 2: 100, 3: 10 * 30}
+    assert "easured" not in run.text
+    labels.data = np.where(cells == 3, cells, 0)
+    assert "easured" not in opened("Measure labels", lesions=labels, image=image).text
+
+
 def draw_section():
     rgb = np.full((1024, 1024, 3), 243, np.uint8)
     random = np.random.default_rng(0)
@@ -377,7 +395,7 @@ def test_apply_a_tissue_classifier(opened, shown_viewer, tmp_path, monkeypatch):
     assert (layer.data == truth)[known].mean() > 0.7
     np.testing.assert_allclose(corner(layer), (15.5, 15.5))
     assert list(layer.features["class"]) == ["", *CLASSES]
-    assert run.text.startswith("Of the tissue: glass")
+    assert re.match(r"Glass \(\d+\.\d %\), .* of the analyzed area\.", run.text)
 
 
 SECTION = np.full((200, 200, 3), 200, np.uint8)

@@ -103,7 +103,6 @@ def list_unnamed(dock):
     return [control for control in own if not (control.objectName() and control.accessibleName())]
 
 
-@pytest.mark.path
 @pytest.mark.both_qts
 @pytest.mark.parametrize("name", [one for one in DOCKS if one != "Slide"])
 def test_scrolling_changes_nothing_and_messages_move_nothing(name, user, shown_viewer, shared_client, qtbot):
@@ -125,7 +124,6 @@ def test_scrolling_changes_nothing_and_messages_move_nothing(name, user, shown_v
     assert not moved, moved
 
 
-@pytest.mark.path
 @pytest.mark.both_qts
 def test_scrolling_over_a_slide_with_results_changes_nothing(analysed, shown_viewer):
     dock = analysed.dock

@@ -26,7 +26,7 @@ from napari_melanoma.api.inputs import (
     to_patient_data,
     to_run,
 )
-from napari_melanoma.api.photographs import segment
+from napari_melanoma.api.photographs import predict_mask
 from napari_melanoma.classification.classifier import Classifier
 from napari_melanoma.classification.prediction import ClassPrediction, NearestCase
 from napari_melanoma.core.errors import InputError
@@ -42,6 +42,7 @@ if TYPE_CHECKING:
 
     from napari_melanoma.api.inputs import AnyImage
     from napari_melanoma.evaluation.adaptation_card import AdaptationFigures
+    from napari_melanoma.imaging.modality import ModalityEstimate
 
 __all__ = ["AdaptedModel", "Classification", "Explanation", "adapt", "classify", "explain", "iter_explain"]
 
@@ -295,13 +296,15 @@ def _classify_one(
     """Classify a photograph with its mask and patient data."""
     from napari_melanoma.classification.classify import classify as classify_lesion
     from napari_melanoma.classification.prediction import ClassifyOptions
+    from napari_melanoma.imaging.modality import recognize_modality, select_modality
 
     image, mask, data = case
     row, photograph = to_patient_data(data), read_photograph(image)
-    classifier = _load_classifier(model, photograph)
+    seen = recognize_modality(photograph.rgb)
+    classifier = _load_classifier(model, select_modality(seen, photograph.modality))
     parsed = ClassifyOptions.parse(options, "classify")
     lesion = _lesion_mask(photograph, mask, classifier, progress)
-    prediction = classify_lesion(photograph, lesion, row, classifier, parsed, run=to_run(progress))
+    prediction = classify_lesion(photograph, lesion, row, classifier, parsed, run=to_run(progress), recognized=seen)
     return _to_classification(prediction, _explain_unused(classifier, row), _explain_modality(row, photograph))
 
 
@@ -360,35 +363,33 @@ def _to_classification(prediction: ClassPrediction, *more_warnings: str) -> Clas
     )
 
 
-def _load_classifier(model: AnyPath | BundleInfo | None, photograph: Photograph) -> Classifier:
-    """Load a classifier, or return it if it is loaded already; by default that for the type of the photograph."""
-    from napari_melanoma.imaging.modality import recognize_modality, select_modality
+def _load_classifier(model: AnyPath | BundleInfo | None, modality: str | None) -> Classifier:
+    """Load a classifier, or return it if it is loaded already; by default that for a type of photograph."""
     from napari_melanoma.lesion.loaded_models import load_classifier
     from napari_melanoma.models.installed_bundles import find_classifier
 
     prepare_torch()
-    if model is not None:
-        return load_classifier(str(to_bundle(model).path))
-    modality = select_modality(recognize_modality(photograph.rgb), photograph.modality)
-    return load_classifier(str(find_classifier("", modality).path))
+    found = find_classifier("", modality) if model is None else to_bundle(model)
+    return load_classifier(str(found.path))
 
 
-def _load_explained(model: AnyPath | BundleInfo | None, photograph: Photograph) -> tuple[Classifier, Photograph]:
-    """Load a classifier of photographs or of patches of slides, and return the image as one of that type.
+def _load_explained(
+    model: AnyPath | BundleInfo | None, photograph: Photograph
+) -> tuple[Classifier, Photograph, ModalityEstimate]:
+    """Load a classifier of photographs or of patches of slides; return the image as one of that type, and its look.
 
     The type of a patch is not recognized: it is one unless it certainly is a photograph of skin.
     """
-    from napari_melanoma.imaging.modality import certain_modality, recognize_modality
+    from napari_melanoma.imaging.modality import certain_modality, recognize_modality, select_modality
     from napari_melanoma.lesion.loaded_models import load_classifier_folder
 
-    info = None if model is None else to_bundle(model)
+    info, seen = None if model is None else to_bundle(model), recognize_modality(photograph.rgb)
     if info is None or not info.config.classifies_patches:
-        return _load_classifier(info, photograph), photograph
+        return _load_classifier(info, select_modality(seen, photograph.modality)), photograph, seen
     prepare_torch()
-    seen = certain_modality(recognize_modality(photograph.rgb), photograph.modality)
-    is_patch = seen in (None, "neither")
+    is_patch = certain_modality(seen, photograph.modality) in (None, "neither")
     patch = replace(photograph, modality=SLIDE) if is_patch else photograph  # type: ignore[arg-type]  # no photograph
-    return load_classifier_folder(info.path), patch
+    return load_classifier_folder(info.path), patch, seen
 
 
 def _lesion_mask(
@@ -397,7 +398,7 @@ def _lesion_mask(
     """Return the mask for a classifier: the argument, else a predicted mask if the classifier needs one."""
     if mask is not None:
         return to_mask(mask, (photograph.rgb.shape[0], photograph.rgb.shape[1]))
-    return segment(photograph, progress=progress).mask if classifier.config.view.region == "roi" else None
+    return predict_mask(photograph, progress) if classifier.config.view.region == "roi" else None
 
 
 @dataclass(frozen=True, eq=False)
@@ -606,10 +607,10 @@ def _explain_one(
     check_name(method, "method")
     check_name("" if target_class is None else target_class, "target_class")
     row = to_patient_data(data)
-    classifier, photograph = _load_explained(options.model, read_photograph(image))
+    classifier, photograph, seen = _load_explained(options.model, read_photograph(image))
     lesion = LesionInput(photograph.rgb, _lesion_mask(photograph, mask, classifier, progress), row)
     run = to_run(progress)
-    prediction = classify_lesion(photograph, lesion.mask, row, classifier, ClassifyOptions(), run=run)
+    prediction = classify_lesion(photograph, lesion.mask, row, classifier, ClassifyOptions(), run=run, recognized=seen)
     is_patch = classifier.info.config.classifies_patches  # whose risk is that of the positive class
     target = target_class or (prediction.positive if is_patch else prediction.predicted)
     heatmap = explain_lesion(classifier, lesion, method, target, run)

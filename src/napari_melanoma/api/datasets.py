@@ -12,7 +12,16 @@ from typing import TYPE_CHECKING
 
 from numpy.typing import ArrayLike
 
-from napari_melanoma.api.inputs import AnyPath, ProgressCallback, check_flag, to_mask_array, to_path, to_paths, to_run
+from napari_melanoma.api.inputs import (
+    AnyPath,
+    ProgressCallback,
+    check_flag,
+    check_renamed,
+    to_mask_array,
+    to_path,
+    to_paths,
+    to_run,
+)
 from napari_melanoma.core.errors import InputError
 from napari_melanoma.core.formatting import format_repr
 from napari_melanoma.core.paths import real_path
@@ -331,6 +340,7 @@ def import_masks(
     from napari_melanoma.data import mask_import
 
     check_flag(no_patients, "no_patients")
+    check_renamed(options, metadata="table")
     metadata = None if table is None else to_path(table, "the table")
     values = {**options, "no_patients": bool(no_patients), "metadata": metadata}
     chosen = mask_import.MaskImportOptions.parse(values, "import_masks")
@@ -410,9 +420,10 @@ def find_duplicates(
 
 def to_folders(data: AnyPath | Sequence[AnyPath]) -> list[Path]:
     """Convert the argument ``data`` to the folders of different data sets."""
+    from napari_melanoma.data.dataset import check_distinct_datasets
+
     folders = to_paths(data, "a data set")
     if not folders:
         raise InputError("pass one data set or more; found none.")
-    if len({real_path(folder) for folder in folders}) < len(folders):
-        raise InputError(f"each data set must be passed once; found {', '.join(map(str, folders))}.")
+    check_distinct_datasets(folders)
     return folders

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from napari_melanoma.api.datasets import DataSet
-from napari_melanoma.api.inputs import AnyPath, check_flag, check_name, to_bundle, to_path, to_run
+from napari_melanoma.api.inputs import AnyPath, check_flag, check_name, check_renamed, to_bundle, to_path, to_run
 from napari_melanoma.models.bundle import BundleInfo
 
 if TYPE_CHECKING:
@@ -126,6 +126,7 @@ def import_dataset(
     from napari_melanoma.data.collections import find_source
     from napari_melanoma.data.dataset_import import import_source
 
+    check_renamed(options, metadata="table", mapping="table_map", map="table_map")
     options |= {"no_patients": no_patients, "annotator": annotator}
     chosen, out = _parse_import_options(options, table, table_map, values), to_path(folder, "the data set")
     report = import_source(find_source(source), to_path(data, "data"), out, chosen, run=to_run(progress))

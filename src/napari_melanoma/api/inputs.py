@@ -17,7 +17,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from napari_melanoma.core.context import Progress, RunContext
 from napari_melanoma.core.errors import InputError, UnreadableImage
-from napari_melanoma.core.formatting import format_names
+from napari_melanoma.core.formatting import capitalize, format_names
 from napari_melanoma.core.geometry import PixelSize
 from napari_melanoma.core.packages import prepare_torch
 from napari_melanoma.core.paths import expand_user
@@ -371,6 +371,13 @@ def check_ordered(**lists: object) -> None:
             raise InputError(f"{name} must be a list, in the same order as the others; found a {describe(values)}.")
 
 
+def check_renamed(options: Mapping[str, object], **arguments: str) -> None:
+    """Raise an error if an option of the command line is given by its own name, instead of that of its argument."""
+    for name, argument in arguments.items():
+        if name in options:
+            raise InputError(f"there is no argument '{name}'. Pass {argument}= instead.")
+
+
 def check_integer(value: object, name: str) -> int:
     """Return an argument as an integer, or raise an error if it is not one."""
     try:
@@ -435,7 +442,7 @@ def to_bundle(model: AnyPath | BundleInfo) -> BundleInfo:
 def list_warnings(validity: Validity, *warnings: str) -> tuple[str, ...]:
     """Combine the reasons why a prediction is not valid with other warnings, without duplicates."""
     reasons = (
-        reason.text[:1].upper() + reason.text[1:] + STATE_MODALITY * (reason.code == "modality_uncertain")
+        capitalize(reason.statement) + STATE_MODALITY * (reason.code == "modality_uncertain")
         for reason in validity.reasons
     )
     return tuple(dict.fromkeys(filter(None, (*reasons, *warnings))))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from os import PathLike, fspath
@@ -23,6 +24,7 @@ from napari_melanoma.api.inputs import (
 from napari_melanoma.core.errors import InputError, RunError
 from napari_melanoma.core.formatting import format_repr
 from napari_melanoma.core.packages import prepare_torch
+from napari_melanoma.core.paths import free_name
 from napari_melanoma.models.bundle import BundleInfo
 
 if TYPE_CHECKING:
@@ -420,7 +422,8 @@ class EvaluationSummary:
     parts : dict of str to dict of str to Estimate
         The metrics of each data set, by its name.
     failed : dict of str to str
-        For each image that could not be measured, by image id, the reason.
+        For each image that could not be measured, by image id, the reason; by ``<data set>/<image id>`` where several
+        data sets have an image of that id that could not be measured.
     warnings : tuple of str
         Limitations of the metrics.
 
@@ -471,12 +474,13 @@ class EvaluationSummary:
             A row per image: ``image_id``, ``domain`` (its data set), ``split``, ``group`` (its patient or lesion),
             ``diagnosis``, ``status`` (``done`` or ``failed``), ``error``, and ``trained_on`` (the model, if it was
             trained on the image). Masks: its metrics, and properties that make it difficult. Classes: ``label`` (the
-            true class), ``said`` (the predicted class: of two by the decision threshold, of more the most probable),
-            and ``probability_<class>``. The guide "Evaluate a model" explains all columns.
+            true class), ``predicted_class`` (of two by the decision threshold, of more the most probable), and
+            ``probability_<class>``. These names are texts, also if they are digits such as ``007``; all other columns
+            are numbers. Empty cells are NaN. The guide "Evaluate a model" explains all columns.
         """
-        import pandas as pd
+        from napari_melanoma.evaluation.pipeline import read_image_table
 
-        return pd.read_csv(self.folder / "per_image.csv")
+        return read_image_table(self.folder)
 
 
 def evaluate(
@@ -523,15 +527,24 @@ def evaluate(
         If a data set is invalid, or no image could be measured.
     BundleError, ConfigError
         If there is no such model or option.
+    RunError
+        If another process writes into the folder.
     """
-    from napari_melanoma.evaluation.any_task import evaluate_model
+    from napari_melanoma.core.locks import hold_output_lock
+    from napari_melanoma.evaluation.any_task import check_evaluation_folder, evaluate_model
     from napari_melanoma.evaluation.pipeline import ALL_IMAGES
 
     out = to_path(folder, "the folder of the results")
     values = {"split": split, "include_seen": include_seen, **options}
     bundle, folders = to_bundle(model), to_folders(data)
-    evaluation = evaluate_model(bundle, folders, out, values, source="evaluate", run=to_run(progress))
-    failed = {item.sample.image_id: item.error for item in evaluation.failed}
+    check_evaluation_folder(out, folders)
+    with hold_output_lock(out):
+        evaluation = evaluate_model(bundle, folders, out, values, source="evaluate", run=to_run(progress))
+    ids = Counter(item.sample.image_id for item in evaluation.failed)
+    failed = {
+        item.sample.image_id if ids[item.sample.image_id] == 1 else item.sample.full_name: item.error
+        for item in evaluation.failed
+    }
     parts = {part: dict(estimates) for part, estimates in evaluation.parts.items()}
     return EvaluationSummary(out, parts.pop(ALL_IMAGES), parts, failed, tuple(evaluation.warnings))
 
@@ -554,6 +567,7 @@ class ModelComparison:
     folder: Path
     table: list[dict[str, Any]] = field(repr=False)
     warnings: tuple[str, ...]
+    _tests: Mapping[str, dict[str, float]] = field(default_factory=dict, repr=False)
 
     @property
     def auc_tests(self) -> dict[str, dict[str, float]]:
@@ -561,9 +575,7 @@ class ModelComparison:
 
         With the AUCs ``first`` and ``second``, ``difference``, its 95 % interval ``low`` to ``high``, and ``p``.
         """
-        from napari_melanoma.core.parsing import read_object_or_empty
-
-        return dict(read_object_or_empty(self.folder / "models.json").get("delong", {}))
+        return dict(self._tests)
 
     def to_pandas(self) -> pd.DataFrame:
         """Return the comparison as a table.
@@ -615,28 +627,43 @@ def compare(
         If there are fewer than two models, or models of different tasks, or the folder lies in a data set.
     DataSetError
         If a data set is invalid, or no image could be measured.
+    RunError
+        If another process writes into the folder.
     """
+    from napari_melanoma.core.locks import hold_output_lock
+    from napari_melanoma.data.dataset import require_outside_datasets
     from napari_melanoma.evaluation.any_task import compare_models
     from napari_melanoma.evaluation.comparison_results import Comparison
-    from napari_melanoma.evaluation.model_comparison import compare_evaluation_folders
+    from napari_melanoma.evaluation.model_comparison import check_comparison_folder, compare_evaluation_folders
 
     out = to_path(folder, "the folder of the results")
     check_sequence(models, "models")
     if data is None:
-        compared_folders = compare_evaluation_folders(to_paths(models, "an evaluation"), out)
-        return ModelComparison(out, _several_rows(compared_folders), compared_folders.warnings)
-    compared = compare_models(
-        [to_bundle(model) for model in models],
+        if split is not None or include_seen:
+            raise InputError(
+                "split and include_seen have no effect without data: stored evaluations are compared on their images. "
+                "Leave them out, or pass data."
+            )
+        evaluations = to_paths(models, "an evaluation")
+        check_comparison_folder(evaluations, out)
+        with hold_output_lock(out):
+            return _to_comparison(out, compare_evaluation_folders(evaluations, out))
+    bundles, folders, values = (
+        list(map(to_bundle, models)),
         to_folders(data),
-        out,
         {"split": split, "include_seen": include_seen},
-        advise=False,
-        source="compare",
-        run=to_run(progress),
     )
+    require_outside_datasets(out, folders)
+    with hold_output_lock(out):
+        compared = compare_models(bundles, folders, out, values, advise=False, source="compare", run=to_run(progress))
     if isinstance(compared, Comparison):
         return ModelComparison(out, _pair_rows(compared), tuple(compared.facts.get("warnings", ())))
-    return ModelComparison(out, _several_rows(compared), compared.warnings)
+    return _to_comparison(out, compared)
+
+
+def _to_comparison(folder: Path, comparison: ModelsComparison) -> ModelComparison:
+    tests = comparison.facts.get("delong", {})
+    return ModelComparison(folder, _several_rows(comparison), comparison.warnings, tests)
 
 
 def _several_rows(comparison: ModelsComparison) -> list[dict[str, Any]]:
@@ -650,14 +677,16 @@ def _several_rows(comparison: ModelsComparison) -> list[dict[str, Any]]:
 
 
 def _pair_rows(comparison: Comparison) -> list[dict[str, Any]]:
-    """Return the rows of a comparison of an old and a new model."""
+    """Return the rows of a comparison of an old and a new model, whose names are distinct as those of several."""
+    first = comparison.old.name
+    second = free_name(comparison.new.name, {first.lower()})
     parts = [("all", comparison.old.metrics, comparison.new.metrics, comparison.difference)]
     if len(comparison.domains) > 1:
         parts += [(domain.name, domain.old, domain.new, domain.difference) for domain in comparison.domains]
     return [
         row
         for part, old, new, difference in parts
-        for model, metrics, change in ((comparison.old.name, old, {}), (comparison.new.name, new, difference))
+        for model, metrics, change in ((first, old, {}), (second, new, difference))
         for row in _rows(part, model, metrics, change)
     ]
 

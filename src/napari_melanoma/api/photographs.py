@@ -416,6 +416,14 @@ def _segment_one(
     return next(_segment_batch([photograph], segmenter, lesion_options, run))
 
 
+def predict_mask(photograph: Photograph, progress: ProgressCallback | None = None) -> NDArray[np.bool_]:
+    """Return the ``mask`` of ``segment`` with default options, bool (row, column), without anything that follows."""
+    from napari_melanoma.imaging.postprocessing import make_mask
+
+    segmenter, options = _prepare_segmenter({"model": DEFAULT_BUNDLE}, to_run(progress))
+    return make_mask(segmenter.probability(photograph.rgb), segmenter.info.config.threshold, options.refinement)
+
+
 def _has_prompts(prompts: Mapping[str, Any]) -> bool:
     """Whether there are pixels, a box or an earlier mask; refuses pixels of another form."""
     points = [point for name in ("include", "exclude") for point in _to_points(prompts[name], name)]

@@ -416,7 +416,8 @@ def fit_tissue_classifier(
     folder : str or os.PathLike
         Receives the bundle; a previous one is replaced.
     pixel_size_um : float or (float, float), optional
-        Micrometers per pixel of the finest level of the slides; by default the values in the files.
+        Micrometers per pixel of the finest level of the slides; by default those that were set in the Slide dock, or
+        the values in the files.
     options : TissueFitOptions or mapping, optional
         Features and kinds of classifiers to choose from, and smoothing, such as ``{"sources": ("texture",),
         "smoothing": 1.0}``.

@@ -88,11 +88,15 @@ class ImageMetadata:
 def merge_metadata(sources: Iterable[ImageMetadata]) -> ImageMetadata:
     """Merge the metadata of several sources for one image; the first source of a value takes precedence.
 
-    A sub-site is not added to a site from another source, but a side is.
+    A sub-site is not added to a site from another source. A side is, unless its source states another site.
     """
+    sites = load_taxonomy("site")
     merged = ImageMetadata()
     for source in sources:
-        kept = {*merged.cells, "sub_site"} if "site" in merged.cells else merged.cells
+        kept = {*merged.cells, "sub_site"} if "site" in merged.cells else {*merged.cells}
+        site, other = merged.cells.get("site"), source.cells.get("site")
+        if site and other and not (sites.is_within(site, other) or sites.is_within(other, site)):
+            kept.add("laterality")
         cells = {name: text for name, text in source.cells.items() if name not in kept}
         names = {name: origin for name, origin in source.origins.items() if name not in source.cells}
         origins = {name: source.origins[name] for name in cells} | names | dict(merged.origins)

@@ -30,7 +30,7 @@ from napari_melanoma.depth.report_blocks import (
     lesion_block,
     synoptic_block,
 )
-from napari_melanoma.depth.shown_blocks import KeyPath, ShownBlock, find_block, group, known
+from napari_melanoma.depth.shown_blocks import DRAWN, BlockChange, KeyPath, ShownBlock, find_block, group, known
 from napari_melanoma.depth.signatures import list_changes_since_signature
 from napari_melanoma.depth.synoptic import SynopticReport
 from napari_melanoma.io.results import RESULT
@@ -69,7 +69,7 @@ class LesionContent:
         )
         return tuple(one for one in groups if one is not None and one.blocks)
 
-    def list_changes(self, report: SynopticReport) -> tuple[str, ...]:
+    def list_changes(self, report: SynopticReport) -> tuple[str | BlockChange, ...]:
         """State what has changed since the report of the lesion was signed; empty if it is not signed.
 
         A report that was signed with a slide is compared with what is shown of that slide.
@@ -103,7 +103,7 @@ class LesionContent:
         contour = None if image.correction is None else image.correction.digest
         own = (
             ShownBlock(key="image", label="", value=image.modality or "unknown", text=image.modality or "image"),
-            known("contour", "contour by hand", contour, f"version {contour[:8] if contour else ''}"),
+            known("contour", "contour by hand", contour, DRAWN, is_drawing=True),
         )
         return group(image.id, name, (*own, *blocks))
 

@@ -21,7 +21,7 @@ from napari_melanoma.core.validity import Validity, read_validity
 from napari_melanoma.data.table_schema import check_value, field_title, find_column
 from napari_melanoma.data.taxonomy import UNKNOWN
 from napari_melanoma.depth.findings import SlideFindings
-from napari_melanoma.depth.readings import SlideDepthReadings
+from napari_melanoma.depth.readings import SlideDepthReadings, format_time
 from napari_melanoma.depth.report_blocks import CASE_COLUMNS
 from napari_melanoma.depth.synoptic import SynopticAnswer, SynopticReport, describe_imported_value
 from napari_melanoma.depth.synoptic_fields import FIELDS_BY_NAME
@@ -158,7 +158,8 @@ class CaseSlideFindings(Config):
         own, other = (one.model_dump(mode="json", include=compared) for one in (self.document, now))
         if own == other or (not now.readings and now.report is None):
             return ""
-        return OTHER_FINDINGS.format(name, f" on {self.added[:10]}" if self.added and personal else "")
+        day = (format_time(self.added) or self.added)[:10]
+        return OTHER_FINDINGS.format(name, f" on {day}" if self.added and personal else "")
 
 
 class CaseImage(CasePart):

@@ -42,7 +42,7 @@ from napari_melanoma.core.files import replace_non_finite, save_error, write_jso
 from napari_melanoma.core.formatting import format_count, format_names
 from napari_melanoma.core.geometry import PixelSize
 from napari_melanoma.core.parsing import parse_error_reason, read_json
-from napari_melanoma.core.provenance import array_fingerprint, utc_time
+from napari_melanoma.core.provenance import array_fingerprint, parse_time, utc_time
 from napari_melanoma.data.patient_outliers import (
     COUNT_COLUMN,
     EMBEDDING_COLUMNS,
@@ -273,7 +273,7 @@ def _select_suitable(
     warnings: list[str] = []
     if len(suitable) < len(images):
         left_out = format_count(len(images) - len(suitable), "photograph")
-        texts = dict.fromkeys(reason.text for reason in reasons.values() if reason is not None)
+        texts = dict.fromkeys(reason.statement for reason in reasons.values() if reason is not None)
         warnings += [f"{left_out} left out: {text}" for text in texts]
     if len(selected) < len(suitable):
         left_out = format_count(len(suitable) - len(selected), "photograph")
@@ -439,7 +439,7 @@ def _find_outliers_of_model(predictions: Sequence[_CaseImagePrediction]) -> Iter
         {
             "patient_id": "this",
             "lesion_id": image_prediction.lesion.id,
-            "modality": image_prediction.image.modality,
+            "modality": image_prediction.modality,
             **image_prediction.measured,
         }
         for image_prediction in predictions
@@ -544,7 +544,7 @@ def save_risk(store: CaseStore, case: Case, image_id: str, prediction: Mapping[s
 def latest_risk(lesion: CaseLesion) -> tuple[CaseImage, CaseRisk] | None:
     """Return the latest risk prediction of a lesion with its slide; None if there is none."""
     risks = [(image, image.risk) for image in lesion.images if image.risk is not None]
-    return max(risks, key=lambda pair: pair[1].created, default=None)
+    return max(risks, key=lambda pair: parse_time(pair[1].created), default=None)
 
 
 def find_changed_fields(case: Case, lesion: CaseLesion, image: CaseImage, risk: CaseRisk) -> tuple[str, ...]:

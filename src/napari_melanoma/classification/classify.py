@@ -33,6 +33,7 @@ from napari_melanoma.data.tabular_encoding import (
     read_table_values,
     read_word,
 )
+from napari_melanoma.data.training_images import was_trained_on
 from napari_melanoma.imaging.modality import (
     ModalityEstimate,
     assumed_modality,
@@ -42,7 +43,6 @@ from napari_melanoma.imaging.modality import (
 )
 from napari_melanoma.imaging.preprocessing import ClassifierView
 from napari_melanoma.io.photographs import Photograph, format_damage_warning
-from napari_melanoma.training.run_data import was_trained_on
 
 Row = Mapping[str, object]
 # Cosine distance to the nearest training case; with a shipped model at most 0.016 for training images (160 images),
@@ -80,13 +80,14 @@ def classify(
     options: ClassifyOptions,
     *,
     run: RunContext,
+    recognized: ModalityEstimate | None = None,
 ) -> ClassPrediction:
     """Classify a lesion, with the uncertainty and the explanation of the prediction.
 
     ``mask``: bool (row, column), ignored by models for whole photographs. ``row``: clinical metadata in the columns of
-    the harmonized table, ``{}`` if unknown.
+    the harmonized table, ``{}`` if unknown. ``recognized``: see ``encode_lesion``.
     """
-    lesion = encode_lesion(photograph, mask, model)
+    lesion = encode_lesion(photograph, mask, model, recognized)
     run.check()
     return classify_encoded(lesion, row, model, options)
 
@@ -177,7 +178,13 @@ def _contributions(
 def classifier_stamp(model: Classifier) -> ClassifierStamp:
     info = model.info
     return ClassifierStamp(
-        info.name, info.config.title, info.fingerprint, model.device, info.config.modalities, model.backend
+        info.name,
+        info.config.title,
+        info.fingerprint,
+        model.device,
+        info.config.modalities,
+        model.backend,
+        info.settings_digest,
     )
 
 

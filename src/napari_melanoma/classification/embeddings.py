@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, cast
 from zipfile import BadZipFile
 
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 
 FOLDER = "embeddings"
 KEY_CHARACTERS = 32
+NO_TYPES: Mapping[int, ModalityEstimate] = MappingProxyType({})
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,14 +91,24 @@ class EmbeddingStore:
             return None
 
     def embed(
-        self, key: str, image: Path, mask: Path | None, row: Mapping[str, str], model: Classifier
+        self,
+        key: str,
+        image: Path,
+        mask: Path | None,
+        row: Mapping[str, str],
+        model: Classifier,
+        known_types: Mapping[int, ModalityEstimate] = NO_TYPES,
     ) -> EmbeddedPhotograph:
-        """Return a photograph from the store, or run the classifier on it and store it."""
+        """Return a photograph from the store, or run the classifier on it and store it.
+
+        ``known_types``: types of photographs that are recognized already, by ``pixels``.
+        """
         if (stored := self.read(key)) is not None:
             return stored
         rgb = read_photograph(image).rgb
         (encoded,) = model.run_encoder([model.crop_image(rgb, None if mask is None else read_mask(mask))])
-        recognized, pixels = recognize_modality(rgb), shorten_digest(hash_pixels(rgb))
+        pixels = shorten_digest(hash_pixels(rgb))
+        recognized = known_types.get(pixels) or recognize_modality(rgb)
         found = EmbeddedPhotograph(encoded.embedding, model.run_head([encoded], [row])[0], recognized, pixels)
         with atomic_file(self.folder / f"{key}.npz") as temporary, temporary.open("wb") as file:
             np.savez(

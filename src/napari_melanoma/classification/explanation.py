@@ -24,7 +24,7 @@ from napari_melanoma.core.geometry import Box
 from napari_melanoma.core.packages import NETWORK_PACKAGES, require_packages
 from napari_melanoma.core.paths import id_to_file_name
 from napari_melanoma.core.provenance import collect_provenance
-from napari_melanoma.data.dataset import Sample, check_dataset_names, read_dataset, read_rows
+from napari_melanoma.data.dataset import Sample, check_distinct_datasets, read_dataset, read_rows
 from napari_melanoma.imaging.preprocessing import VIEWS, ClassifierView, turn_back
 from napari_melanoma.io.photographs import read_photograph
 from napari_melanoma.io.results import read_mask, write_table
@@ -325,6 +325,7 @@ def _to_numpy(evidence: Tensor) -> NDArray[np.float32]:
 
 
 SegmentLesion = Callable[[NDArray[np.uint8]], NDArray[np.bool_]]  # from a photograph to the mask of its lesion
+SelectSamples = Callable[[Sequence[Sample]], Sequence[Sample]]
 
 
 @dataclass(frozen=True)
@@ -350,19 +351,23 @@ def run_pointing_game(
     options: PointingOptions,
     *,
     segment: SegmentLesion | None = None,
+    select: SelectSamples = list,
     run: RunContext,
 ) -> dict[str, PointingGame]:
     """Play the pointing game on all images that show the structure.
 
     The view of the classifier follows from the mask of the lesion, never from that of the structure. ``segment``:
-    predicts the mask of the lesion; by default it is that of the data set.
+    predicts the mask of the lesion; by default it is that of the data set. ``select``: returns those of the images that
+    are measured; by default all.
 
     Writes ``pointing.csv`` and ``pointing.json`` to ``out``. Returns the results by method.
     """
-    check_dataset_names(datasets)
+    check_distinct_datasets(datasets)
     results: dict[str, list[PointingResult]] = {method: [] for method in options.methods}
     rows, groups, tables = list[dict[str, object]](), list[str](), read_rows(datasets)
-    for sample, mask in run.track(list(_pointing_samples(datasets, options)), "Preparing heatmaps"):
+    found = {sample.key: (sample, mask) for sample, mask in _pointing_samples(datasets, options)}
+    measured = [found[sample.key] for sample in select([sample for sample, _ in found.values()])]
+    for sample, mask in run.track(measured, "Preparing heatmaps"):
         rgb, structure = read_photograph(sample.image).rgb, read_mask(mask)
         if not structure.any():
             continue

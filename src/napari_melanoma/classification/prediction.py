@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any, Literal, Self, get_args
+from typing import TYPE_CHECKING, Any, Literal, Self, get_args
 
 from pydantic import Field
 
@@ -15,6 +15,9 @@ from napari_melanoma.core.headline import Headline
 from napari_melanoma.core.prediction_config import AgeGroup, OperatingPoint, SetRule
 from napari_melanoma.core.renamed_keys import rename_keys
 from napari_melanoma.core.validity import NOTICE, Validity, ValidityInputs, read_validity
+
+if TYPE_CHECKING:
+    from napari_melanoma.models.bundle import BundleInfo
 
 Method = Literal["cam", "occlusion", "grad_cam", "integrated_gradients"]
 METHODS: tuple[Method, ...] = get_args(Method)  # heatmaps that are available for any network
@@ -68,7 +71,7 @@ class ClassifyOptions(Config):
 class ClassifierStamp:
     """The classifier of a prediction: name, title, fingerprint of its weights, device, and training modalities.
 
-    ``backend``: see ``models.inference``.
+    ``backend``: see ``models.inference``. ``settings``: see ``BundleInfo.settings_digest``; empty in earlier versions.
     """
 
     name: str
@@ -77,6 +80,13 @@ class ClassifierStamp:
     device: str
     modalities: tuple[str, ...] = ()
     backend: str = ""
+    settings: str = ""
+
+
+def is_stamp_of(model: Mapping[str, Any], bundle: BundleInfo) -> bool:
+    """Whether a prediction is of a model, also of its calibration; ``model``: stored ``ClassifierStamp``."""
+    settings = model.get("settings") or bundle.settings_digest
+    return (model.get("fingerprint"), settings) == (bundle.fingerprint, bundle.settings_digest)
 
 
 @dataclass(frozen=True)
@@ -191,8 +201,8 @@ class ClassPrediction:
 
         Such as "Above the melanoma threshold (sensitivity 90 %): melanoma 0.31, 0.20 to 0.44".
         """
-        if not self.validity.valid:
-            return Headline(self.validity.headline(""), tone="invalid")
+        if (invalid := self.validity.invalid_headline) is not None:
+            return invalid
         interval = "" if self.interval is None else f", {_format_range(self.interval)}"
         text = f"{self._side}: {format_class(self.positive)} {self.probability:.{self.digits}f}{interval}"
         return Headline(
@@ -240,7 +250,7 @@ class ClassPrediction:
         if names:
             return f"Cannot be ruled out: {', '.join(names)}"
         following = f"; next: {texts[others[0]]}" if len(others) > 1 else ""
-        return f"Only {self.positive} is in the prediction set ({100 * self.coverage:.3g} % coverage){following}"
+        return f"Only {self.positive} is likely enough ({100 * self.coverage:.3g} % coverage){following}"
 
     def _describe_missed(self, possible: Sequence[str]) -> str:
         """Describe how many cases of the positive class are below the threshold, or have so low a probability."""

@@ -162,6 +162,8 @@ def _root(
 def main() -> None:
     """Run the command line and end the process with the exit code of the command, as defined in ``cli.session``."""
     prepare_torch()
+    # Otherwise pydantic reads the metadata of all installed packages for plug-ins, which takes 50 ms and more
+    os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
     for name in ("stdout", "stderr"):
         stream = getattr(sys, name)
         if stream is None:  # pythonw.exe has none

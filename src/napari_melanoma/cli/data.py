@@ -17,7 +17,7 @@ from napari_melanoma.cli.options import (
     format_help,
 )
 from napari_melanoma.cli.session import CommandSession, values_without
-from napari_melanoma.core.formatting import format_count
+from napari_melanoma.core.formatting import format_count, format_names
 
 if TYPE_CHECKING:
     from napari_melanoma.data.check import DataCheck
@@ -347,8 +347,10 @@ def report(
 
 def _write_text(current: CommandSession, datasets: list[Path], out: Path | None) -> None:
     from napari_melanoma.core.files import write_text
+    from napari_melanoma.data.dataset import check_distinct_datasets
     from napari_melanoma.data.dataset_report import describe_dataset, format_markdown
 
+    check_distinct_datasets(datasets)
     descriptions = [describe_dataset(dataset, run=current.run) for dataset in datasets]
     texts = [format_markdown(description) for description in descriptions]
     if out is not None:
@@ -530,7 +532,7 @@ def tiles(
     """Extract tiles from annotated slides."""
     from napari_melanoma.lesion.patient_data import PatientTable
     from napari_melanoma.slides.reading.detection import find_slides
-    from napari_melanoma.slides.tile_sets import TileDataOptions, make_tile_data
+    from napari_melanoma.slides.tile_sets import TileDataOptions, make_tile_data, table_name
 
     chosen = TileDataOptions.parse(options, "the command line")
     current.after_stop = "No data set was created: run the same command again."
@@ -538,7 +540,12 @@ def tiles(
     table = PatientTable({}, patients)
     for about, note in table.unrecognized:
         current.report.emit("note", f"note: column '{about}' of {patients}: {note}", about=about, message=note)
-    patient_data = {path.stem: table.patient_data(path.stem) for path in paths}
+    patient_data = {
+        table_name(path): table.patient_data(table_name(path)) or table.patient_data(path.stem) for path in paths
+    }
+    if patients is not None and (missing := [name for name, values in patient_data.items() if not values]):
+        note = f"{format_names(missing)} not in {patients}: each counts as a patient of its own"
+        current.report.emit("note", f"note: {note}", message=note)
     report = make_tile_data(paths, regions or [], out, chosen, run=current.run, patients=patient_data)
     _report_tiles(current, report, out)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -26,6 +26,7 @@ from napari_melanoma.core.formatting import format_count
 
 if TYPE_CHECKING:
     from napari_melanoma.classification.explanation import PointingOptions
+    from napari_melanoma.data.dataset import Sample
     from napari_melanoma.evaluation.comparison_results import Comparison, ModelsComparison
     from napari_melanoma.evaluation.pipeline import Evaluation
     from napari_melanoma.models.bundle import BundleInfo
@@ -86,7 +87,8 @@ def evaluate(
     if pointing:
         methods = tuple(dict.fromkeys(pointing))
         pointing_options = PointingOptions(methods, options.get("split"), pointing_masks)
-        _evaluate_pointing(info, data, out, pointing_options, classifier_options, current)
+        include = options.get("include_seen", False)
+        _evaluate_pointing(info, data, out, pointing_options, classifier_options, current, include_seen=include)
     values = {**values, **classifier_options}
     evaluation = evaluate_model(info, data, out, values, source="the command line", run=current.run)
     _report_evaluation(evaluation, out, current)
@@ -116,12 +118,18 @@ def _evaluate_pointing(
     options: PointingOptions,
     values: OptionValues,
     current: CommandSession,
+    *,
+    include_seen: bool,
 ) -> None:
-    """Count how often heatmaps point at the decisive structure; ``values``: options of the classifier's evaluation."""
+    """Count how often heatmaps point at the decisive structure, in images that the model was not trained on.
+
+    ``values``: options of the classifier's evaluation. ``include_seen``: also measure those it was trained on.
+    """
     from napari_melanoma.classification.classifier import Classifier
     from napari_melanoma.classification.explanation import run_pointing_game
     from napari_melanoma.evaluation.classes import segment_lesion
     from napari_melanoma.evaluation.labeled_images import ClassEvaluationOptions
+    from napari_melanoma.evaluation.training_overlap import images_to_measure
     from napari_melanoma.lesion.loaded_models import load_segmenter, report_loading
 
     of_classes = ClassEvaluationOptions.parse(values, "the command line")
@@ -129,7 +137,12 @@ def _evaluate_pointing(
         classifier = Classifier.load(info)
         segmenter = load_segmenter(of_classes.segmenter) if of_classes.masks == "predicted" else None
     segment = None if segmenter is None else partial(segment_lesion, segmenter)
-    for method, game in run_pointing_game(classifier, data, out, options, segment=segment, run=current.run).items():
+
+    def select(samples: Sequence[Sample]) -> Sequence[Sample]:
+        return images_to_measure([info], samples, run=current.run, include=include_seen).measured
+
+    games = run_pointing_game(classifier, data, out, options, segment=segment, select=select, run=current.run)
+    for method, game in games.items():
         share = game.share
         text = f"{method} points at the structure in {share} of {share.count} images, by chance {game.by_chance:.2f}"
         current.report.emit("pointing", text, method=method, **vars(share), by_chance=game.by_chance)

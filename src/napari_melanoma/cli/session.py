@@ -34,7 +34,6 @@ from napari_melanoma.core.files import exceeded_path_limit, has_temporary_folder
 from napari_melanoma.core.locks import hold_output_lock
 from napari_melanoma.core.packages import explain_import_error
 from napari_melanoma.core.paths import OutsidePaths, allow_outside_files
-from napari_melanoma.io.photographs import accepting_damaged
 
 NO_TEMPORARY_FOLDER = "no temporary folder can be written. Set TMPDIR to a folder that you can write."
 MAX_PATH_SHOWN = 60  # characters of a path that is too long
@@ -126,6 +125,7 @@ def command_session(
 
     The other arguments are the options ``--allow-outside``, ``--accept-damaged``, ``--backend`` and ``--device``.
     """
+    from napari_melanoma.io.photographs import accepting_damaged
     from napari_melanoma.models.inference import using_backend
 
     report = create_report(as_json)

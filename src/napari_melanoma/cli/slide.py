@@ -10,7 +10,7 @@ import typer
 
 from napari_melanoma.cli.options import ConfigOptions, DeviceName, OptionValues, Out, add_command, format_help
 from napari_melanoma.cli.session import CommandSession, values_without
-from napari_melanoma.core.errors import ConfigError
+from napari_melanoma.core.errors import ConfigError, InputError
 from napari_melanoma.core.formatting import format_count
 from napari_melanoma.core.geometry import PixelSize
 
@@ -370,6 +370,8 @@ def train_tissue(
     is_started = stored.is_file()
     if resume and is_started:
         recipe = read_toml(stored, TrainRecipe)
+        if epochs not in (None, recipe.epochs):
+            raise InputError(f"--epochs is {epochs}, but the run in {out} has {recipe.epochs} epochs. Leave it out.")
     else:
         current.after_stop = f"Computed features are kept; continue with the same command, which uses {out}."
         recipe = prepare_network(_find_painted(slides, strokes, mpp), out, run=current.run)
@@ -395,7 +397,6 @@ def apply_tissue(
     device: DeviceName = None,
 ) -> None:
     """Apply a tissue classifier."""
-    from napari_melanoma.core.errors import InputError
     from napari_melanoma.models.installed_bundles import find_bundle
     from napari_melanoma.slides.analysis import analyze_slides
     from napari_melanoma.slides.options import SlideOptions

@@ -113,7 +113,12 @@ def _parse_channel(text: str) -> ChannelLimits:
 
 
 def _find_channel(name: str, channels: Sequence[str]) -> int | None:
-    """Return the index of a channel by its name, its number from 1, or the start of its name; None if there is none."""
+    """Return the index of a channel by its name, its number from 1, or the start of its name; None if there is none.
+
+    A name in the same case precedes one in another case.
+    """
+    if name in channels:
+        return channels.index(name)
     lower = [channel.lower() for channel in channels]
     wanted = name.lower()
     if wanted in lower:

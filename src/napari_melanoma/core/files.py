@@ -12,9 +12,9 @@ import glob
 import hashlib
 import json
 import os
+import platform
 import re
 import shutil
-import socket
 import stat
 import subprocess
 import sys
@@ -359,7 +359,7 @@ def hash_file(path: Path) -> str:
 @cache
 def _machine_mark() -> str:
     """Return 16 hexadecimal digits that identify this machine by id and name: copies of a machine have the same id."""
-    return hashlib.sha256(f"{machine_id()} {socket.gethostname()}".encode()).hexdigest()[:16]
+    return hashlib.sha256(f"{machine_id()} {platform.node()}".encode()).hexdigest()[:16]
 
 
 @cache
@@ -368,7 +368,7 @@ def machine_id() -> str:
 
     They do not reveal the id of the system, or its name if it has no id.
     """
-    identity = _system_id() or socket.gethostname()
+    identity = _system_id() or platform.node()
     return hashlib.sha256(f"napari-melanoma {identity}".encode()).hexdigest()[:16]
 
 

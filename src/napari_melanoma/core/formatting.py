@@ -47,6 +47,20 @@ def rank_counts(counts: Mapping[str, int]) -> dict[str, int]:
     return dict(sorted(counts.items(), key=lambda item: (-item[1], item[0])))
 
 
+def format_share(share: float) -> str:
+    """Format a share as percent with two significant digits; ``0 %`` and ``100 %`` are exactly none and all."""
+    percent = 100 * share
+    text = f"{percent:.0f}" if percent >= 9.95 else f"{percent:.2g}"
+    if text == "100" and share < 1:
+        text = f"{100 - float(f'{100 - percent:.1g}'):.10g}"
+    return f"{text} %"
+
+
+def format_significant(value: float, digits: int = 3) -> str:
+    """Format a number with significant digits: ``0.0123``, ``12.3``, ``1,234`` and not ``1.23e+03``."""
+    return f"{value:,.0f}" if abs(value) >= 10**digits - 0.5 else f"{value:.{digits}g}"
+
+
 def count_digits(value: float, limit: float, least: int = 2, most: int = 6) -> int:
     """Return the number of decimal digits that distinguishes a value from its limit; ``least`` if they are equal."""
     if value == limit:

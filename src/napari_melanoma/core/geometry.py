@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, Self, get_args
 
 from napari_melanoma.core.errors import ScaleMissing
+from napari_melanoma.core.formatting import format_significant
 
 if TYPE_CHECKING:
     import numpy as np
@@ -83,9 +84,13 @@ class PixelSize:
         return self.y_um * self.x_um / 1e6
 
 
-def format_scale(y_um: float, x_um: float) -> str:
-    """Format a pixel size: its side, or its width and height if they differ."""
-    return f"{x_um:.4g}" if x_um == y_um else f"{x_um:.4g} x {y_um:.4g}"
+def format_scale(y_um: float, x_um: float, digits: int = 4) -> str:
+    """Format a pixel size: its side, or its width and height if they differ, in the order of all sizes of images.
+
+    ``digits``: significant ones.
+    """
+    width, height = format_significant(x_um, digits), format_significant(y_um, digits)
+    return width if width == height else f"{width} x {height}"
 
 
 @dataclass(frozen=True)

@@ -45,6 +45,16 @@ def expand_user(path: str | os.PathLike[str]) -> Path:
     return Path(os.path.expanduser(path))  # noqa: PTH111
 
 
+def expand_input(path: str | os.PathLike[str]) -> Path:
+    """Return the path of a specified input as ``expand_user``; raise ``InputError`` for an empty text.
+
+    An empty text, as of a variable of the shell that is not set, would be the current folder.
+    """
+    if os.fspath(path) == "":
+        raise InputError("the path of an input is empty. Specify a file or a folder; '.' is the current folder.")
+    return expand_user(path)
+
+
 def provide_home() -> Path | None:
     """Set HOME to a private temporary folder if it is not set and the user has no account, as in some containers.
 

@@ -184,12 +184,15 @@ def list_plugins() -> tuple[Plugin, ...]:
         installed: Any = entry_points()
     except (OSError, TypeError, ValueError):  # the list of any installed package is damaged
         installed = _list_readable_entry_points()
+    groups = [group for group in installed.groups if group.startswith(PREFIX)]
+    ours = [entry for group in groups for entry in installed.select(group=group) if entry.dist is not None]
+    # Each ``name`` and ``version`` parses the metadata of the package, which is the same object for all of its entries
+    packages = {id(entry.dist): entry.dist for entry in ours}
+    names = {key: (package.name, package.version) for key, package in packages.items()}
     found = [
-        Plugin(group.removeprefix(PREFIX), entry.name, entry.value, entry.dist.name, entry.dist.version, entry.load)
-        for group in installed.groups
-        if group.startswith(PREFIX)
-        for entry in installed.select(group=group)
-        if entry.dist is not None and entry.dist.name
+        Plugin(entry.group.removeprefix(PREFIX), entry.name, entry.value, *names[id(entry.dist)], entry.load)
+        for entry in ours
+        if names[id(entry.dist)][0]
     ]
     found.sort(key=lambda plugin: (plugin.package != PACKAGE, plugin.package, plugin.family, plugin.name))
     return tuple(dict.fromkeys(found))

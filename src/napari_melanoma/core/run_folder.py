@@ -134,13 +134,19 @@ class RunFolder:
             return []
 
     def add_metrics(self, row: dict[str, float]) -> None:
-        """Append the row of one epoch to ``metrics.csv``; the keys of the first row are the columns."""
+        """Append the row of one epoch to ``metrics.csv``.
+
+        The keys of the first row are the columns; a run that is resumed with other data may have others, which only its
+        events contain, and NaN where it has none.
+        """
         path = self.path / "metrics.csv"
         text = io.StringIO(newline="")
         writer = CsvWriter(text)
-        if not path.exists() or path.stat().st_size == 0:
-            writer.write_row(row)
-        writer.write_row(f"{value:.6g}" for value in row.values())
+        columns = _read_columns(path)
+        if not columns:
+            columns = list(row)
+            writer.write_row(columns)
+        writer.write_row(f"{row.get(name, math.nan):.6g}" for name in columns)
         _append(path, text.getvalue().splitlines())
 
     def read_metrics(self) -> list[dict[str, float]]:
@@ -229,6 +235,14 @@ class RunFolder:
             logger.setLevel(previous)
             logger.removeHandler(handler)
             handler.close()
+
+
+def _read_columns(path: Path) -> list[str]:
+    """Return the columns of ``metrics.csv`` by their current names; empty without a header."""
+    if not path.exists():
+        return []
+    with path.open(newline="", encoding="utf-8", errors="replace") as table:
+        return list(rename_keys("metrics", dict.fromkeys(next(CsvReader(table), []))))
 
 
 def _epoch(row: list[str]) -> float:

@@ -15,7 +15,8 @@ from pydantic import Field
 
 from napari_melanoma.core.config import Config
 from napari_melanoma.core.errors import ConfigError
-from napari_melanoma.core.formatting import to_sentence
+from napari_melanoma.core.formatting import format_share, to_sentence
+from napari_melanoma.core.headline import Headline
 
 Severity = Literal["invalid", "caution"]
 Code = Literal[
@@ -75,11 +76,17 @@ def is_scale_refused(scale: ScaleMatch) -> bool:
 
 
 class ValidityReason(Config):
-    """One reason against a prediction: a code, and a sentence for users that starts with the consequence."""
+    """One reason against a prediction: a code, a text for users that starts with the consequence, and its details."""
 
     code: str = Field(min_length=1)
     severity: Severity = "invalid"
     text: str = Field(min_length=1, description="continues 'Not valid: ' and ends without a full stop")
+    detail: str = Field("", description="sentence after the text, without a full stop, such as what was expected")
+
+    @property
+    def statement(self) -> str:
+        """Text and detail, without the last full stop."""
+        return ". ".join(filter(None, (self.text, self.detail)))
 
 
 class Validity(Config):
@@ -99,13 +106,13 @@ class Validity(Config):
     @property
     def cautions(self) -> tuple[str, ...]:
         """Cautions for a valid prediction, a sentence each."""
-        return tuple(to_sentence(reason.text) for reason in self._reasons_of("caution"))
+        return tuple(to_sentence(reason.statement) for reason in self._reasons_of("caution"))
 
     @property
     def other_reasons(self) -> tuple[str, ...]:
         """Reasons against an invalid prediction besides the one in its headline, a sentence each."""
         reasons = (*self._reasons_of("invalid")[1:], *self._reasons_of("caution"))
-        return tuple(to_sentence(reason.text) for reason in reasons)
+        return tuple(to_sentence(reason.statement) for reason in reasons)
 
     def find_reason(self, code: Code) -> ValidityReason | None:
         """Return the reason with a code that makes the prediction invalid, or None."""
@@ -119,8 +126,16 @@ class Validity(Config):
         """Return the first line of a prediction: ``statement`` if the prediction is valid, otherwise why it is not."""
         invalid = self._reasons_of("invalid")
         if invalid:
-            return f"{NOT_VALID}: {invalid[0].text}"
+            return f"{NOT_VALID}: {invalid[0].statement}"
         return f"Demonstration model: {statement}" if self.demonstration and statement else statement
+
+    @property
+    def invalid_headline(self) -> Headline | None:
+        """Why the prediction is not valid, with the details as gray text; None if it is valid."""
+        reason = next(iter(self._reasons_of("invalid")), None)
+        if reason is None:
+            return None
+        return Headline(f"{NOT_VALID}: {reason.text}", tuple(filter(None, (reason.detail,))), tone="invalid")
 
     def with_reasons(self, *others: Validity) -> Validity:
         """Join the reasons of several inputs or steps of one prediction, each reason once."""
@@ -149,12 +164,14 @@ class Validity(Config):
             is_stated = values.get("valid", "reasons" in values) is True
             if found is not None and (is_stated or not found.valid):
                 return found
-        unreadable = "whether the result is valid is not stated or cannot be read. Analyze again"
-        return (found or cls()).with_reasons(cls(reasons=(_reason("unreadable", unreadable),)))
+        unreadable = _reason(
+            "unreadable", "whether the result is valid is not stated or cannot be read", "Analyze again"
+        )
+        return (found or cls()).with_reasons(cls(reasons=(unreadable,)))
 
     def to_columns(self) -> dict[str, object]:
         """Return the columns ``valid`` and ``validity`` (the reasons, separated by semicolons) of a table."""
-        return {"valid": str(self.valid).lower(), "validity": "; ".join(reason.text for reason in self.reasons)}
+        return {"valid": str(self.valid).lower(), "validity": "; ".join(reason.statement for reason in self.reasons)}
 
     def _reasons_of(self, severity: Severity) -> tuple[ValidityReason, ...]:
         return tuple(reason for reason in self.reasons if reason.severity == severity)
@@ -219,17 +236,18 @@ class ValidityInputs:
         if self.demonstration or share >= 1:
             yield _reason(
                 "demonstration",
-                f"not applicable to real patients. '{self.model}' is a demonstration, trained on synthetic data only",
+                "not applicable to real patients",
+                f"'{self.model}' is a demonstration, trained on synthetic data only",
             )
         elif share > 0:
-            text = f"{100 * share:.0f} % of the data that '{self.model}' was trained on are synthetic"
+            text = f"{format_share(share)} of the data that '{self.model}' was trained on are synthetic"
             yield _reason("synthetic_training", text, is_invalid=share >= SYNTHETIC_INVALID)
 
     def _check_file(self) -> Iterable[ValidityReason]:
         if self.damage:
-            yield _reason("damaged", f"a part of the image is missing. {self.damage.rstrip('.')}")
+            yield _reason("damaged", "a part of the image is missing", to_sentence(self.damage).rstrip("."))
         if self.failed_share > 0:
-            text = f"{100 * self.failed_share:.2g} % of the tiles could not be read, and findings in them are missed"
+            text = f"{format_share(self.failed_share)} of the tiles could not be read, and findings in them are missed"
             yield _reason("damaged", text, is_invalid=self.failed_share > FAILED_INVALID)
 
     def _check_modality(self) -> Iterable[ValidityReason]:
@@ -240,18 +258,16 @@ class ValidityInputs:
             trained = " and ".join(map(format_modality, self.modalities))
             yield _reason(
                 "modality",
-                f"'{self.model}' cannot assess {_input_name(self.modality)}. It was trained on {trained} images only",
+                f"'{self.model}' cannot assess {_input_name(self.modality)}",
+                f"It was trained on {trained} images only",
             )
         elif has_type and not self.modality_certain:
             assumed = format_modality(self.modality or "unknown")
-            text = f"type assumed: {assumed}. The type of the photograph is neither stated nor certain"
-            yield _reason("modality_uncertain", text, is_invalid=False)
+            detail = "The type of the photograph is neither stated nor certain"
+            yield _reason("modality_uncertain", f"type assumed: {assumed}", detail, is_invalid=False)
         if self.aspect is not None and self.aspect >= ASPECT_INVALID:
-            text = (
-                f"no lesion can be found reliably in a picture of this shape. It is {self.aspect:.3g} times as long as "
-                "wide"
-            )
-            yield _reason("shape", text)
+            text = "no lesion can be found reliably in a picture of this shape"
+            yield _reason("shape", text, f"It is {self.aspect:.3g} times as long as wide")
 
     def _check_scale(self) -> Iterable[ValidityReason]:
         scale = self.scale
@@ -263,21 +279,24 @@ class ValidityInputs:
                 f"the scale of the image is unknown, and '{self.model}' works at {scale.expected_um:g} µm per pixel",
             )
         elif scale.factor > SCALE_CAUTION:
-            text = (
-                f"the image has the wrong scale. It is shown at {scale.found_um:.3g} µm per pixel, and "
-                f"'{self.model}' works at {scale.expected_um:g} µm per pixel"
+            detail = (
+                f"It is shown at {scale.found_um:.3g} µm per pixel, and '{self.model}' works at "
+                f"{scale.expected_um:g} µm per pixel"
             )
-            yield _reason("scale", text, is_invalid=scale.factor > SCALE_INVALID)
+            is_invalid = scale.factor > SCALE_INVALID
+            yield _reason("scale", "the image has the wrong scale", detail, is_invalid=is_invalid)
 
     def _check_field(self) -> Iterable[ValidityReason]:
         width, expected = self.field_mm, self.model_field_mm
         if width is not None and expected and width < FIELD_CAUTION * expected:
-            text = f"the image is too small. It shows {width:.2g} mm, and '{self.model}' needs {expected:.2g} mm"
-            yield _reason("field_of_view", text, is_invalid=width < FIELD_INVALID * expected)
+            detail = f"It shows {width:.2g} mm, and '{self.model}' needs {expected:.2g} mm"
+            is_invalid = width < FIELD_INVALID * expected
+            yield _reason("field_of_view", "the image is too small", detail, is_invalid=is_invalid)
         if self.detail is not None and self.detail < DETAIL_INVALID:
             yield _reason(
                 "resolution",
-                "the lesion has too few pixels. Take the photograph from closer, or at a higher resolution",
+                "the lesion has too few pixels",
+                "Take the photograph from closer, or at a higher resolution",
             )
 
     def _check_distribution(self) -> Iterable[ValidityReason]:
@@ -285,21 +304,23 @@ class ValidityInputs:
         if self.distance is not None and self.limit is not None and not self.distance <= self.limit:
             difference = f"It differs from the data that '{self.model}' was trained on"
             if self.painted:
-                difference = f"{100 * self.distance:.0f} % of it differ from all strokes of '{self.model}': paint there"
-            yield _reason("out_of_distribution", f"the image is out of distribution. {difference}")
+                difference = (
+                    f"{format_share(self.distance)} of it differ from all strokes of '{self.model}': paint there"
+                )
+            yield _reason("out_of_distribution", "the image is out of distribution", difference)
 
     def _check_calibration(self) -> Iterable[ValidityReason]:
         if self.calibrated is False:
             yield _reason(
-                "uncalibrated", f"the error is unknown. The predictions of '{self.model}' were never calibrated"
+                "uncalibrated", "the error is unknown", f"The predictions of '{self.model}' were never calibrated"
             )
         if self.coverage is not None and self.coverage < COVERAGE_CAUTION:
             text = f"the prediction set misses the true class in {100 * (1 - self.coverage):.3g} % of cases"
             yield _reason("coverage", text, is_invalid=False)
 
 
-def _reason(code: Code, text: str, *, is_invalid: bool = True) -> ValidityReason:
-    return ValidityReason(code=code, severity="invalid" if is_invalid else "caution", text=text)
+def _reason(code: Code, text: str, detail: str = "", *, is_invalid: bool = True) -> ValidityReason:
+    return ValidityReason(code=code, severity="invalid" if is_invalid else "caution", text=text, detail=detail)
 
 
 def _sort_reasons(reasons: Iterable[ValidityReason]) -> tuple[ValidityReason, ...]:

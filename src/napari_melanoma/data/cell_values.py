@@ -18,6 +18,8 @@ IMAGE_NAME = re.compile(
 )
 _ESCAPES_FOLDER = re.compile(r"[/\\]|[A-Za-z]:[/\\]|(?:.*[/\\])?\.\.[/\\]")
 _NUMBER = re.compile(r"([-+]?[\d.,]*\d[\d.,]*(?:e[-+]?\d+)?)\s*([^\d]*[^\d\s][^\d]*2?)?", re.IGNORECASE)
+# Of a formula, in any language of the program: #REF!, #DIV/0!, #NAME?, #BEZUG!, and #N/A as it is written elsewhere.
+_SPREADSHEET_ERROR = re.compile(r"#(?:[^\W\d_]+(?:/0)?[!?]|N/?[BDV])")
 _FACTORS = {  # unit of a column: factors from other units
     "years": {"year": 1.0, "month": 1 / 12, "week": 7 / 365.25, "day": 1 / 365.25},
     "mm": {"mm": 1.0, "cm": 10.0, "um": 0.001},
@@ -55,6 +57,8 @@ def parse_cell(column: Column, text: str, source: str = "") -> CellValue:
     """Parse a cell; the value is "" without a fault if the cell means unknown."""
     if column.name == "image_id":
         return CellValue(strip_image_suffix(text))
+    if _SPREADSHEET_ERROR.fullmatch(text):
+        return UNMAPPED
     if column.kind == "text":
         return EMPTY_VALUE if is_unknown_text(text) else CellValue(text)
     if column.kind == "number":
@@ -132,7 +136,9 @@ def _find_unit(written: str) -> str:
 
 
 def is_unknown_text(text: str) -> bool:
-    """Whether a text is empty or means unknown."""
+    """Whether a text is empty, means unknown, or is an error of a formula, such as ``#REF!``."""
+    if _SPREADSHEET_ERROR.fullmatch(text):
+        return True
     return not text[-1:].isdigit() and load_taxonomy("sex").translate(text) == UNKNOWN
 
 

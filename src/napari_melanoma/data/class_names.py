@@ -56,14 +56,24 @@ def read_class_name(name: str) -> ClassMeaning:
     if diagnosis not in (None, UNKNOWN):
         above = {*load_taxonomy("diagnosis").iter_ancestors(str(diagnosis))}
         return next((meaning for group, meaning in _GROUPS if group in above), "")
-    stated: set[str] = set()
-    negated: set[str] = set()
+    meaning = _combine(*_read_lesions(name))
+    return "ambiguous" if "?" in name and meaning in (*MALIGNANT, *BENIGN) else meaning
+
+
+def excludes_lesion(name: str, lesion: str) -> bool:
+    """Whether a name states that it is not of a kind of ``LESIONS``, as *non-melanoma* does of melanoma."""
+    stated, negated = _read_lesions(name)
+    return lesion in negated - stated and "?" not in name
+
+
+def _read_lesions(name: str) -> tuple[set[str], set[str]]:
+    """Return what a name states, and the lesions that it negates."""
+    stated, negated = set[str](), set[str]()
     for segment in _SEGMENTS.split(name.replace("_", " ")):
         parts = [_read_words(part) for part in _PREPOSITIONS.split(segment)]
         known = [words for words in parts if any(words)] or [[]]
         _add_meanings(known[0], [word for words in known[1:] for word in words], stated, negated)
-    meaning = _combine(stated, negated)
-    return "ambiguous" if "?" in name and meaning in (*MALIGNANT, *BENIGN) else meaning
+    return stated, negated
 
 
 def _add_meanings(words: list[str], attributes: list[str], stated: set[str], negated: set[str]) -> None:

@@ -32,7 +32,7 @@ from napari_melanoma.core.paths import PathResolver, UnsafePath, corrections_fol
 from napari_melanoma.core.provenance import array_fingerprint, utc_time
 from napari_melanoma.data.dataset import IMAGE_SUFFIXES, REVIEWS, TABLE_NAMES, Review
 from napari_melanoma.data.dataset_table import SharedTable, TableFile, TableIndex
-from napari_melanoma.data.diagnosis_labels import DiagnosisLabel, Row
+from napari_melanoma.data.diagnosis_labels import DiagnosisLabel, Row, follow_diagnosis
 from napari_melanoma.data.groups import Groups, get_group_id
 from napari_melanoma.data.table_schema import AS_GIVEN_SUFFIX, TEST, TRAIN, held_back_rank
 from napari_melanoma.io.photographs import read_photograph
@@ -222,7 +222,9 @@ class Corrections:
             for name in before or {}
             if name.endswith(AS_GIVEN_SUFFIX) and name.removesuffix(AS_GIVEN_SUFFIX) in prepared.values
         }
-        values = {**dict.fromkeys(stale, ""), **prepared.values, "image_id": image_id}
+        diagnosis = prepared.values.get("diagnosis")
+        followed = {} if diagnosis is None else follow_diagnosis(diagnosis, before or {}, draft.table.columns)
+        values = {**dict.fromkeys(stale, ""), **followed, **prepared.values, "image_id": image_id}
         row = {**(before or {}), **values}
         values["split"] = draft.splits.choose_split(row, before, assign=prepared.assign_split)
         with remove_on_error([]) as new_files:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import cache, lru_cache
+from itertools import combinations
 from pathlib import Path
 from typing import Literal, TypeVar
 
@@ -158,7 +159,7 @@ def read_rows(folders: Iterable[Path]) -> dict[Key, dict[str, str]]:
 def read_datasets(folders: Iterable[Path]) -> list[Sample]:
     """Read several data sets in their order; their folders need different names."""
     all_folders = list(folders)
-    check_dataset_names(all_folders)
+    check_distinct_datasets(all_folders)
     return [sample for folder in all_folders for sample in read_dataset(folder)]
 
 
@@ -177,6 +178,16 @@ def check_dataset_names(folders: Iterable[Path]) -> None:
                 f"two data sets have the name '{folder.name}': {first} and {folder}. Their patients could not be kept "
                 "apart; rename one of the folders."
             )
+
+
+def check_distinct_datasets(folders: Sequence[Path]) -> None:
+    """Raise if a data set is named twice, because its images would count twice, or if two have the same name."""
+    check_dataset_names(folders)
+    if any(is_same_folder(real_path(first), real_path(second)) for first, second in combinations(folders, 2)):
+        raise DataSetError(
+            f"each data set must be specified once, or its images would count twice; found "
+            f"{', '.join(map(str, folders))}."
+        )
 
 
 def require_outside_datasets(out: Path, folders: Iterable[Path]) -> None:
@@ -204,12 +215,17 @@ def check_are_datasets(folders: Iterable[Path]) -> None:
         find_table(folder)
 
 
+def is_phantom_cohort(folder: Path) -> bool:
+    """Whether a folder is a data set of synthetic patients; the analysis of real slides writes a file of that name."""
+    return "law" in read_object_or_empty(folder / COHORT_FILE)
+
+
 def iter_samples(folder: Path) -> Iterator[Sample | DataSetError]:
     """Read the images of a data set row by row; continues after a faulty row.
 
     Yields a sample for each row, or the fault of the row, in the order of the table.
     """
-    synthetic = "law" in read_object_or_empty(folder / COHORT_FILE)
+    synthetic = is_phantom_cohort(folder)
     groups = read_groups(folder)
     for entry in iter_entries(folder):
         sample = make_sample(entry, folder, groups) if isinstance(entry, DatasetEntry) else entry

@@ -149,7 +149,7 @@ class ImageFindings(NamedTuple):
 
     ``resized``: objects that were scaled. ``cut_off``: points outside. ``turned``: whether the image has an EXIF
     orientation. ``covering``: whether the mask covers the border of the image. ``notes``: what was assumed in reading
-    the image.
+    the image. ``hidden``: objects of which nothing is in the mask.
     """
 
     resized: int = 0
@@ -157,6 +157,7 @@ class ImageFindings(NamedTuple):
     turned: bool = False
     covering: bool = False
     notes: Sequence[str] = ()
+    hidden: int = 0
 
 
 @dataclass
@@ -182,7 +183,7 @@ class PlannedImport:
         covering = drawn.mask.dtype == bool and bool(covers_border(drawn.mask))
         notes = self.findings.get(record.image_id, ImageFindings()).notes
         self.findings[record.image_id] = ImageFindings(
-            int(drawn.resized), int(drawn.points_cut_off), not is_upright, covering, notes
+            int(drawn.resized), int(drawn.points_cut_off), not is_upright, covering, notes, int(drawn.hidden)
         )
         return drawn.mask
 
@@ -204,6 +205,9 @@ class PlannedImport:
             (sum(found.cut_off for found in self.findings.values()), "point", "outside the image cut off"),
         ):
             notes += [("masks", f"{format_count(count, noun)} {outcome}")] if count else []
+        if hiding := sorted(image_id for image_id, found in self.findings.items() if found.hidden):
+            hidden = format_count(sum(found.hidden for found in self.findings.values()), "object")
+            notes.append(("masks", f"{hidden} lost below later ones of other classes: {format_names(hiding)}"))
         new = {
             image_id: [note for note in found.notes if note not in stated] for image_id, found in self.findings.items()
         }

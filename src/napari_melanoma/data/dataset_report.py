@@ -22,8 +22,8 @@ from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.errors import DataSetError
 from napari_melanoma.core.formatting import format_count, rank_counts
 from napari_melanoma.core.parsing import read_json
-from napari_melanoma.data.dataset import DatasetEntry, check_dataset_names, iter_entries
-from napari_melanoma.data.groups import Groups, Node
+from napari_melanoma.data.dataset import DatasetEntry, check_distinct_datasets, iter_entries
+from napari_melanoma.data.groups import Groups, Node, normalize_patient, read_id
 from napari_melanoma.data.harmonize import Harmonizer
 from napari_melanoma.figures.page import markdown_row
 from napari_melanoma.io.photographs import read_image_size
@@ -54,7 +54,7 @@ class ReportRow:
 
     ``values`` maps columns to values that are not empty; ``folder`` is the name of the data set; ``source`` is the
     public set that the row names, else ``folder``; ``group`` is the patient, lesion or image that must not be in two
-    splits.
+    splits; ``patient`` and ``lesion`` identify those of the data set, "" and None if unknown.
     """
 
     values: dict[str, str]
@@ -63,6 +63,8 @@ class ReportRow:
     group: str
     image: Path | None
     has_mask: bool
+    patient: str = ""
+    lesion: tuple[str, str] | None = None
 
 
 @dataclass(frozen=True)
@@ -105,7 +107,7 @@ def describe_dataset(folder: Path, *, run: RunContext) -> DataSetReport:
 
 def read_report_rows(folders: Sequence[Path], *, run: RunContext) -> tuple[list[ReportRow], list[str]]:
     """Read and harmonize the rows of data sets, including rows without an image; also returns faults as texts."""
-    check_dataset_names(folders)
+    check_distinct_datasets(folders)
     rows: list[ReportRow] = []
     faults: list[str] = []
     for folder in folders:
@@ -117,11 +119,15 @@ def read_report_rows(folders: Sequence[Path], *, run: RunContext) -> tuple[list[
                 values = {name: text for name, text in harmonizer.harmonize_row(entry.row).items() if text}
                 node = groups.add({**entry.row, **values})
                 source = values.get("source") or folder.name
-                row = ReportRow(values, folder.name, source, "", entry.image, entry.mask is not None)
+                patient = normalize_patient(read_id(values, "patient_id"))
+                row = ReportRow(values, folder.name, source, "", entry.image, entry.mask is not None, patient)
                 of_folder.append((node, row))
             else:
                 faults.append(str(entry))
-        rows += [replace(row, group=f"{folder.name}/{groups.find(node).name}") for node, row in of_folder]
+        rows += [
+            replace(row, group=f"{folder.name}/{groups.find(node).name}", lesion=groups.find_lesion(row.values))
+            for node, row in of_folder
+        ]
     if not rows:
         raise DataSetError(
             f"no row can be used: {faults[0]} Check the data set: napari-melanoma data check {folders[0]}"
@@ -151,14 +157,8 @@ def describe_rows(
         rows=len(rows),
         images=sum(row.image is not None for row in rows),
         masks=sum(row.has_mask for row in rows),
-        patients=len({(row.folder, row.values["patient_id"]) for row in rows if "patient_id" in row.values}),
-        lesions=len(
-            {
-                (row.folder, row.values.get("patient_id"), row.values["lesion_id"])
-                for row in rows
-                if "lesion_id" in row.values
-            }
-        ),
+        patients=len({(row.folder, row.patient) for row in rows if row.patient}),
+        lesions=len({(row.folder, *row.lesion) for row in rows if row.lesion}),
         groups=len(splits),
         largest_group=max(Counter(row.group for row in rows).values()),
         counts={name: rank_counts(Counter(row[name] for row in values if row.get(name))) for name in COUNTED},

@@ -589,6 +589,8 @@ def _measure_image(image: Path | None) -> dict[str, float]:
     try:
         rgb = read_thumbnail(image, THUMBNAIL_PX)
         width, height = read_image_size(image) or rgb.shape[1::-1]
+        if (width < height) != (rgb.shape[1] < rgb.shape[0]):  # the thumbnail is upright
+            width, height = height, width
         appearance = appearance_features(rgb)
     except UnreadableImage:
         return {}

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from collections.abc import Collection, Mapping
+from dataclasses import asdict, dataclass, field, replace
 from typing import Self
 
 from napari_melanoma.core.errors import DataSetError
@@ -32,13 +32,31 @@ class DiagnosisLabel:
     def make_cells(self, row: Row) -> Row:
         """Return the cells of a row with this label; it replaces an earlier one of the reader.
 
-        The diagnosis is that of all readers; empty if they disagree.
+        The diagnosis is that of all readers; empty if they disagree. A photograph that was drawn at random remains so:
+        otherwise, those of which a reader has changed the diagnosis would be missing in the estimate of the accuracy.
         """
-        labels = [label for label in read_diagnoses(row) if label.reader != self.reader] + [self]
+        earlier = read_diagnoses(row)
+        drawn = self.drawn or next((label.drawn for label in earlier if label.reader == self.reader), "")
+        labels = [*(label for label in earlier if label.reader != self.reader), replace(self, drawn=drawn)]
         diagnoses = {label.diagnosis for label in labels}
-        stale = {f"diagnosis{AS_GIVEN_SUFFIX}", "diagnosis_detail"} & row.keys()
         agreed = self.diagnosis if len(diagnoses) == 1 else ""
-        return {**dict.fromkeys(stale, ""), "diagnosis": agreed, LABELS: json.dumps([asdict(one) for one in labels])}
+        cells = {"diagnosis": agreed, LABELS: json.dumps([asdict(one) for one in labels])}
+        return {**follow_diagnosis(agreed, row, row.keys()), **cells}
+
+
+def follow_diagnosis(diagnosis: str, row: Mapping[str, str], columns: Collection[str]) -> Row:
+    """Return the cells that change with the diagnosis of a row, of the ``columns`` of its table; none without a change.
+
+    Malignancy follows from the diagnosis; subtype, original text and origin of another diagnosis are removed.
+    """
+    from napari_melanoma.data.harmonize import MALIGNANCY_COLUMNS, harmonize_rows
+
+    if diagnosis == row.get("diagnosis", ""):
+        return {}
+    (implied,) = harmonize_rows([{"diagnosis": diagnosis}]).rows
+    cells = dict.fromkeys((f"diagnosis{AS_GIVEN_SUFFIX}", "diagnosis_detail", "diagnosis_by"), "")
+    cells |= {column: implied.get(column, "") for column in MALIGNANCY_COLUMNS}
+    return {column: text for column, text in cells.items() if column in columns}
 
 
 def read_diagnoses(row: Mapping[str, str]) -> list[DiagnosisLabel]:
@@ -56,10 +74,12 @@ def read_diagnoses(row: Mapping[str, str]) -> list[DiagnosisLabel]:
             "unchanged. Correct or clear the cell in the table."
         ) from error
     diagnosis = row.get("diagnosis", "")
-    if not diagnosis or diagnosis in {label.diagnosis for label in labels}:
+    agreeing = [label for label in labels if label.diagnosis == diagnosis]
+    if not diagnosis or (agreeing == labels and labels):
         return labels
-    entered = DiagnosisLabel(diagnosis, row.get("reviewer", ""), row.get("reviewed_at", ""))
-    return [label for label in labels if label.diagnosis == diagnosis] + [entered]
+    drawn = next((label.drawn for label in labels if label.drawn), "")
+    entered = DiagnosisLabel(diagnosis, row.get("reviewer", ""), row.get("reviewed_at", ""), drawn)
+    return [label for label in agreeing if label.reader != entered.reader] + [entered]
 
 
 @dataclass(frozen=True)

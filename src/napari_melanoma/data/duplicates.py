@@ -38,6 +38,7 @@ MIN_GRAY_DEVIATION = 2.0  # gray levels; a thumbnail with a smaller standard dev
 MAX_EQUAL_NEIGHBORS = 0.6
 _BLUR_PX, _CONTRAST_PX = 2.0, 4.0  # standard deviations of the Gaussian filters for fine structure and contrast
 _TILE, _CHUNK = 256, 20_000  # hashes and thumbnails that are processed at once
+_FEW = 32  # hashes, such as that of one photograph, which are compared with all others sooner than by bands
 CACHE_FORMAT = 3
 CACHE_SCHEMA = f"""
 PRAGMA journal_mode = TRUNCATE;
@@ -158,6 +159,14 @@ def find_close_pairs(
     bits than there are bands, and nearly all others within the radius.
     """
     (low, high), (other_low, other_high) = _split_bits(codes), _split_bits(others)
+    if len(codes) <= _FEW and not is_ordered:
+        for index, code in enumerate(codes):
+            bits = np.bitwise_count(low[index] ^ other_low) + np.bitwise_count(high[index] ^ other_high)
+            close = np.flatnonzero(bits <= radius)
+            close = close[(others[close] == code).any(1)]
+            if close.size:
+                yield np.stack((np.full_like(close, index), close), axis=1)
+        return
     for band in range(codes.shape[1]):
         buckets, other_buckets = _group_by_byte(codes[:, band]), _group_by_byte(others[:, band])
         run.check()

@@ -21,7 +21,7 @@ from napari_melanoma.core.config import Config
 from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.errors import DataSetError, InputError, describe_error
 from napari_melanoma.core.files import atomic_folder, write_text
-from napari_melanoma.core.formatting import format_names
+from napari_melanoma.core.formatting import format_count, format_names
 from napari_melanoma.core.paths import ids_to_file_names, real_path
 from napari_melanoma.core.plugins import module_family
 from napari_melanoma.data import formats
@@ -36,7 +36,7 @@ from napari_melanoma.data.dataset import (
     write_dataset_table,
 )
 from napari_melanoma.data.mask_values import ClassValues, find_lesion, read_mask_values
-from napari_melanoma.data.table_schema import FILE_COLUMNS, find_column
+from napari_melanoma.data.table_schema import FILE_COLUMNS, SPLIT_WORDS, find_column
 from napari_melanoma.data.taxonomy import UNKNOWN
 from napari_melanoma.io.formats import Format
 from napari_melanoma.io.photographs import Photograph, read_photograph
@@ -70,7 +70,8 @@ class DataExportSpec(NamedTuple):
 
     ``needs_mask``: images without a mask are left out. ``has_table``: the format has a table of the images, so that
     ``metadata.csv`` is not written. ``names_classes``: it names the values of label images, so that ``classes.json`` is
-    not written.
+    not written. ``has_parts``: it has a part for training, to which images without a split belong, and one for the test
+    set; images of other splits than train, val and test are left out.
     """
 
     name: str
@@ -78,6 +79,7 @@ class DataExportSpec(NamedTuple):
     needs_mask: bool = True
     has_table: bool = False
     names_classes: bool = False
+    has_parts: bool = False
 
 
 class MaskArea(NamedTuple):
@@ -313,6 +315,7 @@ def export_dataset(
     if unnamed and is_label_image:
         note = f"the values {format_names(unnamed)} have no class, and are exported as background"
         data.notes.append(("classes", note))
+    data.notes += _note_divided(images) if format_.spec.has_parts else []
     with atomic_folder(out) as folder:
         format_.write(data, folder)
         failed = {name for name, _ in data.faults}
@@ -357,6 +360,9 @@ def _select_images(
             if (image.row.get("review") or "").strip().lower() == "rejected":
                 left_out["rejected images"] += 1
                 continue
+            if format_.spec.has_parts and image.split not in ("", *SPLIT_WORDS):
+                left_out[f"images of other splits than {', '.join(SPLIT_WORDS)}"] += 1
+                continue
             if image.mask is not None and not image.is_reviewed and not options.unreviewed:
                 left_out["masks that were not reviewed"] += 1
                 if format_.spec.needs_mask:
@@ -366,6 +372,19 @@ def _select_images(
                 left_out["images without a mask"] += 1
                 continue
             yield image
+
+
+def _note_divided(images: Sequence[ExportedImage]) -> list[tuple[str, str]]:
+    """Return a note on images for training whose group has images in the test set; empty without such images."""
+    tested = {image.group for image in images if image.split == TEST}
+    divided = [image.image_id for image in images if image.split != TEST and image.group in tested]
+    if not divided:
+        return []
+    note = (
+        f"{format_count(len(divided), 'image')} for training or validation ({format_names(divided)}) of patients, "
+        "lesions or pictures that are in the test set: assign splits with napari-melanoma data split, and export again"
+    )
+    return [("split", note)]
 
 
 def _find_values(images: Sequence[ExportedImage], run: RunContext) -> tuple[set[int], bool]:

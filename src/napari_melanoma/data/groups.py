@@ -17,6 +17,7 @@ from typing import NamedTuple
 from napari_melanoma.core.errors import DataSetError
 from napari_melanoma.core.formatting import format_count, format_names
 from napari_melanoma.data.cell_values import is_unknown_text
+from napari_melanoma.data.table_mapping import find_column_meanings
 
 GROUP_COLUMNS = ("patient_id", "lesion_id", "near_duplicate_of")
 PATIENT, LESION, PICTURE = range(3)  # kinds of nodes
@@ -102,9 +103,20 @@ def get_group_id(row: Mapping[str, str]) -> str:
     return _make_node(row).name
 
 
-def read_id(row: Mapping[str, str], column: str) -> str:
-    """Return the patient, lesion or image in a column; "" for none, and for a word that means unknown."""
-    return _drop_unknown(row.get(column) or "")
+def read_id(row: Mapping[str, object], column: str) -> str:
+    """Return the patient, lesion or image in a column; "" for none, and for a word that means unknown.
+
+    Without a value, columns of the same meaning are read, such as ``subject_id``, as when a table is harmonized.
+    """
+    texts = (_drop_unknown(str(row.get(name) or "").strip()) for name in _list_columns(tuple(row), column))
+    return next(filter(None, texts), "")
+
+
+@lru_cache(maxsize=1 << 10)
+def _list_columns(names: tuple[str, ...], meaning: str) -> tuple[str, ...]:
+    """List the columns of a table that mean one of ours, the preferred one first; other columns mean themselves."""
+    ranked = ((one.rank, name) for name in names for one in find_column_meanings(name) if one.column_name == meaning)
+    return tuple(name for _, name in sorted(ranked)) or (meaning,)
 
 
 @lru_cache(maxsize=1 << 14)

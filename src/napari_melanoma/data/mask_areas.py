@@ -13,6 +13,7 @@ import numpy as np
 
 from napari_melanoma.core.errors import DataSetError, InputError
 from napari_melanoma.core.formatting import format_count, format_names
+from napari_melanoma.core.geometry import Box
 from napari_melanoma.core.polygons import rasterize_rings
 from napari_melanoma.data.mask_values import (
     ARRAY_SUFFIX,
@@ -23,6 +24,7 @@ from napari_melanoma.data.mask_values import (
     resolve_class_values,
 )
 from napari_melanoma.data.source_files import SourceFile
+from napari_melanoma.imaging.masks import bounding_box
 from napari_melanoma.io.formats import DAMAGE_ERRORS
 from napari_melanoma.io.photographs import read_image_size
 
@@ -152,11 +154,16 @@ class MaskReading:
 
 
 class DrawnMask(NamedTuple):
-    """A mask, bool or classes as uint8 (row, column), and the numbers of scaled objects and of points cut off."""
+    """A mask, bool or classes as uint8 (row, column), and what was changed.
+
+    ``resized``: scaled objects. ``points_cut_off``: points outside. ``hidden``: objects of which nothing is left, as
+    later ones of other classes cover them.
+    """
 
     mask: NDArray
     resized: int = 0
     points_cut_off: int = 0
+    hidden: int = 0
 
 
 def draw_mask(objects: Sequence[MaskObject], shape: Size, reading: MaskReading) -> DrawnMask:
@@ -169,12 +176,14 @@ def draw_mask(objects: Sequence[MaskObject], shape: Size, reading: MaskReading) 
     mask = find_majority([one.mask for one in drawn])
     if reading.values != "keep" and not mask.any():
         raise DataSetError("its mask is empty")
-    return DrawnMask(mask, sum(one.resized for one in drawn), sum(one.points_cut_off for one in drawn))
+    changes = zip(*(one[1:] for one in drawn), strict=True)
+    return DrawnMask(mask, *map(sum, changes))
 
 
 def _draw_union(objects: Sequence[MaskObject], shape: Size, reading: MaskReading) -> DrawnMask:
     chosen = resolve_class_values(reading.values, reading.names) if isinstance(reading.values, tuple) else None
     labels, resized, cut_off = np.zeros(shape, np.uint8), 0, 0
+    stored: list[tuple[Box, NDArray[np.bool_], int]] = []  # areas within their boxes, and their values
     for one in objects:
         if isinstance(one.area, ImageFileArea):
             values = one.area.read(reading, shape)
@@ -192,8 +201,12 @@ def _draw_union(objects: Sequence[MaskObject], shape: Size, reading: MaskReading
             reading.check_size(size, shape)
             resized += size != shape
             cut_off += one.area.count_points_outside(size)
-            labels[one.area.draw(size, shape)] = value if reading.values == "keep" else 1
-    return DrawnMask(labels if reading.values == "keep" else labels > 0, resized, cut_off)
+            area = one.area.draw(size, shape)
+            labels[area] = value if reading.values == "keep" else 1
+            if reading.values == "keep" and (box := bounding_box(area)) is not None:
+                stored.append((box, area[box.slices].copy(), value))
+    hidden = sum(value not in labels[box.slices][area] for box, area, value in stored)
+    return DrawnMask(labels if reading.values == "keep" else labels > 0, resized, cut_off, hidden)
 
 
 def group_by_annotator(objects: Iterable[MaskObject]) -> list[list[MaskObject]]:

@@ -17,14 +17,14 @@ from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.errors import DataSetError
 from napari_melanoma.core.files import discard, move, normalize_name, sweep_once, temporary_name, write_json
 from napari_melanoma.core.formatting import format_names
-from napari_melanoma.core.paths import free_name, ids_to_file_names, real_path
+from napari_melanoma.core.paths import free_name, ids_to_file_names
 from napari_melanoma.core.provenance import collect_provenance
 from napari_melanoma.data.collections import list_sources
 from napari_melanoma.data.dataset import (
     PackedRow,
     Sample,
     assemble_folder,
-    check_dataset_names,
+    check_distinct_datasets,
     find_table,
     iter_entries,
     make_sample,
@@ -42,10 +42,15 @@ from napari_melanoma.data.splits import LeakChecker
 from napari_melanoma.data.table_schema import FILE_COLUMNS, find_column, held_back_rank
 from napari_melanoma.data.taxonomy import UNKNOWN, load_taxonomy
 from napari_melanoma.io.discovery import is_image_file
+from napari_melanoma.io.photographs import read_image_size
 from napari_melanoma.io.results import write_table
 
-# Columns that are not merged, because they belong to the row of one data set
-DATASET_COLUMNS = ("image_id", "path", "mask_path", "source", "near_duplicate_of", "split", "review")
+# Columns that are not merged, because they belong to the row of one data set, or to the files that it names
+DATASET_COLUMNS = (
+    *("image_id", "source", "near_duplicate_of", "split", "fold", "review", "reviewer", "reviewed_at", "model"),
+    *("model_fingerprint", "image_sha256", "damage", *FILE_COLUMNS),
+)
+SCALE_COLUMNS = ("mpp_x", "mpp_y")  # of the file: a copy of another size has another scale
 # Related columns: a row that contradicts the preferred row in one of them supplies none of them
 COLUMN_FAMILIES = (
     ("diagnosis", "diagnosis_detail", "diagnosis_by", "target", "melanoma"),
@@ -144,10 +149,11 @@ def merge_rows(group: Sequence[DatasetRow]) -> tuple[Row, list[MergeConflict]]:
     row, conflicts = unpack_row(first.row), list[MergeConflict]()
     origins = dict.fromkeys(row, first.data_set)
     for other in others:
+        own = DATASET_COLUMNS if _have_one_scale(first, other) else (*DATASET_COLUMNS, *SCALE_COLUMNS)
         differing = {
             column: text
             for column, text in unpack_row(other.row).items()
-            if column not in DATASET_COLUMNS and text != row.get(column)
+            if column not in own and text != row.get(column)
         }
         merged = {column: _merge_values(column, row.get(column, ""), text) for column, text in differing.items()}
         refused = {column for column, value in merged.items() if value is None}
@@ -161,6 +167,13 @@ def merge_rows(group: Sequence[DatasetRow]) -> tuple[Row, list[MergeConflict]]:
             elif value and value != row.get(column):
                 row[column], origins[column] = value, other.data_set
     return row | ({ALSO_IN: " ".join(other.data_set for other in others)} if others else {}), conflicts
+
+
+def _have_one_scale(first: DatasetRow, other: DatasetRow) -> bool:
+    """Whether the scale of one row is that of the image of the other: not if their images have different sizes."""
+    if first.sample is None or other.sample is None:
+        return True
+    return read_image_size(first.sample.image) == read_image_size(other.sample.image)
 
 
 def _merge_values(column: str, first: str, second: str) -> str | None:
@@ -229,9 +242,9 @@ def merge_datasets(folders: Sequence[Path], out: Path, options: MergeOptions, *,
     ``left_out.csv``. Images with the same name in several data sets get the data set's name as a prefix. Patients and
     lesions keep their names: a name that two data sets share is one patient. ``notes`` list those in several splits.
     """
-    check_dataset_names(folders)
+    check_distinct_datasets(folders)
     require_outside_datasets(out, folders)
-    if len({real_path(folder) for folder in folders}) < 2:
+    if len(folders) < 2:
         raise DataSetError(f"expected two or more data sets to merge, found {len(folders)}. Name another one.")
     harmonizers = [Harmonizer() for _ in folders]
     origins = [
@@ -323,6 +336,8 @@ def _iter_rows(folder: Path, number: int, harmonizer: Harmonizer, run: RunContex
         sample = None if entry.image is None else make_sample(entry, folder, groups)
         if isinstance(sample, DataSetError):
             raise sample
+        if sample is not None:  # the column may have another name in the table
+            sample = replace(sample, split=row.get("split", ""))
         rank = (sample is not None, entry.mask is not None, -number)
         yield DatasetRow(PackedRow(row), folder.name, entry.image_id, rank, sample)
 

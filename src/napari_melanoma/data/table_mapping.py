@@ -6,8 +6,8 @@ A mapping is stored as TOML; the mapping dialog writes it, and the command line 
 from __future__ import annotations
 
 import re
-from collections import abc, defaultdict
-from collections.abc import Iterable
+from collections import Counter, abc, defaultdict
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cache, lru_cache
 from pathlib import Path
@@ -85,20 +85,30 @@ def write_mapping(path: Path, mapping: TableMapping) -> None:
 def suggest_mapping(header: Iterable[str]) -> TableMapping:
     """Suggest a mapping of columns by their names, which are known or differ by one letter from a known one.
 
-    Each of our columns is used at most once; columns without a suggestion are not listed.
+    Each of our columns is used at most once; columns without a suggestion are not listed. Nor are known columns that
+    mean more than another name for one of ours: those of which several have one meaning, of several meanings, or of
+    which only some values are used. They are understood by their names, and not all of it if they are renamed.
     """
-    suggested: dict[str, str] = {}
     names = list(header)
-    for find in (_find_known_column, suggest_column):
-        for name in names:
-            target_column = "" if name in suggested else find(name)
-            if target_column and target_column not in suggested.values():
-                suggested[name] = target_column
+    known = {name: meanings for name in names if (meanings := find_column_meanings(name))}
+    counts = Counter(meaning.column_name for meanings in known.values() for meaning in meanings)
+    suggested = {
+        name: meanings[0].column_name
+        for name, meanings in known.items()
+        if _is_other_name(name, meanings) and (counts[meanings[0].column_name] == 1 or meanings[0].rank == 0)
+    }
+    for name in names:
+        target_column = "" if name in known else suggest_column(name)
+        if target_column and target_column not in (*suggested.values(), *counts):
+            suggested[name] = target_column
     return TableMapping(columns=suggested)
 
 
-def _find_known_column(name: str) -> str:
-    return next((meaning.column_name for meaning in find_column_meanings(name) if not meaning.words_only), "")
+def _is_other_name(name: str, meanings: Sequence[ColumnMeaning]) -> bool:
+    """Whether a known column is one of ours under another name, and no repeated one."""
+    (first, *others) = meanings
+    is_plain = not (others or first.keeps_original or first.words_only or first.rank == _AS_GIVEN_RANK)
+    return is_plain and not REPEATED_NAME.search(name)
 
 
 _IN_BRACKETS = re.compile(r"\s*[\[(]([^\])]*)[\])]\s*$")

@@ -87,7 +87,7 @@ COLUMNS: tuple[Column, ...] = (
     ),
 )
 COLUMN_NAMES: tuple[str, ...] = tuple(column.name for column in COLUMNS)
-FILE_COLUMNS = ("path", "mask_path")
+FILE_COLUMNS = ("path", "mask_path", "prediction_path")  # of the image, its mask, and the mask of a model
 # Columns with the depth that each of several readers measured
 READER_COLUMN = re.compile(r"depth_mm_reader_[1-9]\d*")
 AS_GIVEN_SUFFIX = "_as_given"  # suffix of a column that keeps the original values that were not understood

@@ -4,7 +4,7 @@ A model bundle has such a list, ``training_images.safetensors``, without picture
 
 - for each training and validation image the first 64 bits of the SHA-256 of its upright 8-bit pixels;
 - for photographs also the 120-bit perceptual hash of ``data.duplicates``, which finds resized and re-encoded copies;
-- for each patient or lesion an HMAC of 64 bits.
+- for each patient or lesion an HMAC of 64 bits, and another of its normalized id if this differs, as of 007 and 7.
 
 The HMAC uses the key of the project (``privacy.pseudonyms``), which never leaves the computer, because short patient
 ids could otherwise be found by trying all of them. So patients are recognized only with the same key, but images are
@@ -18,6 +18,7 @@ import hmac
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Self
 
@@ -26,7 +27,7 @@ from numpy.typing import NDArray
 
 from napari_melanoma.core.context import Progress, RunContext, map_in_threads
 from napari_melanoma.core.errors import BundleError, MelanomaError
-from napari_melanoma.core.files import atomic_file
+from napari_melanoma.core.files import atomic_file, hash_file
 from napari_melanoma.core.parsing import parse_json
 from napari_melanoma.data.dataset import Sample
 from napari_melanoma.data.duplicates import (
@@ -37,12 +38,16 @@ from napari_melanoma.data.duplicates import (
     load_hash_thumbnails,
     make_hash_thumbnail,
 )
+from napari_melanoma.data.groups import normalize_patient
+from napari_melanoma.models.bundle import BundleInfo
 from napari_melanoma.privacy.pseudonyms import key_id, keyed_digest
 
 FILE_NAME = "training_images.safetensors"
+TRAINING_IMAGES_KEY = "training_images"  # in the provenance of a bundle: summary and hash of the list
 FORMAT = "1"
 PUBLIC = "public"  # key id of published data sets, whose patient ids are public
 PIXELS_KEY, HASHES_KEY, GROUPS_PREFIX = "pixels", "looks", "groups/"
+NORMALIZED_SUFFIX = "/normalized"  # of the key of hashes of normalized ids
 # Bits. Of 3.9 million pairs of photographs 9 are within this distance, all of them copies; of re-encoded or resized
 # copies 98 % are.
 MAX_HASH_DISTANCE = 9
@@ -55,8 +60,8 @@ class TrainingImages:
     """Hashes of the images that a model, and the models it started from, were trained and validated on.
 
     ``pixels``: uint64 (image,), ascending. ``perceptual_hashes``: uint8 (image, 15), of photographs with texture only.
-    ``groups``: id of the key to the hashes of patients and lesions, uint64 (group,). ``unlisted``: descriptions of
-    training images that the list lacks.
+    ``groups``: id of the key to the hashes of patients and lesions, uint64 (group,); with ``NORMALIZED_SUFFIX`` those
+    of their normalized ids, where they differ. ``unlisted``: descriptions of training images that the list lacks.
     """
 
     pixels: NDArray[np.uint64] = field(default_factory=lambda: np.zeros(0, np.uint64))
@@ -82,7 +87,8 @@ class TrainingImages:
     @property
     def counts(self) -> dict[str, int]:
         """Number of images, and of named patients or lesions."""
-        return {"images": len(self.pixels), "patients": sum(map(len, self.groups.values()))}
+        patients = (values for key, values in self.groups.items() if not key.endswith(NORMALIZED_SUFFIX))
+        return {"images": len(self.pixels), "patients": sum(map(len, patients))}
 
     def write(self, path: Path) -> None:
         """Write the list, atomically."""
@@ -223,9 +229,13 @@ def make_training_images(hashed: HashedImages, *, key: str | None = None) -> Tra
     ``key``: ``PUBLIC`` for published data sets, None for the key of the project.
     """
     group_names = _list_named_groups(hashed.samples)
-    groups = np.unique(np.array([_hash_group(group, key) for group in group_names], np.uint64))
+    normalized = sorted({*map(_normalize_group, group_names)} - {*group_names})
     hashes = np.unique(hashed.perceptual_hashes[hashed.has_texture], axis=0)
-    hashes_by_key = {key or key_id(): groups} if group_names else {}
+    hashes_by_key = {
+        f"{key or key_id()}{suffix}": np.unique(np.array([_hash_group(name, key) for name in names], np.uint64))
+        for suffix, names in (("", group_names), (NORMALIZED_SUFFIX, normalized))
+        if names
+    }
     return TrainingImages(np.unique(hashed.pixels[hashed.pixels > 0]), hashes, hashes_by_key)
 
 
@@ -256,8 +266,13 @@ def find_trained_groups(samples: Sequence[Sample], listed: TrainingImages) -> ND
         keys[own] = None
     groups, trained = _list_named_groups(samples), set[str]()
     for name, key in keys.items():
-        hashes = {*listed.groups[name].tolist()}
-        trained |= {group for group in groups if _hash_group(group, key) in hashes}
+        found = (listed.groups.get(name + suffix) for suffix in ("", NORMALIZED_SUFFIX))
+        hashes = {one for values in found if values is not None for one in values.tolist()}
+        trained |= {
+            group
+            for group in groups
+            if any(_hash_group(spelling, key) in hashes for spelling in {group, _normalize_group(group)})
+        }
     return np.array([not trained.isdisjoint(sample.group_names) for sample in samples], bool)
 
 
@@ -272,6 +287,12 @@ def _mark_tiles_of_training_slides(hashed: HashedImages, is_listed: NDArray[np.b
 def _list_named_groups(samples: Iterable[Sample]) -> list[str]:
     """List the groups that are patients or lesions with a name, not single images."""
     return sorted({name for one in samples if one.group != one.full_name for name in one.group_names})
+
+
+def _normalize_group(group: str) -> str:
+    """Return the name of a patient or lesion with the id in the form that spreadsheets do not change."""
+    domain, _, name = group.partition("/")
+    return f"{domain}/{normalize_patient(name)}"
 
 
 def _hash_group(group: str, key: str | None) -> int:
@@ -292,3 +313,53 @@ def _check_hashes(values: NDArray[Any]) -> NDArray[np.uint8]:
     if values.dtype != np.uint8 or values.ndim != 2 or values.shape[1] != BANDS:
         raise ValueError(f"expected uint8 (image, {BANDS}), found {values.dtype} {values.shape}")
     return values
+
+
+def read_training_images(info: BundleInfo) -> TrainingImages | None:
+    """Read the training and validation images of a model; None if the bundle, like older ones, does not list them."""
+    statement = info.config.provenance.get(TRAINING_IMAGES_KEY)
+    return (
+        _read_verified(info.path / FILE_NAME, info.name, statement.get("sha256"))
+        if isinstance(statement, dict)
+        else None
+    )
+
+
+def was_trained_on(info: BundleInfo, rgb: NDArray[np.uint8]) -> bool:
+    """Whether a model was trained or validated on a photograph, or on a resized or recompressed copy of it.
+
+    ``rgb``: uint8 (row, column, channel=3), upright. Also False if the model has no readable list of its images.
+    """
+    statement = info.config.provenance.get(TRAINING_IMAGES_KEY)
+    listed = (
+        _cached_training_images(info.path, info.name, str(statement.get("sha256")))
+        if isinstance(statement, dict)
+        else None
+    )
+    return listed is not None and bool(find_trained_images(hash_photograph(rgb), listed).any())
+
+
+@lru_cache(maxsize=8)
+def _cached_training_images(folder: Path, name: str, sha256: str) -> TrainingImages | None:
+    """Read the list of a bundle once; None if the file is missing, damaged or does not belong to the bundle."""
+    try:
+        return _read_verified(folder / FILE_NAME, name, sha256)
+    except (BundleError, OSError):
+        return None
+
+
+def _read_verified(path: Path, name: str, sha256: object) -> TrainingImages:
+    """Read the list of a bundle; raise an error if its SHA-256 is not the one in the bundle."""
+    listed = TrainingImages.read(path)
+    if sha256 != hash_file(path):
+        raise BundleError(f"{path} does not match the bundle '{name}'. Download or copy the bundle again.")
+    return listed
+
+
+def training_images_statement(path: Path) -> dict[str, Any]:
+    """Return the provenance entry of a list of training images; empty if the file does not exist."""
+    if not path.is_file():
+        return {}
+    listed = TrainingImages.read(path)
+    statement = {**listed.counts, "unlisted": list(listed.unlisted), "note": listed.note, "sha256": hash_file(path)}
+    return {TRAINING_IMAGES_KEY: statement}

@@ -659,7 +659,8 @@ def find_ulceration(
     longest_um = float((ends[1::2] - ends[::2]).max(initial=0)) * surface.step
     if longest_um >= config.ulcer_um:
         return Ulceration(True, longest_um, share)
-    beyond_um = float(np.ptp(along[outside])) if outside.any() else 0.0
+    before = along < surface.start
+    beyond_um = max(float(np.ptp(along[end])) if end.any() else 0.0 for end in (outside & before, outside & ~before))
     return Ulceration(None, 0.0) if beyond_um >= config.ulcer_um else Ulceration(False, 0.0, share)
 
 

@@ -27,9 +27,11 @@ from napari_melanoma.depth.t_category import (
     CATEGORY_LIMITS_MM,
     ROMAN,
     categories_in_interval,
+    category_of_thickness,
     describe_contradiction,
     format_clark_level,
     format_thickness,
+    is_lower_bound,
     round_measured_thickness,
     t_category,
 )
@@ -214,8 +216,10 @@ class SlideDepthProposals(Config):
 
 
 def latest_reading(depth: SlideDepthReadings) -> DepthReading | None:
-    """Return the reading that was changed last; None if no reader has set a value."""
-    return max((one for one in depth.readings if one.when), key=lambda one: parse_time(one.when), default=None)
+    """Return the reading that was changed last, of those with a thickness if there are any; None without any value."""
+    readings = [one for one in depth.readings if one.when]
+    measured = [one for one in readings if one.mm is not None]
+    return max(measured or readings, key=lambda one: parse_time(one.when), default=None)
 
 
 def merge_readings(depths: Iterable[SlideDepthReadings]) -> SlideDepthReadings:
@@ -282,8 +286,9 @@ def line_length_mm(line: Line, pixel_size: PixelSize | None) -> float:
 def automatic_reading(proposals: SlideDepthProposals, chosen: int = 0, size: PixelSize | None = None) -> DepthReading:
     """Return the results of the analysis as a reading that no reader has confirmed.
 
-    ``chosen``: index of the proposal whose line is used; without a proposal, the reading has no line. ``size``: pixel
-    size of the slide, stored with the line.
+    ``chosen``: index of the proposal whose line is used; without a proposal, the reading has no line. The Clark level,
+    and the ulceration of the slide, are those of the first proposal. ``size``: pixel size of the slide, stored with the
+    line.
     """
     if not 0 <= chosen < len(proposals.proposals):
         return DepthReading(ulcerated=proposals.ulcerated, clark=proposals.clark)
@@ -294,8 +299,8 @@ def automatic_reading(proposals: SlideDepthProposals, chosen: int = 0, size: Pix
         mm=proposal.mm,
         interval_mm=proposal.interval_mm,
         at_least=proposal.at_least,
-        ulcerated=proposals.ulcerated if proposal.ulcerated is None else proposal.ulcerated,
-        clark=proposals.clark,
+        ulcerated=proposals.ulcerated if chosen == 0 and proposal.ulcerated is None else proposal.ulcerated,
+        clark=proposals.clark if chosen == 0 else None,
         um_per_px=_pixel_size_um(size),
     )
 
@@ -555,6 +560,7 @@ def _json_value(reading: DepthReading, name: str) -> Any:  # noqa: ANN401 - valu
 NEAR_LIMIT_MM = 0.05  # precision of a manual measurement: a thickness this close to a limit should be re-checked
 SAME_LENGTH_MM = 0.005  # lengths that differ less are shown as the same
 NOT_MEASURED = "Not measured."
+NO_NAME = "(no name)"  # of a reader
 METHOD_NAMES = {
     "automatic": "line of the model, accepted",
     "hand": "by hand",
@@ -562,7 +568,6 @@ METHOD_NAMES = {
 }
 YES_NO = {None: "–", True: "yes", False: "no"}
 AUTHORED = ("mm", "ulcerated", "clark")  # values that a model may have set
-READER_COLUMNS = ("Reader", "mm", "T", "Ulcer", "Clark", "Mit.")
 
 
 def format_headline(reading: DepthReading, validity: Validity | None = None) -> str:
@@ -574,17 +579,24 @@ def format_headline(reading: DepthReading, validity: Validity | None = None) -> 
     predicted = validity if not reading.when else None  # None if a reader has confirmed the reading
     if predicted is not None and not predicted.valid:
         return predicted.headline("")
-    if not reading.mm:
+    if reading.mm is None:
         return NOT_MEASURED
-    or_more = " or more" if reading.at_least else ""
     thickness = format_thickness(reading.mm, reading.interval_mm, at_least=reading.at_least)
-    text = f"{thickness}, {t_category(reading.mm, reading.ulcerated)}{or_more}"
+    text = f"{thickness}, {format_category(reading)}"
     return text if predicted is None else predicted.headline(text)
+
+
+def format_category(reading: DepthReading) -> str:
+    """Format the T category of a reading, such as ``T2a`` or ``T2a or more``; a dash without a thickness."""
+    if reading.mm is None:
+        return "–"
+    category = category_of_thickness(reading.mm, reading.ulcerated)
+    return f"{category}{' or more' if is_lower_bound(category, at_least=reading.at_least) else ''}"
 
 
 def describe_origin(reading: DepthReading) -> str:
     """Describe how a thickness was measured, such as ``by hand, Reader A, 2026-01-02 10:00``; empty if it was not."""
-    if not reading.mm:
+    if reading.mm is None:
         return ""
     if not reading.when:
         return "by the model, not confirmed: move its ends, or accept it as it is"
@@ -645,7 +657,8 @@ def reading_warnings(reading: DepthReading, size: PixelSize | None, *, of_findin
     if not reading.mm:
         return tuple(warnings)
     categories = categories_in_interval(reading.interval_mm, reading.ulcerated) if reading.interval_mm else ()
-    limit = next((one for one in CATEGORY_LIMITS_MM if abs(reading.mm - one) <= NEAR_LIMIT_MM), None)
+    near = (one for one in CATEGORY_LIMITS_MM if round(abs(reading.mm - one), 6) <= NEAR_LIMIT_MM)
+    limit = next(near, None)
     if categories:
         warnings.append(f"The category is uncertain: the interval covers {categories[0]} to {categories[-1]}.")
     elif limit is not None and not reading.interval_mm:
@@ -675,13 +688,13 @@ def _list_finding_warnings(reading: DepthReading) -> Iterator[str]:
         yield f"Predicted by the model, not confirmed by the reader: {' and '.join(predicted)}."
 
 
-def format_proposal(number: int, proposal: DepthProposal) -> str:
-    """Format a predicted line: number, thickness, section, lesion and ulceration."""
+def proposal_row(number: int, proposal: DepthProposal) -> tuple[str, str]:
+    """Return the cells of a predicted line: its number with section, lesion and ulceration, and its thickness."""
     section = None if proposal.section is None else f"section {proposal.section + 1}"
     lesion = None if proposal.lesion is None else f"lesion {proposal.lesion}"
-    details = ", ".join(part for part in (section, lesion, "ulcerated" if proposal.ulcerated else None) if part)
+    parts = (str(number), section, lesion, "ulcerated" if proposal.ulcerated else None)
     thickness = format_thickness(proposal.mm, proposal.interval_mm, at_least=proposal.at_least)
-    return f"{number}   {thickness}   {details}".rstrip()
+    return ", ".join(part for part in parts if part), thickness
 
 
 def describe_mitoses(reading: DepthReading) -> str:
@@ -721,7 +734,7 @@ def format_mitoses(mitoses: MitosisCount) -> str:
 def reader_rows(
     depth: SlideDepthReadings, reader: str, predicted: DepthReading, validity: Validity
 ) -> list[tuple[str, ...]]:
-    """List the readings of a slide for a table with the columns ``READER_COLUMNS``.
+    """List the readings of a slide: reader, thickness in mm, T category, ulceration, Clark level, mitoses per mm².
 
     The first row is that of ``reader``, the last that of the model, without values if they are not valid. The table is
     empty until the reader has measured, to keep the reading independent.
@@ -732,11 +745,11 @@ def reader_rows(
     if own is None or not has_measured(depth, reader):
         return []
     others = (one for one in depth.readings if one.reader != reader and one.when)
-    rows = [_reader_row(one.reader or "(no name)", one) for one in (own, *others)]
+    rows = [_reader_row(one.reader or NO_NAME, one) for one in (own, *others)]
     if predicted.mm is None:
         return rows
     if not validity.valid:
-        return [*rows, ("model", "not valid", "not valid", *["–"] * (len(READER_COLUMNS) - 3))]
+        return [*rows, ("model", "not valid", "not valid", "–", "–", "–")]
     return [*rows, _reader_row("demonstration model" if validity.demonstration else "model", predicted)]
 
 
@@ -752,43 +765,52 @@ def hides_others(depth: SlideDepthReadings, reader: str) -> bool:
     return is_measured and not has_measured(depth, reader)
 
 
-def describe_other_readings(depth: SlideDepthReadings, reader: str) -> str:
-    """Describe the readings of other readers: how many are hidden, or how much they differ; empty if there are none."""
-    others = [one for one in depth.readings if one.reader != reader and one.when and one.mm is not None]
-    own = depth.reading_by(reader)
-    if not others:
+def describe_hidden_readings(depth: SlideDepthReadings, reader: str) -> str:
+    """State how many readings of others are hidden until the reader has measured; empty if none are."""
+    if not hides_others(depth, reader):
         return ""
-    if own is None or not has_measured(depth, reader):
-        count = format_count(len(others), "other reader")
-        return f"{count} measured this slide. Readings are shown after you have measured, to keep yours independent."
-    bounded = {one.reader: " (lower bound)" for one in others if one.at_least or own.at_least}
-    differences = ((one.reader, (own.mm or 0) - (one.mm or 0)) for one in others)
-    texts = (f"{mm:+.2f} mm compared with {name or '(no name)'}{bounded.get(name, '')}" for name, mm in differences)
-    return "; ".join(texts) + "."
+    count = format_count(sum(has_measured(depth, one.reader) for one in depth.readings), "other reader")
+    return f"{count} measured this slide. Readings are shown after you have measured, to keep yours independent."
+
+
+def compare_readings(depth: SlideDepthReadings, reader: str) -> list[tuple[str, str, str]]:
+    """List other readers with their thickness, and how much it is above that of ``reader``; a dash for lower bounds.
+
+    The list is empty until the reader has measured.
+    """
+    own, rows = depth.reading_by(reader), list[tuple[str, str, str]]()
+    if own is None or own.mm is None or not own.when:
+        return rows
+    for one in depth.readings:
+        if one is own or one.mm is None or not one.when:
+            continue
+        thickness = format_thickness(one.mm, at_least=one.at_least)
+        shown = round_measured_thickness(one.mm) - round_measured_thickness(own.mm)
+        difference = "–" if one.at_least or own.at_least else f"{round(shown, 2) + 0.0:+.2f} mm"
+        rows.append((one.reader or NO_NAME, thickness, difference))
+    return rows
 
 
 def describe_proposals(proposals: SlideDepthProposals, reading: DepthReading, chosen: int = 0) -> str:
     """Describe the predicted lines, with the notes of the chosen one, or why there are none."""
     parts: list[str] = []
     if proposals.proposals:
-        order = ", the most likely first" if len(proposals.proposals) > 1 else ""
-        parts = [f"{format_count(len(proposals.proposals), 'line')} found by the model{order}"]
+        parts = ["the most likely line is the first"] if len(proposals.proposals) > 1 else []
         parts += proposals.proposals[chosen].notes if chosen < len(proposals.proposals) else ()
-    if proposals.clark is not None and reading.author("clark") != "reader":
+    if proposals.clark is not None and chosen == 0 and reading.author("clark") != "reader":
         parts.append(f"Clark level {format_clark_level(proposals.clark)} is an estimate")
     return " ".join(f"{one[:1].upper()}{one[1:].rstrip('.')}." for one in (*parts, *proposals.notes))
 
 
 def _reader_row(name: str, reading: DepthReading) -> tuple[str, ...]:
-    at_least, or_more = ("at least ", " or more") if reading.at_least else ("", "")
-    mm = "–" if reading.mm is None else f"{at_least}{round_measured_thickness(reading.mm):.2f}"
-    category = f"{t_category(reading.mm, reading.ulcerated)}{or_more}" if reading.mm else "–"
+    at_least = "at least " if reading.at_least else ""
+    mm = "" if reading.mm is None else f"{at_least}{round_measured_thickness(reading.mm):.2f}"
     per_mm2 = reading.mitoses.per_mm2
     by_model = {name: " (model)" if reading.when and reading.author(name) == "model" else "" for name in AUTHORED}
     return (
         name,
-        mm + by_model["mm"],
-        category,
+        _format_or_reason(reading, "mm", mm or "–") + by_model["mm"],
+        format_category(reading),
         _format_or_reason(reading, "ulcerated", YES_NO[reading.ulcerated]) + by_model["ulcerated"],
         _format_or_reason(reading, "clark", format_clark_level(reading.clark)) + by_model["clark"],
         "–" if per_mm2 is None else f"{per_mm2:.1f}",

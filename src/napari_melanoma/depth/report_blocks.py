@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import math
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
-from napari_melanoma.core.geometry import PixelSize
+from napari_melanoma.core.geometry import PixelSize, format_scale
 from napari_melanoma.data.table_schema import field_title, find_column, format_field_value
 from napari_melanoma.data.taxonomy import load_taxonomy
 from napari_melanoma.depth.readings import (
@@ -18,7 +16,7 @@ from napari_melanoma.depth.readings import (
     count_mitoses,
     find_length_of_entered,
 )
-from napari_melanoma.depth.shown_blocks import Blocks, ShownBlock, find_block, group, is_same_value, known
+from napari_melanoma.depth.shown_blocks import DRAWN, Blocks, ShownBlock, find_block, group, is_same_value, known
 from napari_melanoma.depth.synoptic import (
     SOURCE_NAMES,
     SUBTYPES,
@@ -29,7 +27,13 @@ from napari_melanoma.depth.synoptic import (
     format_without_detail,
 )
 from napari_melanoma.depth.synoptic_fields import FIELDS, FIELDS_BY_NAME, NOT_ANSWERED, OTHER
-from napari_melanoma.depth.t_category import ROMAN, format_thickness, round_measured_thickness, t_category
+from napari_melanoma.depth.t_category import (
+    ROMAN,
+    format_ends,
+    format_thickness,
+    round_measured_thickness,
+    t_category,
+)
 from napari_melanoma.privacy.personal_data import AGES, MAX_AGE
 
 # Keys of the groups of a report, and their names in sentences
@@ -103,7 +107,7 @@ def reading_block(
     if not reading.when:
         return None
     category = t_category(reading.mm, reading.ulcerated) if reading.mm else ""
-    interval = reading.interval_mm and f"{reading.interval_mm[0]:.2f} to {reading.interval_mm[1]:.2f} mm"
+    interval = reading.interval_mm and f"{format_ends(reading.interval_mm)} mm"
     details = {name: remark.detail for name, remark in reading.remarks.items() if remark.detail}
     return group(
         key,
@@ -143,7 +147,7 @@ def _finding_block(reading: DepthReading, name: str) -> ShownBlock | None:
 
 
 def _format_pixels(reading: DepthReading) -> str:
-    return "" if reading.um_per_px is None else " x ".join(f"{one:.6g}" for one in reading.um_per_px) + " µm per pixel"
+    return "" if reading.um_per_px is None else f"{format_scale(*reading.um_per_px, 6)} µm per pixel"
 
 
 def _picture_block(reading: DepthReading, size: PixelSize | None) -> ShownBlock:
@@ -171,9 +175,8 @@ def _picture_block(reading: DepthReading, size: PixelSize | None) -> ShownBlock:
 
 
 def _drawn(key: str, label: str, shapes: list[Any]) -> ShownBlock | None:
-    """Return the block of points or outlines, whose text identifies their positions."""
-    digest = hashlib.sha256(json.dumps(shapes).encode()).hexdigest()[:8]
-    return known(key, label, shapes, f"{len(shapes)} (version {digest})")
+    """Return the block of points or outlines."""
+    return known(key, label, shapes, f"{len(shapes)} {DRAWN}", is_drawing=True)
 
 
 def round_points(points: Any) -> list[list[float]]:  # noqa: ANN401 - nested sequences of numbers

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from math import isclose, isfinite
 from typing import Any, NamedTuple, Self
@@ -13,6 +12,7 @@ from pydantic import ConfigDict, Field, SerializerFunctionWrapHandler, field_val
 from napari_melanoma.core.config import Config
 
 CHANGED = "Changed after signature"
+DRAWN = "drawn"  # text of outlines and points
 NOT_VERIFIED = "Not verified since the signature: {}. It was not found."
 KeyPath = tuple[str, ...]  # keys of a block and of those around it
 
@@ -32,6 +32,7 @@ class ShownBlock(Config):
     unit: str = ""
     text: str = Field("", description="the value as it was shown, with its unit")
     is_private: bool = Field(False, description="a text of a user, or personal: changes do not repeat it")
+    is_drawing: bool = Field(False, description="the value has the positions of what is drawn; the text does not")
     blocks: tuple[ShownBlock, ...] = ()
 
     @field_validator("value", mode="before")
@@ -107,17 +108,6 @@ def iterate_values(
         yield from iterate_values(block.blocks, path, names)
 
 
-CHANGE_TEXT = re.compile(
-    rf"{CHANGED}: (?P<label>.+?): (?:signed: (?P<before>.*)|not in the signed report); now: (?P<after>.*)\.", re.DOTALL
-)
-
-
-def split_change(text: str) -> tuple[str, str, str] | None:
-    """Return what a change is about that ``BlockChange.describe`` states, and both values; None for another text."""
-    found = CHANGE_TEXT.fullmatch(text)
-    return None if found is None else (found["label"], found["before"] or "not in the report", found["after"])
-
-
 class BlockChange(NamedTuple):
     """A value that differs between two trees: its keys, its name, and both blocks, None where it is missing."""
 
@@ -126,21 +116,16 @@ class BlockChange(NamedTuple):
     before: ShownBlock | None
     after: ShownBlock | None
 
-    def describe(self) -> str:
+    def __str__(self) -> str:
         """State the change with both values; of a free text, only that it is another one."""
-        before, after = self._texts()
-        if self.before is None:
-            return f"{CHANGED}: {self.label}: not in the signed report; now: {after}."
-        if self.after is None:
-            return f"{CHANGED}: {self.label}: signed: {before}; now: not in the report."
-        return f"{CHANGED}: {self.label}: signed: {before}; now: {after}."
+        before, after = self.texts()
+        signed = "not in the signed report" if self.before is None else f"signed: {before}"
+        return f"{CHANGED}: {self.label}: {signed}; now: {after}."
 
-    def describe_pair(self) -> str:
-        """Name the value with both texts, such as of a window and a file."""
+    def texts(self, missing: str = "not in the report") -> tuple[str, str]:
+        """Return both values as text, such as of a window and a file; ``missing``: that of one without a block."""
         before, after = self._texts()
-        return (
-            f"{self.label}: {'none' if self.before is None else before}, now {'none' if self.after is None else after}"
-        )
+        return missing if self.before is None else before, missing if self.after is None else after
 
     def _texts(self) -> tuple[str, str]:
         both = [one for one in (self.before, self.after) if one is not None]
@@ -149,8 +134,15 @@ class BlockChange(NamedTuple):
             return f"a {noun}", f"another {noun}" if len(both) > 1 else f"a {noun}"
         texts = ["" if one is None else one.shown_text for one in (self.before, self.after)]
         if texts[0] == texts[1] and self.before is not None and self.after is not None:
+            if self.after.is_drawing:
+                return texts[0], f"{texts[1]} differently"
             texts = [" ".join((format_json(one.value), one.unit)).strip() for one in (self.before, self.after)]
         return texts[0], texts[1]
+
+
+def count_changed(statements: Iterable[str | BlockChange]) -> int:
+    """Count the changed values among statements about a signed report, such as also what was not found."""
+    return sum(str(one).startswith(CHANGED) for one in statements)
 
 
 def compare_blocks(signed: Blocks, now: Blocks) -> list[BlockChange]:

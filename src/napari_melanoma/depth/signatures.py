@@ -77,7 +77,7 @@ FIRST_ENTRIES = {  # entries of earlier signatures, and what they are called
 
 def list_changes_since_signature(
     report: SynopticReport, now: Blocks, unread: Collection[KeyPath] = ()
-) -> tuple[str, ...]:
+) -> tuple[str | BlockChange, ...]:
     """State each value that the signed report showed and that differs now, with both; empty if it is not signed.
 
     Also stated: values that were not in the signed report, contradictions that it did not have, and what cannot be
@@ -92,13 +92,13 @@ def list_changes_since_signature(
         # Signed with a slide, and shown with its lesion, of which the slide is not known
         is_without_slide = True
         signed, now = (tuple(one for one in tree if one.key in (SYNOPTIC, LESION)) for tree in (signed, now))
-    compared, missing = list[str](), list[KeyPath]()
+    compared, missing = list[BlockChange](), list[KeyPath]()
     for change in compare_blocks(signed, now):
         if _is_copied(change, now):
             continue
         found = _find_unread(change.path, unread)
         if found is None:
-            compared.append(change.describe())
+            compared.append(change)
         elif change.before is not None:
             missing.append(found)
     known = {one.key for one in list_contradictions(signed)}
@@ -131,7 +131,9 @@ def _state_missing(paths: Iterable[KeyPath], signed: Blocks = ()) -> Iterator[st
         yield NOT_VERIFIED.format(block.label if len(path) > 1 and block is not None else label)
 
 
-def _list_earlier_changes(report: SynopticReport, now: Blocks, unread: Collection[KeyPath]) -> tuple[str, ...]:
+def _list_earlier_changes(
+    report: SynopticReport, now: Blocks, unread: Collection[KeyPath]
+) -> tuple[str | BlockChange, ...]:
     """State the changes of what an earlier version has recorded with a signature, and that only this is compared."""
     values = report.signed_values
     if not values:
@@ -142,7 +144,7 @@ def _list_earlier_changes(report: SynopticReport, now: Blocks, unread: Collectio
     areas = find_block(now, ANALYSIS, "areas") if "tissue" in values else None
     signed = {(ANALYSIS, "areas", one.key, "mm2"): None for one in (areas.blocks if areas else ())} | signed
     is_lesion = find_block(now, SLIDE) is None
-    changes, missing = list[str](), list[KeyPath]()
+    changes, missing = list[str | BlockChange](), list[KeyPath]()
     for path, value in signed.items():
         after = find_block(now, *path)
         if is_lesion and path[0] not in (SYNOPTIC, LESION):
@@ -152,7 +154,7 @@ def _list_earlier_changes(report: SynopticReport, now: Blocks, unread: Collectio
             continue
         change = _compare_value(path, value, after)
         if change is not None and not _is_copied(change, now):
-            changes.append(change.describe())
+            changes.append(change)
     if isinstance(values.get(ANSWERS), str) and values[ANSWERS] != _digest_answers(report):
         changes.append(ONLY_HASH)
     of_lesion = {name for name in values if name.startswith("case_") or name == ANSWERS}

@@ -39,6 +39,16 @@ def t_category(mm: float, ulcerated: bool | None) -> str:
     return category if ulcerated is None else category + ("b" if ulcerated else "a")
 
 
+def category_of_thickness(mm: float, ulcerated: bool | None) -> str:
+    """Return the T category as ``t_category``; ``Tis`` for 0 mm, which is a melanoma in situ."""
+    return t_category(mm, ulcerated) if mm else "Tis"
+
+
+def is_lower_bound(category: str, *, at_least: bool) -> bool:
+    """Whether the category may be higher, because the melanoma may be thicker (``at_least``): T4 is the highest."""
+    return at_least and not category.startswith("T4")
+
+
 def describe_contradiction(mm: float | None, clark: int | None) -> str:
     """Describe a contradiction between Clark level and thickness; empty if they agree or one is unknown."""
     if mm is None or clark is None:
@@ -68,8 +78,13 @@ ROMAN = ("I", "II", "III", "IV", "V")
 
 def format_thickness(mm: float, interval: tuple[float, float] | None = None, *, at_least: bool = False) -> str:
     """Format a thickness, such as ``at least 1.34 mm (1.20 to 1.50)``."""
-    within = f" ({interval[0]:.2f} to {interval[1]:.2f})" if interval else ""
+    within = f" ({format_ends(interval)})" if interval else ""
     return f"{'at least ' if at_least else ''}{round_measured_thickness(mm):.2f} mm{within}"
+
+
+def format_ends(interval: tuple[float, float], between: str = " to ") -> str:
+    """Format the ends of an interval, each rounded as a thickness is."""
+    return between.join(f"{round_measured_thickness(mm):.2f}" for mm in interval)
 
 
 def format_clark_level(level: int | None) -> str:
@@ -99,14 +114,20 @@ class TumorFindings:
 
 @dataclass(frozen=True)
 class PathologicStage:
-    """A T category such as ``pT2a`` or ``at least pT3``, and the reason for it; empty if it cannot be determined."""
+    """A T category such as ``pT2a`` or ``at least pT3``, and the reason for it; empty if it cannot be determined.
+
+    ``measured``: the thickness that decides it, which the reason does not repeat. ``is_contradictory``: there is none,
+    because findings contradict each other.
+    """
 
     category: str
     reason: str
+    measured: str = ""
+    is_contradictory: bool = False
 
     @property
     def text(self) -> str:
-        return f"{self.category or 'no T category'}: {self.reason}"
+        return f"{self.category or 'no T category'}: {', '.join(filter(None, (self.measured, self.reason)))}"
 
 
 def stage_primary_tumor(findings: TumorFindings) -> PathologicStage:
@@ -117,7 +138,7 @@ def stage_primary_tumor(findings: TumorFindings) -> PathologicStage:
     """
     contradiction = describe_tumor_contradiction(findings)
     if contradiction:
-        return PathologicStage("", contradiction)
+        return PathologicStage("", contradiction, is_contradictory=True)
     if findings.extent == "none":
         return PathologicStage("pT0", EXTENT_NAMES["none"])
     if findings.extent == "in_situ":
@@ -160,16 +181,16 @@ def format_recorded_thickness(mm: float, *, at_least: bool = False) -> str:
 
 def _stage_thickness(findings: TumorFindings, mm: float) -> PathologicStage:
     category, unlettered = t_category(mm, findings.ulcerated), t_category(mm, None)
-    may_be_higher = findings.at_least and not category.startswith("T4")
+    may_be_higher = is_lower_bound(category, at_least=findings.at_least)
     measured = format_thickness(mm, at_least=findings.at_least)
     recorded = format_recorded_thickness(mm, at_least=findings.at_least)
-    reason = f"{measured}, recorded as {recorded}, {_describe_range(mm)}; {findings.ulceration}"
+    reason = f"recorded as {recorded}, {_describe_range(mm)}; {findings.ulceration}"
     if findings.ulcerated is None:
         has_letter = unlettered[-1] in "ab"
         reason += ", which does not change the category" if has_letter else ", so the category has no letter"
     if may_be_higher:
         reason += "; the melanoma may be thicker, so the category may be higher"
-    return PathologicStage(f"{'at least ' if may_be_higher else ''}p{category}", reason)
+    return PathologicStage(f"{'at least ' if may_be_higher else ''}p{category}", reason, measured)
 
 
 def _describe_range(mm: float) -> str:

@@ -12,7 +12,7 @@ from pydantic import Field
 
 from napari_melanoma.core.config import Config
 from napari_melanoma.core.errors import InputError, ScaleMissing
-from napari_melanoma.core.geometry import MAX_ASPECT, SLIDE_UM, UM_PER_MM, MapPlacement, PixelSize
+from napari_melanoma.core.geometry import MAX_ASPECT, SLIDE_UM, UM_PER_MM, MapPlacement, PixelSize, format_scale
 
 MALIGNANT_NAMES = ("melanoma", "malignant", "tumour", "tumor")
 BENIGN_NAMES = ("benign", "naevus", "nevus")
@@ -210,10 +210,10 @@ def describe_implausible_size(size: PixelSize, sides_mm: tuple[float, float]) ->
 def implausible_size_message(size: PixelSize, sides_mm: tuple[float, float]) -> str:
     low, high = SLIDE_UM
     return (
-        f"implausible pixel size {size.y_um:g} x {size.x_um:g} micrometers ({size.source}): the slide or its analyzed "
-        f"region would be {sides_mm[0]:.4g} x {sides_mm[1]:.4g} mm. Expected {low:g} to {high:g}, similar in both "
-        "directions; a factor of 1000 suggests a wrong unit. Set the correct value under Scale in the "
-        "Slide dock (Python: pixel_size_um, command line: --mpp)."
+        f"implausible pixel size {format_scale(size.y_um, size.x_um, 6)} micrometers ({size.source}): the slide or its "
+        f"analyzed region would be {sides_mm[1]:.4g} x {sides_mm[0]:.4g} mm. Expected {low:g} to {high:g}, similar in "
+        "both directions; a factor of 1000 suggests a wrong unit. Set the correct value under Scale in the Slide dock "
+        "(Python: pixel_size_um, command line: --mpp)."
     )
 
 

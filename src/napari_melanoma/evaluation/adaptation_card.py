@@ -30,6 +30,8 @@ from napari_melanoma.metrics.statistics import Estimate, bootstrap_mean, bootstr
 from napari_melanoma.models.bundle import BundleConfig, BundleInfo
 
 RANKED = ("AUC", "AP", "ECE")  # metrics of the probabilities
+DECISIONS = ("sensitivity", "specificity")
+DECIDED = 0.5  # threshold of decisions, which are 0 or 1
 SHOWN = ("AUC", "AP", "sensitivity", "specificity", "ECE")
 SET_FIGURES = {
     "coverage": "true class in the prediction set",
@@ -67,6 +69,7 @@ class AdaptationFigures:
     subgroups: tuple[tuple[CardSubgroup, CardSubgroup], ...]
     ages: tuple[AgeGroup, ...]
     advice: Advice
+    verdict: str
     reason: str
 
     def to_json(self) -> dict[str, Any]:
@@ -138,10 +141,7 @@ def measure_adaptation(
     truth, is_lacking = cases.labels == measured.positive, measured.positive >= len(info.config.classes)
     groups = np.asarray(cases.groups)
     models = _shipped(info, measured, truth), _adapted(measured, truth, config.coverage)
-    predictions = [
-        _binary(model.scores, truth, groups, positive, threshold)
-        for model, threshold in zip(models, _thresholds(measured, models[0].scores, truth), strict=True)
-    ]
+    predictions = [_binary(model.scores, truth, groups, positive) for model in models]
     estimates: list[Estimates] = [
         _pick_ranked(class_estimates(values)) | _estimate_decisions(model.found == truth, truth, groups)
         for values, model in zip(predictions, models, strict=True)
@@ -152,8 +152,9 @@ def measure_adaptation(
         estimates[0], difference = {}, {}
     difference["log_loss"] = bootstrap_mean(models[1].losses(truth) - models[0].losses(truth), groups)
     estimates = [{**one, **model.estimate_sets(truth, groups)} for one, model in zip(estimates, models, strict=True)]
-    subgroups = [_subgroups(values, photographs) for values in predictions]
-    advice, reason = _advise(difference, positive, measured.selection.chosen)
+    decisions = [_binary(model.found.astype(float), truth, groups, positive) for model in models]
+    subgroups = [_subgroups(*values, photographs) for values in zip(predictions, decisions, strict=True)]
+    advice, verdict, reason = _advise(difference, positive, measured.selection.chosen)
     if is_lacking:
         subgroups[0] = [replace(one, figures={}) for one in subgroups[0]]
         reason += f" '{info.name}' lacks this class; the comparison is with its frequency on these photographs."
@@ -169,6 +170,7 @@ def measure_adaptation(
         subgroups=tuple(zip(*subgroups, strict=True)),
         ages=age_groups(subgroups[1]),
         advice=advice,
+        verdict=verdict,
         reason=reason,
     )
 
@@ -210,16 +212,6 @@ def _decide(scores: NDArray[np.float64], measured: MeasuredSelection, truth: NDA
     return found
 
 
-def _thresholds(
-    measured: MeasuredSelection, scores: NDArray[np.float64], truth: NDArray[np.bool_]
-) -> tuple[float, float]:
-    """Return the decision thresholds of both models; ``scores``: of the model as it is, float64 (photograph,)."""
-    rule = measured.threshold
-    if rule.known is not None:
-        return rule.known, rule.threshold
-    return choose_cautious_threshold(scores, truth, measured.cases.groups, rule.target).threshold, rule.threshold
-
-
 def _pick_ranked(estimates: Estimates) -> dict[str, Estimate]:
     return {name: one for name, one in estimates.items() if name in RANKED}
 
@@ -232,21 +224,21 @@ def _estimate_decisions(
         name: bootstrap_statistic(
             partial(weighted_mean, values[part].astype(float)), groups[part], bounds=(lowest, 1.0)
         )
-        for name, part in (("sensitivity", truth), ("specificity", ~truth))
+        for name, part in zip(DECISIONS, (truth, ~truth), strict=True)
     }
 
 
 def _binary(
-    scores: NDArray[np.float64], truth: NDArray[np.bool_], groups: NDArray[Any], positive: str, threshold: float
+    scores: NDArray[np.float64], truth: NDArray[np.bool_], groups: NDArray[Any], positive: str
 ) -> ClassPredictions:
-    """Return predictions of the class of interest against all others."""
+    """Return predictions of the class against all others; ``scores``: probabilities, or decisions 0 or 1."""
     return ClassPredictions(
         np.stack([1 - scores, scores], axis=1),
         truth.astype(np.intp),
         groups,
         ("", positive),
         positive,
-        threshold,
+        DECIDED,
         np.full(len(truth), "", object),
     )
 
@@ -256,29 +248,45 @@ def _log(values: NDArray[np.float64]) -> NDArray[np.float64]:
     return logarithms
 
 
-def _subgroups(predictions: ClassPredictions, photographs: MeasuredPhotographs) -> list[CardSubgroup]:
+def _subgroups(
+    predictions: ClassPredictions, decisions: ClassPredictions, photographs: MeasuredPhotographs
+) -> list[CardSubgroup]:
+    """Estimate the metrics of subgroups: of decisions by the threshold that the other folds choose, as for all."""
+    samples, rows = photographs.samples, photographs.rows
+    pairs = zip(class_subgroups(predictions, samples, rows), class_subgroups(decisions, samples, rows), strict=True)
     return [
-        CardSubgroup(f"{one.by}: {one.value or UNKNOWN}", one.count, one.positives or 0, one.metrics)
-        for one in class_subgroups(predictions, photographs.samples, photographs.rows)
+        CardSubgroup(
+            f"{one.by}: {one.value or UNKNOWN}",
+            one.count,
+            one.positives or 0,
+            _pick_ranked(one.metrics) | {name: decided.metrics[name] for name in DECISIONS if name in decided.metrics},
+        )
+        for one, decided in pairs
     ]
 
 
-def _advise(difference: Estimates, positive: str, chosen: Candidate) -> tuple[Advice, str]:
-    """Return the recommendation: by the log loss of the class of interest, if its AUC does not become worse.
+def _advise(difference: Estimates, positive: str, chosen: Candidate) -> tuple[Advice, str, str]:
+    """Return the recommendation, its verdict, and the verdict with the figures.
+
+    It goes by the log loss of the class of interest, if its AUC does not become worse.
 
     The gain has to exceed its uncertainty, with an error of 5 %: 90 % intervals, which have 5 % on either side.
     """
+    advice: Advice
     loss, auc = _narrow(difference["log_loss"]), _narrow(difference["AUC"]) if "AUC" in difference else None
     shown = {"log loss": loss, "AUC": auc}
     change = ", ".join(f"{name} {one.mean:+.3f} ({one.format_interval()})" for name, one in shown.items() if one)
     change += " (90 % intervals)"
     if loss.low > 0 or (auc is not None and auc.high < -TOLERATED_LOSS):
-        return "keep", f"{WORSE.format(positive=positive)}: {change}."
-    if chosen == SHIPPED:
-        return "keep", f"{NO_GAIN}: {change}."
-    if loss.high < 0:
-        return "activate", f"{BETTER.format(positive=positive)}: {change}."
-    return "inconclusive", f"{UNDECIDED.format(positive=positive)}: {change}. Label more photographs."
+        advice, verdict, next_step = "keep", WORSE, ""
+    elif chosen == SHIPPED:
+        advice, verdict, next_step = "keep", NO_GAIN, ""
+    elif loss.high < 0:
+        advice, verdict, next_step = "activate", BETTER, ""
+    else:
+        advice, verdict, next_step = "inconclusive", UNDECIDED, " Label more photographs."
+    verdict = verdict.format(positive=positive)
+    return advice, verdict, f"{verdict}: {change}.{next_step}"
 
 
 def _narrow(estimate: Estimate) -> Estimate:

@@ -229,8 +229,11 @@ class ClassReport(EvaluationTask[Content, ClassValues, ClassEvaluation], Generic
         )
 
     def columns(self, evaluation: ClassEvaluation) -> list[str]:
-        probabilities = probability_columns(evaluation.predictions.classes).values()
-        return [*ABOUT_IMAGE, "label", *probabilities, "predicted_class", *(DEPTH_COLUMNS if evaluation.depths else ())]
+        depths = DEPTH_COLUMNS if evaluation.depths else ()
+        return [*ABOUT_IMAGE, "label", *self.exact_columns(evaluation), "predicted_class", *depths]
+
+    def exact_columns(self, evaluation: ClassEvaluation) -> list[str]:
+        return list(probability_columns(evaluation.predictions.classes).values())
 
     def details(self, evaluation: ClassEvaluation) -> dict[str, object]:
         predictions = evaluation.predictions

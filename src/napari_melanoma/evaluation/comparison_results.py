@@ -283,7 +283,8 @@ class ModelsComparison:
     """Result of a comparison of several models.
 
     ``parts``: all images, then each data set if there are several. ``shown``: the metrics in tables for users.
-    ``failed``: the images that failed with any of the models. ``interval``: how intervals were computed.
+    ``failed``: the images that failed with any of the models. ``interval``: how intervals were computed. ``facts``:
+    further values of the task, such as DeLong's tests of classifiers.
     """
 
     task: ArchitectureTask
@@ -292,6 +293,7 @@ class ModelsComparison:
     failed: tuple[FailedImage, ...] = ()
     warnings: tuple[str, ...] = ()
     interval: str = ""
+    facts: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def values(self) -> dict[str, Any]:

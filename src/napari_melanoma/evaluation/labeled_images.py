@@ -14,11 +14,11 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from napari_melanoma.core.errors import DataSetError
-from napari_melanoma.data.dataset import Key, Sample, read_dataset, read_rows, select_for_split
+from napari_melanoma.data.dataset import Key, Sample, read_dataset, select_for_split
 from napari_melanoma.data.taxonomy import load_taxonomy
 from napari_melanoma.evaluation.pipeline import SelectionOptions, check_evaluated_datasets
 from napari_melanoma.models.bundle import BundleConfig, BundleInfo
-from napari_melanoma.training.data_selection import OTHER, diagnosis_includes, row_labels
+from napari_melanoma.training.data_selection import OTHER, diagnosis_includes, read_rows_with, row_labels
 
 DIAGNOSIS = "diagnosis"
 Rows = Mapping[Key, Mapping[str, str]]
@@ -65,15 +65,18 @@ class LabeledImages:
         return {sample.key: int(label) for sample, label in zip(self.samples, self.labels, strict=True)}
 
 
-def find_labeled_images(datasets: Sequence[Path], info: BundleInfo, options: ClassEvaluationOptions) -> LabeledImages:
+def find_labeled_images(
+    datasets: Sequence[Path], info: BundleInfo, options: ClassEvaluationOptions, others: Sequence[BundleInfo] = ()
+) -> LabeledImages:
     """Find the images whose label is a class of the model.
 
-    If the model uses the region around a reference mask, only images with such a mask are included.
+    ``others``: models that are compared with it. If one of the models uses the region around a reference mask, only
+    images with such a mask are included.
     """
     check_evaluated_datasets(datasets)
     config = info.config
     assert config.classifier is not None
-    rows = read_rows(datasets)
+    rows = read_rows_with(datasets, used_columns(config) | {options.target or trained_target(config)})
     columns = {column for row in rows.values() for column in row}
     target = options.target or _default_target(config, rows, columns)
     if target not in columns:
@@ -81,7 +84,8 @@ def find_labeled_images(datasets: Sequence[Path], info: BundleInfo, options: Cla
             f"no table has a column '{target}' (found: {', '.join(sorted(columns))}). Name the column that contains "
             "the class (Python: target='COLUMN', command line: --target)."
         )
-    needs_masks = config.classifier.view.region == "roi" and options.masks == "reference"
+    classifiers = [one.config.classifier for one in (info, *others)]
+    needs_masks = options.masks == "reference" and any(one and one.view.region == "roi" for one in classifiers)
     samples_by_dataset = [read_dataset(folder) for folder in datasets]
     images = list(chain.from_iterable(samples_by_dataset))
     if needs_masks:
@@ -113,6 +117,12 @@ def trained_target(config: BundleConfig) -> str:
     return str((config.provenance.get("recipe", {}).get("classification") or {}).get("target", DIAGNOSIS))
 
 
+def used_columns(config: BundleConfig) -> set[str]:
+    """Return the columns that a classifier reads: those of patient data, and that of a depth that it predicts."""
+    depth = config.classifier.depth if config.classifier else None
+    return {*(config.tabular.fields if config.tabular else ()), *([depth.column] if depth else ())}
+
+
 def _default_target(config: BundleConfig, rows: Rows, columns: set[str]) -> str:
     """Return the column that contains the class.
 
@@ -135,8 +145,9 @@ def _classes_and_labels(config: BundleConfig, rows: Rows, target: str) -> tuple[
     labels, positive = row_labels(rows, target), config.classifier.positive
     is_diagnosis = positive in load_taxonomy(DIAGNOSIS).entries  # unlike the outcome "metastasis"
     if set(config.classes) == {OTHER, positive} and target == DIAGNOSIS and is_diagnosis:  # against all others
-        includes = {key: diagnosis_includes(word, positive) for key, word in labels.items()}
-        return config.classes, {key: positive if included else OTHER for key, included in includes.items()}
+        names = {True: positive, False: OTHER}
+        includes = {key: word != OTHER and diagnosis_includes(word, positive) for key, word in labels.items()}
+        return config.classes, {key: names[included] for key, included in includes.items() if included is not None}
     if OTHER not in config.classes and {OTHER, positive}.issuperset(labels.values()):
         return (OTHER, positive), labels
     return config.classes, labels

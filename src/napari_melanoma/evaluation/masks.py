@@ -41,7 +41,14 @@ from napari_melanoma.evaluation.pipeline import (
     run_evaluation,
     subgroups_table,
 )
-from napari_melanoma.figures.evaluation import CASES, EvaluatedCase, plot_cases, plot_distribution, plot_subgroups
+from napari_melanoma.figures.evaluation import (
+    CASES,
+    MAX_SUBGROUPS,
+    EvaluatedCase,
+    plot_cases,
+    plot_distribution,
+    plot_subgroups,
+)
 from napari_melanoma.imaging.postprocessing import RefinementConfig, make_mask
 from napari_melanoma.io.photographs import Photograph, count_pixels, read_photograph
 from napari_melanoma.io.results import read_mask
@@ -286,7 +293,8 @@ class MaskTask(EvaluationTask[MaskContent, tuple[LesionPrediction, ...], Evaluat
         if evaluation.subgroups:
             bars = [(g.data, g.by, f"{g.value} (n = {g.count})", g.metrics["JA"]) for g in evaluation.subgroups]
             plot_subgroups(bars, folder / "subgroups.png")
-            shown = {"Jaccard index of each subgroup": "subgroups.png", **shown}
+            which = "each subgroup" if len(bars) <= MAX_SUBGROUPS else f"the first {MAX_SUBGROUPS} subgroups"
+            shown = {f"Jaccard index of {which}": "subgroups.png", **shown}
         return {title: folder / name for title, name in shown.items()}
 
     def describe(self, evaluation: Evaluation) -> PageContent:

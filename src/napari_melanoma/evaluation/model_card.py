@@ -11,10 +11,12 @@ from typing import Any
 
 from napari_melanoma.core.errors import InputError, RunError
 from napari_melanoma.core.files import write_text
+from napari_melanoma.core.formatting import format_share
 from napari_melanoma.core.prediction_config import AgeGroup, OperatingPoint
 from napari_melanoma.core.run_folder import RunFolder
 from napari_melanoma.evaluation.classes import AGES
 from napari_melanoma.evaluation.comparison_results import ADVICE, Comparison, read_comparison
+from napari_melanoma.metrics.roc_curves import finite_interval
 from napari_melanoma.metrics.statistics import Estimate
 from napari_melanoma.models.bundle import CARD, BundleConfig, read_bundle
 from napari_melanoma.training.monitor import describe_few_validation
@@ -61,9 +63,9 @@ def age_groups(groups: Sequence[CardSubgroup]) -> tuple[AgeGroup, ...]:
                     images=group.count,
                     positives=group.positives,
                     sensitivity=sensitivity.mean,
-                    sensitivity_interval=(sensitivity.low, sensitivity.high),
+                    sensitivity_interval=finite_interval(sensitivity),
                     specificity=specificity.mean,
-                    specificity_interval=(specificity.low, specificity.high),
+                    specificity_interval=finite_interval(specificity),
                 )
             )
     return tuple(shown_groups)
@@ -128,7 +130,7 @@ def _synthetic_note(config: BundleConfig) -> str:
     if not share:
         return ""
     if share < 1:
-        return f"\n**Phantoms:** {100 * share:.0f} % of the training images are synthetic.\n"
+        return f"\n**Phantoms:** {format_share(share)} of the training images are synthetic.\n"
     return (
         "\n**Phantom-trained, demonstration.** Trained on synthetic images only. It demonstrates how a model is used; "
         "its predictions are not valid for real patients.\n"

@@ -294,7 +294,7 @@ class ComparedClasses(ComparedModels):
     next = "If the intervals do not separate the models, prefer the smallest or best-calibrated one."
 
     def __init__(self, models: Sequence[EvaluatedModel], folders: Sequence[str] = ()) -> None:
-        _check_same_classes([(model.name, model.classes) for model in models])
+        _check_same_classes([(model.name, model.classes, model.positive) for model in models])
         super().__init__(models, folders)
         self._predictions = [self._predict(number, table) for number, table in enumerate(self.tables)]
         labels = self.tables[0]["label"]
@@ -350,13 +350,19 @@ class ComparedClasses(ComparedModels):
         }
 
 
-def _check_same_classes(models: Sequence[tuple[str, tuple[str, ...]]]) -> None:
-    (first, classes), *others = models
-    for name, other_classes in others:
+def _check_same_classes(models: Sequence[tuple[str, tuple[str, ...], str]]) -> None:
+    """Raise if models differ in their classes or in the positive class; ``models``: name, classes, positive class."""
+    (first, classes, positive), *others = models
+    for name, other_classes, other_positive in others:
         if other_classes != classes:
             raise InputError(
                 f"'{first}' predicts {', '.join(classes)} and '{name}' predicts {', '.join(other_classes)}: only "
                 "models with the same classes can be compared."
+            )
+        if other_positive != positive:
+            raise InputError(
+                f"the positive class of '{first}' is {positive}, that of '{name}' is {other_positive}: their AUC, "
+                "sensitivity and specificity are those of different classes. Compare models with the same one."
             )
 
 
@@ -434,8 +440,8 @@ def compare_classifiers(
     from napari_melanoma.classification.classifier import Classifier
 
     loaded = [Classifier.load(require_task(info, "classification")) for info in models]
-    _check_same_classes([(info.name, info.config.classes) for info in models])
-    images = find_labeled_images(datasets, models[0], options)
+    _check_same_classes([(model.info.name, model.info.config.classes, model.config.positive) for model in loaded])
+    images = find_labeled_images(datasets, models[0], options, models[1:])
     comparison = compare_results(_predict_classes(loaded, images, out, options, run=run), out)
     remove_partial_results(out)
     return comparison
@@ -470,7 +476,9 @@ def compare_results(compared: ComparedModels, out: Path, conclusion: tuple[str, 
     texts = [*_list_option_differences(models, names), *(text for model in models for text in model.warnings)]
     warnings, interval = tuple(dict.fromkeys(texts)), compared.interval
     parts = compared.shown_parts
-    comparison = ModelsComparison(compared.task, parts, compared.shown, compared.failed, warnings, interval)
+    comparison = ModelsComparison(
+        compared.task, parts, compared.shown, compared.failed, warnings, interval, compared.facts()
+    )
     metrics = [find_metric(name) for name in compared.shown]
     lead, next_step = conclusion or (_lead(compared.decisive, parts[0].models) or compared.no_lead, compared.next)
     if has_training_images(model.overlap for model in models):
@@ -507,7 +515,7 @@ def compare_results(compared: ComparedModels, out: Path, conclusion: tuple[str, 
             for name, model in zip(names, models, strict=True)
         ],
         **comparison.values,
-        **compared.facts(),
+        **comparison.facts,
         "interval": interval,
         "warnings": list(warnings),
         "provenance": collect_provenance(),

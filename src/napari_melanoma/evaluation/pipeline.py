@@ -17,7 +17,7 @@ import math
 from abc import ABC, abstractmethod
 from array import array
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from itertools import islice
@@ -37,7 +37,7 @@ from napari_melanoma.core.provenance import collect_provenance
 from napari_melanoma.core.renamed_keys import rename_keys
 from napari_melanoma.data.dataset import (
     Sample,
-    check_dataset_names,
+    check_distinct_datasets,
     describe_patients_of,
     read_dataset,
     select_for_split,
@@ -69,6 +69,7 @@ if TYPE_CHECKING:
 SUMMARY, TABLE, METRICS_FILE = "summary.html", "per_image.csv", "metrics.json"
 ABOUT = ("image_id", "domain", "split", "group", "diagnosis")
 ABOUT_IMAGE = (*ABOUT, "status", "error")  # the first columns of per_image.csv
+TEXTS = {*ABOUT_IMAGE, "label", "predicted_class", TRAINED_ON}  # columns of per_image.csv that are no numbers
 ALL_IMAGES = "all"  # in results, the name of all data sets together
 MAX_VALUES = 12  # of a property that divides images into subgroups; the rarer ones are combined
 OTHERS, NOT_KNOWN = "others", "not known"
@@ -278,6 +279,10 @@ class EvaluationTask(ABC, Generic[Content, Prediction, Result]):
         """Return the columns of ``per_image.csv``."""
         return (*ABOUT_IMAGE, *self.names[0])
 
+    def exact_columns(self, evaluation: Result) -> Collection[str]:
+        """Return the columns of ``per_image.csv`` that are stored with all digits, for comparisons with thresholds."""
+        return ()
+
     def details(self, evaluation: Result) -> Mapping[str, object]:
         """Return further values of ``metrics.json``."""
         return {}
@@ -301,7 +306,7 @@ class EvaluationTask(ABC, Generic[Content, Prediction, Result]):
             }
             for row in evaluation.table.to_dict("records")
         )
-        write_table(out / TABLE, rows, (*self.columns(evaluation), TRAINED_ON))
+        write_table(out / TABLE, rows, (*self.columns(evaluation), TRAINED_ON), self.exact_columns(evaluation))
         if self.subgroup_metrics:
             rows = (
                 {
@@ -373,8 +378,8 @@ def read_masked_samples(datasets: Sequence[Path], split: str | None) -> list[Sam
 
 
 def check_evaluated_datasets(folders: Sequence[Path]) -> None:
-    """Reject data sets with the same name, and several data sets if one is named like the results of all together."""
-    check_dataset_names(folders)
+    """Reject data sets that are not distinct, and several if one is named like the results of all together."""
+    check_distinct_datasets(folders)
     names = {folder.name for folder in folders}
     if ALL_IMAGES in names and len(names) > 1:
         raise DataSetError(
@@ -599,6 +604,20 @@ def is_evaluation(folder: Path) -> bool:
     return (folder / METRICS_FILE).is_file() and (folder / TABLE).is_file()
 
 
+def _parse_column(name: str, rows: Sequence[Mapping[str, str]]) -> list[str] | list[float]:
+    """Return the values of a column of ``per_image.csv``: texts, or numbers with NaN for empty cells."""
+    return [row[name] if name in TEXTS else float(row[name] or math.nan) for row in rows]  # type: ignore[return-value]
+
+
+def read_image_table(folder: Path) -> DataFrame:
+    """Read the table of the images of an evaluation; ids that look like numbers stay texts, and empty cells are NaN."""
+    import pandas as pd
+
+    rows = read_table(folder / TABLE)
+    table = pd.DataFrame({name: _parse_column(name, rows) for name in rows[0]})
+    return table.mask(table == "")
+
+
 def read_evaluation(folder: Path) -> EvaluatedModel:
     """Read a stored evaluation of masks or of a classifier; paths of files are not among its values."""
     try:
@@ -614,11 +633,7 @@ def read_evaluation(folder: Path) -> EvaluatedModel:
             Sample(row["image_id"], Path(), None, row["group"], row["split"], row["domain"], None, row["diagnosis"])
             for row in rows
         ]
-        texts = {"label", "predicted_class", TRAINED_ON}
-        values = {
-            name: [row[name] if name in texts else float(row[name] or math.nan) for row in rows]
-            for name in rows[0].keys() - {*ABOUT_IMAGE}
-        }
+        values = {name: _parse_column(name, rows) for name in rows[0].keys() - {*ABOUT_IMAGE}}
         errors = [row["error"] if row["status"] != "done" else "" for row in rows]
         model, warnings = about["model"], tuple(about["warnings"])
         model = model["name"], model["fingerprint"], about["threshold"]

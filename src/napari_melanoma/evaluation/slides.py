@@ -15,7 +15,7 @@ import numpy as np
 from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.errors import DataSetError, InputError
 from napari_melanoma.data.bags import Bag, BagKind
-from napari_melanoma.data.dataset import Sample, read_rows
+from napari_melanoma.data.dataset import Sample
 from napari_melanoma.data.tabular_encoding import read_table_values
 from napari_melanoma.data.training_images import shorten_digest
 from napari_melanoma.evaluation.classes import (
@@ -33,6 +33,7 @@ from napari_melanoma.evaluation.labeled_images import (
     LabeledImages,
     select_images_of_split,
     trained_target,
+    used_columns,
 )
 from napari_melanoma.evaluation.pipeline import (
     PageContent,
@@ -43,7 +44,7 @@ from napari_melanoma.evaluation.pipeline import (
 )
 from napari_melanoma.metrics.class_metrics import ClassPredictions, class_differences, class_estimates
 from napari_melanoma.slides.bag_models import BagModel
-from napari_melanoma.training.data_selection import OTHER, row_labels
+from napari_melanoma.training.data_selection import OTHER, read_rows_with, row_labels
 from napari_melanoma.training.whole_slides import bag_samples, explain_mismatch
 
 if TYPE_CHECKING:
@@ -69,7 +70,8 @@ def evaluate_bags(
 def _find_labeled_bags(info: BundleInfo, datasets: Sequence[Path], options: ClassEvaluationOptions) -> LabeledImages:
     check_evaluated_datasets(datasets)
     config = info.config
-    target, rows = options.target or trained_target(config), read_rows(datasets)
+    target = options.target or trained_target(config)
+    rows = read_rows_with(datasets, used_columns(config) | {target})
     row_classes, indices = row_labels(rows, target), {name: index for index, name in enumerate(config.classes)}
     slides = select_images_of_split([sample for folder in datasets for sample in bag_samples(folder)], options.split)
     samples = [sample for sample in slides if row_classes.get(sample.key) in indices]

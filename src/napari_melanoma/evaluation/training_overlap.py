@@ -27,11 +27,11 @@ from napari_melanoma.data.training_images import (
     find_trained_images,
     hash_image_file,
     hash_images,
+    read_training_images,
 )
 from napari_melanoma.evaluation.comparison_results import MIN_COUNT, Advice
 from napari_melanoma.imaging.modality import certain_modality, recognize_modality
 from napari_melanoma.io.photographs import accepts_damaged, find_damage, read_photograph
-from napari_melanoma.training.run_data import read_training_images
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -274,12 +274,14 @@ def asymmetry(
     are sampled at about 65,000 points, small ones at several points per pixel.
     """
     points = _sample_points(mask)
-    offset = points * spacing - principal.centroid
-    along = 2 * (offset[:, 0] * axis[0] + offset[:, 1] * axis[1])
-    folded = (along[:, None] * axis - offset + principal.centroid) / spacing
-    rows, columns = np.rint(folded).astype(np.intp).T
+    offsets = [values * size - center for values, size, center in zip(points, spacing, principal.centroid, strict=True)]
+    along = 2 * (offsets[0] * axis[0] + offsets[1] * axis[1])
+    rows, columns = (
+        np.rint((along * part - offset + center) / size).astype(np.intp)
+        for part, offset, center, size in zip(axis, offsets, principal.centroid, spacing, strict=True)
+    )
     inside = (rows >= 0) & (rows < mask.shape[0]) & (columns >= 0) & (columns < mask.shape[1])
-    return 1 - int(np.count_nonzero(mask[rows[inside], columns[inside]])) / len(points)
+    return 1 - int(np.count_nonzero(mask[rows[inside], columns[inside]])) / len(rows)
 
 
 def fractal_dimension(mask: NDArray[np.bool_], spacing: Spacing = (1.0, 1.0)) -> float:
@@ -336,7 +338,7 @@ def _count_boxes(lines: Sequence[NDArray[np.float64]], size: float) -> float:
 
 def _convex_hull(mask: NDArray[np.bool_]) -> NDArray[np.float64]:
     """Return the corners of the convex hull of the midpoints of outer pixel edges, in order, (corner, 2) in pixels."""
-    from scipy.spatial import ConvexHull
+    import shapely  # importing scipy.spatial takes five times as long
 
     rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
     part = mask[rows][:, columns]
@@ -344,17 +346,18 @@ def _convex_hull(mask: NDArray[np.bool_]) -> NDArray[np.float64]:
     top, bottom = rows[part.argmax(axis=0)], rows[-1 - part[::-1].argmax(axis=0)]
     sides = [(rows, first - 0.5), (rows, last + 0.5), (top - 0.5, columns), (bottom + 0.5, columns)]
     points = np.concatenate([np.stack(side, axis=1) for side in sides])
-    return points[ConvexHull(points).vertices]
+    corners: NDArray[np.float64] = shapely.get_coordinates(shapely.convex_hull(shapely.linestrings(points)))
+    return corners[:-1]  # the first one is repeated at the end
 
 
-def _sample_points(mask: NDArray[np.bool_]) -> NDArray[np.floating]:
-    """Return points spread evenly over a mask, (point, 2) as (row, column) in pixels."""
+def _sample_points(mask: NDArray[np.bool_]) -> tuple[NDArray[np.floating], NDArray[np.floating]]:
+    """Return the rows and the columns, each (point,) in pixels, of points spread evenly over a mask."""
     area = int(np.count_nonzero(mask))
     stride = max(1, math.isqrt(area // FOLD_POINTS))
-    points = np.argwhere(mask[::stride, ::stride]) * float(stride)
+    rows, columns = (axis * float(stride) for axis in np.nonzero(mask[::stride, ::stride]))
     points_per_side = min(8, math.isqrt(max(1, FOLD_POINTS // 4 // area)))  # of a pixel
     if points_per_side <= 1:
-        return points
+        return rows, columns
     offsets = (np.arange(points_per_side) + 0.5) / points_per_side - 0.5
-    grid = np.stack(np.meshgrid(offsets, offsets, indexing="ij"), axis=-1).reshape(-1, 2)
-    return (points[:, None] + grid).reshape(-1, 2)
+    down, across = np.repeat(offsets, points_per_side), np.tile(offsets, points_per_side)
+    return (rows[:, None] + down).ravel(), (columns[:, None] + across).ravel()

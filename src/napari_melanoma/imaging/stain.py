@@ -125,7 +125,9 @@ def optical_density(rgb: NDArray, white: RGBValues = (255.0, 255.0, 255.0)) -> N
 
     ``rgb``: numbers from 0 to 255, (..., channel=3); below 1 counts as 1. Returns float32, same shape; 0 is white.
     """
-    return (np.log(np.array(white, np.float32)) - np.log(np.maximum(rgb, 1).astype(np.float32))).astype(np.float32)
+    return (np.log(np.array(white, np.float32)) - np.log(np.maximum(rgb, 1).astype(np.float32, copy=False))).astype(
+        np.float32, copy=False
+    )
 
 
 def stain_amounts(rgb: NDArray[np.uint8], fit: StainFit) -> NDArray[np.float32]:

@@ -137,6 +137,8 @@ def _rgb(dataset: Dataset) -> tuple[NDArray[np.uint8], str | None]:
     from PIL import Image
     from pydicom.pixels import apply_color_lut, pixel_array
 
+    if dataset.file_meta.TransferSyntaxUID.is_encapsulated and "PlanarConfiguration" in dataset:
+        dataset.PlanarConfiguration = 0  # compressed data state their own order, but pydicom would apply this as well
     samples = pixel_array(dataset)  # colors in YCbCr arrive as RGB
     if dataset.PhotometricInterpretation == "PALETTE COLOR":
         samples = apply_color_lut(samples, dataset)

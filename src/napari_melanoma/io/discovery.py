@@ -12,7 +12,7 @@ from typing import NamedTuple
 from napari_melanoma.core.errors import InputError
 from napari_melanoma.core.files import open_regular
 from napari_melanoma.core.formatting import format_names
-from napari_melanoma.core.paths import expand_user, real_path
+from napari_melanoma.core.paths import expand_input, real_path
 from napari_melanoma.io.formats import HEAD_BYTES, Format, identify_format
 
 SUFFIXES: frozenset[str] = frozenset(
@@ -127,7 +127,7 @@ def _find_files(inputs: Iterable[str | Path], kind: FileKind, left_out: list[Pat
 def _expand_input(name: str | Path, kind: FileKind) -> list[Path]:
     """Return the files of one file name, folder or pattern; raise an error if there are none."""
     accept = kind.accept
-    path = expand_user(name)
+    path = expand_input(name)
     if path.is_dir():
         files = list(_walk(path, accept))
     elif path.exists():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from numbers import Integral, Real
 from pathlib import Path
@@ -64,7 +64,7 @@ def write_rgb(path: Path, rgb: NDArray[np.uint8]) -> None:
 def read_mask(path: Path) -> NDArray[np.bool_]:
     """Read a mask from a PNG, JPEG, BMP or WebP with the values 0 and 255, as from ``write_mask``, or 0 and 1.
 
-    Returns bool (row, column): values above 127, or above 0 if no value is above 1, and of more than 8 bits above half
+    Returns bool (row, column): values above 127, or above 0 if all others are equal, and of more than 8 bits above half
     of the largest; False where it is transparent.
     """
     try:
@@ -77,7 +77,9 @@ def read_mask(path: Path) -> NDArray[np.bool_]:
             "Save the mask again."
         ) from error
     largest = int(values.max(initial=0))
-    return values > (largest // 2 if is_deep or largest <= 1 else 127)
+    if not is_deep and not ((values > 0) & (values < largest)).any():
+        return values > 0
+    return values > (largest // 2 if is_deep else 127)
 
 
 def write_labels(path: Path, labels: NDArray[np.uint8]) -> None:
@@ -128,13 +130,19 @@ def _read_gray(values: NDArray) -> NDArray[np.uint8]:
     return colors[..., 0]
 
 
-def write_table(path: Path, rows: Iterable[Mapping[str, object]], columns: Sequence[str] | None = None) -> None:
+def write_table(
+    path: Path,
+    rows: Iterable[Mapping[str, object]],
+    columns: Sequence[str] | None = None,
+    exact: Collection[str] = (),
+) -> None:
     """Write rows as CSV: UTF-8, with a header line, commas (tabs in a file .tsv) and line feeds.
 
     Floating-point numbers have six significant digits and no exponent, and integers all digits, so that spreadsheets
     and pandas read the same values. ``None`` and NaN are empty cells; booleans are ``true`` and ``false``.
 
-    ``columns``: by default all keys of the rows, in the order of their first occurrence.
+    ``columns``: by default all keys of the rows, in the order of their first occurrence. ``exact``: columns of numbers
+    with all digits, as they are read again and compared with a threshold.
     """
     if columns is None:
         rows = list(rows)
@@ -142,7 +150,8 @@ def write_table(path: Path, rows: Iterable[Mapping[str, object]], columns: Seque
     text = io.StringIO()
     table = CsvWriter(text, "\t" if path.suffix == ".tsv" else ",")
     table.write_row(columns)
-    table.write_rows([format_cell(row.get(column)) for column in columns] for row in rows)
+    formats = [_format_exactly if column in exact else format_cell for column in columns]
+    table.write_rows([form(row.get(column)) for form, column in zip(formats, columns, strict=True)] for row in rows)
     with atomic_file(path) as temporary:
         # A file name that is not valid Unicode must not prevent writing the table.
         temporary.write_bytes(text.getvalue().encode("utf-8", "backslashreplace"))
@@ -189,6 +198,8 @@ def format_cell(value: object) -> str:
     """Format one cell of a table as ``write_table`` does."""
     if value is None:
         return ""
+    if isinstance(value, float):
+        return _format_number(float(value))
     if isinstance(value, bool | np.bool_):
         return "true" if value else "false"
     if isinstance(value, Real) and not isinstance(value, Integral):
@@ -196,11 +207,21 @@ def format_cell(value: object) -> str:
     return str(value)
 
 
+def _format_exactly(value: object) -> str:
+    """Format one cell like ``format_cell``, a number with all digits that distinguish it from others."""
+    if isinstance(value, float) and math.isfinite(value):
+        return np.format_float_positional(value + 0.0, trim="-")
+    return format_cell(value)
+
+
 def _format_number(value: float) -> str:
     """Format a number with six significant digits, or more if it has more before the point, and no exponent."""
     if not math.isfinite(value):
         return "" if math.isnan(value) else str(value)
     digits = max(_SIGNIFICANT_DIGITS, len(str(abs(int(value)))))
+    text = f"{value + 0.0:.{digits}g}"  # six times faster than NumPy, whose digits are the same
+    if "e" not in text:
+        return text
     return np.format_float_positional(value + 0.0, precision=digits, unique=False, fractional=False, trim="-")
 
 

@@ -238,14 +238,18 @@ class SlideResult:
         """
         return self._read("dense", tiles)
 
-    def check_same_analysis(self, spec: SlideResultSpec) -> None:
-        """Raise ``ResultsMismatch`` unless this store belongs to the same slide and settings."""
-        if self.spec.fingerprint != spec.fingerprint:
+    def check_same_slide(self, name: str, fingerprint: str) -> None:
+        """Raise ``ResultsMismatch`` unless this store belongs to the slide with a fingerprint."""
+        if self.spec.fingerprint != fingerprint:
             raise ResultsMismatch(
                 f"{self.path.parent} holds results of another slide, '{self.spec.slide}' with other content than "
-                f"'{spec.slide}'. Choose another folder, or analyze the slide again from the start (Python: "
+                f"'{name}'. Choose another folder, or analyze the slide again from the start (Python: "
                 "force=True, command line: --force)."
             )
+
+    def check_same_analysis(self, spec: SlideResultSpec) -> None:
+        """Raise ``ResultsMismatch`` unless this store belongs to the same slide and settings."""
+        self.check_same_slide(spec.slide, spec.fingerprint)
         stored, requested = self.spec.settings, spec.model_dump(mode="json")["settings"]
         differences = [
             f"{key} was {_format_setting(stored, key)}, now {_format_setting(requested, key)}"

@@ -23,6 +23,8 @@ from napari_melanoma.core.parsing import parse_json
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+    from openpyxl.cell.read_only import EmptyCell, ReadOnlyCell
+    from openpyxl.worksheet._read_only import ReadOnlyWorksheet
 
 PYARROW_MISSING = (
     "Parquet requires pyarrow, which is not installed: pip install 'napari-melanoma[parquet]'. Alternatively, export "
@@ -34,6 +36,8 @@ ENCODING_BY_MARK = {codecs.BOM_UTF8: "utf-8-sig", codecs.BOM_UTF16_LE: "utf-16",
 BYTE_ORDER_MARKS = tuple(ENCODING_BY_MARK)
 REPEATED_NAME = re.compile(r" \((?:[2-9]|[1-9]\d+)\)$")  # added to the second column of one name
 WORKBOOK = ".xlsx"
+_MERGED_AREA = re.compile(rb'<(?:\w+:)?mergeCell [^>]*?ref="([A-Z]+[0-9]+:[A-Z]+[0-9]+)"')
+_MERGED_AREA_BYTES = 200  # more than such an element has
 WORKBOOKS = (b"PK\x03\x04", b"\xd0\xcf\x11\xe0")  # xlsx and ods, xls
 
 
@@ -191,7 +195,7 @@ def detect_dialect(path: Path) -> CsvDialect:
 def iterate_rows(path: Path, dialect: CsvDialect | None = None) -> Generator[dict[str, str], None, None]:
     """Yield the rows of a table file; it is closed after the last row, or when the generator is closed.
 
-    Of a workbook (XLSX), the first sheet is read.
+    Of a workbook (XLSX), the first visible sheet is read.
     """
     if is_workbook(path):
         yield from _iterate_sheet(path)
@@ -206,7 +210,7 @@ def iterate_rows(path: Path, dialect: CsvDialect | None = None) -> Generator[dic
 
 
 def _iterate_sheet(path: Path) -> Generator[dict[str, str], None, None]:
-    """Yield the rows of the first sheet of a workbook; its first row with a text is the header."""
+    """Yield the rows of the first visible sheet of a workbook; its first row with a text is the header."""
     rows = iterate_workbook_rows(path)
     names = unique_names(next(rows, []))
     for cells in rows:
@@ -252,9 +256,10 @@ def is_workbook(path: Path) -> bool:
 
 
 def iterate_workbook_rows(path: Path) -> Iterator[list[str]]:
-    """Yield the rows of the first sheet as texts, without empty rows; formulas as their last results.
+    """Yield the rows of the first visible sheet as texts, as the sheet shows them; formulas as their last results.
 
-    Whole numbers have no decimals, and dates are in the form YYYY-MM-DD.
+    Empty rows are left out. Cells merged over several rows have their text in each of them, except those of the header.
+    Whole numbers have no decimals, and leading zeros if their format does; dates are in the form YYYY-MM-DD.
     """
     from openpyxl import load_workbook
     from openpyxl.utils.exceptions import InvalidFileException
@@ -264,10 +269,8 @@ def iterate_workbook_rows(path: Path) -> Iterator[list[str]]:
             warnings.simplefilter("ignore")  # about styles and extensions that openpyxl does not read
             book = load_workbook(path, read_only=True, data_only=True)
             try:
-                for cells in book.worksheets[0].iter_rows(values_only=True):
-                    texts = [_format_cell(cell) for cell in cells]
-                    if any(texts):
-                        yield texts
+                visible = [sheet for sheet in book.worksheets if sheet.sheet_state == "visible"]
+                yield from _iterate_cells((visible or book.worksheets)[0])
             finally:
                 book.close()
     except FileNotFoundError as error:
@@ -278,13 +281,51 @@ def iterate_workbook_rows(path: Path) -> Iterator[list[str]]:
         ) from error
 
 
-def _format_cell(cell: object) -> str:
-    if cell is None:
+def _iterate_cells(sheet: ReadOnlyWorksheet) -> Iterator[list[str]]:
+    last_rows = _find_merged_cells(sheet)
+    merged: dict[int, tuple[str, int]] = {}  # column: text of a merged cell, and its last row
+    is_header = True
+    for row, cells in enumerate(sheet.iter_rows(), start=1):
+        texts = [_format_cell(cell) for cell in cells]
+        if not any(texts):
+            continue
+        for column, text in enumerate(texts):
+            if (row, column) in last_rows and not is_header:
+                merged[column] = (text, last_rows[row, column])
+            elif column in merged and row <= merged[column][1]:
+                texts[column] = merged[column][0]
+        is_header = False
+        yield texts
+
+
+def _find_merged_cells(sheet: ReadOnlyWorksheet) -> dict[tuple[int, int], int]:
+    """Map the first cell of each area merged over several rows, (row from 1, column from 0), to the last row.
+
+    Openpyxl does not read these areas from a sheet that is too large for memory.
+    """
+    from openpyxl.utils import range_boundaries
+
+    last_rows, before = {}, b""
+    with sheet._get_source() as file:
+        while chunk := file.read(CHUNK_BYTES):
+            content = before + chunk
+            for area in _MERGED_AREA.findall(content):
+                left, top, _, bottom = range_boundaries(area.decode())
+                if bottom > top:
+                    last_rows[top, left - 1] = bottom
+            before = content[-_MERGED_AREA_BYTES:]
+    return last_rows
+
+
+def _format_cell(cell: ReadOnlyCell | EmptyCell) -> str:
+    value = cell.value
+    if value is None:
         return ""
-    if isinstance(cell, bool):
-        return str(int(cell))
-    if isinstance(cell, float) and cell.is_integer():
-        return str(int(cell))
-    if isinstance(cell, datetime.datetime):
-        return cell.date().isoformat()
-    return str(cell).strip()
+    if isinstance(value, bool):
+        return str(int(value))
+    if isinstance(value, int | float) and value == int(value):
+        is_padded = value >= 0 and re.fullmatch("0+", cell.number_format or "")
+        return str(int(value)).zfill(len(cell.number_format) if is_padded else 0)
+    if isinstance(value, datetime.datetime):
+        return value.date().isoformat()
+    return str(value).strip()

@@ -100,7 +100,7 @@ class ModelStamp:
 
         ``rgb``: uint8 (row, column, channel), the photograph to look for among the training images.
         """
-        from napari_melanoma.training.run_data import was_trained_on  # slow to import, and not needed by the docks
+        from napari_melanoma.data.training_images import was_trained_on
 
         info = model.info
         config = info.config
@@ -160,9 +160,9 @@ class LesionResult:
     """The result of an analysis; arrays have the size of the photograph.
 
     ``probability`` is the network's output and ``smoothed`` the map that was thresholded, both float32 (row, column);
-    with prompts, they are the same. ``mask`` is bool (row, column); each contour is float32 (point, 2) in (row,
-    column). Without a lesion, ``roi`` is None and ``measurements`` is empty. ``corrected``: whether the mask was
-    changed after the analysis, by hand or by prompts. ``others``, bool (row, column), are the lesions outside the mask.
+    with prompts, they are the same. ``mask`` is bool (row, column). Without a lesion, ``roi`` is None and
+    ``measurements`` is empty. ``corrected``: whether the mask was changed after the analysis, by hand or by prompts.
+    ``others``, bool (row, column), are the lesions outside the mask.
 
     ``spread`` and ``band`` are None without test-time augmentation: ``spread`` is that of ``LesionPrediction``, and
     ``band``, bool (row, column), is the area in which the predictions disagree. ``recognized`` is the estimated
@@ -181,7 +181,6 @@ class LesionResult:
     smoothed: NDArray[np.float32]
     threshold: float
     mask: NDArray[np.bool_]
-    contours: list[NDArray[np.float32]]
     roi: Roi | None
     measurements: dict[str, float]
     options: LesionOptions
@@ -256,6 +255,11 @@ class LesionResult:
         return [_measure(mask, self.photograph, self.measured) for mask in self.lesion_masks]
 
     @cached_property
+    def contours(self) -> list[NDArray[np.float32]]:
+        """The borders of the mask, each float32 (point, 2) in (row, column)."""
+        return trace_contours(self.mask)
+
+    @cached_property
     def other_contours(self) -> list[NDArray[np.float32]]:
         """The contours of the lesions outside the mask, each float32 (point, 2) in (row, column)."""
         return [] if self.others is None else trace_contours(self.others)
@@ -268,7 +272,7 @@ class LesionResult:
 
     def compute_properties(self) -> None:
         """Compute the cached properties. Call this in a thread, as the window would not respond meanwhile."""
-        _ = self.other_contours, self.has_largest_in_mask
+        _ = self.contours, self.other_contours, self.has_largest_in_mask
         _ = self.lesion_boxes, self.lesion_labels, self.lesion_measurements
 
     @property
@@ -374,7 +378,6 @@ def derive_result(
         smoothed=smoothed,
         threshold=threshold,
         mask=mask,
-        contours=trace_contours(mask),
         roi=extract_roi(photograph.rgb, mask, options.roi),
         measurements=_measure(mask, photograph, measured),
         options=options,
@@ -442,7 +445,7 @@ def find_uncertain_band(
 def remeasure(
     result: LesionResult, mask: NDArray[np.bool_], options: LesionOptions, threshold: float | None = None
 ) -> LesionResult:
-    """Update contour, ROI and measurements for a manually corrected mask; needs no torch.
+    """Update ROI and measurements for a manually corrected mask; needs no torch.
 
     ``mask``: bool (row, column), used without refinement. ``threshold``: for lesions outside the mask; by default that
     of the result.
@@ -451,7 +454,6 @@ def remeasure(
     return replace(
         result,
         mask=mask,
-        contours=trace_contours(mask),
         roi=extract_roi(photograph.rgb, mask, options.roi),
         measurements=_measure(mask, photograph, result.measured),
         options=result.options.model_copy(update={"roi": options.roi}),

@@ -19,7 +19,6 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_melanoma.classification.classify import explain_unused
 from napari_melanoma.classification.prediction import EMPTY_HEATMAP
 from napari_melanoma.core.context import (
     Cancelled,
@@ -31,6 +30,7 @@ from napari_melanoma.core.context import (
     usable_cores,
 )
 from napari_melanoma.core.errors import DiskFull, InputError, MelanomaError, MissingPackage
+from napari_melanoma.core.formatting import format_names
 from napari_melanoma.core.geometry import PixelSize
 from napari_melanoma.core.validity import read_validity
 from napari_melanoma.imaging.postprocessing import RefinementConfig
@@ -46,7 +46,6 @@ from napari_melanoma.lesion.analysis import (
     save_lesion,
     several_lesions_note,
 )
-from napari_melanoma.lesion.batch_classifier import BatchClassifier
 from napari_melanoma.lesion.batch_options import BatchOptions
 from napari_melanoma.lesion.loaded_models import report_loading
 from napari_melanoma.lesion.mask_record import describe_mask, find_mask_model, is_made_by_prompts
@@ -67,6 +66,7 @@ from napari_melanoma.models.bundle import BundleInfo
 
 if TYPE_CHECKING:
     from napari_melanoma.imaging.ruler import Ruler
+    from napari_melanoma.lesion.batch_classifier import BatchClassifier
 
 STAGE_BYTES = 256 * 1024**2  # decoded photographs per stage; a larger photograph is processed alone
 EXTRA_THREADS = 2  # more threads than cores, as some of them wait for the disk
@@ -190,7 +190,7 @@ def _warning(stored: Mapping[str, Any]) -> str:
     stated = IN_MASK_WARNING.intersection(of_mask.codes) if first else ()
     is_stated = bool(stored.get("modality"))
     reasons = (
-        reason.text + STATE_MODALITY * (not is_stated and reason.code in ("modality", "modality_uncertain"))
+        reason.statement + STATE_MODALITY * (not is_stated and reason.code in ("modality", "modality_uncertain"))
         for reason in of_mask.with_reasons(validity).reasons
         if reason.code not in stated
     )
@@ -466,6 +466,12 @@ def _report_missing_rows(patient_table: PatientTable, paths: Sequence[Path], run
             "image_id must contain each file name without suffix."
         )
         run.report(Milestone(0, len(paths), message))
+    if shared := patient_table.shared_rows(path.stem for path in paths):
+        message = (
+            f"Warning: the table has one row for several photographs of the same name in different folders "
+            f"({format_names(shared)}). It is used for all of them. If they show different patients, rename the files."
+        )
+        run.report(Milestone(0, len(paths), message))
 
 
 class _OutcomeCounter:
@@ -510,9 +516,9 @@ def _pending(
         except DiskFull:
             raise
         except Exception as error:  # noqa: BLE001 - any error concerns this photograph only; the batch continues
-            message = describe_error(error, path, table.path.parent)
-            table.set_row(failed_row(path.stem, path.name, message))
-            counts.add(PhotographOutcome(path.stem, path, "failed", error=message))
+            image, message = folders.name_failed(path), describe_error(error, path, table.path.parent)
+            table.set_row(failed_row(image, path.name, message))
+            counts.add(PhotographOutcome(image, path, "failed", error=message))
             continue
         if claimed is None:
             counts.add(PhotographOutcome(target.folder.name, path, "left"))
@@ -529,6 +535,8 @@ def _batch_classifier(options: BatchOptions, paths: Sequence[Path], run: RunCont
     """Create the classifier of a batch, whose models are not loaded yet; None if classification is off."""
     if options.classify is None:
         return None
+    from napari_melanoma.classification.classify import explain_unused
+    from napari_melanoma.lesion.batch_classifier import BatchClassifier
     from napari_melanoma.models.installed_bundles import find_classifiers
 
     patient_table, bundles = PatientTable(options.form, options.metadata), find_classifiers(options.classify.model)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from itertools import chain
 from threading import Lock
 from typing import Any
@@ -13,6 +14,7 @@ from napari_melanoma.classification.classify import classify
 from napari_melanoma.classification.prediction import (
     ClassifyOptions,
     bound_columns,
+    is_stamp_of,
     probability_columns,
     used_column,
 )
@@ -58,14 +60,20 @@ class BatchClassifier:
             model = self._load(bundle)
             if model.config.view.region == "roi" and not result.mask.any():
                 return result
-            prediction = classify(photograph, result.mask, patient_data, model, options, run=run)
+            classify_lesion = partial(
+                classify,
+                photograph,
+                row=patient_data,
+                model=model,
+                options=options,
+                run=run,
+                recognized=result.recognized,
+            )
+            prediction = classify_lesion(mask=result.mask)
             masks = result.lesion_masks
             if len(masks) < 2 or model.config.view.region == "photograph":
                 masks = []
-            class_predictions = [
-                prediction if mask is result.mask else classify(photograph, mask, patient_data, model, options, run=run)
-                for mask in masks
-            ]
+            class_predictions = [prediction if mask is result.mask else classify_lesion(mask=mask) for mask in masks]
             heatmap = None
             if options.heatmap is not None:
                 from napari_melanoma.classification.classifier import LesionInput
@@ -95,7 +103,7 @@ class BatchClassifier:
             return True
         prediction = stored.get("prediction") or {}
         return (
-            (prediction.get("model") or {}).get("fingerprint") == bundle.fingerprint
+            is_stamp_of(prediction.get("model") or {}, bundle)
             and prediction.get("options") == self.options(bundle).model_dump(mode="json")
             and stored.get("form") == self.patient_table.patient_data(str(stored.get("image")))
         )

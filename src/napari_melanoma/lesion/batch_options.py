@@ -27,8 +27,8 @@ class BatchOptions(Config):
     pixel_size_um: float | None = Field(
         None,
         gt=0,
-        description="micrometers per pixel, for measurements in mm; by default as stated by the table (mpp_x, mpp_y) "
-        "or each file",
+        description="micrometers per pixel, for measurements in mm, of photographs whose row in the table states none "
+        "(mpp_x, mpp_y); by default as stated by each file",
     )
     scale: ScaleOrigin = Field(
         "stated",
@@ -36,7 +36,9 @@ class BatchOptions(Config):
         "the photograph (ruler)",
     )
     modality: Modality | None = Field(
-        None, description="type of the photographs; by default as stated by the table or each file, else recognized"
+        None,
+        description="type of the photographs whose row in the table states none; by default as stated by each file, "
+        "else recognized",
     )
     batch_size: int = Field(8, ge=1, le=512, description="photographs in one forward pass")
     workers: int = Field(0, ge=0, le=256, description="reading and writing threads; 0: two more than cores")

@@ -21,6 +21,7 @@ from napari_melanoma.core.errors import BundleError, DataSetError
 from napari_melanoma.core.prediction_config import RoiConfig
 from napari_melanoma.core.provenance import collect_provenance
 from napari_melanoma.data.dataset import DatasetEntry, Sample, iter_entries, read_pixel_size
+from napari_melanoma.data.groups import normalize_patient, read_id
 from napari_melanoma.data.partial_results import PartialResults, stamp_files
 from napari_melanoma.data.patient_outliers import (
     DISTANCE_COLUMN,
@@ -247,7 +248,7 @@ def _create_report(
     faults: Sequence[tuple[str, str]],
 ) -> FeatureReport:
     compared_patients = {
-        item.entry.row["patient_id"]
+        normalize_patient(read_id(item.entry.row, "patient_id"))
         for item, row in zip(items, rows, strict=True)
         if not np.isnan([row[name] for name in COMPARISON_COLUMNS if name in row]).all()
     }

@@ -22,7 +22,7 @@ class LesionOptions(Config):
     )
     refinement: RefinementConfig = RefinementConfig()
     roi: RoiConfig = RoiConfig()
-    prompts: PromptOptions | None = Field(None, description="clicks and a box, for models that answer prompts")
+    prompts: PromptOptions | None = Field(None, description="clicks and a box, for models that segment by clicks")
     flips: bool = Field(
         False, description="test-time augmentation: average over four flips, and mark the uncertain band"
     )

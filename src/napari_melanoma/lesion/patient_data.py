@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, cast, get_args
@@ -42,6 +43,11 @@ class PatientTable:
     def missing_images(self, images: Iterable[str]) -> list[str]:
         """Return the photographs without a row in the table, in the same order; empty if there is no table."""
         return [image for image in images if compose_name(image) not in self._rows] if self._rows else []
+
+    def shared_rows(self, images: Iterable[str]) -> list[str]:
+        """Return the names that several photographs share, of those with a row in the table."""
+        counts = Counter(map(compose_name, images))
+        return [image for image, count in counts.items() if count > 1 and image in self._rows]
 
     def patient_data(self, image: str) -> PatientData:
         """Return the known clinical metadata of a photograph by column."""

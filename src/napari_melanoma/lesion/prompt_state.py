@@ -46,13 +46,17 @@ class PromptState:
         """Restore the state of a mask, bool (row, column), from its record, such as that of a recovered result.
 
         Each part of the mask is assigned to the lesion whose recorded pixel is in it, otherwise to no prompted lesion.
+        A proposed lesion gets a click at its pixel.
         """
         parts, _ = label_components(mask)
         labels = np.where(mask, np.uint8(OTHER), np.uint8(0))
-        for number, pixel in enumerate(record.pixels[: len(record.lesions)], start=1):
+        count = len(record.lesions)
+        lesions = [*record.lesions, *(PromptOptions(include=(pixel,)) for pixel in record.pixels[count:] if pixel)]
+        pixels = [*record.pixels[:count], *filter(None, record.pixels[count:])]
+        for number, pixel in enumerate(pixels[:MAX_LESIONS], start=1):
             if pixel is not None and mask[pixel[0] : pixel[0] + 1, pixel[1] : pixel[1] + 1].any():
                 labels[parts == parts[pixel]] = number
-        return cls(labels, record.lesions, len(record.lesions) - 1)
+        return cls(labels, tuple(lesions[:MAX_LESIONS]), count - 1, frozenset(range(count, len(lesions))))
 
     def to_record(self, model: dict[str, Any], *, by_hand: bool) -> PromptRecord:
         """Describe how the mask was made; ``model``: the fields of the prompted model's ``ModelStamp``."""

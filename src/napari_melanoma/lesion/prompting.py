@@ -45,7 +45,7 @@ class PromptedSegmenter(Segmenter):
         Segmenter.check_bundle(info)
         if not info.config.answers_prompts:
             raise BundleError(
-                f"'{info.name}' segments without prompts, expected a model that answers clicks, such as lesion-click."
+                f"'{info.name}' does not segment by clicks, expected a model that does, such as lesion-click."
             )
 
     def encode_input(self, square: NDArray[np.uint8]) -> Features:
@@ -293,4 +293,4 @@ def require_prompts(model: object) -> PromptedSegmenter:
     if isinstance(model, PromptedSegmenter):
         return model
     name = getattr(getattr(model, "info", None), "name", "the model")
-    raise BundleError(f"'{name}' segments without prompts, expected a model that answers clicks, such as lesion-click.")
+    raise BundleError(f"'{name}' does not segment by clicks, expected a model that does, such as lesion-click.")

@@ -173,8 +173,7 @@ class ResultFolders:
         the order of the calls. Raises SaveError if both possible folders contain something else.
         """
         source = PhotographSource.from_file(path, self._salt)
-        stem = folder_name(path.stem)
-        names = [stem, f"{stem}-{_digest(real_path(path), self._salt)[:8]}"]
+        names = self._list_names(path)
         free = [name for name in names if normalize_name(name) not in self._assigned]
         stored = {name: _read_stored(self._out / name) for name in free}
         reusable = [name for name in free if stored[name] and _belongs_to(stored[name], path, source)]
@@ -188,6 +187,16 @@ class ResultFolders:
             )
         self._assigned.add(normalize_name(chosen))
         return ResultTarget(path, source, self._out / chosen, stored[chosen])
+
+    def name_failed(self, path: Path) -> str:
+        """Name a photograph that has no folder; not as another one of this run that has the same name."""
+        stem, other = self._list_names(path)
+        return stem if normalize_name(stem) not in self._assigned else other
+
+    def _list_names(self, path: Path) -> tuple[str, str]:
+        """Return the names that the folder of a photograph may have."""
+        stem = folder_name(path.stem)
+        return stem, f"{stem}-{_digest(real_path(path), self._salt)[:8]}"
 
     def claim(self, target: ResultTarget) -> ResultTarget | None:
         """Claim a photograph, and read its result again; None if another process analyzes it."""

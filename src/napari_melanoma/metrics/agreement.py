@@ -117,7 +117,7 @@ def _fit_slope(means: NDArray[np.float64], differences: NDArray[np.float64]) -> 
 
     count, spread = len(means), means - means.mean()
     weight = float((spread**2).sum())
-    if weight == 0:
+    if weight <= count * _rounding_square(means):
         return Estimate(np.nan, np.nan, np.nan, count)
     slope = float((spread * differences).sum() / weight)
     residual = differences - differences.mean() - slope * spread
@@ -133,7 +133,16 @@ def _mean_squares(table: NDArray[np.float64]) -> tuple[float, float, float]:
     residual = table - item_means[:, None] - reader_means + mean
     between_items = readers * ((item_means - mean) ** 2).sum() / (items - 1)
     between_readers = items * ((reader_means - mean) ** 2).sum() / (readers - 1)
-    return float(between_items), float(between_readers), float((residual**2).sum() / ((items - 1) * (readers - 1)))
+    squares = between_items, between_readers, (residual**2).sum() / ((items - 1) * (readers - 1))
+    first, second, third = (
+        0.0 if square <= table.size * _rounding_square(table) else float(square) for square in squares
+    )
+    return first, second, third
+
+
+def _rounding_square(values: NDArray[np.float64]) -> float:
+    """Return the mean square of deviations that are due to rounding: equal values differ from their mean by these."""
+    return float((4 * np.finfo(np.float64).eps * np.abs(values).max()) ** 2)
 
 
 def _icc_interval(icc: float, squares: tuple[float, float, float], shape: tuple[int, int]) -> tuple[float, float]:

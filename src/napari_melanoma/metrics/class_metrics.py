@@ -82,6 +82,11 @@ def class_differences(old: ClassPredictions, new: ClassPredictions) -> dict[str,
 
     Returns name to new minus old; a metric that is undefined for one of the models is omitted.
     """
+    if (old.classes, old.positive) != (new.classes, new.positive):
+        raise ValueError(
+            f"a paired difference needs the same classes and positive class; found {old.positive} of "
+            f"{', '.join(old.classes)} and {new.positive} of {', '.join(new.classes)}."
+        )
     if not np.array_equal(old.labels, new.labels) or not np.array_equal(old.groups, new.groups):
         raise ValueError("a paired difference needs the same images in the same order; labels or groups differ.")
 

@@ -61,9 +61,9 @@ def measure_operating_point(
         target_sensitivity=sensitivity,
         threshold=min(max(threshold, 0.0), 1.0),
         sensitivity=sensitivities.mean,
-        sensitivity_interval=_finite_interval(sensitivities),
+        sensitivity_interval=finite_interval(sensitivities),
         specificity=specificities.mean,
-        specificity_interval=_finite_interval(specificities),
+        specificity_interval=finite_interval(specificities),
     )
 
 
@@ -73,8 +73,8 @@ def _estimate_share(correct: NDArray[np.bool_], selected: NDArray[np.bool_], gro
     return bootstrap_statistic(partial(weighted_mean, values), groups[selected], bounds=(0, 1))
 
 
-def _finite_interval(estimate: Estimate) -> tuple[float, float]:
-    """Return the interval, or (0, 1) if it is undefined."""
+def finite_interval(estimate: Estimate) -> tuple[float, float]:
+    """Return the interval of a share, or (0, 1) if it is undefined, as files have no number for that."""
     return (estimate.low, estimate.high) if estimate.has_interval else (0.0, 1.0)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -16,6 +17,7 @@ MAX_BOOTSTRAP_GROUPS = 10_000
 DRAWS_AT_ONCE = 2**21  # 16 MB of indices: for 400,000 images, 5 rounds at a time
 BOOTSTRAP_ROUNDS, FEW_ROUNDS = 2000, 200  # few rounds for 10,000 groups and more: enough for a standard error
 TAIL_PROBABILITY = 0.025  # probability of identical groups if the truth is at the end of an exact interval
+ROUNDING = 1e-12  # share of the range of a statistic: a sum of parts may miss a bound by rounding
 BOOTSTRAP, NORMAL = f"95 % bootstrap interval ({BOOTSTRAP_ROUNDS} rounds, seed 0)", "95 % normal interval"
 
 
@@ -100,7 +102,8 @@ def bootstrap_means(
     """Compute ``bootstrap_mean`` for many statistics of the same images, with the same draws.
 
     From 10,000 groups on, each interval is the mean plus and minus 1.96 standard errors of a ratio of sums over groups
-    (Cochran 1977, Sampling Techniques, section 6.3), which needs a single pass over the images.
+    (Cochran 1977, Sampling Techniques, section 6.3), which needs a single pass over the images. A mean at a bound gets
+    at least the exact interval, as in ``bootstrap_interval``.
 
     ``table``: float64 (image, statistic); finite. ``bounds``: lower and upper limit of a mean, each one value or
     float64 (statistic,). Returns one estimate per column; the ends of each interval are NaN for a single group.
@@ -125,9 +128,10 @@ def bootstrap_means(
         percentiles = np.percentile(drawn, [2.5, 97.5], axis=0)
         ends = mean + few_groups_factor(len(counts)) * (percentiles - mean)
     low, high = np.clip(ends, *bounds)
+    limits = zip(*(np.broadcast_to(bound, mean.shape).tolist() for bound in bounds), strict=True)
     return [
-        Estimate(float(center), float(lower), float(upper), len(table))
-        for center, lower, upper in zip(mean, low, high, strict=True)
+        Estimate(center, *_widen_at_bound(center, (lower, upper), len(counts), limit), len(table))
+        for center, lower, upper, limit in zip(mean.tolist(), low.tolist(), high.tolist(), limits, strict=True)
     ]
 
 
@@ -245,8 +249,23 @@ def bootstrap_interval(
         low, high = value - reach, value + reach
     else:
         low, high = value + few_groups_factor(groups) * (np.percentile(finite, [2.5, 97.5]) - value)
+    if not biased:
+        low, high = _widen_at_bound(value, (float(low), float(high)), groups, bounds)
     minimum, maximum = bounds
-    if not biased and value in bounds:
-        reach = (maximum - minimum) * (1 - TAIL_PROBABILITY ** (1 / groups))
-        low, high = (minimum, max(high, minimum + reach)) if value == minimum else (min(low, maximum - reach), maximum)
     return max(float(low), minimum), min(float(high), maximum)
+
+
+def _widen_at_bound(
+    value: float, interval: tuple[float, float], groups: int, bounds: tuple[float, float]
+) -> tuple[float, float]:
+    """Return an interval, of a value at a bound at least the exact one of that many identical groups."""
+    (low, high), (minimum, maximum) = interval, bounds
+    span = maximum - minimum
+    if groups < 2 or not math.isfinite(span):
+        return interval
+    reach = span * (1 - TAIL_PROBABILITY ** (1 / groups))
+    if value - minimum <= ROUNDING * span:
+        return minimum, max(high, minimum + reach)
+    if maximum - value <= ROUNDING * span:
+        return min(low, maximum - reach), maximum
+    return interval

@@ -33,7 +33,7 @@ from napari_melanoma.core.prediction_config import (
 from napari_melanoma.core.provenance import describe_other_version
 
 if TYPE_CHECKING:
-    from torch import nn
+    from torch import Tensor, nn
 
 CONFIG, WEIGHTS, CARD = "config.json", "model.safetensors", "README.md"
 # Fields of the configuration, and of its classifier, that affect predictions
@@ -292,6 +292,12 @@ class BundleInfo:
         """SHA-256 of the weights file, which identifies the weights in results."""
         return hash_file(self.path / WEIGHTS)
 
+    @cached_property
+    def settings_digest(self) -> str:
+        """SHA-256 of the configuration without the name: a model that is only calibrated again has the same weights."""
+        settings = self.config.model_dump_json(exclude={"name"}, exclude_defaults=True)
+        return hashlib.sha256(settings.encode()).hexdigest()
+
     def prediction_fingerprint(self, *, calibrated: bool = True) -> str:
         """Hash the settings that affect predictions: network, input and calibration, but not the threshold."""
         settings = self.config.model_dump(mode="json", include={*PREDICTION_FIELDS})
@@ -492,13 +498,15 @@ def write_bundle(
     reference: ReferenceCases | None = None,
     extra_files: Sequence[Path] = (),
 ) -> BundleInfo:
-    """Write a bundle atomically; floating-point weights are stored in half precision."""
+    """Write a bundle atomically; floating-point weights are stored in half precision, if it has room for them."""
+    import torch
     from safetensors.torch import save
 
-    weights = {
-        name: (value.half() if value.is_floating_point() else value).detach().cpu().contiguous()
-        for name, value in network.state_dict().items()
-    }
+    def shorten_weights(value: Tensor) -> Tensor:
+        exceeds = value.is_floating_point() and bool((value.abs() > torch.finfo(torch.half).max).any())
+        return value.half() if value.is_floating_point() and not exceeds else value
+
+    weights = {name: shorten_weights(value).detach().cpu().contiguous() for name, value in network.state_dict().items()}
     with atomic_folder(path) as folder:
         write_json(folder / CONFIG, config.model_dump(mode="json"))
         write_text(folder / CARD, card)

@@ -80,6 +80,7 @@ class Graphs:
         options.intra_op_num_threads = int(os.environ.get("OMP_NUM_THREADS") or 0)  # 0: one for each core
         options.log_severity_level = 3  # errors only
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # waiting threads would slow others
+        options.enable_mem_pattern = False  # not faster here; it keeps a second copy of the memory of a run
         names = [name for name in self.index.external[function] if name in weights]
         options.add_external_initializers(names, [weights[name] for name in names])
         try:

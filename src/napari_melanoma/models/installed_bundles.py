@@ -6,7 +6,7 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
@@ -58,25 +58,39 @@ FORMER_NOTE = (
 
 def list_bundles() -> list[BundleInfo]:
     """List the usable bundles, shipped ones first; a user's bundle replaces a shipped one of the same name."""
-    bundles: dict[str, BundleInfo] = {}
-    for folder in (SHIPPED_FOLDER, user_models_folder()):
-        for config in sorted(folder.glob(f"*/{CONFIG}")):
-            try:
-                bundle = read_bundle(config.parent)
-                bundles[bundle.name] = bundle if folder == SHIPPED_FOLDER else check_usable(bundle)
-            except (BundleError, ConfigError):
-                continue
-    return list(bundles.values())
+    bundles = [*_read_usable(_list_folders(SHIPPED_FOLDER)), *_read_usable(_list_folders(user_models_folder()))]
+    return list({bundle.name: bundle for bundle in bundles}.values())
+
+
+def _list_folders(parent: Path) -> list[Path]:
+    return [config.parent for config in sorted(parent.glob(f"*/{CONFIG}"))]
+
+
+def _read_usable(folders: Iterable[Path]) -> Iterator[BundleInfo]:
+    for folder in folders:
+        try:
+            bundle = read_bundle(folder)
+            yield bundle if folder.parent == SHIPPED_FOLDER else check_usable(bundle)
+        except (BundleError, ConfigError):
+            continue
+
+
+def _find_installed(name: str) -> BundleInfo | None:
+    """Return the bundle that ``list_bundles`` lists by a name; of the shipped ones, only the folder of it is read."""
+    bundles = list(_read_usable(_list_folders(user_models_folder())))
+    if Path(name).name == name:
+        bundles = [*_read_usable([SHIPPED_FOLDER / name]), *bundles]
+    return {bundle.name: bundle for bundle in bundles}.get(name)
 
 
 def list_unusable_bundles() -> dict[Path, str]:
     """Return the folders of unusable bundles in the user's model folder, with the reason."""
     reasons: dict[Path, str] = {}
-    for config in sorted(user_models_folder().glob(f"*/{CONFIG}")):
+    for folder in _list_folders(user_models_folder()):
         try:
-            check_usable(read_bundle(config.parent))
+            check_usable(read_bundle(folder))
         except (BundleError, ConfigError) as error:
-            reasons[config.parent] = str(error)
+            reasons[folder] = str(error)
     return reasons
 
 
@@ -120,9 +134,8 @@ def find_bundle(name_or_path: str, *, of_slides: bool = False) -> BundleInfo:
     """
     if name_or_path.startswith(PREFIX):
         return find_hub_bundle(name_or_path)
-    bundles = {bundle.name: bundle for bundle in list_bundles()}
-    if name_or_path in bundles:
-        return bundles[name_or_path]
+    if installed := _find_installed(name_or_path):
+        return installed
     if (user_models_folder() / name_or_path) in (unusable := list_unusable_bundles()):
         raise BundleError(unusable[user_models_folder() / name_or_path])
     path = expand_user(name_or_path)
@@ -134,7 +147,7 @@ def find_bundle(name_or_path: str, *, of_slides: bool = False) -> BundleInfo:
         bundle_of_path = read_bundle(run.bundle if is_run else path)
         check_header(bundle_of_path.path / WEIGHTS)
         return bundle_of_path
-    suitable = [name for name, bundle in bundles.items() if bundle.config.is_slide_model or not of_slides]
+    suitable = [bundle.name for bundle in list_bundles() if bundle.config.is_slide_model or not of_slides]
     names = ", ".join(suitable) or "none installed"
     problem = f"there is no model named '{name_or_path}' (available: {names}), and no folder has that path."
     raise BundleError(f"{problem} {FORMER_NOTE}" if name_or_path in FORMER_BUNDLES else problem)
@@ -239,7 +252,7 @@ def install_bundle(bundle: BundleInfo, name: str | None = None) -> BundleInfo:
     unique_name, number = stem, 1
     while unique_name in by_name or (user_models_folder() / unique_name).exists():
         installed = by_name.get(unique_name)
-        if installed and installed.path.parent == user_models_folder() and installed.fingerprint == bundle.fingerprint:
+        if installed and installed.path.parent == user_models_folder() and is_same_model(installed, bundle):
             return installed
         number += 1
         unique_name = f"{stem}-{number}"
@@ -249,6 +262,11 @@ def install_bundle(bundle: BundleInfo, name: str | None = None) -> BundleInfo:
         shutil.copytree(bundle.path, folder, dirs_exist_ok=True)
         write_json(folder / CONFIG, config.model_dump(mode="json"))
     return BundleInfo(user_models_folder() / unique_name, config)
+
+
+def is_same_model(first: BundleInfo, second: BundleInfo) -> bool:
+    """Whether two bundles have the same weights and, apart from the name, the same configuration."""
+    return first.settings_digest == second.settings_digest and first.fingerprint == second.fingerprint
 
 
 def _check_links(folder: Path) -> None:

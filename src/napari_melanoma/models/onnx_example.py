@@ -289,6 +289,8 @@ def check_patient(config: dict[str, Any], patient: dict[str, str]) -> None:
     for name, value in patient.items():
         if name not in names:
             raise SystemExit(f"--set {name}: expected one of the columns of this model: {', '.join(names) or 'none'}.")
+        if name not in words and not np.isfinite(float(value)):
+            raise SystemExit(f"--set {name}={value}: expected a number.")
         if name in words and value.strip().casefold() not in words[name]:
             raise SystemExit(f"--set {name}={value}: expected one of the words {', '.join(words[name])}.")
 

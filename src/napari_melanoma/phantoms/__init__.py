@@ -11,10 +11,10 @@ from zlib import crc32
 
 import numpy as np
 
+from napari_melanoma.data.dataset import is_phantom_cohort
 from napari_melanoma.io.formats import TRUTH_SUFFIX
 
 PHANTOM_DESCRIPTION = "napari-melanoma phantom slide"  # in the first page of a slide's TIFF
-COHORT_FILE = "cohort.json"  # in the folder of a cohort
 
 
 def is_phantom(path: Path) -> bool:
@@ -22,12 +22,9 @@ def is_phantom(path: Path) -> bool:
 
     Such a file has a truth file beside it, is in the folder of a cohort, or is a TIFF with their description.
     """
-    companions = (
-        path.with_name(f"{path.stem}{TRUTH_SUFFIX}"),
-        path.parent / COHORT_FILE,
-        path.parent.parent / COHORT_FILE,
-    )
-    return any(companion.is_file() for companion in companions) or _has_phantom_description(path)
+    if path.with_name(f"{path.stem}{TRUTH_SUFFIX}").is_file() or _has_phantom_description(path):
+        return True
+    return any(map(is_phantom_cohort, (path.parent, path.parent.parent)))
 
 
 def _has_phantom_description(path: Path) -> bool:

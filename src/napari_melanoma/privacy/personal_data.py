@@ -25,14 +25,17 @@ _ACCOUNT = re.compile(rf"(?:{_PATH_START}/(?:home|Users)/|:\\{{1,2}}Users\\{{1,2
 _SHARED_ACCOUNTS = ("shared", "public", "runner", "user", "ubuntu", "root")
 # A name as in DICOM: Doe^Jane
 CARET_NAME = re.compile(r"\b[^\W\d_][\w'-]+\^[^\W\d_][\w'-]*")
+_WORD_START = r"(?<![^\W_])"  # also after an underscore, as in patient_name
 _NAME_FIELD = re.compile(
-    r"\b(?:patient(?:'s)?(?: name)?|name of (?:the )?patient|surname|last name|first name|patientenname|nachname|"
-    r"vorname|apellidos?|nombre|cognome|sobrenome|prénom|achternaam)[\"']?[ \t]*[:=][ \t]*[\"']?"
+    rf"{_WORD_START}(?:patient(?:'s)?(?:[ _]name)?|name of (?:the )?patient|surname|(?:last|first)[ _]name|"
+    r"patientenname|nachname|vorname|apellidos?|nombre|cognome|sobrenome|prénom|achternaam)[\"']?[ \t]*[:=][ \t]*[\"']?"
     rf"(?-i:({CAPITAL}(?:,? {CAPITAL}){{0,3}}))",
     re.I,
 )
 _BORN = re.compile(
-    rf"\b(?:born|birth|dob|geb\.|geboren|nacid|nascid|née?)\W[^\n]{{0,24}}?({DATE}|\d\d?[./]\d\d?[./]\d\d(?!\d))", re.I
+    rf"{_WORD_START}(?:born|birth|dob|geb\.|geboren|nacid|nascid|née?)\W[^\n]{{0,24}}?"
+    rf"({DATE}|\d\d?[./]\d\d?[./]\d\d(?!\d))",
+    re.I,
 )
 _VISIT = re.compile(
     rf"\b(?:visit|admitted|biops\w+|acquired|taken|examin\w+|excis\w+|operated|consult\w+)\W[^\n]{{0,24}}?({DATE})",

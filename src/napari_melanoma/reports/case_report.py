@@ -24,10 +24,10 @@ from napari_melanoma.core.provenance import parse_time
 from napari_melanoma.core.validity import read_validity
 from napari_melanoma.data.body_sites import site_title, site_word
 from napari_melanoma.data.table_schema import field_title, find_column
-from napari_melanoma.depth.readings import DepthReading, format_headline, format_time, latest_reading
+from napari_melanoma.depth.readings import DepthReading, format_category, format_time, latest_reading
 from napari_melanoma.depth.report_blocks import SITE_COLUMNS, format_table_cell, lesion_block
 from napari_melanoma.depth.synoptic import SynopticReport, describe_finding
-from napari_melanoma.depth.t_category import format_thickness, t_category
+from napari_melanoma.depth.t_category import category_of_thickness, format_thickness
 from napari_melanoma.figures.page import Block, Figure, Gallery, Notice, Report, Section, Table, Text, fields
 from napari_melanoma.io.results import RESULT
 from napari_melanoma.lesion.changes import LesionChanges
@@ -276,7 +276,7 @@ def _list_lesion_changes(store: CaseStore, slides: Mapping[str, SlidePart]) -> d
     for lesion in store.case.lesions:
         if lesion.report is not None and lesion.report.is_signed:
             content = read_lesion_content(store.case, lesion, store.folder, lambda image: slides[image.id].folder)
-            changes[lesion.id] = content.list_changes(lesion.report)
+            changes[lesion.id] = tuple(map(str, content.list_changes(lesion.report)))
     return changes
 
 
@@ -611,14 +611,14 @@ def _describe_category(
     A synoptic report precedes readings of slides, then the values entered in the case, then the analysis.
     """
     for report in reports:
-        if report.stage.category:
-            return f"{report.stage.text} (synoptic report)"
-    readings = {name: reading for name, part in parts.items() if (reading := latest_reading(part.depth))}
-    measured = {name: reading.without_predicted_findings() for name, reading in readings.items() if reading.mm}
+        if report.stage.category or report.stage.is_contradictory:
+            return f"{report.stage.text.removesuffix('.')} (synoptic report)"
+    readings = ((name, latest_reading(part.depth)) for name, part in parts.items())
+    measured = {name: one.without_predicted_findings() for name, one in readings if one and one.mm is not None}
     if measured:
         return "; ".join(_describe_reading(name, reading, records) for name, reading in measured.items())
-    if lesion.depth_mm:
-        category = t_category(lesion.depth_mm, lesion.ulceration)
+    if lesion.depth_mm is not None:
+        category = category_of_thickness(lesion.depth_mm, lesion.ulceration)
         ulceration = {None: "unknown", True: "present", False: "not identified"}[lesion.ulceration]
         return f"{category}: {format_thickness(lesion.depth_mm)}, ulceration {ulceration} (entered in the case)"
     depths = [describe_depth(part.content) for part in parts.values() if part.content.get("breslow_mm") is not None]
@@ -626,11 +626,12 @@ def _describe_category(
 
 
 def _describe_reading(name: str, reading: DepthReading, records: ReportRecords) -> str:
-    thickness, _, category = format_headline(reading).rpartition(", ")
+    assert reading.mm is not None, "only measured readings are described"
+    thickness = format_thickness(reading.mm, reading.interval_mm, at_least=reading.at_least)
     reader = records.readers.get(reading.reader, "")
     by = f" by {reader}" if reader else ""
     ulceration = f"ulceration {describe_finding(reading, 'ulceration')}"
-    return f"{category}: {thickness}, {ulceration} (reading of {name.lower()}{by})"
+    return f"{format_category(reading)}: {thickness}, {ulceration} (reading of {name.lower()}{by})"
 
 
 def _describe_slide(part: SlidePart) -> str:

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from napari_melanoma.classification.prediction import ClassPrediction
 from napari_melanoma.core.errors import InputError, UnreadableImage
 from napari_melanoma.core.formatting import format_class, format_count, to_sentence
-from napari_melanoma.core.geometry import Box
+from napari_melanoma.core.geometry import Box, format_scale
 from napari_melanoma.core.polygons import Polygon
 from napari_melanoma.core.provenance import array_fingerprint
 from napari_melanoma.core.validity import NOTICE, read_validity
@@ -238,10 +238,10 @@ class _PhotographReport(GroupBuilder):
         size, stated = self._content.get("pixel_size_um"), read_pixel_size(self.header)
         if not size:
             return "The scale is unknown: lengths are in pixels."
-        text = f"Scale: {size['y']:.4g} x {size['x']:.4g} µm per pixel ({size['source']})."
+        text = f"Scale: {format_scale(size['y'], size['x'])} µm per pixel ({size['source']})."
         if stated is None or (size["y"], size["x"]) == (stated.y_um, stated.x_um):
             return text
-        return f"{text} The image states {stated.y_um:.4g} x {stated.x_um:.4g}."
+        return f"{text} The image states {format_scale(stated.y_um, stated.x_um)}."
 
     def _describe_lesion(self, lesion: _Lesion, polygons: Sequence[Polygon]) -> ReportGroup:
         """Return origin and values of a lesion; without values if the segmentation is not valid and not corrected."""

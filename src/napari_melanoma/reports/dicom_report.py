@@ -15,12 +15,13 @@ from typing import TYPE_CHECKING, Any
 
 from napari_melanoma.core.errors import InputError
 from napari_melanoma.core.formatting import format_count
-from napari_melanoma.core.geometry import PixelSize
+from napari_melanoma.core.geometry import PixelSize, format_scale
 from napari_melanoma.core.polygons import Polygon
 from napari_melanoma.core.validity import NOTICE, Validity
 from napari_melanoma.depth.findings import read_findings
 from napari_melanoma.depth.readings import DepthReading, automatic_reading
 from napari_melanoma.depth.synoptic_fields import ANSWERED, FIELDS_BY_NAME
+from napari_melanoma.depth.t_category import format_ends
 from napari_melanoma.io import dicom_codes as codes
 from napari_melanoma.io.dicom import read_pixel_size
 from napari_melanoma.io.dicom_codes import PRODUCT, Concept
@@ -37,6 +38,7 @@ from napari_melanoma.reports.dicom_groups import (
     write_document,
 )
 from napari_melanoma.reports.export_formats import ExportedSlide, NothingToExportError
+from napari_melanoma.slides.counts import MEASUREMENT_NAMES
 from napari_melanoma.slides.lesions import SlideLesion, area_noun, is_lesion_area
 from napari_melanoma.slides.notes import SlideMeasurement, measure_shape, read_notes
 from napari_melanoma.slides.regions import is_ignored, load_regions, region_reader
@@ -126,7 +128,7 @@ class _ReportBuilder(GroupBuilder):
     def __init__(self, header: Dataset, exported: ExportedSlide, pixel: PixelSize | None) -> None:
         super().__init__(header, _find_sites(header))
         self._exported = exported
-        self._notes = read_notes(exported.folder)
+        self._notes = read_notes(exported.readers_folder)
         self.without_scale = 0  # measurements that were left out
         self._pixel = self._notes.pixel_size or pixel
         self._validity = exported.validity if exported.lesions is not None else Validity()
@@ -153,12 +155,12 @@ class _ReportBuilder(GroupBuilder):
                 measurements.append(build_measurement(codes.MALIGNANT_COUNT, malignant, codes.NO_UNITS))
         headline = self._validity.headline("")
         stated, own = read_pixel_size(self.header), self._notes.pixel_size
-        changes = read_synoptic(self._exported.folder, self._exported.lesion, self._exported.slide)[1]
+        changes = read_synoptic(self._exported.readers_folder, self._exported.lesion, self._exported.slide)[1]
         comments = [*changes, *([headline] if headline else []), *self._validity.cautions, NOTICE]
         if own is not None and stated is not None and (own.y_um, own.x_um) != (stated.y_um, stated.x_um):
             comments.append(
-                f"Scale set by a reader: {own.y_um:g} x {own.x_um:g} µm per pixel. The slide states "
-                f"{stated.y_um:g} x {stated.x_um:g}, in which positions are given."
+                f"Scale set by a reader: {format_scale(own.y_um, own.x_um, 6)} µm per pixel. The slide states "
+                f"{format_scale(stated.y_um, stated.x_um, 6)}, in which positions are given."
             )
         model = self._model if lesions is not None else ""
         return self.build(ReportGroup("slide", self.derive_uid("slide"), measurements, comments=comments, model=model))
@@ -206,11 +208,10 @@ class _ReportBuilder(GroupBuilder):
 
     def _depth(self) -> Iterator[Any]:
         """Yield the reading of each reader, and the proposal of the analysis."""
-        folder = self._exported.folder
-        for reading in read_findings(folder).readings:
+        for reading in read_findings(self._exported.readers_folder).readings:
             if reading.when and any(author == "reader" for author in reading.all_authors().values()):
                 yield self._reading(reading.without_predicted_findings(), reading.reader, "")
-        proposals = read_proposals(folder)
+        proposals = read_proposals(self._exported.folder)
         if not proposals.proposals:
             return
         name, headline = "depth, prediction", proposals.validity.headline("")
@@ -232,7 +233,7 @@ class _ReportBuilder(GroupBuilder):
             if reading.interval_mm is not None:
                 low, high = reading.interval_mm
                 add_interval(measured, reading.mm, (low, high), codes.MILLIMETER)
-                comments.append(f"90 % interval {low:.2f}–{high:.2f} mm.")
+                comments.append(f"90 % interval {format_ends((low, high), '–')} mm.")
         for concept, margin in (
             (codes.LATERAL_MARGIN, reading.margins.lateral_mm),
             (codes.DEEP_MARGIN, reading.margins.deep_mm),
@@ -266,11 +267,9 @@ class _ReportBuilder(GroupBuilder):
 
     def _measures(self) -> Iterator[Any]:
         """Yield what was measured by hand; without a scale, only angles have a value."""
-        numbers = dict.fromkeys(MEASUREMENTS, 0)
-        for measure in self._notes.measures:
-            numbers[measure.kind] += 1
+        for number, measure in enumerate(self._notes.measures, start=1):
             concept, unit = MEASUREMENTS[measure.kind]
-            name = f"{concept.meaning.lower()} {numbers[measure.kind]}"
+            name = f"{MEASUREMENT_NAMES[measure.kind]} {number}"  # as in tables and reports
             if self._pixel is None and measure.kind != "angle":
                 self.without_scale += 1
                 continue
@@ -285,7 +284,7 @@ class _ReportBuilder(GroupBuilder):
 
     def _regions(self) -> Iterator[Any]:
         """Yield the regions that readers have drawn, except those that are ignored."""
-        for number, region in enumerate(load_regions(self._exported.folder).regions, start=1):
+        for number, region in enumerate(load_regions(self._exported.readers_folder).regions, start=1):
             if not is_ignored(region.class_name):
                 yield from self._region(region, number)
 

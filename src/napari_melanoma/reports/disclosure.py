@@ -22,6 +22,7 @@ from napari_melanoma.privacy.pseudonyms import SHAPE, pseudonym
 
 OLDEST = f"{MAX_AGE + 1} or older"
 DAY_S, MONTH_DAYS = 86400.0, 30.44
+CALENDAR_DAYS = 2  # by which whole months and years differ from multiples of their mean length
 SHORT_ID = re.compile(r"[A-Z]{1,3}-?\d{1,4}")  # such as P-0042; names and hospital numbers are longer
 MEASURED_BY = re.compile(r"(?<=measured by )(?!the analysis).*")  # as in ``KnownDepth.description``
 SAME_PICTURE = re.compile(r"(?<=an image that looks the same) \(.*\)(?=: )", re.S)  # as in ``classify.SAME_PICTURE``
@@ -181,13 +182,15 @@ def format_days_later(first: str, then: str) -> str:
 
 
 def format_later(seconds: float) -> str:
-    """Format an interval, such as ``5 minutes later`` or ``12 months later``."""
+    """Format an interval in whole units, such as ``5 minutes later`` or ``18 months later``."""
     if seconds < 0:
         return f"{format_later(-seconds).removesuffix(' later')} earlier"
-    days = seconds / DAY_S
-    for count, unit in ((days / (12 * MONTH_DAYS), "year"), (days / MONTH_DAYS, "month"), (days, "day")):
-        if round(count) >= (2 if unit != "day" else 1):
-            return f"{format_count(round(count), unit)} later"
+    days = round(seconds / DAY_S)
+    for length, unit in ((12 * MONTH_DAYS, "year"), (MONTH_DAYS, "month")):
+        if (count := int((days + CALENDAR_DAYS) / length)) >= 2:
+            return f"{format_count(count, unit)} later"
+    if days:
+        return f"{format_count(days, 'day')} later"
     hours, minutes = round(seconds / 3600), round(seconds / 60)
     if hours >= 2:
         return f"{format_count(hours, 'hour')} later"

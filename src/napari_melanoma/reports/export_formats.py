@@ -29,7 +29,8 @@ class ExportedSlide:
     ``lesions``: None before its analysis is complete. ``content``: of ``result.json``, with the lesions. ``slide``: its
     file, if known. ``with_invalid_depth``: whether a predicted depth that is not valid is exported, with the reason.
     ``synoptic``, ``patient``: of a lesion of a case, for which nothing else is exported. ``changes``: of the lesion
-    since the signature. ``lesion``: the one that the slide belongs to in a case, if known.
+    since the signature. ``lesion``: the one that the slide belongs to in a case, if known. ``slide_folder``: the folder
+    of the slide, if ``folder`` has the results of a view.
     """
 
     folder: Path
@@ -43,7 +44,13 @@ class ExportedSlide:
     patient: CasePatient | None = None
     lesion: CaseLesion | None = None
     ome_zarr: OmeVersion = "0.5"
+    slide_folder: Path | None = None
     reader: str | None = None  # whose findings a draft contains; by default those of who edited it last
+
+    @property
+    def readers_folder(self) -> Path:
+        """The folder of what readers have stored for the slide: findings, regions, measurements and scale."""
+        return self.slide_folder or self.folder
 
     @property
     def required_lesions(self) -> tuple[SlideLesion, ...]:

@@ -16,7 +16,7 @@ from napari_melanoma.case.store import read_correction
 from napari_melanoma.classification.prediction import ClassPrediction
 from napari_melanoma.core.errors import InputError, MelanomaError
 from napari_melanoma.core.formatting import format_class, format_names, to_sentence
-from napari_melanoma.core.geometry import PixelSize
+from napari_melanoma.core.geometry import PixelSize, format_scale
 from napari_melanoma.core.provenance import describe_device
 from napari_melanoma.core.validity import read_validity
 from napari_melanoma.data.table_schema import field_title, format_field_value
@@ -142,7 +142,7 @@ def describe_photograph(about: Mapping[str, Any]) -> str:
     """Describe size, modality and scale in one line."""
     rows, columns = about["image_shape"][:2]
     size = read_pixel_size(about)
-    scale = "scale unknown" if size is None else f"{size.x_um:.3g} µm per pixel ({size.source})"
+    scale = "scale unknown" if size is None else f"{format_scale(size.y_um, size.x_um, 3)} µm per pixel ({size.source})"
     return ", ".join(filter(None, (f"{columns} x {rows} pixels", about.get("modality"), scale)))
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, TypeVar
@@ -42,6 +42,7 @@ class SlidePart:
     ``path``, ``folder``: its file and its result folder, if known. ``changes``: since the synoptic report was signed,
     and since the findings were added to the case.
     ``faults``: errors of readings and synoptic reports that cannot be read. ``image``: in the case; None without one.
+    ``notes``: of a user on the slide, such as its scale; ``notes_fault``: why they cannot be read.
     """
 
     path: Path | None
@@ -51,6 +52,8 @@ class SlidePart:
     faults: tuple[InputError, ...] = ()
     image: CaseImage | None = None
     changes: tuple[str, ...] = ()
+    notes: SlideNotes = field(default_factory=SlideNotes)
+    notes_fault: InputError | None = None
 
     @classmethod
     def from_image(cls, image: CaseImage, folders: Sequence[Path], lesion: CaseLesion | None = None) -> Self:
@@ -71,12 +74,17 @@ class SlidePart:
     def from_folder(cls, folder: Path, lesion: SynopticLesion | None = None, slide: Path | None = None) -> Self:
         """Create the slide of a result folder; ``lesion``: of its case, if known; ``slide``: by default as recorded."""
         path = slide or recorded_slide(folder)
+        part = cls(path, folder, SlideDepthReadings())
+        try:
+            part = replace(part, notes=read_notes(folder))
+        except InputError as error:
+            part = replace(part, notes_fault=error)
         try:
             depth = read_findings(folder)
             synoptic, changes = read_synoptic(folder, lesion, slide)
         except InputError as error:
-            return cls(path, folder, SlideDepthReadings(), None, (error,), changes=(DAMAGED,))
-        return cls(path, folder, depth, synoptic, changes=changes)
+            return replace(part, faults=(error,), changes=(DAMAGED,))
+        return replace(part, depth=depth, synoptic=synoptic, changes=changes)
 
     @property
     def reader_names(self) -> list[str]:
@@ -104,11 +112,6 @@ class SlidePart:
         """The pixel size that the case states for the slide."""
         image = self.image
         return None if image is None or not (image.mpp_x and image.mpp_y) else PixelSize(image.mpp_y, image.mpp_x)
-
-    @property
-    def notes(self) -> SlideNotes:
-        """Notes of a user on the slide, such as its rotation."""
-        return read_notes(self.folder) if self.folder else SlideNotes()
 
 
 def _belongs_to(folder: Path, slide: Path) -> bool:

@@ -11,7 +11,7 @@ from napari_melanoma.case.model import FINDINGS as CASE_FINDINGS
 from napari_melanoma.case.model import Case, CaseImage, set_lesion_answers
 from napari_melanoma.core.errors import InputError, MelanomaError
 from napari_melanoma.core.formatting import format_count, to_sentence
-from napari_melanoma.core.geometry import PixelSize
+from napari_melanoma.core.geometry import PixelSize, format_scale
 from napari_melanoma.core.parsing import read_object_or_empty
 from napari_melanoma.core.paths import real_path
 from napari_melanoma.core.provenance import collect_provenance, utc_time
@@ -49,9 +49,9 @@ from napari_melanoma.depth.synoptic import (
 from napari_melanoma.depth.synoptic_fields import FIELDS_BY_NAME
 from napari_melanoma.depth.t_category import (
     ROMAN,
+    category_of_thickness,
     format_recorded_thickness,
     round_measured_thickness,
-    t_category,
 )
 from napari_melanoma.figures.page import Block, Figure, Notice, Report, Section, Table, Text, fields, write_report
 from napari_melanoma.io.results import RESULT, RISK_FILE
@@ -183,7 +183,7 @@ def write_depth_report(
 def describe_scale(shown: SlideReading) -> str:
     """Describe the pixel size of a slide, and by whom and how the thickness was measured."""
     size = shown.info.pixel_size
-    scale = "no scale" if size is None else f"{size.y_um:.4g} x {size.x_um:.4g} µm per pixel ({size.source})"
+    scale = "no scale" if size is None else f"{format_scale(size.y_um, size.x_um)} µm per pixel ({size.source})"
     origin = describe_origin(shown.reading) if shown.reading.when else ""
     return ", ".join(part for part in (scale, origin) if part)
 
@@ -284,11 +284,11 @@ def list_synoptic_changes(report: SynopticReport, readers: Mapping[str, str]) ->
 
 def describe_slide_agreement(readings: Sequence[DepthReading]) -> str:
     """Describe how the thickness and category of several readers agree on a slide; empty for a single reader."""
-    measured = [one for one in readings if one.mm]
+    measured = [one for one in readings if one.mm is not None]
     if len(measured) < 2:
         return ""
     depths = [round_measured_thickness(one.mm or 0.0) for one in measured]  # the difference is that of the shown ones
-    categories = list(dict.fromkeys(t_category(one.mm or 0.0, one.ulcerated) for one in measured))
+    categories = list(dict.fromkeys(category_of_thickness(one.mm or 0.0, one.ulcerated) for one in measured))
     categories_text = (
         f"the same T category ({categories[0]})" if len(categories) == 1 else f"T categories {', '.join(categories)}"
     )
@@ -315,10 +315,8 @@ def format_report_fields(reading: DepthReading, validity: Validity | None = None
     """Return label and text of each value of a reading; a dash if it is unknown."""
     thickness, recorded = format_headline(reading, validity), _format_recorded(reading, validity)
     by_model = {field: " (model, not confirmed)" for field, by in reading.all_authors().items() if by == "model"}
-    margins = {"peripheral": reading.margins.lateral_mm, "deep": reading.margins.deep_mm}
-    margin_fields = {
-        f"Distance to {name} margin": "–" if mm is None else f"{mm:.3g} mm" for name, mm in margins.items()
-    }
+    margins = {name: describe_finding(reading, f"{name}_distance_invasive") for name in ("peripheral", "deep")}
+    margin_fields = {f"Distance to {name} margin": "–" if text == "unknown" else text for name, text in margins.items()}
     values = {
         "Breslow thickness and T category (AJCC 8)": "–" if thickness == NOT_MEASURED else thickness,
         **({"Thickness recorded (AJCC 8)": recorded} if recorded else {}),
@@ -337,7 +335,7 @@ def format_report_fields(reading: DepthReading, validity: Validity | None = None
 
 def _format_recorded(reading: DepthReading, validity: Validity | None) -> str:
     """Format the thickness as it is recorded; "" if it is unknown, or if it is predicted and not valid."""
-    if not reading.mm:
+    if reading.mm is None:
         return ""
     recorded = format_recorded_thickness(reading.mm, at_least=reading.at_least)
     if validity is None or reading.when:
@@ -419,12 +417,14 @@ def write_slide_report(
 ) -> Path:
     """Write the report of a slide from its result folder.
 
-    ``slide``: by default the recorded file. ``scale``: pixel size, if the latest reading has none. ``lesion``: of the
+    ``slide``: by default the recorded file. ``scale``: pixel size, if no user has set one, and the latest reading has
+    none. ``lesion``: of the
     case of the slide, if known.
     """
     depth, proposals = read_findings(folder), read_proposals(folder)
     latest = latest_reading(depth)
-    info = find_slide_info(folder, slide or recorded_slide(folder), reading_scale(latest) or scale)
+    own = read_notes(folder).pixel_size or reading_scale(latest) or scale
+    info = find_slide_info(folder, slide or recorded_slide(folder), own)
     base = automatic_reading(proposals, 0, info.pixel_size)
     part = SlidePart.from_folder(folder, lesion, info.path)
     if latest is None and base.mm is None and not collect_depth_report(part):
@@ -472,12 +472,16 @@ LESION_TABLE = ("Lesion", "Class", "Probability", "Area, mm²", "Height, mm", "W
 COUNT_TABLE = ("Class", "Within", "Count", "Per mm² (95 % interval)")
 NO_FOLDER = "No result folder of this slide was found or specified: its analysis is not included."
 NO_READING = "its findings are damaged, and are not shown."
+NO_NOTES = "its scale set by hand and its measurements are damaged, and are not used."
 
 
 def is_slide_folder(folder: Path) -> bool:
     """Return whether a folder contains results of a slide, of any type."""
     has_file = (folder / STORE).is_dir() or any((folder / name).is_file() for name in (RISK_FILE, COUNTS))
-    return has_file or has_findings(folder) or bool(read_notes(folder).measures)
+    try:
+        return has_file or has_findings(folder) or bool(read_notes(folder).measures)
+    except InputError:  # which the report states
+        return True
 
 
 def is_slide_result(folder: Path) -> bool:
@@ -488,9 +492,11 @@ def is_slide_result(folder: Path) -> bool:
 def slide_section(part: SlidePart, title: str, subtitle: str, name: str, records: ReportRecords) -> Section:
     """Return the section on a slide; ``name``: of the slide in texts and problems."""
     latest, content = latest_reading(part.depth), part.content
-    scale = reading_scale(latest) or part.pixel_size or part.notes.pixel_size
+    scale = part.notes.pixel_size or reading_scale(latest) or part.pixel_size
     info = find_slide_info(part.folder or Path(name), part.path, scale)
     problems: list[Block] = [records.add_problem(name, NO_READING, fault) for fault in part.faults]
+    if part.notes_fault is not None:
+        problems.append(records.add_problem(name, NO_NOTES, part.notes_fault))
     if part.folder and (part.folder / RESULT).is_file() and not content:
         problems.append(_add_fault(part.folder, name, records))
     validity = read_validity(content) if content else None
@@ -675,7 +681,9 @@ def _depth_sections(
 def agreement_sections(parts: Sequence[SlidePart], readers: Mapping[str, str]) -> Iterator[Section]:
     """Yield the agreement of each pair of readers over several slides."""
     slides = tuple(
-        SlideReadings(str(number), {readers[one.reader]: one for one in part.depth.readings if one.when and one.mm})
+        SlideReadings(
+            str(number), {readers[one.reader]: one for one in part.depth.readings if one.when and one.mm is not None}
+        )
         for number, part in enumerate(parts)
     )
     collection = ReadingCollection(slides)

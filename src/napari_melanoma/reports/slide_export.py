@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from napari_melanoma.case.model import Case, CaseLesion
 from napari_melanoma.core.context import Progress, RunContext
 from napari_melanoma.core.errors import ConfigError, InputError, describe_error
-from napari_melanoma.core.files import atomic_file, save_error, write_json
+from napari_melanoma.core.files import atomic_file, normalize_name, save_error, write_json
 from napari_melanoma.core.formatting import format_count
 from napari_melanoma.core.geometry import Box, MapPlacement, PixelSize
 from napari_melanoma.core.paths import UnsafePath, is_inside, real_path
@@ -51,6 +51,7 @@ from napari_melanoma.slides.lesion_files import (
 )
 from napari_melanoma.slides.lesions import LESION_COLUMNS, SlideLesion, area_noun, is_lesion_area, lesions_table
 from napari_melanoma.slides.maps import tile_maps
+from napari_melanoma.slides.notes import VIEW_FOLDER
 from napari_melanoma.slides.reading.openslide import dicom_spacing
 from napari_melanoma.slides.reading.pyramids import find_downsample, stated_downsample
 from napari_melanoma.slides.reading.tiled import TileLevel
@@ -82,7 +83,9 @@ def read_exported_slide(
     lesions = None if saved is None else saved.lesions
     content, slide = read_slide_result(folder), slide or recorded_slide(folder)
     content = content if saved is None else saved.add_to(content)
-    return ExportedSlide(folder, lesions, content, slide, personal=personal, ome_zarr=ome_zarr)
+    outer = folder.absolute().parent
+    own = outer.parent if outer.name == VIEW_FOLDER and is_slide_folder(outer.parent) else None
+    return ExportedSlide(folder, lesions, content, slide, personal=personal, ome_zarr=ome_zarr, slide_folder=own)
 
 
 def _write_geojson(path: Path, exported: ExportedSlide) -> None:
@@ -503,6 +506,7 @@ def export_results(
             continue
         read = partial(read_photograph if is_photograph_folder(folder) else read_slide, folder)
         sources.append(ExportSource(folder, out / folder.name, read))
+    _require_distinct_targets(sources)
     work = [(source, name) for source in sources for name in formats]
     for done, (source, name) in enumerate(work):
         run.check()
@@ -511,6 +515,18 @@ def export_results(
         on_written(files[-1])
     run.report(Progress(len(work), len(work), "Export complete"))
     return files
+
+
+def _require_distinct_targets(sources: Sequence[ExportSource]) -> None:
+    """Raise an error if two results would be written to one folder; names that differ only in case count as equal."""
+    known: dict[str, Path] = {}
+    for source in sources:
+        other = known.setdefault(normalize_name(str(source.target)), source.folder)
+        if real_path(other) != real_path(source.folder):
+            raise InputError(
+                f"{other} and {source.folder} have the same name: the files of one would replace those of the other. "
+                "Export them one by one, to different folders."
+            )
 
 
 def _list_case_sources(folder: Path, out: Path, *, personal: bool) -> list[ExportSource]:
@@ -542,7 +558,8 @@ def _read_case_lesion(folder: Path, case: Case, lesion: CaseLesion, *, personal:
             f"{folder.name}, {lesion.id}: there is no synoptic report yet. Fill in that of the lesion in the Case dock."
         )
     report = lesion.report
-    changes = read_lesion_content(case, lesion, folder, lambda image: None).list_changes(report)
+    content = read_lesion_content(case, lesion, folder, lambda image: None)
+    changes = tuple(map(str, content.list_changes(report)))
     changes = (*lesion.double_findings, *changes) if report.is_signed else changes
     return ExportedSlide(
         folder / lesion.id, None, {}, personal=personal, synoptic=report, changes=changes, patient=case.patient

@@ -80,7 +80,7 @@ def _make_frames(
         TISSUES: tissues,
         TILES: _make_tiles(result, tissues, states),
         LESIONS: annotations_to_frame(lesion_to_annotation(one, exported.validity) for one in exported.lesions or ()),
-        REGIONS: annotations_to_frame(load_regions(exported.folder).regions),
+        REGIONS: annotations_to_frame(load_regions(exported.readers_folder).regions),
     }
 
 

@@ -37,7 +37,7 @@ from napari_melanoma.evaluation.training_overlap import Overlap, find_overlap, i
 from napari_melanoma.metrics.statistics import describe_intervals
 from napari_melanoma.models import DEFAULT_BUNDLE
 from napari_melanoma.models.bundle import BundleInfo, read_bundle
-from napari_melanoma.models.installed_bundles import find_bundle, install_bundle, list_bundles
+from napari_melanoma.models.installed_bundles import find_bundle, install_bundle, is_same_model, list_bundles
 from napari_melanoma.runs.resolved_settings import read_resolved
 from napari_melanoma.slides.bag_models import BagModel
 from napari_melanoma.training.data_preparation import read_part_table
@@ -270,12 +270,13 @@ def activate_model(run: Path, name: str | None = None) -> BundleInfo:
 
 
 def _find_activated(run: Path) -> BundleInfo | None:
-    """Read the installed model of a run; None if it was not activated, or has been removed since."""
+    """Read the installed model of a run; None if it was not activated, or was removed or replaced since."""
     note = _read_note(run / ACTIVATED)
     if not note or not isinstance(note.get("path"), str):
         return None
     try:
-        return read_bundle(Path(note["path"]))
+        installed, own = read_bundle(Path(note["path"])), RunFolder(run).bundle
+        return installed if not own.is_dir() or is_same_model(installed, read_bundle(own)) else None
     except (BundleError, ConfigError):
         return None
 

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -43,6 +43,8 @@ from napari_melanoma.data.training_images import (
     FILE_NAME,
     TrainingImages,
     make_training_images,
+    read_training_images,
+    training_images_statement,
 )
 from napari_melanoma.evaluation.adaptation_card import (
     AdaptationFigures,
@@ -88,6 +90,7 @@ from napari_melanoma.runs.clinic_photographs import (
     NOT_A_CLASS,
     AdaptOptions,
     ComparedPictures,
+    InspectedPhotograph,
     LabeledPhotographs,
     RecognizedTypes,
     classifier_config,
@@ -100,7 +103,6 @@ from napari_melanoma.runs.clinic_photographs import (
     leave_out_unusable,
 )
 from napari_melanoma.training.data_selection import OTHER
-from napari_melanoma.training.run_data import read_training_images, training_images_statement
 
 if TYPE_CHECKING:
     from torch import nn
@@ -179,12 +181,19 @@ class Adaptation:
 
 def plan_adaptation(info: BundleInfo, dataset: Path, options: AdaptOptions, *, run: RunContext) -> AdaptationPlan:
     """Return what an adaptation would use, without running the model."""
-    return _prepare(info, dataset, options, run)[2]
+    return _prepare(info, dataset, options, run).plan
 
 
-def _prepare(
-    info: BundleInfo, dataset: Path, options: AdaptOptions, run: RunContext
-) -> tuple[LabeledPhotographs, RecognizedTypes, AdaptationPlan]:
+class _Prepared(NamedTuple):
+    """The photographs that can be used, their types, the plan, and what was read of each photograph."""
+
+    found: LabeledPhotographs
+    types: RecognizedTypes
+    plan: AdaptationPlan
+    inspected: Collection[InspectedPhotograph] = ()
+
+
+def _prepare(info: BundleInfo, dataset: Path, options: AdaptOptions, run: RunContext) -> _Prepared:
     """Select the photographs that can be used, with their types, and plan the adaptation.
 
     It stops early if the table alone shows that the adaptation is not possible.
@@ -195,11 +204,11 @@ def _prepare(
     types = RecognizedTypes(np.ones(len(found.samples), bool), None)
     plan = _plan(info, found, types)
     if plan.refusal:
-        return found, types, plan
+        return _Prepared(found, types, plan)
     found, inspected = inspect_photographs(info, dataset, found, options, run)
     found, types = leave_out_unusable(found, inspected, pictures)
     to_embed = sum(not inspected[sample.key].is_embedded for sample in found.samples)
-    return found, types, _plan(info, found, types, to_embed)
+    return _Prepared(found, types, _plan(info, found, types, to_embed), inspected.values())
 
 
 def leave_out_known(info: BundleInfo, found: LabeledPhotographs, pictures: ComparedPictures) -> LabeledPhotographs:
@@ -296,10 +305,10 @@ def adapt(
     require_outside_datasets(out, [dataset])
     if out.exists() and not (out / CONFIG).is_file() and (out.is_file() or any(out.iterdir())):
         raise InputError(f"{out} exists, and is no model that could be replaced. Choose another name for the bundle.")
-    found, types, plan = _prepare(info, dataset, options, run)
+    found, types, plan, inspected = _prepare(info, dataset, options, run)
     if plan.refusal:  # before slow work
         raise InputError(plan.refusal)
-    found, embedded, keys = embed_photographs(info, dataset, found, options, run)
+    found, embedded, keys = embed_photographs(info, dataset, found, options, run, inspected)
     plan = _plan(info, found, types)
     if plan.refusal:
         raise InputError(plan.refusal)
@@ -415,8 +424,9 @@ class _Work:
     def set_rule(self) -> SetRule:
         """The rule of prediction sets: by class, unless a class has too few photographs for a limit of its own."""
         counts = np.bincount(self.cases.labels, minlength=len(self.classes))
-        needed = [conformal_rank(int(count), 0.9) <= count for count in counts]
-        return "clustered" if needed[self.positive] and not all(needed) else "class_conditional"
+        coverage = classifier_config(self.info.config).coverage
+        is_enough = [conformal_rank(int(count), coverage) <= count for count in counts]
+        return "clustered" if is_enough[self.positive] and not all(is_enough) else "class_conditional"
 
     @property
     def positive(self) -> int:

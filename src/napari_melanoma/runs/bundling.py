@@ -17,13 +17,13 @@ from numpy.typing import NDArray
 
 from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.errors import MelanomaError, TrainingDiverged
-from napari_melanoma.core.paths import expand_user
+from napari_melanoma.core.paths import expand_user, real_path
 from napari_melanoma.core.prediction_config import ClassifierConfig, DepthOutputConfig
 from napari_melanoma.core.provenance import collect_provenance
 from napari_melanoma.core.run_folder import RunFolder
 from napari_melanoma.data.dataset import Sample, read_datasets
 from napari_melanoma.data.splits import TrainingSplit
-from napari_melanoma.data.training_images import FILE_NAME
+from napari_melanoma.data.training_images import FILE_NAME, training_images_statement
 from napari_melanoma.evaluation.model_card import draft_card
 from napari_melanoma.imaging.modality import are_recognizable, own_type_probability, recognize_modality
 from napari_melanoma.io.photographs import read_photograph
@@ -58,7 +58,6 @@ from napari_melanoma.training.data_selection import predicted_mask_path
 from napari_melanoma.training.loader import ClassBatch
 from napari_melanoma.training.monitor import measure_validation_depths
 from napari_melanoma.training.recipe import ClassificationConfig, TrainRecipe
-from napari_melanoma.training.run_data import training_images_statement
 from napari_melanoma.training.whole_slides import PreparedBags
 
 if TYPE_CHECKING:
@@ -186,7 +185,7 @@ def choose_threshold(
     previous_index = int(np.searchsorted(thresholds, previous)) if rule == "steady" and previous is not None else None
     best = choose_best_setting(curves, previous_index)
     facts = {"threshold_rule": rule, "validation_jaccard": round(float(curves[:, best].mean()), 4)}
-    threshold = round(float(thresholds[best]), 2)
+    threshold = round(float(thresholds[best]), 12)  # 0.57, not 0.5700000000000001; a kept one is not changed
     return config.model_copy(update={"threshold": threshold, "provenance": {**config.provenance, **facts}})
 
 
@@ -262,7 +261,8 @@ def predict_masks(recipe: TrainRecipe, run: RunContext) -> int:
     options = recipe.classification
     if options is None or options.masks == "reference" or options.view.region == "photograph":
         return 0
-    samples = read_datasets(expand_user(name) for name in (*recipe.data.datasets, *options.adaptation.to))
+    folders = [expand_user(name) for name in (*recipe.data.datasets, *options.adaptation.to)]
+    samples = read_datasets({real_path(folder): folder for folder in folders}.values())  # one may be listed in both
     return predict_missing_masks(samples, find_bundle(options.segmenter), run)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from itertools import combinations, product
@@ -40,6 +40,7 @@ from napari_melanoma.data.training_images import (
     find_trained_groups,
     find_trained_images,
     hash_pixels,
+    read_training_images,
     shorten_digest,
 )
 from napari_melanoma.evaluation.labeled_images import DIAGNOSIS, trained_target
@@ -50,7 +51,6 @@ from napari_melanoma.models.bundle import BundleConfig, BundleInfo
 from napari_melanoma.models.installed_bundles import find_bundle
 from napari_melanoma.runs.bundling import predict_missing_masks
 from napari_melanoma.training.data_selection import OTHER, predicted_mask_path, row_labels
-from napari_melanoma.training.run_data import read_training_images
 
 Rows = Mapping[Key, Mapping[str, str]]
 MAX_LISTED = 10
@@ -202,8 +202,7 @@ def find_labeled_photographs(
     samples = sorted(read_dataset(dataset), key=lambda sample: sample.image_id)
     if options.only:
         chosen = _read_ids(options.only, {sample.image_id for sample in samples})
-        samples = [sample for sample in samples if sample.image_id in chosen]
-        raw = {sample.key: raw[sample.key] for sample in samples}
+        samples = [sample for sample in samples if sample.image_id in chosen]  # in the groups of the whole table
     rows = {key: harmonizer.harmonize_row(row) for key, row in raw.items()}
     found = select_photographs(info, samples, (raw, rows), options, pictures, run)
     if not found.samples:
@@ -242,7 +241,10 @@ def select_photographs(
         raise InputError(f"no row has a value in the column '{options.group}' (columns: {known}).")
     left_out: dict[str, list[str]] = defaultdict(list)
     usable, columns = [], []
-    named = {key: {**row, "patient_id": row.get(options.group or "patient_id", "")} for key, row in raw.items()}
+    named = {
+        key: {**row, "patient_id": row.get(options.group, "") if options.group else read_id(row, "patient_id")}
+        for key, row in raw.items()
+    }
     groups = Groups(named.values())
     for sample in samples:
         given = (rows[sample.key].get(f"{DIAGNOSIS}_as_given") or "").strip()
@@ -433,9 +435,18 @@ def _shows_lesion(mask: Path, rgb: NDArray[np.uint8]) -> bool:
 
 
 def embed_photographs(
-    info: BundleInfo, dataset: Path, found: LabeledPhotographs, options: AdaptOptions, run: RunContext
+    info: BundleInfo,
+    dataset: Path,
+    found: LabeledPhotographs,
+    options: AdaptOptions,
+    run: RunContext,
+    inspected: Iterable[InspectedPhotograph] = (),
 ) -> tuple[LabeledPhotographs, dict[Key, EmbeddedPhotograph], dict[Key, str]]:
-    """Embed photographs, and return the embeddings and their keys; photographs that cannot be read are left out."""
+    """Embed photographs, and return the embeddings and their keys; photographs that cannot be read are left out.
+
+    ``inspected``: photographs whose type is recognized already.
+    """
+    known_types = {one.pixels: one.recognized for one in inspected}
     store, masks = EmbeddingStore(dataset, info), _find_masks(info, found, options, run)
     model: Classifier | None = None
     embedded: dict[Key, EmbeddedPhotograph] = {}
@@ -447,7 +458,7 @@ def embed_photographs(
             stored = store.read(key)
             if stored is None:
                 model = model or _load(info)
-                stored = store.embed(key, sample.image, mask, row, model)
+                stored = store.embed(key, sample.image, mask, row, model, known_types)
         except BundleError:
             raise
         except (MelanomaError, OSError):

@@ -44,7 +44,7 @@ from napari_melanoma.data.dataset import (
 from napari_melanoma.data.duplicates import find_duplicates, merge_groups
 from napari_melanoma.data.splits import FOLD, TEST, assign_folds, get_diagnosis
 from napari_melanoma.data.tabular_encoding import join_encodings
-from napari_melanoma.data.training_images import FILE_NAME, TrainingImages
+from napari_melanoma.data.training_images import FILE_NAME, TrainingImages, training_images_statement
 from napari_melanoma.evaluation.any_task import evaluate_model
 from napari_melanoma.evaluation.classes import read_predictions
 from napari_melanoma.evaluation.comparison_results import read_estimates
@@ -74,7 +74,7 @@ from napari_melanoma.runs.bundling import fit_decisions
 from napari_melanoma.runs.train import log_outcome, train
 from napari_melanoma.training.data_selection import classifiable_samples, list_datasets, read_strata
 from napari_melanoma.training.recipe import FoldConfig, TrainRecipe
-from napari_melanoma.training.run_data import FOLDS, read_data, read_folds, training_images_statement, write_folds
+from napari_melanoma.training.run_data import FOLDS, read_data, read_folds, write_folds
 
 if TYPE_CHECKING:
     from torch import nn

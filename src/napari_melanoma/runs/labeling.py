@@ -98,9 +98,10 @@ class LearningCurve(NamedTuple):
 
 @dataclass(frozen=True)
 class AdaptationChoice:
-    """Whether the adapted model would be written and used, and the reason with its figures, in sentences."""
+    """Whether the adapted model would be written and used, the reason, and that with its figures, in sentences."""
 
     is_used: bool
+    verdict: str
     reason: str
 
 
@@ -128,7 +129,7 @@ class LabelFit:
         """Choose as the command ``adapt`` does, without writing a model; this takes some seconds."""
         info, found, embedded = self.photographs
         figures = preview_adaptation(info, found, embedded, AdaptOptions(), run=run)
-        return AdaptationChoice(figures.advice == "activate", figures.reason)
+        return AdaptationChoice(figures.advice == "activate", figures.verdict, figures.reason)
 
     def estimate_accuracy(self) -> Estimate | None:
         """Estimate the accuracy by the photographs that were drawn at random, each predicted without its patient."""

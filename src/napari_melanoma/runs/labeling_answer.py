@@ -65,7 +65,7 @@ def _list_parts(state: LabelingState) -> Iterator[str]:
     elif counts.photographs != total:
         yield f"{counts.photographs:,} can be used, {counts.positives} of {state.positive}"
     else:
-        yield f"{counts.positives} of {state.positive}"
+        yield f"Labels of {state.positive}: {counts.positives}"
     if state.fit is not None and (limits := counts.describe_limits(state.positive)):
         yield f"Only the calibration is fitted; for more: {limits}"
     if state.notice:
@@ -113,5 +113,4 @@ def describe_choice(state: LabelingState, choice: AdaptationChoice | None) -> He
         return Headline("")
     if choice is None:
         return Headline(NOT_KNOWN)
-    reason = choice.reason.partition(": ")[0].rstrip(".")
-    return Headline(USED if choice.is_used else KEPT, (reason,), detail=choice.reason)
+    return Headline(USED if choice.is_used else KEPT, (choice.verdict,), detail=choice.reason)

@@ -14,6 +14,7 @@ from pathlib import Path
 from napari_melanoma.core.config import write_toml
 from napari_melanoma.core.context import BATCH_ERRORS, NULL_CONTEXT, RunContext
 from napari_melanoma.core.errors import DataSetError, InputError, describe_error
+from napari_melanoma.core.files import compose_name
 from napari_melanoma.core.formatting import format_count, format_names
 from napari_melanoma.core.paths import expand_user, real_path
 from napari_melanoma.core.prediction_config import DEPTH_COLUMN
@@ -87,8 +88,8 @@ def make_slide_dataset(
         The table has no column with slides, none of the slides is in it, or several slides have the same name.
     """
     rows, notes = read_patient_table(table)
-    by_name = {slide_name(path): path for path in slides}
-    counts = Counter(map(slide_name, {*slides}))
+    by_name = {compose_name(slide_name(path)): path for path in slides}
+    counts = Counter(compose_name(slide_name(path)) for path in {*slides})
     if same := [f"{name} ({path})" for name, path in by_name.items() if counts[name] > 1]:
         raise DataSetError(
             f"several slides have the same name, and the table names a slide without its folder: {format_names(same)}. "
@@ -103,7 +104,7 @@ def make_slide_dataset(
         )
     notes += _describe_unmatched(rows, by_name, table)
     written = [
-        _dataset_row(name, path, rows[name], out, results)
+        _dataset_row(slide_name(path), path, rows[name], out, results)
         for name, path in run.track(matched.items(), "Reading depths")
     ]
     notes += _describe_missing(written, table)

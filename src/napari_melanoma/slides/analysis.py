@@ -118,12 +118,23 @@ def analyze_slide(
             run_folder.write_command("run")
         monitored_run = RunFolderContext(run, run_folder)
         with open_slide(slide_path, stated_pixel_size(options)) as slide:
+            if not force:
+                _check_recorded_slide(folder, slide.info)
             record_slide(folder, slide_path)
             job = _SlideJob(slide, run_folder, options, monitored_run, force)
             with _restore_previous_on_error(job):
                 content, already_done = _load_or_compute_result(job, load, started)
         run_folder.append_final_event("finished", tiles=content["tiles_done"], failed=content["tiles_failed"])
     return SlideOutcome(slide.info.name, folder, content, time.monotonic() - started, already_done)
+
+
+def _check_recorded_slide(folder: Path, slide: SlideInfo) -> None:
+    """Raise ``ResultsMismatch`` if a folder has results of another slide, whose record must not be replaced."""
+    try:
+        result = SlideResult.open(folder)
+    except InputError:  # none, or damaged
+        return
+    result.check_same_slide(slide.name, slide.fingerprint)
 
 
 @contextmanager

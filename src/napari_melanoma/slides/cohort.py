@@ -42,11 +42,17 @@ from napari_melanoma.core.parsing import parse_error_reason, read_json
 from napari_melanoma.core.processes import send_command
 from napari_melanoma.core.provenance import utc_time
 from napari_melanoma.core.run_folder import RunState
-from napari_melanoma.io.results import RESULT
+from napari_melanoma.io.results import RESULT, read_slide_result
 from napari_melanoma.slides.analysis import POSTPROCESSING_OPTIONS, SharedTileModel, analyze_slide
 from napari_melanoma.slides.background_runs import read_slide_run_status
 from napari_melanoma.slides.marked_tumor import check_one_slide
-from napari_melanoma.slides.options import DIGEST_DIGITS, FILE_OPTIONS, CohortOptions, SlideOptions
+from napari_melanoma.slides.options import (
+    DIGEST_DIGITS,
+    FILE_OPTIONS,
+    CohortOptions,
+    SlideOptions,
+    hashed_tile_settings,
+)
 from napari_melanoma.slides.result_folder import SlideFolderNames, record_slide
 from napari_melanoma.slides.slide_table import TABLE, Row, SlideStatus, SlideTable, status_to_row
 
@@ -296,6 +302,8 @@ def cohort_settings(options: SlideOptions) -> CohortSettings:
     results = options.model_dump(mode="json", include={*POSTPROCESSING_OPTIONS})
     if options.patient or options.metadata is not None:
         results["patient_data"] = _hash_patient_data(options)
+    if files := _hash_option_files(options):
+        results["files"] = files
     return CohortSettings({**options.tile_settings, **_model_identity(options), **_option_file_names(options)}, results)
 
 
@@ -305,6 +313,14 @@ def _hash_patient_data(options: SlideOptions) -> str:
         with suppress(OSError):  # reported for each slide, if the model uses patient data
             digest.update(options.metadata.read_bytes())
     return digest.hexdigest()[:DIGEST_DIGITS]
+
+
+def _hash_option_files(options: SlideOptions) -> dict[str, Any]:
+    """Return hashes of the content of files, which may change under the same name."""
+    with suppress(MelanomaError, OSError):  # reported for each slide
+        settings = hashed_tile_settings(options)
+        return {name: settings[name] for name in FILE_OPTIONS if name in settings}
+    return {}
 
 
 def _option_file_names(options: SlideOptions) -> dict[str, Any]:
@@ -446,7 +462,7 @@ class CohortRecords:
 
 
 def open_manifest(path: Path, settings: CohortSettings, *, force: bool) -> CohortManifest:
-    """Open or create a manifest; slides whose results are missing or outdated are set to waiting.
+    """Open or create a manifest; slides whose results are missing, outdated or lack failed tiles are set to waiting.
 
     ``force``: start over with an empty manifest.
     """
@@ -457,7 +473,9 @@ def open_manifest(path: Path, settings: CohortSettings, *, force: bool) -> Cohor
     same = manifest.settings.results == settings.results
 
     def updated(entry: CohortEntry) -> CohortEntry:
-        done = entry.state == "done" and same and (path.parent / entry.slide / RESULT).is_file()
+        folder = path.parent / entry.slide
+        done = entry.state == "done" and same and (folder / RESULT).is_file()
+        done = done and not read_slide_result(folder).get("tiles_failed")  # they may be readable now
         return entry if done or entry.state == "failed" else replace(entry, state="waiting")
 
     return CohortManifest(path, settings, {name: updated(entry) for name, entry in manifest.entries.items()})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ from typing import Any
 
 from napari_melanoma.core.errors import InputError
 from napari_melanoma.core.files import back_up_if_changed, file_stamp, write_text
-from napari_melanoma.core.formatting import format_count
+from napari_melanoma.core.formatting import format_count, format_significant
 from napari_melanoma.core.geometry import PixelSize
 from napari_melanoma.core.parsing import read_json
 from napari_melanoma.core.polygons import Polygon, to_shape, untangle_polygon
@@ -32,6 +33,7 @@ from napari_melanoma.slides.result_folder import record_new_slide
 
 COUNTS = "counts.geojson"
 MITOSIS = "Mitosis"  # the class of mitoses
+MITOSES = re.compile(r"mito(s[ei]s|sen?|si|tic( figures?)?)( figures?)?( ?\d+)?( ?[:(].*)?", re.IGNORECASE)
 HAS_DEPTH_MARKS = "has_depth_marks"  # in the file: it contains the mitoses that earlier versions stored in readings
 TAIL = 0.025  # probability beyond each end of a 95 % interval
 MEASUREMENT_NAMES = {"line": "length", "area": "area", "angle": "angle"}
@@ -91,8 +93,11 @@ def _read_depth_marks(folder: Path) -> CountedPoints:
 
 
 def list_mitoses(points: CountedPoints) -> tuple[tuple[float, float], ...]:
-    """List the positions of the points of classes such as ``Mitosis``, ``Mitoses`` and ``Mitotic figure``."""
-    return tuple(point.at for point in points if point.class_name.casefold().startswith("mito"))
+    """List the positions of the points of classes such as ``Mitosis``, ``Mitoses`` and ``Mitotic figure``.
+
+    Points of other classes that begin so, such as the imposters of data sets for mitosis detection, are left out.
+    """
+    return tuple(point.at for point in points if MITOSES.fullmatch(point.class_name.strip()))
 
 
 def save_counts(
@@ -215,7 +220,8 @@ class CountResult:
         if self.per_mm2 is None or self.interval is None:
             return counted
         low, high = self.interval
-        return f"{counted}, {self.per_mm2:.3g} per mm² (95 % interval {low:.3g}–{high:.3g})"
+        density, *ends = map(format_significant, (self.per_mm2, low, high))
+        return f"{counted}, {density} per mm² (95 % interval {'–'.join(ends)})"
 
 
 def poisson_interval(count: int) -> tuple[float, float]:
@@ -271,7 +277,7 @@ def describe_counts(results: Sequence[CountResult], total: int) -> str:
     area = results[0].area_mm2 if results else None
     counted = sum(result.count for result in results)
     lines = [str(result) for result in results if result.count]
-    where = "" if area is None else f" in {area:.3g} mm²"
+    where = "" if area is None else f" in {format_significant(area)} mm²"
     return "\n".join([f"{format_count(counted, 'point')} of {total}{where}", *lines])
 
 

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.errors import ScaleMissing
-from napari_melanoma.core.geometry import Box, MapPlacement
+from napari_melanoma.core.geometry import Box, MapPlacement, PixelSize
+from napari_melanoma.core.polygons import to_shape
 from napari_melanoma.core.validity import Validity, ValidityInputs, ValidityReason, read_validity
 from napari_melanoma.depth.breslow_candidates import (
     NO_TISSUE,
@@ -23,7 +24,13 @@ from napari_melanoma.depth.breslow_candidates import (
     rank_candidates,
 )
 from napari_melanoma.depth.geometry import SkinSection, dilate, find_sections, remove_small_parts
-from napari_melanoma.depth.t_category import categories_in_interval, format_thickness, t_category
+from napari_melanoma.depth.t_category import (
+    categories_in_interval,
+    format_ends,
+    format_thickness,
+    is_lower_bound,
+    t_category,
+)
 from napari_melanoma.depth.tumor_maps import (
     ClassRoles,
     DepthMeasurementConfig,
@@ -71,12 +78,12 @@ def estimate_clark_level(below_um: float, at_least: bool) -> ClarkEstimate:
 
 NO_DEPTH: dict[str, Any] = {"breslow_mm": None, "breslow_interval_mm": None, "t_category": None, "depth": None}
 PAINTED = (
-    "suggestion from a painted classifier, not measured by a reader. Its cells are 32 µm wide; on 11 synthetic slides "
-    "its error was up to 0.04 mm with the painted stain, and up to 0.5 mm with others"
+    "suggestion from a painted classifier, not measured by a reader. The squares of its map are 32 µm wide; on 11 "
+    "synthetic slides its error was up to 0.04 mm with the painted stain, and up to 0.5 mm with others"
 )
 MISSING_ROLES = (
     "the tissue classifier has no class for {}, from which the thickness is measured. Paint it, and select it in 'Save "
-    "as model ...' (command line: --role)"
+    "as model...' (command line: --role)"
 )
 NO_INTERVAL = "no interval: the errors of this model on slides of known thickness are unknown"
 OUT_OF_DISTRIBUTION = (
@@ -171,7 +178,8 @@ def measure_slide_depth(
         )
     except ScaleMissing as error:
         return {**NO_DEPTH, "depth": {"validity": validity.to_json(), **_candidates_content((), [str(error)])}}
-    depth_values = _depth_content([_assign_lesion(one, lesions) for one in candidates], notes)
+    size = depth_map.placement.pixel_size
+    depth_values = _depth_content([_assign_lesion(one, lesions, size) for one in candidates], notes)
     if depth_map.painted:
         calibration = Validity(reasons=(ValidityReason(code="painted", severity="caution", text=PAINTED),))
     else:
@@ -207,10 +215,12 @@ def _describe_thickness(content: Mapping[str, Any], depth: Mapping[str, Any]) ->
         return f"no Breslow thickness: {'; '.join(depth['notes']) or 'nothing to measure'}"
     interval = content["breslow_interval_mm"]
     at_least, of_part = ("at least ", " of the visible part") if depth["at_least"] else ("", "")
-    within = f" (90 % interval{of_part} {interval[0]:.2f} to {interval[1]:.2f})" if interval else ""
+    within = f" (90 % interval{of_part} {format_ends(interval)})" if interval else ""
     clark = f", estimated Clark level {depth['clark_estimate']}" if depth["clark_estimate"] else ""
     thickness = f"Breslow thickness {at_least}{format_thickness(content['breslow_mm'])}{within}"
-    return "; ".join([f"{thickness}, {at_least}{content['t_category']}{clark}", *depth["notes"]])
+    category = content["t_category"]
+    bound = "at least " if is_lower_bound(category, at_least=bool(depth["at_least"])) else ""
+    return "; ".join([f"{thickness}, {bound}{category}{clark}", *depth["notes"]])
 
 
 def _measure_sections(
@@ -258,11 +268,23 @@ def _measure_section(
     return candidates, [COARSER.format(number, coarsest_um)] if max(downsampling) > 1 else []
 
 
-def _assign_lesion(candidate: DepthCandidate, lesions: Sequence[SlideLesion]) -> DepthCandidate:
-    """Assign a candidate to the largest lesion whose box is around or close to its deepest point."""
+def _assign_lesion(candidate: DepthCandidate, lesions: Sequence[SlideLesion], size: PixelSize | None) -> DepthCandidate:
+    """Assign a candidate to the lesion that its deepest point is in, or else to the nearest whose box is close to it.
+
+    Of several, it is the largest. ``size``: of a pixel of the finest level.
+    """
     around = [lesion for lesion in lesions if _is_near_box(lesion.box, candidate.deepest)]
-    best = max(around, key=lambda lesion: lesion.area_px, default=None)
+    best = min(around, key=lambda one: (_distance(one, candidate.deepest, size), -one.area_px), default=None)
     return replace(candidate, lesion=None if best is None else best.index)
+
+
+def _distance(lesion: SlideLesion, point: tuple[float, float], size: PixelSize | None) -> float:
+    """Return the distance of a point (row, column) from a lesion, 0 inside, in mm, or in pixels without a scale."""
+    import shapely
+
+    unit = (1.0, 1.0) if size is None else size.mm
+    shapes = [shapely.transform(to_shape(polygon), lambda vertices: vertices * unit) for polygon in lesion.polygons]
+    return float(shapely.distance(shapes, shapely.points(np.multiply(point, unit))).min())
 
 
 def _is_near_box(box: Box, point: tuple[float, float]) -> bool:
@@ -276,12 +298,12 @@ def _depth_content(candidates: Sequence[DepthCandidate], notes: list[str]) -> di
     """Return the values of ``result.json``; those of the slide are those of the first candidate."""
     if not candidates:
         return {**NO_DEPTH, "depth": _candidates_content((), notes)}
-    best = candidates[0]
+    best = _round_as_stored(candidates[0])
     if best.ulcerated is None:
         notes = [*notes, ULCERATION_UNKNOWN]
     category = t_category(best.mm, best.ulcerated)
     return {
-        "breslow_mm": round(best.mm, 4),
+        "breslow_mm": best.mm,
         "breslow_interval_mm": best.to_json()["interval_mm"],
         "t_category": category,
         "depth": _candidates_content(
@@ -290,12 +312,19 @@ def _depth_content(candidates: Sequence[DepthCandidate], notes: list[str]) -> di
     }
 
 
+def _round_as_stored(candidate: DepthCandidate) -> DepthCandidate:
+    """Return a candidate with the thickness that files contain, so that they state its category."""
+    stored = candidate.to_json()
+    interval = None if stored["interval_mm"] is None else tuple(stored["interval_mm"])
+    return replace(candidate, mm=stored["mm"], interval_mm=interval)
+
+
 def _describe_sections(candidates: Sequence[DepthCandidate]) -> list[str]:
     """Return a note with the thickness in each section, if several sections have a lesion."""
     best_mm = {candidate.section: candidate.mm for candidate in reversed(candidates)}  # the first of each section
     if len(best_mm) < 2:
         return []
-    listed = ", ".join(f"{best_mm[index]:.2f} mm in section {index + 1}" for index in sorted(best_mm))
+    listed = ", ".join(f"{format_thickness(best_mm[index])} in section {index + 1}" for index in sorted(best_mm))
     return [THICKNESS_BY_SECTION.format(listed)]
 
 
@@ -303,7 +332,8 @@ def _describe_other_categories(best: DepthCandidate, category: str) -> list[str]
     """Return a note on the other possible categories, if there are any."""
     categories = categories_in_interval(best.interval_mm, best.ulcerated) if best.interval_mm else ()
     if best.at_least:
-        return [CUT_OFF.format(categories[0] if categories else category)]
+        lowest = categories[0] if categories else category
+        return [CUT_OFF.format(lowest)] if is_lower_bound(lowest, at_least=True) else []
     if not categories:
         return []
     return [SEVERAL_CATEGORIES.format(f"{', '.join(categories[:-1])} and {categories[-1]}")]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import replace
 from itertools import pairwise
 
@@ -11,12 +11,17 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from napari_melanoma.core.errors import InputError
-from napari_melanoma.core.geometry import Box, MapPlacement
-from napari_melanoma.core.polygons import Polygon, joint_box
+from napari_melanoma.core.polygons import (
+    Polygon,
+    merge_overlapping,
+    to_polygons,
+    to_shape,
+    untangle_polygon,
+)
 from napari_melanoma.imaging.masks import bounding_box, label_components
-from napari_melanoma.imaging.measurements import crofton_perimeter
 from napari_melanoma.slides.lesions import (
     CellRegion,
+    ClippedCells,
     LesionClass,
     LesionConfig,
     LesionMaps,
@@ -28,17 +33,14 @@ from napari_melanoma.slides.lesions import (
 )
 from napari_melanoma.slides.outlines import (
     OutlineClick,
-    cell_polygons,
     find_clicked_outline,
-    rasterize_polygons,
     refine_polygons,
+    split_shape,
 )
 
 Lesions = tuple["SlideLesion", ...]
 SAME_LESION_SHARE = 0.5  # share of its cells from which on a lesion counts as present in others
-RASTER_SIDE = 1024  # cells along the longer side of a drawing: its area is accurate to 0.2 %
-# An outline crosses itself if its area by the shoelace formula and the rasterized one differ by more than this share.
-SELF_CROSSING_SHARE = 0.02
+SAME_AREA_SHARE = 1e-3  # of areas that count as equal: other programs round positions
 
 
 def merge_lesions(
@@ -54,8 +56,12 @@ def merge_lesions(
     if len(chosen) < 2:
         raise InputError("merging requires at least two lesions. Select their rows in the table, or draw around them.")
     label = _merged_label(chosen)
-    joined = region_from_polygons([polygon for lesion in chosen for polygon in lesion.polygons], maps)
-    merged = _measure_manual(joined, chosen[0].index, "merged", maps, config, label)
+    polygons = [polygon for lesion in chosen for polygon in lesion.polygons]
+    if all(_follows_cells(lesion, maps) for lesion in chosen):
+        merged = _measure_cells(region_from_polygons(polygons, maps), chosen[0], maps, config)
+    else:
+        merged = _measure_shape(_repair(polygons), maps, config, index=chosen[0].index)
+    merged = _as_part(merged, chosen[0], "merged", label)
     others = {lesion.index for lesion in chosen[1:]}
     return tuple(merged if one.index == merged.index else one for one in lesions if one.index not in others)
 
@@ -74,35 +80,61 @@ def split_lesion(
 ) -> Lesions:
     """Split a lesion along a line; the largest part keeps the number, the others are given new numbers.
 
-    A class that a reader has set is that of all parts. Cells under the line are assigned to the nearest part. Separate
-    parts of a merged lesion become separate lesions, regardless of the line.
+    A class that a reader has set is that of all parts. An outline that follows cells is split along cells: those under
+    the line are assigned to the nearest part. Separate parts of a merged lesion become separate lesions, regardless of
+    the line.
 
     ``line``: (vertex, 2), (row, column) in pixels of the finest level, at least two vertices. Returns all lesions of
     the slide, the new ones last.
     """
     lesion = _lesion_with_index(lesions, index)
-    region = region_from_polygons(lesion.polygons, maps)
-    parts, count = label_components(region.mask & ~_cells_on_line(maps.placement.to_map(line), region))
-    if count < 2:
+    split = _split_cells if _follows_cells(lesion, maps) else _split_shape
+    parts = split(lesion, np.asarray(line, np.float64), maps, config)
+    if len(parts) < 2:
         raise InputError(
             f"the line does not split lesion {index}. Draw it across the lesion, from outside on one side to outside "
             "on the other."
         )
+    label = lesion.label if lesion.label_origin == "reader" else None
+    next_index = max(lesion.index for lesion in lesions) + 1
+    largest = _as_part(parts[0], lesion, "split", label)
+    others = (
+        replace(_as_part(part, lesion, "split", label), index=number, id="", others={})
+        for number, part in enumerate(parts[1:], start=next_index)
+    )
+    return (*(largest if one.index == index else one for one in lesions), *others)
+
+
+def _split_cells(
+    lesion: SlideLesion, line: NDArray[np.float64], maps: LesionMaps, config: LesionConfig
+) -> list[SlideLesion]:
+    """Measure the parts of a lesion whose outline follows cells, the largest first."""
+    region = region_from_polygons(lesion.polygons, maps)
+    parts, count = label_components(region.mask & ~_cells_on_line(maps.placement.to_map(line), region))
+    if count < 2:
+        return [lesion]
     parts = _nearest_part(parts, region.mask)
     order = (np.argsort(-np.bincount(parts.ravel())[1:], kind="stable") + 1).tolist()
-    next_index = max(lesion.index for lesion in lesions) + 1
-    numbers = [index, *range(next_index, next_index + len(order) - 1)]
-    label = lesion.label if lesion.label_origin == "reader" else None
-    created = [
-        _measure_manual(CellRegion(region.top, region.left, parts == part), number, "split", maps, config, label)
-        for part, number in zip(order, numbers, strict=True)
-    ]
-    return (*(created[0] if one.index == index else one for one in lesions), *created[1:])
+    return [_measure_cells(CellRegion(region.top, region.left, parts == part), lesion, maps, config) for part in order]
+
+
+def _split_shape(
+    lesion: SlideLesion, line: NDArray[np.float64], maps: LesionMaps, config: LesionConfig
+) -> list[SlideLesion]:
+    """Measure the parts of a lesion that was drawn or refined, the largest first."""
+    import shapely
+
+    cut = shapely.linestrings(line)
+    pieces = [piece for polygon in _repair(lesion.polygons) for piece in split_shape(to_shape(polygon), cut)]
+    parts = sorted(filter(None, map(to_polygons, pieces)), key=lambda part: -part[0].area)
+    return [_measure_shape(part, maps, config, index=lesion.index) for part in parts]
 
 
 def set_lesion_class(lesions: Sequence[SlideLesion], index: int, label: LesionClass) -> Lesions:
-    """Set the class of a lesion by hand; the predicted probability is kept."""
-    changed = replace(_lesion_with_index(lesions, index), label=label, origin="classed", label_origin="reader")
+    """Set the class of a lesion by hand; the predicted probability is kept, and how an edited outline was made."""
+    lesion = _lesion_with_index(lesions, index)
+    origin: LesionOrigin = "classed" if lesion.origin == "found" else lesion.origin
+    changed = replace(lesion, label=label, origin=origin, label_origin="reader")
     return tuple(changed if one.index == index else one for one in lesions)
 
 
@@ -146,7 +178,7 @@ def refine_lesion(
     if not polygons:
         return remove_lesion(lesions, index)
     measured = measure_drawn_lesion(polygons, maps, config, index=index, label=lesion.label)
-    refined = replace(measured, origin="refined", label_origin=lesion.label_origin)
+    refined = replace(measured, origin="refined", label_origin=lesion.label_origin, id=lesion.id, others=lesion.others)
     return tuple(refined if one is lesion else one for one in lesions)
 
 
@@ -158,15 +190,30 @@ def _lesion_with_index(lesions: Sequence[SlideLesion], index: int) -> SlideLesio
     raise InputError(f"there is no lesion {index} on this slide (lesions: {known}).")
 
 
-def _measure_manual(
-    region: CellRegion, index: int, origin: LesionOrigin, maps: LesionMaps, config: LesionConfig, label: str | None
-) -> SlideLesion:
-    """Measure a lesion that was changed by hand; ``label``: its class, set by a reader; predicted if None."""
+def _follows_cells(lesion: SlideLesion, maps: LesionMaps) -> bool:
+    """Whether the outline of a lesion is that of cells of the map, not one that was drawn or refined."""
+    region = region_from_polygons(lesion.polygons, maps)
+    cells = ClippedCells.clip(region.mask, region.place(maps.placement), maps.slide_end).area
+    area = sum(polygon.area for polygon in lesion.polygons)
+    return math.isclose(cells * maps.placement.cell_area_px, area, rel_tol=SAME_AREA_SHARE)
+
+
+def _measure_cells(region: CellRegion, lesion: SlideLesion, maps: LesionMaps, config: LesionConfig) -> SlideLesion:
+    """Measure cells of a lesion, at least one, with its number."""
     box = bounding_box(region.mask)
     assert box is not None, "callers pass at least one cell"
     cropped = CellRegion(region.top + box.top, region.left + box.left, region.mask[box.slices])
-    measured = measure_region(cropped, maps, config, index=index, tissue=maps.tissue_cells)
-    return replace(_with_label(measured, label), origin=origin)
+    return measure_region(cropped, maps, config, index=lesion.index, tissue=maps.tissue_cells)
+
+
+def _as_part(measured: SlideLesion, lesion: SlideLesion, origin: LesionOrigin, label: str | None) -> SlideLesion:
+    """Return what was measured of a lesion as the lesion itself, with what another program has added to it.
+
+    ``label``: its class, set by a reader; predicted if None.
+    """
+    if label is None and math.isnan(measured.probability):  # no tile was analyzed there
+        measured = replace(measured, label=lesion.label)
+    return replace(_with_label(measured, label), origin=origin, id=lesion.id, others=lesion.others)
 
 
 def _with_label(lesion: SlideLesion, label: str | None) -> SlideLesion:
@@ -207,8 +254,33 @@ def manual_lesions(lesions: Sequence[SlideLesion]) -> Lesions:
 
 def removed_lesions(previous: Sequence[SlideLesion], now: Sequence[SlideLesion], maps: LesionMaps) -> Lesions:
     """Return the lesions of ``previous`` that were removed: most of their cells are in none of the lesions ``now``."""
-    occupied, present = _lesion_cells(now, maps), {id(lesion) for lesion in now}
-    missing = (lesion for lesion in previous if id(lesion) not in present)
+    return _find_missing(previous, {id(lesion) for lesion in now}, _count_lesions(now, maps), maps)
+
+
+def removed_by_edits(removed: Lesions, steps: Sequence[Sequence[SlideLesion]], maps: LesionMaps) -> Lesions:
+    """Return the lesions that were removed by several edits, as ``removed_lesions`` of each edit after the other.
+
+    ``removed``: those that were removed before. ``steps``: the lesions before the first edit, and after each.
+    """
+    counts = _count_lesions(steps[0], maps) if len(steps) > 1 else np.zeros(maps.shape, np.int32)
+    for before, now in pairwise(steps):
+        known, present = ({id(lesion) for lesion in lesions} for lesions in (before, now))
+        gone = tuple(lesion for lesion in before if id(lesion) not in present)
+        counts += _count_lesions([lesion for lesion in now if id(lesion) not in known], maps)
+        counts -= _count_lesions(gone, maps)
+        removed = _find_missing((*removed, *gone), present, counts, maps)
+    return removed
+
+
+def _find_missing(
+    lesions: Sequence[SlideLesion], present: Collection[int], counts: NDArray[np.int32], maps: LesionMaps
+) -> Lesions:
+    """Return the lesions most of whose cells are in none of others.
+
+    ``present``: identities of lesions that are not missing. ``counts``: of ``_count_lesions``, of the others.
+    """
+    occupied = counts > 0
+    missing = (lesion for lesion in lesions if id(lesion) not in present)
     return tuple(
         lesion
         for lesion in missing
@@ -273,11 +345,16 @@ def carry_classes(found: Sequence[SlideLesion], previous: Sequence[SlideLesion],
 
 def _lesion_cells(lesions: Sequence[SlideLesion], maps: LesionMaps) -> NDArray[np.bool_]:
     """Return the mask of the cells in any of the lesions, bool (row, column) of the maps."""
-    cells = np.zeros(maps.shape, bool)
+    return _count_lesions(lesions, maps) > 0
+
+
+def _count_lesions(lesions: Sequence[SlideLesion], maps: LesionMaps) -> NDArray[np.int32]:
+    """Return in how many of the lesions each cell is, int32 (row, column) of the maps."""
+    counts = np.zeros(maps.shape, np.int32)
     for lesion in lesions:
         region = region_from_polygons(lesion.polygons, maps)
-        cells[region.slices] |= region.mask
-    return cells
+        counts[region.slices] += region.mask
+    return counts
 
 
 def _share(region: CellRegion, cells: NDArray[np.bool_]) -> float:
@@ -293,60 +370,68 @@ def measure_drawn_lesion(
 
     Its shape is measured on the drawing itself, not on cells. Probability and tissue are those of the cells whose
     centers lie within the drawing, or of the cell at its center if it is smaller than that; the probability is NaN if
-    no tile was analyzed there. If an outline crosses itself, the outer edge of the enclosed area becomes the outline.
+    no tile was analyzed there. If an outline crosses itself, the enclosed area counts, as that of a region.
 
     ``polygons``: the drawing, in pixels of the finest level, at least one. ``label``: its class; predicted if None.
     """
-    cells, tissue = _cells_within(polygons, maps), maps.tissue_cells
-    lesion = measure_region(cells, maps, config, index=index, tissue=tissue)
+    lesion = _measure_shape(_repair(polygons), maps, config, index=index)
+    # Where hardly any lesion is predicted, the malignant share of its probability is noise.
     if maps.malignancy is not None and lesion.presence < config.low:
-        # Where hardly any lesion is predicted, the malignant share of its probability is noise.
         problem = f"the model predicts no lesion in the drawn area (probability of a lesion: {lesion.presence:.2f})"
-        lesion = replace(lesion, malignancy=lesion.probability)
     else:
         problem = "no tile was analyzed in the drawn area" if math.isnan(lesion.probability) else ""
     if label is None and problem:
         raise InputError(f"{problem}, so the class cannot be predicted. Choose malignant or benign.")
-    drawn = _with_drawn_shape(lesion, polygons, maps.placement)
-    share = lesion.tissue_share * drawn.area_px / lesion.area_px
-    return replace(_with_label(drawn, label), tissue_share=share, origin="drawn")
+    return replace(_with_label(lesion, label), origin="drawn")
+
+
+def _repair(polygons: Iterable[Polygon]) -> tuple[Polygon, ...]:
+    """Return the area that outlines enclose, as ``fit_to_slide`` does; valid and disjoint ones are unchanged."""
+    repaired = merge_overlapping(part for polygon in polygons for part in untangle_polygon(polygon))
+    if not repaired:
+        raise InputError("the drawing encloses no area. Draw around the lesion.")
+    return repaired
+
+
+def _measure_shape(polygons: tuple[Polygon, ...], maps: LesionMaps, config: LesionConfig, *, index: int) -> SlideLesion:
+    """Measure valid and disjoint polygons as a lesion; see ``measure_drawn_lesion``."""
+    import shapely
+
+    lesion = measure_region(_cells_within(polygons, maps), maps, config, index=index, tissue=maps.tissue_cells)
+    if maps.malignancy is not None and lesion.presence < config.low:
+        lesion = replace(lesion, malignancy=lesion.probability)
+    shape = shapely.union_all([to_shape(polygon) for polygon in polygons])
+    size, area = maps.placement.pixel_size, sum(polygon.area for polygon in polygons)
+    top, left, bottom, right = shape.bounds
+    height, width = bottom - top, right - left
+    mm = None if size is None else size.mm
+    return replace(
+        lesion,
+        area_px=area,
+        perimeter_px=float(shape.length),
+        area_mm2=None if mm is None else area * mm[0] * mm[1],
+        perimeter_mm=None if mm is None else float(shapely.transform(shape, lambda points: points * mm).length),
+        height_mm=None if mm is None else height * mm[0],
+        width_mm=None if mm is None else width * mm[1],
+        extent=area / (height * width),
+        polygons=polygons,
+        tissue_share=lesion.tissue_share * area / lesion.area_px,
+    )
 
 
 def _cells_within(polygons: Sequence[Polygon], maps: LesionMaps) -> CellRegion:
-    """Return the cells whose centers lie within a drawing; without such cells, the cell at its center."""
+    """Return the cells whose centers lie within a drawing; without such cells, those at the centers of its parts."""
     region = region_from_polygons(polygons, maps)
     box = bounding_box(region.mask)
     if box is not None:
         return CellRegion(region.top + box.top, region.left + box.left, region.mask[box.slices])
-    drawing_box = joint_box(tuple(polygons))
-    middle = (drawing_box.top + drawing_box.height / 2, drawing_box.left + drawing_box.width / 2)
-    row, column = np.floor(maps.placement.to_map(middle)).astype(int).tolist()
-    if not (0 <= row < maps.presence.shape[0] and 0 <= column < maps.presence.shape[1]):
+    boxes = [polygon.box for polygon in polygons]
+    middles = [(box.top + box.height / 2, box.left + box.width / 2) for box in boxes]
+    cells = np.floor(maps.placement.to_map(middles)).astype(int)
+    cells = cells[((cells >= 0) & (cells < maps.shape)).all(axis=1)]
+    if not len(cells):
         raise InputError("the drawing lies outside the analyzed part of the slide. Draw within it.")
-    return CellRegion(row, column, np.ones((1, 1), bool))
-
-
-def _with_drawn_shape(lesion: SlideLesion, polygons: Sequence[Polygon], place: MapPlacement) -> SlideLesion:
-    """Return the lesion with the outline of the drawing and the measurements of its shape."""
-    drawing_box = joint_box(tuple(polygons))
-    step = max(drawing_box.height, drawing_box.width, 1) / RASTER_SIDE
-    fine = MapPlacement(float(drawing_box.top), float(drawing_box.left), step, step, place.pixel_size)
-    window = Box(0, 0, math.ceil(drawing_box.height / step), math.ceil(drawing_box.width / step))
-    mask = rasterize_polygons(polygons, fine, window)
-    box, um = bounding_box(mask), fine.cell_um
-    if box is None:
-        raise InputError("the drawing encloses no area. Draw around the lesion.")
-    cells = float(np.count_nonzero(mask))
-    area = cells * fine.cell_area_px
-    crosses_itself = abs(sum(polygon.area for polygon in polygons) / area - 1) > SELF_CROSSING_SHARE
-    return replace(
-        lesion,
-        area_px=area,
-        perimeter_px=crofton_perimeter(mask, (step, step)),
-        area_mm2=None if um is None else cells * um[0] * um[1] / 1e6,
-        perimeter_mm=None if um is None else crofton_perimeter(mask, (um[0] / 1e3, um[1] / 1e3)),
-        height_mm=None if um is None else box.height * um[0] / 1e3,
-        width_mm=None if um is None else box.width * um[1] / 1e3,
-        extent=cells / (box.height * box.width),
-        polygons=cell_polygons(mask, fine) if crosses_itself else tuple(polygons),
-    )
+    first = cells.min(axis=0)
+    mask = np.zeros(np.ptp(cells, axis=0) + 1, bool)
+    mask[tuple((cells - first).T)] = True
+    return CellRegion(int(first[0]), int(first[1]), mask)

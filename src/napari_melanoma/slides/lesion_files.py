@@ -9,7 +9,7 @@ import json
 import math
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import cache
@@ -35,7 +35,7 @@ from napari_melanoma.core.formatting import format_class, format_count
 from napari_melanoma.core.geometry import Box, MapPlacement
 from napari_melanoma.core.locks import hold_lock
 from napari_melanoma.core.parsing import parse_json
-from napari_melanoma.core.polygons import Polygon, points_within, to_shape
+from napari_melanoma.core.polygons import Polygon, points_within, to_shapes
 from napari_melanoma.core.validity import Validity, read_validity
 from napari_melanoma.data.class_names import BENIGN, MALIGNANT, read_class_name
 from napari_melanoma.io.dicom_codes import LESION
@@ -52,7 +52,7 @@ from napari_melanoma.io.geojson import (
 )
 from napari_melanoma.io.results import LESIONS, OUTLINES, RESULT, read_origin, read_slide_result, write_table
 from napari_melanoma.io.slide_store import SlideResult
-from napari_melanoma.slides.lesion_edits import RASTER_SIDE, carry_classes, measure_drawn_lesion
+from napari_melanoma.slides.lesion_edits import carry_classes, measure_drawn_lesion
 from napari_melanoma.slides.lesions import (
     LESION_COLUMNS,
     LabelOrigin,
@@ -81,8 +81,8 @@ EARLIER_SAVE = "lesions_asked"  # in result.json since a reader has saved lesion
 OWN_METADATA = {"number", "origin", "label_origin", "label", "outline", "validity", DETECTION}
 MOVED_PX = 0.1  # distance of outlines that count as the same: other programs round positions
 # Differences of areas that count as the same, in files that do not state the measured outline: a share of the area, and
-# of the squared length, since drawings were measured on ``RASTER_SIDE`` cells along the longer side.
-AREA_SHARE, LENGTH_SHARE = 0.01, 0.25 / RASTER_SIDE
+# of the squared length, since drawings were measured on 1024 cells along the longer side.
+AREA_SHARE, LENGTH_SHARE = 0.01, 0.25 / 1024
 
 LESION_NAME = re.compile(r"(?:lesion|area) (\d{1,5})")
 
@@ -155,11 +155,12 @@ def read_saved_lesions(folder: Path, origin: Origin | None = None) -> SavedLesio
             return read_lesion_maps(folder, saved.target, SlideResult.open(folder).spec.size)
 
         numbers = _assign_numbers(content.annotations)
+        shapes = _measure_outlines([outline.polygons for outline in content.annotations])
         lesions = (
             _build_lesion(outline, number)
-            if _is_measured(outline)
+            if _is_measured(outline, shape)
             else _measure_changed(outline, number, read_maps(), saved.config)
-            for number, outline in zip(numbers, content.annotations, strict=True)
+            for number, outline, shape in zip(numbers, content.annotations, shapes, strict=True)
         )
         return replace(saved, lesions=tuple(lesions))
     except (KeyError, ValueError, InputError) as error:
@@ -251,6 +252,15 @@ def remove_lesions(folder: Path) -> str:
     return note
 
 
+def back_up_edited_lesions(folder: Path) -> tuple[str, ...]:
+    """Back up the lesions of a slide that a reader has saved or edited; return a message in a tuple, else an empty one.
+
+    Call this before those of another class replace them.
+    """
+    with hold_lock(folder / LOCK, LOCK_TIMEOUT_S):
+        return tuple(filter(None, (_back_up_edited(folder)[1],)))
+
+
 def _back_up_edited(folder: Path) -> tuple[SavedLesions | None, str]:
     """Back up the lesions of a slide, unless their file is as an analysis wrote it, before others replace them.
 
@@ -280,16 +290,16 @@ def save_lesions(
     """
     path, notes = folder / OUTLINES, tuple[str, ...]()
     with hold_lock(folder / LOCK, LOCK_TIMEOUT_S):
-        try:
-            previous = read_saved_lesions(folder)
-        except InputError:
-            previous = None
-            notes = (_back_up_outlines(folder, folder),)  # the unreadable file may still be repaired
-        else:
-            notes = () if known == "any" else back_up_if_changed(path, known)
+        if known == "any" or not target or file_stamp(path) != known:  # reading thousands of lesions takes a second
+            try:
+                previous = read_saved_lesions(folder)
+            except InputError:
+                notes = (_back_up_outlines(folder, folder),)  # the unreadable file may still be repaired
+            else:
+                notes = () if known == "any" else back_up_if_changed(path, known)
+                target = target or (previous.target if previous is not None else "")
         content = read_slide_result(folder)
-        stated = previous.target if previous is not None else ""
-        saved = SavedLesions(tuple(lesions), target or stated or str(content.get("target") or ""), config)
+        saved = SavedLesions(tuple(lesions), target or str(content.get("target") or ""), config)
         _write_lesions(folder, saved, read_validity(content) if content else None)
         return file_stamp(path), notes
 
@@ -334,41 +344,48 @@ def write_outlines(
     ``origin``: of its positions. ``detection``: of ``SavedLesions.describe``.
     """
     metadata = {} if detection is None else {DETECTION: json.dumps(detection, ensure_ascii=False)}
-    annotations = (lesion_to_annotation(lesion, validity, metadata) for lesion in lesions)
+    annotations = lesions_to_annotations(lesions, validity, metadata)
     members = {} if lesions or detection is None else {DETECTION: detection}
     write_geojson(path, annotations, origin=origin, members=members)
 
 
-def lesion_to_annotation(
-    lesion: SlideLesion, validity: Validity | None = None, further: Mapping[str, str] | None = None
-) -> Annotation:
-    """Convert a lesion to an annotation for QuPath, with class, measurements, origin and what QuPath has added.
+def lesion_to_annotation(lesion: SlideLesion, validity: Validity | None = None) -> Annotation:
+    """Convert a lesion to an annotation, as ``lesions_to_annotations`` does."""
+    (annotation,) = lesions_to_annotations([lesion], validity)
+    return annotation
 
-    If the prediction is not valid, the annotation also states why. ``further``: metadata, which QuPath keeps.
+
+def lesions_to_annotations(
+    lesions: Sequence[SlideLesion], validity: Validity | None = None, further: Mapping[str, str] | None = None
+) -> Iterator[Annotation]:
+    """Convert lesions to annotations for QuPath, with class, measurements, origin and what QuPath has added.
+
+    If the prediction is not valid, the annotations also state why. ``further``: metadata, which QuPath keeps.
     """
-    (row,) = lesions_table([lesion])
-    measured: dict[str, Any] = {name: row[name] for name in MEASUREMENTS if row[name] is not None}
-    metadata = {
-        **lesion.others.get("metadata", {}),
-        "number": str(lesion.index),
-        "origin": lesion.origin,
-        "label_origin": lesion.label_origin,
-        "label": lesion.label,
-        "outline": " ".join(f"{value:.3f}" for value in _measure_outline(lesion.polygons)[:3]),
-    }
-    if validity is not None and not validity.valid:
-        metadata["validity"] = validity.headline("")
-    metadata |= further or {}
-    properties = {name: value for name, value in lesion.others.items() if name != "measurements"}
-    return Annotation(
-        lesion.polygons,
-        class_name=lesion.label,
-        color=LABEL_COLORS.get(lesion.label, UNLABELED_COLOR),
-        name=f"{area_noun(lesion.label)} {lesion.index}",
-        measurements={**lesion.others.get("measurements", {}), **measured},
-        id=lesion.id,
-        properties={**properties, "metadata": metadata},
-    )
+    stated = {} if validity is None or validity.valid else {"validity": validity.headline("")}
+    stated |= further or {}
+    shapes = _measure_outlines([lesion.polygons for lesion in lesions])
+    for lesion, row, shape in zip(lesions, lesions_table(lesions), shapes, strict=True):
+        measured: dict[str, Any] = {name: row[name] for name in MEASUREMENTS if row[name] is not None}
+        metadata = {
+            **lesion.others.get("metadata", {}),
+            "number": str(lesion.index),
+            "origin": lesion.origin,
+            "label_origin": lesion.label_origin,
+            "label": lesion.label,
+            "outline": " ".join(f"{value:.3f}" for value in shape[:3]),
+            **stated,
+        }
+        properties = {name: value for name, value in lesion.others.items() if name != "measurements"}
+        yield Annotation(
+            lesion.polygons,
+            class_name=lesion.label,
+            color=LABEL_COLORS.get(lesion.label, UNLABELED_COLOR),
+            name=f"{area_noun(lesion.label)} {lesion.index}",
+            measurements={**lesion.others.get("measurements", {}), **measured},
+            id=lesion.id,
+            properties={**properties, "metadata": metadata},
+        )
 
 
 def _back_up_outlines(source: Path, folder: Path) -> str:
@@ -395,21 +412,25 @@ def _back_up_outlines(source: Path, folder: Path) -> str:
     )
 
 
-def _measure_outline(polygons: Sequence[Polygon]) -> tuple[float, float, float, float]:
-    """Return area, center (row, column) and length of an outline, in pixels."""
+def _measure_outlines(outlines: Sequence[Sequence[Polygon]]) -> list[list[float]]:
+    """Return area, center (row, column) and length of each outline, in pixels."""
     import shapely
 
-    shape = shapely.multipolygons([to_shape(polygon) for polygon in polygons])
-    center = shapely.centroid(shape)
-    return float(shape.area), float(center.x), float(center.y), float(shape.length)
+    shapes = to_shapes(outlines)
+    center = shapely.centroid(shapes)
+    values = shapely.area(shapes), shapely.get_x(center), shapely.get_y(center), shapely.length(shapes)
+    return np.column_stack(values).tolist()
 
 
-def _is_measured(outline: Annotation) -> bool:
-    """Whether an outline has the measurements of a lesion, and is still the one that was measured."""
+def _is_measured(outline: Annotation, shape: Sequence[float]) -> bool:
+    """Whether an outline has the measurements of a lesion, and is still the one that was measured.
+
+    ``shape``: its area, center and length.
+    """
     measured = outline.measurements.get("area_px")
     if measured is None:
         return False
-    area, row, column, length = _measure_outline(outline.polygons)
+    area, row, column, length = shape
     try:
         stated = tuple(map(float, str(_read_metadata(outline)["outline"]).split()))
     except (KeyError, ValueError):  # of an earlier version
@@ -532,7 +553,8 @@ def replace_lesions(
 ) -> tuple[SlideLesion, ...]:
     """Replace the lesions of a slide by imported outlines; unchanged lesions keep their measurements.
 
-    Names of classes are read by ``class_to_label``; where they are unknown, the class is predicted.
+    The class that a model of the same target has predicted stays. Other names are read by ``class_to_label``; where
+    they are unknown, the class is predicted.
     """
     unchanged = {(lesion.index, lesion.label, lesion.polygons): lesion for lesion in lesions}
     numbers = _assign_numbers(outlines, max((lesion.index for lesion in lesions), default=0))
@@ -540,9 +562,13 @@ def replace_lesions(
     for outline, number in zip(outlines, numbers, strict=True):
         lesion = unchanged.get((number, outline.class_name, outline.polygons))
         if lesion is None:
-            label = _imported_label(outline)
+            is_own = bool(outline.class_name) and outline.class_name == maps.label
+            label = outline.class_name if is_own else _imported_label(outline)
             lesion = measure_drawn_lesion(outline.polygons, maps, config, index=number, label=label)
-            lesion = lesion if label is None else replace(lesion, label_origin=_read_label_origin(outline, "reader"))
+            if label is not None:  # a class that was read as another one is not what a model has predicted
+                label_origin = _read_label_origin(outline, "reader") if label == outline.class_name else "reader"
+                lesion = replace(lesion, label_origin=label_origin)
+            lesion = replace(lesion, id=outline.id, others=_read_others(outline))
         replaced.append(lesion)
     return tuple(replaced)
 

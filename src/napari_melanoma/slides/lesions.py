@@ -111,11 +111,6 @@ class LesionMaps:
     slide_end: SlideEnd | None = None
 
     @property
-    def malignant(self) -> NDArray[np.float32]:
-        """Probability of each cell that a lesion in it is malignant."""
-        return self.presence if self.malignancy is None else self.malignancy
-
-    @property
     def target(self) -> NDArray[np.float32]:
         """Probability of a malignant lesion or of the target class, as in the heatmap."""
         return self.presence if self.malignancy is None else self.presence * self.malignancy
@@ -148,7 +143,7 @@ class SlideLesion:
     - ``id``: of the object in another program, such as QuPath; ``others``: the GeoJSON properties that it has added,
       among them measurements and metadata
     - ``extent``: share of its axis-aligned box that it fills
-    - ``tissue_share``: share of the tissue of the slide that is in it
+    - ``tissue_share``: share of the analyzed tissue of the slide that is in it
     - ``seed``: (row, column) of the highest probability
     - ``malignancy``: probability that it is malignant, given that it is a lesion, which decides the label: the mean
       probability of a malignant lesion divided by ``presence``; NaN if the model does not separate malignant from
@@ -199,6 +194,10 @@ class CellRegion:
         """Rows and columns of the mask on the map."""
         return Box(self.top, self.left, *self.mask.shape).slices
 
+    def place(self, whole: MapPlacement) -> MapPlacement:
+        """Return the position of the cells on the slide; ``whole``: that of the map."""
+        return replace(whole, top=whole.top + self.top * whole.step_y, left=whole.left + self.left * whole.step_x)
+
 
 def find_lesions(maps: LesionMaps, config: LesionConfig) -> tuple[SlideLesion, ...]:
     """Find the lesions of a slide: connected cells at or above ``low`` with at least one at or above ``high``.
@@ -241,8 +240,7 @@ def label_lesions(maps: LesionMaps, config: LesionConfig) -> NDArray[np.int32]:
     """
     presence = _smooth_presence(maps, config.smoothing_um)
     above_low = presence >= config.low
-    labels, count = label_components(_dilate(above_low, maps.placement, config.join_um))
-    labels = np.where(above_low, labels, 0)
+    labels, count = _label_parts(above_low, maps.placement, config.join_um)
     reaches_high = np.zeros(count + 1, bool)
     reaches_high[labels[presence >= config.high]] = True
     reaches_high[0] = False
@@ -258,12 +256,12 @@ def measure_region(
     ``index``: number of the lesion. ``tissue``: amount of tissue on the whole slide, in cells.
     """
     place, mask = maps.placement, region.mask
-    malignant, weight = maps.malignant[region.slices], maps.weight(region.slices)
-    target, presence = maps.target[region.slices][mask], maps.presence[region.slices][mask]
-    probability = _score(target, weight[mask], config.score)
-    share = probability if maps.malignancy is None else _malignant_share(target, presence, weight[mask])
-    peak = np.unravel_index(np.where(mask & np.isfinite(malignant), malignant, -1.0).argmax(), mask.shape)
-    placement = replace(place, top=place.top + region.top * place.step_y, left=place.left + region.left * place.step_x)
+    target, weight = maps.target[region.slices], maps.weight(region.slices)
+    inside, presence = target[mask], maps.presence[region.slices][mask]
+    probability = _score(inside, weight[mask], config.score)
+    share = probability if maps.malignancy is None else _malignant_share(inside, presence, weight[mask])
+    peak = np.unravel_index(np.where(mask & np.isfinite(target), target, -1.0).argmax(), mask.shape)
+    placement = region.place(place)
     corners = np.minimum(placement.to_slide([peak, np.add(peak, 1)]), maps.slide_end or math.inf)
     seed = corners.mean(axis=0)
     um, cells = place.cell_um, ClippedCells.clip(mask, placement, maps.slide_end)
@@ -336,14 +334,30 @@ def _smooth_presence(maps: LesionMaps, sigma_um: float) -> NDArray[np.float32]:
     return np.where(known, smooth / np.maximum(weight, 1e-6), 0).astype(np.float32)
 
 
-def _dilate(mask: NDArray[np.bool_], place: MapPlacement, gap_um: float) -> NDArray[np.bool_]:
-    """Widen a mask by half of a gap, so that parts up to ``gap_um`` apart are joined."""
+def _label_parts(mask: NDArray[np.bool_], place: MapPlacement, gap_um: float) -> tuple[NDArray[np.int32], int]:
+    """Label the parts of a mask as ``label_components`` does; parts up to ``gap_um`` apart get one label."""
+    labels, count = label_components(mask)
     um = place.cell_um
-    if not gap_um or um is None:
-        return mask
+    if not gap_um or um is None or count < 2:
+        return labels, count
     from scipy import ndimage
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
 
-    return ndimage.distance_transform_edt(~mask, sampling=um) <= gap_um / 2
+    # The shortest way between two parts is where the cells that are nearest to one and to the other touch.
+    nearest = ndimage.distance_transform_edt(~mask, sampling=um, return_distances=False, return_indices=True)
+    pairs = [np.zeros((2, 0), np.int32)]
+    for row, column in ((0, 1), (1, 0), (1, 1), (1, -1)):
+        one, other = (nearest[:, row:, :], nearest[:, : -row or None, :])
+        one = one[:, :, column:] if column >= 0 else one[:, :, :column]
+        other = other[:, :, : -column or None] if column >= 0 else other[:, :, -column:]
+        between = np.stack([labels[tuple(one)], labels[tuple(other)]])
+        gaps = [(np.abs(a - b) - 1).clip(0) * side for a, b, side in zip(one, other, um, strict=True)]
+        pairs.append(between[:, np.hypot(*gaps) <= gap_um * (1 + 1e-9)])
+    first, second = np.concatenate(pairs, axis=1)
+    graph = coo_array((np.ones(len(first), bool), (first, second)), shape=(count + 1, count + 1))
+    parts, part = connected_components(graph, directed=False)  # the background is a part of its own, the first one
+    return part.astype(np.int32)[labels], parts - 1
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from threading import Lock
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 
 Entry = TypeVar("Entry")
 NOTES, FORMAT = "view.json", 1
+VIEW_FOLDER = "view"  # in the folder of a slide: has the results of an analysis of the view, without notes
 # Shorter lengths and smaller areas are shown in micrometers; a length of 0.09995 mm is shown as 0.1 mm.
 MICRO_MM, MICRO_MM2 = 0.09995, 0.0009995
 SMALLEST_DETERMINANT = 1e-6  # of a registration matrix that can be inverted
@@ -36,6 +38,7 @@ LISTS, MAPPINGS = (
     ("bookmarks", "measures", "scale_changes"),
     {"layers", "alignments"},
 )  # fields that are merged entry by entry
+OWN_ENTRIES = ("bookmarks", "measures")  # which a reader adds
 NO_FILE = FileNotFoundError, NotADirectoryError
 # Fields that change while a slide is only viewed, which is no reason to replace a file that cannot be read.
 DISPLAY = {"fingerprint", "angle", "view", "layers", "colors"}
@@ -152,14 +155,20 @@ class SlideNotes:
 
 
 def read_notes(folder: Path, *copies: Path) -> SlideNotes:
-    """Read the notes; empty if there are none, or if they cannot be read. Invalid entries are left out.
+    """Read the notes; empty if there are none. Invalid entries are left out.
 
-    ``copies``: other folders that may contain notes; the file that was written last is read.
+    ``copies``: other folders that may contain notes; the file that was written last is read. Raises ``InputError`` for
+    a file that cannot be read, which may contain the scale.
     """
+    latest = _find_latest(folder, *copies)
     try:
-        return _read_notes(_find_latest(folder, *copies))
-    except (OSError, MalformedFile):
+        return _read_notes(latest)
+    except NO_FILE:
         return SlideNotes()
+    except OSError as error:
+        raise InputError(
+            f"{latest / NOTES}, the scale and measurements of a slide, cannot be read: {error}."
+        ) from error
 
 
 class NotesFile:
@@ -176,11 +185,14 @@ class NotesFile:
         self.problem = ""
 
     def read(self) -> SlideNotes:
-        """Read the notes, from the folder that was written to last; invalid entries are left out."""
+        """Read the notes, from the folder that was written to last; invalid entries are left out.
+
+        If that is the result folder, the bookmarks and measurements in the private folder are added.
+        """
         with self._lock:
             self._known, self.problem = SlideNotes(), ""
             try:
-                self._known = _read_notes(self._find_latest())
+                self._known = self._read_stored()
             except NO_FILE:
                 pass
             except (OSError, MalformedFile) as error:
@@ -209,7 +221,7 @@ class NotesFile:
             if not changed:
                 return ""
             try:
-                merged = _merge_notes(self._known, notes, _read_notes(source))
+                merged = _merge_notes(self._known, notes, self._read_stored())
             except NO_FILE:
                 merged = notes
             except (OSError, MalformedFile):
@@ -223,6 +235,19 @@ class NotesFile:
     def _find_latest(self) -> Path:
         return _find_latest(self._folder, *(() if self._private is None else (self._private,)))
 
+    def _read_stored(self) -> SlideNotes:
+        source = self._find_latest()
+        notes = _read_notes(source)
+        if self._private is None or self._private == source:
+            return notes
+        with suppress(OSError, MalformedFile):
+            own = _read_notes(self._private)
+            added: dict[str, Any] = {
+                name: merge_entries((), getattr(own, name), getattr(notes, name)) for name in OWN_ENTRIES
+            }
+            return replace(notes, **added)
+        return notes
+
     def _write(self, notes: SlideNotes, unreadable: Path | None) -> str:
         """Write the notes, in the private folder if that is not possible with the results."""
         message = ""
@@ -234,6 +259,10 @@ class NotesFile:
             if self._private is None:
                 raise
             write_notes(self._private, notes)
+        else:
+            if self._private is not None:  # its notes are in the result folder now
+                with suppress(OSError):
+                    remove_file(self._private / NOTES)
         return message
 
 

@@ -315,3 +315,12 @@ def _apply_change(polygons: Sequence[Polygon], changed: NDArray[np.bool_], click
     smallest = min([speck, *(SPECK_SHARE * float(part.area) for part in touched)])
     refined = (part for part in to_polygons(after) if part.area >= smallest)
     return (*kept, *(part for polygon in refined for part in clip_polygon(polygon, click.size)))
+
+
+def split_shape(part: Geometry, cut: Geometry) -> list[Geometry]:
+    """Split a polygon of shapely along a line; return its pieces, or it alone if the line does not split it."""
+    import shapely
+
+    lines = shapely.union_all([part.boundary, cut])
+    faces = shapely.get_parts(shapely.polygonize(shapely.get_parts(lines)))
+    return [face for face in faces if shapely.intersects(part, shapely.point_on_surface(face))] or [part]

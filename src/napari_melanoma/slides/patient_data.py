@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from napari_melanoma.core.errors import DataSetError
+from napari_melanoma.core.files import compose_name
 from napari_melanoma.core.prediction_config import DEPTH_COLUMN, TabularEncoding
 from napari_melanoma.core.provenance import parse_time
 from napari_melanoma.data.harmonize import harmonize_rows
@@ -30,8 +31,8 @@ def read_patient_data(slide: Path, folder: Path, encoding: TabularEncoding, opti
     if not encoding.fields:
         return SlidePatientData({}, ())
     common = harmonize_rows([options.patient]).rows[0] if options.patient else {}
-    in_table = read_patient_table(options.metadata)[0].get(slide_name(slide), {}) if options.metadata else {}
-    row = {**common, **in_table}
+    table = read_patient_table(options.metadata)[0] if options.metadata else {}
+    row = {**common, **table.get(compose_name(slide_name(slide)), {})}
     source = "table" if row.get(DEPTH_COLUMN) else ""
     readings = [reading for reading in read_findings(folder).readings if reading.when and reading.mm is not None]
     if readings:
@@ -44,9 +45,9 @@ def read_patient_data(slide: Path, folder: Path, encoding: TabularEncoding, opti
 
 
 def read_patient_table(table: Path) -> tuple[dict[str, dict[str, str]], list[str]]:
-    """Read the rows of a CSV or XLSX table by the name of the slide, harmonized, and notes on unrecognized columns.
+    """Read the rows of a CSV or XLSX table by the composed name of the slide, and notes on unrecognized columns.
 
-    The slide is named by a column ``image_id``, ``slide`` or ``file``, with or without suffix.
+    The rows are harmonized. The slide is named by a column ``image_id``, ``slide`` or ``file``, with or without suffix.
     """
     given = list(iterate_rows(table))
     columns = {name.strip().lower().replace(" ", "_"): name for row in given[:1] for name in row}
@@ -61,7 +62,7 @@ def read_patient_table(table: Path) -> tuple[dict[str, dict[str, str]], list[str
     rows: dict[str, dict[str, str]] = {}
     for row, values in zip(given, harmonized.rows, strict=True):
         path = Path(row[key].replace("\\", "/"))
-        name = _slide_of_cell(path)
+        name = compose_name(_slide_of_cell(path))
         if name in rows:
             raise DataSetError(f"{table} has several rows of the slide '{name}'. Keep one row for each slide.")
         if name:

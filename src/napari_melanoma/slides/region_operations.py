@@ -37,6 +37,7 @@ from napari_melanoma.slides.outlines import (
     find_clicked_outline,
     refine_polygons,
     simplified_cell_polygons,
+    split_shape,
 )
 from napari_melanoma.slides.regions import (
     LOCKED,
@@ -338,9 +339,7 @@ def _split(region: Annotation, cut: Geometry) -> tuple[Annotation, ...]:
     pieces: list[Geometry] = []
     unsplit: list[Geometry] = []
     for part in shapely.get_parts(shape):
-        lines = shapely.union_all([part.boundary, cut])
-        faces = shapely.get_parts(shapely.polygonize(shapely.get_parts(lines)))
-        inside = [face for face in faces if shapely.intersects(part, shapely.point_on_surface(face))]
+        inside = split_shape(part, cut)
         if len(inside) > 1:
             pieces += inside
         else:

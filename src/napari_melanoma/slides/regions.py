@@ -332,8 +332,8 @@ class ReaderRegions:
 class RegionMap:
     """Draws class maps of regions for any window of a slide.
 
-    Where regions of one reader overlap, the smaller one applies: a lesion within the tissue is a lesion. Where readers
-    assign different classes, cells are ``IGNORED_VALUE``.
+    Where regions of one reader overlap, the smaller one applies: a lesion within the tissue is a lesion. Where readers,
+    or copies of one outline, assign different classes, cells are ``IGNORED_VALUE``.
 
     ``numbers``: class name to class number; regions of other classes are left out.
     """
@@ -394,6 +394,10 @@ class RegionMap:
 def _index_regions(regions: Sequence[tuple[Annotation, int]]) -> ReaderRegions:
     import shapely
 
+    numbers: dict[tuple[Polygon, ...], set[int]] = {}
+    for region, number in regions:
+        numbers.setdefault(region.polygons, set()).add(number)
+    regions = [(region, number if len(numbers[region.polygons]) == 1 else IGNORED_VALUE) for region, number in regions]
     areas = [sum(polygon.area for polygon in region.polygons) for region, _ in regions]
     ordered = [regions[index] for index in sorted(range(len(regions)), key=lambda index: -areas[index])]
     boxes = [joint_box(region.polygons) for region, _ in ordered]
@@ -529,14 +533,15 @@ def find_region_files(slide: Path, locations: Sequence[Path], others: Sequence[P
     """Find the files with regions of a slide, at most one at each location.
 
     ``locations``: files, or folders with result folders or with files named after the slide; by default the folder of
-    the slide. ``others``: slides whose regions are searched at the same locations; a file named after one of them is
-    not that of this slide.
+    the slide. A result folder itself is that of the recorded slide. ``others``: slides whose regions are searched at
+    the same locations; a file named after one of them is not that of this slide.
     """
     from napari_melanoma.io.spatialdata import find_spatialdata
-    from napari_melanoma.slides.result_folder import slide_folder, slide_name
+    from napari_melanoma.slides.result_folder import recorded_slide, slide_folder, slide_name
 
     found: list[Path] = []
-    names_of_others = {normalize_name(slide_name(other)) for other in others} - {normalize_name(slide_name(slide))}
+    name = normalize_name(slide_name(slide))
+    names_of_others = {normalize_name(slide_name(other)) for other in others} - {name}
     for location in locations or [slide.parent]:
         if not location.exists():
             raise InputError(
@@ -546,9 +551,11 @@ def find_region_files(slide: Path, locations: Sequence[Path], others: Sequence[P
             if normalize_name(location.name.partition(".")[0]) not in names_of_others:
                 found.append(location)
             continue
-        stem = slide_name(slide)
-        names = [f"{name}{suffix}" for name in (stem, stem.removesuffix(".ome")) for suffix in SUFFIXES]
-        candidates = [slide_folder(location, slide) / REGIONS, location / REGIONS, *(location / name for name in names)]
+        stem, recorded = slide_name(slide), recorded_slide(location)
+        named = [location / f"{stem}{suffix}" for stem in (stem, stem.removesuffix(".ome")) for suffix in SUFFIXES]
+        is_other = recorded is not None and normalize_name(slide_name(recorded)) != name
+        own = [] if is_other else [location / REGIONS]
+        candidates = [slide_folder(location, slide) / REGIONS, *own, *named]
         found += [path for path in candidates if path.is_file()][:1]
     return found
 

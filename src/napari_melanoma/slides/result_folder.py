@@ -206,7 +206,9 @@ def _candidate_names(stem: str, fingerprint: str) -> Iterator[str]:
 def _recorded_fingerprints(folder: Path) -> set[str]:
     """Return the fingerprints of the slides that are recorded in a folder; empty if there are none."""
     recorded = [read_object_or_empty(folder / name).get("fingerprint", "") for name in (SOURCE, RESULT)]
-    owners = {str(fingerprint) for fingerprint in (*recorded, read_notes(folder).fingerprint)} - {""}
+    with suppress(InputError):
+        recorded.append(read_notes(folder).fingerprint)
+    owners = {str(fingerprint) for fingerprint in recorded} - {""}
     if (folder / STORE).is_dir():
         with suppress(InputError):
             owners.add(SlideResult.open(folder).spec.fingerprint)

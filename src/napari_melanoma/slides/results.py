@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_melanoma.core.errors import InputError
-from napari_melanoma.core.formatting import format_class, format_count
+from napari_melanoma.core.formatting import format_class, format_count, format_significant
 from napari_melanoma.core.geometry import MapPlacement, PixelSize, format_scale
 from napari_melanoma.data.class_names import MALIGNANT, UNSPECIFIC, find_lesion_classes, read_class_name
 from napari_melanoma.depth.tumor_maps import BENIGN_NAMES
@@ -260,9 +260,9 @@ def measure_class_areas(maps: SlideMaps, classes: Sequence[str]) -> dict[str, di
     cells = ClippedCells.clip(known, maps.placement, maps.end)
     shares = np.outer(cells.rows, cells.columns)[known]
     counts = np.bincount(maps.probability[:, known].argmax(axis=0), shares, minlength=len(classes))
-    cell = maps.placement.cell_area_mm2
+    cell, total = maps.placement.cell_area_mm2, float(counts.sum()) or 1.0
     return {
-        name: {"mm2": None if cell is None else count * cell, "percent": 100 * count / max(1, counts.sum())}
+        name: {"mm2": None if cell is None else count * cell, "percent": 100 * count / total}
         for name, count in zip(classes, counts.tolist(), strict=True)
     }
 
@@ -272,10 +272,10 @@ def describe_class_areas(areas: Mapping[str, Mapping[str, float | None]]) -> str
 
     Background is part of that area. Empty without classes.
     """
-    texts = [
-        f"{name} " + ("" if area["mm2"] is None else f"{area['mm2']:.3g} mm² ") + f"({area['percent']:.1f} %)"
-        for name, area in areas.items()
-    ]
+    sizes = {
+        name: "" if (mm2 := area["mm2"]) is None else f"{format_significant(mm2)} mm² " for name, area in areas.items()
+    }
+    texts = [f"{name} {sizes[name]}({area['percent']:.1f} %)" for name, area in areas.items()]
     return f"{', '.join(texts)} of the analyzed area" if areas else ""
 
 

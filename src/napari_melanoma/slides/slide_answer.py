@@ -35,7 +35,7 @@ def describe_slide_answer(
 ) -> Headline:
     """Describe the areas of a class on a slide; without results or class, the parts state what to do next.
 
-    Such as "Adnexa: 8 areas, 0.107 mm² (4.9 % of the analyzed area); highest on the map 0.70".
+    Such as "Adnexa: 8 areas, 0.107 mm² (4.9 % of the analyzed area)", with the part "Highest on the map 0.70".
 
     ``content``: that of ``result.json``; empty before an analysis. ``target``: the chosen class; by default that of the
     results. ``lesions``: the detected areas of this class; by default those in ``content`` if they are of this class.
@@ -45,8 +45,8 @@ def describe_slide_answer(
     if not content:
         return Headline("", (NO_RESULTS,))
     validity = read_validity(content)
-    if not validity.valid and not is_shown_anyway:
-        return Headline(validity.headline(""), tone="invalid")
+    if (invalid := validity.invalid_headline) is not None and not is_shown_anyway:
+        return invalid
     target = target or str(content.get("target") or "")
     if not target:
         found = _describe_without_class(content)
@@ -82,7 +82,7 @@ def _describe_class(
     if highest is None:
         stored = ((content.get("scores") or {}).get("maximum") or {}).get(target)
         highest = None if stored is None else float(stored)
-    peak = "" if highest is None or not math.isfinite(highest) else f"; highest on the map {highest:.2f}"
+    peak = "" if highest is None or not math.isfinite(highest) else f"Highest on the map {highest:.2f}"
     if rows is None:
         found = f"{noun}s are being detected"
     elif rows:
@@ -91,7 +91,7 @@ def _describe_class(
         found = f"no {noun} at this threshold"
     score = describe_slide_score(content) if target == content.get("target") and score_method(content) else ""
     others = describe_other_scores(content) if score else ""
-    return Headline(f"{name}: {found}{peak}", tuple(_list_parts(content, rows or (), score)), detail=others)
+    return Headline(f"{name}: {found}", tuple(_list_parts(content, rows or (), peak, score)), detail=others)
 
 
 def _describe_area(content: Mapping[str, Any], rows: Sequence[Row]) -> str:
@@ -106,8 +106,10 @@ def _describe_area(content: Mapping[str, Any], rows: Sequence[Row]) -> str:
     return f"{area} ({percent})" if area else f", {percent}"
 
 
-def _list_parts(content: Mapping[str, Any], rows: Sequence[Row], score: str) -> Iterator[str]:
-    """Yield how many lesions are malignant, the probability of the slide, and that the class is no tumor."""
+def _list_parts(content: Mapping[str, Any], rows: Sequence[Row], peak: str, score: str) -> Iterator[str]:
+    """Yield the highest probability, how many lesions are malignant, that of the slide, and that it is no tumor."""
+    if peak:
+        yield peak
     labels = Counter(str(row.get("label") or "") for row in rows)
     if rows and labels.keys() <= LESION_CLASSES:
         yield f"{labels['malignant']} malignant"

@@ -15,7 +15,7 @@ import numpy as np
 
 from napari_melanoma.core.errors import InputError, MelanomaError
 from napari_melanoma.core.formatting import format_class, to_sentence
-from napari_melanoma.core.geometry import PixelSize
+from napari_melanoma.core.geometry import PixelSize, format_scale
 from napari_melanoma.core.polygons import Polygon, joint_area
 from napari_melanoma.core.validity import Validity, read_validity
 from napari_melanoma.data.table_schema import field_title, format_field_value
@@ -38,7 +38,7 @@ from napari_melanoma.depth.report_blocks import (
     synoptic_block,
 )
 from napari_melanoma.depth.report_blocks import IN_REGIONS as COUNTED_IN_REGIONS
-from napari_melanoma.depth.shown_blocks import KeyPath, ShownBlock, group, known
+from napari_melanoma.depth.shown_blocks import DRAWN, KeyPath, ShownBlock, group, known
 from napari_melanoma.depth.synoptic import SynopticLesion, SynopticReport
 from napari_melanoma.depth.t_category import format_thickness, t_category
 from napari_melanoma.io.geojson import Annotation
@@ -53,7 +53,7 @@ from napari_melanoma.slides.counts import (
 )
 from napari_melanoma.slides.lesion_files import read_saved_lesions
 from napari_melanoma.slides.lesions import LESION_CLASSES, SlideLesion, area_noun, is_lesion_area
-from napari_melanoma.slides.notes import SlideMeasurement, read_notes
+from napari_melanoma.slides.notes import SlideMeasurement, SlideNotes, read_notes
 from napari_melanoma.slides.reading.opening import open_slide
 from napari_melanoma.slides.regions import Regions, load_regions
 from napari_melanoma.slides.result_folder import open_fingerprint, recorded_slide
@@ -162,7 +162,11 @@ def read_slide_content(
     that are not read. What cannot be read is stated elsewhere.
     """
     path, unread = slide or recorded_slide(folder), set[KeyPath]()
-    notes = read_notes(folder)
+    notes = SlideNotes()
+    try:
+        notes = read_notes(folder)
+    except InputError:
+        unread |= SCALED
     if not {"analysis", "lesions"} <= values.keys():
         values = _read_lesions(folder, unread) | values
     if "fingerprint" not in values:
@@ -225,10 +229,9 @@ def read_proposals(folder: Path) -> SlideDepthProposals:
 
 
 def format_sourced_scale(value: Sequence[Any]) -> str:
-    """Format a pixel size, (height, width), with its source."""
+    """Format a pixel size, (height, width), as ``format_scale`` does, with all digits and its source."""
     y_um, x_um, source = value
-    side = f"{x_um:.6g}" if x_um == y_um else f"{y_um:.6g} x {x_um:.6g}"
-    return f"{side} µm per pixel ({source})"
+    return f"{format_scale(y_um, x_um, 6)} µm per pixel ({source})"
 
 
 def analysis_block(content: Mapping[str, Any], proposals: SlideDepthProposals | None = None) -> ShownBlock:
@@ -326,7 +329,7 @@ def lesions_block(
         known("mm2", "total area", mm2, f"{mm2 or 0:.3g} mm²", unit="mm²"),
         known("threshold", "threshold", threshold, f"{threshold or 0:.2f}"),
         known("malignant_from", "malignant from a probability of", limit if is_lesions else None, f"{limit:g}"),
-        known("outlines", "classes and outlines", digest, f"version {digest}"),
+        known("outlines", "classes and outlines", digest, DRAWN, is_drawing=True),
     )
     title = "Lesions" if is_lesions else f"Areas of {format_class(name)}"
     return group(LESIONS, title, (group("rows", "", rows), group("summary", "", numbers)))
@@ -398,7 +401,7 @@ def _region_row(name: str, regions: Sequence[Annotation], size: PixelSize | None
         ("area", "Area, mm²", mm2, "–" if mm2 is None else f"{mm2:.3f}"),
     )
     digest = digest_outlines((name, one.polygons) for one in regions)
-    outlines = ShownBlock(key="outlines", label="outlines", value=digest, text=f"version {digest}")
+    outlines = ShownBlock(key="outlines", label="outlines", value=digest, text=DRAWN, is_drawing=True)
     return group(
         name,
         name or "without a class",

@@ -18,7 +18,7 @@ from napari_melanoma.depth.findings import (
     write_findings,
 )
 from napari_melanoma.depth.report_blocks import READING, SLIDE, SYNOPTIC
-from napari_melanoma.depth.shown_blocks import compare_blocks
+from napari_melanoma.depth.shown_blocks import BlockChange, compare_blocks
 from napari_melanoma.depth.signatures import list_changes_since_signature
 from napari_melanoma.depth.synoptic import SynopticLesion, SynopticReport, format_stored_answer
 from napari_melanoma.depth.synoptic_fields import FIELDS, SynopticField
@@ -38,7 +38,7 @@ DAMAGED = (
 BACKED_UP = "Files of an earlier version of the program may have other findings. They are backed up: {}."
 
 
-def list_slide_changes(report: SynopticReport, content: SlideContent) -> tuple[str, ...]:
+def list_slide_changes(report: SynopticReport, content: SlideContent) -> tuple[str | BlockChange, ...]:
     """State what has changed on a slide since its report was signed; empty if it is not signed."""
     if not report.is_signed:
         return ()
@@ -59,7 +59,8 @@ def list_other_changes(
         tuple(block for block in one.list_blocks(report.drop_findings(), reader) if block.key in keys)
         for one, report in ((content, shown), (now, stored.report or SynopticReport()))
     )
-    return tuple(change.describe_pair() for change in compare_blocks(before, after))
+    changes = compare_blocks(before, after)
+    return tuple(f"{one.label}: {', now '.join(one.texts(missing='none'))}" for one in changes)
 
 
 def read_synoptic(
@@ -74,7 +75,9 @@ def read_synoptic(
     report = findings.view_report(reader)
     if report is None or not report.is_signed:
         return report, ()
-    return report, list_slide_changes(report, read_slide_content(folder, lesion, slide, depth=findings))
+    return report, tuple(
+        map(str, list_slide_changes(report, read_slide_content(folder, lesion, slide, depth=findings)))
+    )
 
 
 @dataclass(frozen=True)
@@ -87,7 +90,7 @@ class StoredContent:
     report: SynopticReport | None
     content: SlideContent | None
 
-    def list_changes(self, lesion: SynopticLesion | None) -> tuple[str, ...]:
+    def list_changes(self, lesion: SynopticLesion | None) -> tuple[str | BlockChange, ...]:
         """State what has changed since the signature; ``lesion``: the present one of the open case."""
         if self.report is None:
             return (DAMAGED,)

@@ -29,6 +29,7 @@ from napari_melanoma.data.splits import find_rarest_classes, split_samples
 from napari_melanoma.data.table_schema import TEST, TRAIN
 from napari_melanoma.io.results import write_labels, write_rgb
 from napari_melanoma.io.slide_store import file_errors_translated
+from napari_melanoma.metrics.overlap import UNLABELED_PIXEL
 from napari_melanoma.slides.notes import read_notes
 from napari_melanoma.slides.reading.opening import open_slide
 from napari_melanoma.slides.reading.slide import Slide, SlideInfo
@@ -309,15 +310,15 @@ def _read_annotated_slides(
     """Yield slides with regions, with unique names; slides that cannot be used are reported."""
     names: set[str] = set()
     used: dict[Path, Path] = {}
-    shared = Counter(normalize_name(_table_name(path)) for path in slides)
+    shared = Counter(normalize_name(table_name(path)) for path in slides)
     for path in slides:
-        name = free_name(safe_name(_table_name(path)), names)
-        title = _table_name(path) if shared[normalize_name(_table_name(path))] == 1 else name
+        name = free_name(safe_name(table_name(path)), names)
+        title = table_name(path) if shared[normalize_name(table_name(path))] == 1 else name
         try:
             for file in find_region_files(path, folders, slides):
                 if used.setdefault(file, path) != path:
                     raise InputError(f"{file} has the regions of {used[file]}, too. Rename one of the slides.")
-            slide = read_annotated_slide(path, folders, options.readers)
+            slide = read_annotated_slide(path, folders, options.readers, slides)
         except MelanomaError as error:
             if folders and len(slides) == 1:
                 raise
@@ -328,7 +329,7 @@ def _read_annotated_slides(
         yield replace(slide, name=name, title=title)
 
 
-def _table_name(slide: Path) -> str:
+def table_name(slide: Path) -> str:
     """Return the name of a slide in tables, which other slides may share."""
     return slide.name if slide.is_dir() else slide.stem
 
@@ -336,7 +337,7 @@ def _table_name(slide: Path) -> str:
 def _check_patients(slides: Sequence[Path], patients: Mapping[str, object]) -> None:
     """Raise if patient data are stated for a name that several slides have, letters in upper case being the same."""
     stated = {normalize_name(name) for name, values in patients.items() if values}
-    names = [_table_name(path) for path in slides]
+    names = [table_name(path) for path in slides]
     for name, count in Counter(map(normalize_name, names)).items():
         if count > 1 and name in stated:
             shared = " and ".join(dict.fromkeys(one for one in names if normalize_name(one) == name))
@@ -416,8 +417,11 @@ def _add_patients_and_split(
     Returns the rows without tiles that the split leaves out, whose files are removed.
     """
     by_name = {compose_name(name): values for name, values in patients.items()}
+    spellings = Counter(map(normalize_name, by_name))
+    by_letters = {key: values for name, values in by_name.items() if spellings[key := normalize_name(name)] == 1}
     for row in rows:
-        of_slide = by_name.get(compose_name(row["slide"]), {})
+        slide = row["slide"]
+        of_slide = by_name.get(compose_name(slide)) or by_letters.get(normalize_name(slide), {})
         row.update({name: text for name, text in of_slide.items() if text})
     report.slides = len({row["slide"] for row in rows})
     report.patients = len({row["patient_id"] for row in rows})
@@ -453,9 +457,11 @@ def _add_notes(report: TileReport, classes: TileClasses, slides: int) -> None:
         report.notes.append(("slides", f"{format_count(slides - report.slides, 'slide')} without tiles"))
 
 
-def read_annotated_slide(slide: Path, folders: Sequence[Path], readers: str) -> AnnotatedSlide:
-    """Read the regions of a slide, and select those of the readers to use."""
-    files = find_region_files(slide, folders)
+def read_annotated_slide(
+    slide: Path, folders: Sequence[Path], readers: str, others: Sequence[Path] = ()
+) -> AnnotatedSlide:
+    """Read the regions of a slide, and select those of the readers to use; ``others``: see ``find_region_files``."""
+    files = find_region_files(slide, folders, others)
     if not files:
         where = ", ".join(map(str, folders)) or "beside it"
         raise InputError(
@@ -501,6 +507,7 @@ def choose_classes(slides: Sequence[Regions], requested: Sequence[str], rest: st
         raise DataSetError(f"{len(names)} classes are too many for label images: select at most {MAX_CLASSES}.")
     labels = (rest, *(name for name in names if name != rest))
     values = np.zeros(IGNORED_VALUE + 1, np.uint8)
+    values[IGNORED_VALUE] = UNLABELED_PIXEL
     for number, name in enumerate(names, start=1):
         values[number] = labels.index(name)
     numbers = {name: names.index(new_name) + 1 for name, new_name in new_names.items()}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Literal, Self
@@ -214,16 +214,25 @@ def tissue_share(boxes: TileBoxes, mask: NDArray[np.bool_], place: MapPlacement)
 
 def tissue_area(mask: NDArray[np.bool_], rows: Edges, columns: Edges) -> NDArray[np.float64]:
     """Return the area of tissue in rectangles, float64 (row, column); all in cells of the mask."""
-    sums = np.pad(mask.astype(np.float64).cumsum(0).cumsum(1), ((1, 0), (1, 0)))
-    inside = _interpolate_rows(sums, rows[1]) - _interpolate_rows(sums, rows[0])
-    return (_interpolate_rows(inside.T, columns[1]) - _interpolate_rows(inside.T, columns[0])).T
+    padded = np.pad(mask, ((1, 0), (1, 0)))
+    above = np.ascontiguousarray(padded.T).cumsum(1, dtype=np.int32).T  # ten times as fast along contiguous values
+    # Sums along the rows are needed only at the edges, and of whole numbers, so that nothing is rounded.
+    first, last = (_interpolate_rows(above, at, lambda sums: sums.cumsum(1, dtype=np.float64)) for at in rows)
+    inside = (last - first).T
+    return (_interpolate_rows(inside, columns[1]) - _interpolate_rows(inside, columns[0])).T
 
 
-def _interpolate_rows(sums: NDArray[np.float64], at: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Interpolate between the rows of a cumulative sum, which is exact, as the mask is constant within a cell."""
+def _interpolate_rows(
+    sums: NDArray, at: NDArray[np.float64], convert: Callable[[NDArray], NDArray] = np.asarray
+) -> NDArray[np.float64]:
+    """Interpolate between the rows of a cumulative sum, which is exact, as the mask is constant within a cell.
+
+    ``convert``: is applied to the rows before.
+    """
     at = np.clip(at, 0, len(sums) - 1)
     below = np.minimum(at.astype(int), max(0, len(sums) - 2))
-    return sums[below] + (at - below)[:, None] * (sums[np.minimum(below + 1, len(sums) - 1)] - sums[below])
+    start, end = convert(sums[below]), convert(sums[np.minimum(below + 1, len(sums) - 1)])
+    return start + (at - below)[:, None] * (end - start)
 
 
 def _finest_side(config: TilingConfig, pixel_size: PixelSize | None) -> tuple[float, float]:

@@ -18,6 +18,7 @@ from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional
 
 from napari_melanoma.core.plugins import describe_plugin_error
+from napari_melanoma.metrics.overlap import UNLABELED_PIXEL
 from napari_melanoma.training.augmentation_config import AUGMENTATIONS, AugmentationConfig
 from napari_melanoma.training.random_numbers import BatchRandomNumbers
 
@@ -326,20 +327,27 @@ OFF_CENTER = 0.06  # greatest offset of a vignette from the center, as a share o
 FADE_RADIUS = (0.4, 0.6)  # radius at which the light starts to fade, as a share of the side; corners are at 0.71
 SOFTNESS = (0.01, 0.3)  # share of the side: from the sharp rim of a dermatoscope to the fading of a lens
 DARKNESS = (0.4, 1.4)  # share of the light that is lost at the end of the fading; black from 1 on
-MIN_LIGHT = 1 / 16  # share of the light; in darker pixels no border is visible, so the mask is cleared
+MIN_LIGHT = 1 / 16  # share of the light; in darker pixels no border is visible
 CUTOUT_SIDE = (0.1, 0.3)  # share of the side
 HAIR_PURPOSE, BUBBLE_PURPOSE = 1, 2  # appended to the seed of an image, so that hairs and bubbles are independent
 
 
 class Vignette(RandomAugmentation):
-    """Darkens the corners; the mask is cleared where hardly any light is left."""
+    """Darkens the corners; where hardly any light is left, the mask is cleared, and pixels of classes have no label.
+
+    ``classes``: number of classes; masks of more than one class hold class indices.
+    """
 
     name = "vignette"
+
+    def __init__(self, config: AugmentationConfig, classes: int = 1) -> None:
+        super().__init__(config)
+        self._dark_value = UNLABELED_PIXEL if classes > 1 else 0
 
     def _augment(self, images: Tensor, masks: Tensor, indices: Tensor, rng: BatchRandomNumbers) -> None:
         light = vignette_light(images, rng)
         images[indices] *= light
-        masks[indices] *= light >= MIN_LIGHT
+        masks[indices] = masks[indices].masked_fill(light < MIN_LIGHT, self._dark_value)
 
 
 def vignette_light(images: Tensor, rng: BatchRandomNumbers) -> Tensor:

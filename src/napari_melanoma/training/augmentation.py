@@ -51,15 +51,13 @@ class BatchAugmentation:
         self._side = side
         # Both in the order in which they affect a photograph: objects on the skin, then light, lens, sensor and file.
         on_skin = [augmentation(config) for augmentation in (Hair, Bubbles)]
-        in_camera = [
-            augmentation(config) for augmentation in (Vignette, Cutout, Coarsen, Blur, Sharpen, Noise, Recompress)
-        ]
+        in_camera = [augmentation(config) for augmentation in (Cutout, Coarsen, Blur, Sharpen, Noise, Recompress)]
         self._transforms = v2.Compose(
             [
                 GeometricWarp(config, side, classes),
                 *(step for step in on_skin if step.is_enabled),
                 ColorJitter(config),
-                *(step for step in in_camera if step.is_enabled),
+                *(step for step in (Vignette(config, classes), *in_camera) if step.is_enabled),
                 *(PluginAugmentation(name, probability) for name, probability in (config.plugins or {}).items()),
             ]
         )

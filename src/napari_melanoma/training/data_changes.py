@@ -95,7 +95,7 @@ def _list_row_changes(rows: Sequence[DataRow], path: Path) -> Iterator[str]:
         row = now.get(sample.image_id)
         if row is None:
             removed.append(sample.image_id)
-        elif (row.get("split") or "", row.get("diagnosis") or row.get("diagnostic") or "") != (
+        elif ((row.get("split") or "").strip(), row.get("diagnosis") or row.get("diagnostic") or "") != (
             sample.split,
             sample.diagnosis or "",
         ):

@@ -6,6 +6,7 @@ import hashlib
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -16,19 +17,23 @@ from napari_melanoma.core.errors import DataSetError
 from napari_melanoma.core.formatting import format_count, format_names
 from napari_melanoma.core.paths import expand_user
 from napari_melanoma.core.prediction_config import UNKNOWN
+from napari_melanoma.data.cell_values import MELANOMA, expand_diagnosis, translate_diagnosis
+from napari_melanoma.data.class_names import excludes_lesion
 from napari_melanoma.data.dataset import (
     DatasetEntry,
     Key,
+    Review,
     Sample,
     check_dataset_names,
     describe_patients_of,
     iter_entries,
     order_by_name,
     read_datasets,
+    read_rows,
     select_trainable,
 )
 from napari_melanoma.data.duplicates import Duplicate, find_similar_pairs, load_hash_thumbnails, merge_groups
-from napari_melanoma.data.harmonize import Harmonizer
+from napari_melanoma.data.harmonize import Harmonizer, find_parser
 from napari_melanoma.data.splits import (
     TrainingSplit,
     find_patient_leaks,
@@ -36,13 +41,16 @@ from napari_melanoma.data.splits import (
     get_diagnosis,
     validate_on_each_class,
 )
+from napari_melanoma.data.table_mapping import find_column_meanings
 from napari_melanoma.data.table_schema import AS_GIVEN_SUFFIX, find_column
 from napari_melanoma.data.tabular_encoding import (
     check_columns,
     describe_invalid_numbers,
     describe_rare_values,
     join_features,
+    read_word,
 )
+from napari_melanoma.data.taxonomy import load_taxonomy
 from napari_melanoma.models.bundle import BundleInfo
 from napari_melanoma.models.installed_bundles import find_bundle
 from napari_melanoma.training import data_checks
@@ -63,6 +71,7 @@ from napari_melanoma.training.run_data import choose_split
 YES, NO = ("1", "1.0", "true", "yes"), ("0", "0.0", "false", "no")  # cells of a column of 1 and 0
 MIN_SHARED_TILES = 0.5  # slides are copies if they share this part of the tiles of one of them
 TRAIN, VALIDATION, TEST = range(3)  # ranks of the parts: images of a patient stay in the highest part only
+REJECTED: Review = "rejected"
 PREDICTED_MASKS = "drawn"  # folder of predicted masks in the pixel store
 OTHER = "other"  # the negative class of a column of 1 and 0
 MALIGNANCY_COLUMN = "target"  # column of the harmonized table: 1 if malignant
@@ -105,7 +114,8 @@ class SelectedSamples:
 
     ``replay``: images that preserve the initial model's performance, and ``replay_test`` the test images of their data
     sets. ``left_out``: excluded, as their patient is in another part. ``unlabelled``: images of the target domain of
-    an adaptation. ``without_mask``: images of all parts that a classifier cannot use, because its view needs a mask.
+    an adaptation. ``without_mask``: images of all parts that a classifier cannot use, because its view needs a mask, or
+    their review is ``rejected``.
     """
 
     parts: TrainingSplit
@@ -165,7 +175,8 @@ def read_strata(folders: Iterable[str], config: ClassificationConfig) -> dict[Ke
 
 
 def classifiable_samples(samples: Iterable[Sample], config: ClassificationConfig) -> list[Sample]:
-    """Keep the images that a classifier can use, with the masks of its view, in their order."""
+    """Keep the images that a classifier can use, with the masks of its view, in their order; not the rejected ones."""
+    samples = [sample for sample in samples if sample.review != REJECTED]
     if config.view.region == "photograph":
         return [replace(sample, mask=None) for sample in samples]
     if config.masks == "predicted":
@@ -195,10 +206,10 @@ def keep_labeled(chosen: SelectedSamples, table: ClassTable) -> tuple[SelectedSa
 
 def unread_notices(chosen: SelectedSamples, table: ClassTable, config: ClassificationConfig) -> list[str]:
     """Describe values in the selected columns that are treated as unknown although the field is not empty."""
-    rows = {sample.image_id: table.rows.get(sample.key, {}) for sample in (*chosen.for_training, *chosen.for_test)}
+    rows = {sample.full_name: table.rows.get(sample.key, {}) for sample in (*chosen.for_training, *chosen.for_test)}
     numbers = [column.name for column in config.tabular.numbers] if config.tabular else []
     numbers += [config.depth.column] if config.depth and config.depth.column not in numbers else []
-    training = {sample.image_id: table.rows.get(sample.key, {}) for sample in chosen.parts.training}
+    training = {sample.full_name: table.rows.get(sample.key, {}) for sample in chosen.parts.training}
     return [
         *describe_invalid_numbers(rows, numbers),
         *describe_rare_values(training, config.tabular.words if config.tabular else ()),
@@ -257,7 +268,7 @@ def row_labels(rows: Mapping[Key, Mapping[str, str]], target: str) -> dict[Key, 
     ``target``, the column of malignancy, 'malignant' or 'other'.
     """
     labels = {key: (row.get(target) or "").strip() for key, row in rows.items()}
-    labels = {key: word for key, word in labels.items() if word and word.lower() != UNKNOWN}
+    labels = {key: word for key, word in labels.items() if read_word(word)}
     if {word.lower() for word in labels.values()} <= {*YES, *NO}:
         return {key: _positive_name(target) if word.lower() in YES else OTHER for key, word in labels.items()}
     return labels
@@ -269,9 +280,19 @@ def _positive_name(target: str) -> str:
     return column.title.lower() if column is not None and target == MALIGNANCY_COLUMN else target
 
 
-def diagnosis_includes(words: str, name: str) -> bool:
-    """Whether a diagnosis such as 'melanoma in situ' names a class such as 'melanoma'."""
-    return name in words.lower().split()
+def diagnosis_includes(words: str, name: str) -> bool | None:
+    """Whether a diagnosis such as 'melanoma in situ' or 'lentigo maligna' is of a class such as 'melanoma'.
+
+    None if that is open, as for 'malignant', or if the taxonomy does not have the diagnosis and it does not exclude the
+    class, as 'non-melanoma' does. For melanoma, the result is that of the derived column ``melanoma``.
+    """
+    word = translate_diagnosis(words)
+    if word is None or word == UNKNOWN:
+        return False if excludes_lesion(words, name) else None
+    if name == MELANOMA:
+        return {"1": True, "0": False}.get(expand_diagnosis(word).melanoma)
+    taxonomy = load_taxonomy("diagnosis")
+    return taxonomy.is_within(word, name) or (None if taxonomy.is_within(name, word) else False)
 
 
 def _read_rows(folders: Iterable[str], selected: set[str], features: str) -> tuple[dict[Key, dict[str, str]], set[str]]:
@@ -293,10 +314,17 @@ def _read_rows(folders: Iterable[str], selected: set[str], features: str) -> tup
     return rows, columns | {name for row in rows.values() for name in row}
 
 
+def read_rows_with(folders: Iterable[Path], columns: set[str]) -> dict[Key, dict[str, str]]:
+    """Read the rows of data sets, with some columns under these names, as a training reads them."""
+    reader = ColumnReader(columns)
+    return {key: {**row, **reader.read(row)} for key, row in read_rows(folders).items()}
+
+
 class ColumnReader:
     """Reads the selected columns of a row.
 
-    A missing column is read under a synonym, or derived from other columns, such as ``melanoma`` from the diagnosis.
+    An unknown or missing value is read under a synonym of the column, or derived from other columns, such as
+    ``melanoma`` from the diagnosis.
     """
 
     def __init__(self, selected: set[str]) -> None:
@@ -305,10 +333,11 @@ class ColumnReader:
 
     def read(self, row: dict[str, str]) -> dict[str, str]:
         values = {name: row[name] for name in self._selected if name in row}
-        missing = self._selected - values.keys()
-        if not missing:
+        missing = frozenset(name for name in self._selected if not read_word(row.get(name)))
+        related = {name: row[name] for name in _list_related_columns(tuple(row), missing) if row[name]}
+        if not related:
             return values
-        harmonized = self._harmonizer.harmonize_row(row)
+        harmonized = self._harmonizer.harmonize_row(related)
         for name in missing:
             column = find_column(name)
             # An impossible number is kept as given, so that it is reported.
@@ -316,6 +345,18 @@ class ColumnReader:
             if text := harmonized.get(name) or harmonized.get(as_given):
                 values[name] = text
         return values
+
+
+@lru_cache(maxsize=1 << 10)
+def _list_related_columns(names: tuple[str, ...], missing: frozenset[str]) -> tuple[str, ...]:
+    """List the columns of a table that missing columns may be read from; these are few, which saves time."""
+    keys = {find_parser(name)[0] for name in missing}
+    return tuple(
+        name
+        for name in names
+        if name.removesuffix(AS_GIVEN_SUFFIX) in missing
+        or any(find_parser(meaning.column_name)[0] in keys for meaning in find_column_meanings(name))
+    )
 
 
 def _check_class_names(names: Sequence[str], present: Sequence[str], config: ClassificationConfig) -> None:
@@ -452,9 +493,11 @@ def _describe_untested_classes(chosen: SelectedSamples, table: ClassTable) -> li
 
 
 def _describe_without_mask(samples: Sequence[Sample]) -> list[str]:
-    """Describe the images without a usable mask, and what to do, in one text; empty if there are none."""
-    if not samples:
-        return []
+    """Describe the rejected images, and those without a usable mask with what to do; empty if there are none."""
+    rejected = [sample.image_id for sample in samples if sample.review == REJECTED]
+    count = format_count(len(rejected), "image")
+    texts = [f"Excluded: {count} whose review is rejected ({format_names(rejected)})."] if rejected else []
+    samples = [sample for sample in samples if sample.review != REJECTED]
     states = {
         "without a mask": [sample.image_id for sample in samples if sample.mask is None],
         "with a mask that is not accepted or corrected": [sample.image_id for sample in samples if sample.mask],
@@ -462,10 +505,13 @@ def _describe_without_mask(samples: Sequence[Sample]) -> list[str]:
     counts = [
         f"{format_count(len(ids), 'image')} {state} ({format_names(ids)})" for state, ids in states.items() if ids
     ]
+    if not counts:
+        return texts
     return [
+        *texts,
         f"Excluded: {' and '.join(counts)}. The network's view is cropped around the lesion. Add or accept masks, or "
         "set classification.masks = 'predicted' to predict them, or classification.view.region = 'photograph' to use "
-        "whole photographs."
+        "whole photographs.",
     ]
 
 
@@ -581,7 +627,7 @@ def _without_test_patients(chosen: SelectedSamples) -> SelectedSamples:
         [sample for sample in samples if sample.group not in evaluated]
         for samples in (parts.training, parts.validation, chosen.replay)
     )
-    parts = TrainingSplit(training, validation, parts.test)
+    parts = replace(parts, training=training, validation=validation)
     return replace(chosen, parts=parts, replay=tuple(replay), left_out=(*chosen.left_out, *left_out))
 
 
@@ -649,7 +695,7 @@ def _split(recipe: TrainRecipe, folders: Sequence[str]) -> tuple[TrainingSplit, 
 def predicted_mask_path(sample: Sample, segmenter: BundleInfo) -> Path:
     """Return the path of an image's predicted mask, which may not exist yet; it depends on image and model."""
     status, config = sample.image.stat(), segmenter.config
-    settings = f"{config.closer_views} {config.turned_views} {config.threshold}"
+    settings = f"{segmenter.prediction_fingerprint()} {config.preprocessing.cache_key} {config.threshold}"
     source = f"{sample.image.absolute()} {status.st_size} {status.st_mtime_ns} {settings}"
     name = hashlib.sha256(source.encode()).hexdigest()[:32]
     return user_store_folder() / PREDICTED_MASKS / segmenter.fingerprint[:16] / f"{name}.png"
@@ -739,7 +785,7 @@ def remove_leaks(chosen: SelectedSamples, same: Sequence[Duplicate]) -> tuple[Se
         removed = [sample for sample in samples if dropped.get(id(sample)) == rank]
         if removed:
             notices.append(_leak_notice(removed, same, removed_from, kept_in))
-    parts = TrainingSplit(training, validation, chosen.parts.test)
+    parts = replace(chosen.parts, training=training, validation=validation)
     return replace(chosen, parts=parts, replay=tuple(replay), unlabelled=tuple(unlabelled)), notices
 
 

@@ -1,4 +1,4 @@
-"""The tables of a run's images and folds, and the list of images that a model was trained on."""
+"""The tables of a run's images and folds, and its list of the images that a model is trained on."""
 
 from __future__ import annotations
 
@@ -7,17 +7,15 @@ import io
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Literal, get_args
 
 import numpy as np
-from numpy.typing import NDArray
 
 from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.csv_files import CsvError, CsvWriter, read_csv_dicts
 from napari_melanoma.core.errors import BundleError, RunError
-from napari_melanoma.core.files import hash_file, write_text
+from napari_melanoma.core.files import write_text
 from napari_melanoma.core.parsing import parse_error_reason, parse_json
 from napari_melanoma.core.renamed_keys import rename_keys
 from napari_melanoma.core.run_folder import RunFolder
@@ -29,12 +27,11 @@ from napari_melanoma.data.training_images import (
     TrainingImages,
     find_trained_images,
     hash_images,
-    hash_photograph,
     make_training_images,
+    read_training_images,
     shorten_digest,
 )
 from napari_melanoma.io.results import write_table
-from napari_melanoma.models.bundle import BundleInfo
 from napari_melanoma.models.installed_bundles import find_bundle
 from napari_melanoma.models.weights_files import START_WORDS, find_weights_file
 from napari_melanoma.training.recipe import TrainRecipe
@@ -130,7 +127,6 @@ VALIDATION_OVERLAP = (
     "{count} of the {all} validation images are among the training images of '{name}'. The epoch and the threshold "
     "are selected on them, and results on them are optimistic. Use other validation images for a fair estimate."
 )
-TRAINING_IMAGES_KEY = "training_images"  # key in the provenance of a bundle: summary and hash of the list
 
 
 def write_training_images(
@@ -183,56 +179,6 @@ def inherited_training_images(name: str) -> TrainingImages:
     except BundleError:
         listed = None
     return listed or TrainingImages(unlisted=(f"the images behind the model '{Path(name).name}'",))
-
-
-def read_training_images(info: BundleInfo) -> TrainingImages | None:
-    """Read the training and validation images of a model; None if the bundle, like older ones, does not list them."""
-    statement = info.config.provenance.get(TRAINING_IMAGES_KEY)
-    return (
-        _read_verified(info.path / FILE_NAME, info.name, statement.get("sha256"))
-        if isinstance(statement, dict)
-        else None
-    )
-
-
-def was_trained_on(info: BundleInfo, rgb: NDArray[np.uint8]) -> bool:
-    """Whether a model was trained or validated on a photograph, or on a resized or recompressed copy of it.
-
-    ``rgb``: uint8 (row, column, channel=3), upright. Also False if the model has no readable list of its images.
-    """
-    statement = info.config.provenance.get(TRAINING_IMAGES_KEY)
-    listed = (
-        _cached_training_images(info.path, info.name, str(statement.get("sha256")))
-        if isinstance(statement, dict)
-        else None
-    )
-    return listed is not None and bool(find_trained_images(hash_photograph(rgb), listed).any())
-
-
-@lru_cache(maxsize=8)
-def _cached_training_images(folder: Path, name: str, sha256: str) -> TrainingImages | None:
-    """Read the list of a bundle once; None if the file is missing, damaged or does not belong to the bundle."""
-    try:
-        return _read_verified(folder / FILE_NAME, name, sha256)
-    except (BundleError, OSError):
-        return None
-
-
-def _read_verified(path: Path, name: str, sha256: object) -> TrainingImages:
-    """Read the list of a bundle; raise an error if its SHA-256 is not the one in the bundle."""
-    listed = TrainingImages.read(path)
-    if sha256 != hash_file(path):
-        raise BundleError(f"{path} does not match the bundle '{name}'. Download or copy the bundle again.")
-    return listed
-
-
-def training_images_statement(path: Path) -> dict[str, Any]:
-    """Return the provenance entry of a list of training images; empty if the file does not exist."""
-    if not path.is_file():
-        return {}
-    listed = TrainingImages.read(path)
-    statement = {**listed.counts, "unlisted": list(listed.unlisted), "note": listed.note, "sha256": hash_file(path)}
-    return {TRAINING_IMAGES_KEY: statement}
 
 
 FOLDS = "folds.csv"

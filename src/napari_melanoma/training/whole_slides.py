@@ -21,7 +21,7 @@ from napari_melanoma.data.dataset import (
     DatasetEntry,
     OutsideFolderError,
     Sample,
-    check_dataset_names,
+    check_distinct_datasets,
     describe_patients_of,
     find_table,
     iter_entries,
@@ -309,7 +309,7 @@ def split_slides(recipe: TrainRecipe, *, pending: bool = False) -> tuple[Selecte
     """
     config, folders = recipe.classification, [expand_user(name) for name in recipe.data.datasets]
     assert config is not None
-    check_dataset_names(folders)
+    check_distinct_datasets(folders)
     samples = order_by_name(sample for folder in folders for sample in bag_samples(folder, pending=pending))
     labels = read_strata(recipe.data.datasets, config)
 

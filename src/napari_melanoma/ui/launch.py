@@ -43,6 +43,8 @@ def open_viewer(paths: Sequence[Path], slides: Sequence[Path] = (), pixel_size: 
 def show_slide(viewer: Viewer, path: Path, pixel_size: PixelSize | None = None) -> list[Layer]:
     """Add the layers of a slide to a viewer; warnings and errors are shown as notifications.
 
+    ``pixel_size``: overrides that of the file; the Slide dock stores it as set by the user.
+
     Returns one layer, or one for each fluorescence channel; none if the slide cannot be opened.
     """
     from napari.layers import Layer
@@ -50,18 +52,22 @@ def show_slide(viewer: Viewer, path: Path, pixel_size: PixelSize | None = None) 
 
     from napari_melanoma.slides.reading.layers import make_slide_layers
     from napari_melanoma.slides.reading.opening import open_slide
-    from napari_melanoma.ui.viewer.slide_layers import refresh_when_loaded
+    from napari_melanoma.ui.viewer.slide_layers import ViewerSlide, refresh_when_loaded, request_scale
 
     try:
-        slide = open_slide(path, pixel_size)
+        slide = open_slide(path)
     except MelanomaError as error:
         show_error(str(error))
         return []
     layers = [Layer.create(*data) for data in make_slide_layers(slide)]
     refresh_when_loaded(slide, layers)
+    warnings = slide.info.warnings
+    if pixel_size is not None:
+        request_scale(viewer, ViewerSlide(tuple(layers)), pixel_size)
+        warnings = tuple(message for message in warnings if message not in slide.info.scale_warnings)
     for layer in layers:
         viewer.add_layer(layer)
-    for message in slide.info.warnings:
+    for message in warnings:
         show_warning(f"{path.name}: {message}")
     return layers
 

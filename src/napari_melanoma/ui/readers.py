@@ -110,9 +110,14 @@ def _explain_no_mask(labels: NDArray, meta: dict[str, Any]) -> str:
     return ""
 
 
-def _read(path: Path, accept_damaged: bool | None) -> list[LayerData]:
+def preload_xarray() -> None:
+    """Import xarray in half a second: napari imports it with the first layer, which would block the window."""
     if find_spec("xarray"):
-        import_module("xarray")  # half a second; napari imports it with the first layer, which would block the window
+        import_module("xarray")
+
+
+def _read(path: Path, accept_damaged: bool | None) -> list[LayerData]:
+    preload_xarray()
     if _is_slide(path):
         from napari_melanoma.slides.reading.layers import make_slide_layers
         from napari_melanoma.slides.reading.opening import open_slide

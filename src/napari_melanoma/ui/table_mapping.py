@@ -38,7 +38,7 @@ from napari_melanoma.ui.widgets.style import PRIMARY, WrappedLabel, elide, named
 if TYPE_CHECKING:
     from napari_melanoma.data.check import TablePreview
 
-KEEP_COLUMN, DROP_COLUMN = "*", ""  # values of the choices "keep unchanged" and "leave out"
+AUTOMATIC, KEEP_COLUMN, DROP_COLUMN = "=", "*", ""  # values of the choices "automatic", "keep unchanged", "leave out"
 KEPT_PREFIX = "own_"  # of columns that are kept although their name has another meaning in the schema
 GUESSED = "guess"
 WIDTH_PX, HEIGHT_PX = 680, 620
@@ -76,9 +76,10 @@ class ColumnsTable(QWidget):
 
     @property
     def columns(self) -> dict[str, str]:
-        """The mapping from columns of the table to columns of the schema, without columns kept unchanged.
+        """The mapping from columns of the table to columns of the schema.
 
-        A kept column whose name has a meaning in the schema is renamed with ``KEPT_PREFIX``.
+        Columns understood by their names and those kept unchanged are not listed, but a kept column whose name has a
+        meaning in the schema is renamed with ``KEPT_PREFIX``.
         """
         targets = {name: box.currentData() for name, box in self._choices.items()}
         renamed = {
@@ -86,12 +87,12 @@ class ColumnsTable(QWidget):
             for name, target in targets.items()
             if target == KEEP_COLUMN and find_column_meanings(name)
         }
-        return {name: target for name, target in targets.items() if target != KEEP_COLUMN} | renamed
+        return {name: target for name, target in targets.items() if target not in (AUTOMATIC, KEEP_COLUMN)} | renamed
 
     def set_columns(self, columns: Mapping[str, str]) -> None:
         """Show a mapping of columns, also to names outside the schema; ``changed`` is not emitted."""
         for name, box in self._choices.items():
-            target = columns.get(name, KEEP_COLUMN)
+            target = columns.get(name, _find_default(name))
             if target == KEPT_PREFIX + name:
                 target = KEEP_COLUMN
             if box.findData(target) < 0:
@@ -107,9 +108,11 @@ class ColumnsTable(QWidget):
         box = named(NoWheelComboBox(), f"column_{name}", f"Meaning of column {name}")
         box.setModel(self._model)
         box.setMinimumContentsLength(22)
-        box.setCurrentIndex(max(0, box.findData(guess.columns.get(name, KEEP_COLUMN))))
-        guess_label = quiet_label(GUESSED if name in guess.columns else "")
-        guess_label.setToolTip("Guessed from the column's name")
+        target = guess.columns.get(name, _find_default(name))
+        box.setCurrentIndex(box.findData(target))
+        guess_label = quiet_label("" if target == KEEP_COLUMN else GUESSED)
+        meanings = ", ".join(meaning.column_name for meaning in find_column_meanings(name))
+        guess_label.setToolTip(f"Guessed from the column's name{meanings and f': {meanings}'}")
         box.activated.connect(lambda _, name=name: self._on_chosen(name))
         for index, widget in enumerate((name_label, values_label, box, guess_label)):
             self._grid.addWidget(widget, number, index)
@@ -118,6 +121,11 @@ class ColumnsTable(QWidget):
     def _on_chosen(self, name: str) -> None:
         self._guess_labels[name].clear()
         self.changed.emit()
+
+
+def _find_default(name: str) -> str:
+    """Return the choice for a column that a mapping does not list: it is understood by its name, or else kept."""
+    return AUTOMATIC if find_column_meanings(name) else KEEP_COLUMN
 
 
 class _ElidedLabel(QLabel):
@@ -141,6 +149,7 @@ def _make_column_model(parent: QWidget) -> QStandardItemModel:
     model = QStandardItemModel(parent)
     for title, value, tip in (
         ("keep unchanged", KEEP_COLUMN, "Keep the column under its own name"),
+        ("automatic", AUTOMATIC, "Use what is known of the column by its name, or keep it"),
         ("leave out", DROP_COLUMN, "Do not import the column"),
         *((f"{column.title} ({column.name})", column.name, column.description) for column in COLUMNS),
     ):
@@ -181,7 +190,7 @@ class MappingDialog(QDialog):
         self._words_title.setWordWrap(True)
         self._buttons = QDialogButtonBox()
         self._use_button = QPushButton("Use this mapping")
-        self._save_button = QPushButton("Save mapping ...")
+        self._save_button = QPushButton("Save mapping...")
         self._build()
         self.finished.connect(self._stop)
         self._start(partial(_preview, path))

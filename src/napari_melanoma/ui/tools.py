@@ -5,7 +5,7 @@ future with the new layers. See ``docs/how-to/tools.md``.
 """
 
 # Annotations are not postponed: magicgui cannot resolve the names of this module in those of results.
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from functools import partial, wraps
 from typing import TYPE_CHECKING, Any, Literal, ParamSpec
@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 import napari_melanoma as nm
 from napari_melanoma.core.context import Progress, RunContext
 from napari_melanoma.core.errors import InputError, MelanomaError, ScaleMissing
+from napari_melanoma.core.formatting import format_names
 from napari_melanoma.core.geometry import Box, MapPlacement, PixelSize
 from napari_melanoma.data.taxonomy import UNKNOWN, load_taxonomy
 from napari_melanoma.depth.readings import line_length_mm
@@ -77,6 +78,7 @@ SHOWN = ("area", "max_diameter")  # in the text of a measured label
 SEXES = [("unknown", ""), ("female", "female"), ("male", "male")]
 Parameters = ParamSpec("Parameters")
 RESEARCH_ONLY = "Research use only."
+ALL_VALUES = "All values: Layers > Metadata > Features table widget"
 PREDICTED_CLASS = "predicted class", ""
 MASK_COLORS = DirectLabelColormap(color_dict={None: "yellow", 0: "transparent"})
 
@@ -378,7 +380,8 @@ def measure(lesions: Labels, image: Image | None = None) -> Future[Any]:
     def work(run: RunContext) -> ToolResult:
         import pandas as pd
 
-        values = resample_labels(source.read(), source.matrix, source.shape)
+        whole = source.read()
+        values = resample_labels(whole, source.matrix, source.shape)
         picture = None if photograph is None else photograph.read()
         um = None if size is None else (size.y_um, size.x_um)
         rows = [
@@ -388,7 +391,8 @@ def measure(lesions: Labels, image: Image | None = None) -> Future[Any]:
         if not rows:
             raise InputError(f"no label of '{source.name}' lies on '{source.photograph}'. Check their positions.")
         table = pd.DataFrame(rows)
-        return ToolResult((), _describe_measurements(table), lambda: _set_features(lesions, table))
+        text = _join(_describe_measurements(table), *_describe_missing(whole, values, source), ALL_VALUES)
+        return ToolResult((), text, lambda: _set_features(lesions, table))
 
     return run_tool(f"Measuring {lesions.name}", work)
 
@@ -465,6 +469,7 @@ def apply_tissue_classifier(image: Image, model: str, viewer: Viewer) -> Future[
     choose = partial(choose_name, viewer, image, "tissue classes", "apply_tissue_classifier")
 
     def work(run: RunContext) -> ToolResult:
+        from napari_melanoma.slides.results import describe_class_areas, measure_class_areas
         from napari_melanoma.slides.tissue_classifier.bundle import map_tissue
 
         bundle = find_bundle(model)
@@ -483,10 +488,7 @@ def apply_tissue_classifier(image: Image, model: str, viewer: Viewer) -> Future[
             rgb: dict[int | None, Any] = {None: "transparent", 0: "transparent"}
             rgb |= {number: np.array(colors[label]) / 255 for number, label in enumerate(names, start=1)}
             shown["colormap"] = DirectLabelColormap(color_dict=rgb)
-        shares = [
-            f"{label} {(classes == number).sum() / max(1, known.sum()):.0%}" for number, label in enumerate(names, 1)
-        ]
-        return ToolResult(((classes, shown, "labels"),), f"Of the tissue: {', '.join(shares)}.")
+        return ToolResult(((classes, shown, "labels"),), _join(describe_class_areas(measure_class_areas(maps, names))))
 
     return run_tool(f"Classifying the tissue of {image.name}", work, choose)
 
@@ -647,13 +649,34 @@ def _place_map(placement: Placement, place: MapPlacement) -> dict[str, Any]:
 
 
 def _describe_measurements(table: "pd.DataFrame") -> str:
-    """Describe the measurements of the first label, and where those of all are."""
+    """Describe the measurements of the first label."""
     columns = {measurement.name: measurement for measurement in MEASUREMENTS}
     unit = "mm" if "area_mm2" in table else "px"
     names = [f"{name}_{unit}{'2' if name == 'area' and unit == 'mm' else ''}" for name in SHOWN]
     parts = [f"{columns[name].label.lower()} {table[name][0]:,.4g} {columns[name].unit}" for name in names]
     first = f"Label {table['index'][0]} (of {len(table)})" if len(table) > 1 else f"Label {table['index'][0]}"
-    return _join(f"{first}: {', '.join(parts)}", "All values: Layers > Metadata > Features table widget")
+    return f"{first}: {', '.join(parts)}"
+
+
+def _describe_missing(
+    whole: "NDArray[np.integer]", measured: "NDArray[np.integer]", source: LabelsSource
+) -> Iterator[str]:
+    """Name the labels of which the image does not show everything, and those that have none of its pixels.
+
+    ``whole``: the labels of the layer. ``measured``: those on the grid of the image.
+    """
+    if measured is whole:
+        return
+    positions = np.array(np.nonzero(whole))
+    beyond = np.unique(whole[tuple(positions[:, ~source.are_inside(positions)])])
+    known = np.unique(measured[measured != 0])
+    cut, absent = np.intersect1d(beyond, known), np.setdiff1d(np.unique(whole[whole != 0]), known)
+    for numbers, problem in (
+        (cut, f"Measured only as far as '{source.photograph}' shows it"),
+        (absent, f"Not measured, outside '{source.photograph}' or smaller than its pixels"),
+    ):
+        if numbers.size:
+            yield f"{problem}: label{'' if numbers.size == 1 else 's'} {format_names(numbers.tolist())}"
 
 
 def _set_features(labels: Labels, table: "pd.DataFrame") -> None:

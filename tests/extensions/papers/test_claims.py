@@ -128,6 +128,21 @@ def test_a_claimed_loss_is_no_limit_of_gains() -> None:
     assert judge(0.78).endswith("compared with a loss of 1, larger for TJA, JA, DI, AC, SE, SP.")
 
 
+def test_rows_without_a_common_image_are_not_judged() -> None:
+    large, small = segmented("deeplab-xception", 0.8), segmented("deeplab-mobilenetv2", 0.7)
+    other = replace(small, images=[{**image, "domain": "other"} for image in small.images])
+    texts = describe_claims(read_paper("P4"), [large, other])
+    text = next(text for text in texts if "loses less than 1 point" in text)
+    assert text.endswith("it cannot be compared here: no image was measured in both rows.")
+
+
+@pytest.mark.parametrize("step", [1, -1])
+def test_equal_values_of_a_grid_are_none_the_best(step: int) -> None:
+    rows = [segmented(f"grid-unets-unet-p4-16-{loss}", 0.5) for loss in ("soft-dice", "ce")][::step]
+    *_, overlap, _ = describe_claims(read_paper("P4"), rows)
+    assert "Here it holds for 0 of 1 configurations" in overlap
+
+
 @pytest.mark.parametrize("paper", papers())
 def test_remarks_are_on_the_page_and_their_figures_are_those_of_the_paper(paper: str, tmp_path: Path) -> None:
     file, rows = read_paper(paper).file, read_paper(paper).rows

@@ -7,12 +7,17 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
 from napari_melanoma.extensions.papers import figures
 from napari_melanoma.extensions.papers.figures import (
+    COLUMNS,
     MIN_DISTANCE,
+    PREDICTION,
+    DepthPredictions,
+    _depth_row,
     agreement_table,
     depth_pictures,
     draw_curves,
@@ -154,3 +159,12 @@ def test_a_bland_altman_figure_is_drawn_for_each_pair(tmp_path: Path) -> None:
     assert [one.path.stem for one in pictures] == names
     assert all(one.path.is_file() for one in pictures)
     assert pictures[-1].about == "Module: untouched test set"
+
+
+def test_the_spread_of_depth_errors_is_that_of_their_absolute_values() -> None:
+    measured = np.array([1.0, 2.0, 3.0, 4.0])
+    predicted = measured + np.array([0.1, -0.1, 0.3, -0.3])
+    depths = DepthPredictions("row", "all", measured, ["a", "b", "c", "d"], {PREDICTION: predicted})
+    cells = dict(zip(COLUMNS, _depth_row(depths), strict=True))
+    assert cells["SD of the absolute error, mm"] == "0.12"  # of the errors with their signs: 0.26
+    assert cells["MAE, mm"].startswith("0.20 (")

@@ -19,6 +19,8 @@ from napari_melanoma.io.results import read_table
 PAST = Path(__file__).parent / "past" / "2026-11-25.zip"
 # The precision of that day had another interval, and was 0 without any positive prediction.
 OTHER_INTERVAL = re.compile(r"(calibrated_)?PR(_low|_high)?")
+# The mean of a measure that is none or all in every image had no interval on that day; it has the exact one.
+ENDS = re.compile(r"_(low|high)$")
 ROWS = {"P3": ("multi-modal",), "P4": ("unet", "transfer-m")}
 pytestmark = pytest.mark.slow
 
@@ -43,7 +45,7 @@ def test_a_past_reproduction_is_listed_as_it_was(
     assert len(after) == len(before)
     for old, new in zip(before, after, strict=True):
         different = {name for name in old if old[name] != new.get(name) and not OTHER_INTERVAL.fullmatch(name)}
-        assert different == set(), old["row"]
+        assert [name for name in different if not ENDS.search(name) or not is_bound(old[ENDS.sub("", name)])] == []
     assert any("not learned" in row["remark"] for row in after)
     stored, listed = (
         [line for line in each.splitlines() if line.startswith(("Claim of the paper", "S, ", "M, "))]
@@ -51,6 +53,10 @@ def test_a_past_reproduction_is_listed_as_it_was(
     )
     assert stored == listed
     assert any("in 3 folds by patient" in line or "held out for testing" in line for line in listed)
+
+
+def is_bound(percentage: str) -> bool:
+    return percentage in ("0", "100")
 
 
 def test_the_folds_of_a_past_reproduction_are_those_of_one_table(tmp_path: Path) -> None:

@@ -92,6 +92,16 @@ def test_json_output_and_a_failure_with_exit_code_1(run, patch: Path, tmp_path: 
     assert (lines[-1]["completed"], lines[-1]["failed"], lines[-1]["exit_code"]) == (1, 1, 1)
 
 
+def test_a_row_for_patches_of_the_same_name_is_named(run, patch: Path, tmp_path: Path) -> None:
+    (tmp_path / "table.csv").write_text("image_id,age\np,64\n", encoding="utf-8")
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other/p.png").write_bytes(patch.read_bytes())
+    words = ("--model", "tiny", "--metadata", tmp_path / "table.csv", "--out", tmp_path / "out", "--json")
+    alone, both = run("risk", patch, *words), run("risk", patch, tmp_path / "other/p.png", *words)
+    assert [line["shared"] for line in map(json.loads, alone.stdout.splitlines()) if "shared" in line] == []
+    assert [line["shared"] for line in map(json.loads, both.stdout.splitlines()) if "shared" in line] == [["p"]]
+
+
 @pytest.mark.parametrize(
     ("words", "expected"),
     [

@@ -24,10 +24,11 @@ from napari_melanoma.core.validity import ValidityInputs
 from napari_melanoma.depth.readings import DepthReading, SlideDepthReadings
 from napari_melanoma.extensions.risk.batch import assess_risk_of_files
 from napari_melanoma.extensions.risk.contributions import PARTS
-from napari_melanoma.extensions.risk.inputs import make_patch_case, read_slide_case
+from napari_melanoma.extensions.risk.inputs import find_risk_inputs, make_patch_case, read_slide_case
 from napari_melanoma.extensions.risk.patches import PatchImage, cut_slide_patches, read_patch_image
 from napari_melanoma.extensions.risk.prediction import RiskOptions, RiskPrediction
 from napari_melanoma.extensions.risk.predictor import find_risk_model, predict_risk
+from napari_melanoma.extensions.risk.slide_files import read_risk
 from napari_melanoma.imaging.preprocessing import prepare_network_input
 from napari_melanoma.io.photographs import read_photograph
 from napari_melanoma.io.results import read_table
@@ -242,6 +243,41 @@ def test_reading_overrides_an_analysis_that_is_not_valid(tmp_path: Path) -> None
     assert (known.depth.mm, known.notes, known.row, known.validity.valid) == (0.4, (), {"depth_mm": "0.4"}, True)
 
 
+def test_positions_of_an_analysis_that_is_not_valid_are_not_used_beside_a_reading(tmp_path: Path) -> None:
+    unlike = ValidityInputs("skin-test", distance=2.0, limit=1.0).check().to_json()
+    candidate = {"surface": [200, 700], "deepest": [440, 700], "mm": 1.2}
+    lesion = {"label": "melanoma", "seed_row_px": 900, "seed_column_px": 300}
+    more = {"depth": {"candidates": [candidate], "notes": []}, "validity": unlike, "lesions": [lesion]}
+    own = result(tmp_path / "section", **more)
+    without = read_slide_case(own, {}, None)
+    assert (without.validity.valid, len(without.lines), without.analysis["lesions"]) == (False, 1, [lesion])
+    write_depth(own, SlideDepthReadings(readings=(reading(0.4, "A", "2026-01-01T10:00:00"),)))
+    known = read_slide_case(own, {}, None)
+    assert (known.validity.valid, len(known.lines), known.analysis) == (True, 1, {})
+    assert read_risk(own).n_patches == 1
+
+
+def test_an_input_is_assessed_once_however_it_is_named(
+    patches: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(patches.parent)
+    names = [f"{patches.name}/p0.png", str(patches / "p0.png"), f"{patches.name}/../{patches.name}/p0.png"]
+    assert find_risk_inputs([*names, f"{patches.name}/p0*", str(patches)]) == [
+        Path(names[0]),
+        *(patches / f"p{number}.png" for number in (1, 2)),
+    ]
+
+
+def test_no_depth_is_predicted_from_patches_of_all_tissue(picture: PatchImage, loaded: Classifier) -> None:
+    case = make_patch_case({})
+    at_deepest = predict_risk([picture], case, loaded, options(loaded.info.path))
+    assert at_deepest.depth.source == "predicted"
+    tissue = [replace(picture, description="tissue"), replace(picture, description="tissue", rgb=picture.rgb[::-1])]
+    for order in (tissue, tissue[::-1]):
+        found = predict_risk(order, case, loaded, options(loaded.info.path))
+        assert (found.depth.mm, found.depth.source) == (None, "unknown")
+
+
 def test_patches_are_extracted_at_the_deepest_positions(slide: Path, tmp_path: Path, model: Path) -> None:
     own = result(tmp_path / "section")
     known = read_slide_case(own, {}, None)
@@ -323,6 +359,7 @@ def test_patch_and_slide_of_the_same_name_have_separate_folders(
     assert [one.name for one in found.outcomes] == ["section-2", "section"]
 
 
+@pytest.mark.slow
 def test_a_slide_that_was_not_analyzed_needs_a_model_that_detects_the_tumor(
     slide: Path, model: Path, tmp_path: Path
 ) -> None:

@@ -11,6 +11,7 @@ import pytest
 from napari_melanoma.classification.classifier import Classifier
 from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.errors import InputError
+from napari_melanoma.core.validity import ValidityInputs
 from napari_melanoma.extensions.risk import batch
 from napari_melanoma.extensions.risk.batch import assess_risk_of_files
 from napari_melanoma.extensions.risk.inputs import make_patch_case
@@ -19,7 +20,7 @@ from napari_melanoma.extensions.risk.prediction import MissingValuesError, RiskO
 from napari_melanoma.extensions.risk.predictor import predict_risk
 from napari_melanoma.extensions.risk.slide_files import read_risk
 from napari_melanoma.io.photographs import read_photograph
-from napari_melanoma.io.results import read_table, write_rgb
+from napari_melanoma.io.results import read_table, write_rgb, write_table
 from napari_melanoma.lesion.patient_data import PatientTable
 from napari_melanoma.models.bundle import BundleInfo
 from napari_melanoma.phantoms.lesion.phantom import lesion_phantom
@@ -98,6 +99,48 @@ def test_rejected_patients_keep_their_row_and_simpler_predictions(
     assert "age, sex are missing" in second["error"]
     assert 0 < float(second["probability_breslow_alone"]) < 1
     assert not (tmp_path / "out/p1/risk.json").exists()
+
+
+def test_the_table_keeps_rows_of_earlier_runs_and_added_columns(patches: Path, model: Path, tmp_path: Path) -> None:
+    options, out = RiskOptions(model=str(model)), tmp_path / "out"
+
+    def assess(*names: str) -> list[dict[str, str]]:
+        paths = [patches / f"{name}.png" for name in names]
+        return read_table(assess_risk_of_files(paths, out, options, PatientTable(WHOLE), run=RunContext()).table)
+
+    first = assess("p1")
+    assert [row["case"] for row in first] == ["p1"]
+    both = assess("p0")
+    assert [row["case"] for row in both] == ["p1", "p0"]
+    assert both[0] == first[0]
+    write_table(out / "risk.csv", [{**row, "remark": row["case"]} for row in both])
+    again = assess("p1")
+    assert {row["case"]: row["remark"] for row in again} == {"p1": "p1", "p0": "p0"}
+    (out / "risk.csv").write_text("no table\np0\n")
+    assert assess("p1") == first
+    assert len(list(out.glob("risk-*.csv"))) == 1  # the backup
+
+
+def test_what_a_rejected_prediction_leaves_is_not_valid_if_its_analysis_is_not(
+    patches: Path, loaded: Classifier, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    never = learnt(loaded, NEVER)
+    analyzed = replace(
+        make_patch_case({"depth_mm": "1.2"}), validity=ValidityInputs("m", distance=2.0, limit=1.0).check()
+    )
+    with pytest.raises(MissingValuesError) as message:
+        picture = read_patch_image(patches / "p0.png", {}, RiskOptions(model=str(model)))
+        predict_risk([picture], analyzed, never, RiskOptions(model=str(model)))
+    assert not message.value.validity.valid
+    assert "Available without them" not in str(message.value)
+    monkeypatch.setattr(batch, "load_risk_model", lambda name: never)
+    monkeypatch.setattr(batch, "make_patch_case", lambda metadata: analyzed)
+    done = assess_risk_of_files(
+        [patches / "p0.png"], tmp_path / "out", RiskOptions(model=str(model)), PatientTable({}), run=RunContext()
+    )
+    (row,) = read_table(done.table)
+    assert (row["status"], row["depth_mm"], row["valid"]) == ("failed", "1.2", "false")
+    assert "out of distribution" in row["validity"]
 
 
 def test_rejected_prediction_does_not_show_the_previous_one(

@@ -27,6 +27,7 @@ from napari_melanoma.extensions.risk.ui.section import (
     describe_methods,
     find_blocker,
     list_cautions,
+    list_given_data,
 )
 from napari_melanoma.slides.depth_readings import UNKNOWN_DEPTH, KnownDepth
 from napari_melanoma.slides.reading.slide import SlideInfo
@@ -46,7 +47,7 @@ PREDICTION = {
     },
     "patches": [],
     "known": {"age": "64", "depth_mm": "0.91", "clark": "4"},
-    "missing": ["site"],
+    "missing": ["site", "ulceration"],
     "warnings": ["the thickness may be more"],
     "depth": {"mm": 0.91, "source": "automatic"},
     "model": {"fingerprint": "f"},
@@ -80,6 +81,7 @@ class Changed:
     fingerprint: str = "f"
     depth: KnownDepth = DEPTH
     used: dict[str, Any] = field(default_factory=dict)
+    findings: dict[str, str] = field(default_factory=dict)
 
 
 CHANGED = [
@@ -93,6 +95,10 @@ CHANGED = [
     Changed("another depth", "the depth has changed", depth=KnownDepth(0.2, "reader")),
     Changed("a depth that was predicted", "", depth=UNKNOWN_DEPTH, used={"mm": 1.6, "source": "predicted"}),
     Changed("measured since", "the depth has changed", used={"mm": 1.6, "source": "predicted"}),
+    Changed("the same Clark level", "", findings={"clark": "4"}),
+    Changed("another Clark level", "the findings have changed", findings={"clark": "3"}),
+    Changed("an unknown finding", "the findings have changed", findings={"ulceration": "0"}),
+    Changed("a finding that neither model nor comparators use", "", findings={"mitoses_per_mm2": "3"}),
     Changed(
         "all of them",
         "the model has changed and the patient data have changed and the depth has changed",
@@ -106,7 +112,7 @@ CHANGED = [
 @pytest.mark.parametrize("case", CHANGED, ids=lambda case: case.name)
 def test_changed_inputs(case: Changed) -> None:
     prediction = PREDICTION | ({"depth": case.used} if case.used else {})
-    stored = replace(LOCATED, depth=case.depth, prediction=prediction)
+    stored = replace(LOCATED, depth=case.depth, prediction=prediction, findings=case.findings)
     expected = f"Outdated: {case.changes} since this estimate. Estimate again." if case.changes else ""
     assert describe_changes(stored, case.fingerprint, case.row, ("age", "site")) == expected
 
@@ -115,7 +121,7 @@ def test_texts_of_a_prediction() -> None:
     assert describe_baseline(PREDICTION) == "Baseline without any data of this case: 0.22."
     assert describe_baseline({**PREDICTION, "shares": None}) == NO_SHARES
     assert describe_methods(PREDICTION) == "For comparison: Breslow alone 0.30."
-    assert list_cautions(PREDICTION) == "Unknown: body site.\nThe thickness may be more."
+    assert list_cautions(PREDICTION) == "Unknown: body site, ulceration.\nThe thickness may be more."
 
 
 INVALID = ValidityInputs("tiny", distance=2.0, limit=1.0).check()
@@ -144,6 +150,16 @@ def test_thickness_follows_readings_and_proposals(
     stored = StoredRisk(prediction=PREDICTION).with_depth(SlideDepthReadings(readings=readings), proposals, row)
     assert (describe_depth(stored), stored.n_patches) == (text, patches)
     assert stored.prediction is PREDICTION
+
+
+def test_a_depth_from_a_table_is_kept_for_the_next_estimate() -> None:
+    measured = {"known": {"age": "64", "depth_mm": "1.2", "clark": "4"}, "depth": {"mm": 1.2, "source": "reader"}}
+    assert list_given_data(measured) == {"age": "64"}
+    prediction = {**PREDICTION, **measured, "depth": {"mm": 1.2, "source": "metadata"}}
+    given = list_given_data(prediction)
+    assert given == {"age": "64", "depth_mm": "1.2"}
+    stored = StoredRisk(prediction=prediction).with_depth(SlideDepthReadings(), SlideDepthProposals(), given)
+    assert describe_changes(stored, "f", given, ("age", "site")) == ""
 
 
 def test_a_thickness_that_is_not_known() -> None:

@@ -22,6 +22,7 @@ from napari_melanoma.extensions.risk.slide_prediction import predict_slide_risk
 from napari_melanoma.figures.page import Block, Figure, Gallery, Section
 from napari_melanoma.reports.slide import write_slide_report
 from napari_melanoma.reports.slide_export import export_results, find_result_folders
+from napari_melanoma.slides.notes import SlideNotes, write_notes
 from napari_melanoma.slides.result_folder import record_slide
 
 LINE = {"surface": [400, 500], "deepest": [680, 500], "mm": 1.4, "interval_mm": [1.2, 1.6], "section": 0}
@@ -144,18 +145,39 @@ def test_a_changed_reading_is_shown_and_makes_the_risk_outdated(reported: Path, 
     assert "No reader has reviewed" not in text
 
 
+def test_a_changed_finding_makes_the_risk_outdated(slide: Path, tmp_path: Path, model: Path) -> None:
+    folder = tmp_path / "results" / "section"
+    reading = DepthReading(reader="A", when="2026-01-02T10:00:00+00:00", line=((4.0, 5.0), (7.0, 5.0)), mm=1.8, clark=3)
+    write_depth(folder, SlideDepthReadings(readings=(reading,)))
+    predict_slide_risk(slide, folder, {"model": str(model)}, {"clark": "2"}, RunContext())
+    assert "outdated" not in text_of(write_slide_report(tmp_path / "page.html", folder)).lower()
+    write_depth(folder, SlideDepthReadings(readings=(reading.model_copy(update={"clark": 4}),)))
+    text = text_of(write_slide_report(tmp_path / "page.html", folder))
+    assert "Outdated: ulceration, Clark level or mitoses have changed since this prediction." in text
+
+
 def test_a_scale_that_a_person_set_counts_more_than_that_of_the_file(
     reported: Path, slide: Path, tmp_path: Path
 ) -> None:
     page = tmp_path / "page.html"
-    assert "5 x 5 µm per pixel (file)" in text_of(write_slide_report(page, reported, slide))
-    assert "2.5 x 2 µm per pixel" in text_of(write_slide_report(page, reported, slide, scale=PixelSize(2.5, 2.0)))
+    assert "5 µm per pixel (file)" in text_of(write_slide_report(page, reported, slide))
+    assert "2 x 2.5 µm per pixel" in text_of(write_slide_report(page, reported, slide, scale=PixelSize(2.5, 2.0)))
     same = write_slide_report(page, reported, slide, scale=PixelSize(5.0 + 1e-9, 5.0))
-    assert "5 x 5 µm per pixel (file)" in text_of(same)
+    assert "5 µm per pixel (file)" in text_of(same)
     reading = DepthReading(reader="A", when="2026-01-02T10:00:00+00:00", line=((4.0, 5.0), (7.0, 5.0)), mm=1.8)
     measured = reading.model_copy(update={"um_per_px": (3.0, 4.0)})
     write_depth(reported, SlideDepthReadings(readings=(measured,)))
-    assert "3 x 4 µm per pixel" in text_of(write_slide_report(page, reported, slide, scale=PixelSize(2.5, 2.0)))
+    assert "4 x 3 µm per pixel" in text_of(write_slide_report(page, reported, slide, scale=PixelSize(2.5, 2.0)))
+
+
+def test_the_scale_that_is_set_for_a_slide_is_that_of_its_report(reported: Path, slide: Path, tmp_path: Path) -> None:
+    write_notes(reported, SlideNotes(pixel_size=PixelSize(2.0, 2.0, "given")))
+    assert "2 µm per pixel (given)" in text_of(write_slide_report(tmp_path / "page.html", reported, slide))
+    reading = DepthReading(reader="A", when="2026-01-02T10:00:00+00:00", line=((4.0, 5.0), (7.0, 5.0)), mm=1.8)
+    readings = SlideDepthReadings(readings=(reading.model_copy(update={"um_per_px": (5.0, 5.0)}),))
+    write_depth(reported, readings)
+    text = text_of(write_slide_report(tmp_path / "page.html", reported, slide))
+    assert "Measured at 5 µm per pixel; the slide is now set to 2." in text
 
 
 def test_a_report_without_the_slide_has_no_pictures(reported: Path, tmp_path: Path) -> None:

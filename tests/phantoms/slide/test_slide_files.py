@@ -46,6 +46,7 @@ def test_the_slide_reads_as_it_was_drawn(written: SlidePhantomFiles) -> None:
             assert np.abs(error.mean(axis=(0, 1))).max() < 2
 
 
+@pytest.mark.slow
 def test_openslide_reads_it_too(written: SlidePhantomFiles) -> None:
     import openslide
 

@@ -8,13 +8,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from slide_models import TILE_TEST
 
 from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.errors import InputError, RunError
 from napari_melanoma.core.locks import hold_lock
-from napari_melanoma.io.results import read_table
+from napari_melanoma.io.results import read_table, write_mask
 from napari_melanoma.models.bundle import BundleInfo
 from napari_melanoma.slides import cohort
 from napari_melanoma.slides.cohort import (
@@ -210,3 +211,20 @@ def test_two_programs_keep_each_others_rows(tmp_path: Path) -> None:
     for number, name in enumerate("abcd"):
         tables[number % 2].put_row({"slide": name, "file": f"{name}.tif", "status": "done"})
     assert [row["slide"] for row in read_table(tmp_path / "slides.csv")] == list("abcd")
+
+
+def test_slides_with_failed_tiles_are_repeated(start: Start, hired: list[str], tmp_path: Path) -> None:
+    start()
+    (tmp_path / "out" / "a" / "result.json").write_text('{"tiles_failed": 2}')
+    hired.clear()
+    assert start().skipped == 1
+    assert sorted(hired) == ["a", "c"]
+
+
+def test_another_content_of_a_file_of_the_same_name_is_another_setting(tmp_path: Path) -> None:
+    path, settings = tmp_path / "tissue.png", []
+    for filled in (2, 3):
+        write_mask(path, np.arange(16).reshape(4, 4) < filled)
+        settings.append(cohort_settings(SlideOptions(tissue_mask=path)))
+    assert settings[0].tiles == settings[1].tiles
+    assert settings[0].results != settings[1].results

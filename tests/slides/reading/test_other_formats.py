@@ -20,7 +20,7 @@ from napari_melanoma.slides.reading.files import FileReader, slide_fingerprint
 from napari_melanoma.slides.reading.layers import make_slide_layers
 from napari_melanoma.slides.reading.opening import open_slide
 from napari_melanoma.slides.reading.openslide import open_with_openslide
-from napari_melanoma.slides.reading.slide import DamagedTile, apply_icc_profile
+from napari_melanoma.slides.reading.slide import NOT_STATED, DamagedTile, apply_icc_profile
 from napari_melanoma.slides.result_folder import slide_name
 
 WHOLE = Box(0, 0, 410, 300)
@@ -157,6 +157,55 @@ def test_an_ome_zarr_folder_is_a_slide(version, tissue, tmp_path) -> None:
         assert [level.downsample for level in info.levels] == [1, 2]
         np.testing.assert_array_equal(slide.read_region(0, WHOLE), tissue)
         np.testing.assert_array_equal(slide.read_region(1, Box(100, 100, 60, 60))[:, :50], tissue[200:320:2, 200::2])
+
+
+def restate(folder, change) -> None:
+    """Write the metadata of an OME-Zarr image of version 0.5 in another form."""
+    path = folder / "zarr.json"
+    content = json.loads(path.read_text())
+    change(content["attributes"]["ome"]["multiscales"][0])
+    path.write_text(json.dumps(content))
+
+
+def state_as_systems(image) -> None:
+    """State axes and scale as version 0.6 does."""
+    image["coordinateSystems"] = [{"name": "other", "axes": []}, {"name": "physical", "axes": image.pop("axes")}]
+    image["coordinateTransformations"] = [{"type": "scale", "scale": [1, 9, 9], "input": "physical", "output": "other"}]
+    for dataset in image["datasets"]:
+        steps = [*dataset["coordinateTransformations"], {"type": "translation", "translation": [0, 1, 1]}]
+        sequence = {"type": "sequence", "transformations": steps, "input": dataset["path"], "output": "physical"}
+        dataset["coordinateTransformations"] = [sequence]
+
+
+def state_no_scale(image) -> None:
+    for dataset in image["datasets"]:
+        del dataset["coordinateTransformations"]
+
+
+def state_a_matrix(image) -> None:
+    for dataset in image["datasets"]:
+        affine = [[1, 0, 0, 0], [0, 0.5, 0.1, 0], [0, -0.1, 0.25, 0]]
+        dataset["coordinateTransformations"] = [{"type": "affine", "affine": affine}]
+
+
+FORMS = [
+    (state_as_systems, (0.5, 0.25)),
+    (lambda image: image["datasets"].reverse(), (0.5, 0.25)),
+    (state_no_scale, None),
+    (state_a_matrix, None),
+]
+
+
+@pytest.mark.parametrize(("change", "um"), FORMS, ids=["version 0.6", "coarsest first", "no scale", "a matrix"])
+def test_a_scale_of_ome_zarr_is_that_which_is_stated(change, um, tissue, tmp_path) -> None:
+    folder = write_zarr(tmp_path / "a.zarr", tissue, "0.5")
+    restate(folder, change)
+    with open_slide(folder) as slide:
+        size = slide.info.pixel_size
+        assert (size and (size.y_um, size.x_um)) == um
+        assert (NOT_STATED in slide.info.warnings) == (um is None)
+        assert slide.info.channels == ("red", "green", "blue")
+        np.testing.assert_array_equal(slide.read_region(0, WHOLE), tissue)
 
 
 def test_channels_of_ome_zarr_have_names_and_colors(tissue, tmp_path) -> None:

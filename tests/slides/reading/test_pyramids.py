@@ -18,6 +18,7 @@ from pydicom.uid import JPEGBaseline8Bit, generate_uid
 
 from napari_melanoma.core.geometry import Box
 from napari_melanoma.reports import slide_export
+from napari_melanoma.slides.reading import openslide
 from napari_melanoma.slides.reading.layers import make_slide_layers
 from napari_melanoma.slides.reading.opening import open_slide
 from napari_melanoma.slides.reading.pyramids import remove_padding, stated_downsample
@@ -79,13 +80,13 @@ def write_dicom(folder: Path, rgb: np.ndarray) -> Path:
     return folder
 
 
-def write_dicom_level(path: Path, rgb: np.ndarray, series: str, step: int) -> None:
+def write_dicom_level(path: Path, rgb: np.ndarray, series: str, step: int, aspect: float = 1) -> None:
     height, width = rgb.shape[:2]
     whole = np.pad(rgb, ((0, -height % TILE), (0, -width % TILE), (0, 0)), constant_values=255)
     corners = [(row, column) for row in range(0, height, TILE) for column in range(0, width, TILE)]
     tiles = [np.ascontiguousarray(whole[row : row + TILE, column : column + TILE]) for row, column in corners]
     measures, shared, level = Dataset(), Dataset(), Dataset()
-    measures.PixelSpacing = [0.0005 * step, 0.0005 * step]
+    measures.PixelSpacing = [0.0005 * step * aspect, 0.0005 * step]
     shared.PixelMeasuresSequence = [measures]
     level.file_meta = FileMetaDataset()
     level.file_meta.TransferSyntaxUID = JPEGBaseline8Bit
@@ -131,6 +132,19 @@ def test_edges_coincide_on_all_levels_of_a_padded_pyramid(name: str, tmp_path: P
             # napari derives the scale of a level from its shape.
             factors = [whole / part for whole, part in zip(shown[0].shape[:2], shown[index].shape[:2], strict=True)]
             np.testing.assert_allclose(found * [*factors, *factors], EDGES, atol=1)
+
+
+@pytest.mark.parametrize("exchanged", [False, True])
+def test_height_and_width_of_a_dicom_pixel_are_not_exchanged(
+    exchanged: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_dicom_level(tmp_path / "a.dcm", picture(), generate_uid(), 1, aspect=2)
+    if exchanged:  # as by OpenSlide 4.0.0
+        sizes = {"openslide.mpp-x": 1.0, "openslide.mpp-y": 0.5}
+        monkeypatch.setattr(openslide, "_number_property", lambda properties, name: sizes.get(name))
+    with open_slide(tmp_path / "a.dcm") as slide:
+        assert slide.info.pixel_size is not None
+        assert (slide.info.pixel_size.y_um, slide.info.pixel_size.x_um) == (1.0, 0.5)
 
 
 @pytest.mark.parametrize("states_scale", [True, False])

@@ -9,7 +9,13 @@ import numpy as np
 import pytest
 import tifffile
 
-from napari_melanoma.slides.reading.files import BLOCK_BYTES, BLOCKS, slide_fingerprint, tile_length_tables
+from napari_melanoma.slides.reading.files import (
+    BLOCK_BYTES,
+    BLOCKS,
+    read_compression,
+    slide_fingerprint,
+    tile_length_tables,
+)
 
 
 def drawn(path: Path, *, big: bool = False, order: str = "<", changed: bool = False) -> Path:
@@ -93,3 +99,15 @@ def test_an_offset_beyond_any_file_is_no_error(tmp_path: Path) -> None:
         file.seek(8)
         file.write(b"\xff" * 8)
     assert len(slide_fingerprint(path)) == 64
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+@pytest.mark.parametrize("big", [False, True])
+def test_the_compression_of_the_first_page_is_read(tmp_path: Path, big: bool, order: str) -> None:
+    path = tmp_path / "slide.tif"
+    tifffile.imwrite(path, np.zeros((64, 64), np.uint8), compression="zlib", bigtiff=big, byteorder=order)
+    assert read_compression(path) == 8
+    path.write_bytes(path.read_bytes()[:20])
+    assert read_compression(path) is None
+    path.write_bytes(b"no slide")
+    assert read_compression(path) is None

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import tifffile
 from painted_phantoms import BRESLOW_MM, CLASSES, PURE, Phantom, draw_phantom
 
 from napari_melanoma.core.context import Cancelled, RunContext
@@ -28,7 +29,7 @@ from napari_melanoma.slides.maps import smooth_map
 from napari_melanoma.slides.model_loading import LoadOptions, load_slide_model
 from napari_melanoma.slides.options import SlideOptions
 from napari_melanoma.slides.reading.opening import open_slide
-from napari_melanoma.slides.results import describe_prediction
+from napari_melanoma.slides.results import describe_prediction, measure_class_areas
 from napari_melanoma.slides.slide_table import SlideStatus, status_to_row
 from napari_melanoma.slides.tissue_classifier.bundle import load_tissue_passes, map_tissue, write_tissue_bundle
 from napari_melanoma.slides.tissue_classifier.cells import list_cells
@@ -140,6 +141,21 @@ def test_a_slide_analysis_gives_the_map_of_the_dock(
     assert outcome.content["validity"]["valid"]
     regions = read_geojson(tmp_path / "result" / "classes.geojson").annotations
     assert min(region.measurements["area_mm2"] for region in regions) >= min_cells * 0.999 * 0.032**2
+
+
+def test_a_map_in_memory_has_the_areas_of_an_analysis_also_of_cells_at_the_end_of_the_slide(
+    phantom: Phantom, bundle: BundleInfo, tmp_path: Path
+) -> None:
+    pixels = tifffile.imread(phantom.path)[:773, :1509]  # the last cells are cut
+    options = {"resolution": (10_000, 10_000), "resolutionunit": "CENTIMETER", "photometric": "rgb"}
+    tifffile.imwrite(tmp_path / "cut.tif", pixels, tile=(256, 256), **options)
+    outcome = analyze_slide(
+        tmp_path / "cut.tif", tmp_path / "result", SlideOptions(model=str(bundle.path)), RunContext()
+    )
+    with open_slide(tmp_path / "cut.tif") as slide:
+        areas = measure_class_areas(map_tissue(slide, bundle, RunContext()), bundle.config.classes)
+    stored = {name: area["percent"] for name, area in outcome.content["areas"].items()}
+    assert {name: area["percent"] for name, area in areas.items()} == pytest.approx(stored, abs=0.05)
 
 
 def test_a_map_in_memory_needs_no_torch(phantom: Phantom, bundle: BundleInfo) -> None:

@@ -7,11 +7,13 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
 
 from napari_melanoma.core.context import Cancelled, RunContext
+from napari_melanoma.core.errors import SaveError
 from napari_melanoma.core.geometry import Box
 from napari_melanoma.io.results import TISSUE, write_mask
 from napari_melanoma.slides.reading.opening import open_slide
@@ -51,6 +53,7 @@ def all_blocks(features: SlideFeatures) -> np.ndarray:
     return np.argwhere(np.ones(features.grid.blocks.shape)).astype(np.int32)
 
 
+@pytest.mark.slow
 def test_features_are_those_of_the_pixels_of_each_cell(slide: Slide, tmp_path: Path) -> None:
     features = SlideFeatures.open(slide, MeanColor(), tmp_path / "out")
     features.compute(all_blocks(features), RunContext())
@@ -156,6 +159,18 @@ def test_a_damaged_store_is_created_again(slide: Slide, tmp_path: Path) -> None:
     features = SlideFeatures.open(slide, MeanColor(), tmp_path / "out")
     features.compute(np.array([[0, 0]], np.int32), RunContext())
     assert features.known([(0, 0)]).all()
+
+
+def test_features_that_cannot_be_read_now_are_kept(
+    slide: Slide, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    block = np.array([[0, 0]], np.int32)
+    SlideFeatures.open(slide, MeanColor(), tmp_path / "out").compute(block, RunContext())
+    with monkeypatch.context() as patch:
+        patch.setattr("zarr.open_group", Mock(side_effect=TimeoutError("no answer")))
+        with pytest.raises(SaveError, match="no answer"):
+            SlideFeatures.open(slide, MeanColor(), tmp_path / "out")
+    assert SlideFeatures.open(slide, MeanColor(), tmp_path / "out").known([(0, 0)]).all()
 
 
 def test_memory_is_bounded_for_all_slides_and_released_on_close(slide: Slide, tmp_path: Path) -> None:

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 import time
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -170,3 +174,16 @@ def test_refitting_takes_less_than_a_stroke(kind: ClassifierKind) -> None:
     began = time.process_time()
     fit_classifier(table, kind)
     assert time.process_time() - began < 0.6
+
+
+@pytest.mark.slow
+def test_the_libraries_of_the_first_fit_are_loaded_ahead() -> None:
+    code = (
+        "import sys; from painted_tables import Table; "
+        "from napari_melanoma.slides.tissue_classifier.fitting import fit_classifier, load_classifiers; "
+        "load_classifiers(); known = {*sys.modules}; fit_classifier(Table().build(), 'logistic'); "
+        "print(*{name.split('.')[0] for name in {*sys.modules} - known})"
+    )
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), *sys.path])}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+    assert "sklearn" not in done.stdout.split()

@@ -14,7 +14,9 @@ import tifffile
 
 import napari_melanoma as nm
 from napari_melanoma.core.errors import InputError
+from napari_melanoma.core.geometry import PixelSize
 from napari_melanoma.runs import slide_datasets
+from napari_melanoma.slides.notes import SlideNotes, write_notes
 from napari_melanoma.slides.reading.detection import find_slides, find_slides_in_order
 from napari_melanoma.slides.result_folder import record_slide
 from napari_melanoma.slides.tissue_classifier import classifier
@@ -198,3 +200,16 @@ def test_python_refuses_slides_without_an_order(slide: Callable[[str], Path], st
     files = [strokes("first.geojson", "B"), strokes("second.geojson", "A")]
     with pytest.raises(InputError, match="cannot be assigned to slides that are specified as a folder, a pattern or"):
         nm.fit_tissue_classifier({slide("a.tif"), slide("b.tif")}, files, folder="model")
+
+
+def test_the_scale_that_a_user_has_set_in_the_dock_counts(
+    slide: Callable[[str], Path], strokes: Callable[..., Path], tmp_path: Path
+) -> None:
+    path = slide("a.tif")
+    record_slide(tmp_path / "a", path)
+    strokes(f"a/{STROKES}", "A")
+    write_notes(tmp_path / "a", SlideNotes(pixel_size=PixelSize(0.5, 0.5, "ruler")))
+    (painted,) = find_painted_slides([path], [tmp_path])
+    assert painted.pixel_size == PixelSize(0.5, 0.5, "ruler")
+    stated = PixelSize(2.0, 2.0)
+    assert find_painted_slides([path], [tmp_path], stated)[0].pixel_size == stated

@@ -30,7 +30,7 @@ from napari_melanoma.slides.tissue_classifier.fitting import (
     validate,
 )
 from napari_melanoma.slides.tissue_classifier.stain_variants import VariantFeatures, color_table
-from napari_melanoma.slides.tissue_classifier.start import STORED_CELLS, load_start
+from napari_melanoma.slides.tissue_classifier.start import STORED_CELLS, Start, load_start, store_cells
 
 SOURCE = TextureFeatures()
 WEAKER: dict[str, Any] = {"kinds": ("logistic",), "strength": 0.003}
@@ -97,6 +97,7 @@ def test_variants_belong_to_the_strokes_and_are_not_judged() -> None:
         assert (np.bincount(thin.stroke[thin.origin == origin]) == 4).all()
 
 
+@pytest.mark.slow
 def test_drawn_stains_darken_tissue_and_leave_glass() -> None:
     white, pink = np.array([[[255, 255, 255]]], np.uint8), np.array([[[220, 150, 190]]], np.uint8)
     tables = [color_table(number) for number in range(8)]
@@ -148,3 +149,21 @@ def test_a_fit_starts_from_a_bundle(tmp_path: Path) -> None:
 def test_a_model_without_strokes_is_refused() -> None:
     with pytest.raises(InputError, match="contains no strokes"):
         load_start("imagenet-tiles")
+
+
+def test_a_stroke_that_the_model_was_fitted_on_is_not_used_twice() -> None:
+    """Otherwise it is known to the classifier when it is left out, and the accuracy on noise is perfect."""
+    own = Table(strokes=6, apart=0.0).build()
+    values = {name.removeprefix("cells."): array for name, array in store_cells(own).items()}
+    stored = replace(
+        own.thin(STORED_CELLS),
+        features=values["features"].astype(np.float32) * values["step"] + values["low"],
+        origin=np.full(len(values["labels"]), STARTED, np.int8),
+    )
+    start = Start("model", stored, SOURCE.name, SOURCE.fingerprint, values["low"], values["step"])
+    joined = start.join(own, SOURCE)
+    assert len(joined) == len(own)
+    (alone,), (together,) = (validate(cells, ("logistic",)) for cells in (own, joined))
+    assert together.accuracy == alone.accuracy
+    others = own.select(own.stroke < 3)
+    assert len(start.join(others, SOURCE).strokes) == len(own.strokes)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -160,3 +161,19 @@ def test_the_network_gives_the_map_of_the_painted_classifier(tiles: tuple[Phanto
     known = maps[0].any(axis=0) & maps[1].any(axis=0)
     assert known.sum() > 200
     assert (maps[0].argmax(axis=0) == maps[1].argmax(axis=0))[known].mean() > 0.99
+
+
+@pytest.mark.parametrize(
+    "slides", [[("skin", "fat"), ("skin", "fat", "fat"), ("skin", "fat") * 2], [("skin",) * 6, ("fat",) * 3]]
+)
+def test_strokes_of_several_slides_may_have_the_same_ids(slides: list[tuple[str, ...]]) -> None:
+    """Files of other programs without ids number their strokes."""
+    unique = [paint(name, *classes) for name, classes in zip("abc", slides, strict=False)]
+    numbered = [
+        replace(slide, strokes=tuple(replace(one, id=one.id.partition("-")[2]) for one in slide.strokes))
+        for slide in unique
+    ]
+    expected, split = split_strokes(unique), split_strokes(numbered)
+    assert split.by == expected.by
+    assert names(split.held_back) == names(expected.held_back)
+    assert names(split.training) == names(expected.training)

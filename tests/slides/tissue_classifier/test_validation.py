@@ -166,6 +166,7 @@ def test_the_temperature_matches_the_confidence_to_the_accuracy() -> None:
     assert gap[validation.temperature] < gap[1.0]
 
 
+@pytest.mark.slow
 def test_validation_does_not_depend_on_earlier_ones() -> None:
     table = Table(apart=0.5).build()
     first, again = validate(table, source="a")[0], validate(table, ("logistic",), "a")[0]

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import threading
 from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 from shutil import copytree
 
@@ -40,22 +42,25 @@ from napari_melanoma.case.model import (
     set_image,
     set_lesion,
 )
+from napari_melanoma.case.results import save_result
 from napari_melanoma.case.store import CaseStore, read_correction
 from napari_melanoma.core.errors import SaveError
 from napari_melanoma.core.files import write_json
 from napari_melanoma.core.geometry import PixelSize
-from napari_melanoma.core.provenance import utc_time
+from napari_melanoma.core.provenance import array_fingerprint, utc_time
 from napari_melanoma.data.corrections import Corrections
 from napari_melanoma.depth.findings import SlideFindings
 from napari_melanoma.depth.readings import DepthReading, SlideDepthReadings, set_values
 from napari_melanoma.depth.synoptic import SynopticAnswer, SynopticReport, set_finding
 from napari_melanoma.extensions.synoptic.ui import lesion_section
+from napari_melanoma.io.photographs import read_photograph
 from napari_melanoma.io.results import read_mask
 from napari_melanoma.lesion.results import read_result
 from napari_melanoma.slides.result_folder import record_slide, slide_folder
 from napari_melanoma.ui.case.controls import describe_other_findings
 from napari_melanoma.ui.case.dock import CaseDock, _find_slide_results
 from napari_melanoma.ui.case.tree import row_of_item
+from napari_melanoma.ui.session.saved_result import read_stored_result
 from napari_melanoma.ui.user_data import user_data
 from napari_melanoma.ui.viewer import photographs
 from napari_melanoma.ui.viewer.docking import show_dock
@@ -289,7 +294,14 @@ def test_the_report_of_its_slide_is_read_again_when_the_window_gets_the_focus(so
 
 
 @pytest.mark.parametrize("is_read_only", [False, True])
-def test_a_case_that_another_program_has_changed_is_called_outdated(someone, photos, is_read_only):
+def test_a_case_that_another_program_has_changed_is_called_outdated(someone, photos, is_read_only, monkeypatch):
+    threads, describe = set(), CaseStore.describe_outside_change
+
+    def describe_change(store):
+        threads.add(threading.current_thread())
+        return describe(store)
+
+    monkeypatch.setattr(CaseStore, "describe_outside_change", describe_change)
     someone.drops(photos)
     someone.dock.controller.close()
     someone.waits()
@@ -300,12 +312,14 @@ def test_a_case_that_another_program_has_changed_is_called_outdated(someone, pho
         content["patient"]["age"] = 43
         write_json(photos / "case.json", content)
         QApplication.instance().focusWindowChanged.emit(QWindow())
+        someone.waits()
         assert someone.notice.startswith("Read-only: " if is_read_only else "Another program has changed the case")
         assert "what is shown here is outdated" in someone.notice
         someone.dock._on_link("again")
         someone.waits()
         assert someone.dock.findChild(QLineEdit, "patient_age").text() == "43"
         assert "outdated" not in someone.notice
+        assert threading.main_thread() not in threads, "a slow disk would stop the window"
 
 
 def test_reports_of_slides_are_read_by_file_and_left_out_if_the_results_cannot_be_listed(home, tmp_path, monkeypatch):
@@ -337,7 +351,6 @@ def test_the_results_of_a_missing_slide_are_in_the_report(tmp_path):
     assert _find_slide_results(tmp_path / "results", [slide]) == [tmp_path / "results" / "section"]
 
 
-@pytest.mark.path
 def test_create_edit_correct_close_and_reopen(five, photos, viewer, tmp_path):
     five.types("patient_age", "54")
     five.chooses("patient_sex", "female")
@@ -350,7 +363,7 @@ def test_create_edit_correct_close_and_reopen(five, photos, viewer, tmp_path):
     five.opens("I2")
     other = five.draws("back_left_1_macro")
     five.opens("I1")
-    assert "✎ corrected" in [item.text(2) for item in five.dock.tree.iterate_items()]
+    assert "dermoscopic\n✎ corrected" in [item.text(1) for item in five.dock.tree.iterate_items()]
     labels = viewer.layers["back_left_1_dermoscopy mask"]
     labels.data_setitem(np.nonzero(square(labels.data.shape, slice(50, 55), slice(2, 8))), 1)
     drawn = labels.data != 0
@@ -453,6 +466,55 @@ def test_undo_keeps_masks_and_mask_undo_removes_the_correction(five, photos, vie
     assert np.array_equal(viewer.layers["back_left_1_dermoscopy mask"].data != 0, drawn)
 
 
+def analyzes_beside_the_case(person, path):
+    """Open and analyze a photograph in the viewer, not from the case."""
+    person.viewer.open(path, plugin="napari-melanoma")
+    lesion_dock = person.dock.images.connected_dock
+    person.viewer.layers.selection.active = person.viewer.layers[path.stem]
+    lesion_dock.picker.show_current()
+    person.waits()
+    lesion_dock.analyze_button.click()
+    person.waits()
+    return person.viewer.layers[f"{path.stem} mask"]
+
+
+def test_a_photograph_that_was_analyzed_before_shows_the_mask_of_the_case_and_strokes_are_added(five, photos, viewer):
+    five.opens("I1")
+    drawn, path = five.draws("back_left_1_dermoscopy"), five.case.find_image("I1").path
+    five.dock.controller.close()
+    five.waits()
+    labels = analyzes_beside_the_case(five, path)
+    assert not np.array_equal(labels.data != 0, drawn)
+    five.drops(photos)
+    assert np.array_equal(labels.data != 0, drawn)
+    five.draws("back_left_1_dermoscopy", rows=slice(50, 55))
+    stored = read_correction(five.case.find_image("I1").correction)
+    assert np.array_equal(stored, drawn | square(drawn.shape, slice(50, 55), slice(2, 8)))
+
+
+def test_a_correction_that_was_stored_while_its_photograph_stayed_open_is_kept(five, photos, viewer):
+    path = five.case.find_image("I1").path
+    five.opens("I2")
+    labels = analyzes_beside_the_case(five, path)
+    assert five.case.find_image("I1").results
+    five.dock.controller.close()
+    five.waits()
+    assert path.stem in viewer.layers
+    with CaseStore.open(photos) as store:  # by a colleague
+        photograph, entry = read_photograph(path), store.case.find_image("I1").current
+        result = read_stored_result(entry.path, photograph, array_fingerprint(photograph.rgb))
+        mask = result.mask | square(result.mask.shape, slice(2, 8), slice(2, 8))
+        store.save(save_result(store, store.case, "I1", replace(result, mask=mask, corrected=True)))
+    five.drops(photos)
+    assert np.array_equal(labels.data != 0, mask)
+    photographs.set_pixel_size(viewer, viewer.layers[path.stem], PixelSize(33.0, 33.0))
+    five.waits()
+    assert np.array_equal(read_correction(five.case.find_image("I1").correction), mask)
+    labels.undo()  # the correction of the case can be undone, as if it had been drawn here
+    five.waits()
+    assert five.case.find_image("I1").correction is None
+
+
 def test_a_mask_is_corrected_by_clicks_and_saved_in_the_case(five, photos, viewer):
     name = "back_left_1_dermoscopy"
     five.opens("I1")
@@ -507,7 +569,7 @@ def test_nothing_disagrees_about_a_mask_that_is_corrected_from_two_docks(five, p
         assert (image.correction is not None) is is_corrected, step
         assert read_result(image.current.path)["corrected_by_hand"] is is_corrected or step == "clicked", step
         assert not is_corrected or np.array_equal(read_correction(image.correction), mask), step
-        texts = [item.text(2) for item in five.dock.tree.iterate_items() if five.row(item).id == "I1"]
+        texts = [item.text(1) for item in five.dock.tree.iterate_items() if five.row(item).id == "I1"]
         assert ("corrected" in texts[0]) is is_corrected, step
         assert not session.lesion.unsaved, step
         assert not session.has_unsaved_work, step
@@ -560,7 +622,6 @@ def test_invalid_values_are_reported_and_valid_steps_undone_and_redone(five):
     assert five.fault("lesion_diameter_1_mm") == five.dock.findChild(QLineEdit, "lesion_diameter_1_mm").text() == ""
 
 
-@pytest.mark.path
 def test_the_synoptic_report_of_a_lesion_is_filled_in_undone_and_saved(five, photos):
     def combo(field):
         return five.dock.findChild(QComboBox, f"synoptic_{field}")
@@ -614,7 +675,6 @@ def report_of(person, lesion="L1"):
     return person.case.find_lesion(lesion).synoptic
 
 
-@pytest.mark.path
 def test_undo_keeps_a_signature_and_comments_belong_to_their_lesions(reporting, photos):
     person = reporting
     for field, text in (("procedure", "excision"), ("procedure", "shave biopsy")):
@@ -735,7 +795,6 @@ def test_a_finding_of_a_lesion_is_one_value_in_the_form_and_in_the_findings(repo
     assert "A. Reader has signed it" in person.status
 
 
-@pytest.mark.path
 def test_a_finding_that_is_being_typed_belongs_to_its_lesion(five, viewer):
     viewer.show()  # only then has a field the focus
     viewer.window._qt_window.activateWindow()
@@ -885,7 +944,6 @@ def test_corrections_of_a_read_only_case_are_saved_later_and_kept_for_a_missing_
     assert CaseStore.open_read_only(photos).case.find_image("I1").path == away / "back_left_1_dermoscopy.png"
 
 
-@pytest.mark.path
 def test_changes_of_another_program_are_not_overwritten_and_a_removed_folder_is_reported(five, photos, tmp_path):
     text = (photos / "case.json").read_text()
     (photos / "case.json").write_text(text.replace('"version"', '"made_by": "hand", "version"'))

@@ -43,7 +43,7 @@ def someone(case, viewer, qtbot):
 
 def states(person):
     items = [item for item in person.dock.tree.iterate_items() if item.parent() is None]
-    return {person.row(item).id: item.text(2) for item in items}
+    return {person.row(item).id: item.text(1).splitlines()[-1] for item in items}
 
 
 def predicted(person, name):

@@ -113,10 +113,9 @@ def test_rows_show_missing_files_and_unassigned_images(tmp_path):
     case = add_images(add_lesion(Case(), site="head/neck"), [image], "L1")
     rows = create_rows(add_images(case, [image]), missing={"I1"})
     assert [(row.id, row.texts[0]) for row in rows] == [("L1", "1  Head and neck"), (NO_LESION, "Not assigned")]
-    assert [row.texts for row in rows[0].rows] == [("a.png", "dermoscopic", "missing")]
+    assert [row.texts for row in rows[0].rows] == [("a.png", "dermoscopic\nmissing")]
 
 
-@pytest.mark.path
 @pytest.mark.both_qts
 def test_a_window_that_is_closed_while_something_is_unsaved_saves_it_first(desk, window, qtbot, tmp_path):
     guard = CaseCloseGuard(window.centralWidget(), desk, _Idle())

@@ -40,7 +40,6 @@ from napari_melanoma.ui.widgets.settings import DockSettings
 viewer, stage, dock, person, window = map(pytest.fixture, FIXTURES)
 
 
-@pytest.mark.path
 def test_results_follow_options_scale_name_and_the_next_analysis(person):
     # Predictions for flipped images give a band that follows the threshold.
     image = person.opens()
@@ -278,7 +277,6 @@ def test_an_image_of_tissue_among_photographs_is_opened_as_what_the_user_states(
     assert ([layer.name for layer in person.viewer.layers], opened_as_slides) == expected[answer]
 
 
-@pytest.mark.path
 def test_other_lesions_are_outlined_and_counted_unless_they_are_selected(person):
     two = person
     two.opens("mole", photograph(TWO))
@@ -355,7 +353,6 @@ def test_the_warning_belongs_to_its_photograph_and_an_uncertain_type_is_requeste
     assert result.modality == "dermoscopic"
 
 
-@pytest.mark.path
 def test_a_damaged_photograph_is_opened_after_confirmation_and_stays_marked(person, tmp_path, qtbot):
     path = tmp_path / "half.jpg"
     PillowImage.fromarray(lesion_phantom(LesionPhantomConfig(seed=3, size=(160, 200))).rgb).save(path, quality=90)

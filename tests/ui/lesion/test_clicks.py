@@ -44,7 +44,7 @@ def test_a_click_segments_a_photograph_that_was_never_analyzed(person):
     prompts(person, (60, 120))
     assert person.mask[60, 120]
     assert not person.mask[60, 50]
-    assert len(person.layer("prompts").data) == 1
+    assert len(person.layer("clicks").data) == 1
     assert person.lesion.corrected
     assert person.lesion.result.provenance["prompts"]["lesions"][0]["include"] == [[60.0, 120.0]]
     prompts(person, (60, 50))
@@ -57,7 +57,7 @@ def test_a_click_segments_a_photograph_that_was_never_analyzed(person):
         undo(labels)
         person.waits()
         assert not person.mask[60, 50]
-        assert len(person.layer("prompts").data) == 1, "undo takes the mark of the prompt back, too"
+        assert len(person.layer("clicks").data) == 1, "undo takes the mark of the prompt back, too"
         assert get_identity(image) == person.dock.picker.identity
         assert not len(person.layer("proposals").data), "they are those of the undone click"
         if again:
@@ -67,7 +67,6 @@ def test_a_click_segments_a_photograph_that_was_never_analyzed(person):
     assert not person.mask[70, 115]
 
 
-@pytest.mark.path
 def test_clicks_correct_an_analyzed_mask_step_by_step_until_another_tool_is_used(person):
     person.opens(rgb=photograph(TWO))
     person.analyses()
@@ -92,7 +91,7 @@ def test_clicks_correct_an_analyzed_mask_step_by_step_until_another_tool_is_used
     largest = max(person.layer("proposals").data, key=lambda outline: np.ptp(outline, axis=0).prod())
     use_tool(person.viewer, "mole", tuple(largest[0]))
     person.waits()
-    assert len(person.layer("prompts").data) == 1, "the click on the outline is no prompt"
+    assert len(person.layer("clicks").data) == 1, "the click on the outline is no prompt"
     assert (person.mask >= before).all()
     assert person.mask.sum() > before.sum()
     person.layer("mask").undo()
@@ -192,7 +191,7 @@ def test_all_lesions_are_found_and_a_right_click_removes_one(person):
     assert areas[0] == person.mask[:, :90].sum()
     assert areas[1] == person.mask[:, 90:].sum()
     assert np.allclose(person.layer("numbers").data, [[35, 76], [45, 136]], atol=1.5)
-    assert "mole prompts" not in person.viewer.layers, "clicks of the search are not the user's"
+    assert "mole clicks" not in person.viewer.layers, "clicks of the search are not the user's"
     camera = get_camera(person.viewer)
     zoom = camera.zoom
     found.cellClicked.emit(1, 0)

@@ -182,6 +182,10 @@ def test_roi_and_scale_are_changed_after_an_analysis(person, qtbot):
     area = person.lesion.result.measurements["area_mm2"]
     person.clicks("ruler")
     ruler = person.layer("ruler")
+    ruler.add_rectangles(np.array([(10.0, 10.0), (20.0, 110.0)]))
+    person.clicks("ruler_set")
+    assert "not a straight line" in person.dock.status.text
+    assert person.lesion.result.measurements["area_mm2"] == area
     for end in ((10.0, 110.0), (110.0, 10.0), (70.0, 90.0)):
         ruler.data = []
         ruler.add_lines(np.array([(10.0, 10.0), end]))
@@ -230,7 +234,6 @@ def adopts(person, data, name="cells", **options):
     return layer
 
 
-@pytest.mark.path
 def test_labels_become_the_analysis_of_a_photograph_that_was_not_analyzed(person, tmp_path):
     ReviewSettings().corrections = tmp_path / "corrections"
     person.dock.corrections.store.folder = tmp_path / "corrections"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from fake_open_case import FakeOpenCase, make_case
 from lesion_fixtures import FIXTURES, TWO
 from lesion_fixtures import corrections as make_corrections
 from message_boxes import answering
@@ -23,13 +24,20 @@ from qtpy.QtWidgets import (
 )
 
 from conftest import photograph, wait_until_idle
+from napari_melanoma.case.model import CaseImage, add_images
+from napari_melanoma.core.geometry import PixelSize
 from napari_melanoma.core.provenance import array_fingerprint
-from napari_melanoma.data.corrections import Corrections
+from napari_melanoma.data.corrections import Correction, Corrections
 from napari_melanoma.data.dataset import read_dataset
+from napari_melanoma.data.diagnosis_labels import DiagnosisLabel
 from napari_melanoma.io.results import read_mask
+from napari_melanoma.privacy.pseudonyms import pseudonym
 from napari_melanoma.ui.session import recovery
 from napari_melanoma.ui.session.corrections_store import CorrectionsStore, ReviewDecision, ReviewSettings
-from napari_melanoma.ui.viewer.photographs import LayerPhotographSource
+from napari_melanoma.ui.session.workspace import Workspace
+from napari_melanoma.ui.user_data import user_data
+from napari_melanoma.ui.viewer import photographs
+from napari_melanoma.ui.viewer.photographs import METADATA_KEY, LayerPhotographSource
 
 viewer, stage, dock, person, window = map(pytest.fixture, FIXTURES)
 
@@ -126,6 +134,86 @@ def test_a_correction_is_unsaved_when_a_redo_returns_to_it_after_its_storing_was
     analyzed.waits()
     assert [session.name for session in analyzed.dock.sessions.unsaved] == ["mole"]
     assert list(recovery.recovery_root().glob("*/drawn.npz"))
+
+
+def change_scale(person, session):
+    photographs.set_pixel_size(person.viewer, session.image, PixelSize(10.0, 20.0, "ruler"))
+
+
+def change_type(person, session):
+    photographs.set_modality(session.image, "macroscopic")
+    person.dock.controller.remeasure(session)
+
+
+def clear_diagnosis(person, session):
+    person.finds(QComboBox, "diagnosis").setEditText("")
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        (change_scale, {"mpp_x": "20", "mpp_y": "10"}),
+        (change_type, {"modality": "macroscopic"}),
+        (clear_diagnosis, {"diagnosis": ""}),
+    ],
+)
+def test_what_has_changed_since_a_photograph_was_stored_is_stored(analyzed, corrections, change, expected):
+    adds(analyzed)
+    (session,) = analyzed.dock.sessions
+    known = Correction("mole", session.lesion.result.photograph.rgb, None, "unreviewed")
+    corrections.label(known, DiagnosisLabel("nevus", "Ana"))  # in another window
+    user_data().corrections_changed.emit(corrections.folder)
+    analyzed.waits()
+    adds(analyzed)
+    assert corrections.rows()[0]["diagnosis"] == "nevus"
+    change(analyzed, session)
+    analyzed.waits()
+    adds(analyzed)
+    (row,) = corrections.rows()
+    assert {name: row.get(name) for name in expected} == expected
+    adds(analyzed)
+    assert "mole is already stored as accepted" in analyzed.dock.status.text
+    assert corrections.rows() == [row]
+
+
+def test_a_correction_that_another_window_has_undone_is_unsaved_and_stored_again(analyzed, corrections):
+    analyzed.draws(analyzed.layer("mask"), [(10, 100), (10, 140)])
+    adds(analyzed)
+    (before,) = corrections.rows()
+    assert not analyzed.dock.sessions.unsaved
+    corrections.undo()
+    user_data().corrections_changed.emit(corrections.folder)
+    analyzed.waits()
+    assert [session.name for session in analyzed.dock.sessions.unsaved] == ["mole"]
+    assert list(recovery.recovery_root().glob("*/drawn.npz"))
+    adds(analyzed)
+    (row,) = corrections.rows()
+    assert {**row, "reviewed_at": before["reviewed_at"]} == before
+    assert not analyzed.dock.sessions.unsaved
+
+
+def test_photographs_of_a_case_are_those_of_one_patient_by_a_pseudonym(corrections, person, tmp_path):
+    Corrections(corrections.folder).label(  # a photograph that is in no case
+        Correction("other", photograph(((60, 80, 9),)), None, "unreviewed"), DiagnosisLabel("nevus", "Ana")
+    )
+    paths = [tmp_path / f"mole {number}.png" for number in range(4)]
+    case = make_case(paths[0], {"patient_id": "P-0042"})
+    case = add_images(case, [CaseImage(id="", path=path) for path in paths[1:]], "L1")
+    FakeOpenCase(Workspace.of(person.viewer), case)
+    for number, path in enumerate(paths):
+        image = person.opens(path.stem, photograph(((60, 80, 12 + number),)))
+        image.metadata = {METADATA_KEY: {**image.metadata[METADATA_KEY], "path": path}}
+        if number == 0:
+            person.clicks("reject")
+        else:
+            person.analyses()
+            person.clicks("add_correction")
+        person.waits()
+    other, *rows = corrections.rows()
+    assert [row["patient_id"] for row in rows] == [pseudonym("P-0042")] * 4
+    assert "P-0042" not in (corrections.folder / "dataset.csv").read_text(encoding="utf-8")
+    assert len({row["split"] for row in rows}) == 1, "else one patient would be in both parts"
+    assert other["patient_id"] == ""
 
 
 def test_photographs_with_the_same_name_are_each_stored_as_rejected(corrections, qtbot):

@@ -38,7 +38,7 @@ from napari_melanoma.ui.session.saved_result import read_saved_result
 from napari_melanoma.ui.session.workspace import Workspace
 from napari_melanoma.ui.viewer.photographs import METADATA_KEY
 from napari_melanoma.ui.viewer.slide_layers import read_slide_layers
-from napari_melanoma.ui.widgets.anatomy import Answer
+from napari_melanoma.ui.widgets.dock_layout import AnswerCard
 from napari_melanoma.ui.widgets.job import tasks
 from napari_melanoma.ui.widgets.patient_form import PatientForm
 
@@ -62,7 +62,7 @@ def text_of(person, name):
 
 
 def answer_of(person):
-    return person.finds(Answer, "prediction_summary")
+    return person.finds(AnswerCard, "prediction_summary")
 
 
 def verdict_of(person):
@@ -103,7 +103,6 @@ def chooses_model(person, name, wait=True):
         person.waits()
 
 
-@pytest.mark.path
 def test_a_prediction_with_patient_data_of_the_user_or_of_a_case(person):
     analyzed(person)
     before = prediction_of(person)
@@ -274,7 +273,6 @@ def test_the_prediction_follows_the_mask_and_is_outdated_from_its_edit_on(person
     assert prediction_of(person).probability != before.probability
 
 
-@pytest.mark.path
 def test_no_control_moves_while_a_photograph_is_analyzed_corrected_and_described(window, models):
     person, dock = window, window.dock
     person.opens()
@@ -444,7 +442,7 @@ def test_an_out_of_distribution_image_gives_a_warning(person, models):
     analyzed(person)
     chooses_model(person, "novel-model")
     section = panel_of(person)
-    assert verdict_of(person).startswith("Not valid: the image is out of distribution.")
+    assert verdict_of(person).startswith("Not valid: the image is out of distribution")
     assert not section.classes.isVisibleTo(section)
     seen = " ".join(one.text() for one in section.findChildren(QLabel) if one.isVisibleTo(section)).lower()
     assert not [word for word in ("nevus", "rarely", "below", "mask", "not valid") if word in seen]
@@ -459,7 +457,6 @@ def test_an_out_of_distribution_image_gives_a_warning(person, models):
     assert not panel_of(person).classes.isVisibleTo(person.dock), "the numbers of another photograph"
 
 
-@pytest.mark.path
 def test_the_prediction_is_saved_as_on_the_command_line_and_restored_with_its_patient_data(person, models, tmp_path):
     person.dock.settings.folder = tmp_path
     analyzed(person)

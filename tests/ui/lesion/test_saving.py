@@ -32,7 +32,7 @@ from napari_melanoma.core.errors import SaveError
 from napari_melanoma.io.results import read_mask, read_table
 from napari_melanoma.lesion import analysis
 from napari_melanoma.ui.lesion import saving
-from napari_melanoma.ui.lesion.saving import NOT_DICOM_TIP, SAVE_FIRST, result_folder
+from napari_melanoma.ui.lesion.saving import CHANGED_MESSAGE, NOT_DICOM_TIP, SAVE_FIRST, result_folder
 from napari_melanoma.ui.session import photograph_predictions, recovery
 from napari_melanoma.ui.session.recovery import discard_unsaved, save_unsaved
 from napari_melanoma.ui.session.saved_result import describe_saved_mask, read_saved_result
@@ -191,6 +191,16 @@ def test_saving_over_another_photograph_of_the_same_name_needs_confirmation(corr
     corrected.waits()
     assert np.array_equal(read_mask(tmp_path / "mole" / "mask.png"), corrected.mask)
     saves(corrected)  # its own result of a moment ago: no question
+    # Another window, or a command, has replaced it meanwhile: it is neither reported nor replaced without a question.
+    with (tmp_path / "mole" / "result.json").open("a") as file:
+        file.write("\n")
+    corrected.finds(QAction, "lesion_report").trigger()
+    assert corrected.dock.status.text == CHANGED_MESSAGE
+    corrected.clicks("save")
+    assert "has a result of this photograph, saved a moment ago" in asked()
+    corrected.answers("replace_result", "Replace")
+    corrected.waits()
+    saves(corrected)
     # In the next session, it is asked whether to replace a result of the same photograph.
     strikes(corrected, "mole")
     saves(corrected)
@@ -334,7 +344,6 @@ def test_undo_across_models_restores_the_model_of_the_mask(person, tmp_path):
         assert saved_values(tmp_path / "mole") == ("first", "first", 0.5, corrected)
 
 
-@pytest.mark.path
 def test_a_corrected_mask_is_replaced_only_after_confirmation(person):
     person.opens()
     person.analyses()
@@ -401,7 +410,6 @@ def crashed(corrected):
     return corrected
 
 
-@pytest.mark.path
 def test_corrections_are_offered_after_a_crash_and_restored_or_discarded(crashed, qtbot, tmp_path):
     left = shutil.copytree(recovery.recovery_root(), tmp_path / "left by the crash")
 
@@ -729,7 +737,6 @@ def test_a_window_that_is_closed_while_a_result_is_saved_closes_afterwards(windo
     assert (tmp_path / "mole" / "result.json").is_file()
 
 
-@pytest.mark.path
 @pytest.mark.both_qts
 def test_closing_while_an_analysis_runs_leaves_nothing(window, client, qtbot):
     window.opens()

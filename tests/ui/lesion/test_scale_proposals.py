@@ -24,7 +24,7 @@ from napari_melanoma.ui.viewer import layers, photographs
 from napari_melanoma.ui.viewer.shortcuts import SHORTCUTS, get_key
 
 viewer, stage, dock, person, window = map(pytest.fixture, FIXTURES)
-TEXT = "Proposed scale: 100 µm/px, from a ruler of 10 mm."
+TEXT = "Proposed scale: 100 µm/px, from a ruler of 10\N{NO-BREAK SPACE}mm."
 UNKNOWN, KNOWN = "160 x 120 px · no scale", "160 x 120 px · 100 µm/px"
 SIZE = PixelSize(100.0, 100.0, "accepted ruler")
 
@@ -128,7 +128,6 @@ def test_a_proposed_scale_is_shown_and_neither_used_nor_stored(person, home):
     assert shown_text(person) == TEXT, "it waits for the reader"
 
 
-@pytest.mark.path
 @pytest.mark.both_qts
 def test_an_accepted_scale_is_measured_with_stored_and_undone(person, home):
     opens(person)
@@ -175,7 +174,6 @@ def test_an_accepted_scale_is_measured_with_stored_and_undone(person, home):
     assert shown_text(person) == ""
 
 
-@pytest.mark.path
 def test_one_key_accepts_and_another_undoes_in_the_dock(window):
     main = window.dock.window()
     main.activateWindow()
@@ -373,7 +371,7 @@ def test_another_type_of_photograph_is_another_search(person, searches):
     assert shown_text(person) == TEXT
     person.dock.picker.set_modality("macroscopic")
     person.waits()
-    assert shown_text(person) == "Proposed scale: 1e+03 µm/px, from a ruler of 100 mm."
+    assert shown_text(person) == "Proposed scale: 1,000 µm/px, from a ruler of 100\N{NO-BREAK SPACE}mm."
     person.dock.picker.set_modality("dermoscopic")
     person.waits()
     assert shown_text(person) == ""

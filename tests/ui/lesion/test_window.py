@@ -117,7 +117,6 @@ def test_a_photograph_is_analyzed_and_corrected_while_a_volume_is_shown_in_3d(pe
     dims.ndisplay = 2
 
 
-@pytest.mark.path
 def test_a_quick_stroke_reaches_the_point_where_the_button_is_released(person):
     person.opens()
     person.analyses()

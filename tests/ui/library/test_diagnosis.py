@@ -14,11 +14,12 @@ from PIL import Image as PillowImage
 from qtpy.QtCore import QEvent, QObject, QPoint, Qt, QTimer
 from qtpy.QtGui import QShortcut
 from qtpy.QtTest import QTest
-from qtpy.QtWidgets import QAbstractButton, QApplication, QFileDialog, QInputDialog, QLabel, QTabBar
+from qtpy.QtWidgets import QAbstractButton, QApplication, QFileDialog, QInputDialog, QLabel, QListView, QTabBar
 
 from conftest import PATIENCE_MS, WINDOW_SIZE, wait_until_idle
 from napari_melanoma import worker
 from napari_melanoma.core.context import Progress
+from napari_melanoma.core.geometry import PixelSize
 from napari_melanoma.data.corrections import Correction, Corrections
 from napari_melanoma.data.diagnosis_labels import DiagnosisLabel, read_diagnoses
 from napari_melanoma.io.photographs import read_photograph
@@ -32,6 +33,16 @@ from napari_melanoma.ui.library.review_queues import EmbeddingQueue, RatingQueue
 from napari_melanoma.ui.session.corrections_store import ReviewSettings
 from napari_melanoma.ui.user_data import user_data
 from napari_melanoma.ui.viewer.camera import find_canvas
+from napari_melanoma.ui.viewer.photographs import (
+    STANDBY,
+    filter_photographs,
+    get_own_units,
+    get_path,
+    get_pixel_size,
+    get_role,
+    is_photograph,
+    set_pixel_size,
+)
 from napari_melanoma.ui.widgets.job import BackgroundJob
 from napari_melanoma.ui.widgets.settings import READER_SETTING
 
@@ -116,6 +127,7 @@ def labeled(corrections, photographs):
 def labeler(viewer, shared_client, corrections, qtbot, photographs, monkeypatch):
     """A user with the page Diagnosis, and the first photograph open; keys may be repeated at once."""
     monkeypatch.setattr(review_photographs, "REPEAT_S", 0.0)
+    monkeypatch.setattr(diagnosis, "PAUSE_MS", 0)
     _, made = viewer.window.add_plugin_dock_widget("napari-melanoma", "Review")
     user = Labeler(viewer, made, qtbot)
     user.page.mode_button.click()
@@ -464,6 +476,79 @@ def test_in_a_series_the_next_photograph_is_shown_before_any_analysis(labeler, c
     assert session.session.lesion is not None  # once the user pauses
 
 
+def standby(viewer):
+    """The layers of photographs that were added in advance."""
+    return [layer for layer in viewer.layers if get_role(layer) == STANDBY]
+
+
+def listed(viewer):
+    """The names in napari's list of layers, and whether each is shown there."""
+    (view,) = [
+        view for view in viewer.window._qt_window.findChildren(QListView) if type(view).__name__ == "QtLayerList"
+    ]
+    model = view.model()
+    rows = range(model.rowCount())
+    return {model.index(row, 0).data(): not view.isRowHidden(row) for row in rows}
+
+
+@pytest.mark.both_qts
+def test_the_next_photograph_is_added_in_advance_and_is_not_open_until_it_is_labeled(labeler, viewer, corrections):
+    for _ in range(3):
+        (layer,) = standby(viewer)
+        assert not layer.visible
+        assert not is_photograph(layer)
+        assert labeler.lesion.picker.combo.count() == 1
+        assert listed(viewer)[layer.name] is False
+        expected = labeler.page.find_next(labeler.dock.list_view.path)
+        labeler.presses_key(NEVUS)
+        assert labeler.sees() == expected.stem
+        image = labeler.lesion.picker.session.image
+        assert image is layer
+        assert image.visible
+        assert listed(viewer)[image.name] is True
+        assert get_path(image) == expected
+        assert [one.name for one in filter_photographs(viewer.layers)] == [image.name]
+    assert len(corrections.rows()) == 3
+    labeler.dock.close()
+    labeler.dock.parentWidget().deleteLater()
+    QApplication.sendPostedEvents(None, QEvent.Type.DeferredDelete)
+    QApplication.processEvents()
+    assert standby(viewer) == []
+
+
+def test_a_photograph_added_in_advance_is_read_again_if_its_file_has_changed(labeler, viewer, corrections):
+    (layer,) = standby(viewer)
+    path = get_path(layer)
+    changed = mole(200)
+    PillowImage.fromarray(changed).save(path)
+    labeler.presses_key(NEVUS)
+    assert labeler.sees() == path.stem
+    assert np.array_equal(labeler.lesion.picker.session.image.data, changed)
+    assert layer not in viewer.layers or get_role(layer) == STANDBY
+    assert len(standby(viewer)) == 1
+
+
+def test_a_photograph_added_in_advance_has_no_scale_of_another_one(labeler, viewer):
+    (layer,) = standby(viewer)
+    set_pixel_size(viewer, labeler.lesion.picker.session.image, PixelSize(10, 10))
+    labeler.waits()
+    assert str(layer.units[0]) == "micrometer"  # napari needs layers with units of the same type
+    labeler.presses_key(NEVUS)
+    assert labeler.lesion.picker.session.image is layer
+    assert get_pixel_size(layer) is None
+    assert {str(unit) for unit in get_own_units(layer)} == {"pixel"}
+
+
+def test_the_photograph_added_in_advance_goes_with_its_folder(labeler, viewer, photographs):
+    assert len(standby(viewer)) == 1
+    other = photographs.parent / "other"
+    other.mkdir()
+    PillowImage.fromarray(mole(110)).save(other / "other.png")
+    chooses_folder(labeler.dock, other)
+    labeler.waits()
+    assert standby(viewer) == []
+
+
 def test_rows_keep_their_order_while_labels_are_given_until_the_user_sorts_again(labeled, labeler):
     names = labeler.shown()
     labeled = labeler.labels(2)
@@ -641,16 +726,29 @@ def test_the_fit_changes_predictions_order_and_texts(labeled, labeler):
     assert set(labeler.shown()[:4]) == {"mole-00", "mole-01", "mole-22", "mole-23"}
     # Both predictions are in the Lesion dock, and in the answer
     live = labeler.dock.opener.connected_dock.findChild(QLabel, "prediction_live").text()
-    assert live.startswith("shipped: melanoma 0.")
-    assert "\nyours so far: melanoma 0." in live
+    assert live.startswith("Shipped: melanoma 0.")
+    assert "\nYours so far: melanoma 0." in live
     dock = labeler.dock
-    assert "yours so far: melanoma 0." in dock.answer.text
+    assert "Yours so far: melanoma 0." in dock.answer.text
     # The headline is the prediction of the shipped model, unless another one is selected in the Lesion dock
     labeler.qtbot.waitUntil(lambda: bool(dock.answer.headline), timeout=PATIENCE_MS)
-    assert "shipped: " not in dock.answer.text
+    assert "Shipped: " not in dock.answer.text
     other = ReviewAnswer(dock.opener, dock.workspace.live_predictions, lambda: "of another folder")
     assert other.headline == dock.answer.headline
-    assert "shipped: melanoma 0." in other.toolTip()
+    assert "Shipped: melanoma 0." in other.toolTip()
+
+
+def test_what_the_button_would_do_is_computed_in_a_pause_or_when_the_pointer_approaches(labeled, labeler):
+    page, timer = labeler.page, labeler.page.findChild(QTimer, "choice_pause")
+    timer.setInterval(10 * PATIENCE_MS)
+    number_key(labeler.dock, NEVUS).activated.emit()
+    labeler.qtbot.waitUntil(timer.isActive, timeout=PATIENCE_MS)
+    assert "Not known yet whether your model would be used" in page.summary.text()
+    QApplication.sendEvent(page.use_button, QEvent(QEvent.Type.Enter))
+    assert not timer.isActive()
+    labeler.waits()
+    assert "model would be" in page.summary.text()
+    assert "Not known yet" not in page.summary.text()
 
 
 def test_a_second_reader_is_kept_apart(labeler, corrections):

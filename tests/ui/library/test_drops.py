@@ -46,7 +46,6 @@ def pictures(place, *names):
     return [place / name for name in names]
 
 
-@pytest.mark.path
 def test_photographs_can_be_dropped_anywhere_on_the_lesion_dock(window, tmp_path):
     mole = window.opens("mole")
     window.analyses()

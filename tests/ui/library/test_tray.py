@@ -305,7 +305,6 @@ def test_of_very_many_slides_only_the_visible_ones_are_read(person, many, monkey
     assert len(loader._cache) <= CACHED_PICTURES
 
 
-@pytest.mark.path
 def test_images_are_opened_with_keyboard_and_mouse(person, folder):
     person.shows(folder)
     person.dock.window().activateWindow()

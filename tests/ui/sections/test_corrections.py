@@ -10,9 +10,11 @@ import pytest
 from napari_melanoma.ui.sections.corrections import describe_state, find_diagnosis
 from napari_melanoma.ui.session.open_photograph import ReviewState
 
-PREDICTED: Any = SimpleNamespace(is_user_edited=False, mask_digest="predicted")
+MODEL = SimpleNamespace(model=SimpleNamespace(fingerprint="small"))
+PREDICTED: Any = SimpleNamespace(is_user_edited=False, mask_digest="predicted", result=MODEL)
 EDITED: Any = SimpleNamespace(is_user_edited=True, mask_digest="edited")
 STORED = ReviewState(stored_digest="edited")
+ACCEPTED = {"review": "accepted"}
 
 
 class Case(NamedTuple):
@@ -31,6 +33,22 @@ CASES = [
         "a predicted mask that is being stored", PREDICTED, ReviewState(storing_digest="predicted"), None, "storing..."
     ),
     Case("an accepted mask", PREDICTED, ReviewState(), {"review": "accepted"}, "accepted"),
+    Case(
+        "an accepted mask of the same model",
+        PREDICTED,
+        ReviewState(),
+        ACCEPTED | {"model_fingerprint": "small"},
+        "accepted",
+    ),
+    Case(
+        "the mask of another model was accepted",
+        PREDICTED,
+        ReviewState(),
+        ACCEPTED | {"model_fingerprint": "large"},
+        "not stored",
+    ),
+    Case("another predicted mask was accepted", PREDICTED, ReviewState(stored_digest="flips"), ACCEPTED, "not stored"),
+    Case("this mask was accepted", PREDICTED, ReviewState(stored_digest="predicted"), ACCEPTED, "accepted"),
     Case("an accepted mask was edited", EDITED, STORED, {"review": "accepted"}, "not stored"),
     Case("a corrected mask", EDITED, STORED, {"review": "corrected"}, "corrected"),
     Case("a corrected mask of an earlier day", EDITED, ReviewState(), {"review": "corrected"}, "not stored"),

@@ -26,7 +26,6 @@ from qtpy.QtWidgets import (
     QComboBox,
     QDialog,
     QLabel,
-    QListWidget,
     QPlainTextEdit,
     QTableWidget,
 )
@@ -45,8 +44,9 @@ from napari_melanoma.depth.readings import (
     DepthReading,
     SlideDepthProposals,
     SlideDepthReadings,
+    compare_readings,
     describe_entered_thickness,
-    describe_other_readings,
+    describe_hidden_readings,
     format_headline,
     format_line_label,
     reader_rows,
@@ -79,7 +79,7 @@ from napari_melanoma.ui.session.run_status import SlideRunUpdate
 from napari_melanoma.ui.viewer import slide_layers
 from napari_melanoma.ui.viewer.camera import get_camera
 from napari_melanoma.ui.viewer.shape_layers import GAP_SPACES, offset_label
-from napari_melanoma.ui.widgets.anatomy import FoldedRows
+from napari_melanoma.ui.widgets.dock_layout import SummarySection
 
 user, launched, slide_path, person, analysed = map(pytest.fixture, UNSEEN)
 TOP, DEEP = (60.0, 100.0), (460.0, 100.0)  # 0.2 mm at 0.5 µm a pixel
@@ -302,7 +302,6 @@ def test_depth_of_a_network_is_compared_with_the_reading(measuring, tmp_path):
     person.waits()
 
 
-@pytest.mark.path
 def test_lines_are_drawn_replaced_undone_and_dragged(measuring):
     person = measuring
     draws(person)
@@ -360,6 +359,16 @@ def test_lines_are_drawn_replaced_undone_and_dragged(measuring):
     assert (last.before, last.after) == (near(0.2), near(0.1))
 
 
+def test_a_path_that_is_drawn_with_a_tool_of_napari_is_shown_as_the_line_that_is_measured(measuring):
+    person = measuring
+    draws(person)
+    person.presses("depth_undo")
+    line_layer(person).add_paths(np.array([TOP, (200.0, 300.0), (260.0, 100.0)]) - 0.5)
+    person.until(lambda: reading(person).mm == near(0.1))
+    person.until(lambda: [len(data) for data in line_layer(person).data] == [2])
+    np.testing.assert_allclose(line_layer(person).data[0] + 0.5, (TOP, (260.0, 100.0)), atol=1e-3)
+
+
 def test_readings_stay_with_their_slide_and_need_a_scale(measuring, tmp_path):
     person = measuring
     person.presses("depth_draw")
@@ -414,7 +423,7 @@ def test_thickness_that_is_typed_and_notes_are_saved_and_a_report_is_written(mea
     answers(person, ulceration="present")
     assert person.label_text("depth_head") == "0.20 mm, T1b"
     assert not person.finds(QPlainTextEdit, "depth_notes").isVisibleTo(person.dock)
-    folded = person.finds(FoldedRows, "depth_folded")
+    folded = person.finds(SummarySection, "depth_folded")
     folded.expand()
     assert person.finds(QPlainTextEdit, "depth_notes").isVisibleTo(person.dock)
     person.finds(QPlainTextEdit, "depth_notes").setPlainText("two levels")
@@ -436,7 +445,11 @@ def test_thickness_that_is_typed_and_notes_are_saved_and_a_report_is_written(mea
     assert (stored.ulcerated, stored.notes, stored.mm) == (True, "two levels", near(0.2))
     assert {one.reader for one in stored.history} == {"Reader A"}
 
+    line.setText("0.95")  # and is still being typed
+    line.setModified(True)
     acts(person, "depth_report")
+    assert person.label_text("depth_head") == "0.95 mm, T1b"
+    person.presses("depth_undo")
     person.chooses_file("depth_report_dialog", tmp_path / "page 1.5")
     text = (tmp_path / "page 1.5.html").read_text(encoding="utf-8")
     assert "0.20 mm, T1b" in text
@@ -491,7 +504,12 @@ def test_reading_without_a_name_gets_the_name_that_is_entered_but_replaces_no_na
     assert "was not added to the case" in person.dock.status.text
 
 
-@pytest.mark.path
+def list_cells(table: QTableWidget) -> list[list[str]]:
+    return [
+        [table.item(row, column).text() for column in range(table.columnCount())] for row in range(table.rowCount())
+    ]
+
+
 def test_second_reader_is_blinded_and_then_compared(measuring):
     person = measuring
     sets_reader(person, "Reader A")
@@ -503,17 +521,15 @@ def test_second_reader_is_blinded_and_then_compared(measuring):
     assert not person.finds(QAbstractButton, "depth_undo").isEnabled()  # what another reader did stays
     assert person.finds(QTableWidget, "depth_readers").isHidden()
     draws(person, TOP, (260.0, 100.0))
-    table = person.finds(QTableWidget, "depth_readers")
-    rows = [[table.item(row, column).text() for column in range(2)] for row in range(table.rowCount())]
-    assert rows == [["Reader B", "0.10"], ["Reader A", "0.20"]]
-    assert person.label_text("depth_others") == "-0.10 mm compared with Reader A."
+    assert list_cells(person.finds(QTableWidget, "depth_readers")) == [["Reader A", "0.20 mm", "+0.10 mm"]]
+    assert person.label_text("depth_others") == ""
     compared = slide_layers.find_layer(person.viewer, person.dock.slide, "readings")
-    assert [text.strip() for text in compared.text.values] == ["Reader A"]
+    assert [text.strip() for text in compared.text.values] == ["Reader A: 0.20 mm"]
+    assert np.allclose(compared.text.color(compared.features), transform_color(READER_COLOR))
     assert not compared.editable
     assert (kept(person, "Reader A").mm, kept(person, "Reader B").mm) == (near(0.2), near(0.1))
 
 
-@pytest.mark.path
 def test_proposal_becomes_a_reading_when_accepted_moved_or_confirmed(person, slide_path, tmp_path):
     person.opens_slides(slide_path)
     proposes(person.dock.result_location.folder, 0.2, 0.12)
@@ -523,10 +539,12 @@ def test_proposal_becomes_a_reading_when_accepted_moved_or_confirmed(person, sli
     assert line_style(person) == ("model: 0.20 mm", MODEL_COLOR)
     assert "not confirmed" in person.label_text("depth_origin")
     assert "Clark level IV is an estimate" in person.label_text("depth_found")
-    lines = person.finds(QListWidget, "depth_lines")
-    assert [lines.item(at).text() for at in range(2)][1].startswith("2   0.12 mm (0.07 to 0.17)   section 1")
+    lines = person.finds(QTableWidget, "depth_lines")
+    assert list_cells(lines)[1] == ["2, section 1", "0.12 mm (0.07 to 0.17)"]
+    assert all(lines.item(row, 1).textAlignment() & Qt.AlignmentFlag.AlignRight for row in range(2))
+    assert lines.viewport().height() >= 2 * lines.fontMetrics().height()
     assert kept(person) is None
-    lines.itemClicked.emit(lines.item(1))
+    lines.cellClicked.emit(1, 0)
     assert person.sees((60 + 120, 150))
     assert person.label_text("depth_head").startswith("0.12 mm")
     person.presses("depth_take")
@@ -597,12 +615,12 @@ def test_lines_that_are_not_valid_are_neither_drawn_nor_listed_nor_exported(pers
     opens(person)
     document(person).reload_predictions()
     person.until(lambda: person.label_text("depth_validity").startswith("Not valid"))
-    lines = person.finds(QListWidget, "depth_lines")
-    assert (drawn(), lines.count()) == ([0, 0], 0)
+    lines = person.finds(QTableWidget, "depth_lines")
+    assert (drawn(), lines.rowCount()) == ([0, 0], 0)
     person.presses("depth_anyway")
-    assert (drawn(), lines.count()) == ([1, 1], 2)
+    assert (drawn(), lines.rowCount()) == ([1, 1], 2)
     person.presses("depth_anyway")
-    assert (drawn(), lines.count()) == ([0, 0], 0)
+    assert (drawn(), lines.rowCount()) == ([0, 0], 0)
     sets_reader(person, "Reader A")
     document(person).set_values(clark=3)
     person.waits()
@@ -720,6 +738,18 @@ def test_a_measurement_is_followed_when_its_slide_is_left_while_it_is_launched(
     person.until(lambda: dock.status.text == MODEL_MEASURED)
     person.until(lambda: person.label_text("depth_head").startswith("0.12 mm"))
 
+    # It asks to accept or move the line until this is done, or the report is signed.
+    person.presses("depth_take")
+    person.until(lambda: dock.status.text != MODEL_MEASURED)
+    dock.context.set_reader("A. Reader")
+    section(person).analysis.finished.emit(True, True)
+    assert dock.status.text == MODEL_MEASURED
+    session = person.session
+    session.synoptic.confirm()
+    session.findings.edit_form(session.synoptic.shown, session.synoptic.sign)
+    person.until(lambda: session.synoptic.value.is_signed)
+    assert dock.status.text != MODEL_MEASURED
+
 
 @pytest.mark.both_qts
 @pytest.mark.usefixtures("shown_viewer")
@@ -761,6 +791,16 @@ def test_reading_is_added_to_the_open_case(measuring, tmp_path, slide_path):
     lesion = case_dock.controller.case.lesions[0]
     assert (lesion.depth_mm, lesion.clark, lesion.ulceration) == (0.2, 3, None)
     assert case_dock.controller.case.find_image("I1").findings.document == person.session.findings.value
+
+    # A thickness that is still being typed is applied first.
+    line = person.finds(QComboBox, "depth_breslow").lineEdit()
+    line.setText("0.9")
+    line.setModified(True)
+    acts(person, "depth_case")
+    assert case_dock.controller.case.lesions[0].depth_mm == 0.9
+    person.presses("depth_undo")
+    case_dock.controller.undo()
+    assert case_dock.controller.case.lesions[0].depth_mm == 0.2
 
     # The report of the slide shows it with its lesion.
     person.finds(QAction, "slide_report").trigger()
@@ -844,10 +884,9 @@ CASES = [
         TWO_READERS,
         "0.10 mm, T1",
         labels=2,
-        rows=("B", "A", "model"),
-        others="-0.10 mm compared with A.",
+        rows=("A",),
         line="0.10 mm",
-        compared=("1", "2", "A"),
+        compared=("1", "2", "A: 0.20 mm"),
     ),
 ]
 
@@ -891,6 +930,16 @@ def test_a_thickness_that_was_entered_is_not_the_label_of_a_line_of_another_leng
     assert (format_line_label(same, size), describe_entered_thickness(same, size)) == ("0.55 mm", "")
 
 
+def test_a_line_of_the_model_that_a_reader_has_accepted_is_drawn_once() -> None:
+    accepted = values_for_line(EMPTY.reading, PROPOSED.proposals.proposals[0].line, HALF_UM)
+    readings = set_values(measured("C", "B"), "A", WHEN, **accepted)
+    labels = [one.label for one in list_compared_lines(replace(TWO_READERS, readings=readings, reader="B"))]
+    assert labels == ["1, A: 0.20 mm", "2", "C: 0.20 mm"]
+    both = set_values(readings, "D", WHEN, **accepted)
+    labels = [one.label for one in list_compared_lines(replace(TWO_READERS, readings=both, reader="B"))]
+    assert labels == ["1, A: 0.20 mm, D: 0.20 mm", "2", "C: 0.20 mm"]
+
+
 @pytest.mark.parametrize("color", [LINE_COLOR, MODEL_COLOR, READER_COLOR])
 @pytest.mark.parametrize("ground", ["#ffffff", "#e3a6c6", "#000000"], ids=["glass", "eosin", "beside the slide"])
 def test_labels_can_be_read_on_all_grounds(color: str, ground: str) -> None:
@@ -906,10 +955,9 @@ def test_labels_can_be_read_on_all_grounds(color: str, ground: str) -> None:
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 def test_thickness_proposals_and_other_readers(case: Case) -> None:
     state, validity = case.state, case.state.proposals.validity
-    others = describe_other_readings(state.readings, state.reader)
+    others = describe_hidden_readings(state.readings, state.reader)
     assert (format_headline(state.reading, validity), len(state.proposals.proposals)) == (case.headline, case.labels)
-    rows = reader_rows(state.readings, state.reader, state.automatic_reading, validity)
-    assert tuple(row[0] for row in rows) == case.rows
+    assert tuple(row[0] for row in compare_readings(state.readings, state.reader)) == case.rows
     assert others.startswith(case.others)
     assert bool(others) == bool(case.others)
     assert label(case.state) == case.line

@@ -260,7 +260,6 @@ def moves(person, threshold):
     person.until(lambda: person.session.lesions.value.config.high == pytest.approx(threshold))
 
 
-@pytest.mark.path
 def test_a_new_threshold_for_saved_lesions_can_be_undone(analysed):
     person, before = analysed, analysed.rows()
     stored = (person.dock.result_location.folder / "lesions.geojson").read_bytes()
@@ -285,7 +284,9 @@ def test_a_new_threshold_for_saved_lesions_can_be_undone(analysed):
     assert save.isEnabled()  # a threshold is saved on request only, also by redo
     person.clicks("save")
     person.waits()
-    assert read_analysis(person.dock.result_location.folder)["options"]["lesions"]["high"] == 0.8
+    content = read_analysis(person.dock.result_location.folder)
+    assert content["options"]["lesions"]["high"] == 0.8
+    assert person.session.results.value.content == content  # although the saved lesions were not read again
 
     # The lesions of another class are shown, and those of the first one again.
     classes = person.finds(QComboBox, "slide_class")
@@ -339,7 +340,6 @@ def test_the_reader_chooses_the_class_of_interest(person, slide_path, monkeypatc
     assert read_analysis(folder)["target"] == person.session.results.value.content["target"] == "Dermis"
 
 
-@pytest.mark.path
 @pytest.mark.usefixtures("shown_viewer")
 def test_a_lesion_is_drawn_classed_measured_and_undone(analysed):
     person, dock = analysed, analysed.dock

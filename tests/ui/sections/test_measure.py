@@ -15,7 +15,7 @@ from napari_melanoma.core.geometry import PixelSize
 from napari_melanoma.core.polygons import Polygon
 from napari_melanoma.io.geojson import Annotation
 from napari_melanoma.io.results import read_table
-from napari_melanoma.slides.counts import COUNTS, read_counts
+from napari_melanoma.slides.counts import COUNTS, CountedPoint, read_counts
 from napari_melanoma.slides.notes import SlideMeasurement, SlideNotes, read_notes, write_notes
 from napari_melanoma.slides.reading.files import slide_fingerprint
 from napari_melanoma.slides.regions import DEFAULT_CLASSES, region_from_vertices
@@ -284,7 +284,6 @@ def test_measurements_stay_with_slide_and_folder_and_follow_the_scale(person, sl
     assert read_notes(other).measures == (LINE,)
 
 
-@pytest.mark.path
 def test_an_unfinished_area_is_completed_or_removed_and_stays_with_its_slide(measuring, slide_path, tmp_path):
     person = measuring
     draws(person, LINE)
@@ -415,6 +414,28 @@ def test_a_label_does_not_cover_that_of_a_depth(measuring):
     lines = tuple(SlideMeasurement("line", ((row, 100.0), (row, 300.0))) for row in (103.0, 900.0))
     person.session.measures.apply(lambda _: lines)
     person.until(lambda: [bool(text.strip()) for text in layer_of(person).features["label"]] == [False, True])
+
+
+def test_an_export_has_points_of_removed_classes_and_no_view_of_another_image(measuring, tmp_path):
+    person, slide = measuring, measuring.dock.slide
+    counted = CountedPoint("Mitosis", (100.0, 100.0)), CountedPoint("TIL", (400.0, 400.0))
+    person.session.points.apply(lambda _: counted)
+    person.waits()
+    person.finds(QListWidget, "count_classes").setCurrentRow(1)
+    person.presses("remove_count_class")
+    assert within(person, SLIDE).startswith("2 points of 2")
+    assert "TIL: 1" in person.label_text("count_text")
+    for layer in slide.layers:
+        layer.visible = False  # a photograph is displayed
+    camera = get_camera(person.viewer)
+    camera.center, camera.zoom = slide.to_world((100, 100)), camera.zoom * 4
+    person.presses("measure_export")
+    person.chooses_file("measure_export_dialog", tmp_path / "out.csv")
+    person.until((tmp_path / "out.csv").is_file)
+    person.waits()
+    rows = read_table(tmp_path / "out.csv")
+    assert {row["within"] for row in rows} == {"the whole slide"}
+    assert {row["name"]: row["count"] for row in rows} == {"Mitosis": "1", "TIL": "1", "Other": "0"}
 
 
 def test_sections_of_a_hidden_slide_do_not_follow_the_camera(measuring):

@@ -92,7 +92,8 @@ def test_a_row_for_each_quantity() -> None:
 
 
 @pytest.mark.parametrize(
-    ("value", "text"), [(1600.0, "1,600 px"), (51.25, "51.2 px"), (3.0, "3 px"), (float("nan"), "–")]
+    ("value", "text"),
+    [(1600.0, "1,600 px"), (999.6, "1,000 px"), (51.25, "51.2 px"), (3.0, "3 px"), (float("nan"), "–")],
 )
 def test_significant_digits(value: float, text: str) -> None:
     assert format_value(value, "px") == text

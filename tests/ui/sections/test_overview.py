@@ -147,7 +147,7 @@ def test_a_new_view_replaces_those_that_followed() -> None:
 def test_navigation_on_opened_slides(person, slide_path, tmp_path):
     dock = person.dock
     person.opens_slides(slide_path)
-    assert person.label_text("slide_about") == "0.5 µm/px · 512 x 512 px · 0.256 x 0.256 mm · TIFF"
+    assert person.label_text("slide_about") == "0.5 µm/px · 0.256 x 0.256 mm · 512 x 512 px · TIFF"
     assert "levels" in person.label_text("slide_facts")
     assert not person.label_text("slide_warnings")
     person.until(lambda: person.session.thumbnail.value is not None)
@@ -246,7 +246,6 @@ def test_views_of_photographs_are_not_recorded_for_slides(person, slide_path):
     assert person.sees((40, 30))
 
 
-@pytest.mark.path
 def test_all_layers_rotate_together(analysed):
     dock, viewer = analysed.dock, analysed.viewer
     slide, before = dock.slide, analysed.lesions
@@ -318,7 +317,6 @@ def color_at(picture, point):
     return np.array([color.red(), color.green(), color.blue()])
 
 
-@pytest.mark.path
 def test_rotated_overview_and_clicks_in_it(reader):
     for angle in (0.0, 90.0, 180.0, -90.0, 30.0):
         check_picture(reader, angle)
@@ -487,7 +485,6 @@ def place_of(person):
     return view.row, view.column, view.width_px
 
 
-@pytest.mark.path
 @pytest.mark.both_qts
 @pytest.mark.usefixtures("shown_viewer")
 def test_back_and_forward_among_settled_views(person, slide_path):

@@ -33,6 +33,7 @@ from napari_melanoma.slides.tissue_classifier.strokes import STROKES, Stroke, re
 from napari_melanoma.ui.sections import host
 from napari_melanoma.ui.sections.paint import mapping, section
 from napari_melanoma.ui.sections.paint.cell_lists import INVITATION, SEARCHING
+from napari_melanoma.ui.sections.paint.layers import COARSE, COARSE_OPACITY
 from napari_melanoma.ui.sections.paint.mapping import list_paintable
 from napari_melanoma.ui.sections.paint.section import FLUORESCENCE, NO_SCALE
 from napari_melanoma.ui.viewer.camera import get_zoom
@@ -43,6 +44,7 @@ user, launched, slide_path, person, analysed = map(pytest.fixture, UNSEEN)
 DARK = ((LESION[0].start + 1.5) * TILE, (LESION[1].start + 2.0) * TILE)
 PALE = (10 * TILE, 3 * TILE)
 SIDE = 1536  # 24 cells
+PREDICT_VIEW = mapping._Predictor.predict_view
 user, person = pytest.fixture(FIXTURES[0]), pytest.fixture(FIXTURES[3])
 
 
@@ -73,10 +75,10 @@ def strokes(person):
 
 
 def shown_map(person):
-    """Return the number of cells of each class."""
+    """Return the number of cells of each class, without those of a coarse map."""
     shown = opened(person).map
-    counts = np.bincount(shown.labels.ravel(), minlength=len(shown._names) + 1)[1:].tolist()
-    return {name: count for name, count in zip(shown._names, counts, strict=True) if count}
+    counts = {name: np.count_nonzero(shown.labels == label) for label, name in enumerate(shown._names, start=1)}
+    return {name: count for name, count in counts.items() if count}
 
 
 def is_open(person):
@@ -426,6 +428,75 @@ def test_a_stroke_while_another_is_assessed_replaces_its_map(painting, monkeypat
     assert set(part.loop.assessment.chosen.classes) == {"Epidermis", "Dermis", "Tumor"}
 
 
+@pytest.fixture
+def coarse(person, monkeypatch, tmp_path):
+    """User with two strokes on a slide of four blocks, whose coarse map is not refined."""
+    monkeypatch.setattr(mapping, "COARSE_FROM", 1)
+    monkeypatch.setattr(mapping._Predictor, "predict_view", lambda predictor: wait_forever(predictor._run))
+    person.opens_slides(draw_slide(tmp_path / "section.tif", mpp=2.0))
+    person.until(lambda: is_open(person))
+    person.mouse = CanvasMouse(person)
+    paints(person, PALE, 2)
+    paints(person, DARK, 5)
+    person.until(lambda: is_partly_coarse(person))
+    return person
+
+
+def is_partly_coarse(person):
+    return bool((opened(person).map.labels >= COARSE).any())
+
+
+def test_a_coarse_map_is_stated_refined_in_place_and_not_measured(coarse, monkeypatch):
+    person, part = coarse, opened(coarse)
+    is_coarse, layer = part.map.labels >= COARSE, person.viewer.layers["section class map"]
+    assert part.view.progress_label.text().startswith("Coarse map: ")
+    assert part.map.labels.all()  # all of the view has a map
+    np.testing.assert_array_equal(layer.data, part.map.labels)
+    label = int(part.map.labels[is_coarse][0])
+    assert layer.colormap.map(np.array([label]))[0, 3] == pytest.approx(COARSE_OPACITY, abs=0.01)
+    assert layer.colormap.map(np.array([label - COARSE]))[0, 3] == 1
+    blocks = {tuple(block) for block in part.map.grid.blocks_of(np.argwhere(is_coarse)).tolist()}
+    assert not blocks & part.loop._predicted
+    assert not part._areas
+    assert part.suggestions.isHidden()
+
+    # The next stroke replaces the coarse map by one of its own, and undo removes it again.
+    previous = part.loop.fit
+    paints(person, (13 * TILE, 3 * TILE), 1)
+    person.until(lambda: part.loop.fit not in (None, previous) and is_partly_coarse(person))
+    for _ in range(2):
+        person.clicks("paint_undo")
+    person.until(lambda: not part.map.labels.any().item())
+    person.clicks("paint_redo")
+    person.until(lambda: is_partly_coarse(person))
+
+    monkeypatch.setattr(mapping._Predictor, "predict_view", PREDICT_VIEW)
+    part.loop.update()
+    person.until(lambda: bool(part.map.labels.all()) and not is_partly_coarse(person))
+    person.waits()
+    assert part._areas
+
+
+def test_what_is_not_refined_is_removed(coarse, monkeypatch):
+    person = coarse
+
+    def fail(predictor):
+        raise OSError("the disk is full")
+
+    monkeypatch.setattr(mapping._Predictor, "predict_view", fail)
+    opened(person).loop.update()
+    person.until(lambda: not is_partly_coarse(person))
+    person.waits()
+    assert opened(person).map.labels.any()
+    assert not opened(person).map.labels.all()
+
+
+def test_a_slide_is_closed_while_its_map_is_coarse(coarse):
+    coarse.dock.close_slide()
+    coarse.waits()
+    assert not coarse.viewer.layers
+
+
 def test_a_slide_without_a_scale_states_what_to_do(person, tmp_path):
     person.opens_slides(draw_slide(tmp_path / "bare.tif", mpp=None))
     person.until(lambda: is_open(person))
@@ -443,7 +514,7 @@ def test_a_slide_without_a_scale_states_what_to_do(person, tmp_path):
     # So does one with an implausible scale, as after a ruler of another length.
     person.dock.scale_panel.pixel_size_changed.emit(PixelSize(0.02, 0.02))
     person.until(lambda: person.dock.findChild(QLabel, "section_problem") is not None)
-    assert person.finds(QLabel, "section_problem").text().startswith("Implausible pixel size 0.02 x 0.02 micrometers")
+    assert person.finds(QLabel, "section_problem").text().startswith("Implausible pixel size 0.02 micrometers")
 
 
 @pytest.mark.usefixtures("shown_viewer")

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from painted_phantoms import CLASSES, draw_phantom
 from PIL import Image
+from qtpy.QtCore import QObject
 
 from napari_melanoma.core.context import Cancelled, Progress, RunContext
 from napari_melanoma.core.geometry import Box, PixelSize
@@ -33,7 +34,13 @@ from napari_melanoma.slides.tissue_classifier.fitting import TrainingCells, Vali
 from napari_melanoma.slides.tissue_classifier.strokes import Stroke
 from napari_melanoma.ui.sections.paint import mapping
 from napari_melanoma.ui.sections.paint.cell_lists import find_suggestions
-from napari_melanoma.ui.sections.paint.layers import ClassMap, add_stroke_shapes, create_strokes_layer
+from napari_melanoma.ui.sections.paint.layers import (
+    COARSE,
+    COARSE_OPACITY,
+    ClassMap,
+    add_stroke_shapes,
+    create_strokes_layer,
+)
 from napari_melanoma.ui.sections.paint.mapping import (
     Assessment,
     AssessmentReport,
@@ -44,6 +51,7 @@ from napari_melanoma.ui.sections.paint.mapping import (
     MapReport,
     MapRequest,
     PaintedSlide,
+    PaintLoop,
     update_map,
 )
 from napari_melanoma.ui.sections.paint.view import (
@@ -52,6 +60,7 @@ from napari_melanoma.ui.sections.paint.view import (
     describe_progress,
     list_bars,
 )
+from napari_melanoma.ui.viewer.camera import ViewRectangle
 
 Report = TypeVar("Report", bound=Progress)
 slow = pytest.mark.slow  # the phantom is drawn
@@ -69,6 +78,13 @@ VALIDATION = Validation(
     advice="More fat.",
 )
 BOTH = ("Fat", "Dermis")
+
+
+class OtherTexture(TextureFeatures):
+    """The same features under another name."""
+
+    def __init__(self, name: str) -> None:
+        self.name, self.fingerprint = name, f"fingerprint of {name}"
 
 
 @pytest.fixture(autouse=True)
@@ -116,6 +132,70 @@ def test_the_classifier_of_an_assessment_is_that_of_the_command_line(request_of_
     assert len(found.candidates) == len(expected.candidates)
     for name, values in expected.cell_classifier.arrays.items():
         np.testing.assert_array_equal(found.cell_classifier.arrays[name], values)
+
+
+def list_parts(reports: list[Progress]) -> list[MapPart]:
+    return [part for report in reports if isinstance(report, MapReport) for part in report.parts]
+
+
+@slow
+def test_a_coarse_map_is_reported_first_and_changes_nothing_else(
+    request_of_phantom: MapRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The map after its refinement, the accuracy and the stored features are those without a coarse map."""
+    maps, stored, chosen = [], [], []
+    slide = request_of_phantom.slides[0]
+    strokes = tuple(stroke for stroke in slide.strokes if max(stroke.points[0]) < 1024)
+    for start in (1, 10**6):
+        monkeypatch.setattr(mapping, "COARSE_FROM", start)
+        folder, stores = tmp_path / str(start), FeatureCache()
+        painted = replace(slide, folder=folder, strokes=strokes)
+        request = replace(request_of_phantom, slides=(painted,), view=Box(0, 0, 1536, 1536), whole=True)
+        reports = update(request, stores)
+        fit = last(reports, FitReport).fit
+        assert fit is not None
+        parts, class_map = list_parts(reports), ClassMap(stores.get(painted, "texture").grid)
+        coarse = {part.block for part in parts if part.is_coarse}
+        assert bool(coarse) == (start == 1)
+        assert not {part.block for part in parts[: len(coarse)] if not part.is_coarse} & coarse
+        assert coarse <= {part.block for part in parts if not part.is_coarse}
+        class_map.add(parts, fit.classifier.classes)
+        maps.append((class_map.labels, class_map.certainty))
+        chosen.append(last(reports, AssessmentReport).assessment.chosen)
+        stored.append({path.relative_to(folder): path.read_bytes() for path in folder.rglob("c/*/*/0")})
+        texts = [report.message for report in reports if isinstance(report, MapReport)]
+        assert any(text.startswith("Coarse map: ") for text in texts) == (start == 1)
+    np.testing.assert_array_equal(*(labels for labels, _ in maps))
+    np.testing.assert_array_equal(*(certainty for _, certainty in maps))
+    assert stored[0] == stored[1]
+    assert stored[0]
+    assert chosen[0].accuracy == chosen[1].accuracy
+
+
+@slow
+def test_another_classifier_of_the_same_strokes_does_not_make_a_map_coarse_again(
+    request_of_phantom: MapRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(mapping, "COARSE_FROM", 1)
+    assess = mapping.assess
+
+    def choose_other(*arguments: Any) -> Assessment:
+        found = assess(*arguments)
+        return replace(found, chosen=replace(found.chosen, source="other"))
+
+    monkeypatch.setattr(mapping, "assess", choose_other)
+    monkeypatch.setattr(mapping, "open_source", OtherTexture)
+    slide = replace(request_of_phantom.slides[0], folder=tmp_path, strokes=request_of_phantom.slides[0].strokes[:4])
+    request = replace(request_of_phantom, slides=(slide,), view=Box(0, 0, 1536, 1536))
+    reports, refined = update(request, FeatureCache()), False
+    assert [report.fit.choice.source for report in reports if isinstance(report, FitReport) and report.fit] == [
+        "texture",
+        "other",
+    ]
+    for report in reports:
+        refined |= isinstance(report, AssessmentReport)
+        assert not (refined and any(part.is_coarse for part in list_parts([report])))
+    assert any(part.is_coarse for part in list_parts(reports))
 
 
 @slow
@@ -319,9 +399,30 @@ def test_classes_keep_their_label_when_others_are_added():
     assert class_map.measure_areas(BLOCK, size) == {"Dermis": pytest.approx(4 * 0.032**2)}
     assert class_map.measure_areas(BLOCK[:0], size) == {}
     colors = class_map.make_colors({"Dermis": (255, 0, 0)})
-    assert colors == {None: "transparent", 0: "transparent", 2: (1.0, 0.0, 0.0, 1.0)}
+    assert colors == {
+        None: "transparent",
+        0: "transparent",
+        2: (1.0, 0.0, 0.0, 1.0),
+        COARSE + 2: (1.0, 0.0, 0.0, COARSE_OPACITY),
+    }
     class_map.clear()
     assert class_map.measure_areas(BLOCK, size) == {}
+
+
+def test_cells_of_a_coarse_map_are_neither_measured_nor_suggested():
+    class_map, size = make_map(2 * CELL_PX, 4 * CELL_PX), (2 * CELL_PX, 4 * CELL_PX)
+    class_map.add([part(0, 0, [0.2, 0.8])], ("Fat", "Dermis"))
+    measured = class_map.measure_areas(BLOCK, size)
+    class_map.add([part(1, 2, [0.55, 0.45])._replace(is_coarse=True)], ("Fat", "Dermis"))
+    assert class_map.labels.tolist() == [[2, 2, 0, 0], [0, 0, COARSE + 1, COARSE + 1]]
+    assert class_map.measure_areas(BLOCK, size) == measured
+    assert class_map.find_uncertain(9).tolist() == [[0, 0], [0, 1]]
+    class_map.add([part(1, 2, [0.55, 0.45])], ("Fat", "Dermis"))  # refined
+    assert class_map.measure_areas(BLOCK, size) == {"Dermis": measured["Dermis"], "Fat": measured["Dermis"]}
+    assert not class_map.remove_coarse()
+    class_map.add([part(0, 0, [0.9, 0.1])._replace(is_coarse=True)], ("Fat", "Dermis"))
+    assert class_map.remove_coarse()
+    assert class_map.labels.tolist() == [[0, 0, 0, 0], [0, 0, 1, 1]]
 
 
 @pytest.mark.parametrize(("height", "width"), [(100, 180), (130, 200), (128, 256)])
@@ -419,3 +520,44 @@ def test_accuracy_before_and_after_the_validation() -> None:
     assert describe_confusions(replace(VALIDATION, accuracy=None)) == ""
     on_two = replace(VALIDATION, slides=Estimate(0.6, np.nan, np.nan, 1))
     assert list_bars({}, on_two)[1].accessible_text == "Other slides 0.60"
+
+
+def test_another_scale_of_a_painted_slide_replaces_what_was_computed(
+    qtbot: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    signal = SimpleNamespace(connect=lambda *_: None)
+    monkeypatch.setattr(mapping, "follow", lambda *_: None)
+    monkeypatch.setattr(mapping, "get_camera", lambda _: SimpleNamespace(events=SimpleNamespace(center=0, zoom=0)))
+    monkeypatch.setattr(mapping, "get_visible_region", lambda *_: ViewRectangle(0, 0, 64, 64))
+    monkeypatch.setattr(mapping, "run_job", lambda *_: SimpleNamespace(progressed=signal))
+    strokes = tuple(Stroke(name, name, "brush", ((1.0, 1.0),), 4.0) for name in BOTH)
+
+    def make_session(name: str) -> Any:
+        slide = SimpleNamespace(
+            identity=name,
+            slide=None,
+            size=(64, 64),
+            info=SimpleNamespace(pixel_size=PixelSize(0.5, 0.5), is_rgb=True),
+        )
+        painted = SimpleNamespace(value=SimpleNamespace(strokes=strokes, classes=()))
+        return SimpleNamespace(slide=slide, painted=painted, folder=Path(), displayed=SimpleNamespace(value=True))
+
+    class Sessions(list[Any]):
+        changed = signal
+
+    shown, other = make_session("shown"), make_session("other")
+    shown.displayed.changed, shown.services, shown.sessions = (
+        signal,
+        SimpleNamespace(viewer=None),
+        Sessions([shown, other]),
+    )
+    parent = QObject()
+    loop = PaintLoop(shown, FeatureCache(), parent)
+    loop.update()
+    known: Any = object()
+    loop.fit = loop.assessment = known
+    loop.update()
+    assert loop.assessment is known, "nothing has changed"
+    other.slide.info.pixel_size = PixelSize(0.25, 0.25)
+    loop.update()
+    assert (loop.fit, loop.assessment) == (None, None)

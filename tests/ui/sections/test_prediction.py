@@ -48,8 +48,8 @@ from napari_melanoma.ui.session.photograph_predictions import (
     SharedHeatmapOptions,
 )
 from napari_melanoma.ui.viewer import photographs
-from napari_melanoma.ui.widgets.anatomy import Answer
 from napari_melanoma.ui.widgets.charts import DEFAULT_COLORS, STRONG_COLORS, Bar, BarChart
+from napari_melanoma.ui.widgets.dock_layout import AnswerCard
 from napari_melanoma.ui.widgets.settings import DockSettings
 from napari_melanoma.ui.widgets.signals import Connections
 from napari_melanoma.ui.widgets.style import ThemedIcons
@@ -270,7 +270,7 @@ def test_shown_prediction(shown: Shown, qtbot: QtBot, case: Case) -> None:
     assert ("Predict again" in shown.text("prediction_hint")) is (case.reason in (STOPPED, "No &lt;lesion&gt; found."))
     assert details.isEnabledTo(shown.section) is (case.is_current or bool(case.reason))
     qtbot.addWidget(summary := PredictionSummary(shown.session))
-    answer = summary.findChild(Answer, "prediction_summary")
+    answer = summary.findChild(AnswerCard, "prediction_summary")
     if case.reason:
         assert answer.headline == ""
         assert case.reason not in answer.details, "the reason stands once"
@@ -294,20 +294,23 @@ def test_a_prediction_is_outdated_while_the_mask_follows_a_control(shown: Shown,
 
 
 @pytest.mark.parametrize(
-    ("key", "row", "changed"),
+    ("key", "mask", "row", "modality", "changed"),
     [
-        (None, {}, ""),
-        (KEY, {}, ""),
-        (KEY, {"localization": "x"}, ""),
-        (EDITED, {"age": "54"}, "the mask, the patient data"),
+        (None, "mask", {}, None, ""),
+        (None, "edited", {}, None, "the mask"),  # without a model for this type of photograph
+        (KEY, "mask", {}, None, ""),
+        (KEY, "mask", {"localization": "x"}, None, ""),
+        (EDITED, "edited", {"age": "54"}, "macroscopic", "the mask, the type of photograph, the patient data"),
     ],
 )
 def test_a_saved_prediction_until_there_is_a_new_one(
-    shown: Shown, key: PredictionKey | None, row: dict[str, str], changed: str
+    shown: Shown, key: PredictionKey | None, mask: str, row: dict[str, str], modality: str | None, changed: str
 ) -> None:
     session = shown.session
     session.saved_prediction = SavedPrediction(OLD, {}, "mask", is_same_model=True)
+    session.lesion = SimpleNamespace(mask_digest=mask)
     session.patient_data.set_row(row)
+    photographs.set_modality(session.image, modality)
     session.prediction_key = key
     session.patient_changed.emit()
     note = f"{SAVED_TEXT} Outdated. Changed since then: {changed}." if changed else SAVED_TEXT

@@ -342,7 +342,6 @@ def test_slides_are_closed_while_a_tool_is_active(annotating, slide_path):
         assert len(regions(person)) == (tool == "region_brush"), tool
 
 
-@pytest.mark.path
 @pytest.mark.usefixtures("shown_viewer")
 def test_changes_during_a_write_are_saved_when_the_window_closes(annotating, monkeypatch):
     person, depth, goes_on = annotating, annotating.dock.sections.hosted.session.findings, Event()
@@ -787,6 +786,23 @@ def paints(person, *corners):
     (top, left), (bottom, right) = place.to_map(tiles(*corners)).round().astype(int)
     person.viewer.layers[PAINTING].data[top:bottom, left:right] = 1
     return place
+
+
+def test_what_the_brush_has_painted_so_far_is_exported_and_cut_to_tiles(annotating, tmp_path):
+    person = annotating
+    puts(person, (2, 2, 8, 6))
+    paints(person, (3, 8), (7, 9))
+    person.presses("region_export")
+    person.chooses_file("region_export_dialog", tmp_path / "out.geojson")
+    person.until((tmp_path / "out.geojson").is_file)
+    person.waits()
+    assert len(read_geojson(tmp_path / "out.geojson").annotations) == 2
+    person.viewer.layers[PAINTING].data[:8, :8] = 1
+    person.presses("region_data")
+    (dialog,) = person.dock.window().findChildren(QDialog, "tile_data_dialog")
+    assert len(kept(person)) == 3
+    dialog.reject()
+    person.waits()
 
 
 def test_painting_snaps_to_neighbors_in_one_step(annotating):

@@ -102,7 +102,7 @@ def test_bundle_is_selected_by_folder_and_others_are_rejected(person, slide_path
     assert view(person).requests._client is None  # no request yet
     picker = view(person).model_picker
     listed = [picker.combo.itemText(index) for index in range(picker.combo.count())]
-    assert listed == ["risk-test", "risk-demo", "a folder..."]  # the user's own first, and picked
+    assert listed == ["risk-test", "risk-demo", "A folder..."]  # the user's own first, and picked
     assert picker.model == "risk-test"
     assert "'risk-test' was trained on synthetic patients only" in seen(person, "risk_phantom")
     for folder, model in ((other, str(other)), (wrong, str(other))):
@@ -171,7 +171,6 @@ def heatmap_layer(person):
     return slide_layers.find_layer(person.viewer, person.dock.slide, "risk heatmap")
 
 
-@pytest.mark.path
 def test_heatmaps_lie_on_their_patches_and_are_kept(waiting, slide_path):
     person = waiting
     estimates(person, age="64")

@@ -17,6 +17,7 @@ from conftest import wait_until_idle
 from napari_melanoma.core.errors import MelanomaError
 from napari_melanoma.core.geometry import PixelSize
 from napari_melanoma.slides import notes
+from napari_melanoma.slides.lesion_edits import remove_lesion
 from napari_melanoma.slides.notes import read_notes
 from napari_melanoma.ui.sections.side_by_side import second_view
 from napari_melanoma.ui.sections.side_by_side.section import SideBySide
@@ -141,6 +142,25 @@ def test_second_view_shows_results_and_scale_bar_and_a_failed_registration_is_re
     person.presses("side_by_side_register")
     person.until(lambda: "do not fit together" in dock.status.text)
     np.testing.assert_array_equal(controls.layers[0].affine.affine_matrix, before)
+    closes_the_second(person)
+
+
+def test_results_that_were_edited_while_their_slide_was_displayed_are_shown_in_the_second_view(
+    analysed, slide_path, tmp_path
+):
+    person, other = analysed, draw_slide(tmp_path / "he.tif", tint=40)
+    person.opens_slides(other)
+    person.opens_section("Side by side")
+    person.presses("side_by_side_show")
+    model = controller(person).second.model
+    assert len(model.layers["section lesions"].data) == len(person.viewer.layers["section lesions"].data) == 2
+    person.opens_slides(slide_path)
+    person.session.lesions.edit(lambda lesions, maps, config: remove_lesion(lesions, 2))
+    person.until(lambda: len(person.viewer.layers["section lesions"].data) == 1)
+    person.waits()
+    person.opens_slides(other)
+    assert controller(person).second.model is model
+    assert len(model.layers["section lesions"].data) == 1
     closes_the_second(person)
 
 

@@ -28,7 +28,7 @@ from napari_melanoma.ui.session.run_status import ClassMapData
 from napari_melanoma.ui.slide.run_manager import SlideRunManager
 from napari_melanoma.ui.viewer.docking import DeferredWidgets
 from napari_melanoma.ui.viewer.slide_layers import toggle_overlays
-from napari_melanoma.ui.widgets.anatomy import FoldedRows
+from napari_melanoma.ui.widgets.dock_layout import SummarySection
 from napari_melanoma.ui.widgets.style import READING, REST_MS
 
 from ..sections.test_depth import draws
@@ -85,10 +85,9 @@ def test_no_control_moves_while_the_depth_is_measured_and_a_report_is_signed(per
         label.setText(text)
         label.setVisible(bool(text))
 
-    def proposes(summary, *labels):
+    def proposes(summary, *lengths):
         shows("depth_found", summary)
-        view._proposal_list.addItems(labels)
-        view._proposal_list.setVisible(bool(labels))
+        view._proposal_table.show_rows([("1", length) for length in lengths])
 
     def list_tools():
         """The rows with what is pressed; texts that come and go are below them."""
@@ -104,8 +103,8 @@ def test_no_control_moves_while_the_depth_is_measured_and_a_report_is_signed(per
         "a source": lambda: shows("depth_origin", LONG_TEXT),
         "the depth of a network": lambda: shows("depth_network", LONG_TEXT),
         "locked": lambda: shows("depth_lock", LONG_TEXT),
-        "other readers": lambda: view._reader_table.show_rows((("A", *" " * 5), ("B", *" " * 5))),
-        "their differences": lambda: shows("depth_others", LONG_TEXT),
+        "other readers": lambda: view._reader_table.show_rows((("A", "1.00 mm", "–"), ("B", "1.00 mm", "–"))),
+        "others who are hidden": lambda: shows("depth_others", LONG_TEXT),
         "a model has found nothing": lambda: proposes("Nothing was found."),
         "a run": view.analysis.show,
         "no run": view.analysis.hide,
@@ -133,17 +132,18 @@ def test_no_control_moves_while_the_depth_is_measured_and_a_report_is_signed(per
         "suggestions": lambda: shows_report(suggested),
         "confirmed": lambda: shows_report(measured),
         "signed": lambda: shows_report(signed),
+        "changed since": lambda: shows_report(signed, LONG_TEXT, LONG_TEXT),
         "an addendum": lambda: shows_report(signed.add_addendum(LONG_TEXT, "A", time)),
         "reopened": lambda: shows_report(measured),
     }
     moved += list_moved_controls(view, states, person.waits, list_signing)
     assert not moved, moved
 
-    # What has changed since the signature is at the top: it is stated below nothing but the signature.
+    # What has changed since the signature is above the findings, and below all that is pressed.
     shows_report(signed, LONG_TEXT, LONG_TEXT)
     person.waits()
     assert form.change_notice.isVisibleTo(view)
-    assert form.change_notice.y() < form.reader_row.y() < form.stage_label.y() < form.findings.y()
+    assert form.reader_row.y() < form.button_row.y() < form.change_notice.y() < form.stage_label.y() < form.findings.y()
 
 
 def opens_sections(person):
@@ -419,7 +419,7 @@ def test_a_pressed_button_and_undo_stay_where_they_are(analysed):
     person = analysed
     opens_sections(person)
     person.opens_section("Lesions")
-    person.finds(FoldedRows, "region_more").expand()
+    person.finds(SummarySection, "region_more").expand()
     made = [region_from_vertices(box(row, 0, row + 8, 8), DEFAULT_CLASSES[0]) for row in (0, 4, 6, 12)]
     moved = []
 

@@ -18,7 +18,7 @@ from napari_melanoma.core.run_folder import RunState
 from napari_melanoma.depth.findings import EARLIER_FILES, FINDINGS_FILE, SlideFindings, read_findings, write_findings
 from napari_melanoma.depth.readings import DepthReading, SlideDepthReadings, set_values
 from napari_melanoma.depth.synoptic import SynopticAnswer, SynopticReport, find_answer
-from napari_melanoma.slides.synoptic_files import store_findings
+from napari_melanoma.slides.synoptic_files import list_slide_changes, store_findings
 from napari_melanoma.ui.session import depth as depth_module
 from napari_melanoma.ui.session.slide import SlideSession, SlideSessions
 
@@ -300,3 +300,19 @@ def test_a_reading_that_another_program_has_changed_is_not_replaced(session: Sli
     assert session.findings.reload_if_changed()
     wait_until_idle(qtbot, session.findings.queue)
     assert session.findings.value.reading_by("B").mm == 0.5
+
+
+def test_a_thickness_of_a_later_analysis_differs_from_the_signed_one(session: SlideSession, qtbot: QtBot) -> None:
+    session.slide.info.levels = (SimpleNamespace(height=512, width=512),)
+    session.services.set_reader("Ana")
+    proposes(session, 1.2)
+    waits(session, qtbot)
+    form = session.synoptic
+    form.confirm()
+    form.edit(form.sign)
+    waits(session, qtbot)
+    assert form.list_changes() == ()
+    proposes(session, 3.4)
+    form.list_changes()  # shown at once, while the proposals are still those before
+    waits(session, qtbot)
+    assert form.list_changes() == list_slide_changes(form.value, form.read_content())

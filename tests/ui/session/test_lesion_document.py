@@ -123,6 +123,24 @@ def test_removed_lesions_do_not_come_back(qtbot, session):
     assert len(session.lesions.value.removed) == 2
 
 
+def test_an_edit_detects_and_reads_no_lesions(qtbot, session, monkeypatch):
+    with monkeypatch.context() as patch:
+        for name in ("slides.lesions.find_lesions", "slides.lesion_files.read_geojson"):
+            patch.setattr(f"napari_melanoma.{name}", None)
+        removes(session, 1)
+        waits(qtbot, session)
+        assert labels(session) == stored(session) == ["malignant"]
+        session.lesions.undo()
+        waits(qtbot, session)
+        removes(session, 2)
+        waits(qtbot, session)
+    # What was removed is found when it is needed
+    threshold(qtbot, session, 0.65)
+    removes(session, 1)
+    waits(qtbot, session)
+    assert (labels(session), len(session.lesions.value.removed)) == ([], 2)
+
+
 def test_undo_of_an_edit_is_saved_at_once_also_at_a_new_threshold(qtbot, session):
     removes(session, 2)
     waits(qtbot, session)
@@ -271,3 +289,48 @@ def test_a_change_of_class_does_not_take_the_own_file_for_that_of_another_progra
     session.lesions.save()
     waits(qtbot, session)
     assert not list(session.folder.glob("lesions-2*"))
+
+
+def test_another_threshold_or_class_keeps_the_other_criteria_of_the_analysis(qtbot, session):
+    content = json.loads((session.folder / "result.json").read_text())
+    criteria = {"low": 0.3, "min_area_mm2": 1e-6, "malignant_from": 0.9, "score": "maximum", "join_um": 3.0}
+    content["options"] = {**(content.get("options") or {}), "lesions": {"high": 0.6, **criteria}}
+    (session.folder / "lesions.geojson").unlink(missing_ok=True)
+    (session.folder / "result.json").write_text(json.dumps(content))
+    session.results.reset(is_view=False)
+    ends(session)
+    waits(qtbot, session)
+    detected = session.lesions.value
+    assert detected.config.model_dump(include=set(criteria)) == criteria
+    threshold(qtbot, session, 0.7)
+    assert session.lesions.value.config == detected.config.model_copy(update={"high": 0.7, "low": 0.5})
+    threshold(qtbot, session, 0.6)
+    for target in ("benign", detected.source.target):
+        session.results.target_selected.emit(target)
+        waits(qtbot, session)
+        assert session.lesions.value.config == detected.config
+    assert [one.probability for one in session.lesions.value.lesions] == [one.probability for one in detected.lesions]
+
+
+def test_edited_lesions_of_a_class_are_backed_up_before_those_of_another_class_replace_them(qtbot, session):
+    target, messages = session.lesions.value.source.target, []
+    session.lesions.message.connect(messages.append)
+    session.results.target_selected.emit("benign")
+    waits(qtbot, session)
+    removes(session, 1)  # of those that an analysis has found: they can be detected again
+    waits(qtbot, session)
+    assert list(session.folder.glob("lesions-kept-*")) == []
+    edited = labels(session)
+    session.results.target_selected.emit(target)
+    waits(qtbot, session)
+    switches(session, 2)
+    waits(qtbot, session)
+    assert read_saved_lesions(session.folder).target == target
+    (backup,) = session.folder.glob("lesions-kept-*.geojson")
+    assert backup.stem in messages[-1]
+    (session.folder / "lesions.geojson").write_bytes(backup.read_bytes())
+    kept = read_saved_lesions(session.folder)
+    assert (kept.target, [one.label for one in kept.lesions]) == ("benign", edited)
+    switches(session, 1)
+    waits(qtbot, session)
+    assert len(list(session.folder.glob("lesions-kept-*.geojson"))) == 1

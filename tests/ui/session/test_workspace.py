@@ -47,6 +47,21 @@ def test_a_case_fills_the_forms_of_its_own_viewer_only() -> None:
     assert data[0].workspace.case is first
 
 
+def test_an_image_has_the_patient_data_of_its_case_by_whatever_path_it_was_opened(tmp_path, monkeypatch) -> None:
+    path, link = tmp_path / "mole.png", tmp_path / "link"
+    path.touch()
+    link.symlink_to(tmp_path, target_is_directory=True)
+    monkeypatch.chdir(tmp_path)
+    workspace, expected = Workspace(ViewerModel()), ("P-1", {"age": "54"})
+    for known in (path, link / "mole.png"):
+        case = FakeOpenCase(workspace, make_case(known, PATIENT))
+        for opened in (path, link / "mole.png", link / ".." / tmp_path.name / "mole.png", Path("mole.png")):
+            slide = SimpleNamespace(info=SimpleNamespace(path=opened, name="mole"))
+            assert find_slide_lesion(workspace.case, slide) is not None
+            assert workspace.find_patient_data(opened) == expected
+        case.close()
+
+
 def test_a_case_ends_with_its_dock_and_that_of_another_dock_is_used(qapp) -> None:
     workspace, ended = Workspace(ViewerModel()), []
     first, second = (FakeOpenCase(workspace, make_case(PATH, {"patient_id": name})) for name in ("P-1", "P-2"))

@@ -18,6 +18,7 @@ from qtpy.QtWidgets import (
     QAbstractItemView,
     QAbstractSlider,
     QAbstractSpinBox,
+    QCheckBox,
     QComboBox,
     QLabel,
     QLineEdit,
@@ -42,7 +43,7 @@ from napari_melanoma.slides.scores import SlideScoreConfig
 from napari_melanoma.slides.tissue import TissueConfig
 from napari_melanoma.ui.session.tissue import TissueState
 from napari_melanoma.ui.slide.analysis import clip_to_slide
-from napari_melanoma.ui.slide.options import EXCLUDED_FIELDS, SlideOptionsForm, get_changed_options
+from napari_melanoma.ui.slide.options import EXCLUDED_FIELDS, SlideOptionsForm, apply_changes, get_changed_options
 from napari_melanoma.ui.viewer.camera import ViewRectangle, get_camera
 from napari_melanoma.ui.viewer.slide_layers import find_layer
 from napari_melanoma.ui.viewer.view_memory import center_view
@@ -142,7 +143,6 @@ def check_returned_options(person, everything):
     assert dock.options_section.title_button.text() == "Options  (31 changed)"
 
 
-@pytest.mark.path
 def test_options_are_stored_and_used_by_the_analysis_and_invalid_ones_block_it(person, launched, slide_path):
     dock = person.dock
     person.opens_slides(slide_path)
@@ -222,6 +222,47 @@ def test_results_show_their_options_and_the_next_slide_the_stored_ones(person, l
     options = dock.get_options(person.session)
     assert (options.tile_um, options.batch_size) == (None, 8)
     assert dock.settings.get("slide/options", {}) == {"batch_size": 8}
+    person.opens_slides(slide_path)
+    person.until(lambda: dock.get_options(person.session).tile_um == 3000.0)
+    opens_fold(person)
+    check = person.finds(QCheckBox, "slide.apply_profile")
+    check.click()
+    options = dock.get_options(person.session)
+    assert (options.tile_um, options.apply_profile) == (3000.0, True)
+    dock.picker.select_slide(str(tmp_path / "other.tif"))
+    person.until(lambda: dock.get_options(person.session).tile_um is None)
+    options = dock.get_options(person.session)
+    assert (options.tile_um, options.batch_size, options.apply_profile) == (None, 8, True), "only what was changed"
+
+
+CHANGES = {
+    "an option": (
+        {"batch_size": 8},
+        {"tile_um": 9.0},
+        {"tile_um": 9.0, "overlap": 0.1},
+        {"batch_size": 8, "overlap": 0.1},
+    ),
+    "reset to the default": ({"batch_size": 8}, {"batch_size": 4}, {}, {}),
+    "one of a group": (
+        {"tissue": {"min_area_mm2": 1.0}},
+        {"tissue": {"closing_um": 9.0}},
+        {"tissue": {"closing_um": 9.0, "opening_um": 2.0}},
+        {"tissue": {"min_area_mm2": 1.0, "opening_um": 2.0}},
+    ),
+    "the last of a group": ({"tissue": {"closing_um": 1.0}}, {"tissue": {"closing_um": 9.0}}, {}, {}),
+    "the stain as a whole": (
+        {},
+        {"stain": {"method": "macenko", "beta": 0.2}},
+        {"stain": {"method": "macenko", "beta": 0.3}},
+        {"stain": {"method": "macenko", "beta": 0.3}},
+    ),
+    "no stain": ({"stain": {"method": "reinhard"}}, {"stain": {"method": "macenko"}}, {}, {}),
+}
+
+
+@pytest.mark.parametrize(("stored", "before", "after", "expected"), CHANGES.values(), ids=CHANGES)
+def test_only_changes_by_the_user_are_stored(stored, before, after, expected):
+    assert apply_changes(stored, before, after) == expected
 
 
 @pytest.mark.parametrize(
@@ -267,7 +308,6 @@ def frame_of(person):
     return round(top), round(left), round(bottom - top), round(right - left)
 
 
-@pytest.mark.path
 def test_view_has_separate_results(ready, launched):
     person, dock, whole = ready, ready.dock, ready.dock.result_location.folder
     wanted = dock.analysis.get_visible_region()
@@ -510,7 +550,7 @@ def test_an_analysis_fills_the_heatmap_while_it_runs_and_ends_with_lesions(perso
     assert person.sees_something()
     assert person.rows()[0] == ["1", "malignant", "0.90", "0.0041"]
     assert person.dock.answer.text.startswith("Melanoma: 2 lesions, ")
-    assert person.dock.answer.text.endswith("; highest on the map 0.90 2 malignant")
+    assert person.dock.answer.text.endswith(" Highest on the map 0.90 · 2 malignant")
     assert person.label_text("slide_cautions") == "trained on synthetic slides"
     assert "224 tiles" in dock.status.text
     assert not dock.run_panel.isVisibleTo(dock)

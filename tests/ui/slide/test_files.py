@@ -177,6 +177,23 @@ def test_a_report_exported_from_a_dicom_slide_is_imported_with_measurements_and_
     assert session.measures.value == ()
 
 
+@pytest.mark.parametrize("is_view", [False, True], ids=["of the slide", "of the view"])
+def test_an_export_has_what_readers_have_just_entered_whichever_results_are_shown(person, tmp_path, is_view):
+    highdicom = pytest.importorskip("highdicom")
+    person.opens_slides(write_level(tmp_path / "archive" / "section.dcm", 512, 512, 0.0005))
+    person.until(lambda: are_read(person) and person.session.findings.is_ready)
+    session = person.session
+    session.results.set(replace(session.results.value, is_view=is_view))
+    session.measures.apply(lambda _: (SlideMeasurement("line", ((10.0, 20.0), (10.0, 120.0))),))
+    session.regions.apply(lambda _: (Annotation((TRIANGLE,), "Tumor", (200, 0, 0), "nest", id="r-1"),))
+    session.findings.apply(lambda known: set_values(known, "Dr. B", "2026-01-02T10:00:00+00:00", mm=0.05))
+    person.dock.exporter._export_file("dicom-sr", tmp_path / "report.dcm")
+    wait_until_idle(person.qtbot, person.dock.exporter)
+    content = highdicom.sr.srread(tmp_path / "report.dcm").content
+    groups = (*content.get_planar_roi_measurement_groups(), *content.get_image_measurement_groups())
+    assert {"nest", "length 1", "depth, Dr. B"} <= {group.tracking_identifier for group in groups}
+
+
 def exports(person, kind, path):
     person.dock.share_button.menu().findChild(QAction, f"export_{kind}").trigger()
     person.chooses_file("export_dialog", path)

@@ -82,7 +82,6 @@ class FailingSection(SlideSection):
         raise KeyError("tool")
 
 
-@pytest.mark.path
 def test_a_section_that_failed_on_a_slide_is_available_on_the_next(person, monkeypatch, qtbot):
     person.until(lambda: "Strokes" in person.dock.sections.hosted.sections)
     section = GuardedSection(SECTIONS.find_plugin("Strokes"), FailingSection)

@@ -577,3 +577,33 @@ def test_progress_is_shown_with_any_tab(reader, slide_path):
     }
     moved = list_moved_controls(toolbar, states, reader.waits)
     assert not moved, moved
+
+
+def find_on_screen(reader, point):
+    """Return the place in the window of a point (row, column) of the slide, in pixels."""
+    viewer, camera = reader.viewer, get_camera(reader.viewer)
+    middle = reader.canvas.mapTo(reader.window, reader.canvas.rect().center())
+    y, x = (
+        (place - center) * camera.zoom
+        for place, center in zip(reader.dock.slide.to_world(point), camera.center[-2:], strict=True)
+    )
+    assert tuple(viewer.canvas.size) == (reader.canvas.height(), reader.canvas.width())
+    return middle.x() + x, middle.y() + y
+
+
+@pytest.mark.parametrize("is_moved", [False, True])
+def test_the_image_stays_where_it_is_while_tabs_are_opened_and_closed(reader, is_moved):
+    focus_canvas(reader, 1366)
+    press(reader, Qt.Key.Key_F8)
+    if is_moved:
+        get_camera(reader.viewer).zoom *= 1.7
+    point, tabs = (200.0, 150.0), reader.dock.reading_mode.mode.tabs
+    before = find_on_screen(reader, point)
+    for label in ("Slide", "Depth", "Depth"):
+        opens_tab(reader, label)
+        assert reader.canvas.width() < 1050 or not tabs.buttons[label].isChecked()
+        assert find_on_screen(reader, point) == pytest.approx(before, abs=1)
+    opens_tab(reader, "Slide")
+    center = tuple(get_camera(reader.viewer).center)
+    press(reader, Qt.Key.Key_F8)
+    assert tuple(get_camera(reader.viewer).center) != center, "the view of the window is centered as before"

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import tifffile
 from fake_slides import FakeAnalysis, draw_fluorescence, draw_slide
+from finding_files import save_synoptic
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import (
     QMessageBox,
@@ -20,13 +21,16 @@ from slide_fixtures import UNSEEN
 
 from napari_melanoma.core.geometry import PixelSize
 from napari_melanoma.core.provenance import UNKNOWN_TIME, parse_time
+from napari_melanoma.depth.synoptic import SynopticReport
 from napari_melanoma.slides.notes import (
     ScaleChange,
     SlideNotes,
     read_notes,
+    write_notes,
 )
 from napari_melanoma.slides.plan import stated_pixel_size
 from napari_melanoma.slides.reading.slide import NOT_STATED, LevelInfo, SlideInfo, validate_scale
+from napari_melanoma.ui.launch import show_slide
 from napari_melanoma.ui.slide import run_manager
 from napari_melanoma.ui.slide.context import list_slide_facts, list_slide_warnings
 from napari_melanoma.ui.slide.slide_picker import SlideMetadataLabel
@@ -62,6 +66,37 @@ def test_a_scale_set_by_the_user_keeps_pixels_that_are_not_square(person, launch
     person.waits()
 
 
+SCALES_BEFORE = {"none": None, "another": PixelSize(2.0, 2.0, "ruler"), "the same": PixelSize(0.5, 0.5, "ruler")}
+
+
+@pytest.mark.parametrize("is_signed", [False, True], ids=["", "signed"])
+@pytest.mark.parametrize("stored", SCALES_BEFORE.values(), ids=SCALES_BEFORE)
+def test_a_scale_given_when_the_slide_is_opened_is_saved_as_set_by_the_user(person, tmp_path, stored, is_signed):
+    path = draw_slide(tmp_path / "section.tif", 0.25)
+    person.opens_slides(path)
+    of_file, folder = person.dock.slide.info.pixel_size, person.session.folder
+    person.dock.close_slide()
+    person.waits()
+    if is_signed:
+        save_synoptic(folder, SynopticReport(signed_by="A. Meyer", signed_at="2026-01-02T10:00:00+00:00"))
+    if stored is not None:
+        write_notes(folder, SlideNotes(pixel_size=stored))
+    show_slide(person.viewer, path, PixelSize(0.5, 0.5, "given"))
+    person.until(lambda: person.session is not None and person.session.findings.is_ready)
+    person.waits()
+    notes, shown = read_notes(folder), person.dock.slide.info.pixel_size
+    if is_signed:
+        assert (notes.pixel_size, shown) == (stored, stored or of_file), "a signed report rests on it"
+        assert "signed" in person.dock.status.text or stored == SCALES_BEFORE["the same"]
+        return
+    assert shown.mm == notes.pixel_size.mm == (0.0005, 0.0005)
+    changes = [(one.before, one.after.mm) for one in notes.scale_changes]
+    assert changes == ([] if stored == SCALES_BEFORE["the same"] else [(stored or of_file, (0.0005, 0.0005))])
+    person.clicks("scale")
+    person.clicks("scale_clear")
+    assert person.dock.slide.info.pixel_size == of_file
+
+
 @pytest.mark.path
 def test_scale_set_by_the_user_is_saved(person, launched, tmp_path):
     dock, path = person.dock, draw_slide(tmp_path / "bare.tif", mpp=None)
@@ -81,6 +116,10 @@ def test_scale_set_by_the_user_is_saved(person, launched, tmp_path):
     person.clicks("scale_ruler")
     assert "no line yet" in dock.status.text
     line = person.viewer.layers["bare ruler"]
+    line.add_rectangles(np.array([[10.0, 10.0], [60.0, 210.0]]))
+    person.clicks("scale_ruler")
+    assert "not a straight line" in dock.status.text
+    assert dock.slide.info.pixel_size is None
     line.add_lines(np.array([[10.0, 10.0], [10.0, 210.0]]))
     dock.scale_panel._length.setValue(50)
     person.clicks("scale_ruler")

@@ -14,6 +14,7 @@ from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.errors import DataSetError
 from napari_melanoma.io.results import read_table, write_table
 from napari_melanoma.runs.shipped_recipes import find_shipped_recipe
+from napari_melanoma.training.data_selection import read_strata
 from napari_melanoma.training.recipe import TrainRecipe
 from napari_melanoma.ui.session.corrections_store import ReviewSettings
 from napari_melanoma.ui.train.recipe import (
@@ -154,7 +155,8 @@ def test_a_target_that_follows_from_the_diagnosis_is_counted_and_a_missing_folde
 
 CLASSES = {
     "ones and zeros": (["1", "0", "0", "0"], {"other": 3, "x": 1}),
-    "words": (["a", "b", "a", "b", ""], {"a": 2, "b": 2}),
+    "yes and no": (["yes", "no", "0", "FALSE"], {"other": 3, "x": 1}),
+    "words": (["a", "b", "a", "b", "", "n/a"], {"a": 2, "b": 2}),
     "one word": (["a", "a", "unknown"], {}),
     "numbers": (["31", "45", "31", "45"], {}),
     "names": ([f"p{number}" for number in range(40)], {}),
@@ -166,7 +168,55 @@ def test_columns_of_classes(cells: list[str], expected: dict[str, int]) -> None:
     assert count_classes([{"x": cell} for cell in cells], "x") == expected
 
 
+def test_the_classes_of_a_column_of_malignancy_are_those_of_a_run() -> None:
+    counts = count_classes([{"target": cell} for cell in "11100"], "target")
+    assert counts == {"malignant": 3, "other": 2}
+    assert choose_positive_class(counts, "target", "") == "malignant"
+
+
 def test_the_positive_class() -> None:
     assert choose_positive_class({"other": 9, "melanoma": 1}, "melanoma", "") == "melanoma"
     assert choose_positive_class({"a": 9, "b": 1}, "x", "") == "b"
     assert choose_positive_class({"a": 9, "b": 1}, "x", "a") == "a"
+    assert choose_positive_class({"Malignant": 9, "benign": 1}, "x", "") == "Malignant"
+
+
+def test_the_column_of_malignancy_has_the_classes_of_a_training(shown: RecipeForm, tmp_path: Path, qtbot: Any) -> None:
+    rows = [{"image_id": f"i{index}", "target": int(index % 4 < 3)} for index in range(12)]
+    write_table(tmp_path / "malignancy" / "dataset.csv", rows)
+    form = shown.classification_form
+    read(form, tmp_path / "malignancy", qtbot)
+    pick_target(form, "target", qtbot)
+    requested = recipe_of(shown).classification
+    assert requested is not None
+    classes = read_strata([str(tmp_path / "malignancy")], requested)
+    assert form.findChild(QLabel, "class_counts").text() == "malignant 9, other 3"
+    assert requested.positive in set(classes.values())
+    assert requested.positive == "malignant"
+
+
+def test_the_positive_class_depends_on_the_ticked_data_sets_alone(shown: RecipeForm, tmp_path: Path, qtbot: Any):
+    found = {"a": ("nevus", "nevus", "basal cell carcinoma"), "b": ("nevus", "melanoma", "melanoma")}
+    for name, diagnoses in found.items():
+        rows = [
+            {"image_id": f"{name}{index}", "diagnosis": diagnoses[index % 3], "sex": ("male", "female")[index % 2]}
+            for index in range(12)
+        ]
+        write_table(tmp_path / name / "dataset.csv", rows)
+    form = shown.classification_form
+    positives = []
+    read(form, tmp_path / "a", qtbot)
+    pick_target(form, "diagnosis", qtbot)
+    for names in ("a", "ab", "b"):
+        form.load_tables([str(tmp_path / name) for name in names])
+        wait_until_idle(qtbot, form)
+        positives.append(shown.values()["classification"]["positive"])
+    assert positives == ["basal cell carcinoma", "melanoma", "melanoma"]
+    recipe = recipe_of(shown)
+    assert recipe.classification is not None
+    requested = recipe.classification.model_copy(update={"positive": "nevus"})
+    form.set_config(requested)  # as of a recipe that was loaded
+    wait_until_idle(qtbot, form)
+    for target in ("sex", "diagnosis"):
+        pick_target(form, target, qtbot)
+    assert form.values()["positive"] == "nevus"

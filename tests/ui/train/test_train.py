@@ -185,8 +185,9 @@ def ready(trainer, blobs):
 
 def test_a_folder_is_counted_and_reported_if_missing(ready, opens_dock, blobs, user, monkeypatch):
     assert not ready.dock.welcome.isVisibleTo(ready.dock)
-    assert ready.says("about blobs") == "12 images with masks, 6 patients or lesions"
-    said = "12 images with masks 8 for training, 2 for validation (few, imprecise), 2 for testing"
+    assert ready.says("train_facts") == "blobs: 12 images with masks"
+    assert ready.says("about blobs") == "6 patients or lesions"
+    said = "8 training, 2 validation, 2 test images Few for validation: imprecise results"
     assert ready.says("image_counts") == said
     # Counts follow the images.
     write_data_set(user / "more", 20)
@@ -196,8 +197,8 @@ def test_a_folder_is_counted_and_reported_if_missing(ready, opens_dock, blobs, u
             file.replace(blobs / kind / file.name)
     ready.dock.data_picker.recount()
     ready.waits()
-    assert ready.says("about blobs") == "20 images with masks, 10 patients or lesions"
-    assert ready.says("image_counts").startswith("20 images with masks")
+    assert ready.says("train_facts") == "blobs: 20 images with masks"
+    assert ready.says("about blobs") == "10 patients or lesions"
     # Values that are not allowed, and missing packages, disable Start.
     advanced(ready)
     for name, typed in (("epochs", "0"), ("learning_rate", "11"), ("epochs", "many")):
@@ -323,7 +324,8 @@ def test_corrections_are_added_automatically_and_not_missed_before_they_are_coun
     write_data_set(folder, 8, review="corrected")
     user_data().corrections_changed.emit(folder)
     trainer.waits()
-    assert trainer.says("about Corrections") == "8 images with masks, 8 corrected, 4 patients or lesions"
+    assert trainer.says("train_facts") == "Corrections: 8 images with masks"
+    assert trainer.says("about Corrections") == "8 corrected, 4 patients or lesions"
     assert trainer.finds(QCheckBox, "use Corrections").isChecked()
     assert trainer.dock.start_button.isEnabled()
 
@@ -437,7 +439,6 @@ def test_shipped_recipes_are_shown_and_returned(ready, blobs, monkeypatch):
     assert not ready.dock.start_button.isEnabled()
 
 
-@pytest.mark.path
 def test_a_recipe_is_saved_and_loaded_and_restored_with_its_data_by_the_next_dock(ready, user, blobs, opens_dock):
     ready.types("epochs", "5")
     path = user / "mine.toml"
@@ -545,7 +546,6 @@ def close(trainer, pressed):
     return closed, asked
 
 
-@pytest.mark.path
 def test_closing_during_a_run_offers_three_choices_unless_it_is_detached(ready, launched):
     ready.starts()
     (run,) = launched.paths

@@ -71,6 +71,33 @@ def test_a_formatted_number_is_parsed_without_loss(value):
     assert type(value)(float(format_number(value)) if isinstance(value, float) else int(format_number(value))) == value
 
 
+LISTS = {  # text: the numbers, or the beginning of the error message
+    "2, 2.5": (2.0, 2.5),
+    "1.5,2": (1.5, 2.0),
+    "2,5": "'2,5' is unclear: enter 2.5, or 2, 5 with a space",
+    "1.5, 2,5": "'2,5' is unclear",
+    "2; 5": "'2; 5' is not a number",
+}
+
+
+@pytest.mark.parametrize(("text", "expected"), LISTS.items(), ids=LISTS)
+def test_a_decimal_comma_in_a_list_of_numbers_is_not_taken_for_two_numbers(text, expected, qtbot):
+    editor = make_editor(tuple[float, ...])
+    qtbot.addWidget(editor)
+    qtbot.keyClicks(editor.control, text)
+    if isinstance(expected, str):
+        assert editor.fault.startswith(expected)
+    else:
+        assert (editor.value, editor.fault) == (expected, "")
+
+
+def test_whole_numbers_in_a_list_need_no_space(qtbot):
+    editor = make_editor(tuple[int, ...])
+    qtbot.addWidget(editor)
+    qtbot.keyClicks(editor.control, "32,16")
+    assert (editor.value, editor.fault) == ((32, 16), "")
+
+
 WORDS = st.text(st.characters(exclude_categories=("Cs", "Cc", "Zl", "Zp")))
 
 

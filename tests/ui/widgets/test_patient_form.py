@@ -7,6 +7,7 @@ from qtpy.QtWidgets import QComboBox
 from stage import Stage
 
 from napari_melanoma.core.prediction_config import FittedNumbers, FittedWords, TabularEncoding
+from napari_melanoma.data.tabular_encoding import encode_rows
 from napari_melanoma.ui.widgets.patient_form import PatientForm
 
 ENCODING = TabularEncoding(
@@ -50,3 +51,36 @@ def test_each_column_of_the_model_has_a_field_and_entered_values_are_kept_for_an
     form.set_encoding(None)
     assert not form.fields
     assert form._no_fields_label.isVisibleTo(form)
+
+
+def spoken(*words):
+    return TabularEncoding(numbers=(FittedNumbers(name="age"),), words=(FittedWords(name="ethnicity", words=words),))
+
+
+OTHER_SPELLINGS = {
+    "as the model reads it": ("Caucasian", "caucasian"),
+    "with spaces": (" caucasian", "caucasian"),
+    "not a word of the model": ("Maori", "unknown"),
+    "the same": ("caucasian", "caucasian"),
+}
+
+
+@pytest.mark.parametrize(("cell", "shown"), OTHER_SPELLINGS.values(), ids=OTHER_SPELLINGS)
+def test_what_was_not_edited_stays_as_in_the_case_and_is_shown_as_the_model_reads_it(form, cell, shown, qtbot):
+    encoding, row = spoken("caucasian", "asian"), {"age": "54", "ethnicity": cell}
+    form.set_encoding(encoding)
+    form.show_row(row)
+    assert form.fields["ethnicity"].control.currentText() == shown
+    assert form.row == row
+    form.fields["age"].control.clear()
+    qtbot.keyClicks(form.fields["age"].control, "55")
+    assert form.row == {**row, "age": "55"}
+    before, after = (encode_rows([one], encoding).categories for one in (row, form.row))
+    assert (before == after).all(), "the prediction changes with the age only"
+    form.set_encoding(spoken("maori"))  # another model, and back
+    form.set_encoding(encoding)
+    assert form.row == {**row, "age": "55"}
+    form.fields["ethnicity"].control.setCurrentText("asian")
+    assert form.row == {"age": "55", "ethnicity": "asian"}
+    form.fields["ethnicity"].control.setCurrentText("unknown")
+    assert form.row == ({"age": "55", "ethnicity": cell} if shown == "unknown" else {"age": "55"})

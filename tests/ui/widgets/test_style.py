@@ -261,3 +261,21 @@ def test_the_tab_key_follows_the_layout_also_to_controls_that_are_added_later(qt
         names.append(QApplication.focusWidget().objectName())
         qtbot.keyClick(QApplication.focusWidget(), Qt.Key.Key_Tab)
     assert names == ["top", "late", "middle", "table", "bottom"]
+
+
+def test_a_long_link_is_elided_in_its_middle(qtbot):
+    label = WrappedLabel(lines=2)
+    qtbot.addWidget(label)
+    label.resize(300, 40)
+    name, undo = f"a-{'very-' * 30}long-folder", "<a href='undo'>Undo</a>"
+    link = f"<a href='/{name}'>{name}</a>"
+    for text in (f"Saved to {link}. {undo}", f"{'Many words come first. ' * 10}Saved to {link}. {undo}"):
+        label.setText(text)
+        shown = QLabel.text(label)
+        assert undo in shown
+        assert f"<a href='/{name}'>a-" in shown
+        assert f">{name}<" not in shown
+        assert QLabel.heightForWidth(label, 300) <= label.height()
+        assert (label.text(), label.toolTip()) == (text, text)
+    label.setText(f"Saved. {undo}")
+    assert (QLabel.text(label), label.toolTip()) == (f"Saved. {undo}", "")

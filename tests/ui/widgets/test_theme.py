@@ -96,6 +96,23 @@ def test_error_and_secondary_texts_are_readable(theme, qtbot):
     stage.close()
 
 
+@pytest.mark.parametrize("theme", ["dark", "light"])
+def test_titles_are_readable_whether_their_sections_are_open_or_not(theme, qtbot):
+    stage = Stage(qtbot)
+    stage.viewer.theme = theme
+    title = CONTROLS["title"]()
+    title.setCheckable(True)
+    stage.show(title)
+    for is_open in (True, False):
+        title.setChecked(is_open)
+        color = title.grab().toImage().pixelColor  # a style sheet does not change the palette of a button
+        around = color(title.width() - 1, title.height() - 1)
+        shown = {color(x, y).name() for x in range(title.width()) for y in range(title.height())}
+        text = max(map(QColor, shown), key=lambda one: contrast(one, around))
+        assert contrast(text, QColor(stage.icons.palette.background)) >= READABLE
+    stage.close()
+
+
 @pytest.mark.both_qts
 @pytest.mark.parametrize("theme", ["dark", "light"])
 def test_the_focus_is_visible_in_each_control_and_changes_no_size(theme, qtbot):

@@ -31,7 +31,9 @@ the files that it names, by paths from the folder of dataset.json or from the im
 metadata.csv with patient_id ..., if known""",
 )
 SPLITS = {"training": "", "validation": "val", "test": "test"}
-EXPORT = DataExportSpec("decathlon", "MONAI data list (dataset.json as in the Medical Segmentation Decathlon)")
+EXPORT = DataExportSpec(
+    "decathlon", "MONAI data list (dataset.json as in the Medical Segmentation Decathlon)", has_parts=True
+)
 DATA_LIST = "dataset.json"
 SECTIONS = {"": "training", "train": "training", "val": "validation", TEST: "test"}
 
@@ -109,7 +111,7 @@ def write(data: ExportedData, folder: Path) -> None:
 
     lists: dict[str, list[dict[str, object]]] = {name: [] for name in SECTIONS.values()}
     for image, case in data.write_each(write_case):
-        lists[SECTIONS.get(image.split, "training")].append(case)
+        lists[SECTIONS[image.split]].append(case)
     labels = {str(values[0]): name for name, values in data.classes.items() if len(values) == 1}
     write_json(
         folder / DATA_LIST,

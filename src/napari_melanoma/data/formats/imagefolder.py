@@ -36,7 +36,11 @@ SPLITS = {"train": "train", "training": "train", "validation": "val", "valid": "
 SPLITS |= {"test": "test", "testing": "test", "eval": "test"}
 MASK_COLUMNS = ("mask", "label", "annotation", "segmentation", "segmentation_mask")
 EXPORT = DataExportSpec(
-    "imagefolder", "Hugging Face imagefolder (train/, validation/, test/)", needs_mask=False, has_table=True
+    "imagefolder",
+    "Hugging Face imagefolder (train/, validation/, test/)",
+    needs_mask=False,
+    has_table=True,
+    has_parts=True,
 )
 OWN_COLUMNS = re.compile("image|mask|(.+_)?file_names?")  # the library takes the last for names of files
 SPLIT_FOLDERS = {"": "train", "train": "train", "val": "validation", TEST: "test"}
@@ -113,7 +117,7 @@ def write(data: ExportedData, folder: Path) -> None:
 
 def find_split_folder(image: ExportedImage) -> str:
     """Return the name of the split for the library; an image without a split is in train."""
-    return SPLIT_FOLDERS.get(image.split, "train")
+    return SPLIT_FOLDERS[image.split]
 
 
 def read_values(image: ExportedImage, shape: tuple[int, int]) -> NDArray[np.uint8]:

@@ -38,7 +38,10 @@ splits_final.json, from the folder nnUNet_preprocessed, if the folds are to be k
 metadata.csv with patient_id ..., if known""",
 )
 EXPORT = DataExportSpec(
-    "nnunet", "nnU-Net v2 raw data set (imagesTr, labelsTr, dataset.json, splits_final.json)", names_classes=True
+    "nnunet",
+    "nnU-Net v2 raw data set (imagesTr, labelsTr, dataset.json, splits_final.json)",
+    names_classes=True,
+    has_parts=True,
 )
 FOLDERS = ("imagestr", "imagests", "imagesval")
 SPLITS_FILE = "splits_final.json"

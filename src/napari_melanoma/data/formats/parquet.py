@@ -35,7 +35,11 @@ data/train-00000-of-00001.parquet, data/test-... with a column of images (image,
 )
 SUFFIXES = {"JPEG": ".jpg", "PNG": ".png", "TIFF": ".tif", "WebP": ".webp", "BMP": ".bmp"}
 EXPORT = DataExportSpec(
-    "parquet", "Hugging Face Parquet (data/SPLIT-*.parquet with images and masks)", needs_mask=False, has_table=True
+    "parquet",
+    "Hugging Face Parquet (data/SPLIT-*.parquet with images and masks)",
+    needs_mask=False,
+    has_table=True,
+    has_parts=True,
 )
 OWN_COLUMNS = re.compile("image|mask")
 FILE_IMAGES = 1000  # images of a file

@@ -145,6 +145,8 @@ def _judge_differences(claim: Claim, rows: ClaimRows, by_name: Mapping[str, RowR
     """Compare the paired differences of two rows with the largest difference, or loss, that a claim states."""
     changes = paired_changes(by_name[rows.over[0]], by_name[rows.row])
     known = {metric: changes[metric] for metric in metrics if metric in changes}
+    if not known:
+        return f"With {rows.network}, it cannot be compared here: no image was measured in both rows."
     texts = ", ".join(f"{metric} {_format_signed(change)}" for metric, change in known.items())
     if claim.within is not None:
         limit, what = claim.within, ""
@@ -171,7 +173,11 @@ def _compare_grid(claim: Claim, results: Sequence[RowResult]) -> Iterator[str]:
     claimed = {*product(*claim.best_values.values())}
     compared = [by_value for by_value in means.values() if {*by_value} - claimed and {*by_value} & claimed]
     if compared:
-        won = sum(max(by_value, key=by_value.__getitem__) in claimed for by_value in compared)
+        won = sum(
+            max(mean for values, mean in by_value.items() if values in claimed)
+            > max(mean for values, mean in by_value.items() if values not in claimed)
+            for by_value in compared
+        )
         yield (
             f"Here it holds for {won} of {len(compared)} configurations of the grids, by the {metric} of one training "
             "each."

@@ -370,7 +370,7 @@ def _draw_samples(
 # Predicted and measured depths.
 
 LIMITS = ("mean difference, mm", "95 % limits, mm")
-COLUMNS = ("Row", "Images", "n", "MAE, mm", "SD of the error, mm", "Relative error, %", "Pearson r", *LIMITS)
+COLUMNS = ("Row", "Images", "n", "MAE, mm", "SD of the absolute error, mm", "Relative error, %", "Pearson r", *LIMITS)
 AGREEMENT_COLUMNS = ("Depths", "Images", "n", "ICC", *LIMITS, "Relative difference, %")
 AGREEMENT_NOTE = (
     "ICC: intraclass correlation of single readings, absolute agreement, ICC(2,1). Differences: second minus first, "

@@ -18,10 +18,10 @@ from napari_melanoma.core.parsing import parse_error_reason, read_json, read_obj
 from napari_melanoma.core.paths import expand_user, real_path
 from napari_melanoma.core.run_folder import RunFolder
 from napari_melanoma.data.collections import guess_source, list_sources
-from napari_melanoma.data.dataset import TABLE_NAMES, check_dataset_names, read_dataset
+from napari_melanoma.data.dataset import COHORT_FILE, TABLE_NAMES, check_dataset_names, is_phantom_cohort, read_dataset
 from napari_melanoma.data.source_records import describe_access
 from napari_melanoma.extensions.papers.papers import BUDGETS, Budget, Paper, PhantomCohort, Row, read_paper
-from napari_melanoma.extensions.papers.split import PHANTOM, TRAIN, RoleImages
+from napari_melanoma.extensions.papers.split import TRAIN, RoleImages
 from napari_melanoma.models.weights_files import find_weights_file
 from napari_melanoma.phantoms.cohort import CohortConfig, write_cohort
 from napari_melanoma.training.recipe import TrainRecipe
@@ -538,8 +538,8 @@ def phantom_notices(folders: Iterable[Path]) -> list[str]:
     """Return a note for each data set that is a phantom cohort, with the best possible results on it."""
     notices = []
     for folder in dict.fromkeys(folders):
-        facts = read_object_or_empty(folder / PHANTOM)
-        if "law" in facts:
+        if is_phantom_cohort(folder):
+            facts = read_object_or_empty(folder / COHORT_FILE)
             notices.append(" ".join(filter(None, [PHANTOM_NOTICE, _best_areas_text(facts)])))
     return notices
 

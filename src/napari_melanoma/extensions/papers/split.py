@@ -19,12 +19,13 @@ from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.errors import DataSetError, InputError
 from napari_melanoma.core.files import atomic_folder
 from napari_melanoma.core.paths import real_path
-from napari_melanoma.core.prediction_config import UNKNOWN
 from napari_melanoma.data.collections import guess_source
 from napari_melanoma.data.dataset import (
+    COHORT_FILE,
     DatasetEntry,
     Key,
     Sample,
+    is_phantom_cohort,
     iter_entries,
     make_sample,
     order_by_name,
@@ -44,7 +45,6 @@ from napari_melanoma.training.run_data import FOLD_COLUMNS, FOLDS, read_folds, w
 # Further values of the column ``split``; images in folds have the split ``train``.
 LEFT_OUT, DUPLICATE, NO_LABEL, UNTOUCHED = "left out", "duplicate", "no answer", "untouched"
 CONTROL = "control"  # folder of the tables of controls
-PHANTOM = "cohort.json"  # file that marks a data set as a phantom cohort
 HELD_OUT_SHARE = 0.2  # share of the patients in the untouched test set of a cross-validated role
 HELD_OUT_SPLITS = (TEST, VAL)  # the first one that a data set has is the test set
 MELANOMA = "melanoma"  # the only target that follows from a diagnosis
@@ -153,8 +153,8 @@ def write_tables(
             own = [image for image in assigned if image.sample.domain == folder.name]
             rows = [_table_row(image, setup.roles[role], setup.target) for image in own]
             _write_table(rows, root / folder.name, setup.target)
-            if (folder / PHANTOM).is_file():  # marks the patients as synthetic
-                shutil.copy(folder / PHANTOM, root / folder.name)
+            if is_phantom_cohort(folder):  # marks the patients as synthetic
+                shutil.copy(folder / COHORT_FILE, root / folder.name)
         folds[root] += [(image.sample, image.sample.group, image.fold) for image in assigned if image.fold]
     for root, plan in folds.items() if cross_validated else ():
         write_folds(root / FOLDS, plan)
@@ -373,7 +373,8 @@ def row_label(row: Mapping[str, str], target: str = MELANOMA) -> str:
     if cell in ("0", "1"):
         return cell
     diagnosis = row.get("diagnosis", "").strip().lower() if target == MELANOMA else ""
-    return "" if diagnosis in ("", UNKNOWN) else str(int(diagnosis_includes(diagnosis, MELANOMA)))
+    included = diagnosis_includes(diagnosis, MELANOMA)
+    return "" if included is None else str(int(included))
 
 
 def assign_to_folds(images: Images, role: str, setup: SplitSetup, run: RunContext) -> list[AssignedImage]:

@@ -12,6 +12,7 @@ import zipfile
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
+from functools import lru_cache
 from io import BytesIO, StringIO
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
@@ -20,8 +21,11 @@ from napari_melanoma.core.context import Progress, RunContext
 from napari_melanoma.core.csv_files import CsvReader
 from napari_melanoma.core.errors import InputError, MelanomaError
 from napari_melanoma.core.parsing import parse_json, parse_toml
+from napari_melanoma.core.run_folder import PROCESS_FILE
+from napari_melanoma.data.table_mapping import possible_columns
+from napari_melanoma.depth.readings import MODEL_READER
 from napari_melanoma.io.formats import DAMAGE_ERRORS, HEAD_BYTES, identify_format
-from napari_melanoma.privacy.personal_data import AGES, CARET_NAME, DATE, EMAIL, MAX_AGE, YEAR, find_in_text
+from napari_melanoma.privacy.personal_data import CARET_NAME, DATE, EMAIL, MAX_AGE, YEAR, find_in_text
 from napari_melanoma.privacy.pseudonyms import SHAPE
 
 KINDS = {
@@ -75,7 +79,8 @@ _FIELDS = tuple(
         (
             "staff",
             r"physician|\bdoctor\b|\boperators?( name)?\b|experimenter|technician|\breferring\b|\breviewer\b|"
-            r"\bartist\b|\bauthors?\b|\bowner( name)?\b|\buser ?name\b|^user$|^creator$",
+            r"\bartist\b|\bauthors?\b|\bowner( name)?\b|\buser ?name\b|^user$|^creator$|"
+            r"\breaders?$|\b(signed|reviewed|corrected) by$|\binterpreter$",
         ),
         ("device", r"\bserial\b|\bhost ?(name|computer)\b|computer ?name|station name|device id|scan ?scope id"),
         ("location", r"\bgps\b|\blatitude\b|\blongitude\b|\binstitution|hospital name|department name"),
@@ -88,9 +93,15 @@ _REMARKS = ("notes", "comment", "comments", "remark", "remarks", "free text", "c
 _PROGRAM_FIELDS = re.compile(
     r"^(created|updated|modified|written|reviewed at|started|finished|time|at|version|python|licen[cs]e|date released)$"
 )
-_EMPTY = re.compile(r"[\W_x]*|0+|anonym.*|unknown|removed|none|n/?a|null|nan|not .*|redacted|de-?identified.*", re.I)
+_EMPTY = re.compile(
+    r"[\W_x]*|0+|anonym\w*|unknown|removed|none|n/?a|null|nan|redacted|de-?identified|"
+    r"not (applicable|assessed|available|determined|disclosed|done|given|known|provided|recorded|reported|stated)",
+    re.I,
+)
 _STARTS_WITH_DATE = re.compile(rf"\s*(?:{DATE}|{YEAR}(?:0[1-9]|1[0-2])(?:0[1-9]|[12]\d|3[01])(?:\d{{6}}.*)?\s*$)")
-_DATE_IN_NAME = re.compile(r"(?<!\d)(?:19|20)\d\d([-_.]?)(?:0[1-9]|1[0-2])\1(?:0[1-9]|[12]\d|3[01])(?!\d)")
+_DATE_IN_NAME = re.compile(
+    rf"(?<!\d)(?:{YEAR}([-_.]?)(?:0[1-9]|1[0-2])\1(?:0[1-9]|[12]\d|3[01])|\d\d?([-_.])\d\d?\2{YEAR})(?!\d)"
+)
 MAX_BYTES = 64 << 20  # of a file; more is searched for paths and accounts only at its beginning
 
 
@@ -192,7 +203,10 @@ def find_in_entries(entries: Iterable[Entry], name: str) -> Iterator[PrivacyFind
     counts: Counter[tuple[str, str]] = Counter()
     reason: Exception | None = None
     try:
+        is_process = PurePosixPath(name).name == PROCESS_FILE
         for entry in entries:
+            if is_process and entry.key == "pid":  # the number of a process, not of a patient
+                continue
             for kind, value in classify_entry(entry):
                 first.setdefault((entry.where, kind), (entry, value))
                 counts[entry.where, kind] += 1
@@ -220,16 +234,19 @@ def classify_entry(entry: Entry) -> Iterator[tuple[str, str]]:
 
 def _classify_field(source: str, key: str, value: str) -> str:
     """Return the type of information by the name of a field and its value; "" if there is none."""
-    if key in _PATIENT_IDS:
-        identifies = source in ("dicom", "slide", "picture") or (value.isdigit() and len(value) > 4)
-        return "record" if identifies and not SHAPE.fullmatch(value) else ""
-    if key in AGES:
-        years = re.match(r"\d+", value)
-        return "age" if years and MAX_AGE < int(years.group()) < 130 else ""
+    columns = _find_columns(key)
+    if "patient_id" in columns:
+        is_id = key in _PATIENT_IDS
+        identifies = (is_id and source in ("dicom", "slide", "picture")) or (value.isdigit() and len(value) > 4)
+        if is_id or identifies:
+            return "record" if identifies and not SHAPE.fullmatch(value) else ""
+    if "age" in columns:
+        years = re.match(r"\d+(?:\.\d+)?", value)
+        return "age" if years and MAX_AGE < float(years.group()) < 130 else ""
     if source == "table" and key in _REMARKS:
         return "text" if " " in value else ""
     kind = find_field_kind(key)
-    if kind == "staff" and not re.search(r"[^\W\d_]{2}", value):
+    if kind == "staff" and (value == MODEL_READER or not re.search(r"[^\W\d_]{2}", value)):
         kind = ""
     return kind or ("date" if _STARTS_WITH_DATE.match(value) and not _PROGRAM_FIELDS.match(key) else "")
 
@@ -237,6 +254,12 @@ def _classify_field(source: str, key: str, value: str) -> str:
 def find_field_kind(key: str) -> str:
     """Return the type of information that the normalized name of a field indicates; "" if none."""
     return next((kind for kind, pattern in _FIELDS if pattern.search(key)), "")
+
+
+@lru_cache(maxsize=4096)
+def _find_columns(key: str) -> frozenset[str]:
+    """Return the columns of our tables that a field may mean, as when a table is harmonized."""
+    return possible_columns(key)
 
 
 def normalize_name(key: str) -> str:
@@ -353,8 +376,8 @@ def _read_document(text: str, suffix: str) -> Iterator[Entry]:
         elif suffix in (".json", ".geojson", ".ipynb", ".zattrs"):
             yield from _flatten(parse_json(text, "JSON"), "")
         elif suffix == ".jsonl":
-            for line in text.splitlines():
-                yield from _flatten(parse_json(line, "JSON"), "")
+            for number, line in enumerate(text.split("\n"), start=1):
+                yield from _read_json_line(line, number)
         elif suffix == ".toml":
             yield from _flatten(parse_toml(text, "TOML"), "")
         elif suffix in (".html", ".htm"):
@@ -367,10 +390,20 @@ def _read_document(text: str, suffix: str) -> Iterator[Entry]:
         yield from _read_lines(text)
 
 
-def _read_lines(text: str) -> Iterator[Entry]:
-    """Yield the first information of each type in a text, with its line."""
+def _read_json_line(line: str, number: int) -> Iterator[Entry]:
+    """Yield the entries of a line of JSON; one that is incomplete, such as the last one of a stopped run, is a text."""
+    try:
+        content = parse_json(line, "JSON")
+    except ValueError:
+        yield from _read_lines(line, number)
+    else:
+        yield from _flatten(content, "")
+
+
+def _read_lines(text: str, first: int = 1) -> Iterator[Entry]:
+    """Yield the first information of each type in a text, with its line; ``first``: number of the first line."""
     for kind, value in find_in_text(text):
-        yield Entry("text", f"line {text.count(chr(10), 0, text.find(value)) + 1}", "", value, kind)
+        yield Entry("text", f"line {text.count(chr(10), 0, text.find(value)) + first}", "", value, kind)
 
 
 def _read_table(rows: Iterable[list[str]]) -> Iterator[Entry]:
@@ -385,15 +418,15 @@ def _read_table(rows: Iterable[list[str]]) -> Iterator[Entry]:
     for index, cells in enumerate(columns):
         title = header[index].strip() if index < len(header) else str(index + 1)
         key, where = normalize_name(title), f"column '{title}'"
-        is_named = bool(find_field_kind(key)) or key in (*AGES, *_PATIENT_IDS, *_REMARKS)
-        if is_named or any(_STARTS_WITH_DATE.match(cell) for cell in list(cells)[:200]):
+        is_named = bool(find_field_kind(key)) or key in _REMARKS or bool({"age", "patient_id"} & _find_columns(key))
+        if is_named or any(map(_STARTS_WITH_DATE.match, cells)):
             yield from (Entry("table", where, title, cell) for cell in cells.elements())
         else:
             yield Entry("table", where, title, "\n".join(cells))
 
 
 def _flatten(value: Any, path: str) -> Iterator[Entry]:  # noqa: ANN401 - whatever JSON can hold
-    """Yield entries for the keys, texts and integers in nested lists and dicts."""
+    """Yield entries for the keys, texts, integers and ages in nested lists and dicts."""
     if isinstance(value, dict):
         for key, item in value.items():
             yield Entry("text", f"a key of {path or 'the file'}", "", str(key))
@@ -401,9 +434,11 @@ def _flatten(value: Any, path: str) -> Iterator[Entry]:  # noqa: ANN401 - whatev
     elif isinstance(value, list | tuple):
         for item in value:
             yield from _flatten(item, path)
-    elif value is not None and not isinstance(value, bool | float):
+    elif value is not None and not isinstance(value, bool):
         names = [name for name in path.split(".") if name not in ("li", "Seq", "Bag", "Alt", "text")]  # of XMP
-        yield Entry("text", path or "value", names[-1] if names else "", str(value))
+        name = names[-2 if names[1:] and names[-1] == "display" else -1] if names else ""  # ``display`` of FHIR
+        if not isinstance(value, float) or "age" in _find_columns(normalize_name(name)):
+            yield Entry("text", path or "value", name, str(value))
 
 
 def _read_page(text: str) -> Iterator[Entry]:
@@ -417,8 +452,8 @@ def _read_page(text: str) -> Iterator[Entry]:
 def _read_xml(text: str, source: str) -> Iterator[Entry]:
     """Yield the attributes and the texts of the elements of XML, such as OME-XML, by their names."""
     found = False
-    for match in re.finditer(r"([\w.:-]+)\s*=\s*\"([^\"]*)\"|<([\w.:-]+)[^<>]*>([^<]+)</", text):
-        key, value = (match[1], match[2]) if match[1] else (match[3], match[4])
+    for match in re.finditer(r"([\w.:-]+)\s*=\s*(?:\"([^\"]*)\"|'([^']*)')|<([\w.:-]+)[^<>]*>([^<]+)</", text):
+        key, value = (match[1], match[2] or match[3] or "") if match[1] else (match[4], match[5])
         name = key.rsplit(":", 1)[-1]
         found = True
         yield Entry(source, name, "" if name in ("Name", "ID", "Creator") else name, value)

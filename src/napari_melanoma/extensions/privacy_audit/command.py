@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from napari_melanoma.cli.options import Command, format_help
 from napari_melanoma.cli.session import CommandSession
 from napari_melanoma.core.formatting import format_count
-from napari_melanoma.extensions.privacy_audit.audit import PrivacyFinding
+
+if TYPE_CHECKING:
+    from napari_melanoma.extensions.privacy_audit.audit import PrivacyFinding
 
 HELP = format_help(
     "napari-melanoma audit results",

@@ -5,7 +5,7 @@ Writes ``risk.json`` for each input and one table for all; an error in one input
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain, count
 from pathlib import Path
@@ -21,6 +21,7 @@ from napari_melanoma.core.files import back_up_file, normalize_name, write_json
 from napari_melanoma.core.geometry import Box
 from napari_melanoma.core.parsing import read_object_or_empty
 from napari_melanoma.core.paths import folder_name
+from napari_melanoma.core.validity import Validity
 from napari_melanoma.extensions.risk.contributions import PARTS
 from napari_melanoma.extensions.risk.inputs import RiskCase, make_patch_case, read_slide_case
 from napari_melanoma.extensions.risk.maps import (
@@ -40,9 +41,8 @@ from napari_melanoma.extensions.risk.prediction import (
 )
 from napari_melanoma.extensions.risk.predictor import load_risk_model, predict_risk, relevant_columns
 from napari_melanoma.imaging.masks import draw_heatmap
-from napari_melanoma.io.results import RESULT, RISK_FILE, RISK_TABLE, write_rgb, write_table
+from napari_melanoma.io.results import RESULT, RISK_FILE, RISK_TABLE, read_table, write_rgb, write_table
 from napari_melanoma.lesion.patient_data import PatientTable
-from napari_melanoma.slides.lesion_files import read_analysis
 from napari_melanoma.slides.options import SlideOptions
 from napari_melanoma.slides.reading.detection import is_slide
 from napari_melanoma.slides.reading.opening import open_slide
@@ -92,7 +92,7 @@ class RiskOutcome:
     """Result of one input: its prediction, or an error.
 
     ``depth``, ``comparisons``: the thickness and the predictions of the comparators, which may be available without a
-    prediction. ``warnings``: of the prediction and of the input.
+    prediction. ``validity``: of these, if there is no prediction. ``warnings``: of the prediction and of the input.
     """
 
     name: str
@@ -100,6 +100,7 @@ class RiskOutcome:
     prediction: RiskPrediction | None = None
     error: str = ""
     depth: KnownDepth | None = None
+    validity: Validity | None = None
     comparisons: dict[str, ComparatorPrediction] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
 
@@ -136,22 +137,27 @@ def assess_risk_of_files(
     run: RunContext,
     on_outcome: Callable[[RiskOutcome], None] = _ignore_outcome,
 ) -> RiskSummary:
-    """Predict the risk for slides and patches, one after the other.
+    """Predict the risk for slides and patches, one after the other; rows of earlier runs stay in the table.
 
     ``out``: folder of the results; slides that were analyzed there are not analyzed again. ``on_outcome``: called after
     each input.
     """
     model = load_risk_model(options.model)
     _check_heatmaps(model, options)
-    rows = (metadata.patient_data(case_name(path)) for path in paths)
-    if unused := explain_unused(model.info.name, relevant_columns(model), rows):
+    patients = (metadata.patient_data(case_name(path)) for path in paths)
+    if unused := explain_unused(model.info.name, relevant_columns(model), patients):
         run.report(Milestone(0, len(paths), f"Warning: {unused}"))
     folders, outcomes, shared = _RiskFolders(out), list[RiskOutcome](), _SharedInputs(model, options, metadata)
+    rows_by_case = _read_earlier_rows(out / RISK_TABLE)
     for number, path in enumerate(paths):
         run.check()
         run.report(Progress(number, len(paths), f"Analyzing {path.name}"))
         outcomes.append(_assess_file(path, folders.folder_for(path), shared, run))
-        write_table(out / RISK_TABLE, [_result_row(outcome) for outcome in outcomes], RISK_COLUMNS)
+        name = outcomes[-1].name
+        added = {column: cell for column, cell in rows_by_case.get(name, {}).items() if column not in RISK_COLUMNS}
+        rows_by_case[name] = {**added, **_result_row(outcomes[-1])}
+        columns = dict.fromkeys((*RISK_COLUMNS, *(name for row in rows_by_case.values() for name in row)))
+        write_table(out / RISK_TABLE, rows_by_case.values(), tuple(columns))
         on_outcome(outcomes[-1])
     failed = sum(outcome.prediction is None for outcome in outcomes)
     return RiskSummary(len(outcomes) - failed, failed, out / RISK_TABLE, outcomes)
@@ -275,7 +281,13 @@ def _record_failure(path: Path, folder: Path, error: Exception) -> RiskOutcome:
     notes = back_up_outdated_result(folder)
     if isinstance(error, MissingValuesError):
         return RiskOutcome(
-            folder.name, path, error=str(error), depth=error.depth, comparisons=error.comparisons, warnings=notes
+            folder.name,
+            path,
+            error=str(error),
+            depth=error.depth,
+            validity=error.validity,
+            comparisons=error.comparisons,
+            warnings=notes,
         )
     return RiskOutcome(folder.name, path, error=describe_error(error), warnings=notes)
 
@@ -309,7 +321,20 @@ def _slide_inputs(
             case = read_slide_case(folder, metadata, options.reader)
         elif options.cover == "selected":
             raise InputError(NOT_ANALYZED.format(path.name))
-    return case, cut_slide_patches(path, case.lines, read_analysis(folder), options)
+    return case, cut_slide_patches(path, case.lines, case.analysis, options)
+
+
+def _read_earlier_rows(path: Path) -> dict[str, Mapping[str, object]]:
+    """Read the rows of a table of earlier runs by case; a file that is not such a table is backed up."""
+    if not path.is_file():
+        return {}
+    try:
+        return {row["case"]: row for row in read_table(path)}
+    except (InputError, KeyError) as error:
+        if isinstance(error.__cause__, OSError):  # such as an unavailable network share; the table may be valid
+            raise
+        back_up_file(path)
+        return {}
 
 
 def _result_row(outcome: RiskOutcome) -> dict[str, object]:
@@ -326,6 +351,8 @@ def _result_row(outcome: RiskOutcome) -> dict[str, object]:
     if (depth := outcome.depth) is not None:
         low, high = depth.interval_mm or (None, None)
         row |= zip(DEPTH_COLUMNS, (depth.mm, low, high, depth.source, depth.reader), strict=True)
+    if (validity := outcome.validity if prediction is None else prediction.validity) is not None:
+        row |= validity.to_columns()
     if prediction is None:
         return row
     low, high = prediction.interval or (None, None)
@@ -335,7 +362,6 @@ def _result_row(outcome: RiskOutcome) -> dict[str, object]:
         "probability": prediction.probability,
         "probability_low": low,
         "probability_high": high,
-        **prediction.validity.to_columns(),
         "verdict": prediction.headline,
         **shares,
         "probability_nothing_known": prediction.without,

@@ -20,11 +20,12 @@ from napari_melanoma.cli.options import (
 )
 from napari_melanoma.cli.session import CommandSession
 from napari_melanoma.core.errors import InputError
-from napari_melanoma.lesion.patient_data import PatientTable
+from napari_melanoma.core.formatting import format_names
 
 if TYPE_CHECKING:
     from napari_melanoma.extensions.risk.batch import RiskOutcome
     from napari_melanoma.extensions.risk.prediction import RiskPrediction
+    from napari_melanoma.lesion.patient_data import PatientTable
 
 HELP = format_help(
     "napari-melanoma risk section.svs --model runs/risk/bundle --metadata patients.csv --out results",
@@ -99,13 +100,19 @@ def _single_model(models: list[str]) -> str:
 
 
 def _warn_of_table(current: CommandSession, patients: PatientTable, table: Path | None, cases: list[str]) -> None:
-    """Warn about unrecognized columns and cases without a row in the table."""
+    """Warn about unrecognized columns, cases without a row in the table, and cases that share a row."""
     for about, note in patients.unrecognized:
         current.report.emit("warning", f"column '{about}' of {table}: {note}", column=about)
     if missing := patients.missing_images(cases):
         names = f"{', '.join(missing[:5])}{' and others' if len(missing) > 5 else ''}"
         text = f"{table} has no row for {names} (image_id): their patient data is treated as unknown"
         current.report.emit("warning", text, lacking=missing)
+    if shared := patients.shared_rows(cases):
+        text = (
+            f"{table} has one row for several inputs of the same name ({format_names(shared)}), which is used for all "
+            "of them. If they show different patients, rename the files"
+        )
+        current.report.emit("warning", text, shared=shared)
 
 
 def _report_input(current: CommandSession, outcome: RiskOutcome) -> None:

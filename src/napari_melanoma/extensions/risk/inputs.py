@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from napari_melanoma.core.errors import InputError
-from napari_melanoma.core.paths import expand_user
+from napari_melanoma.core.paths import expand_user, real_path
 from napari_melanoma.core.prediction_config import DEPTH_COLUMN
 from napari_melanoma.core.validity import Validity
 from napari_melanoma.data.tabular_encoding import read_number
@@ -36,6 +36,7 @@ class RiskCase:
     ``row``: clinical metadata as a row of the harmonized table, including the depth. ``lines``: thickness lines on the
     slide, that of the reader first. ``notes``: warnings for the user. ``validity``: of the slide analysis that provided
     depth and positions. ``predicted``: columns of ``row`` other than the depth that the analysis provided.
+    ``analysis``: content of the ``result.json`` whose lesions are further positions; empty if they are not used.
     """
 
     row: dict[str, str]
@@ -44,6 +45,7 @@ class RiskCase:
     notes: tuple[str, ...] = ()
     validity: Validity = field(default_factory=Validity)
     predicted: tuple[str, ...] = ()
+    analysis: Mapping[str, Any] = field(default_factory=dict)
 
 
 def make_patch_case(metadata: Mapping[str, str]) -> RiskCase:
@@ -77,9 +79,10 @@ def make_slide_case(
     depth = measured or _depth_from_metadata(metadata) or UNKNOWN_DEPTH
     reading_lines = () if reading is None or reading.line is None else (reading.line,)
     is_measured = bool(reading_lines) and depth.source == "reader"
-    # If the analysis is not valid and the thickness was measured by a reader, no message would warn of these estimates.
-    estimates = _values_from_analysis(proposals) if validity.valid or not is_measured else {}
-    known = {**{name: cell for name, cell in metadata.items() if cell}, **_values_from_reading(reading)}
+    # If the analysis is not valid and the thickness was measured by a reader, no message would warn of its results.
+    is_used = validity.valid or not is_measured
+    estimates = _values_from_analysis(proposals) if is_used else {}
+    known = {**{name: cell for name, cell in metadata.items() if cell}, **values_from_reading(reading)}
     predicted = tuple(name for name in estimates if name not in known)
     row = {**estimates, **known}
     row.pop(DEPTH_COLUMN, None)
@@ -88,9 +91,10 @@ def make_slide_case(
     notes = list[str]()
     if depth.at_least and depth.mm and not depth.not_valid:
         notes.append(f"the thickness is {format_thickness(depth.mm, at_least=True)} and may be greater")
-    lines = (*reading_lines, *(proposal.line for proposal in proposals.proposals))
+    lines = (*reading_lines, *(proposal.line for proposal in proposals.proposals if is_used))
     notes = [*notes, *proposals.notes] if validity.valid else notes
-    return RiskCase(row, depth, lines, tuple(notes), Validity() if is_measured else validity, predicted)
+    case_validity, analysis = Validity() if is_measured else validity, content if is_used else {}
+    return RiskCase(row, depth, lines, tuple(notes), case_validity, predicted, analysis)
 
 
 def _select_reading(depth: SlideDepthReadings, reader: str | None, slide: str) -> DepthReading | None:
@@ -116,7 +120,7 @@ def _values_from_analysis(proposals: SlideDepthProposals) -> dict[str, str]:
     return values if proposals.ulcerated is None else {**values, "ulceration": str(int(proposals.ulcerated))}
 
 
-def _values_from_reading(reading: DepthReading | None) -> dict[str, str]:
+def values_from_reading(reading: DepthReading | None) -> dict[str, str]:
     """Return Clark level, ulceration and mitoses that a reader has set."""
     if reading is None:
         return {}
@@ -133,11 +137,11 @@ def find_risk_inputs(inputs: Sequence[str]) -> list[Path]:
     """List the slides and patches that files, folders and patterns name, without duplicates, in the given order."""
     from napari_melanoma.io.discovery import find_photographs
 
-    paths: dict[Path, None] = {}
+    paths: dict[Path, Path] = {}
     for name in inputs:
         path = expand_user(name)
         if path.is_file() or (path.is_dir() and is_slide(path)):
-            paths[path] = None
+            paths.setdefault(_location(path), path)
             continue
         matches: dict[Path, None] = {}
         faults = []
@@ -148,5 +152,11 @@ def find_risk_inputs(inputs: Sequence[str]) -> list[Path]:
                 faults.append(error)
         if not matches:
             raise faults[0]
-        paths |= matches
-    return list(paths)
+        for match in matches:
+            paths.setdefault(_location(match), match)
+    return list(paths.values())
+
+
+def _location(path: Path) -> Path:
+    """Return the same path for each way to write it; links to one file are files with names of their own."""
+    return real_path(path.parent) / path.name

@@ -194,12 +194,14 @@ FAR_DEVIATIONS = 5.0  # standard deviations of the training cases beyond which a
 class MissingValuesError(InputError):
     """Values are missing that were hardly ever missing in the training.
 
-    ``depth``, ``comparisons``: what is available without them.
+    ``depth``, ``comparisons``: what is available without them. ``validity``: of these.
     """
 
-    def __init__(self, message: str, depth: KnownDepth, comparisons: dict[str, ComparatorPrediction]) -> None:
+    def __init__(
+        self, message: str, depth: KnownDepth, validity: Validity, comparisons: dict[str, ComparatorPrediction]
+    ) -> None:
         super().__init__(message)
-        self.depth, self.comparisons = depth, comparisons
+        self.depth, self.validity, self.comparisons = depth, validity, comparisons
 
 
 def pool_predictions(values: Sequence[float], method: PoolingMethod) -> float:

@@ -18,7 +18,7 @@ from napari_melanoma.core.validity import ScaleMatch, Validity, ValidityInputs
 from napari_melanoma.data.tabular_encoding import read_table_values
 from napari_melanoma.extensions.risk.contributions import PARTS, ShapleyShares, explain_by_part
 from napari_melanoma.extensions.risk.inputs import RiskCase
-from napari_melanoma.extensions.risk.patches import PatchImage
+from napari_melanoma.extensions.risk.patches import TISSUE_PATCH, PatchImage
 from napari_melanoma.extensions.risk.prediction import (
     ComparatorPrediction,
     MissingValuesError,
@@ -75,12 +75,14 @@ def predict_risk(
     possible, config = model.calibration.prediction_sets(class_probabilities)[0], model.info.config
     comparators = read_comparators(model.info.path)
     comparisons = _comparator_predictions(comparators, case, model, encoded, options)
-    _check_missing_values(model, case, comparisons, depths)
+    depth = _choose_depth(case.depth, depths, patches)
+    distances = [model.calibration.distance(patch.embedding) for patch in encoded]
+    validity = case.validity.with_reasons(_check_validity(patches, distances, model, comparators, options))
+    _check_missing_values(model, case, comparisons, (depth, validity))
     patch_contributions = (
         None if required_columns(config) else explain_by_part(model, encoded, case.row, options.background)
     )
     contributions = _pool_shares(patch_contributions, patch_probabilities, options)
-    distances = [model.calibration.distance(patch.embedding) for patch in encoded]
     out_of_distribution = out_of_distribution_patches(model, distances)
     notes = dict.fromkeys(note for patch in patches for note in patch.notes)
     return RiskPrediction(
@@ -89,7 +91,7 @@ def predict_risk(
         interval=model.calibration.interval(probability),
         possible=tuple(name for name, is_possible in zip(config.classes, possible, strict=True) if is_possible),
         coverage=model.calibration.config.coverage,
-        depth=_choose_depth(case.depth, depths),
+        depth=depth,
         patches=_patch_predictions(patches, patch_probabilities, depths, out_of_distribution),
         shares=contributions.shares if contributions else None,
         without=contributions.baseline if contributions else None,
@@ -100,7 +102,7 @@ def predict_risk(
         model={"name": model.info.name, "title": config.title, "fingerprint": model.info.fingerprint},
         options=options.model_copy(update={"model": model.info.name}),
         provenance=collect_provenance(),
-        validity=case.validity.with_reasons(_check_validity(patches, distances, model, comparators, options)),
+        validity=validity,
     )
 
 
@@ -140,17 +142,18 @@ def _check_validity(
 
 
 def _check_missing_values(
-    model: Classifier, case: RiskCase, comparisons: dict[str, ComparatorPrediction], depths: DepthIntervals | None
+    model: Classifier,
+    case: RiskCase,
+    comparisons: dict[str, ComparatorPrediction],
+    available: tuple[KnownDepth, Validity],
 ) -> None:
-    """Raise an error if values of required columns are missing."""
+    """Raise an error if values of required columns are missing; ``available``: what the result has without them."""
     required = required_columns(model.info.config)
     gaps = {name: required[name] for name in missing_columns(case.row, model.encoding) if name in required}
     if gaps:
-        raise MissingValuesError(
-            describe_missing_values(model.info.name, gaps, case.row, comparisons),
-            _choose_depth(case.depth, depths),
-            comparisons,
-        )
+        offered = comparisons if case.validity.valid else {}
+        text = describe_missing_values(model.info.name, gaps, case.row, offered)
+        raise MissingValuesError(text, *available, comparisons)
 
 
 def _class_probabilities(probability: float, model: Classifier) -> NDArray[np.float64]:
@@ -174,9 +177,12 @@ def _pool_shares(
     return ShapleyShares(shares, sum(patch_shares.baseline for patch_shares in contributions) / count)
 
 
-def _choose_depth(known: KnownDepth, depths: DepthIntervals | None) -> KnownDepth:
-    """Return the known depth, else the depth predicted from the first patch (at the position of greatest depth)."""
-    if known.mm is not None or depths is None:
+def _choose_depth(known: KnownDepth, depths: DepthIntervals | None, patches: Sequence[PatchImage]) -> KnownDepth:
+    """Return the known depth, else the depth predicted from the first patch (at the position of greatest depth).
+
+    Of patches that cover all tissue, none is at that position.
+    """
+    if known.mm is not None or depths is None or patches[0].description == TISSUE_PATCH:
         return known
     mm, low, high = (float(values[0]) for values in depths)
     return KnownDepth(mm, "predicted", (low, high) if math.isfinite(low) and math.isfinite(high) else None)

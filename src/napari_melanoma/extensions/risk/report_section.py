@@ -82,16 +82,16 @@ def read_risk_section(folder: Path, slide: Path | None, *, personal: bool = True
 
 
 def _list_changes(stored: StoredRisk) -> tuple[str, ...]:
-    """Return a warning if the thickness has changed since the prediction; else an empty tuple."""
+    """Return warnings if the thickness or the findings of a reader have changed since the prediction."""
     used_depth = stored.prediction["depth"]
     # One from a table is unknown here: it is outdated only if the thickness was measured since
     before = None if used_depth.get("source") in ("predicted", "metadata") else used_depth.get("mm")
-    if before == stored.depth.mm:
-        return ()
     current_text = "unknown" if stored.depth.mm is None else format_thickness(stored.depth.mm)
-    return (
-        f"outdated: the thickness has changed since this prediction and is now {current_text}. Estimate the risk again",
-    )
+    changes = {
+        f"the thickness has changed since this prediction and is now {current_text}": before != stored.depth.mm,
+        "ulceration, Clark level or mitoses have changed since this prediction": stored.has_other_findings,
+    }
+    return tuple(f"outdated: {text}. Estimate the risk again" for text, has_changed in changes.items() if has_changed)
 
 
 def _draw_patches(stored: StoredRisk, path: Path | None) -> RiskPictures:
@@ -156,15 +156,18 @@ def _list_basis(prediction: Mapping[str, Any], *, personal: bool) -> dict[str, s
     """List the inputs of a prediction: label to text."""
     patches, model = prediction["patches"], prediction["model"]
     patches_text = ", ".join(f"{patch.get('what', 'patch')} {patch['probability']:.2f}" for patch in patches)
-    predicted_depth = next((patch["depth_mm"] for patch in patches if patch.get("depth_mm") is not None), None)
+    predicted_depths = (
+        f"{patch['depth_mm']:.2f} mm, from the {'first patch' if number == 0 else f'patch {number + 1}'} "
+        f"({patch.get('what', 'patch')})"
+        for number, patch in enumerate(patches)
+        if patch.get("depth_mm") is not None
+    )
     missing = [field_title(str(name)) for name in prediction.get("missing") or ()]
     provenance = prediction.get("provenance") or {}
     depth_text = hide_reader(str(prediction.get("depth_text") or "unknown"), personal=personal)
     inputs = {
         "Thickness used": to_sentence(depth_text),
-        "Thickness predicted by the network": ""
-        if predicted_depth is None
-        else f"{predicted_depth:.2f} mm, from the deepest patch",
+        "Thickness predicted by the network": next(predicted_depths, ""),
         "Patient and melanoma": format_known_data(prediction["known"], personal=personal),
         "Unknown": ", ".join(missing),
         "Patches": f"{len(patches)} of {prediction['options'].get('patch_mm', 3.0):g} mm: {patches_text}"

@@ -9,9 +9,10 @@ from typing import Any
 
 from napari_melanoma.core.errors import InputError
 from napari_melanoma.core.geometry import Box
+from napari_melanoma.data.tabular_encoding import read_number
 from napari_melanoma.depth.findings import read_findings
 from napari_melanoma.depth.readings import SlideDepthProposals, SlideDepthReadings, latest_reading
-from napari_melanoma.extensions.risk.inputs import make_slide_case
+from napari_melanoma.extensions.risk.inputs import make_slide_case, values_from_reading
 from napari_melanoma.extensions.risk.maps import RiskMap, read_risk_maps
 from napari_melanoma.io.results import RISK_FILE, read_risk_prediction
 from napari_melanoma.slides.depth_readings import UNKNOWN_DEPTH, KnownDepth, is_complete_risk
@@ -27,6 +28,7 @@ class StoredRisk:
     ``depth``: current depth from readings and analysis. ``n_patches``: number of thickness lines and lesions at which
     patches can be cut. ``result``, ``prediction``: content of the JSON files; empty if there are none.
     ``maps``: the heatmaps of the prediction by their method. ``fault``: why a file cannot be read; empty if all can.
+    ``findings``: Clark level, ulceration and mitoses that a reader has set, column to cell.
     """
 
     depth: KnownDepth = UNKNOWN_DEPTH
@@ -35,14 +37,30 @@ class StoredRisk:
     prediction: Mapping[str, Any] = field(default_factory=dict)
     maps: Mapping[str, RiskMap] = field(default_factory=dict)
     fault: str = ""
+    findings: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def has_other_findings(self) -> bool:
+        """Whether a reader has set findings that differ from those of the prediction; others may be of a table."""
+        known = self.prediction.get("known") or {}
+        columns = {*known, *(self.prediction.get("missing") or ())}
+        return any(
+            name in columns and not _cells_equal(str(known.get(name, "")), cell) for name, cell in self.findings.items()
+        )
 
     def with_depth(
         self, readings: SlideDepthReadings, proposals: SlideDepthProposals, row: Mapping[str, str]
     ) -> StoredRisk:
         """Return the same risk with the depth of other readings, proposals of the analysis, or patient data."""
-        case = make_slide_case(latest_reading(readings), proposals, self.result, row)
-        tumors = [lesion for lesion in list_tumors(self.result) if lesion.get("seed_row_px") is not None]
-        return replace(self, depth=case.depth, n_patches=len(case.lines) + len(tumors))
+        reading = latest_reading(readings)
+        case = make_slide_case(reading, proposals, self.result, row)
+        tumors = [lesion for lesion in list_tumors(case.analysis) if lesion.get("seed_row_px") is not None]
+        n_patches = len(case.lines) + len(tumors)
+        return replace(self, depth=case.depth, n_patches=n_patches, findings=values_from_reading(reading))
+
+
+def _cells_equal(one: str, other: str) -> bool:
+    return one == other or read_number(one) == read_number(other)
 
 
 def read_risk(folder: Path) -> StoredRisk:

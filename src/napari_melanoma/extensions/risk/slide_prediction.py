@@ -25,14 +25,13 @@ def predict_slide_risk(
     from napari_melanoma.extensions.risk.prediction import RiskOptions
     from napari_melanoma.extensions.risk.predictor import predict_risk
     from napari_melanoma.io.results import RISK_FILE
-    from napari_melanoma.slides.lesion_files import read_analysis
     from napari_melanoma.slides.result_folder import record_slide
 
     options = RiskOptions.parse(values, "the options of the risk prediction")
     model = _load_model(options.model, run)
     run.report(Progress(1, 3, "Reading the positions of greatest depth"))
     case = read_slide_case(folder, row, options.reader)
-    patches = cut_slide_patches(slide, case.lines, read_analysis(folder), options)
+    patches = cut_slide_patches(slide, case.lines, case.analysis, options)
     run.report(Progress(2, 3, "Estimating the risk"))
     prediction = predict_risk(patches, case, model, options)
     record_slide(folder, slide, record_name=True)

@@ -13,7 +13,7 @@ from napari_melanoma.core.context import NULL_CONTEXT, RunContext
 from napari_melanoma.core.errors import InputError
 from napari_melanoma.core.files import open_regular
 from napari_melanoma.core.parsing import read_json
-from napari_melanoma.core.paths import expand_user, real_path
+from napari_melanoma.core.paths import expand_input, real_path
 from napari_melanoma.io.discovery import SUFFIXES, natural_key
 from napari_melanoma.io.formats import HEAD_BYTES, MAX_PIXELS, identify_format
 from napari_melanoma.io.tiff import check_page_chain
@@ -122,7 +122,7 @@ def find_slides_in_order(inputs: Iterable[str | Path]) -> list[Path]:
     found: dict[Path, Path] = {}  # resolved path to path, so that each slide is listed once
     search = FolderSearch()
     for text in inputs:
-        for path in sorted(_expand_input(expand_user(text)), key=natural_key):
+        for path in sorted(_expand_input(expand_input(text)), key=natural_key):
             if path.is_file():
                 slides = [path]
             else:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from threading import Lock
 from typing import BinaryIO
@@ -19,7 +19,8 @@ SAMPLE_BYTES, SAMPLES = 4096, 113
 MAX_FILES = 64  # approximate number of files of a slide in a folder that the fingerprint includes
 SUFFIX_WITH_FOLDER = ".mrxs"  # the data of these slides is in a folder of the same name
 _MAX_PAGES, _MAX_BYTES = 10_000, 2**26  # of a TIFF file that are read for the fingerprint
-_SUB_PAGES, _STRIP_BYTES, _TILE_BYTES = 330, 279, 325  # TIFF tags
+_COMPRESSION, _SUB_PAGES, _STRIP_BYTES, _TILE_BYTES = 259, 330, 279, 325  # TIFF tags
+_TABLE_TAGS = (_SUB_PAGES, _STRIP_BYTES, _TILE_BYTES)
 _TYPE_BYTES = {3: 2, 4: 4, 13: 4, 16: 8, 18: 8}  # SHORT, LONG, IFD, LONG8, IFD8
 
 
@@ -114,12 +115,25 @@ def tile_length_tables(file: BinaryIO) -> Iterator[bytes]:
                 yield values
 
 
-def _relevant_tags(file: BinaryIO, tags: bytes, layout: TiffLayout) -> Iterator[tuple[int, bytes, int]]:
+def read_compression(path: Path) -> int | None:
+    """Read the tag Compression of the first page of a TIFF file; None if it cannot be read."""
+    with path.open("rb") as file:
+        layout = TiffLayout.read(file)
+        directory = None if layout is None else layout.read_directory(file, layout.first)
+        if layout is None or directory is None:
+            return None
+        found = _relevant_tags(file, directory[0], layout, (_COMPRESSION,))
+        return next((layout.read_number(values) for _, values, _ in found), None)
+
+
+def _relevant_tags(
+    file: BinaryIO, tags: bytes, layout: TiffLayout, relevant: Sequence[int] = _TABLE_TAGS
+) -> Iterator[tuple[int, bytes, int]]:
     """Yield each relevant tag of a page, its values as bytes, and the length of one value in bytes."""
     for start in range(0, len(tags), layout.entry):
         tag, kind = layout.read_number(tags[start : start + 2]), layout.read_number(tags[start + 2 : start + 4])
         width = _TYPE_BYTES.get(kind, 0)
-        if tag in (_SUB_PAGES, _STRIP_BYTES, _TILE_BYTES) and width:
+        if tag in relevant and width:
             field = tags[start + 4 : start + layout.entry]
             length = width * layout.read_number(field[: layout.offset])
             yield tag, _read_values(file, field[layout.offset :], length, layout), width

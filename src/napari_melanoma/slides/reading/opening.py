@@ -11,9 +11,9 @@ from napari_melanoma.core.files import check_name, open_regular
 from napari_melanoma.core.formatting import format_names
 from napari_melanoma.core.geometry import Box, PixelSize
 from napari_melanoma.core.parsing import shorten
-from napari_melanoma.io.formats import DAMAGE_ERRORS, HEAD_BYTES, identify_format
+from napari_melanoma.io.formats import HEAD_BYTES, identify_format
 from napari_melanoma.slides.reading.detection import find_dicom_slides, find_zarr_images, is_zarr
-from napari_melanoma.slides.reading.files import slide_fingerprint
+from napari_melanoma.slides.reading.files import read_compression, slide_fingerprint
 from napari_melanoma.slides.reading.slide import SlideInfo
 from napari_melanoma.slides.reading.tiled import TiledSlide
 
@@ -121,13 +121,7 @@ def _check_one_slide(folder: Path, slides: Sequence[Path], kind: str) -> None:
 
 def _has_raw_ycbcr(path: Path) -> bool:
     """Whether a TIFF file has the JPEG 2000 of Aperio's first scanners, whose YCbCr tifffile mistakes for RGB."""
-    from tifffile import TiffFile
-
-    try:
-        with TiffFile(path) as tiff:
-            return int(tiff.pages[0].aspage().compression) == _JPEG2000_YCBCR
-    except DAMAGE_ERRORS:
-        return False
+    return read_compression(path) == _JPEG2000_YCBCR
 
 
 def find_scanned_area(path: Path) -> Box | None:

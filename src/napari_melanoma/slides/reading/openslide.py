@@ -163,7 +163,10 @@ def _build_slide(
     remove_padding(in_file, [stated_downsample(stated[0], spacing) for spacing in stated])
     sources = fill_pyramid(in_file)
     power = _number_property(properties, "openslide.objective-power")
-    um = _number_property(properties, "openslide.mpp-y"), _number_property(properties, "openslide.mpp-x")
+    um: Spacing = _number_property(properties, "openslide.mpp-y"), _number_property(properties, "openslide.mpp-x")
+    height_mm, width_mm = stated[0]
+    if height_mm is not None and width_mm is not None:  # OpenSlide 4.0.0 exchanges them
+        um = 1000 * height_mm, 1000 * width_mm
     scale = override_pixel_size(validate_scale(*um, power, fine_camera=vendor in FINE_CAMERAS), given)
     info = SlideInfo(
         path=path,

@@ -160,14 +160,18 @@ class Slide(ABC):
         """
 
     def read_square(self, box: Box, side_px: int) -> NDArray[np.uint8]:
-        """Read a box at a given size, uint8 (side_px, side_px, channel=3), from the coarsest level that is fine enough.
+        """Read a box as a square, see ``read_box``."""
+        return self.read_box(box, side_px, side_px)
+
+    def read_box(self, box: Box, height_px: int, width_px: int) -> NDArray[np.uint8]:
+        """Read a box at a given size, uint8 (height, width, channel=3), from the coarsest level that is fine enough.
 
         ``box``: in pixels of level 0.
         """
-        index = self.best_level(min(box.height, box.width) / side_px)
+        index = self.best_level(min(box.height / height_px, box.width / width_px))
         down = self.info.levels[index].downsample
         part = Box(*(round(value / down) for value in (box.top, box.left, box.height, box.width)))
-        return resize_rgb(self.read_region(index, part).astype("uint8", copy=False), side_px, side_px)
+        return resize_rgb(self.read_region(index, part).astype("uint8", copy=False), height_px, width_px)
 
     @abstractmethod
     def close(self) -> None:

@@ -64,6 +64,7 @@ from napari_melanoma.slides.reading.tiled import (
     TileSource,
     describe_levels,
     fill_pyramid,
+    start_in_thread,
 )
 
 if TYPE_CHECKING:
@@ -120,12 +121,13 @@ def open_tiff(path: Path, pixel_size: PixelSize | None = None) -> TiledSlide:
     """
     from tifffile import TiffFile
 
+    fingerprint = start_in_thread(slide_fingerprint, path)
     with ExitStack() as stack:
         try:
             with path.open("rb") as file:
                 check_page_chain(file)
             tiff, reader = stack.enter_context(TiffFile(path)), stack.enter_context(closing(FileReader(path)))
-            slide = _build_slide(path, tiff, reader, pixel_size)
+            slide = _build_slide(tiff, reader, pixel_size, fingerprint)
         except InputError as fault:
             raise UnreadableImage(f"{path.name} {fault}") from None
         except DAMAGE_ERRORS as error:
@@ -134,8 +136,11 @@ def open_tiff(path: Path, pixel_size: PixelSize | None = None) -> TiledSlide:
         return slide
 
 
-def _build_slide(path: Path, tiff: TiffFile, reader: FileReader, given: PixelSize | None) -> TiledSlide:
+def _build_slide(
+    tiff: TiffFile, reader: FileReader, given: PixelSize | None, fingerprint: Callable[[], str]
+) -> TiledSlide:
     """Build a slide from an open file; ``given``: the pixel size set by the user."""
+    path = reader.path
     roles = split_series(tiff)
     levels = [select_level_pages(level) for level in roles.levels]
     pixel_format = read_pixel_format(levels[0].pages[0])
@@ -177,7 +182,7 @@ def _build_slide(path: Path, tiff: TiffFile, reader: FileReader, given: PixelSiz
             *((values.note,) if values is not None and values.note else ()),
         ),
         scale_warnings=scale.warnings,
-        fingerprint=slide_fingerprint(path),
+        fingerprint=fingerprint(),
     )
     extras = SlideExtras(
         lambda: profile, _close_both(tiff, reader), lambda name: _read_associated(roles.associated[name])
@@ -292,16 +297,22 @@ def _read_associated(series: TiffPageSeries) -> NDArray[np.uint8]:
 def _describe_truncation(path: Path, levels: list[LevelPages], size: int) -> tuple[str, ...]:
     """Describe how many tiles of a slide lie beyond the end of the file; ``size``: that of the file in bytes."""
     pages = [page for planes in levels for page in planes.pages]
-    ends = [
-        offset + count for page in pages for offset, count in zip(page.dataoffsets, page.databytecounts, strict=True)
-    ]
-    missing = sum(end > size for end in ends)
+    missing = sum(_count_beyond(page, size) for page in pages)
     if not missing:
         return (TRUNCATED,) if is_truncated(path) else ()
+    count = sum(len(page.dataoffsets) for page in pages)
     return (
-        f"the file is truncated: {missing} of {len(ends)} tiles are missing and shown as stripes. "
+        f"the file is truncated: {missing} of {count} tiles are missing and shown as stripes. "
         "Copy it again from its source.",
     )
+
+
+def _count_beyond(page: TiffPage, size: int) -> int:
+    """Count the strips or tiles of a page that end beyond the end of the file; ``size``: that of the file in bytes."""
+    offsets, counts = page.dataoffsets, page.databytecounts
+    if max(offsets, default=0) + max(counts, default=0) <= size:  # of most pages; a sum for each tile is slow
+        return 0
+    return sum(offset + count > size for offset, count in zip(offsets, counts, strict=True))
 
 
 def _close_both(tiff: TiffFile, reader: FileReader) -> Callable[[], None]:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from functools import cache, partial
 from threading import Lock, Thread, local
 from time import monotonic
-from typing import cast
+from typing import TypeVar, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,7 +35,7 @@ from napari_melanoma.slides.reading.slide import (
 )
 
 MAX_THREADS = 4
-MIN_TILES_FOR_THREADS = 64  # with fewer missing tiles, on two busy cores, the overhead of threads exceeded the gain
+MIN_TILES_FOR_THREADS = 8  # of 256 pixels; fewer are decoded before a thread begins
 # Cache for computed levels up to a size: computing the coarsest ones requires reading the whole slide.
 COARSE_BYTES = 160 * 2**20
 COARSE_LEVEL_BYTES = 96 * 2**20
@@ -44,8 +44,10 @@ SCREEN_PX = 1024  # napari reads the whole coarsest level for the layer thumbnai
 MIN_LEVEL_GAP = 3.0  # ratio of neighboring levels from which on levels are computed in between; scanners use 2 and 4
 
 MEMORY_SHARE = 1 / 64  # of the memory of the computer, for the shared cache
-# About twenty screens. A larger cache allocates new memory for longer, which took a third of the time of a jump.
 MIN_BYTES, MAX_BYTES = 96 * 2**20, 192 * 2**20
+# For slides that are only displayed, the cache has room for the last views of each, so that a view that is moved or
+# zoomed reads few tiles. A larger cache allocates new memory for longer, which took a third of the time of a jump.
+KEPT_VIEWS, LEAST_BYTES = 3, 32 * 2**20
 
 # Rough previews are drawn for levels that are halved this many times, of which a view needs about a thousand tiles, if
 # the level of the file has this many pixels; of smaller levels, an exact overview takes a second or two.
@@ -61,6 +63,8 @@ TileIndex = tuple[int, int]  # row and column in the grid of a level
 # Applies a function to each of several tiles, as ``map`` does, possibly in threads.
 MapTiles = Callable[[Callable[[TileIndex], "NDArray"], Sequence[TileIndex]], Iterable["NDArray"]]
 TileRequest = tuple[int, TileIndex]  # level, and tile
+Argument = TypeVar("Argument")
+Result = TypeVar("Result")
 
 logger = logging.getLogger(__name__)
 _slide_numbers = itertools.count()
@@ -104,10 +108,15 @@ class TileLevel:
 
 
 class TileCache:
-    """A cache of arrays with a limited size in bytes; safe to use from several threads."""
+    """A cache of arrays with a limited size in bytes; safe to use from several threads.
 
-    def __init__(self, limit_bytes: int) -> None:
+    ``limit_bytes``: the greatest size. ``least_bytes``: the size until more is requested; the limit by default.
+    """
+
+    def __init__(self, limit_bytes: int, least_bytes: int | None = None) -> None:
         self.limit_bytes = limit_bytes
+        self._least_bytes = limit_bytes if least_bytes is None else min(least_bytes, limit_bytes)
+        self._requests: dict[Hashable, int] = {}  # sizes by owner
         self._arrays: OrderedDict[Hashable, NDArray] = OrderedDict()
         self._bytes = 0
         self._released: deque[Hashable] = deque()  # owners whose arrays are to be removed
@@ -117,6 +126,17 @@ class TileCache:
     def used_bytes(self) -> int:
         """Current size in bytes."""
         return self._bytes
+
+    @property
+    def size_bytes(self) -> int:
+        """Size from which on arrays are evicted."""
+        return min(self.limit_bytes, max(self._least_bytes, sum(self._requests.values())))
+
+    def request(self, owner: Hashable, size_bytes: int) -> None:
+        """Request room for the arrays of an owner, until these are removed; the greatest request counts."""
+        if size_bytes > self._requests.get(owner, 0):
+            with self._lock:
+                self._requests[owner] = size_bytes
 
     def get(self, key: Hashable) -> NDArray | None:
         """Return a cached array, read-only; None if it is not in the cache."""
@@ -132,9 +152,10 @@ class TileCache:
         with self._lock:
             self._drop_released()
             self._drop(key)
-            if array.nbytes > self.limit_bytes:
+            size = self.size_bytes
+            if array.nbytes > size:
                 return
-            while self._bytes + array.nbytes > self.limit_bytes:
+            while self._bytes + array.nbytes > size:
                 self._drop(next(iter(self._arrays)))
             self._arrays[key] = array
             self._bytes += array.nbytes
@@ -156,6 +177,7 @@ class TileCache:
         """Remove the arrays of released owners; the lock must be held."""
         while self._released:
             owner = self._released.popleft()
+            self._requests.pop(owner, None)
             for key in [key for key in self._arrays if isinstance(key, tuple) and key[0] == owner]:
                 self._drop(key)
 
@@ -215,6 +237,7 @@ class TiledSlide(Slide):
 
         ``box``: in pixels of the level; it may extend beyond the level.
         """
+        self._cache.request(self._number, self._cache.limit_bytes)
         return self._region(level, box, marked=False)
 
     def read_for_display(self, level: int, box: Box) -> NDArray:
@@ -280,6 +303,7 @@ class TiledSlide(Slide):
         if not _is_inside(box, source):
             pixels[:] = self.fill_value
         cells = _cells(source, box)
+        self._cache.request(self._number, KEPT_VIEWS * len(cells) * self._tile_bytes(source))
         rough = rough and isinstance(source, DownsampledLevel) and needs_rough_tiles(source)
         tiles = self._rough_tiles(level, cells) if rough else self._tiles(level, cells, marked=marked)
         for (row, column), tile in zip(cells, tiles, strict=True):
@@ -299,8 +323,8 @@ class TiledSlide(Slide):
             return [tile(cell) for cell in cells]
         tiles = self._cached_tiles(level, cells, marked=marked)
         missing = [cell for cell in cells if cell not in tiles]
-        decoded = map(tile, missing) if len(missing) < MIN_TILES_FOR_THREADS else _decoder_threads().map(tile, missing)
-        tiles |= dict(zip(missing, decoded, strict=True))
+        decode = map if len(missing) < MIN_TILES_FOR_THREADS else _map_with_helpers
+        tiles |= dict(zip(missing, decode(tile, missing), strict=True))
         return [tiles[cell] for cell in cells]
 
     def _rough_tiles(self, level: int, cells: Sequence[TileIndex]) -> list[NDArray]:
@@ -382,6 +406,9 @@ class TiledSlide(Slide):
             box = Box(cell[0] * source.tile_height, cell[1] * source.tile_width, height, width)
             raise damaged_tile_error(self.info.path, level, box, error) from error
 
+    def _tile_bytes(self, source: TileLevel) -> int:
+        return source.tile_height * source.tile_width * len(self.info.channels) * self.dtype.itemsize
+
     def _cache_of(self, level: int) -> TileCache:
         """Return the cache for a level; small computed levels have their own, so that other tiles do not evict them."""
         source = self.sources[level]
@@ -418,10 +445,56 @@ def _paste(tile: NDArray, top: int, left: int, pixels: NDArray) -> None:
     pixels[rows, columns] = tile[rows.start - top : rows.stop - top, columns.start - left : columns.stop - left]
 
 
+def _map_with_helpers(decode: Callable[[TileIndex], NDArray], cells: Sequence[TileIndex]) -> list[NDArray]:
+    """Decode tiles in this thread, and in others that take tiles until none is left.
+
+    A thread that has not begun by then, on a busy computer, is not waited for. Raises the error of the first tile that
+    has one.
+    """
+    waiting, found = deque(cells), dict[TileIndex, "NDArray | Exception"]()
+
+    def work() -> None:
+        while True:
+            try:
+                cell = waiting.popleft()
+            except IndexError:
+                return
+            try:
+                found[cell] = decode(cell)
+            except Exception as error:  # noqa: BLE001 - raised below
+                found[cell] = error
+                waiting.clear()
+
+    helpers = [_decoder_threads().submit(work) for _ in range(_thread_count() - 1)]
+    work()
+    for helper in helpers:
+        if not helper.cancel():
+            helper.result()
+    tiles = []
+    for cell in cells:
+        tile = found[cell]
+        if isinstance(tile, Exception):
+            raise tile
+        tiles.append(tile)
+    return tiles
+
+
+def start_in_thread(function: Callable[[Argument], Result], argument: Argument) -> Callable[[], Result]:
+    """Call a function in a thread that decodes tiles; returns a function that waits for the result.
+
+    If no thread has begun by then, the result is computed in the calling thread.
+    """
+    future = _decoder_threads().submit(function, argument)
+    return lambda: function(argument) if future.cancel() else future.result()
+
+
+def _thread_count() -> int:
+    return min(MAX_THREADS, usable_cores())
+
+
 @cache
 def _decoder_threads() -> ThreadPoolExecutor:
-    number = min(MAX_THREADS, usable_cores())
-    return ThreadPoolExecutor(number, thread_name_prefix="slide-tiles", initializer=decode_in_this_thread)
+    return ThreadPoolExecutor(_thread_count(), thread_name_prefix="slide-tiles", initializer=decode_in_this_thread)
 
 
 def decode_in_this_thread() -> None:
@@ -549,7 +622,7 @@ def shared_cache() -> TileCache:
     global _shared
     with _shared_lock:
         if _shared is None:
-            _shared = TileCache(cache_limit())
+            _shared = TileCache(cache_limit(), LEAST_BYTES)
         return _shared
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from textwrap import shorten
@@ -97,15 +98,17 @@ def _build_slide(folder: Path, group: Group, given: PixelSize | None) -> TiledSl
     metadata = attributes.get("ome", attributes)
     multiscale = _first_multiscale(metadata)
     axes = _read_axes(multiscale, group)
-    arrays = [_get_array(group, dataset["path"]) for dataset in multiscale["datasets"]]
+    levels_stated = [(_get_array(group, dataset["path"]), dataset) for dataset in multiscale["datasets"]]
+    levels_stated.sort(key=lambda level: -math.prod(level[0].shape[axes.index(axis)] for axis in "yx"))
+    arrays, datasets = [array for array, _ in levels_stated], [dataset for _, dataset in levels_stated]
     sources = [ZarrSource(array, axes) for array in arrays]
     dtype = sources[0].dtype
     kind, channels, colors = _read_channels(metadata, sources, dtype)
-    factors = [_read_factors(multiscale, axes, dataset) for dataset in multiscale["datasets"]]
+    factors = [_read_factors(multiscale, axes, dataset) for dataset in datasets]
     omitted = _describe_omitted(metadata, axes, arrays[0].shape)
     remove_padding(sources, [stated_downsample(factors[0], factor) for factor in factors])
     levels = fill_pyramid(sources)
-    scale = override_pixel_size(_read_scale(multiscale, axes), given)
+    scale = override_pixel_size(_read_scale(multiscale, axes, factors[0]), given)
     info = SlideInfo(
         path=folder,
         name=image_name(folder).removesuffix(".zarr").removesuffix(".ome"),
@@ -174,12 +177,24 @@ def _describe_missing_chunks(arrays: Sequence[Array]) -> tuple[str, ...]:
 def _read_axes(multiscale: Mapping[str, Any], group: Group) -> list[str]:
     """Return the names of the axes, for any version of OME-Zarr."""
     ndim = _get_array(group, multiscale["datasets"][0]["path"]).ndim
-    named = multiscale.get("axes") or list(_AXES[-ndim:])
+    named = _list_axes(multiscale) or list(_AXES[-ndim:])
     axes = [axis["name"] if isinstance(axis, Mapping) else str(axis) for axis in named]
     if not {"y", "x"} <= set(axes) or len(axes) != ndim:
         raise UnreadableImage(
             f"has axes {', '.join(axes)}, but an image must have y and x. Export it again as OME-Zarr."
         )
+    return axes
+
+
+def _list_axes(multiscale: Mapping[str, Any]) -> Sequence[Any]:
+    """Return the axes as stated, from version 0.6 on those of the coordinate system of the levels; empty before 0.3."""
+    systems = multiscale.get("coordinateSystems")
+    if not systems:
+        return multiscale.get("axes") or ()
+    stated = multiscale["datasets"][0].get("coordinateTransformations") or [{}]
+    output = stated[0].get("output")
+    name = output.get("name") if isinstance(output, Mapping) else output
+    axes: Sequence[Any] = next((one for one in systems if one.get("name") == name), systems[0])["axes"]
     return axes
 
 
@@ -220,24 +235,37 @@ def _parse_hex_color(text: str) -> ColorRGB:
     return value >> 16, value >> 8 & 255, value & 255
 
 
-def _read_scale(multiscale: Mapping[str, Any], axes: Sequence[str]) -> ScaleInfo:
-    factors = _read_factors(multiscale, axes, multiscale["datasets"][0])
-    described = multiscale.get("axes") or [None] * len(axes)
+def _read_scale(multiscale: Mapping[str, Any], axes: Sequence[str], factors: Sequence[float | None]) -> ScaleInfo:
+    described = _list_axes(multiscale) or [None] * len(axes)
     units = [axis.get("unit") if isinstance(axis, Mapping) else None for axis in described]
     y_unit, x_unit = (units[axes.index(axis)] for axis in "yx")
     if not y_unit or not x_unit:
         return validate_scale(None, None)
-    (y_um, x_um), unusable = read_lengths_um([str(factor) for factor in factors], (y_unit, x_unit))
+    stated = [None if factor is None else str(factor) for factor in factors]
+    (y_um, x_um), unusable = read_lengths_um(stated, (y_unit, x_unit))
     return validate_scale(y_um, x_um, origin="OME metadata", unusable=unusable)
 
 
-def _read_factors(multiscale: Mapping[str, Any], axes: Sequence[str], dataset: Mapping[str, Any]) -> list[float]:
-    """Return height and width of a pixel of a level, by its scale and that of the whole image; 1 if not stated."""
-    factors = [1.0] * len(axes)
-    for transformation in (
-        *dataset.get("coordinateTransformations", ()),
-        *multiscale.get("coordinateTransformations", ()),
-    ):
-        if transformation.get("type") == "scale":
-            factors = [a * b for a, b in zip(factors, transformation["scale"], strict=True)]
-    return [factors[axes.index(axis)] for axis in "yx"]
+def _read_factors(multiscale: Mapping[str, Any], axes: Sequence[str], dataset: Mapping[str, Any]) -> list[float | None]:
+    """Return height and width of a pixel of a level, by its scale and that of the whole image; None if not stated."""
+    stated = list(dataset.get("coordinateTransformations") or ())
+    if not multiscale.get("coordinateSystems"):  # from version 0.6 on, those of the image lead to other systems
+        stated += multiscale.get("coordinateTransformations") or ()
+    factors = _multiply_scales(stated, len(axes))
+    return [None if factors is None else factors[axes.index(axis)] for axis in "yx"]
+
+
+def _multiply_scales(transformations: Sequence[Mapping[str, Any]], ndim: int) -> list[float] | None:
+    """Return the scale of each axis after all transformations; None if none is a scale, or one is not understood."""
+    scales: list[Sequence[float] | None] = []
+    for transformation in transformations:
+        kind = transformation.get("type")
+        if kind == "sequence":
+            scales.append(_multiply_scales(transformation["transformations"], ndim))
+        elif kind == "scale":
+            scales.append(transformation["scale"])
+        elif kind not in ("identity", "translation"):
+            return None
+    if not scales or None in scales:
+        return None
+    return [math.prod(factors) for factors in zip([1.0] * ndim, *filter(None, scales), strict=True)]

@@ -207,7 +207,7 @@ def _describe_fit(classifier: TissueClassifier) -> str:
         lines.append(f"- Each stroke was also learned in {classifier.stain_variants} other stains.")
     confusion = classifier.validation.confusion
     for row, name in enumerate(classifier.validation.classes):
-        shares = sorted(zip(confusion[row].tolist(), classifier.classes, strict=True), reverse=True)
+        shares = sorted(zip(confusion[row].tolist(), classifier.validation.classes, strict=True), reverse=True)
         listed = ", ".join(
             f"{other} {_percent(share)}" for share, other in shares if other != name and share >= MIN_CONFUSION
         )
@@ -343,4 +343,6 @@ def map_tissue(slide: Slide, bundle: BundleInfo, run: RunContext) -> SlideMaps:
             cells = grid.cells_of(block)
             values = to_array(passes.run(tiles, 1)["dense"])[0, :, : cells.height, : cells.width]
             probability[:, *cells.slices] = values.astype(np.float32) / 255
-    return SlideMaps(smooth_map(probability, config.smoothing), replace(grid.placement, pixel_size=None))
+    finest = slide.info.levels[0]
+    placement, end = replace(grid.placement, pixel_size=None), (float(finest.height), float(finest.width))
+    return SlideMaps(smooth_map(probability, config.smoothing), placement, end)

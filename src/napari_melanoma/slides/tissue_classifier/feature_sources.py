@@ -47,18 +47,18 @@ _DENSITY = -np.log((np.arange(256, dtype=np.float32) + 1) / 256)  # optical dens
 _KERNEL = np.array([1, 4, 6, 4, 1], np.float32) / 16
 
 
-def measure_texture(rgb: NDArray[np.uint8], cell_px: int) -> NDArray[np.float32]:
+def measure_texture(rgb: NDArray[np.uint8], cell_px: int, scales: int = SCALES) -> NDArray[np.float32]:
     """Measure color and texture of each cell.
 
     ``rgb``: uint8 (row, column, channel=3), H&E. ``cell_px``: side of a cell in pixels; divides both sides, and is a
-    multiple of 4. Returns float32 (cell row, cell column, feature), ``LENGTH`` features: mean and standard deviation of
-    the colors, and for each scale and stain those of ``_measure``.
+    multiple of 4. ``scales``: 1 to ``SCALES``. Returns float32 (cell row, cell column, feature), ``LENGTH`` features
+    of all scales: mean and standard deviation of the colors, and for each scale and stain those of ``_measure``.
     """
     colors = np.moveaxis(rgb, -1, 0).astype(np.float32) / np.float32(255)
     features = [*_mean(colors, cell_px), *_deviation(colors, cell_px)]
     density = _DENSITY[rgb]
     stains = np.moveaxis(density @ _MATRIX, -1, 0)
-    for scale in range(SCALES):
+    for scale in range(scales):
         stains = _smooth(stains)
         features += [values for stain in stains for values in _measure(stain, cell_px >> scale)]
         stains = stains[:, ::2, ::2]

@@ -26,7 +26,7 @@ from pydantic import Field
 from napari_melanoma.core.channel_choice import ChannelChoice
 from napari_melanoma.core.config import Config
 from napari_melanoma.core.context import NULL_CONTEXT, Progress, RunContext, usable_cores
-from napari_melanoma.core.files import FileStamp, atomic_folder, file_stamp, remove_folder, temporary_prefix
+from napari_melanoma.core.files import FileStamp, atomic_folder, file_stamp, remove_folder, save_error, temporary_prefix
 from napari_melanoma.core.geometry import Box, MapPlacement, PixelSize
 from napari_melanoma.core.locks import hold_lock
 from napari_melanoma.io.formats import DAMAGE_ERRORS
@@ -420,6 +420,10 @@ def _open_or_create(path: Path, spec: FeatureStoreSpec, grid: CellGrid) -> tuple
             group = zarr.open_group(store=store, mode="r+")
             if FeatureStoreSpec.parse(cast("dict[str, Any]", group.attrs[ATTRIBUTE]), str(path)) == spec:
                 return store, cast("zarr.Array", group[FEATURES])
+        except FileNotFoundError:
+            remove_folder(path)
+        except OSError as error:  # such as a server that does not answer: the features may be intact
+            raise save_error(path, error) from error
         except Exception:  # noqa: BLE001 - zarr raises many kinds of errors for missing and damaged metadata
             remove_folder(path)
         with atomic_folder(path) as temporary, file_errors_translated(path):

@@ -273,6 +273,7 @@ class ForestClassifier(CellClassifier):
 
 def load_classifiers() -> None:
     """Import the libraries that fit classifiers, which takes up to two seconds."""
+    import sklearn.linear_model  # noqa: F401
     import threadpoolctl  # noqa: F401
 
 

@@ -12,6 +12,7 @@ from napari_melanoma.core.geometry import PixelSize
 from napari_melanoma.core.paths import real_path
 from napari_melanoma.io.discovery import natural_key
 from napari_melanoma.io.geojson import SUFFIXES
+from napari_melanoma.slides.notes import read_notes
 from napari_melanoma.slides.reading.opening import open_slide
 from napari_melanoma.slides.result_folder import open_fingerprint, slide_folder, slide_name, stated_fingerprint
 from napari_melanoma.slides.tissue_classifier.classifier import PaintedSlideFile
@@ -31,8 +32,9 @@ def find_painted_slides(
 
     ``strokes``: a file, or the result folder, of each slide; or folders with result folders or with files named after
     the slides; by default the folder of each slide, and the results of the Slide dock. Files are paired by their names
-    if each is named after another slide, else in the order of the slides. ``pixel_size``: that of the slides, if their
-    files state none. ``in_order``: whether the order of the slides was stated.
+    if each is named after another slide, else in the order of the slides. ``pixel_size``: that of the slides; by
+    default that which a user has set in the Slide dock, or that of their files. ``in_order``: whether the order of the
+    slides was stated.
 
     Returns the slides in natural order. Raises ``InputError`` for a slide without strokes, and for a file of strokes
     that is named after another slide.
@@ -51,10 +53,11 @@ def find_painted_slides(
             raise InputError(f"{path} would be the strokes of {both}. {RENAME}")
     found = []
     for slide, path in sorted(zip(slides, paths, strict=True), key=lambda pair: natural_key(pair[0])):
-        with open_slide(slide, pixel_size) as opened:
-            content = read_stroke_file(path, opened.info.origin)
         folder = path.parent if path.name == STROKES else None
-        found.append(PaintedSlideFile(slide, content.strokes, folder, content.classes, pixel_size, content.channels))
+        size = pixel_size or (None if folder is None else read_notes(folder).pixel_size)
+        with open_slide(slide, size) as opened:
+            content = read_stroke_file(path, opened.info.origin)
+        found.append(PaintedSlideFile(slide, content.strokes, folder, content.classes, size, content.channels))
     return found
 
 

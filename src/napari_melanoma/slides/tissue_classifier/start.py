@@ -50,7 +50,8 @@ class Start:
     """What a fit starts from.
 
     ``name``: that of the model. ``cells``: some cells of each of its strokes. ``source``, ``fingerprint``: name and
-    fingerprint of its features. ``colors``, ``roles``: of its classes. ``channels``: those of fluorescence; None for
+    fingerprint of its features. ``low``, ``step``: least value of each feature, and the steps in which they are stored.
+    ``colors``, ``roles``: of its classes. ``channels``: those of fluorescence; None for
     brightfield.
     """
 
@@ -58,6 +59,8 @@ class Start:
     cells: TrainingCells
     source: str
     fingerprint: str
+    low: NDArray[np.float32]
+    step: NDArray[np.float32]
     colors: Mapping[str, Color | None] = field(default_factory=dict)
     roles: Mapping[TissueRole, str] = field(default_factory=dict)
     channels: ChannelChoice | None = None
@@ -81,15 +84,22 @@ class Start:
         return (self.source,)
 
     def join(self, own: TrainingCells, source: FeatureSource) -> TrainingCells:
-        """Return the cells of a reader's strokes with those of the model.
+        """Return the cells of a reader's strokes with those of the model, except for strokes that both have.
 
+        Otherwise a stroke that the model was fitted on would be known when it is left out to measure the accuracy.
         Raises ``BundleError`` if the features are not the same.
         """
         if source.fingerprint != self.fingerprint:
             raise BundleError(
                 f"the strokes of '{self.name}' have other features '{self.source}' than this version computes. {REFIT}."
             )
-        return own.add(self.cells)
+        known = {cell.tobytes() for cell in self._round(own.features.reshape(-1, len(self.low)))}
+        is_known = np.array([cell.tobytes() in known for cell in self._round(self.cells.features)], bool)
+        return own.add(self.cells.select(~np.isin(self.cells.stroke, self.cells.stroke[is_known])))
+
+    def _round(self, features: NDArray[np.float32]) -> NDArray[np.float64]:
+        """Return features as numbers of the steps in which they are stored."""
+        return np.rint((features.astype(np.float64) - self.low) / self.step) + 0.0  # -0.0 becomes 0.0
 
 
 def load_start(name_or_path: str) -> Start:
@@ -111,7 +121,8 @@ def load_start(name_or_path: str) -> Start:
     if cells is None:
         raise BundleError(f"the strokes of '{bundle.name}' do not fit its classes and features. Download it again.")
     colors: dict[str, Color | None] = {name: config.colors.get(name) for name in bundle.config.classes}
-    return Start(bundle.name, cells, config.source, config.fingerprint, colors, config.roles, config.channels)
+    steps = values["low"], values["step"]
+    return Start(bundle.name, cells, config.source, config.fingerprint, *steps, colors, config.roles, config.channels)
 
 
 def _to_cells(values: Mapping[str, NDArray[Any]], classes: tuple[str, ...], features: int) -> TrainingCells | None:

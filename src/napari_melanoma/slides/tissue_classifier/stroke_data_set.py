@@ -133,6 +133,7 @@ HELD_BACK_SHARE = 0.4  # of the slides, or of the strokes of each class
 HELD_BACK, START = "held_back.csv", "start"  # table of the held-back cells; bundle with the initial weights
 ARCHITECTURE = "cell_network"
 HeldBackBy = Literal["slides", "strokes"]
+StrokeKey = tuple[int, str]  # number of the slide, and id of the stroke, which those of other slides may share
 
 
 @dataclass(frozen=True)
@@ -158,23 +159,25 @@ def split_strokes(slides: Sequence[PaintedSlideFile]) -> PaintedSplit:
 
     The choice depends on the strokes only. Raises ``InputError`` if fewer than two classes could be compared.
     """
-    ordered = sorted(slides, key=lambda slide: (len(slide.strokes), slide.path.name))
-    chosen = _choose_slides(ordered)
+    ordered = sorted(enumerate(slides), key=lambda pair: (len(pair[1].strokes), pair[1].path.name))
+    chosen = _choose_slides([slide for _, slide in ordered])
     if chosen:
-        return _split(slides, {stroke.id for slide in chosen for stroke in slide.strokes}, "slides")
-    by_class: dict[str, list[str]] = {}
-    for slide in ordered:
+        numbers = [number for number, slide in ordered if any(slide is one for one in chosen)]
+        of_slides = {(number, stroke.id) for number in numbers for stroke in slides[number].strokes}
+        return _split(slides, of_slides, "slides")
+    by_class: dict[str, list[StrokeKey]] = {}
+    for number, slide in ordered:
         for stroke in slide.strokes:
-            by_class.setdefault(stroke.class_name, []).append(stroke.id)
-    counts = {name: round(HELD_BACK_SHARE * len(ids)) or int(len(ids) > 1) for name, ids in by_class.items()}
+            by_class.setdefault(stroke.class_name, []).append((number, stroke.id))
+    counts = {name: round(HELD_BACK_SHARE * len(keys)) or int(len(keys) > 1) for name, keys in by_class.items()}
     if sum(count > 0 for count in counts.values()) < 2:
-        painted = ", ".join(f"{len(ids)} of '{name}'" for name, ids in by_class.items()) or "none"
+        painted = ", ".join(f"{len(keys)} of '{name}'" for name, keys in by_class.items()) or "none"
         raise InputError(
             "a network is compared with the painted classifier on strokes that are held back, which takes at least two "
             f"strokes of each of two classes; found {painted}. Paint more strokes."
         )
-    ids = {one for name, ids in by_class.items() for one in sorted(ids, key=_hash)[: counts[name]]}
-    return _split(slides, ids, "strokes")
+    keys = {one for name, own in by_class.items() for one in sorted(own, key=_hash_key)[: counts[name]]}
+    return _split(slides, keys, "strokes")
 
 
 def _choose_slides(slides: Sequence[PaintedSlideFile]) -> list[PaintedSlideFile]:
@@ -190,17 +193,22 @@ def _choose_slides(slides: Sequence[PaintedSlideFile]) -> list[PaintedSlideFile]
     return chosen if len({stroke.class_name for slide in chosen for stroke in slide.strokes}) > 1 else []
 
 
-def _split(slides: Sequence[PaintedSlideFile], held_back: set[str], by: HeldBackBy) -> PaintedSplit:
+def _split(slides: Sequence[PaintedSlideFile], held_back: set[StrokeKey], by: HeldBackBy) -> PaintedSplit:
     parts = [
         tuple(
             replace(
-                slide, strokes=tuple(stroke for stroke in slide.strokes if (stroke.id in held_back) == is_held_back)
+                slide,
+                strokes=tuple(one for one in slide.strokes if ((number, one.id) in held_back) == is_held_back),
             )
-            for slide in slides
+            for number, slide in enumerate(slides)
         )
         for is_held_back in (False, True)
     ]
     return PaintedSplit(parts[0], parts[1], by)
+
+
+def _hash_key(key: StrokeKey) -> str:
+    return _hash(key[1])
 
 
 def _hash(text: str) -> str:

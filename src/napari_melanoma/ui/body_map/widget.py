@@ -37,7 +37,6 @@ ARROWS: dict[int, tuple[float, float]] = {
 }
 SELECT_KEYS = (Qt.Key.Key_Return, Qt.Key.Key_Enter, Qt.Key.Key_Space)
 SHADES = ((15, 12), (10.5, 14), (7, 16), (4, 18), (1.8, 22))  # width and opacity of the strokes along the edge
-SIDE_PX = 92  # largest width of the combo box of the side, which leaves room for the site in a narrow dock
 SITE_HINT = "Click the site of the lesion."
 
 
@@ -412,7 +411,6 @@ class BodyMap(QWidget):
         for side, text in (("", "unknown"), *((word, word) for word in load_taxonomy("laterality").words[:-1])):
             self._side_combo.addItem(text, side)
         self._site_combo.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
-        self._side_combo.setMaximumWidth(SIDE_PX)
         column = QVBoxLayout(self)
         column.setContentsMargins(0, 0, 0, 0)
         column.setSpacing(3)

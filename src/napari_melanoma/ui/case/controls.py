@@ -31,7 +31,6 @@ from napari_melanoma.ui.sections.choice import SectionChoice, SectionDock
 from napari_melanoma.ui.sections.prediction import PredictionPanel
 from napari_melanoma.ui.viewer.docking import DeferredWidgets, DockPlacement
 from napari_melanoma.ui.viewer.shortcuts import format_key
-from napari_melanoma.ui.widgets.anatomy import Answer, DockParts, lay_out_dock
 from napari_melanoma.ui.widgets.charts import BarChart
 from napari_melanoma.ui.widgets.clinical_fields import (
     FINDINGS_FIELDS,
@@ -40,6 +39,7 @@ from napari_melanoma.ui.widgets.clinical_fields import (
     PATIENT_FIELDS,
     CaseForm,
 )
+from napari_melanoma.ui.widgets.dock_layout import AnswerCard, DockParts, lay_out_dock
 from napari_melanoma.ui.widgets.editors import NoWheelComboBox
 from napari_melanoma.ui.widgets.file_drop import FileDropHandler, Welcome
 from napari_melanoma.ui.widgets.findings_form import FindingsForm
@@ -120,7 +120,7 @@ class CaseControls(SectionDock):
             "case_report", "Report", "Write the report of the case (HTML, optionally PDF)", "Report..."
         )
         self.tray_button = tool_button("case_tray", "Tray", "Show thumbnails of all images in the Tray", "Tray")
-        self.answer = Answer("case_headline", "Prediction for the selected lesion, or what to do next")
+        self.answer = AnswerCard("case_headline", "Prediction for the selected lesion, or what to do next")
         self.lesion_page = LesionPage(self.icons, self.settings, self.answer)
         self.image_page = ImagePage()
         self.save_label = named(_create_elided_label(), "case_file", "Save state and location of the case")
@@ -163,9 +163,13 @@ class CaseControls(SectionDock):
         self._start_page = column(self.welcome)
         self._start_page.layout().setContentsMargins(6, 6, 6, 0)
         self._start_page.layout().addStretch(1)
+        subject = row(
+            self.title, self.lesion_page.title, self.undo_button, self.redo_button, self.menu_button, stretch=1
+        )
+        subject.layout().setStretch(0, 1)
         parts = DockParts(
             column(self._start_page, scroll, spacing=0),
-            subject=[row(self.title, self.undo_button, self.redo_button, self.menu_button, stretch=0)],
+            subject=[subject],
             act=[row(self.open_button, self.predict_button, self.tray_button, stretch=0)],
             answer=[self.answer],
             notices=[self.notice],
@@ -260,10 +264,11 @@ SHARES = "Contribution of each part"
 class LesionPage(QWidget):
     """Page of a lesion: prediction, risk, site, diagnosis and findings."""
 
-    def __init__(self, icons: ThemedIcons, settings: DockSettings, answer: Answer) -> None:
+    def __init__(self, icons: ThemedIcons, settings: DockSettings, answer: AnswerCard) -> None:
         super().__init__()
         self._answer = answer
-        self.title = named(create_heading(), "lesion_title", "Selected lesion")
+        self.title = named(_create_elided_label(), "lesion_title", "Selected lesion")  # beside that of the case
+        self.title.setProperty("quiet", True)
         self.lesion_id = ""
         self.body_map = BodyMap(icons)
         self.comparison_label = _create_label("lesion_odd", "How it compares with the patient's other lesions")
@@ -291,7 +296,7 @@ class LesionPage(QWidget):
             section("Findings", "case_findings", entered, settings, False),
         )
         icons.add_sections(*self.sections)
-        fill_column(self, self.title, *self.sections, spacing=2)
+        fill_column(self, *self.sections, spacing=2)
 
     def show_lesion(self, case: Case, lesion: CaseLesion, editable: bool) -> bool:
         """Show a lesion of a case, without its prediction; return whether there is a risk to show."""

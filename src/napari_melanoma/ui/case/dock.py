@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from qtpy.QtCore import QTimer, QUrl
 from qtpy.QtGui import QDesktopServices, QShowEvent, QWindow
 
+from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.errors import CaseChanged, SaveError
 from napari_melanoma.core.formatting import format_count, format_names, format_time_ago
 from napari_melanoma.ui.case.comparison import CaseComparison
@@ -26,7 +27,7 @@ from napari_melanoma.ui.case.tree import NO_LESION, CaseEditor, create_rows
 from napari_melanoma.ui.session.workspace import Workspace
 from napari_melanoma.ui.viewer.shortcuts import add_shortcut
 from napari_melanoma.ui.widgets.clinical_fields import CaseForm
-from napari_melanoma.ui.widgets.job import tasks
+from napari_melanoma.ui.widgets.job import LatestJobQueue, tasks
 from napari_melanoma.ui.widgets.report_writer import ReportWriter
 from napari_melanoma.ui.widgets.signals import follow_focus
 from napari_melanoma.ui.widgets.status_line import show_failure
@@ -59,6 +60,8 @@ class CaseDock(CaseControls):
         self.lesion_sections = LesionSections(self, self.controller)
         self.importer = CaseImporter(self, self.controller, self.settings)
         self.guard = CaseCloseGuard(self, self.controller, self.correction_saver)
+        self._is_outdated = False  # whether another program has changed the file of the case
+        self._checks = LatestJobQueue(self)  # not of the controller, whose tasks must end before the window is closed
         timer = QTimer(self)
         timer.timeout.connect(self._update_save_label)
         timer.start(UPDATE_MS)
@@ -212,6 +215,8 @@ class CaseDock(CaseControls):
         if lesion is not None:
             self.choice.set_needed("Risk", self.lesion_page.show_lesion(case, lesion, editable))
             self.choice.set_needed("Prediction", self.predictor.show_prediction(self.lesion_page, current))
+        else:
+            self.lesion_page.title.setText("")
         self.comparison.show_lesion(lesion)
         if lesion_and_image is not None:
             self.image_page.show_image(case, *lesion_and_image, editable)
@@ -247,8 +252,22 @@ class CaseDock(CaseControls):
             self.status.show_briefly(f"{verb}: {step}.")
 
     def _on_saved(self) -> None:
+        self._is_outdated = False
+        self._checks.ignore()  # it may have read the file between writing and its end
+        self._check_file()
         self.notice.set_text(self._describe_problem())
         self._update_save_label()
+
+    def _check_file(self) -> None:
+        """State if another program has changed the case; its disk may be slow."""
+        store = self.controller.store
+        if store is not None:
+            self._checks.submit("file", lambda: partial(_is_outdated, store), partial(self._on_checked, store))
+
+    def _on_checked(self, store: CaseStore, is_outdated: bool) -> None:
+        if store is self.controller.store and is_outdated != self._is_outdated:
+            self._is_outdated = is_outdated
+            self.notice.set_text(self._describe_problem())
 
     def _describe_problem(self) -> str:
         """Return the most important problem of the case file as rich text, or ""."""
@@ -265,7 +284,7 @@ class CaseDock(CaseControls):
             return f"{text} {reopen} to discard your changes, or {link('over', 'overwrite it with yours')}."
         if error is not None:
             return f"{html.escape(str(error))} {link('save', 'Try again')}."
-        outdated = "" if self.controller.saver.has_unsaved_changes or not _is_outdated(store) else OUTDATED
+        outdated = OUTDATED if self._is_outdated and not self.controller.saver.has_unsaved_changes else ""
         if store.read_only or outdated:
             read_only = f"Read-only: {html.escape(store.read_only)}" if store.read_only else ""
             return f"{read_only} {outdated} {reopen}.".strip()
@@ -276,9 +295,8 @@ class CaseDock(CaseControls):
         return ""
 
     def _on_focus_window(self, window: QWindow | None) -> None:
-        """State if another program has changed the case while another window had the focus."""
-        if window is not None:
-            self.notice.set_text(self._describe_problem())
+        if window is not None:  # another one had the focus
+            self._check_file()
 
     def _update_save_label(self) -> None:
         store = self.controller.store
@@ -349,7 +367,7 @@ class CaseDock(CaseControls):
             self.comparison.cancel()
 
 
-def _is_outdated(store: CaseStore) -> bool:
+def _is_outdated(store: CaseStore, run: RunContext) -> bool:
     """Whether another program has changed the file of a case; False if it cannot be read now."""
     with suppress(SaveError):
         return store.folder.is_dir() and bool(store.describe_outside_change())

@@ -140,8 +140,13 @@ class CaseImages(LesionDockLink):
         self._store = store
         self._close([path for path in previous if is_read_again or path not in paths])
         self._paths = []
+        if is_read_again:
+            for identities in (self._looked_up, self._unanalyzed, self.restored, self.scaled):
+                identities.clear()  # photographs that stay open were compared with another case
         if store is not None:
             self.open([image for image in shown if image not in store.missing][-MAX_REOPENED:])
+            for image in self._list_images():
+                self._look_up(image)
             self._paths += [path for path in previous if path not in self._paths and path in paths]
             for path in previous:  # that stayed open because of unsaved corrections
                 layer = self.find_image(path)
@@ -286,13 +291,28 @@ class CaseImages(LesionDockLink):
         active = self.viewer.layers.selection.active
         if active is None or photographs.get_identity(active) != identity:
             self.viewer.layers.selection.active = layer  # the Lesion dock follows the selection
-        session = self.find_session(identity)
-        is_analyzed = session is not None and session.lesion is not None
-        if image is not None and not is_analyzed and identity not in self._looked_up:
-            self._looked_up.add(identity)
-            self._store_reader.submit(f"look {identity}", partial(self._prepare, identity, image))
+        if image is not None:
+            self._look_up(image)
         self._analyze()
         self.changed.emit()
+
+    def _look_up(self, image: CaseImage) -> None:
+        """Read the stored analysis of an open photograph, unless a mask that the user has drawn is in the viewer.
+
+        A photograph that was analyzed before the case was opened shows another mask than the correction in the case,
+        which would be replaced by the first stroke.
+        """
+        layer = self.find_image(image.path)
+        if layer is None or (identity := str(photographs.get_identity(layer))) in self._looked_up:
+            return
+        session = self.find_session(identity)
+        if session is None or session.lesion is None:
+            is_needed = image.path in self._paths  # otherwise, the user has not opened it from the case
+        else:
+            is_needed = image.correction is not None and not session.lesion.corrected
+        if is_needed:
+            self._looked_up.add(identity)
+            self._store_reader.submit(f"look {identity}", partial(self._prepare, identity, image))
 
     def _prepare(self, identity: str, image: CaseImage) -> Callable[[RunContext], StoredAnalysis] | None:
         layer = self.find_image(image.path)
@@ -303,18 +323,20 @@ class CaseImages(LesionDockLink):
     def _on_stored(self, analysis: StoredAnalysis) -> None:
         identity, stored = analysis
         dock, session = self.connected_dock, self.find_session(identity)
-        if dock is None or session is None:
+        if dock is None or session is None or (session.lesion is not None and session.lesion.corrected):
             return
         if isinstance(stored, RecoveredLesion):
             self.restored.add(identity)
-            remaining = session.existing_mask  # a mask left in the viewer takes precedence
-            if remaining is not None:
+            remaining = None if session.lesion is not None else session.existing_mask
+            if remaining is not None:  # a mask left in the viewer takes precedence
                 stored = stored._replace(mask=remaining.data != 0)
             dock.controller.restore(session, stored)
             return
         if stored is not None:
             self._masks[identity] = stored
         self._unanalyzed.add(identity)
+        if session.lesion is not None:
+            self._on_changed(session)
         self._analyze()
 
     def _analyze(self) -> None:
@@ -336,6 +358,8 @@ class CaseImages(LesionDockLink):
         image = self._find(session.path) if session.is_open else None
         if image is None or dock is None or lesion is None:
             return
+        self._look_up(image)
+        self._looked_up.add(session.identity)  # from now on, the user may undo the correction
         mask = self._masks.pop(session.identity, None)
         if mask is not None and mask.shape == lesion.result.mask.shape:
             recovered = RecoveredLesion(lesion.result, lesion.image_digest, None, mask, None, 0.0, image.path)
@@ -365,6 +389,7 @@ class CaseCorrectionSaver(QObject):
         self._save_timer.timeout.connect(self._save_pending)
         images.analyzed.connect(self._on_analyzed)
         images.explained.connect(self._save_heatmap)
+        controller.opened.connect(self._on_opened)
         controller.saver.corrections = self
 
     @property
@@ -379,6 +404,11 @@ class CaseCorrectionSaver(QObject):
         if lesion is not None:
             lesion.controller.watcher.flush()
         self._save_timer.flush()
+
+    def _on_opened(self) -> None:
+        """Clear what is known of photographs, of which some stay open: the masks in another case may differ."""
+        self._saved_states.clear()
+        self._in_sync.clear()
 
     def _on_analyzed(self, image_id: str, session: PhotographSession) -> None:
         if self._controller.is_editable:

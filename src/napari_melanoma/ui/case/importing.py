@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from napari_melanoma.case.importing import CollectedPatient
 
 CASE_FOLDER_TITLE = "Folder for the case of these images"
-ENTRIES = {"new": "New case ...", "open": "Open a case ...", "folder": "Add a folder ..."}
+ENTRIES = {"new": "New case...", "open": "Open a case...", "folder": "Add a folder..."}
 
 
 @dataclass(frozen=True)
@@ -133,7 +133,7 @@ class CaseImporter(QObject):
         """Fill the menu with the current entries."""
         menu.clear()
         case, store = self._controller.case, self._controller.store
-        entries = ENTRIES | ({"values": "Values read from files ..."} if case is not None and case.imports else {})
+        entries = ENTRIES | ({"values": "Values read from files..."} if case is not None and case.imports else {})
         for link, text in {**entries, "show": "Show the case folder", "close": "Close the case"}.items():
             menu.addAction(text).triggered.connect(lambda checked=False, link=link: self.follow_link(link))
         recent = [path for path in self._settings.recent if store is None or path != store.folder]

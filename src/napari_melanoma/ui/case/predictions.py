@@ -139,6 +139,7 @@ class CasePredictor(QObject):
 
             show, folder = partial(self._show, store), store.folder
             run_job(self, "read", lambda run: read_predictions(folder), show, self._on_failed)
+            self._client.ensure_started()  # while the user selects the first photograph
 
     def _on_models(self, name: str) -> None:
         """Look for a classifier again, since the models have changed."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from qtpy.QtCore import QModelIndex, QObject, QSize, Qt, Signal
+from qtpy.QtCore import QModelIndex, QObject, QRect, QSize, Qt, Signal
 from qtpy.QtGui import QDropEvent, QIcon, QKeyEvent, QPixmap
 from qtpy.QtWidgets import (
     QAbstractItemView,
@@ -38,10 +38,11 @@ if TYPE_CHECKING:
     from napari_melanoma.ui.case.controller import CaseController
 
 ROW_ROLE = Qt.ItemDataRole.UserRole + 1
-COLUMNS = ("Lesion, image", "Content", "State")
-MAX_COLUMN_PX, CELL_PX = 100, 14  # of the last two columns, in which longer texts wrap; beside a text
+COLUMNS = ("Lesion, image", "Content, state")
+MAX_COLUMN_PX, CELL_PX = 100, 14  # of the second column, in which longer texts wrap; beside a text
 PICTURE_PX = 28
-MAX_ROWS, MIN_ROWS = 9, 3  # visible rows
+ROW_PX = PICTURE_PX + 4
+MAX_ROWS, MIN_ROWS = 9, 3  # visible rows of this height
 DROP_PX = 12  # below them, to drop images for a new lesion
 EXPANDED_UP_TO = 8  # up to this number of lesions, all are expanded at first
 NO_LESION, NEW_LESION = "loose", "new"  # ids of the row of unassigned images, and of a lesion to be added
@@ -60,10 +61,13 @@ def format_site(lesion: CaseLesion) -> str:
 
 @dataclass(frozen=True)
 class CaseRow:
-    """Content of a row: its texts by column, the tooltip, the file of an image, and the rows of a lesion's images."""
+    """Content of a row: its texts by column, the tooltip, the file of an image, and the rows of a lesion's images.
+
+    The texts are a name and the date of an image, and the content, such as a diagnosis, and the state; a line each.
+    """
 
     id: str
-    texts: tuple[str, str, str]
+    texts: tuple[str, str]
     tip: str = ""
     path: Path | None = None
     rows: tuple[CaseRow, ...] = ()
@@ -95,13 +99,13 @@ def create_rows(
                 state = f"outlier · {state}"
         elif state:
             tips.append("The case has changed since its prediction: press Classify.")
-        texts = f"{number}  {format_site(lesion)}", content, state
+        texts = f"{number}  {format_site(lesion)}", _join_lines(content, state)
         children = tuple(_create_image_row(image, missing) for image in lesion.images)
-        rows.append(CaseRow(lesion.id, texts, "\n".join((*tips, texts[1])), rows=children))
+        rows.append(CaseRow(lesion.id, texts, "\n".join((*tips, content)), rows=children))
     if case.images:
         unassigned = tuple(_create_image_row(image, missing) for image in case.images)
         count = format_count(len(unassigned), "image")
-        rows.append(CaseRow(NO_LESION, ("Not assigned", count, ""), "Drag each to its lesion.", rows=unassigned))
+        rows.append(CaseRow(NO_LESION, ("Not assigned", count), "Drag each to its lesion.", rows=unassigned))
     return tuple(rows)
 
 
@@ -109,8 +113,12 @@ def _create_image_row(image: CaseImage, missing: Collection[str]) -> CaseRow:
     is_missing = image.id in missing
     state = "missing" if is_missing else "✎ corrected" if image.correction else "analyzed" if image.results else ""
     tip = f"{image.path}\n{'The file is missing.' if is_missing else 'Double click or press Enter to open it.'}"
-    title = " · ".join(filter(None, (format_modality(image), image.taken_on)))
-    return CaseRow(image.id, (image.path.name, title, state), tip, None if is_missing else image.path)
+    texts = _join_lines(image.path.name, image.taken_on), _join_lines(format_modality(image), state)
+    return CaseRow(image.id, texts, tip, None if is_missing else image.path)
+
+
+def _join_lines(*lines: str) -> str:
+    return "\n".join(filter(None, lines))
 
 
 class CaseTree(QTreeWidget):
@@ -198,13 +206,14 @@ class CaseTree(QTreeWidget):
             self.current_changed.emit()
 
     def _fit_columns(self) -> None:
-        """Give diagnoses and states the width that they need, and the names of files the rest."""
-        shown = [one for row in self._rows for one in (row, *row.rows)]
-        self.setColumnHidden(2, not any(one.texts[2] for one in shown))
-        for column in (1, 2):
-            texts = (COLUMNS[column], *(one.texts[column] for one in shown))
-            width = max(self.fontMetrics().horizontalAdvance(text) for text in texts)
-            self.setColumnWidth(column, min(width, MAX_COLUMN_PX) + CELL_PX)
+        """Give diagnoses and states the width and the rows the height that they need, and the names the rest."""
+        metrics = self.fontMetrics()
+        lines = [COLUMNS[1], *(line for item in self.iterate_items() for line in item.text(1).splitlines())]
+        width = min(max(map(metrics.horizontalAdvance, lines)), MAX_COLUMN_PX)
+        self.setColumnWidth(1, width + CELL_PX)
+        for item in self.iterate_items():
+            box = metrics.boundingRect(QRect(0, 0, width + 1, 0), Qt.TextFlag.TextWordWrap, item.text(1))
+            item.setSizeHint(0, QSize(0, max(ROW_PX, 2 * metrics.height() + 2, box.height() + 2)))
 
     def iterate_items(self) -> Iterator[QTreeWidgetItem]:
         """Yield each lesion followed by its images."""
@@ -259,10 +268,9 @@ class CaseTree(QTreeWidget):
         """Fit the height to the rows, within limits."""
         if self._updating:
             return
-        lesions = [item for item in self.iterate_items() if item.parent() is None]
-        rows = len(lesions) + sum(item.childCount() for item in lesions if item.isExpanded())
-        row_px = max(self.sizeHintForRow(0), PICTURE_PX + 4)
-        height = min(max(rows, MIN_ROWS), MAX_ROWS) * row_px + self.header().sizeHint().height() + DROP_PX
+        shown = [item for item in self.iterate_items() if item.parent() is None or item.parent().isExpanded()]
+        rows_px = sum(item.sizeHint(0).height() for item in shown)
+        height = min(max(rows_px, MIN_ROWS * ROW_PX), MAX_ROWS * ROW_PX) + self.header().sizeHint().height() + DROP_PX
         if self.minimumHeight() != height:
             self.setFixedHeight(height)
 
@@ -285,7 +293,6 @@ def _create_item(row: CaseRow) -> QTreeWidgetItem:
     item.setData(0, ROW_ROLE, row)
     for column in range(len(COLUMNS)):
         item.setToolTip(column, row.tip)
-    item.setSizeHint(0, QSize(0, PICTURE_PX + 4))
     if row.rows:
         item.setFlags(item.flags() & ~Qt.ItemFlag.ItemIsDragEnabled)
     item.addChildren([_create_item(child) for child in row.rows])

@@ -20,14 +20,16 @@ from napari_melanoma.ui.session.analyzed_lesion import AnalyzedLesion
 from napari_melanoma.ui.session.lesion_updates import FinishedAnalysis, LesionController
 from napari_melanoma.ui.session.photograph import PhotographSession
 from napari_melanoma.ui.viewer.photographs import LayerPhotographSource
+from napari_melanoma.ui.viewer.units import read_units, use_units
 from napari_melanoma.ui.widgets.dialogs import create_question
-from napari_melanoma.ui.widgets.job import JobFunction, LatestJobQueue, tasks
+from napari_melanoma.ui.widgets.job import BackgroundJob, JobFunction, LatestJobQueue, tasks
 from napari_melanoma.ui.widgets.status_line import StatusLine
 from napari_melanoma.ui.worker_client import WorkerClient
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
+    from pint import UnitRegistry
 
     from napari_melanoma.lesion.analysis import LesionResult
 
@@ -227,26 +229,45 @@ def _describe_band(result: LesionResult) -> str:
     return f"Predictions for the flipped images disagree on {100 * share:.0f} % of the segmented area (blue band)."
 
 
+PRELOADED = (
+    *("pandas", "skimage.color.colorconv"),  # napari imports them with the first Labels layer: the window would stall
+    *("napari_melanoma.classification.prediction", "napari_melanoma.imaging.ruler"),
+    *("scipy.signal", "imagecodecs", "PIL.ImageDraw"),  # for the search of a ruler, and to store the results
+)
+
+
+def preload_libraries() -> BackgroundJob:
+    """Return the job that loads what the first photograph needs, which would block the window then."""
+    job = BackgroundJob(_preload)
+    job.succeeded.connect(use_units)
+    return job
+
+
 @paused_garbage_collection()
-def preload_libraries(run: RunContext) -> None:
-    """Import the libraries that the first analysis needs, by analyzing a few pixels."""
+def _preload(run: RunContext) -> UnitRegistry:
+    """Import the libraries that the first analysis needs, by analyzing a few pixels; return the units of layers."""
     import numpy as np
 
     from napari_melanoma.data.taxonomy import load_taxonomy
     from napari_melanoma.imaging.scribbles import redraw_border
     from napari_melanoma.io.photographs import Photograph
     from napari_melanoma.lesion.analysis import ModelStamp, derive_result
+    from napari_melanoma.ui.readers import preload_xarray
 
     rgb = np.full((32, 32, 3), 200, np.uint8)
     rgb[8:24, 8:24] = 60
     strokes = np.zeros((32, 32), np.uint8)
     strokes[12, 12], strokes[2, 2] = 1, 2
     run.check()
-    import_module("pandas")  # napari imports it with the first Labels layer, which would block the window
-    import_module("napari_melanoma.classification.prediction")
-    import_module("napari_melanoma.imaging.ruler")
+    for name in PRELOADED:
+        run.check()
+        import_module(name)
+    preload_xarray()
     load_taxonomy("diagnosis")
     stamp = ModelStamp("none", "", "cpu", 0.5)
     probability = (1 - rgb[..., 0] / np.float32(255)).astype(np.float32)
     result = derive_result(Photograph(rgb, "none"), probability, LesionOptions(), stamp)
+    result.compute_properties()
     redraw_border(result.probability, rgb, result.mask, strokes)
+    run.check()
+    return read_units()

@@ -38,7 +38,7 @@ from napari_melanoma.ui.session.open_photograph import PhotographOptions, Photog
 from napari_melanoma.ui.session.photograph import PhotographSession
 from napari_melanoma.ui.session.photograph_opener import PhotographOpener
 from napari_melanoma.ui.session.photograph_predictions import PhotographPredictions
-from napari_melanoma.ui.session.photograph_scale import PhotographScale
+from napari_melanoma.ui.session.photograph_scale import UNDO_SCALE_LINK, PhotographScale
 from napari_melanoma.ui.session.prompting import PromptController
 from napari_melanoma.ui.session.recovery import remove_saved_recoveries
 from napari_melanoma.ui.session.workspace import Workspace
@@ -48,8 +48,8 @@ from napari_melanoma.ui.viewer.docking import DeferredWidgets, DockPlacement, fi
 from napari_melanoma.ui.viewer.garbage import LibraryFreeze
 from napari_melanoma.ui.viewer.shortcuts import add_shortcut, format_key
 from napari_melanoma.ui.viewer.view_memory import show_photograph
-from napari_melanoma.ui.widgets.anatomy import FACTS_SEPARATOR, DockParts, FoldedRows, lay_out_dock
 from napari_melanoma.ui.widgets.dialogs import choose_new_file
+from napari_melanoma.ui.widgets.dock_layout import FACTS_SEPARATOR, DockParts, SummarySection, lay_out_dock
 from napari_melanoma.ui.widgets.file_drop import (
     RECENT_PHOTOGRAPHS,
     FileDropHandler,
@@ -58,7 +58,7 @@ from napari_melanoma.ui.widgets.file_drop import (
     RecentPaths,
     Welcome,
 )
-from napari_melanoma.ui.widgets.job import BackgroundJob, JobFunction, tasks
+from napari_melanoma.ui.widgets.job import JobFunction, tasks
 from napari_melanoma.ui.widgets.model_picker import ClassifierPicker, ModelPicker
 from napari_melanoma.ui.widgets.report_writer import ReportWriter
 from napari_melanoma.ui.widgets.settings import DockSettings
@@ -93,7 +93,6 @@ if TYPE_CHECKING:
 ANALYZE_KEY, ANALYZE_ALL_KEY = format_key("lesion.analyse"), format_key("lesion.analyse_all")
 NO_PHOTOGRAPH = "Open a photograph first."
 NO_PROPOSAL = "No scale is proposed for the photograph in view."
-UNDO_SCALE_LINK = "undo_scale"
 UNSAVED = "Unsaved changes: the mask was edited after it was saved."
 ANALYSIS_RUNNING = "An analysis is running."
 FLIPS_TIP = (
@@ -141,7 +140,7 @@ class LesionControls(SectionDock):
         self.hidden_notice = named(WrappedLabel(), "photograph_hidden", "Hidden photograph")
         self.save_bar = SaveBar(self.settings)
         self.status = StatusLine(self.icons)
-        self.setup = FoldedRows("Type and models", "lesion_setup", self.settings, self._make_setup_rows())
+        self.setup = SummarySection("Type and models", "lesion_setup", self.settings, self._make_setup_rows())
         self.choice = SectionChoice(self)
         self.deferred = DeferredWidgets(self)
         self._lay_out()
@@ -341,7 +340,7 @@ class LesionDock(LesionControls):
         self.picker.refresh()
         self._on_photograph()
         self._library_freeze = LibraryFreeze(self, napari_viewer, self.connections)
-        self._preload = BackgroundJob(preload_libraries)
+        self._preload = preload_libraries()
         self._preload.finished.connect(self._library_freeze.freeze)
         self.deferred.opened.connect(self._show_work_area)
         self.deferred.drawn.connect(self._library_freeze.freeze)
@@ -508,7 +507,7 @@ class LesionDock(LesionControls):
         return session if is_complete and session is not None and session.is_open else None
 
     def _accept_scale(self) -> None:
-        if self.scale_notice.isVisibleTo(self):
+        if not self.scale_notice.isHidden() and not self.hidden.value:
             self.scale_notice.accept()
         else:
             self.status.show_briefly(self.hidden.value or NO_PROPOSAL)
@@ -623,7 +622,8 @@ class LesionDock(LesionControls):
             self.status.show_message(saving.CHANGED_MESSAGE)
             return False
         result = self.predictions.add_prediction(session, lesion)
-        is_current = session.saved.version == saving.result_version(result, lesion.mask_digest)
+        folder, version = session.saved.folder, saving.result_version(result, lesion.mask_digest)
+        is_current = folder is not None and session.saved.version == version and self.save_bar.is_unchanged(folder)
         if not is_current:
             self.status.show_message(saving.CHANGED_MESSAGE)
         return is_current
@@ -645,6 +645,7 @@ class LesionDock(LesionControls):
     def _on_saved(self, session: PhotographSession, saved: tuple[Path, str]) -> None:
         folder, image_digest = saved
         self.sessions.set_saved(session, folder, image_digest)
+        self.save_bar.add_saved(folder)
         self.save_bar.show_session(self.picker.session, self.hidden.value)
         self._saved_message = f"Saved to {self.icons.link(folder.as_uri(), str(folder))}."
         self.status.end("saving", self._saved_message)
@@ -680,6 +681,15 @@ class LesionDockLink(QObject):
         self.connected_dock: LesionDock | None = None
         self._dock = dock
         follow(self, self.workspace.photographs.changed, self._on_photographs)
+        timer = QTimer(self)  # a child, so that it ends with a dock that is closed early
+        timer.setSingleShot(True)
+        timer.timeout.connect(self._preload)
+        timer.start(PRELOAD_DELAY_MS)
+
+    def _preload(self) -> None:
+        """Load what the first photograph needs while the user looks at the list; a Lesion dock does so itself."""
+        if self.workspace.photographs.value is None:
+            preload_libraries().start()
 
     def open_lesion_dock(self) -> None:
         """Connect the Lesion dock, and show it; it is opened if needed."""

@@ -19,7 +19,7 @@ from napari_melanoma.ui.viewer.photographs import get_own_units, list_facts
 from napari_melanoma.ui.viewer.shortcuts import format_key
 from napari_melanoma.ui.viewer.slide_layers import list_slides
 from napari_melanoma.ui.viewer.view_memory import fit_view, show_photograph
-from napari_melanoma.ui.widgets.anatomy import FactsLine
+from napari_melanoma.ui.widgets.dock_layout import FactsLine
 from napari_melanoma.ui.widgets.editors import NoWheelComboBox
 from napari_melanoma.ui.widgets.signals import Connections
 from napari_melanoma.ui.widgets.style import ThemedIcons, WrappedLabel, named, row, tool_button

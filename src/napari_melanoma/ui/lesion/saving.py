@@ -14,13 +14,13 @@ from qtpy.QtWidgets import QAbstractButton, QFrame, QMessageBox, QPushButton, QV
 
 from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.errors import SaveError
+from napari_melanoma.core.files import FileStamp, file_stamp
 from napari_melanoma.core.formatting import format_time_ago
 from napari_melanoma.core.parsing import read_object_or_empty
 from napari_melanoma.core.paths import is_device_name
 from napari_melanoma.core.provenance import array_fingerprint
 from napari_melanoma.ui.session.recovery import discard_unsaved, save_unsaved
 from napari_melanoma.ui.viewer.shortcuts import format_key
-from napari_melanoma.ui.widgets.anatomy import menu_button
 from napari_melanoma.ui.widgets.dialogs import (
     StoreGuard,
     choose_folder,
@@ -28,6 +28,7 @@ from napari_melanoma.ui.widgets.dialogs import (
     create_question,
     exec_question,
 )
+from napari_melanoma.ui.widgets.dock_layout import menu_button
 from napari_melanoma.ui.widgets.settings import DockSettings
 from napari_melanoma.ui.widgets.style import fill_column, named, quiet_label, row, set_shown
 
@@ -193,6 +194,7 @@ class SaveBar(QWidget):
         super().__init__()
         self._settings = settings
         self._session: PhotographSession | None = None  # the analyzed photograph in view
+        self._stamps: dict[Path, FileStamp | None] = {}  # of the results, when they were saved from here
         self.button = named(QPushButton("Save"), "save", "Save", "")
         self.share_button = menu_button(
             "share",
@@ -230,7 +232,7 @@ class SaveBar(QWidget):
             self.button.setToolTip(hidden or "Analyze a photograph first")
             return
         destination = result_folder(folder, self._session.name) if folder else "a folder that you select"
-        self.button.setToolTip(f"Save mask, ROI, overlay and measurements to {destination} ({SAVE_KEY})")
+        self.button.setToolTip(f"Save mask, region of interest, overlay and measurements to {destination} ({SAVE_KEY})")
 
     def save(self) -> None:
         """Request saving, after asking for the folder or for confirmation if needed."""
@@ -240,6 +242,15 @@ class SaveBar(QWidget):
             self._choose_folder(self._session)
         else:
             self._request_save(self._session, self._settings.folder)
+
+    def add_saved(self, folder: Path) -> None:
+        """Record the version of a result that was just saved."""
+        self._stamps[folder] = _find_stamp(folder)
+
+    def is_unchanged(self, folder: Path) -> bool:
+        """Whether a folder has the result that was saved there from here, not one of another window or program."""
+        stamp = _find_stamp(folder)
+        return stamp is not None and stamp == self._stamps.get(folder)
 
     def _on_report(self) -> None:
         if self._session is not None:
@@ -251,8 +262,10 @@ class SaveBar(QWidget):
 
     def _request_save(self, session: PhotographSession, folder: Path) -> None:
         result, lesion = result_folder(folder, session.name), session.lesion
-        if lesion is not None and result.exists() and not session.saved.contains(result, lesion.image_digest):
-            details = describe_stored(result, lesion.image_digest, session.source.pixel_size)
+        digest = "" if lesion is None else lesion.image_digest
+        is_own = session.saved.contains(result, digest) and self.is_unchanged(result)
+        if lesion is not None and result.exists() and not is_own:
+            details = describe_stored(result, digest, session.source.pixel_size)
             self._confirm_replace(session, result, details)
         else:
             self.save_requested.emit(session, result)
@@ -279,6 +292,13 @@ class SaveBar(QWidget):
     def _on_replace(self, session: PhotographSession, folder: Path, button: QAbstractButton) -> None:
         if button.objectName() == "replace":
             self.save_requested.emit(session, folder)
+
+
+def _find_stamp(folder: Path) -> FileStamp | None:
+    """Return the version of the result in a folder; None if there is none."""
+    from napari_melanoma.io.results import RESULT
+
+    return file_stamp(folder / RESULT)
 
 
 class RecoveryNotice(QFrame):

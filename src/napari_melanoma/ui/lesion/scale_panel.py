@@ -15,6 +15,7 @@ from napari_melanoma.ui.viewer.photographs import (
     format_pixel_size,
     get_pixel_aspect,
 )
+from napari_melanoma.ui.viewer.shape_layers import get_ruler_ends
 from napari_melanoma.ui.widgets.number_box import DecimalBox
 from napari_melanoma.ui.widgets.settings import DockSettings
 from napari_melanoma.ui.widgets.style import named, quiet_label, row
@@ -96,9 +97,8 @@ class RulerPanel(QFrame):
         try:
             if session is None or image is None or line is None or not line.data:
                 raise ScaleMissing("there is no line yet. Draw a line over a known length, then set the scale.")
-            start, *_, end = line.data[-1]
             length_mm = self._length.value()
-            size = PixelSize.from_ruler(tuple(start[-2:]), tuple(end[-2:]), length_mm, get_pixel_aspect(image))
+            size = PixelSize.from_ruler(*get_ruler_ends(line), length_mm, get_pixel_aspect(image))
         except MelanomaError as error:
             self.failed.emit(error)
             return

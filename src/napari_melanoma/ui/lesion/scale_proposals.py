@@ -133,6 +133,8 @@ class ScaleNotice(QFrame):
         ruler = None if self._scale is None else self._scale.state.proposed
         if ruler is not None:
             size = format_pixel_size(ruler.pixel_size)
-            self._label.setText(f"Proposed scale: {size}/px, from a ruler of {ruler.millimeters:g} mm.")
+            self._label.setText(
+                f"Proposed scale: {size}/px, from a ruler of {ruler.millimeters:g}\N{NO-BREAK SPACE}mm."
+            )
             self._label.setToolTip(f"{ruler.px_per_mm:.4g} pixels per mm, confidence {ruler.confidence:.2f}")
         set_shown(self, ruler is not None)

@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from qtpy.QtCore import Qt, Signal
+from qtpy.QtCore import QEvent, QObject, Qt, Signal
 from qtpy.QtWidgets import QInputDialog, QPushButton, QWidget
 
 from napari_melanoma.core.context import RunContext
@@ -42,7 +42,6 @@ from napari_melanoma.ui.widgets.signals import at_end
 from napari_melanoma.ui.widgets.style import (
     column,
     fill_column,
-    more_button,
     named,
     row,
     scroll_area,
@@ -68,10 +67,11 @@ REJECTED = "{name} is marked as not valid (rejected). The diagnosis was not stor
 DISAGREE = "The readers disagree: it is left out of the fit until they agree, or a diagnosis is entered."
 NOT_VALID = "Its prediction is marked as not valid; a photograph that shows no skin is left out of the fit."
 USE = "Use my model"
+NO_DETAIL = "The learning curve and intervals appear here once labels are fitted."
 STARTING = "Press the number of the diagnosis of the photograph in view. Predictions appear once features are computed."
 FOLDERS = "review/labeled_folders"  # whose diagnoses were labeled
 MAX_FOLDERS, SUMMARY_LINES = 50, 3
-DETAILS_PX = 128  # height of the curve and the intervals, which scroll: the list keeps some rows
+PAUSE_MS = 3000  # without a new label, after which what the button would do is computed, which takes as long
 
 
 class ReviewParts(NamedTuple):
@@ -89,11 +89,13 @@ class ReviewParts(NamedTuple):
 class KeyedLabel(NamedTuple):
     """A diagnosis as it was given for the photograph in view, before it is stored.
 
-    ``is_valid``: whether its prediction is valid. ``no_mask``: what the message states about its mask.
+    ``patient``: as in ``ReviewDecision``. ``is_valid``: whether its prediction is valid. ``no_mask``: what the message
+    states about its mask.
     """
 
     path: Path
     source: LayerPhotographSource
+    patient: str
     diagnosis: str
     drawn: str
     is_valid: bool
@@ -103,11 +105,12 @@ class KeyedLabel(NamedTuple):
 class DiagnosisPage(QWidget):
     """Stores diagnoses of the photograph in view, and shows what the classifier learns from them.
 
-    ``mode_button``: shows the page, which is active then. ``details``: the learning curve and intervals, for the place
-    below the list. ``_skipped``: photographs that were shown and not labeled; they come last.
+    ``mode_button``: shows the page, which is active then. ``details``: the learning curve and intervals, which take the
+    place of the list on request. ``_skipped``: photographs that were shown and not labeled; they come last.
     """
 
     updated = Signal()  # a new order, or new labels
+    details_requested = Signal(bool)
 
     def __init__(self, dock: LibraryDock, parts: ReviewParts) -> None:
         super().__init__()
@@ -126,12 +129,16 @@ class DiagnosisPage(QWidget):
         self._undone: Path | None = None  # to which the list is scrolled once its new position is known
         self._given: set[Path] = set()  # labeled, but not in the order yet
         self._shown: Path | None = None
+        self._following: tuple[Path, list[Path], Path] | None = None  # in view, listed then, and chosen to follow it
         self._detail = ""  # intervals, on request
         self.embeddings = EmbeddingQueue(parts.client, parts.rating, dock.status, self)
         self._outcome: tuple[Mapping[str, Any], str | None] | None = None  # of the last selection, until the next label
         self._processes: list[subprocess.Popen[str]] = []  # of the selection
         self._queue = LatestJobQueue(self)
         self._timer = DebounceTimer(self)
+        self._choice_timer = DebounceTimer(self, PAUSE_MS)
+        self._choice_timer.setObjectName("choice_pause")
+        self._next_timer = DebounceTimer(self, PAUSE_MS)
         self._create_widgets()
         self._connect()
         self.class_list.show_model(self.model.model)
@@ -164,11 +171,14 @@ class DiagnosisPage(QWidget):
         self.use_button = named(QPushButton(USE), "use_adapted", USE)
         self.chart = SmallCurve(icons, "label_curve", "Probability of the true diagnosis", "labels")
         self._details_label = state_label("label_details", "Intervals", quiet=True)
-        self.details = scroll_area(column(self.chart, self._details_label), "label_details_area", DETAILS_PX)
-        self._more = more_button("labels", "the learning curve, and intervals", self._settings)
+        self.details = scroll_area(details := column(self.chart, self._details_label), "label_details_area")
+        details.layout().addStretch(1)
+        self._notice_label = state_label("label_notice", "Why the labels are not fitted", quiet=True)
+        tip = "Show the learning curve and intervals in place of the list"
+        self._more = tool_button("more_labels", "More: the learning curve, and intervals", tip, "More", checkable=True)
         acts = row(self.use_button, self.undo_button, self._more, stretch=0)
-        fill_column(self, self.class_list, self.summary, acts, spacing=6)
-        self.layout().addStretch(1)
+        # What comes and goes is first, as the lower end of the page stays in place
+        fill_column(self, self._notice_label, self.summary, self.class_list, acts)
 
     def _connect(self) -> None:
         dock, parts = self._dock, self._parts
@@ -187,6 +197,9 @@ class DiagnosisPage(QWidget):
         self.mode_button.toggled.connect(self._on_active)
         self._more.toggled.connect(self._show_details)
         self._timer.timeout.connect(self.refresh)
+        self._choice_timer.timeout.connect(self._start_choice)
+        self._next_timer.timeout.connect(self._choose_next)
+        self.use_button.installEventFilter(self)
         self._queue.succeeded.connect(self._on_job)
         self._queue.failed.connect(self._on_failed)
         parts.store.changed.connect(self.refresh)
@@ -294,14 +307,16 @@ class DiagnosisPage(QWidget):
         drawn = DRAWN if path == self._find_drawn() else ""
         is_valid = session.prediction is None or session.prediction.prediction.validity.valid
         no_mask = NO_MASK if session.masked_lesion is None else MASK_NOT_STORED
-        return KeyedLabel(path, session.source, diagnosis, drawn, is_valid, no_mask)
+        patient = session.workspace.find_patient_id(path)
+        return KeyedLabel(path, session.source, patient, diagnosis, drawn, is_valid, no_mask)
 
     def _store(self, keyed: KeyedLabel) -> None:
         """Store a diagnosis by the reader, and open the next photograph."""
         from napari_melanoma.data.diagnosis_labels import DiagnosisLabel
 
         label = DiagnosisLabel(keyed.diagnosis, self._settings.reviewer, drawn=keyed.drawn)
-        self._parts.store.label(keyed.source, keyed.path, label, partial(self._on_labeled, keyed, label.reader))
+        on_labeled = partial(self._on_labeled, keyed, label.reader)
+        self._parts.store.label(keyed.source, keyed.path, label, on_labeled, keyed.patient)
         self._given.add(keyed.path)
         self._outcome = None
         session = self._parts.opener.session
@@ -320,10 +335,24 @@ class DiagnosisPage(QWidget):
 
         The order is that of the previous fit, so that the next photograph is known in advance.
         """
-        following = self.find_next(path)
+        following = self._find_following(path)
         if following is not None:
             self._parts.open_path(following, in_series=True)
             self._prefetch_after(following)
+
+    def _find_following(self, path: Path) -> Path | None:
+        """Return the photograph to label after the one in view; it is not changed after it was read in advance.
+
+        Until the user pauses: only then would reading another one, by the order of a new fit, delay no label.
+        """
+        listed = [image.path for image in self._dock.list_model.rows]
+        if self._following is not None and self._following[:2] == (path, listed):
+            chosen = self._following[2]
+            if chosen not in self._given and (self.state is None or chosen in self.state.order):
+                return chosen
+        found = self.find_next(path)
+        self._following = None if found is None else (path, listed, found)
+        return found
 
     def find_next(self, path: Path) -> Path | None:
         """Return the photograph to label after another one; None if all are labeled."""
@@ -381,9 +410,14 @@ class DiagnosisPage(QWidget):
         self._mark_own_class()
         self._prefetch_after(path)
 
+    def _choose_next(self) -> None:
+        """Choose the next photograph again, by the order of the last fit."""
+        self._following = None
+        self._prefetch_after(self._shown)
+
     def _prefetch_after(self, path: Path | None) -> None:
         """Read the photograph in advance that will be opened when this one is labeled."""
-        following = None if path is None or not self.is_active else self.find_next(path)
+        following = None if path is None or not self.is_active else self._find_following(path)
         if following is not None:
             self._parts.opener.prefetch(following)
 
@@ -399,6 +433,9 @@ class DiagnosisPage(QWidget):
         self._skipped.clear()
         self._given.clear()
         self.embeddings.clear()
+        self._choice_timer.stop()
+        self._next_timer.stop()
+        self._following = None
         for key in ("fit", "curve", "choice"):  # of the previous photographs
             self._queue.stop(key)
         self.state, self.curve, self._choice = None, None, None
@@ -438,6 +475,7 @@ class DiagnosisPage(QWidget):
         if inputs == self._fitted:
             return
         self._fitted = inputs
+        self._choice_timer.stop()
         for key in ("curve", "choice"):
             self._queue.stop(key)
         work = partial(_update, self._labelings, (model, store.folder), photographs, rows, reader)
@@ -455,10 +493,21 @@ class DiagnosisPage(QWidget):
             self._choice = None  # of other labels
             if state.fit is not None and self.is_active:
                 self._queue.submit("curve", lambda: partial(_measure_curve, state.fit))
-                self._queue.submit("choice", lambda: partial(_preview_choice, state.fit))
+                self._choice_timer.start()
             elif state.fit is None:
                 self.curve = None
         self._show_texts()
+
+    def _start_choice(self) -> None:
+        fit = None if self.state is None else self.state.fit
+        if fit is not None:
+            self._queue.submit("choice", lambda: partial(_preview_choice, fit))
+
+    def eventFilter(self, watched: QObject, event: QEvent) -> bool:  # noqa: N802 - Qt's name
+        """Compute what the button would do as soon as the user approaches it."""
+        if watched is self.use_button and event.type() in (QEvent.Type.Enter, QEvent.Type.FocusIn):
+            self._choice_timer.flush()
+        return False
 
     def _show_state(self, state: LabelingState, texts: Mapping[Path, str]) -> None:
         """Show labels, order and predictions, and compute the embeddings that are missing."""
@@ -473,7 +522,7 @@ class DiagnosisPage(QWidget):
             self._dock.list_view.select_path(self._undone)
         self._undone = None
         self._mark_own_class()
-        self._prefetch_after(self._shown)  # by the new order
+        self._next_timer.start()
         self.embeddings.set_photographs(state.model, self._parts.store.folder, missing, len(self._images))
 
     def _on_failed(self, error: Exception) -> None:
@@ -544,13 +593,11 @@ class DiagnosisPage(QWidget):
         self._show_details()
 
     def _show_details(self, _: object = None) -> None:
-        """Show the curve and intervals below the list on request, and why there is no fit."""
-        is_requested = self.is_active and bool(self._more.isChecked())
-        has_notice = self.is_active and self.state is not None and bool(self.state.notice)
-        self.chart.show_points(list_points(self.curve) if self.curve is not None and is_requested else ())
-        notice = self.state.notice if self.state is not None and has_notice else ""
-        show_text(self._details_label, self._detail if is_requested else notice)
-        self.details.setVisible(is_requested or has_notice)
+        """Show the curve and intervals in place of the list on request, and why there is no fit."""
+        self.chart.show_points(() if self.curve is None else list_points(self.curve))
+        show_text(self._details_label, self._detail or NO_DETAIL)
+        show_text(self._notice_label, "" if self.state is None else self.state.notice)
+        self.details_requested.emit(self.is_active and self._more.isChecked())
 
     # The selection.
 

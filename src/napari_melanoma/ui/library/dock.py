@@ -18,8 +18,8 @@ from napari_melanoma.ui.session.workspace import Workspace
 from napari_melanoma.ui.viewer.docking import DockPlacement
 from napari_melanoma.ui.viewer.photographs import get_path
 from napari_melanoma.ui.viewer.view_memory import get_current_picture
-from napari_melanoma.ui.widgets.anatomy import NameLabel
 from napari_melanoma.ui.widgets.dialogs import choose_folder
+from napari_melanoma.ui.widgets.dock_layout import NameLabel
 from napari_melanoma.ui.widgets.editors import NoWheelComboBox
 from napari_melanoma.ui.widgets.file_drop import (
     RECENT_CASES,

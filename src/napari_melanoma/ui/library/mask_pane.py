@@ -1,4 +1,4 @@
-"""The mask's tools in the Review dock: the section Mask of the Lesion dock, while that dock is not in view."""
+"""The mask's tools and the scale in the Review dock: parts of the Lesion dock, while that dock is not in view."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 from qtpy.compat import isalive
 from qtpy.QtCore import Signal
 from qtpy.QtGui import QShortcut
-from qtpy.QtWidgets import QApplication, QBoxLayout, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QApplication, QBoxLayout, QWidget
 
 from napari_melanoma.ui.viewer.docking import find_frame
 from napari_melanoma.ui.viewer.shortcuts import SHORTCUTS, add_shortcut
 from napari_melanoma.ui.widgets.settings import DebounceTimer
-from napari_melanoma.ui.widgets.signals import at_end
-from napari_melanoma.ui.widgets.style import CollapsibleSection, quiet_label, scroll_area, show_text
+from napari_melanoma.ui.widgets.signals import at_end, follow
+from napari_melanoma.ui.widgets.style import CollapsibleSection, column, fill_column, quiet_label, show_text
 
 if TYPE_CHECKING:
     from napari_melanoma.ui.lesion.dock import LesionDock
@@ -29,8 +29,9 @@ IN_LESION_DOCK = "The tools to correct the mask are in the Lesion dock, which is
 class MaskPane(QWidget):
     """Shows the section Mask of the Lesion dock, and returns it when that dock comes into view.
 
-    There is one section for both docks, so that a tool is never on twice. ``message``, ``failed``: a message or an
-    error of the Lesion dock while it is not in view; of messages, those since a tool was used on the photograph.
+    There is one section for both docks, so that a tool is never on twice. ``notices``: place for the notices of the
+    scale, which are taken along. ``message``, ``failed``: a message or an error of the Lesion dock while it is not in
+    view; of messages, those since a tool was used on the photograph.
     """
 
     message = Signal(str)
@@ -40,20 +41,14 @@ class MaskPane(QWidget):
         super().__init__()
         self._dock, self._opener = dock, opener
         self._section: CollapsibleSection | None = None  # that is shown here
-        self._place = QWidget()  # where the section was in the Lesion dock
+        self._places: dict[QWidget, QWidget] = {}  # what is where a widget that is shown here was in the Lesion dock
         self._was_expanded = True
         self._uses_tools = False
         self._timer = DebounceTimer(self, SETTLE_MS)
         self._timer.timeout.connect(self._update)
         self._hint = quiet_label(NO_PHOTOGRAPH)
-        page = QWidget()
-        self._column = QVBoxLayout(page)
-        self._column.setContentsMargins(0, 0, 0, 0)
-        self._column.addWidget(self._hint)
-        self._column.addStretch(1)
-        whole = QVBoxLayout(self)
-        whole.setContentsMargins(0, 0, 0, 0)
-        whole.addWidget(scroll_area(page, "review_mask_area"))
+        self.notices = column()
+        fill_column(self, self._hint)
         names = [name for name, key in SHORTCUTS.items() if (key.dock, key.context) == ("Lesion", "window")]
         self._keys = [add_shortcut(dock, name, partial(self._forward_key, name)) for name in names]
         self._enable_keys()
@@ -71,6 +66,7 @@ class MaskPane(QWidget):
         dock = self._lesion_dock
         assert dock is not None
         dock.status.repeaters.append(self._dock.status)
+        follow(self, dock.hidden.changed, lambda reason: self.notices.setVisible(not reason))
         dock.status.message_changed.connect(self._on_message)
         for frame in filter(None, map(find_frame, (dock, self._dock))):
             frame.visibilityChanged.connect(self._on_visibility)
@@ -105,31 +101,42 @@ class MaskPane(QWidget):
             return
         if parent is dock.deferred.holder:  # it has no place in the dock yet
             return
-        _replace(parent, section, self._place)
+        self._take(section, self)
+        for notice in (dock.picker.ruler, dock.scale_notice):
+            self._take(notice, self.notices)
         self._section, self._was_expanded = section, section.is_expanded
         section.title_button.hide()
+        section.grows_up = True
         section.expand()
-        self._column.insertWidget(0, section)
         section.show()
+
+    def _take(self, widget: QWidget, holder: QWidget) -> None:
+        parent, self._places[widget] = widget.parentWidget(), QWidget()
+        assert parent is not None
+        _replace(parent, widget, self._places[widget])
+        self._places[widget].hide()
+        holder.layout().addWidget(widget)
 
     def _return_section(self) -> None:
         section, self._section = self._section, None
-        if section is None or not isalive(section):
-            return
-        section.title_button.show()
-        if not self._was_expanded:
-            section.collapse()
-        parent = self._place.parentWidget() if isalive(self._place) else None
-        if parent is None:  # the Lesion dock was closed
-            section.deleteLater()
-            return
-        _replace(parent, self._place, section)
-        self._place.setParent(None)
-        section.show()
+        if section is not None and isalive(section):
+            section.title_button.show()
+            section.grows_up = False
+            if not self._was_expanded:
+                section.collapse()
+        for widget, place in self._places.items():
+            parent = place.parentWidget() if isalive(place) else None
+            if parent is not None:
+                _replace(parent, place, widget)
+                place.deleteLater()
+            elif isalive(widget):  # the Lesion dock was closed
+                widget.deleteLater()
+        self._places.clear()
+        if section is not None and isalive(section):
+            section.show()
 
     def _on_closed(self) -> None:
         self._return_section()
-        self._place = QWidget()
         self._update()
 
     def _forward_key(self, name: str) -> None:
@@ -146,7 +153,7 @@ class MaskPane(QWidget):
             focus.clearFocus()
 
     def _on_focus(self, _: QWidget | None, focused: QWidget | None) -> None:
-        if focused is not None and self.isAncestorOf(focused):
+        if focused is not None and any(part.isAncestorOf(focused) for part in (self, self.notices)):
             self._uses_tools = True
 
     def _on_message(self, text: str) -> None:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from napari_melanoma.slides.slide_table import WorkItem
 
 NOT_ANALYZED, TO_DO, LABELED, UNREADABLE = "not analyzed", "to do", "labeled", "unreadable"
+SHIPPED = "Shipped"  # starts the text on the prediction of the shipped model
 REVIEWED = ("accepted", "corrected", "rejected")
 MARKS = {"▶": ["running"], "■": ["stopped"], "○": [NOT_ANALYZED], "!": [UNREADABLE]}
 MARKS |= {"●": [LABELED], "✓": ["done", "accepted"], "✕": ["failed", "rejected"], "✎": ["signed", "corrected"]}
@@ -345,7 +346,7 @@ def resolve_primary(
 
 def describe_live(state: LabelingState, path: Path) -> str:
     """Return the predictions of a photograph: of the model, and of the fit so far."""
-    lines = {"shipped": state.shipped.get(path), "yours so far": state.adapted.get(path)}
+    lines = {SHIPPED: state.shipped.get(path), "Yours so far": state.adapted.get(path)}
     return "\n".join(f"{name}: {_describe_classes(values, state.positive)}" for name, values in lines.items() if values)
 
 

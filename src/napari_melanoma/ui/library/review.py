@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from qtpy.QtCore import QTimer
-from qtpy.QtGui import QResizeEvent, QShowEvent
+from qtpy.QtGui import QShowEvent
 from qtpy.QtWidgets import (
     QButtonGroup,
     QPushButton,
@@ -60,17 +60,18 @@ from napari_melanoma.ui.library.review_queues import (
 )
 from napari_melanoma.ui.library.view import LibraryView
 from napari_melanoma.ui.session.corrections_store import CorrectionsStore, StoredCorrection
+from napari_melanoma.ui.session.photograph_scale import UNDO_SCALE_LINK
 from napari_melanoma.ui.user_data import user_data
 from napari_melanoma.ui.viewer.shortcuts import add_shortcut, format_key
-from napari_melanoma.ui.widgets.anatomy import (
+from napari_melanoma.ui.widgets.dialogs import StoreGuard
+from napari_melanoma.ui.widgets.dock_layout import (
     MARGIN_PX,
     DockParts,
     FactsLine,
-    FoldedRows,
+    SummarySection,
     lay_out_dock,
     menu_button,
 )
-from napari_melanoma.ui.widgets.dialogs import StoreGuard
 from napari_melanoma.ui.widgets.job import LatestJobQueue, tasks
 from napari_melanoma.ui.widgets.model_picker import ModelPicker
 from napari_melanoma.ui.widgets.status_line import describe_failure, remove_option_hints
@@ -83,7 +84,6 @@ if TYPE_CHECKING:
 
 
 PICTURE_PX = 32
-PANE_PX = 128  # height of the pages below the list, at least
 FILTER_LETTERS, SORT_LETTERS = 5, 10  # at least
 SORT_PX, NAME_PX = 126, 50  # widths of the order and the name filter, at least
 MAX_TOOLTIP_PATHS = 10  # paths listed in a tooltip
@@ -138,7 +138,7 @@ class ReviewDock(LibraryDock):
         self.connect_list()
         self.diagnosis.restore()
         self._connect()
-        self._fit_pages()
+        self._show_page()
         self._show_models()
         self._refresh()
         QTimer.singleShot(0, self._client.ensure_started)
@@ -188,51 +188,49 @@ class ReviewDock(LibraryDock):
         return menu_button(name, "More", "Folder, import of masks, ratings, Lesion dock", entries)
 
     def _lay_out(self) -> None:
-        """Arrange the widgets: whatever comes and goes takes room from the list alone."""
+        """Arrange the widgets: whatever comes and goes takes room from the list alone.
+
+        The buttons of the pages are below them, so that they stay in place although the pages are not equally high.
+        """
         rows, form = QWidget(), self.diagnosis
         fields = form_layout(rows)
         fields.addRow("Segmentation", self.model)
         fields.addRow("Classifier", form.model)
         fields.addRow("Reader", row(form.reader_button))
-        self.models = FoldedRows("Models and reader", "review_models", self.settings, rows)
+        self.models = SummarySection("Models and reader", "review_models", self.settings, rows)
         self.icons.add_sections(self.models)
         subject = row(self.title, self.count_label, self.folder_button, stretch=1)
         subject.layout().setStretch(0, 1)
         subject.layout().setStretch(1, 2)
         query = row(self.filter_combo, self.sort_combo, self.sort_button, self.name_field, stretch=3)
         act = row(self.primary_button, self.reject_button, self.previous_button, self.next_button, stretch=0)
-        self._pages = QStackedWidget()
         self._modes = QButtonGroup(self)
-        for button, page in ((self.mask_button, self.mask_pane), (form.mode_button, form)):
+        for button in (self.mask_button, form.mode_button):
             self._modes.addButton(button)
-            self._pages.addWidget(page)
             button.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
         modes = row(self.mask_button, form.mode_button, stretch=0)
         modes.layout().setStretch(1, 1)
-        bench = column(form.details, modes, self._pages)
+        bench = column(column(self.mask_pane.notices, self.mask_pane, form, spacing=0), modes)
+        self._middle = QStackedWidget()
+        self._middle.addWidget(self.list_view)
+        self._middle.addWidget(form.details)
         sections = QWidget()
         listed = QVBoxLayout(sections)
         listed.setContentsMargins(MARGIN_PX, 0, MARGIN_PX, 0)
         listed.addWidget(self.welcome)
         listed.addWidget(self.empty_label)
-        listed.addWidget(self.list_view, 1)
+        listed.addWidget(self._middle, 1)
         listed.addStretch(0)
-        self._work_parts = (subject, self.models, query, act, self.answer, self.list_view, bench)
+        self._work_parts = (subject, self.models, query, act, self.answer, self._middle, bench)
         subjects, footer = (subject, self.models, query), (bench, self.status)
         lay_out_dock(self, DockParts(sections, subjects, (act,), (self.answer,), footer=footer))
 
-    def resizeEvent(self, event: QResizeEvent) -> None:  # noqa: N802 - Qt's name
-        """Give the pages the height that they need at the new width."""
-        super().resizeEvent(event)
-        self._fit_pages()
-
-    def _fit_pages(self) -> None:
-        """Give both pages the height of the higher one, so that nothing moves when the other one is shown."""
-        needed = self.diagnosis.layout().totalHeightForWidth(self.width() - 2 * MARGIN_PX)
-        self._pages.setFixedHeight(max(PANE_PX, needed))
-
     def _show_page(self) -> None:
-        self._pages.setCurrentWidget(self.diagnosis if self.diagnosis.is_active else self.mask_pane)
+        self.mask_pane.setVisible(not self.diagnosis.is_active)
+        self.diagnosis.setVisible(self.diagnosis.is_active)
+
+    def _show_details(self, is_requested: bool) -> None:
+        self._middle.setCurrentWidget(self.diagnosis.details if is_requested else self.list_view)
 
     def _show_models(self) -> None:
         reader = self.settings.reviewer
@@ -242,7 +240,7 @@ class ReviewDock(LibraryDock):
     def _connect(self) -> None:
         self.primary_button.clicked.connect(self._on_primary)
         self.diagnosis.mode_button.toggled.connect(self._show_page)
-        self.diagnosis.class_list.changed.connect(self._fit_pages)
+        self.diagnosis.details_requested.connect(self._show_details)
         self.mask_pane.message.connect(self.status.show_message)
         self.mask_pane.failed.connect(self.status.show_error)
         for signal in (self.model.changed, self.diagnosis.model.changed, user_data().reader_changed):
@@ -360,6 +358,8 @@ class ReviewDock(LibraryDock):
             self.changes.undo()
         elif link == "informative":
             self.diagnosis.sort_informative()
+        elif link == UNDO_SCALE_LINK and self.opener.connected_dock is not None:
+            self.opener.connected_dock.status.link_activated.emit(link)
         elif link == "train":
             self.workspace.training.show()
         else:

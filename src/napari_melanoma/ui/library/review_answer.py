@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING
 
 from qtpy.QtCore import QObject
 
+from napari_melanoma.ui.library.resolve import SHIPPED
 from napari_melanoma.ui.library.review_photographs import ReviewOpener
 from napari_melanoma.ui.sections.prediction import OUTDATED_DELAY_MS, find_prediction
 from napari_melanoma.ui.session.document import Shared
 from napari_melanoma.ui.viewer.shortcuts import format_key
-from napari_melanoma.ui.widgets.anatomy import Answer
+from napari_melanoma.ui.widgets.dock_layout import AnswerCard
 from napari_melanoma.ui.widgets.job import tasks
 from napari_melanoma.ui.widgets.settings import DebounceTimer
 from napari_melanoma.ui.widgets.signals import follow
@@ -26,10 +27,9 @@ OPENING, NOT_IN_VIEW = "Opening ...", "The photograph is not in view. Click it i
 NOT_ANALYZED, ANALYZING = "Not analyzed yet: the analysis starts when you pause.", "Analyzing ..."
 PREDICTING, NO_CLASSIFIER = "Predicting ...", "No prediction: no classifier is chosen in the Lesion dock."
 OUTDATED, SAVED = "Outdated: a new prediction is being computed", "Saved earlier"
-SHIPPED = "shipped: "  # how the text on the shipped model starts
 
 
-class ReviewAnswer(Answer):
+class ReviewAnswer(AnswerCard):
     """Shows the prediction for the photograph under review; while labels are given, also that of the fit so far.
 
     ``find_base``: returns the model that is adapted to the labels; it may be another than that of the prediction.
@@ -99,7 +99,7 @@ class ReviewAnswer(Answer):
 
     def _show_prediction(self, prediction: ClassPrediction, live: list[str], state: str) -> None:
         if prediction.model.name == self._find_base():  # that of the shipped model is the headline
-            live = [line for line in live if not line.startswith(SHIPPED)]
+            live = [line for line in live if not line.startswith(f"{SHIPPED}:")]
         self.show_headline(prediction.headline, state, *live)
 
     def _explain_missing(self, session: PhotographSession) -> str:

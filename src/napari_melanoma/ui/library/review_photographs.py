@@ -19,6 +19,7 @@ from napari_melanoma.core.errors import DamagedImage
 from napari_melanoma.core.files import FileStamp, file_stamp
 from napari_melanoma.ui.lesion.dock import LesionDock, LesionDockLink, read_photograph_layers
 from napari_melanoma.ui.library.dock import LibraryDock
+from napari_melanoma.ui.library.standby import StandbyPhotograph
 from napari_melanoma.ui.readers import LayerData
 from napari_melanoma.ui.sections.corrections import confirm_undo
 from napari_melanoma.ui.session.corrections_store import CorrectionsStore, is_change_of
@@ -115,13 +116,15 @@ class ReviewOpener(LesionDockLink):
         self._accepted: set[Path] = set()  # damaged photographs that the user chose to open
         self._opened: dict[str, Path] = {}  # photographs that were opened here, by identity
         self._analyzed: set[str] = set()  # identities of photographs whose automatic analysis was started
-        self._closing = GuiTaskQueue(self)  # in a turn of the event loop of its own, after the next photograph is shown
+        self._closing: set[str] = set()  # identities of those that are going to be closed
+        self._later = GuiTaskQueue(self)  # each in a turn of the event loop of its own, after a photograph is shown
         self._latest = LatestJobQueue(self)
         self._latest.succeeded.connect(self._on_read)
         self._latest.failed.connect(self._on_failed)
         self._prefetched: dict[Path, tuple[FileStamp | None, list[LayerData]]] = {}  # with the version of the file
         self._prefetching = LatestJobQueue(self)
         self._last_prefetch = ""  # path
+        self._standby = StandbyPhotograph(viewer, dock)
         self._prefetching.succeeded.connect(self._on_prefetched)  # errors are reported when it is opened
         self._analysis_timer = DebounceTimer(self, PAUSE_MS)
         self._analysis_timer.timeout.connect(self._analyze)
@@ -212,6 +215,9 @@ class ReviewOpener(LesionDockLink):
         if image is not None:
             self._latest.submit("open", lambda: None)  # replaces a pending request
             self._show(image)
+        elif self._standby.open(path):
+            self._latest.submit("open", lambda: None)
+            self._show_new(path)
         elif layers is not None and version == file_stamp(path):
             self._latest.submit("open", lambda: None)
             self._on_read((path, layers))
@@ -225,6 +231,7 @@ class ReviewOpener(LesionDockLink):
         self._latest.stop("open")
         self._prefetching.cancel()
         self._prefetched.clear()
+        self._standby.remove()
         self._set_state(Opening.NONE)
 
     def _stop_timers(self) -> None:
@@ -332,8 +339,9 @@ class ReviewOpener(LesionDockLink):
         self._set_state(Opening.SHOWN)
         if self.is_shown and self._requested_path is not None:
             self.shown.emit(self._requested_path)
-            others = [identity for identity, path in self._opened.items() if path != self._requested_path]
-            self._closing.add(*(partial(self._close, identity) for identity in others))
+            others = {identity for identity, path in self._opened.items() if path != self._requested_path}
+            self._later.add(*(partial(self._close, identity) for identity in others - self._closing), self._stand_by)
+            self._closing |= others
             self._analysis_timer.start()
         if held is not None:
             held()
@@ -346,6 +354,14 @@ class ReviewOpener(LesionDockLink):
         self._prefetched[path] = version, layers
         while len(self._prefetched) > MAX_PREFETCHED:
             del self._prefetched[next(iter(self._prefetched))]
+        self._later.add(self._stand_by)
+
+    def _stand_by(self) -> None:
+        """Add the photograph that will probably be opened next, while the user looks at the one in view."""
+        path = Path(self._last_prefetch)
+        version, layers = self._prefetched.get(path, (None, ()))
+        if self.is_shown and len(layers) == 1 and self.find_image(path) is None:
+            self._standby.prepare(path, version, layers[0])
 
     def _on_read(self, result: tuple[Path, list[LayerData]] | None) -> None:
         from napari.layers import Layer
@@ -358,11 +374,14 @@ class ReviewOpener(LesionDockLink):
             return
         for data, attributes, kind in layers:
             photographs.insert_unselected(self.viewer, len(self.viewer.layers), Layer.create(data, attributes, kind))
+        self._show_new(path)
+
+    def _show_new(self, path: Path) -> None:
+        """Show a photograph whose layer was added here."""
         image = self.find_image(path)
         if image is None:
             self._set_state(Opening.NONE)
         else:
-            photographs.identify_photographs(self.viewer)
             self._opened[str(photographs.get_identity(image))] = path
             self._show(image)
 
@@ -389,6 +408,7 @@ class ReviewOpener(LesionDockLink):
 
     def _close(self, identity: str) -> None:
         """Close a photograph, unless it has unsaved corrections, or the user has returned to it."""
+        self._closing.discard(identity)
         images = photographs.identify_photographs(self.viewer)
         image = next((layer for layer in images if photographs.get_identity(layer) == identity), None)
         if self._opened.get(identity) in (None, self._requested_path):

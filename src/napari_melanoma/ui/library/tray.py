@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 SORT_SETTING = "tray/sort"
 HEIGHT_PX = 236  # of the dock below the image
-WIDE_PX = 900  # from this width on, the controls are in one row
+WIDE_PX, NOTICE_PX = 900, 1150  # from these widths on, the controls are in one row; also the notice of use
 GROUPS_PX, OPEN_PX = 12, 90  # between the groups of controls in a row; width of the primary button
 CACHED_PICTURES = 300
 NO_MATCH = "No image matches. Clear the name, or choose 'All'."
@@ -81,16 +81,18 @@ class TrayDock(LibraryDock):
         QTimer.singleShot(FREEZE_MS, self._library_freeze.freeze)
 
     def _lay_out(self) -> None:
-        """Lay out controls above the tiles and the status line below; in a wide dock, the controls are one row."""
+        """Lay out the controls above the tiles, and the status line below."""
         self.title.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Preferred)
         self._controls = QWidget()
         self._groups = QBoxLayout(QBoxLayout.Direction.TopToBottom, self._controls)
         self._groups.setContentsMargins(0, 0, 0, 0)
         self._groups.setSpacing(GROUPS_PX)
+        buttons = self.side_by_side_button, self.label_button, self.open_button
+        self._last_group = row(self.count_label, *buttons, stretch=0)
         for group, stretch in (
             (row(self.title, self.refresh_button, self.folder_button, stretch=0), 2),
             (row(self.name_field, self.filter_combo, self.sort_combo, stretch=0), 3),
-            (row(self.count_label, self.side_by_side_button, self.label_button, self.open_button, stretch=0), 3),
+            (self._last_group, 3),
         ):
             self._groups.addWidget(group, stretch)
         self.count_label.setWordWrap(False)
@@ -110,6 +112,15 @@ class TrayDock(LibraryDock):
         is_wide = self.width() >= WIDE_PX
         direction = QBoxLayout.Direction.LeftToRight if is_wide else QBoxLayout.Direction.TopToBottom
         self._groups.setDirection(direction)
+        self._place_notice()
+
+    def _place_notice(self) -> None:
+        """Place the notice of use among the controls if there is room; the status line then takes none while empty."""
+        is_above = self.content is not None and self.width() >= NOTICE_PX
+        holder, index = (self._last_group, 1) if is_above else (self.status.last_row, -1)
+        if self.status.notice.parentWidget() is not holder:
+            holder.layout().insertWidget(index, self.status.notice)
+        self.status.setVisible(bool(self.status.text) or not is_above)
 
     def _show_content(self) -> None:
         """Show the tiles, or the start page."""
@@ -119,6 +130,7 @@ class TrayDock(LibraryDock):
         self.welcome.setVisible(content is None)
         for part in (self._controls, self.list_view):
             part.setVisible(content is not None)
+        self._place_notice()
         self._show_rows()
 
     def _show_rows(self) -> None:
@@ -138,6 +150,7 @@ class TrayDock(LibraryDock):
 
     def _connect(self) -> None:
         self.refresh_button.clicked.connect(self.refresh)
+        self.status.message_changed.connect(lambda _: self._place_notice())
         self.list_view.order_updated.connect(self._show_rows)
         self.list_view.open_requested.connect(self._on_opened)
         self.list_view.side_by_side_requested.connect(self._on_side_by_side)

@@ -258,11 +258,17 @@ def describe_state(lesion: AnalyzedLesion | None, review: ReviewState, stored_ro
         return ""
     if review.storing_digest:
         return "storing..."
-    is_current = not lesion.is_user_edited or review.stored_digest == lesion.mask_digest
-    is_stored = stored_row is not None and stored_row.get("review") == state and is_current
+    is_stored = stored_row is not None and stored_row.get("review") == state and _is_current(lesion, review, stored_row)
     if not is_stored and stored_row is not None and _is_diagnosis_only(stored_row):
         return "mask not stored"
     return state if is_stored else "not stored"
+
+
+def _is_current(lesion: AnalyzedLesion, review: ReviewState, stored_row: Mapping[str, str]) -> bool:
+    """Whether the stored mask is the current one: by its digest, else, of an earlier day, by the model of both."""
+    if review.stored_digest or lesion.is_user_edited:
+        return review.stored_digest == lesion.mask_digest
+    return stored_row.get("model_fingerprint") in (None, "", lesion.result.model.fingerprint)
 
 
 def _is_diagnosis_only(row: Mapping[str, str]) -> bool:

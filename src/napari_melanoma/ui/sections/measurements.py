@@ -11,7 +11,7 @@ from qtpy.QtCore import QAbstractTableModel, QModelIndex, Qt
 from qtpy.QtGui import QGuiApplication, QKeyEvent, QKeySequence, QPalette
 from qtpy.QtWidgets import QAbstractItemView, QHeaderView, QTableView, QTableWidget, QTableWidgetItem
 
-from napari_melanoma.core.formatting import capitalize
+from napari_melanoma.core.formatting import capitalize, format_significant
 from napari_melanoma.imaging.measurements import MEASUREMENTS
 from napari_melanoma.ui.sections.base import PhotographSection
 from napari_melanoma.ui.viewer import layers
@@ -77,7 +77,7 @@ def format_value(value: float, unit: str) -> str:
     """Format a value with three or four significant digits and the unit."""
     if not math.isfinite(value):
         return "–"
-    number = f"{value:,.0f}" if abs(value) >= 1000 or value == int(value) else f"{value:.3g}"
+    number = f"{value:,.0f}" if value == int(value) else format_significant(value)
     return f"{number} {unit}".strip()
 
 

@@ -27,8 +27,8 @@ from napari_melanoma.ui.sections.base import PhotographSection
 from napari_melanoma.ui.session.photograph_predictions import HEATMAP_METHODS, PERCENT
 from napari_melanoma.ui.user_data import user_data
 from napari_melanoma.ui.viewer import layers, photographs
-from napari_melanoma.ui.widgets.anatomy import Answer
 from napari_melanoma.ui.widgets.charts import MIN_CHANGE_SCALE, Bar, BarChart
+from napari_melanoma.ui.widgets.dock_layout import AnswerCard
 from napari_melanoma.ui.widgets.editors import NoWheelComboBox
 from napari_melanoma.ui.widgets.settings import DebounceTimer
 from napari_melanoma.ui.widgets.style import ThemedIcons, WrappedLabel, fill_column, named, row, show_text, state_label
@@ -148,7 +148,7 @@ class PredictionSummary(PhotographSection):
 
     def __init__(self, session: PhotographSession) -> None:
         super().__init__(session)
-        self._answer = Answer("prediction_summary", "Prediction")
+        self._answer = AnswerCard("prediction_summary", "Prediction")
         self.add(self._answer)
         self._delay_timer = DebounceTimer(self, OUTDATED_DELAY_MS)
         self._delay_timer.timeout.connect(self._show_answer)
@@ -226,8 +226,9 @@ class PredictionSection(PhotographSection):
         if saved is None:
             panel.show_message(reason)
         else:
-            digest = None if session.prediction_key is None else session.prediction_key.mask_digest
-            note = saved.describe_status(session.classifier, digest, session.patient_data.row)
+            digest = None if session.lesion is None else session.lesion.mask_digest
+            row, modality = session.patient_data.row, session.source.modality
+            note = saved.describe_status(session.classifier, digest, row, modality)
             panel.show_saved_prediction(saved.prediction, note, reason)
 
     def _explain_missing(self, *, is_current: bool) -> str:
@@ -419,8 +420,9 @@ class HeatmapControls(QWidget):
         self.notice = NoticeLabel("heatmap_notice", "Note on the heatmap")
         self.notice.label.setTextFormat(Qt.TextFormat.RichText)  # with a link
         self.notice.label.setTextInteractionFlags(Qt.TextInteractionFlag.TextBrowserInteraction)
-        rows = (row(self._check, self._methods, stretch=1), self._class_row)
-        fill_column(self, *rows, row(QLabel("Opacity"), self._slider, stretch=1), self.notice, spacing=4)
+        self._opacity_row = row(QLabel("Opacity"), self._slider, stretch=1)
+        rows = (row(self._check, self._methods, stretch=1), self._class_row, self._opacity_row)
+        fill_column(self, *rows, self.notice, spacing=4)
         self.layout().setContentsMargins(0, 2, 0, 0)
         edit = self._options.edit
         self._check.toggled.connect(lambda on: edit(is_shown=on))
@@ -448,9 +450,9 @@ class HeatmapControls(QWidget):
             for name, title in classes.items():
                 self._classes.addItem(title, name)
         self._classes.setCurrentIndex(max(0, self._classes.findData(options.target)))
-        self._class_row.setVisible(bool(names))
-        for part in (self._methods, self._classes, self._slider):
-            part.setEnabled(options.is_shown)
+        self._class_row.setVisible(options.is_shown and bool(names))
+        for part in (self._methods, self._opacity_row):
+            part.setVisible(options.is_shown)
         key = options.make_key(outcome)
         is_known = heatmap is not None and key is not None and heatmap.applies_to(key)
         self.notice.set_text(self._explain(heatmap) if heatmap is not None and is_known else "")

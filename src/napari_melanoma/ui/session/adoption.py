@@ -52,6 +52,15 @@ class LabelsSource(NamedTuple):
         matrix = map_pixels(image, labels, is_same_size=tuple(data.shape[-2:]) == shape)
         return cls(data, labels.name, image.name, matrix, shape)
 
+    def are_inside(self, positions: NDArray[np.integer]) -> NDArray[np.bool_]:
+        """Return which pixels of the labels have their center on the photograph, bool (pixel,).
+
+        ``positions``: their rows and columns, integers (2, pixel).
+        """
+        pixels = np.linalg.solve(self.matrix[:, :2], positions - self.matrix[:, 2:])
+        inside = (pixels >= -0.5) & (pixels < np.array(self.shape)[:, None] - 0.5)
+        return np.all(inside, axis=0)
+
     def read(self) -> NDArray[np.integer]:
         """Read the labels as integers (row, column) of the labels' own size; call this in a thread.
 
@@ -176,9 +185,7 @@ def _count_inside(labels: NDArray[np.integer], values: NDArray[np.integer], sour
     ``labels``: integers (row, column), of the layer's own size.
     """
     positions = np.nonzero(np.isin(labels, values))
-    pixels = np.linalg.solve(source.matrix[:, :2], np.array(positions) - source.matrix[:, 2:])
-    inside = ((pixels >= -0.5) & (pixels < np.array(source.shape)[:, None] - 0.5)).all(axis=0)
-    return int(_list_labels(labels[positions][inside]).size)
+    return int(_list_labels(labels[positions][source.are_inside(np.array(positions))]).size)
 
 
 def _make_first_result(adopted: AdoptedMask, source: LayerPhotographSource, options: LesionOptions) -> RecoveredLesion:

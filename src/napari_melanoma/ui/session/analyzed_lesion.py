@@ -349,7 +349,7 @@ def threshold_mask(result: LesionResult, options: LesionOptions, chosen: Point |
     return select_lesions(result.smoothed >= effective_threshold(result.model, options), options, chosen)
 
 
-def describe_other_lesions(result: LesionResult, *, with_advice: bool = False) -> str:
+def describe_other_lesions(result: LesionResult) -> str:
     """Describe detected lesions that are not in the mask, such as ``2 lesions found; showing the largest.``.
 
     Empty if all lesions are in the mask.
@@ -358,11 +358,6 @@ def describe_other_lesions(result: LesionResult, *, with_advice: bool = False) -
     if not others:
         return ""
     if result.corrected or len(result.mask_parts) != 1:
-        text = f"{others} other lesion{'s' if others > 1 else ''} found outside the mask (thin outlines)."
-    else:
-        shown = "the largest" if result.has_largest_in_mask else "the selected one"
-        text = f"{result.lesions_found} lesions found; showing {shown}."
-    if with_advice:
-        text += " Measurements and prediction refer to the mask only. Use Select lesion for another lesion, "
-        text += "or clear 'Largest only' to include all."
-    return text
+        return f"{others} other lesion{'s' if others > 1 else ''} found outside the mask (thin outlines)."
+    shown = "the largest" if result.has_largest_in_mask else "the selected one"
+    return f"{result.lesions_found} lesions found; showing {shown}."

@@ -86,6 +86,7 @@ class ReviewDecision(NamedTuple):
     ``source``: the file of the photograph. A ``diagnosis`` of None keeps the stored diagnosis, "" clears it.
     ``keep_mask``: keep a mask that is already stored in the corrections, for photographs without new edits.
     ``with_others``: also store the other detected lesions, which the user has confirmed.
+    ``patient``: id of the patient of the open case that contains the photograph; stored as a pseudonym.
     """
 
     review: Review
@@ -94,6 +95,7 @@ class ReviewDecision(NamedTuple):
     source: Path | None
     keep_mask: bool = False
     with_others: bool = False
+    patient: str = ""
 
 
 @dataclass(frozen=True)
@@ -146,6 +148,13 @@ class CorrectionsStore(QObject):
     def folder(self, folder: Path) -> None:
         self._settings.corrections = folder
 
+    @property
+    def is_current(self) -> bool:
+        """Whether the index is that of the table as it is now; it may be read while the table is written."""
+        from napari_melanoma.data.corrections import Corrections
+
+        return Corrections(self.folder).stamp == self.index.stamp
+
     def refresh(self) -> None:
         """Read the folder again, or the folder that was selected in another dock."""
         folder = self._settings.corrections
@@ -166,10 +175,11 @@ class CorrectionsStore(QObject):
         path: Path,
         label: DiagnosisLabel,
         callback: Callable[[StoredLabel], None],
+        patient: str = "",
     ) -> None:
-        """Store the diagnosis of a photograph, which need not be analyzed."""
+        """Store the diagnosis of a photograph, which need not be analyzed; ``patient``: as in ``ReviewDecision``."""
         folder = self.folder
-        work = partial(_label, folder, source, path, label)
+        work = partial(_label, folder, source, path, label, patient)
         self._latest.submit(f"label {path} {label.reader}", lambda: work, callback)
 
     def undo(self, is_own: Callable[[CorrectionChange], bool], confirm: Callable[[CorrectionChange], bool]) -> None:
@@ -217,9 +227,7 @@ class CorrectionsStore(QObject):
         """Follow what other programs have stored while another window had the focus."""
         if window is None or not self._is_read:
             return  # before the first reading, which imports the module in a thread
-        from napari_melanoma.data.corrections import Corrections
-
-        if Corrections(self.folder).stamp != self.index.stamp:
+        if not self.is_current:
             self.refresh()
 
     def _on_undone(self, change: CorrectionChange, index: CorrectionsIndex) -> None:
@@ -256,8 +264,10 @@ def store_result(folder: Path, result: LesionResult, name: str, decision: Review
 def _add(folder: Path, correction: Correction, decision: ReviewDecision) -> StoredCorrection:
     from napari_melanoma.core.provenance import array_fingerprint
     from napari_melanoma.data.corrections import Corrections
+    from napari_melanoma.privacy.pseudonyms import pseudonym
 
     reviewed = replace(correction, reviewer=decision.reviewer, diagnosis=decision.diagnosis, source=decision.source)
+    reviewed = replace(reviewed, patient_id=pseudonym(decision.patient) or None)
     if decision.keep_mask:
         reviewed = _with_stored_masks(folder, reviewed)
     image_id = Corrections(folder).add(reviewed)
@@ -326,9 +336,11 @@ def _label(
     source: LayerPhotographSource,
     path: Path,
     label: DiagnosisLabel,
+    patient: str,
     run: RunContext,
 ) -> StoredLabel:
     from napari_melanoma.data.corrections import Correction, Corrections
+    from napari_melanoma.privacy.pseudonyms import pseudonym
 
     photograph = source.read()
     correction = Correction(
@@ -336,6 +348,7 @@ def _label(
         photograph.rgb,
         None,
         "unreviewed",
+        patient_id=pseudonym(patient) or None,
         modality=photograph.modality,
         source=path,
         damage=photograph.damage,
@@ -414,6 +427,7 @@ class PhotographCorrections(QObject):
         self.settings = settings
         self.store = CorrectionsStore(settings, self)
         self._sessions, self._controller, self._status, self._icons = controller.sessions, controller, status, icons
+        self.store.changed.connect(self._on_index)
         self.store.undone.connect(self._on_undone)
         self.store.failed.connect(self._on_failed)
 
@@ -459,20 +473,23 @@ class PhotographCorrections(QObject):
             if review == "rejected" and not lesion.unsaved:
                 decision = decision._replace(keep_mask=True)
             decision = decision._replace(with_others=with_others)
-            folder = self.store.folder
-            request = lesion.mask_digest, decision._replace(diagnosis=decision.diagnosis or "", keep_mask=False), folder
-            if session.review.request == request:
-                self._report_already_stored(self.find_row(session))
+            folder, result, name = self.store.folder, lesion.result, session.name
+            stated = result.model, result.photograph.pixel_size, result.photograph.modality
+            request = lesion.mask_digest, decision._replace(diagnosis=None, keep_mask=False), folder, stated
+            row = self.store.index.rows.get(lesion.image_digest)
+            is_repeated = request == session.review.request and row == session.review.row
+            if row is not None and is_repeated and has_diagnosis(row, decision.diagnosis):
+                self._report_already_stored(row)
                 return None
             storing = lesion.mask_digest if review is None else session.review.storing_digest
             session.review = replace(session.review, request=request, storing_digest=storing)
-            result, name = lesion.result, session.name
             return lambda run: store_result(folder, result, name, decision)
 
         self._controller.store("store", session, prepare, partial(self._on_stored, session))
 
     def _make_decision(self, session: OpenPhotograph, review: Review) -> ReviewDecision:
-        return ReviewDecision(review, self.settings.reviewer, session.review.diagnosis, session.path)
+        reviewer, patient = self.settings.reviewer, session.workspace.find_patient_id(session.path)
+        return ReviewDecision(review, reviewer, session.review.diagnosis, session.path, patient=patient)
 
     def _on_stored(self, session: OpenPhotograph, stored: StoredCorrection) -> None:
         review = session.review
@@ -481,6 +498,7 @@ class PhotographCorrections(QObject):
             diagnosis=review.diagnosis or None,  # cleared only once, so that a later diagnosis by others is kept
             folder=stored.index.folder,
             image_id=stored.image_id,
+            row=stored.row,
             storing_digest="",
             stored_digest=review.storing_digest or review.stored_digest,
         )
@@ -488,13 +506,8 @@ class PhotographCorrections(QObject):
         self._report_stored(f"{shorten_name(stored.image_id)} stored as {stored.review}", stored.index)
         self.stored.emit(session, stored)
 
-    def _report_already_stored(self, row: Mapping[str, str] | None) -> None:
-        """Report that the photograph is already stored, or only being stored (None)."""
-        if row is None:
-            self._status.end("storing")
-        else:
-            name = shorten_name(row["image_id"])
-            self._report_stored(f"{name} is already stored as {row['review']}", self.store.index)
+    def _report_already_stored(self, row: Mapping[str, str]) -> None:
+        self._report_stored(f"{shorten_name(row['image_id'])} is already stored as {row['review']}", self.store.index)
 
     def _report_stored(self, message: str, index: CorrectionsIndex) -> None:
         """Report that a photograph is stored, with a link to training."""
@@ -505,6 +518,17 @@ class PhotographCorrections(QObject):
         """Return a link to a folder and its number of images; another folder may be selected by now."""
         folder_link = self._icons.link(index.folder.as_uri(), index.folder.name)
         return f"{folder_link}: {format_count(index.total, 'image')} with masks."
+
+    def _on_index(self) -> None:
+        """Keep corrections for recovery whose mask was removed or replaced by another window or program."""
+        index = self.store.index
+        for session in self._sessions:
+            row = session.review.row
+            if not row or session.review.folder != index.folder or not self.store.is_current:
+                continue
+            if index.rows.get(row["image_sha256"], {}).get("mask_path") != row["mask_path"]:
+                session.review = replace(session.review, row={}, stored_digest="")
+                self._controller.set_unsaved(session)
 
     def _on_undone(self, change: CorrectionChange | None, index: CorrectionsIndex) -> None:
         if change is None:
@@ -522,6 +546,11 @@ class PhotographCorrections(QObject):
         self._status.end("storing")
         self.reset()
         self.failed.emit(error)
+
+
+def has_diagnosis(row: Mapping[str, str], diagnosis: str | None) -> bool:
+    """Whether storing a diagnosis leaves that of a row as it is; None keeps it."""
+    return diagnosis is None or " ".join(diagnosis.split()) == row.get("diagnosis", "")
 
 
 def _is_undone(session: OpenPhotograph, image_id: str, index: CorrectionsIndex) -> bool:

@@ -35,6 +35,7 @@ from napari_melanoma.depth.readings import (
     values_for_line,
 )
 from napari_melanoma.depth.report_blocks import list_contradictions
+from napari_melanoma.depth.shown_blocks import BlockChange, count_changed
 from napari_melanoma.depth.synoptic import SynopticAnswer, SynopticReport
 from napari_melanoma.slides.depth_readings import NetworkDepth
 from napari_melanoma.slides.slide_content import SlideContent, read_slide_content
@@ -353,7 +354,7 @@ class SynopticForm:
         self._document, self._session, self._services = document, session, session.services
         self._follows_drawn = self._reveals = False
         self._compared: tuple[object, ...] = ()  # the state that ``_changes`` is about
-        self._changes: tuple[str, ...] = ()
+        self._changes: tuple[str | BlockChange, ...] = ()
         self._compared_files: tuple[object, ...] = ()  # the versions of the files that ``_file_content`` was read from
         self._file_content: StoredContent | None = None  # as other programs see it, if it differs from what was signed
 
@@ -471,7 +472,7 @@ class SynopticForm:
         content = self.read_content()
         return tuple(one.text for one in list_contradictions(content.list_blocks(self.shown, self._document.reader)))
 
-    def list_changes(self) -> tuple[str, ...]:
+    def list_changes(self) -> tuple[str | BlockChange, ...]:
         """State what has changed since the report was signed; empty if it is not signed."""
         report, session = self.value, self._session
         if self._document.problem:
@@ -482,14 +483,20 @@ class SynopticForm:
         self._follow_drawn()
         drawn = (document.value for document in self._drawn)
         shown = (self._lesions.value, session.results.value, session.slide.info, lesion, session.measures.value)
-        ready = (one.is_ready for one in self._drawn)
-        state = (self._document.value, *shown, *drawn, *ready, self._file_content)
+        ready, proposals = (one.is_ready for one in self._drawn), self._document.state.predicted.proposals
+        state = (self._document.value, proposals, *shown, *drawn, *ready, self._file_content)
         is_same = len(state) == len(self._compared) and all(map(operator.is_, state, self._compared))
         if not is_same:  # outlines may be many
             self._compared = state
             stored = () if self._file_content is None else self._file_content.list_changes(lesion)
-            self._changes = tuple(dict.fromkeys((*list_slide_changes(report, self.read_content()), *stored)))
+            changes = (*list_slide_changes(report, self.read_content()), *stored)
+            self._changes = tuple({str(one): one for one in changes}.values())
         return (HIDDEN_CHANGES,) if self._changes and self.hides_findings else self._changes
+
+    @property
+    def has_changed_values(self) -> bool:
+        """Whether a value has changed since the report was signed; other statements about the report do not count."""
+        return count_changed(self.list_changes()) > 0
 
     def _follow_drawn(self) -> None:
         """Follow what is drawn on the slide, once the report is signed."""

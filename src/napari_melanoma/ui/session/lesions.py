@@ -49,8 +49,9 @@ class LesionSource:
 class LesionState:
     """Lesions with the thresholds at which they were detected, and lesions that were removed manually.
 
-    ``removed`` is None if it is not known, as for lesions that were read from a file. ``is_recomputed``: whether the
-    step to this state was detection at another threshold.
+    ``removed`` is None if it is not known, as for lesions that were read from a file, or after edits, from which
+    ``_find_removed`` derives it. ``is_recomputed``: whether the step to this state was detection at another threshold.
+    ``edited_from``: the state before the edit that led to this one.
     """
 
     source: LesionSource
@@ -58,13 +59,14 @@ class LesionState:
     config: LesionConfig
     removed: Lesions | None = None
     is_recomputed: bool = False
+    edited_from: LesionState | None = None
 
     @property
     def has_manual_edits(self) -> bool:
         """Whether lesions were drawn, changed or removed manually."""
         from napari_melanoma.slides.lesion_edits import manual_lesions
 
-        return bool(manual_lesions(self.lesions) or self.removed)
+        return bool(manual_lesions(self.lesions) or self.removed or self.edited_from)
 
     def to_saved(self) -> SavedLesions:
         """Return the lesions as their file states them."""
@@ -85,10 +87,10 @@ class LesionDocument(Document[LesionState | None]):
 
     They are detected or read when an analysis has ended. Edits run in the background, because edited lesions are
     measured on the maps of the slide, and are saved at once; a changed threshold is saved only on request, because it
-    changes the results of an analysis. ``saved``: they were written.
+    changes the results of an analysis. ``saved``: emits the lesions that were written.
     """
 
-    saved = Signal()
+    saved = Signal(object)
 
     @classmethod
     def of(cls, session: OpenSlide) -> LesionDocument:
@@ -155,7 +157,7 @@ class LesionDocument(Document[LesionState | None]):
         if self._waiting:
             self._waiting.append(partial(self.detect, target, threshold))
             return
-        source, config = self._make_source(target), make_lesion_config(threshold)
+        source, config = self._make_source(target), make_lesion_config(threshold, self._read_config())
 
         def prepare() -> JobFunction:
             state, history = self.value, self._history
@@ -230,9 +232,15 @@ class LesionDocument(Document[LesionState | None]):
 
     def _write(self, unsaved: Unsaved[LesionState | None]) -> Stored[LesionState | None]:
         """Write lesions, which may be those of results that are not shown any more."""
-        shown, written = self.value, unsaved.value
+        from napari_melanoma.slides.lesion_files import back_up_edited_lesions
+
+        shown, written, previous = self.value, unsaved.value, self._stored.value
         folder = self.location.folder if written is None else written.source.folder
+        notes: tuple[str, ...] = ()
+        if written is not None and previous is not None and _differ_in_class(written.source, previous.source):
+            notes = back_up_edited_lesions(folder)
         stored = self.kind.write(self.location, written, Stored(None, self._stamps.get(folder)))
+        stored = replace(stored, notes=(*notes, *stored.notes))
         self._stamps[folder] = stored.stamp
         if shown is not None and written is not None and shown.source == written.source:
             self._stored = stored
@@ -241,7 +249,7 @@ class LesionDocument(Document[LesionState | None]):
     def _on_written(self, stored: Stored[LesionState | None] | None) -> None:
         super()._on_written(stored)
         if stored is not None:
-            self.saved.emit()
+            self.saved.emit(stored.value)
 
     def _show(self, history: LesionHistory, stored: Stored[LesionState | None]) -> None:
         self._history, self._stored = history, stored
@@ -250,18 +258,21 @@ class LesionDocument(Document[LesionState | None]):
     def _make_source(self, target: str) -> LesionSource:
         return LesionSource(self._session.result_location.folder, target, self._session.slide.size)
 
-    def _on_results(self, results: AnalysisResults) -> None:
-        """Read the lesions when an analysis has ended; remove them when other results are shown."""
+    def _read_config(self) -> LesionConfig:
+        """Return the criteria of the lesions in the shown results."""
         from napari_melanoma.slides.lesion_files import read_lesion_config
 
+        return read_lesion_config((self._session.results.value.content.get("options") or {}).get("lesions"))
+
+    def _on_results(self, results: AnalysisResults) -> None:
+        """Read the lesions when an analysis has ended; remove them when other results are shown."""
         heatmap, analysis = results.heatmap, (results.is_view, analysis_identity(results.content))
         if heatmap is None:
             self.clear()
         elif results.state in FINAL_STATES and results.has_classes and analysis != self._analysis:
             self._analysis = analysis
             if results.has_lesions:
-                options = (results.content.get("options") or {}).get("lesions")
-                self.read(str(results.content["target"]), read_lesion_config(options))
+                self.read(str(results.content["target"]), self._read_config())
 
     def _on_target(self, target: str) -> None:
         """Detect the areas of another class; the first choice, before which there was none, is saved at once."""
@@ -276,11 +287,19 @@ class LesionDocument(Document[LesionState | None]):
             self.detect(heatmap.target, threshold)
 
 
-def make_lesion_config(threshold: float) -> LesionConfig:
-    """Return the thresholds of lesions for an upper threshold."""
+def _differ_in_class(one: LesionSource, other: LesionSource) -> bool:
+    """Whether the lesions of two sources are of different classes, and stored in the same file."""
+    return one.folder == other.folder and one.target != other.target
+
+
+def make_lesion_config(threshold: float, known: LesionConfig | None = None) -> LesionConfig:
+    """Return criteria of lesions for an upper threshold, the others as in ``known``; by default the default ones."""
     from napari_melanoma.slides.lesions import LesionConfig
 
-    return LesionConfig(high=threshold, low=max(0.0, round(threshold - HYSTERESIS, 4)))
+    known = known or LesionConfig()
+    if threshold == known.high:
+        return known
+    return known.model_copy(update={"high": threshold, "low": max(0.0, round(threshold - HYSTERESIS, 4))})
 
 
 def find_lesions_in(source: LesionSource, config: LesionConfig) -> LesionState:
@@ -302,20 +321,27 @@ def recompute_lesions(source: LesionSource, config: LesionConfig, previous: Lesi
     if edited.is_recomputed and previous.past and previous.past[-1] is not None:
         history, edited = previous.undo(), previous.past[-1]
     maps = source.read_maps()
-    edited = replace(edited, removed=_find_removed(edited, maps))
+    edited = replace(edited, removed=_find_removed(edited, maps), edited_from=None)
     lesions = apply_edits(found.lesions, edited.lesions, edited.removed or (), maps, config)
     recomputed = replace(edited, lesions=lesions, config=config, is_recomputed=True)
     return replace(history, current=edited).push(recomputed)
 
 
 def _find_removed(state: LesionState, maps: LesionMaps) -> Lesions:
-    """Return the manually removed lesions; if they are not known, those that detection would add."""
-    from napari_melanoma.slides.lesion_edits import removed_lesions
+    """Return the manually removed lesions, of all edits of a state; before them, those that detection would add.
+
+    Detection and drawing take seconds for thousands of lesions, so that an edit does not wait for this.
+    """
+    from napari_melanoma.slides.lesion_edits import removed_by_edits, removed_lesions
     from napari_melanoma.slides.lesions import find_lesions
 
-    if state.removed is not None:
-        return state.removed
-    return removed_lesions(find_lesions(maps, state.config), state.lesions, maps)
+    states = [state]
+    while states[-1].removed is None and states[-1].edited_from is not None:
+        states.append(states[-1].edited_from)
+    first, removed = states[-1], states[-1].removed
+    if removed is None:
+        removed = removed_lesions(find_lesions(maps, first.config), first.lesions, maps)
+    return removed_by_edits(removed, [one.lesions for one in reversed(states)], maps)
 
 
 def read_lesions(source: LesionSource, config: LesionConfig) -> Stored[LesionState | None]:
@@ -335,12 +361,10 @@ def read_lesions(source: LesionSource, config: LesionConfig) -> Stored[LesionSta
 
 def apply_edit(edit: LesionEdit, state: LesionState) -> LesionState:
     """Edit lesions."""
-    from napari_melanoma.slides.lesion_edits import removed_lesions
-
     maps = state.source.read_maps()
-    lesions = edit(state.lesions, maps, state.config)
-    removed = removed_lesions((*_find_removed(state, maps), *state.lesions), lesions, maps)
-    return LesionState(state.source, lesions, state.config, removed)
+    edited = LesionState(state.source, edit(state.lesions, maps, state.config), state.config, edited_from=state)
+    # How many were removed is stated if none is left
+    return edited if edited.lesions else replace(edited, removed=_find_removed(edited, maps))
 
 
 def find_lesion_at(lesions: Lesions, point: tuple[float, float]) -> int | None:

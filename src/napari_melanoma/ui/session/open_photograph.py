@@ -96,14 +96,18 @@ class SavedPrediction(NamedTuple):
     """A saved prediction, with the digest of its mask.
 
     ``form``: the patient data, by column. ``is_same_model``: whether the model with this name is still the same.
+    ``modality``: the stated type of the photograph.
     """
 
     prediction: ClassPrediction
     form: dict[str, str]
     mask_digest: str
     is_same_model: bool
+    modality: str | None = None
 
-    def describe_status(self, model: str, mask_digest: str | None, row: Mapping[str, str]) -> str:
+    def describe_status(
+        self, model: str, mask_digest: str | None, row: Mapping[str, str], modality: str | None = None
+    ) -> str:
         """Describe when the prediction was saved, and what has changed since then.
 
         For example ``Saved on 2026-11-20 14:05 UTC. Outdated. Changed since then: the mask.``
@@ -111,6 +115,7 @@ class SavedPrediction(NamedTuple):
         changes = {
             "the mask": mask_digest not in (None, self.mask_digest),
             "the model": bool(model) and (model != self.prediction.model.name or not self.is_same_model),
+            "the type of photograph": modality != self.modality,
             "the patient data": any(row.get(name) != self.form.get(name) for name in self.prediction.used_columns),
         }
         changed = ", ".join(name for name, has_changed in changes.items() if has_changed)
@@ -168,15 +173,17 @@ class PromptedPhotograph:
 class ReviewState:
     """What the user has decided about a photograph, and how it is stored in the corrections.
 
-    ``diagnosis``: None if it was not edited. ``request``: the last one; an equal request is not repeated. ``folder``,
-    ``image_id``: in which and as which row it was stored last, unless undone. ``storing_digest``, ``stored_digest``: of
-    the masks that are being stored and were stored last.
+    ``diagnosis``: None if it was not edited. ``request``: the last one; an equal request is not repeated while the row
+    is as it was stored. ``folder``, ``image_id``: in which and as which row it was stored last, unless undone. ``row``:
+    the row then; empty if its mask is no longer stored. ``storing_digest``, ``stored_digest``: of the masks that are
+    being stored and were stored last.
     """
 
     diagnosis: str | None = None
     request: tuple[object, ...] = ()
     folder: Path | None = None
     image_id: str = ""
+    row: Mapping[str, str] = field(default_factory=dict)
     storing_digest: str = ""
     stored_digest: str = ""
 

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from napari_melanoma.imaging.ruler import Ruler
     from napari_melanoma.ui.session.open_photograph import OpenPhotograph
 
+UNDO_SCALE_LINK = "undo_scale"  # in messages of both docks that show the scale
 RulerStatus = Literal["open", "proposed", "accepted", "corrected", "settled"]
 MAX_ASPECT_DIFFERENCE = 1e-3  # from 1, of the height and the width of a pixel; a ruler is found in square pixels
 

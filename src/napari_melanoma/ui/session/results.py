@@ -106,6 +106,11 @@ class SlideResults(Shared[AnalysisResults]):
         if is_new and results.state in FINAL_STATES:
             self.ended.emit(update, previous.state not in ("", *FINAL_STATES))
 
+    def add_lesions(self, content: Mapping[str, Any], saved: Mapping[str, Any]) -> None:
+        """Show content with lesions that were saved, unless it was replaced since; ``content``: without them."""
+        if self.value.content is content and saved != content:
+            self.set(replace(self.value, content=saved))
+
     def reopen(self, *, is_view: bool) -> None:
         """Follow the analysis of a slide that is displayed again, as one of an earlier session.
 

@@ -240,8 +240,7 @@ NO_SLIDE = "Open a slide first."
 NO_MODEL = "Select a model first, or paint classes of your own in the section Paint."
 RUNNING = "The analysis of this slide is running."
 FLUORESCENCE = (
-    "This is a fluorescence slide, but the selected model reads brightfield stains such as H&E. Select a model that "
-    "was fitted on fluorescence."
+    "This is a fluorescence slide, but the model reads brightfield stains such as H&E. Select one for fluorescence."
 )
 BRIGHTFIELD = "This is a brightfield slide, but the selected model reads fluorescence. Select another model."
 NO_SCALE = "The slide has no scale, so it can be neither measured nor analyzed. Set it with Scale, the ruler above."

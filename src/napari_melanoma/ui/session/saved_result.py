@@ -97,7 +97,7 @@ def read_saved_prediction(values: Mapping[str, Any], folder: Path) -> SavedPredi
 
     ``values``: of its ``result.json``.
     """
-    from napari_melanoma.classification.prediction import ClassPrediction
+    from napari_melanoma.classification.prediction import ClassPrediction, is_stamp_of
     from napari_melanoma.io.results import read_mask
     from napari_melanoma.models.installed_bundles import find_bundle
 
@@ -111,8 +111,8 @@ def read_saved_prediction(values: Mapping[str, Any], folder: Path) -> SavedPredi
         return None
     is_same = False
     with suppress(MelanomaError):
-        is_same = find_bundle(prediction.model.name).fingerprint == prediction.model.fingerprint
-    return SavedPrediction(prediction, form, digest, is_same)
+        is_same = is_stamp_of(values["prediction"]["model"], find_bundle(prediction.model.name))
+    return SavedPrediction(prediction, form, digest, is_same, values.get("modality"))
 
 
 def describe_saved_mask(values: Mapping[str, Any], saved_at: float) -> str:

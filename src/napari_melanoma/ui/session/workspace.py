@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 from psygnal import Signal
 from qtpy.QtCore import QObject
 
+from napari_melanoma.core.paths import real_path
 from napari_melanoma.ui.session.document import Shared
 from napari_melanoma.ui.session.open_case import OpenCase
 from napari_melanoma.ui.viewer.docking import (
@@ -140,7 +141,13 @@ class Workspace:
 
     def find_patient_data(self, path: Path | None) -> tuple[str, Row]:
         """Return the name of the open case that contains an image, and the patient data; both empty if it does not."""
-        return ("", {}) if path is None else self._patient_data.get(path.absolute(), ("", {}))
+        return ("", {}) if path is None else self._patient_data.get(_find_file(path.absolute()), ("", {}))
+
+    def find_patient_id(self, path: Path | None) -> str:
+        """Return the id of the patient of the open case that contains an image; empty if it does not."""
+        open_case = self.case
+        case = None if open_case is None else open_case.case
+        return case.patient.patient_id if case is not None and self.find_patient_data(path)[0] else ""
 
     def _on_cases(self) -> None:
         case = self.cases.value
@@ -163,4 +170,11 @@ def _collect_patient_data(open_case: OpenCase | None) -> dict[Path, tuple[str, R
     if open_case is None or open_case.case is None or open_case.store is None:
         return {}
     case, name = open_case.case, open_case.case.patient.patient_id or open_case.store.folder.name
-    return {image.path.absolute(): (name, collect_prior_metadata(case, one)) for one, image in case.iterate_images()}
+    images = case.iterate_images()
+    return {_find_file(image.path.absolute()): (name, collect_prior_metadata(case, one)) for one, image in images}
+
+
+@lru_cache(maxsize=10_000)  # a lookup takes milliseconds on a network drive, and each edit of a case needs all images
+def _find_file(path: Path) -> Path:
+    """Return the path of a file without links, so that it is the same by whatever path it was opened."""
+    return real_path(path)

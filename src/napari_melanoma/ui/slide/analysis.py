@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
     from napari_melanoma.slides.background_runs import SlideRunStatus
     from napari_melanoma.slides.options import SlideOptions
+    from napari_melanoma.ui.session.lesions import LesionState
     from napari_melanoma.ui.session.slide import SlideSession
     from napari_melanoma.ui.slide.controls import SlideControls
 
@@ -122,7 +124,7 @@ class AnalysisController(QObject):
             (self._run_panel.detached, self._on_detached),
             (self._results.ended, self._on_ended),
             (self._results.target_selected, self._run_panel.set_target),
-            (self._session.lesions.saved, self._run_panel.watch.refresh),  # with the results
+            (self._session.lesions.saved, self._on_lesions_saved),
         ):
             self._connections.connect(signal, slot)
 
@@ -234,6 +236,13 @@ class AnalysisController(QObject):
         self._run_panel.set_folder(None)
         self._session.services.status.show_message(DETACHED_MESSAGE)
         self.changed.emit()
+
+    def _on_lesions_saved(self, state: LesionState) -> None:
+        """Show results with the lesions that were saved; their file is not read again."""
+        content = self._results.value.content
+        if content and state.source.folder == self._folder:
+            add = partial(self._results.add_lesions, content)
+            self._session.lesions.submit(lambda run: state.to_saved().add_to(content), add)
 
     def _on_ended(self, update: SlideRunUpdate, was_running: bool) -> None:
         """Show the outcome of an analysis that has just ended, or that ended in an earlier session."""

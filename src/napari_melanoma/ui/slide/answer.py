@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from napari_melanoma.ui.slide.controls import SlideControls
     from napari_melanoma.ui.slide.hosted_sections import HostedSections
 
+REPORT_CHANGED = "Report changed after signature"
 REFINED = "The map is refined while the analysis runs."
 
 
@@ -45,7 +46,7 @@ class AnswerController(QObject):
         """Follow the results of another slide."""
         self._connections.end()
         self._session = session
-        for value in () if session is None else (session.results, session.lesions):
+        for value in () if session is None else (session.results, session.lesions, session.findings):
             self._connections.connect(value.changed, self.update)
         self.update()
 
@@ -60,7 +61,7 @@ class AnswerController(QObject):
         else:
             answer = resolve_answer(session, self._blocker)
             notice = self._blocker if answer.text else ""  # results keep their parts
-            controls.answer.show_headline(answer)
+            controls.answer.show_headline(answer, REPORT_CHANGED if session.synoptic.has_changed_values else "")
         show_text(controls.blocker_label, notice)
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from qtpy.QtCore import QObject, Signal
 from qtpy.QtWidgets import QAbstractButton, QMainWindow, QWidget
 
+from napari_melanoma.core.geometry import format_scale
 from napari_melanoma.slides.reading.slide import NOT_STATED, SlideInfo
 from napari_melanoma.ui.session.document import Shared
 from napari_melanoma.ui.session.location import SlideResultLocation
@@ -107,6 +108,11 @@ class SlideContext(QObject):
     def save_notes(self, location: SlideResultLocation) -> None:
         self.run_manager.save_notes(location)
 
+    def store_pending(self) -> None:
+        """Store what is being typed and pending changes, before the files of the slide are exported."""
+        self.flush_requested.emit()
+        self.run_manager.flush_notes()
+
     def follow_scale(self, location: SlideResultLocation) -> bool:
         """Use the stored scale of the displayed slide if another program has changed it; return whether it has."""
         self.run_manager.flush_notes()
@@ -136,18 +142,16 @@ def list_slide_facts(info: SlideInfo, *, is_scale_known: bool = True, scale_read
     if size is None:
         scale = "no scale" if is_scale_known else ""
     else:
-        same = abs(size.y_um / size.x_um - 1) < 0.005
-        number = f"{size.x_um:.4g}" if same else f"{size.x_um:.4g} x {size.y_um:.4g}"
         origin = SCALE_SOURCES.get(size.source, "").format(f"by {scale_reader}" if scale_reader else "on this computer")
-        scale = f"{number} µm/px" + (f" ({origin})" if origin else "")
+        scale = f"{format_scale(size.y_um, size.x_um)} µm/px" + (f" ({origin})" if origin else "")
     full = info.levels[0]
     facts = [scale, "" if info.magnification is None else f"{info.magnification:g}x"]
     if info.kind == "fluorescence":
         count = len(info.channels)
         facts.append(f"fluorescence, {count} channel{'' if count == 1 else 's'}")
-    facts.append(f"{full.width:,} x {full.height:,} px")
     if size is not None:
         facts.append(f"{full.width * size.x_um / 1000:.3g} x {full.height * size.y_um / 1000:.3g} mm")
+    facts.append(f"{full.width:,} x {full.height:,} px")
     return [fact for fact in (*facts, info.format) if fact]
 
 

@@ -25,7 +25,14 @@ from napari_melanoma.ui.slide.slide_picker import SlideMetadataLabel, SlidePicke
 from napari_melanoma.ui.viewer.docking import DeferredWidgets, DockPlacement
 from napari_melanoma.ui.viewer.shortcuts import format_key
 from napari_melanoma.ui.viewer.slide_layers import ViewerSlide, describe_set_scale
-from napari_melanoma.ui.widgets.anatomy import MARGIN_PX, Answer, DockParts, FoldedRows, lay_out_dock, menu_button
+from napari_melanoma.ui.widgets.dock_layout import (
+    MARGIN_PX,
+    AnswerCard,
+    DockParts,
+    SummarySection,
+    lay_out_dock,
+    menu_button,
+)
 from napari_melanoma.ui.widgets.editors import NoWheelComboBox
 from napari_melanoma.ui.widgets.file_drop import FileDropHandler, Welcome
 from napari_melanoma.ui.widgets.settings import DockSettings
@@ -136,7 +143,7 @@ class SlideControls(SectionDock):
         self.model_picker = SlideModelPicker(self.icons)
         self.analyze_button = named(QPushButton("Analyze"), "primary", "Analyze")
         self.analyze_view_button = tool_button("analyse_view", "Analyze the view", "", "View only")
-        self.answer = Answer("slide_answer", "Findings of the slide")
+        self.answer = AnswerCard("slide_answer", "Findings of the slide", lines=3)
         self.blocker_label = state_label("analysis_blocker", "Why the slide cannot be analyzed", quiet=True)
         self.blocker_label.hide()
         self.result_choice = ResultChoice()
@@ -198,7 +205,7 @@ class SlideControls(SectionDock):
         views, (prediction, heatmap, lesions, *others) = self._grouped_widgets
         tabs: dict[str, tuple[QWidget, ...]] = {"Slide": (self.picker,)}
         tabs |= {section_title(part): (part,) for part in views}
-        tabs |= {"Analysis": self._act, "Results": (prediction, heatmap, lesions)}
+        tabs |= {"Analysis": (*self._act, self.options_section), "Results": (prediction, heatmap, lesions)}
         return tabs | {section_title(part): (part,) for part in others}
 
     def list_places(self) -> dict[str, QWidget]:
@@ -304,7 +311,7 @@ class SlideControls(SectionDock):
         self.content_scroll = scroll_area(page, "slide_scroll")
         self._files = row(self.save_button, self.share_button, stretch=0)
         self.body = QWidget()
-        anatomy = DockParts(
+        layout = DockParts(
             self.content_scroll,
             subject=(self._subject_area,),
             act=(self._act_area,),
@@ -312,7 +319,7 @@ class SlideControls(SectionDock):
             notices=(self.scale_panel, self.blocker_label, self.run_panel, self.notice, self.picker.warning_label),
             footer=(self._files, self.status),
         )
-        self._head, _ = lay_out_dock(self.body, anatomy)
+        self._head, _ = lay_out_dock(self.body, layout)
         self._head.hide()
         whole = QHBoxLayout(self)
         whole.setContentsMargins(0, 0, 0, 0)
@@ -324,12 +331,16 @@ class SlideControls(SectionDock):
         models = QWidget()
         form_layout(models).addRow(QLabel("Model"), self.model_picker)
         self.options_section = section("Options", "slide_options_section", None, self.settings, False)
-        rows = column(models, self.options_section, self.result_choice)
-        self.setup_rows = FoldedRows("Model and options", "slide_setup", self.settings, rows)
+        self.setup_rows = SummarySection(
+            "Model and options", "slide_setup", self.settings, column(models, self.result_choice)
+        )
+        if not self.setup_rows.is_expanded:
+            self.options_section.hide()
+        self.setup_rows.toggled.connect(self._on_setup_toggled)
         self.icons.add_sections(self.options_section, self.setup_rows)
         buttons = row(self.analyze_button, self.analyze_view_button, stretch=0)
         self.analyze_view_button.setSizePolicy(QSizePolicy.Policy.Fixed, QSizePolicy.Policy.Expanding)
-        self._act = (buttons, self.setup_rows)
+        self._act = (self.setup_rows, buttons)
         self._subject_area, self._act_area = column(), column(spacing=2)
         self.waiting.add_widget(self.picker, self._subject_area.layout().addWidget)
         for part in self._act:
@@ -361,7 +372,13 @@ class SlideControls(SectionDock):
             *(part for group in self._grouped_widgets for part in group if isinstance(part, CollapsibleSection)),
         )
         self.choice = SectionChoice(self)
-        return column(*self._groups, row(self.choice.button), spacing=ROWS_PX)
+        return column(self.options_section, *self._groups, row(self.choice.button), spacing=ROWS_PX)
+
+    def _on_setup_toggled(self, is_open: bool) -> None:
+        """Show the options first in the scroll area while the line that sums them up is open."""
+        self.options_section.setVisible(is_open)
+        if is_open:
+            self.content_scroll.verticalScrollBar().setValue(0)
 
     def _create_lazy_sections(self) -> None:
         """Create the sections that are filled when they are first opened."""

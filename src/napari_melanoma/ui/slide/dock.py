@@ -12,7 +12,7 @@ from qtpy.QtGui import QDesktopServices, QHideEvent, QShowEvent, QWindow
 from qtpy.QtWidgets import QMessageBox
 
 from napari_melanoma.core.errors import InputError
-from napari_melanoma.core.geometry import PixelSize
+from napari_melanoma.core.geometry import PixelSize, format_scale
 from napari_melanoma.io.dicom_report import is_dicom_report
 from napari_melanoma.io.geojson import is_geojson
 from napari_melanoma.io.spatialdata import find_spatialdata
@@ -344,6 +344,17 @@ class SlideDock(SlideControls):
         self.analysis.options_restored.connect(self._on_options_restored)
         self.dropped_files.import_regions()
         self.refresh()
+        if (requested := self.slide.metadata.pop(slide_layers.REQUESTED_SCALE, None)) is not None:
+            use = partial(self._use_requested_scale, session, requested)
+            session.findings.submit(lambda run: None, lambda _: use())  # when it is known whether a report is signed
+
+    def _use_requested_scale(self, session: SlideSession, requested: PixelSize) -> None:
+        """Set and save the scale that was given when the slide was opened, instead of the stored one."""
+        if session is self.context.session:
+            stored = session.notes.value.pixel_size
+            self._set_pixel_size(stored)
+            if stored is None or stored.mm != requested.mm:
+                self._on_pixel_size(requested)
 
     def _on_scale_toggled(self, on: bool) -> None:
         lock = self.context.session.synoptic.find_scale_lock() if on and self.context.session is not None else ""
@@ -369,7 +380,8 @@ class SlideDock(SlideControls):
         if session is not None:
             session.set_scale(size, before)
             self.picker.update_description()
-        text = "restored from the file" if size is None else f"{size.x_um:.4g} µm per pixel, set by you"
+        number = "" if size is None else format_scale(size.y_um, size.x_um)
+        text = f"{number} µm per pixel, set by you" if number else "restored from the file"
         self.status.show_briefly(f"Scale: {text}.")
 
     def _find_notes(self, identity: str) -> SlideNotes | None:
@@ -420,8 +432,7 @@ class SlideDock(SlideControls):
         """Write a report from the stored results of the slide; pending changes are stored first."""
         location = self.context.location
         folder = None if location is None else location.slide_folder or location.folder
-        self.context.flush_requested.emit()
-        self.run_manager.flush_notes()
+        self.context.store_pending()
         if folder is None or not folder.is_dir():
             self._on_failed(InputError(NO_RESULTS))
             return

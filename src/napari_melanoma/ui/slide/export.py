@@ -144,6 +144,7 @@ class SlideExporter(QObject):
 
     def _export_file(self, kind: str, path: Path) -> None:
         context, session = self._context, self._hosted.session
+        context.store_pending()
         location = context.result_location if EXPORTS.members[kind].subject == "analysis" else context.location
         if location is not None and session is not None:
             state = session.lesions.value
@@ -159,6 +160,7 @@ class SlideExporter(QObject):
                 session.slide.info.path,
                 with_invalid_depth=session.findings.state.shows_invalid,
                 lesion=find_slide_lesion(context.workspace.case, session.slide),
+                slide_folder=session.folder,
                 reader=session.findings.reader,
             )
             is_shown = state is not None and state.source.folder == location.folder
@@ -206,13 +208,14 @@ def find_unavailable_exports(folder: Path, *, is_dicom: bool) -> dict[str, str]:
         findings = read_findings(folder)
         has_readings, has_report = bool(findings.readings), findings.report is not None
         is_measured = has_readings or bool(read_proposals(folder).proposals)
+        has_counts = (folder / COUNTS).is_file() or bool(read_notes(folder).measures)
     except InputError:
-        has_readings = has_report = is_measured = True  # the export reports what is damaged
+        has_readings = has_report = is_measured = has_counts = True  # the export reports what is damaged
     missing = {
         "depth": NO_DEPTH if not has_readings else "",
         "risk": NO_RISK if not has_risk else "",
         "synoptic": NO_SYNOPTIC if not has_report else "",
-        "counts": NO_COUNTS if not ((folder / COUNTS).is_file() or read_notes(folder).measures) else "",
+        "counts": NO_COUNTS if not has_counts else "",
         "report": NO_REPORT if not (is_measured or has_risk) else "",
     }
     reasons = {kind: missing.get(one.subject, "") for kind, one in EXPORTS.members.items()}

@@ -21,24 +21,22 @@ from napari_melanoma.ui.widgets.style import (
     CollapsibleSection,
     FormRows,
     ThemedIcons,
-    column,
     fill_column,
     form_layout,
     named,
-    scroll_area,
 )
 
 if TYPE_CHECKING:
     from napari_melanoma.slides.options import SlideOptions
 
 OPTIONS_SETTING, TITLE = "slide/options", "Options"
-FORM_PX = 260  # height of the form, which scrolls: it is pinned above the sections
 # Options that are set elsewhere in the dock. True: the whole option; a set: only these nested options.
 EXCLUDED_FIELDS: dict[str, Any] = {
     **dict.fromkeys(("model", "mpp", "mpp_y", "region", "patient", "tissue_mask", "tumor_outlines", "lesions"), True),
     "tissue": {"method"},
     "score": {"positive"},
 }
+SPLIT_GROUPS = ("tissue", "score")
 FIELD_PREFIX = "slide."
 NO_STAIN = "none"
 
@@ -86,7 +84,7 @@ class SlideOptionsController(QObject):
         from napari_melanoma.slides.options import SlideOptions
 
         if self._form is None:
-            return self._parse_changed_values()
+            return _parse_or_default(self._changed_values)
         return SlideOptions.parse(self._form.values(), "the options")
 
     def set_options(self, options: SlideOptions | None = None) -> None:
@@ -95,31 +93,24 @@ class SlideOptionsController(QObject):
             self._settings.get(OPTIONS_SETTING, {}) if options is None else get_changed_options(options)
         )
         if self._form is not None:
-            self._form.set_values(self._parse_changed_values())
+            self._form.set_values(_parse_or_default(self._changed_values))
         self._update_title()
-
-    def _parse_changed_values(self) -> SlideOptions:
-        """Return the last valid options; the defaults if this version cannot read the stored ones."""
-        from napari_melanoma.slides.options import SlideOptions
-
-        try:
-            return SlideOptions.parse(self._changed_values, "the stored options")
-        except ConfigError:
-            return SlideOptions()
 
     def _on_section_toggled(self, is_open: bool) -> None:
         """Create the form when the section is first opened."""
         if is_open and self._form is None:
             self._form = SlideOptionsForm(self._settings, self._icons)
-            self._form.set_values(self._parse_changed_values())
+            self._form.set_values(_parse_or_default(self._changed_values))
             self._form.changed.connect(self._on_changed)
-            self._section.add_widget(scroll_area(column(self._form), "slide_options_scroll", FORM_PX))
+            self._section.add_widget(self._form)
             self._on_model()
 
     def _on_changed(self) -> None:
+        """Store what the user has changed, but not the other options of results that are shown."""
         if self._form is not None and not self.error:
-            self._changed_values = get_changed_options(self.get_options())
-            self._settings.set(OPTIONS_SETTING, self._changed_values)
+            shown, self._changed_values = self._changed_values, get_changed_options(self.get_options())
+            stored = get_changed_options(_parse_or_default(self._settings.get(OPTIONS_SETTING, {})))
+            self._settings.set(OPTIONS_SETTING, apply_changes(stored, shown, self._changed_values))
         self._update_title()
         self.changed.emit()
 
@@ -141,6 +132,16 @@ class SlideOptionsController(QObject):
         self._section.title_button.setText(f"{TITLE}  ({changes} changed)" if changes else TITLE)
 
 
+def _parse_or_default(values: Mapping[str, Any]) -> SlideOptions:
+    """Return stored options; the defaults if this version cannot read them."""
+    from napari_melanoma.slides.options import SlideOptions
+
+    try:
+        return SlideOptions.parse(dict(values), "the stored options")
+    except ConfigError:
+        return SlideOptions()
+
+
 def get_changed_options(options: SlideOptions) -> dict[str, Any]:
     """Return the options of this section that differ from the defaults, as JSON, nested as in ``SlideOptions``."""
     dumped = options.model_dump(mode="json", exclude=EXCLUDED_FIELDS, exclude_defaults=True)
@@ -153,6 +154,25 @@ def get_changed_options(options: SlideOptions) -> dict[str, Any]:
     if options.stain is not None and "stain" in values:
         values["stain"].setdefault("method", options.stain.method)
     return values
+
+
+def apply_changes(stored: dict[str, Any], before: dict[str, Any], after: dict[str, Any]) -> dict[str, Any]:
+    """Return stored options with the changes between two others; all as from ``get_changed_options``.
+
+    A group changes option by option, but for the stain, whose options have no effect without its method.
+    """
+    result = dict(stored)
+    for name in before.keys() | after.keys():
+        old, new = before.get(name), after.get(name)
+        if old == new:
+            continue
+        if name in SPLIT_GROUPS:
+            new = apply_changes(stored.get(name) or {}, old or {}, new or {})
+        if new is None or (name in SPLIT_GROUPS and not new):
+            result.pop(name, None)
+        else:
+            result[name] = new
+    return result
 
 
 def _read_classes(model: str, run: RunContext) -> tuple[str, ...]:

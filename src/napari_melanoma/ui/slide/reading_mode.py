@@ -29,7 +29,7 @@ from napari_melanoma.ui.sections.overview.picture import Overview
 from napari_melanoma.ui.sections.overview.view import MagnificationButtons, ViewButtons
 from napari_melanoma.ui.session.run_status import describe_progress
 from napari_melanoma.ui.slide.reading_keys import MAGNIFICATIONS
-from napari_melanoma.ui.viewer.camera import find_canvas
+from napari_melanoma.ui.viewer.camera import find_canvas, pan_view
 from napari_melanoma.ui.viewer.docking import MIN_WIDTH_PX, CanvasLayout
 from napari_melanoma.ui.viewer.shortcuts import format_key
 from napari_melanoma.ui.viewer.slide_layers import list_slides
@@ -414,6 +414,7 @@ class SectionTabs(QWidget):
         self._tabs = controls.list_tabs()
         self._window: QMainWindow | None = None
         self._current = ""
+        self._shift_px = 0.0  # of the view, so that the image stays in place while the canvas is narrower
         self._moved: list[tuple[QWidget, QBoxLayout, int]] = []  # widgets, their layouts and indices in the dock
         self._expanded: CollapsibleSection | None = None  # section to collapse again when its tab is closed
         page = QWidget()
@@ -473,6 +474,7 @@ class SectionTabs(QWidget):
         """Close the open tab, and show the dock as before."""
         controls, window, self._window = self._controls, self._window, None
         self.close_tab()
+        self._shift_view(0)
         if window is not None and isalive(window) and window.centralWidget() is not None:
             window.centralWidget().removeEventFilter(self)
         controls.layout().insertWidget(0, controls.body)
@@ -548,15 +550,23 @@ class SectionTabs(QWidget):
             body.setGeometry(central.width() - MIN_WIDTH_PX, 0, MIN_WIDTH_PX, central.height())
         elif body.parentWidget() is not controls:
             controls.layout().insertWidget(0, body)
-        width = self.width() + (MIN_WIDTH_PX if is_open and fits_next_to_it else 0)
+        taken = MIN_WIDTH_PX if is_open and fits_next_to_it else 0  # from the right of the canvas
+        width = self.width() + taken
         controls.setMinimumWidth(width)
-        controls.setMaximumWidth(NO_LIMIT_PX if is_open and fits_next_to_it else width)
+        controls.setMaximumWidth(NO_LIMIT_PX if taken else width)
+        self._shift_view(-taken / 2)
         frame = controls.parentWidget()
         if isinstance(frame, QDockWidget):
             window.resizeDocks([frame], [width], Qt.Orientation.Horizontal)
         body.setVisible(is_open)
         self._notice.setVisible(not is_open)  # the content of an open tab shows the notice itself
         body.raise_()
+
+    def _shift_view(self, shift_px: float) -> None:
+        viewer, moved_px = self._controls.context.viewer, shift_px - self._shift_px
+        self._shift_px = shift_px
+        if moved_px:
+            pan_view(viewer, 0, moved_px / viewer.canvas.size[1])
 
     def _on_section_toggled(self, section: CollapsibleSection, is_open: bool) -> None:
         """Close the open tab when its section is collapsed by a click on the title."""

@@ -14,7 +14,7 @@ from qtpy.QtCore import QObject, Signal
 from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.garbage_collection import paused_garbage_collection
 from napari_melanoma.core.processes import is_run_alive
-from napari_melanoma.slides.notes import NotesFile, SlideNotes
+from napari_melanoma.slides.notes import VIEW_FOLDER, NotesFile, SlideNotes
 from napari_melanoma.slides.reading.slide import SlideInfo
 from napari_melanoma.ui.session.location import SlideResultLocation
 from napari_melanoma.ui.widgets.job import LatestJobQueue, run_job
@@ -24,7 +24,7 @@ from napari_melanoma.ui.widgets.settings import DockSettings, get_user_folder
 if TYPE_CHECKING:
     from napari_melanoma.slides.options import SlideOptions
 
-VIEW_FOLDER, DEPTH_FOLDER = "view", "depth"
+DEPTH_FOLDER = "depth"
 PRIVATE_NOTES = "slide-notes"  # folder for notes that cannot be written next to the results
 # Patterns, relative to the root folder, of the folders in which an analysis may be running
 RUN_FOLDER_PATTERNS = (

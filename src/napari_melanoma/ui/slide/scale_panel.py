@@ -10,7 +10,7 @@ from qtpy.QtWidgets import QFrame, QPushButton, QVBoxLayout
 from napari_melanoma.core.errors import MelanomaError, ScaleMissing
 from napari_melanoma.core.geometry import PixelSize
 from napari_melanoma.ui.viewer import slide_layers
-from napari_melanoma.ui.viewer.shape_layers import line_width
+from napari_melanoma.ui.viewer.shape_layers import get_ruler_ends, line_width
 from napari_melanoma.ui.viewer.slide_layers import ViewerSlide
 from napari_melanoma.ui.widgets.number_box import DecimalBox
 from napari_melanoma.ui.widgets.settings import DockSettings
@@ -103,9 +103,8 @@ class SlideScalePanel(QFrame):
         try:
             if slide is None or layer is None or not len(layer.data):
                 raise ScaleMissing("there is no line yet: draw one over a known length, then set the scale.")
-            start, *_, end = layer.data[-1]
             length_mm = self._length.value() / 1000
-            size = PixelSize.from_ruler(tuple(start[-2:]), tuple(end[-2:]), length_mm, _get_aspect(slide))
+            size = PixelSize.from_ruler(*get_ruler_ends(layer), length_mm, _get_aspect(slide))
         except MelanomaError as error:
             self.failed.emit(error)
             return

@@ -32,7 +32,7 @@ from napari_melanoma.ui.viewer.view_memory import (
     hide_other_pictures,
     restore_view,
 )
-from napari_melanoma.ui.widgets.anatomy import FactsLine
+from napari_melanoma.ui.widgets.dock_layout import FactsLine
 from napari_melanoma.ui.widgets.editors import NoWheelComboBox
 from napari_melanoma.ui.widgets.signals import Connections
 from napari_melanoma.ui.widgets.style import (

@@ -17,7 +17,7 @@ from napari_melanoma.ui.train.run_view import TrainingPage
 from napari_melanoma.ui.train.start import StartPicker
 from napari_melanoma.ui.viewer.docking import DockPlacement
 from napari_melanoma.ui.viewer.shortcuts import format_key
-from napari_melanoma.ui.widgets.anatomy import Answer, DockParts, lay_out_dock
+from napari_melanoma.ui.widgets.dock_layout import AnswerCard, DockParts, FactsLine, lay_out_dock
 from napari_melanoma.ui.widgets.file_drop import Welcome
 from napari_melanoma.ui.widgets.signals import Connections
 from napari_melanoma.ui.widgets.status_line import StatusLine
@@ -60,7 +60,8 @@ class TrainControls(QWidget):
         self.run_page = TrainingPage(self.icons, self.settings)
         self.start_hint = named(WrappedLabel(), "start_offer", "Classes that the starting model does not have")
         self.start_hint.setToolTip("")
-        self.answer = Answer("image_counts", "Images of the training")
+        self.facts = FactsLine("train_facts", "Data sets of the training")
+        self.answer = AnswerCard("image_counts", "Images of the training", lines=3)
         self.warning_label = state_label("warning", "Why the training cannot start, or warnings")
         self.warning_label.setProperty("fault", True)
         self.start_button = named(QPushButton("Start"), "primary", "Start the training")
@@ -156,7 +157,12 @@ class TrainControls(QWidget):
         self._pages.addWidget(scroll_area(run_page, "run_scroll"))
         self._notices = column(self.start_hint, self.warning_label)
         parts = DockParts(
-            self._pages, act=[self.start_button], answer=[self.answer], notices=[self._notices], footer=[self.status]
+            self._pages,
+            subject=[self.facts],
+            act=[self.start_button],
+            answer=[self.answer],
+            notices=[self._notices],
+            footer=[self.status],
         )
         self._head, _ = lay_out_dock(self, parts)
 
@@ -165,7 +171,8 @@ class TrainControls(QWidget):
         rows = self._selection_rows = form_layout(selections)
         rows.addRow(top_label("Start from"), self.start_picker)
         rows.addRow(top_label("Recipe"), self.recipe_picker)
-        return column(self.data_picker, selections, self.recipe_form, self.recipe_picker.summary, spacing=7)
+        rows.addRow(self.recipe_picker.summary)
+        return column(self.data_picker, selections, self.recipe_form, spacing=7)
 
 
 def adapt_recipe(recipe: TrainRecipe, start: str, datasets: tuple[str, ...], start_weights: str = "all") -> TrainRecipe:

@@ -26,7 +26,6 @@ from napari_melanoma.ui.widgets.style import ThemedIcons, WrappedLabel, named, q
 if TYPE_CHECKING:
     from napari_melanoma.runs.shipped_recipes import DataKind
 
-READING = "reading ..."
 NO_CORRECTIONS = "None yet. Correct a mask in the Lesion dock and press Add to corrections there."
 INDENT_PX = 20  # aligns the description with the text of the check box above it
 NO_REPLAY = "Optional: what the model was trained on, so that it forgets nothing."
@@ -57,15 +56,22 @@ class DataSetCounts:
         return "slides" if self.slides else "tiles" if self.tiles else "photographs"
 
     @property
-    def summary(self) -> str:
-        """The numbers as one line."""
+    def size(self) -> str:
+        """The number of usable images."""
         if self.slides:
             return f"{format_count(self.images, 'slide')} of {format_count(self.patients, 'patient')}"
+        if self.tiles:
+            return f"{format_count(self.usable, 'tile')} of slides, {self.tiles}"
+        return f"{format_count(self.usable, 'image')} with masks"
+
+    @property
+    def details(self) -> str:
+        """The other numbers as one line; empty without any."""
+        if self.slides:
+            return ""
         if not self.usable:
             return "no image with a mask yet"
-        parts = [f"{format_count(self.usable, 'image')} with masks"]
-        if self.tiles:
-            parts = [f"{format_count(self.usable, 'tile')} of slides, {self.tiles}"]
+        parts = []
         if self.corrected:
             parts.append(f"{self.corrected:,} corrected")
         if self.patients < self.usable:  # otherwise patients are unknown, or have one image each
@@ -138,7 +144,7 @@ class OutsideFiles:
 
 
 class DataSetRow(QWidget):
-    """One data set: a check box, its counts, and a button that removes it from the list."""
+    """One data set: a check box, details of its images, and a button that removes it from the list."""
 
     toggled = Signal(bool)
     removed = Signal()
@@ -149,10 +155,11 @@ class DataSetRow(QWidget):
         self.counts: DataSetCounts | None = None  # None until counted
         self.is_corrections = is_corrections
         self._ticked = False
-        name = "Corrections" if self.is_corrections else folder.name
-        tip = "The masks corrected in the Lesion dock" if self.is_corrections else str(folder)
-        self.check = named(QCheckBox(name), f"use {name}", f"Use {name}", tip)
-        self._description = WrappedLabel(READING)
+        self.name = name = "Corrections" if self.is_corrections else folder.name
+        self._tip = "The masks corrected in the Lesion dock" if self.is_corrections else str(folder)
+        self.check = named(QCheckBox(name), f"use {name}", f"Use {name}", self._tip)
+        self._description = WrappedLabel()
+        self._description.hide()
         self._description.setProperty("quiet", True)
         self._description.setObjectName(f"about {name}")
         self._description.setContentsMargins(INDENT_PX, 0, 0, 0)
@@ -190,7 +197,8 @@ class DataSetRow(QWidget):
         self.counts = counts
         self._update_check_box()
         empty = self.is_corrections and not counts.images
-        self._set_description(NO_CORRECTIONS if empty else counts.summary, fault=False)
+        self.check.setToolTip(f"{self._tip}\n{counts.size}")
+        self._set_description(NO_CORRECTIONS if empty else counts.details, fault=False)
 
     def show_error(self, message: str) -> None:
         """Show why the data set cannot be used."""
@@ -211,6 +219,7 @@ class DataSetRow(QWidget):
 
     def _set_description(self, text: str, *, fault: bool) -> None:
         self._description.setText(text)
+        self._description.setVisible(bool(text))
         self._description.setProperty("quiet", not fault)
         self._description.setProperty("fault", fault)
         self._description.style().unpolish(self._description)
@@ -429,6 +438,12 @@ class DataPicker(QWidget):
     @property
     def datasets(self) -> tuple[str, ...]:
         return tuple(str(folder) for folder in self.training_list.folders)
+
+    @property
+    def facts(self) -> list[str]:
+        """The name and the size of each used data set."""
+        used = (row for row in self.training_list.rows if row.is_used)
+        return [row.name if row.counts is None else f"{row.name}: {row.counts.size}" for row in used]
 
     @property
     def replay_data(self) -> tuple[str, ...]:

@@ -23,6 +23,7 @@ from napari_melanoma.ui.train.recipe_check import READING, RecipeCheck
 from napari_melanoma.ui.train.run_controller import RunController
 from napari_melanoma.ui.train.start import ALL, ENCODER, IMAGENET, NOTHING
 from napari_melanoma.ui.viewer.shortcuts import add_shortcut
+from napari_melanoma.ui.widgets.dock_layout import FACTS_SEPARATOR
 from napari_melanoma.ui.widgets.job import LatestJobQueue
 from napari_melanoma.ui.widgets.status_line import show_failure
 
@@ -126,6 +127,7 @@ class TrainDock(TrainControls):
         """Update the recipe for other data; select a recipe for tiles or whole slides if the data are these."""
         shipped, kinds = self.recipe_picker.shipped_recipe, self.data_picker.kinds
         has_changed, self._kinds = kinds != self._kinds, kinds
+        self.facts.set_facts(self.data_picker.facts)
         kind = next(iter(kinds)) if len(kinds) == 1 else None
         if has_changed and kind in KIND_RECIPES and shipped is not None and shipped.data_kind != kind:
             self.recipe_picker.select(KIND_RECIPES[kind])
@@ -207,7 +209,7 @@ class TrainDock(TrainControls):
         if check.counts is None:
             self.answer.set_hint(TICK_DATA)
         else:
-            self.answer.set_answer(check.counts.total, check.counts.parts)
+            self.answer.set_answer(check.counts.sets, check.counts.parts, separator=FACTS_SEPARATOR)
         self.warning_label.setText(check.error or check.warning)
         self.warning_label.setVisible(bool(check.error or check.warning))
         self.update_state(

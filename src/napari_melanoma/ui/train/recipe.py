@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -151,6 +151,7 @@ class RecipePicker(QWidget):
         self._shipped = {recipe.name: recipe for recipe in list_shipped_recipes()}
         self._loaded: dict[str, TrainRecipe] = {}
         self.combo = named(NoWheelComboBox(), "recipe", "Recipe", "Training settings")
+        self.combo.setProperty("holds_names", True)
         for recipe in self._shipped.values():
             self.combo.addItem(recipe.title, recipe.name)
             self.combo.setItemData(self.combo.count() - 1, recipe.summary, Qt.ItemDataRole.ToolTipRole)
@@ -245,8 +246,6 @@ TOP_LEVEL_FIELDS = (  # set by the controls above the Classification section, or
 MIN_VISIBLE_ROWS, MAX_VISIBLE_ROWS = 3, 8
 COLUMN_NAME_ROLE = Qt.ItemDataRole.UserRole  # the name of the column, without the reason why it is excluded
 MAX_CLASSES = 12  # a column with more values is not a target
-TRUE_VALUES = ("1", "1.0", "true", "yes")
-BOOLEAN_VALUES = (*TRUE_VALUES, "0", "0.0", "false", "no")
 
 
 class ClassificationForm(QWidget):
@@ -383,10 +382,18 @@ class ClassificationForm(QWidget):
     def _show_counts(self) -> None:
         target = str(self.target.currentData() or "")
         classes = self._table_columns.targets.get(target, {})
-        self._positive = choose_positive_class(classes, target, self._positive) if classes else self._positive
+        self._positive = self._choose_positive(classes, target)
         text = ", ".join(f"{name} {count:,}" for name, count in classes.items())
         self.counts.setText(text or f"No table has a column '{target}' with classes.")
         self.counts.setToolTip(f"Positive class (for sensitivity): {self._positive}")
+
+    def _choose_positive(self, classes: Mapping[str, int], target: str) -> str:
+        """Choose the positive class, by the recipe and the data sets, but not by those that were ticked before."""
+        config = self._config
+        stated = config.positive if config is not None and target == config.target else ""
+        if config is not None and stated in config.classes:
+            return stated  # also if the data sets lack the class
+        return choose_positive_class(classes, target, stated) if classes else stated
 
     def _show_columns(self) -> None:
         """List the columns that can be ticked, then the excluded ones with the reason."""
@@ -469,10 +476,8 @@ def read_table_columns(folders: Sequence[str], target: str, recipe_target: str, 
         rows += [entry.row for entry in iter_entries(expand_user(folder)) if isinstance(entry, DatasetEntry)]
     columns = dict.fromkeys(name for row in rows for name in row)
     targets = {name: counts for name in columns if (counts := count_classes(rows, name))}
-    missing = [name for name in dict.fromkeys((target, recipe_target)) if not all(name in row for row in rows)]
-    if missing:  # derive them as a run does, for example melanoma from the diagnosis
-        derived = list(map(ColumnReader(set(missing)).read, rows))
-        targets |= {name: counts for name in missing if (counts := count_classes(derived, name))}
+    for name in dict.fromkeys((target, recipe_target)):  # derived as in a run, for example melanoma from the diagnosis
+        targets |= {name: counts} if (counts := count_classes(map(ColumnReader({name}).read, rows), name)) else {}
     inputs = tuple(name for name in list_eligible_columns(rows, target) if name != target)
     reasons = {name: explain_ineligible(name, target) for name in columns if name not in inputs}
     excluded = {name: reason for name, reason in reasons.items() if reason and name in targets}
@@ -496,25 +501,28 @@ def keep_encodings(columns: TabularConfig, recipe: TabularConfig | None) -> Tabu
     return columns.model_copy(update=update)
 
 
-def count_classes(rows: Sequence[Mapping[str, str]], column: str) -> dict[str, int]:
+def count_classes(rows: Iterable[Mapping[str, str]], column: str) -> dict[str, int]:
     """Count the rows of each class in a column, the most frequent first; empty if the column does not contain classes.
 
-    For a column of truth values, such as 1 and 0, the classes are the name of the column and ``other``.
+    For a column of truth values, such as 1 and 0, the classes are those of a run, such as the name of the column and
+    ``other``.
     """
-    counts = Counter(word for row in rows if (word := (row.get(column) or "").strip()) and word.lower() != "unknown")
-    if not 2 <= len(counts) <= MAX_CLASSES or sum(counts.values()) < 2 * len(counts):
-        return {}
-    if {word.lower() for word in counts} <= set(BOOLEAN_VALUES):
-        yes = sum(count for word, count in counts.items() if word.lower() in TRUE_VALUES)
-        return dict(Counter({column: yes, "other": sum(counts.values()) - yes}).most_common())
-    if all(_is_number(word) for word in counts):
-        return {}
-    return dict(counts.most_common())
+    from napari_melanoma.training.data_selection import row_labels
+
+    counts = Counter(row_labels({("", str(number)): row for number, row in enumerate(rows)}, column).values())
+    is_few = not 2 <= len(counts) <= MAX_CLASSES or sum(counts.values()) < 2 * len(counts)
+    return {} if is_few or all(map(_is_number, counts)) else dict(counts.most_common())
 
 
-def choose_positive_class(classes: Mapping[str, int], target: str, previous: str) -> str:
-    """Choose the positive class: the previous one, the name of the target, melanoma, or else the rarest class."""
-    preferred = (previous, target, "melanoma")
+def choose_positive_class(classes: Mapping[str, int], target: str, stated: str) -> str:
+    """Choose the positive class: that of the recipe, the name of the target, melanoma or alike, or the rarest class.
+
+    ``stated``: by the recipe for this target; empty for another one.
+    """
+    from napari_melanoma.runs.shipped_recipes import POSITIVE
+
+    malignant = (name for word in POSITIVE for name in classes if name.lower() == word)
+    preferred = (stated, target, *malignant)
     return next(
         (name for name in preferred if name in classes), min(classes, key=lambda name: classes[name], default="")
     )

@@ -20,14 +20,11 @@ if TYPE_CHECKING:
     from napari_melanoma.data.splits import TrainingSplit
     from napari_melanoma.training.recipe import TrainRecipe
 
-NO_TEST_IMAGES = "none for testing"
 DATA_OPTIONS = ("classes", "tabular")  # options of a classifier that depend on its data
 READING = "Reading the data ..."
 FEW_FOR_TRAINING = 500  # photographs with a diagnosis, below which an adaptation is to be tried first
-ADAPT_FIRST = (
-    f"Fewer than {FEW_FOR_TRAINING} photographs with diagnoses: adapt a classifier first (Review dock, Diagnosis), "
-    "which takes minutes."
-)
+ADAPT_FIRST = f"fewer than {FEW_FOR_TRAINING} photographs: first adapt a classifier (Review dock, Diagnosis)"
+FEW_VALIDATION = "Few for validation: imprecise results"
 CHECK_DELAY_MS = 250  # between the last change of the controls and reading the data sets
 
 
@@ -53,22 +50,22 @@ class RecipeImageCounts:
     advice: str = ""
 
     @property
-    def total(self) -> str:
-        """The number of all images."""
-        total = format_count(self.training + self.validation + self.test + self.left_out, self.noun)
-        return total if self.noun == "slide" else f"{total} with masks"
+    def sets(self) -> str:
+        """The number of images in each set."""
+        test = format_count(self.test, f"test {self.noun}") if self.test else f"no test {self.noun}s"
+        return f"{self.training:,} training, {self.validation:,} validation, {test}"
 
     @property
     def parts(self) -> tuple[str, ...]:
-        """The numbers of each set, the most important first, and what to do first."""
-        few = " (few, imprecise)" if self.few_validation else ""
-        parts = [f"{self.training:,} for training", f"{self.validation:,} for validation{few}"]
-        parts.append(f"{self.test:,} for testing" if self.test else NO_TEST_IMAGES)
+        """What to do first, and what else to know about the images."""
+        parts = [text for text in (self.next_step, self.advice) if text]
+        if self.few_validation:
+            parts.append(FEW_VALIDATION)
         if self.left_out:
             parts.append(f"{self.left_out:,} not used (other images of their patients are in another set)")
         if self.replay:
             parts.append(f"{format_count(self.replay, 'image')} of earlier data")
-        return (*parts, *(text for text in (self.next_step, self.advice) if text))
+        return tuple(parts)
 
 
 def check_recipe_data(recipe: TrainRecipe, run: RunContext) -> RecipeImageCounts:

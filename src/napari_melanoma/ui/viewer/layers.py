@@ -335,7 +335,7 @@ def show_prompts(viewer: Viewer, image: Image, lesions: Sequence[PromptOptions])
     import numpy as np
     from napari.layers import Shapes
 
-    layer = _get_or_add_layer(viewer, image, "prompts", partial(Shapes, ndim=2, opacity=0.9))
+    layer = _get_or_add_layer(viewer, image, "clicks", partial(Shapes, ndim=2, opacity=0.9))
     radius = 4 * line_width(image)
     shapes: list[tuple[str, NDArray[np.float64], str]] = []  # type, corners (4, 2) and color
     for prompts in lesions:

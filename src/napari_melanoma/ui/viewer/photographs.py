@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, get_args
 
-from napari_melanoma.core.geometry import PixelSize
+from napari_melanoma.core.geometry import PixelSize, format_scale
 from napari_melanoma.samples.catalog import shorten_credit
 
 if TYPE_CHECKING:
@@ -112,14 +112,24 @@ def read_rgb(data: Any, values: ValueRange) -> NDArray[np.uint8]:  # noqa: ANN40
 
 
 def get_pixel_size(layer: Layer) -> PixelSize | None:
-    """Return the pixel size from a layer's scale and units; None if the units are pixels, which means unknown."""
+    """Return the pixel size from a layer's scale, affine and units; None if the units are pixels: it is unknown."""
     y, x = (_to_micrometers(unit) for unit in get_own_units(layer))
     if y is None or x is None:
         return None
-    size = PixelSize(y * float(layer.scale[-2]), x * float(layer.scale[-1]))
+    affine_y, affine_x = _get_affine_scale(layer)
+    size = PixelSize(y * affine_y * float(layer.scale[-2]), x * affine_x * float(layer.scale[-1]))
     # The size set by a ruler or stored in the file also has a source, if it is still that of the layer
     stored = (get_ruler_size(layer), get_file_size(layer))
     return next((known for known in stored if known is not None and known.is_close(size)), size)
+
+
+def _get_affine_scale(layer: Layer) -> tuple[float, float]:
+    """Return by how much a layer's affine enlarges its rows and columns; some readers state the scale only there."""
+    import numpy as np
+
+    columns = layer.affine.linear_matrix[-2:, -2:] @ layer.rotate[-2:, -2:]
+    y, x = np.hypot(*columns)
+    return float(y), float(x)
 
 
 def get_ruler_size(layer: Layer) -> PixelSize | None:
@@ -162,7 +172,10 @@ def get_own_units(layer: Layer) -> tuple[Any, Any]:
 def get_pixel_aspect(layer: Layer) -> float:
     """Return the height of a layer's pixels divided by their width, which may be known without the pixel size."""
     size = get_pixel_size(layer)
-    return float(layer.scale[-2] / layer.scale[-1]) if size is None else size.y_um / size.x_um
+    if size is not None:
+        return size.y_um / size.x_um
+    affine_y, affine_x = _get_affine_scale(layer)
+    return float(layer.scale[-2] / layer.scale[-1]) * affine_y / affine_x
 
 
 def _plugin_metadata(layer: Layer) -> dict[str, Any]:
@@ -181,9 +194,8 @@ def _to_micrometers(unit: Any) -> float | None:  # noqa: ANN401 - a unit of pint
 
 
 def format_pixel_size(size: PixelSize) -> str:
-    """Format a pixel size: ``12.4 µm``, or ``100 x 50 µm`` (height first) if pixels are not square."""
-    y, x = f"{size.y_um:.3g}", f"{size.x_um:.3g}"
-    return f"{x} µm" if x == y else f"{y} x {x} µm"
+    """Format a pixel size with its unit, such as ``12.4 µm``, as in the report of a photograph."""
+    return f"{format_scale(size.y_um, size.x_um, 3)} µm"
 
 
 def list_facts(image: Image) -> list[str]:
@@ -210,12 +222,22 @@ Role = Literal[
     "contour",
     "proposals",
     "scribbles",
-    "prompts",
+    "clicks",
     "numbers",
     "proposed scale",
     "ruler",
 ]
 ORDER: tuple[Role, ...] = get_args(Role)  # from bottom to top
+
+
+# Role of a photograph that was added in advance, and is not open yet
+STANDBY = "standby"
+
+
+def set_standby(layer: Layer, is_standby: bool) -> None:
+    """Mark a photograph as added in advance, or as one of the photographs of the viewer."""
+    metadata = {key: value for key, value in _plugin_metadata(layer).items() if key != "role"}
+    layer.metadata = {**layer.metadata, METADATA_KEY: metadata | ({"role": STANDBY} if is_standby else {})}
 
 
 def identify_photographs(viewer: Viewer) -> list[Image]:
@@ -360,6 +382,9 @@ def set_pixel_size(viewer: Viewer, image: Image, size: PixelSize | None) -> None
     image.metadata = {**image.metadata, METADATA_KEY: metadata if size is None else {**metadata, "ruler": size}}
     size = size or metadata.get("pixel_size")
     scale, unit = ((1.0, 1.0), "pixel") if size is None else ((size.y_um, size.x_um), "um")
+    if size is not None:
+        affine_y, affine_x = _get_affine_scale(image)
+        scale = scale[0] / affine_y, scale[1] / affine_x
     y_factor, x_factor = (new / float(old) for new, old in zip(scale, image.scale[-2:], strict=True))
     translate = (y_factor * float(image.translate[-2]), x_factor * float(image.translate[-1]))
     camera = getattr(viewer, "scene", viewer).camera  # as in camera.get_camera, which must not be imported here
@@ -373,7 +398,7 @@ def set_pixel_size(viewer: Viewer, image: Image, size: PixelSize | None) -> None
 
 
 SHOWN_WITH_PHOTOGRAPH = (
-    *("band", "mask", "contour", "proposals", "other lesions", "ROI", "prompts", "numbers", "proposed scale"),
+    *("band", "mask", "contour", "proposals", "other lesions", "ROI", "clicks", "numbers", "proposed scale"),
 )
 
 

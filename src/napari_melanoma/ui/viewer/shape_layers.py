@@ -10,6 +10,8 @@ from qtpy.QtCore import QObject, QTimer
 from qtpy.QtGui import QFontMetricsF
 from qtpy.QtWidgets import QApplication
 
+from napari_melanoma.core.errors import ScaleMissing
+from napari_melanoma.core.polygons import Point
 from napari_melanoma.ui.viewer import slide_layers
 from napari_melanoma.ui.viewer.camera import get_camera, get_zoom
 from napari_melanoma.ui.viewer.slide_layers import ViewerSlide
@@ -43,6 +45,18 @@ def get_data_action(event: Any) -> str:  # noqa: ANN401 - napari's event
 def to_rgba(color: Color) -> tuple[float, float, float, float]:
     """Convert an 8-bit RGB color to napari's RGBA."""
     return color[0] / 255, color[1] / 255, color[2] / 255, 1.0
+
+
+def get_ruler_ends(layer: Shapes) -> tuple[Point, Point]:
+    """Return both ends, (row, column) in the coordinates of the layer, of the shape of a ruler that was drawn last."""
+    ends = layer.data[-1][:, -2:].tolist()
+    if len(ends) != 2:  # of another tool of napari, whose length would be that of a side, or of a shortcut
+        raise ScaleMissing(
+            "the shape that was drawn last is not a straight line. Delete it, draw a line over a known length, then "
+            "set the scale."
+        )
+    (top, left), (bottom, right) = ends
+    return (top, left), (bottom, right)
 
 
 def is_slide_open(viewer: Viewer, slide: ViewerSlide) -> bool:

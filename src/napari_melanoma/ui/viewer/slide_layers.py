@@ -14,7 +14,13 @@ from qtpy.QtCore import QObject, Qt, Signal
 from qtpy.QtWidgets import QListView, QWidget
 
 from napari_melanoma.core.geometry import MapPlacement, PixelSize
-from napari_melanoma.ui.viewer.photographs import METADATA_KEY, SUBSTITUTE_UNIT_KEY, insert_unselected, show_flat
+from napari_melanoma.ui.viewer.photographs import (
+    METADATA_KEY,
+    STANDBY,
+    SUBSTITUTE_UNIT_KEY,
+    insert_unselected,
+    show_flat,
+)
 
 if TYPE_CHECKING:
     from napari.layers import Image, Layer
@@ -48,7 +54,8 @@ Role = Literal[
 ORDER: tuple[Role, ...] = get_args(Role)  # from bottom to top
 TOOL_ROLES: tuple[Role, ...] = ("stroke",)  # of layers that are hidden while their tool is not active
 # Of layers that serve a tool or another layer: napari's list of layers does not show them.
-UNLISTED_ROLES: tuple[Role, ...] = ("stroke", "readings", "ruler", "drawing", "painting", "clicks")
+UNLISTED_ROLES = ("stroke", "readings", "ruler", "drawing", "painting", "clicks", STANDBY)
+REQUESTED_SCALE = "requested_scale"  # in the metadata of a slide, until its stored scale was read
 SLIDE_IDENTITY_KEY = "slide_identity"  # in the metadata of layers derived from a slide
 
 
@@ -194,7 +201,8 @@ def hide_unlisted(window: QWidget) -> None:
     for view in window.findChildren(QListView):
         if type(view).__name__ == "QtLayerList" and not view.property(UNLISTED):
             view.setProperty(UNLISTED, True)
-            view.model().rowsInserted.connect(partial(_hide_rows, view))
+            for signal in (view.model().rowsInserted, view.model().rowsMoved):
+                signal.connect(partial(_hide_rows, view))
             _hide_rows(view)
 
 
@@ -202,8 +210,9 @@ def _hide_rows(view: QListView, *_: object) -> None:
     model = view.model()
     for row in range(model.rowCount()):
         layer = model.index(row, 0).data(Qt.ItemDataRole.UserRole)
-        if layer is not None and layer.metadata.get(METADATA_KEY, {}).get("role") in UNLISTED_ROLES:
-            view.setRowHidden(row, True)
+        is_unlisted = layer is not None and layer.metadata.get(METADATA_KEY, {}).get("role") in UNLISTED_ROLES
+        if view.isRowHidden(row) != is_unlisted:
+            view.setRowHidden(row, is_unlisted)
 
 
 def toggle_overlays(viewer: Viewer, slide: ViewerSlide, kept: Layer | None) -> bool:
@@ -290,6 +299,12 @@ def set_pixel_size(viewer: Viewer, slide: ViewerSlide, size: PixelSize | None) -
         _apply_rotation(slide, layer)
     for layer in find_layers(viewer, slide.identity):
         set_placement(slide, layer, layer.metadata[METADATA_KEY].get("place"))
+
+
+def request_scale(viewer: Viewer, slide: ViewerSlide, size: PixelSize) -> None:
+    """Set the scale of a slide that is being opened, and let the Slide dock store it as set by the user."""
+    set_pixel_size(viewer, slide, size)
+    slide.metadata[REQUESTED_SCALE] = size
 
 
 def set_angle(viewer: Viewer, slide: ViewerSlide, angle: float) -> None:

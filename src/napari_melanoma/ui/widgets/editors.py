@@ -39,6 +39,7 @@ TABLE_PX = 220
 MIN_WIDTH_PX = 90
 NUMBER_PX = 104  # shows 0.0001 between its arrows
 TEXT_PX = 160  # minimum width of a line of text; a label that is too long is put above it
+UNCLEAR_COMMA = re.compile(r"(?<![\d.])(\d+),(\d+)(?![\d.])")  # of decimals, or between two numbers
 WORD_PATTERN = re.compile(r'\s*(?:"((?:[^"]|"")*)"\s*|([^,]*))(,|$)')
 
 
@@ -464,6 +465,9 @@ class NumberListEditor(TextEditor):
         wrong = [word for word in split_texts(str(self._line.text())) if not self._is_number(word)]
         if wrong:
             return f"'{wrong[0]}' is not a {'whole number' if self._kind is int else 'number'}"
+        if self._kind is float and (unclear := UNCLEAR_COMMA.search(str(self._line.text()))):
+            first, second = unclear.groups()
+            return f"'{unclear[0]}' is unclear: enter {first}.{second}, or {first}, {second} with a space"
         return "" if len(self.value) >= self._min_length else "is empty: enter at least one"
 
     def _is_number(self, word: str) -> bool:
@@ -579,7 +583,7 @@ def split_texts(text: str) -> tuple[str, ...]:
 
 
 def join_texts(words: Sequence[str]) -> str:
-    """Join texts into one line, the inverse of ``split_words``."""
+    """Join texts into one line, the inverse of ``split_texts``."""
     return ", ".join(_quote(word) for word in words)
 
 

@@ -10,7 +10,7 @@ from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import QEvent, QObject, QRect, Qt, Signal
-from qtpy.QtGui import QFont, QFontMetrics, QKeyEvent, QMouseEvent
+from qtpy.QtGui import QFont, QKeyEvent, QMouseEvent
 from qtpy.QtWidgets import (
     QCheckBox,
     QFrame,
@@ -46,10 +46,9 @@ if TYPE_CHECKING:
     from napari_melanoma.ui.widgets.style import ThemedIcons
 
 EMPTY = "–"  # not filled in
-LABEL_PX, CONFIRM_PX, TEXT_PX = 124, 24, 58
+LABEL_PX, CONFIRM_PX, GAP_PX, TEXT_PX = 124, 24, 4, 58
 FIELD_PX = 180  # of a field beside its label, in the narrowest dock
-ARROW_PX = 26  # of a list, with its margins
-STRETCHES = range(100, 66, -3)  # in percent, of the letters of a list
+ARROW_PX = 48  # of a list, with its margins
 TYPING_MS = 1000  # pause after which what is typed is stored
 LABEL_LINES = 2  # of a label beside a field; a longer label is placed above it
 LABEL_PADDING_PX = 6  # of napari's theme, both sides
@@ -137,7 +136,7 @@ class FindingRow(QWidget):
 
     @property
     def _needed_width(self) -> int:
-        """The width of the longest answer to choose from."""
+        """The width of the longest answer to choose from, with the button that confirms it."""
         return 0
 
     def _show_source(self, source: str) -> None:
@@ -294,7 +293,6 @@ class FindingEditor(FindingRow):
         if self.at_least_check is not None:
             self.at_least_check.setChecked(answer is not None and answer.at_least)
             self.at_least_check.setEnabled(self.control.isEnabled() and self._has_value)
-        self._fit_letters()
         if self.unit_label is not None:  # hidden for a state, which needs the space
             self.unit_label.setVisible(answer is None or answer.value is not None)
         self._show_detail(answer, replace_typed=replace_typed)
@@ -356,11 +354,9 @@ class FindingEditor(FindingRow):
             self._emit(self._answer.model_copy(update={"detail": detail.text().strip()}))
 
     def eventFilter(self, watched: QObject | None, event: QEvent | None) -> bool:  # noqa: N802 - Qt's name
-        """Emit the text when its field loses the focus, restore the stored value by Escape, and fit the letters."""
+        """Emit the text when its field loses the focus, and restore the stored value by Escape."""
         if event is None:
             return False
-        if watched is self.control and event.type() == QEvent.Type.Resize:
-            self._fit_letters()
         is_text = watched is self.control and isinstance(self.control, QPlainTextEdit)
         if is_text and event.type() in (QEvent.Type.FocusOut, QEvent.Type.Hide):
             self._on_text()
@@ -419,21 +415,8 @@ class FindingEditor(FindingRow):
         combo = self.control
         if not isinstance(combo, NoWheelComboBox) or self.field.kind == "number":
             return 0
-        metrics = QFontMetrics(_stretch(combo.font(), 100))
         texts = (combo.itemText(index) for index in range(combo.count()))
-        return ARROW_PX + max(int(metrics.horizontalAdvance(text)) for text in texts)
-
-    def _fit_letters(self) -> None:
-        """Narrow the letters of a long answer, so that it is not cut."""
-        combo = self.control
-        if not isinstance(combo, NoWheelComboBox) or self.field.kind == "number":
-            return
-        for percent in STRETCHES:  # letters do not get narrower in proportion
-            font = _stretch(combo.font(), percent)
-            if QFontMetrics(font).horizontalAdvance(combo.currentText()) + ARROW_PX <= combo.width():
-                break
-        if percent != (combo.font().stretch() or 100):
-            combo.setFont(font)
+        return ARROW_PX + GAP_PX + CONFIRM_PX + max(int(combo.fontMetrics().horizontalAdvance(text)) for text in texts)
 
     def _emit(self, answer: SynopticAnswer | None) -> None:
         self._show_fault("")
@@ -599,13 +582,6 @@ class FindingsForm(FormRows):
         super().mousePressEvent(event)
         if self._lock:
             self.lock_pressed.emit(self._lock)
-
-
-def _stretch(font: QFont, percent: int) -> QFont:
-    """Return a font with narrower letters."""
-    stretched = QFont(font)
-    stretched.setStretch(percent)
-    return stretched
 
 
 def _describe_answer(field: SynopticField, answer: SynopticAnswer | None) -> str:

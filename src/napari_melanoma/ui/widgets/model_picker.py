@@ -274,7 +274,7 @@ class ExtensibleModelPicker(ModelPicker):
     Subclasses define which models are listed, and the dialog of the last entry.
     """
 
-    other_texts = ("another model ...", "none installed: enter one")  # text of the last entry; if it is the only one
+    other_texts = ("Another model...", "none installed: enter one")  # text of the last entry; if it is the only one
 
     def __init__(self, icons: ThemedIcons) -> None:
         self._last_model = ""

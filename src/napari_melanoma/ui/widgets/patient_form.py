@@ -39,6 +39,13 @@ class PatientField(CaseField):
         combo.activated.connect(self._on_edited)
         return combo
 
+    def show_value(self, text: str, editable: bool) -> None:
+        """Show a value; a word as the model reads it, for which ``Caucasian`` is ``caucasian``."""
+        from napari_melanoma.data.tabular_encoding import read_word
+
+        is_listed = not isinstance(self.control, NoWheelComboBox) or self.control.findData(text) >= 0
+        super().show_value(text if is_listed else read_word(text), editable)
+
     def eventFilter(self, watched: QObject | None, event: QEvent | None) -> bool:  # noqa: N802 - Qt's name
         """Keep the line's own undo, since no case is edited here."""
         return False
@@ -55,6 +62,7 @@ class PatientForm(QWidget):
         named(self, "answer_form", "Patient data").setToolTip("")
         self._encoding: TabularEncoding | None = None
         self._row: dict[str, str] = {}
+        self._shown: dict[str, str] = {}  # the texts of the fields for the row
         self.fields: dict[str, PatientField] = {}
         self._no_fields_label = named(quiet_label(NO_FIELDS), "nothing_asked", "No patient data used")
         self._origin_label = named(WrappedLabel(), "form_origin", "Source of the patient data")
@@ -81,11 +89,12 @@ class PatientForm(QWidget):
 
     @property
     def row(self) -> dict[str, str]:
-        """The known values as in the table, including columns that the current model does not use.
+        """The known values as in the table, including columns and words that the current model does not use.
 
-        An invalid value counts as unknown.
+        An invalid value that was entered counts as unknown.
         """
-        values = {name: "" if field.fault else field.text for name, field in self.fields.items()}
+        entered = {name: field for name, field in self.fields.items() if field.text != self._shown.get(name)}
+        values = {name: "" if field.fault else field.text for name, field in entered.items()}
         return {name: text for name, text in {**self._row, **values}.items() if text}
 
     def set_encoding(self, encoding: TabularEncoding | None) -> None:
@@ -117,6 +126,7 @@ class PatientForm(QWidget):
         for name, field in self.fields.items():
             field.clear_edits()
             field.show_value(self._row.get(name, ""), True)
+        self._shown = {name: field.text for name, field in self.fields.items()}
 
     def show_origin(self, origin: str, *, changed: bool) -> None:
         """Show where the values come from, such as ``case P-0042``; empty for values of the user only."""

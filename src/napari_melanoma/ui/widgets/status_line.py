@@ -91,7 +91,8 @@ class StatusLine(QWidget):
     """Shows running tasks, the last message and the last error; its height is constant: the layout does not jump.
 
     An error covers all messages until the user acts, or its task runs again. ``cancel_button`` is enabled while a
-    task can be canceled. ``is_wide``: all in one row, for a dock below the image.
+    task can be canceled. ``is_wide``: all in one row, for a dock below the image. ``notice``: of use, in ``last_row``
+    unless the dock places it elsewhere.
     """
 
     cancelled = Signal(str)
@@ -132,18 +133,20 @@ class StatusLine(QWidget):
         self._brief_timer.setSingleShot(True)
         self._brief_timer.setInterval(BRIEF_MS)
         self._brief_timer.timeout.connect(lambda: self.show_message(""))
-        self._notice = named(quiet_label(NOTICE_OF_USE), "notice_of_use", "Research use only")
-        self._notice.linkActivated.connect(self._show_about)
+        self.notice = named(quiet_label(NOTICE_OF_USE), "notice_of_use", "Research use only")
+        self.notice.linkActivated.connect(self._show_about)
         self._icons = icons
         icons.changed.connect(self._update_notice)
         if is_wide:
-            self._notice.setWordWrap(False)
-            fill_column(self, self._bar, row(self._label, self.cancel_button, self._notice, stretch=0), spacing=2)
+            self.notice.setWordWrap(False)
+            self.last_row = row(self._label, self.cancel_button, self.notice, stretch=0)
+            fill_column(self, self._bar, self.last_row, spacing=2)
         else:
-            fill_column(self, self._bar, self._label, row(self._notice, self.cancel_button, stretch=0), spacing=2)
+            self.last_row = row(self.notice, self.cancel_button, stretch=0)
+            fill_column(self, self._bar, self._label, self.last_row, spacing=2)
 
     def _update_notice(self) -> None:
-        self._notice.setText(f"{NOTICE_OF_USE} {self._icons.link('about', 'About')}")
+        self.notice.setText(f"{NOTICE_OF_USE} {self._icons.link('about', 'About')}")
 
     def _show_about(self, link: str) -> None:
         show_about(self.window(), self._icons.palette.link)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import re
 from bisect import bisect
 from collections.abc import Iterable
 from itertools import pairwise
@@ -32,6 +33,7 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
+from napari_melanoma.core.formatting import shorten_name
 from napari_melanoma.ui.widgets.wheel import guard_wheel
 
 if TYPE_CHECKING:
@@ -42,14 +44,17 @@ if TYPE_CHECKING:
 
 AnyWidget = TypeVar("AnyWidget", bound=QWidget)
 # In the theme's blue, a section title would look like a pressed button; only the primary button stands out.
-# The frame of the focus takes a pixel of the padding, so that nothing moves.
+# Frames, of the focus and of napari's disabled buttons, take their width from the padding, so that nothing moves.
 STYLE = """
+QPushButton:disabled {{ padding: 3px; }}
+QPushButton:checked {{ background-color: {primary}; color: white; }}
 QPushButton#primary {{
     background-color: {primary}; color: white; font-weight: bold; padding: 7px; border-radius: 3px; }}
 QPushButton#primary:hover {{ background-color: {hover}; }}
-QPushButton#primary:disabled {{ background-color: {disabled}; color: {faint}; }}
+QPushButton#primary:disabled {{ background-color: {disabled}; color: {faint}; border: none; }}
 QPushButton#sectionTitle, QPushButton#sectionTitle:checked, QPushButton#sectionTitle:hover {{
-    background-color: transparent; font-weight: bold; padding: 3px 0px; text-align: left; border: none; }}
+    background-color: transparent; color: {text}; font-weight: bold;
+    padding: 3px 0px; text-align: left; border: none; }}
 QPushButton#sectionTitle[quiet="true"], QPushButton#sectionTitle[quiet="true"]:checked {{
     color: {faint}; font-weight: normal; }}
 QLabel[quiet="true"], QToolButton[quiet="true"]:enabled {{ color: {faint}; }}
@@ -75,12 +80,16 @@ QPushButton#sectionTitle:focus {{ border-bottom: 1px solid {link}; padding: 3px 
 QToolButton:focus {{ border: 1px solid {link}; padding: 2px; }}
 QToolButton:checked:focus {{ border: 1px solid {text}; padding: 2px; }}
 QComboBox:focus {{ border: 1px solid {link}; padding: 2px 9px 2px 7px; }}
+QComboBox:editable {{ padding: 3px 2px 3px 4px; }}
+QComboBox:editable:focus {{ padding: 2px 1px 2px 3px; }}
 QLineEdit:focus {{ border: 1px solid {link}; padding: 1px; }}
 QComboBox > QLineEdit:focus, QAbstractSpinBox > QLineEdit:focus {{ border: none; padding: 2px; }}
 QAbstractSpinBox:focus {{ border: 1px solid {link}; padding: 0px 9px; }}
 QCheckBox::indicator:focus {{ border: 1px solid {link}; padding: 0px; }}
 QPlainTextEdit[readOnly="false"] {{ background-color: {button}; border-radius: 2px; padding: 2px; }}
 QPlainTextEdit[readOnly="false"]:focus {{ border: 1px solid {link}; padding: 1px; }}
+QFrame[card="true"] {{ background-color: {disabled}; border-radius: 4px; }}
+QFrame[card="true"] QLabel {{ background-color: transparent; }}
 QFrame#notice {{ background-color: {disabled}; border-left: 3px solid {fault}; }}
 QFrame#proposal {{ background-color: {disabled}; border-left: 3px solid {soft}; }}
 QFrame#proposal QLabel {{ color: {soft}; font-style: italic; }}
@@ -93,6 +102,8 @@ ICON_PX = 72  # shown at a quarter of this size, so that it is sharp on every sc
 TALL = "Xµ·"  # some fonts lack characters, and those of others are taller
 NO_LIMIT_PX = 16_777_215  # Qt's QWIDGETSIZE_MAX
 READING = "Reading ..."
+LINK = re.compile(r"(<a [^>]*>)(.*?)(</a>)")
+MIN_LINK_LETTERS = 8  # of a link whose text is cut
 REST_MS = 100  # without a change of its layout, after which content is at rest
 ROW_TOLERANCE_PX = 6  # between the middles of controls in one row
 HOVER_EVENTS = (QEvent.Type.HoverEnter, QEvent.Type.HoverMove, QEvent.Type.HoverLeave)
@@ -337,20 +348,11 @@ def _find_middle(widget: QWidget) -> int:
     return widget.geometry().center().y()
 
 
-def scroll_area(page: QWidget, name: str, height: int = 0) -> QScrollArea:
-    """Put a page of a dock into a frameless scroll area that scrolls vertically only.
-
-    ``height``: of an area within a section for content that changes by itself, so that it moves nothing below.
-    """
+def scroll_area(page: QWidget, name: str) -> QScrollArea:
+    """Put a page of a dock into a frameless scroll area that scrolls vertically only."""
     page.setObjectName(f"{name}_page")
     scroll = _ScrollArea()
     scroll.setObjectName(name)
-    if height:
-        scroll.setFixedHeight(height)
-        fill_column(holder := QWidget(), page, spacing=0)
-        holder.layout().setContentsMargins(0, 0, 4, 0)
-        holder.layout().addStretch(1)
-        page = holder
     scroll.setWidgetResizable(True)
     scroll.setFrameShape(QFrame.Shape.NoFrame)
     scroll.setFocusPolicy(Qt.FocusPolicy.ClickFocus)  # the focus would not be visible on it
@@ -435,9 +437,11 @@ class CollapsibleSection(KeptRoom):
     """A title above content that a click on it shows or hides; ``toggled``: the new state.
 
     Nothing limits or animates the height: widgets that are added to an expanded section are shown at once.
+    ``grows_up``: its lower end stays in place, so what comes and goes is first in it.
     """
 
     toggled = Signal(bool)
+    grows_up = False
 
     def __init__(self, title: str) -> None:
         button = named(QPushButton(title), "sectionTitle", title, f"Show or hide: {title}")
@@ -657,7 +661,8 @@ class WrappedLabel(QLabel):
     """A label that wraps its text, and requires the height that the text needs at its width.
 
     A plain QLabel only prefers that height, and is squeezed if there is little room. ``lines``: above controls, which
-    must not move, the label has the height of this number of lines; a longer text is cut, and is in the tooltip.
+    must not move, the label has the height of this number of lines; of a longer text, links are elided in the middle,
+    or else words are left out, and the tooltip has all of it.
     """
 
     def __init__(self, text: str = "", lines: int = 0) -> None:
@@ -700,8 +705,8 @@ class WrappedLabel(QLabel):
             self.updateGeometry()
 
     def _cut(self) -> None:
-        """Show as many words as fit in the lines."""
-        set_text, words = super().setText, self._text.split(" ")
+        """Show as much as fits in the lines: shorten links, or else leave out words before the first link."""
+        set_text = super().setText
 
         def measure(text: str) -> int:
             set_text(text)
@@ -709,14 +714,24 @@ class WrappedLabel(QLabel):
 
         self.setMinimumHeight(0)  # heightForWidth includes the minimum height
         height = measure("\n".join([TALL] * self._lines))
-        is_whole = measure(self._text) <= height or "<a href=" in self._text  # cut, a tag would be shown as text
+        is_whole = measure(self._text) <= height
         if not is_whole:
-            fitting = bisect(
-                range(len(words)), False, key=lambda count: measure(" ".join(words[:count]) + " ...") > height
-            )
-            set_text(" ".join(words[: fitting - 1]) + " ...")
+            lengths = range(MIN_LINK_LETTERS, max(map(len, LINK.split(self._text))) + 1)
+            fitting = bisect(lengths, False, key=lambda length: measure(_shorten_links(self._text, length)) > height)
+            text = _shorten_links(self._text, lengths[max(0, fitting - 1)])
+            if not fitting:
+                words = re.findall(r"<a .*?</a>\S*|\S+", text)
+                end = next((place for place, word in enumerate(words) if LINK.match(word)), len(words))
+                cuts = [" ".join((*words[:count], "...", *words[end:])) for count in range(end)]
+                text = cuts[max(0, bisect(cuts, False, key=lambda cut: measure(cut) > height) - 1)] if cuts else text
+            set_text(text)
         self.setToolTip("" if is_whole else self._text)
         self.setFixedHeight(height)
+
+
+def _shorten_links(text: str, letters: int) -> str:
+    """Cut the texts of long links in the middle."""
+    return LINK.sub(lambda link: link[1] + html.escape(shorten_name(html.unescape(link[2]), letters)) + link[3], text)
 
 
 def state_label(name: str, accessible_name: str, *, quiet: bool = False, lines: int = 0) -> WrappedLabel:

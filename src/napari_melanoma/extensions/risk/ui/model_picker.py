@@ -23,7 +23,7 @@ class RiskModelPicker(ExtensibleModelPicker):
     accessible_names = ("Risk model", "Card of the risk model")
     tip = "Model that predicts the probability of metastasis"
 
-    other_texts = ("a folder...", "none installed: choose a folder")
+    other_texts = ("A folder...", "none installed: choose a folder")
 
     def list_installed(self) -> Sequence[BundleInfo]:
         """List the installed models, those of the user first: the models of this program are for demonstration."""

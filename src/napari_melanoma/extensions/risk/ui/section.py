@@ -14,7 +14,7 @@ from napari_melanoma.classification.prediction import EMPTY_HEATMAP
 from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.errors import MelanomaError
 from napari_melanoma.core.formatting import to_sentence
-from napari_melanoma.core.prediction_config import TabularEncoding
+from napari_melanoma.core.prediction_config import DEPTH_COLUMN, TabularEncoding
 from napari_melanoma.core.validity import read_validity
 from napari_melanoma.data.table_schema import field_title
 from napari_melanoma.extensions.risk.maps import MAP_METHODS
@@ -189,7 +189,7 @@ class RiskSection(SlideSection):
 
     def _on_results(self) -> None:
         """Show other stored results, and the patient data that the prediction used unless there are others."""
-        patient, known = self.session.patient_data, list_patient_data(self.document.value.prediction)
+        patient, known = self.session.patient_data, list_given_data(self.document.value.prediction)
         if known and not patient.case and not patient.has_edits:
             patient.set_row(known)
         self._update_form()
@@ -352,6 +352,8 @@ def describe_changes(stored: StoredRisk, fingerprint: str, patient: Mapping[str,
     depth = prediction["depth"]
     if (None if depth.get("source") == "predicted" else depth.get("mm")) != stored.depth.mm:
         changes.append("the depth has changed")
+    if stored.has_other_findings:
+        changes.append("the findings have changed")
     return OUTDATED.format(" and ".join(changes)) if changes else ""
 
 
@@ -359,6 +361,13 @@ def list_patient_data(prediction: Mapping[str, Any]) -> dict[str, str]:
     """Return the patient data that a prediction used, without those of the Depth section."""
     known = prediction.get("known") or {}
     return {str(name): str(cell) for name, cell in known.items() if name not in DEPTH_SECTION_FIELDS}
+
+
+def list_given_data(prediction: Mapping[str, Any]) -> dict[str, str]:
+    """Return the patient data that a prediction used, with a depth from a table."""
+    known, depth = prediction.get("known") or {}, prediction.get("depth") or {}
+    is_given = depth.get("source") == "metadata" and DEPTH_COLUMN in known
+    return list_patient_data(prediction) | ({DEPTH_COLUMN: str(known[DEPTH_COLUMN])} if is_given else {})
 
 
 def describe_baseline(prediction: Mapping[str, Any]) -> str:

@@ -7,9 +7,9 @@ from collections.abc import Callable, Sequence
 from qtpy.QtCore import Qt, Signal
 from qtpy.QtWidgets import QFrame, QInputDialog, QLabel, QMessageBox, QPushButton, QVBoxLayout, QWidget
 
-from napari_melanoma.core.formatting import format_count
+from napari_melanoma.core.formatting import format_count, to_sentence
 from napari_melanoma.depth.readings import format_time
-from napari_melanoma.depth.shown_blocks import CHANGED, split_change
+from napari_melanoma.depth.shown_blocks import CHANGED, BlockChange, count_changed
 from napari_melanoma.depth.synoptic import SynopticReport
 from napari_melanoma.ui.session.depth import describe_signature
 from napari_melanoma.ui.widgets.dialogs import create_question
@@ -53,9 +53,9 @@ class ChangeNotice(QFrame):
         layout.addWidget(self.label)
         self.hide()
 
-    def show_changes(self, changes: Sequence[str]) -> None:
+    def show_changes(self, changes: Sequence[str | BlockChange]) -> None:
         """Show changes and other statements about the report; hidden without any."""
-        count = sum(one.startswith(CHANGED) for one in changes)
+        count = count_changed(changes)
         show_text(self.heading, f"{CHANGED}: {format_count(count, 'value')}" if count else "")
         show_text(self.label, "\n".join(map(_describe_change, changes)))
         self.setVisible(bool(changes))
@@ -93,7 +93,7 @@ class ReportForm(QWidget):
         self.check_label = state_label("synoptic_check", "What is missing or contradictory", quiet=True)
         self.addenda_label = state_label("synoptic_addenda", "Addenda to the signed report")
         self._create_buttons()
-        head = (self.signature_label, self.change_notice, self.reader_row, self.button_row)
+        head = (self.signature_label, self.reader_row, self.button_row, self.change_notice)
         answer = (self.stage_label, self.reason_label, self.reveal_button)
         fill_column(self, *head, *answer, self.findings, self.confirm_button, self.check_label, self.addenda_label)
         self._connect()
@@ -126,7 +126,7 @@ class ReportForm(QWidget):
         self,
         report: SynopticReport,
         reader: str,
-        changes: Sequence[str],
+        changes: Sequence[str | BlockChange],
         *,
         is_editable: bool,
         hides_findings: bool = False,
@@ -140,7 +140,7 @@ class ReportForm(QWidget):
         if not self.reader_field.hasFocus():
             self.reader_field.show_name(reader)
         self.stage_label.setText("T category hidden" if hides_findings else stage.category or "No T category")
-        self.reason_label.setText(HIDDEN.format(report.signed_by) if hides_findings else stage.reason)
+        self.reason_label.setText(HIDDEN.format(report.signed_by) if hides_findings else to_sentence(stage.reason))
         set_shown(self.reveal_button, hides_findings)
         self._blocker = "" if is_editable else "The report cannot be changed."
         self.findings.show_report(report, LOCKED.format(report.signed_by) if report.is_signed else self._blocker)
@@ -218,13 +218,12 @@ class ReportForm(QWidget):
         dialog.open()
 
 
-def _describe_change(text: str) -> str:
+def _describe_change(change: str | BlockChange) -> str:
     """Return a change with its values below its name, or another statement as it is."""
-    parts = split_change(text)
-    if parts is None:
-        return text.removeprefix(f"{CHANGED}: ")
-    name, before, after = parts
-    return f"{name}\n{INDENT}signed: {before}\n{INDENT}now: {after}"
+    if isinstance(change, str):
+        return change.removeprefix(f"{CHANGED}: ")
+    before, after = change.texts()
+    return f"{change.label}\n{INDENT}signed: {before}\n{INDENT}now: {after}"
 
 
 def _describe_signing(report: SynopticReport) -> list[str]:

@@ -13,7 +13,7 @@ import numpy as np
 from qtpy.QtCore import QObject, QTimer, Signal
 
 from napari_melanoma.core.errors import MelanomaError, ScaleMissing
-from napari_melanoma.depth.readings import Line, format_line_label, is_predicted_line, values_for_line
+from napari_melanoma.depth.readings import NO_NAME, Line, format_line_label, is_predicted_line, values_for_line
 from napari_melanoma.depth.t_category import format_thickness
 from napari_melanoma.ui.viewer import slide_layers
 from napari_melanoma.ui.viewer.camera import get_camera
@@ -56,20 +56,20 @@ class ComparedLine:
 
 
 def list_compared_lines(state: DepthState) -> tuple[ComparedLine, ...]:
-    """Return the lines of the model, numbered, and those of other readers once the reader has measured.
+    """Return the lines of the model, numbered, and those of other readers with lengths once the reader has measured.
 
-    The line of the reading is left out, because it is drawn in its own layer.
+    A line that readers have accepted stands once, with all of them. That of the reading is left out: it is drawn in its
+    own layer.
     """
     own = state.readings.reading_by(state.reader)
-    proposals = enumerate(state.proposals.proposals, start=1)
-    lines = [ComparedLine(proposal.line, str(number)) for number, proposal in proposals]
+    lines = {one.line: ComparedLine(one.line, str(number)) for number, one in enumerate(state.proposals.proposals, 1)}
     if own is not None and own.when and own.line is not None:
-        lines += [
-            ComparedLine(one.line, one.reader or "(no name)", is_reader=True)
-            for one in state.readings.readings
-            if one is not own and one.when and one.line is not None
-        ]
-    return tuple(compared for compared in lines if compared.line != state.reading.line)
+        for one in state.readings.readings:
+            if one is not own and one.when and one.line is not None:
+                others = [lines[one.line].label] if one.line in lines else []
+                own_label = f"{one.reader or NO_NAME}: {format_line_label(one, state.size)}".removesuffix(": ")
+                lines[one.line] = ComparedLine(one.line, ", ".join((*others, own_label)), is_reader=True)
+    return tuple(compared for line, compared in lines.items() if line != state.reading.line)
 
 
 class DepthLayer(QObject):
@@ -156,7 +156,8 @@ class DepthLayer(QObject):
 
     def _show_line(self, state: DepthState) -> None:
         layer, line, is_model = self._ensure_layer(), state.reading.line, is_predicted_line(state.reading)
-        if line != read_line_ends(layer, line) or len(layer.data) > 1 or is_model != self._is_model:
+        is_drawn = [len(data) for data in layer.data] == ([] if line is None else [2])  # and no path between its ends
+        if not is_drawn or line != read_line_ends(layer, line) or is_model != self._is_model:
             self._is_model = is_model
             color = MODEL_COLOR if is_model else LINE_COLOR
             layer.data = []
@@ -187,6 +188,7 @@ class DepthLayer(QObject):
             width = line_width(self._viewer, self._slide, "readings")
             colors = [READER_COLOR if compared.is_reader else MODEL_COLOR for compared in lines]
             _add_lines(layer, [compared.line for compared in lines], width, colors)
+            layer.text.color = colors
             own = self._document.state.reading.line
             left = [
                 _find_middle(layer, compared.line) < _find_middle(layer, own or compared.line) for compared in lines

@@ -7,14 +7,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from qtpy.QtCore import Qt, Signal
-from qtpy.QtGui import QFocusEvent, QHideEvent
+from qtpy.QtGui import QFocusEvent, QHideEvent, QShowEvent
 from qtpy.QtWidgets import (
     QAbstractItemView,
     QCheckBox,
     QFrame,
     QHeaderView,
     QLabel,
-    QListWidget,
     QPlainTextEdit,
     QPushButton,
     QTableWidget,
@@ -23,13 +22,12 @@ from qtpy.QtWidgets import (
 
 from napari_melanoma.core.errors import InputError
 from napari_melanoma.depth.readings import (
-    READER_COLUMNS,
+    compare_readings,
+    describe_hidden_readings,
     describe_origin,
-    describe_other_readings,
     describe_proposals,
     format_headline,
-    format_proposal,
-    reader_rows,
+    proposal_row,
     reading_warnings,
 )
 from napari_melanoma.depth.t_category import describe_contradiction
@@ -42,14 +40,13 @@ from napari_melanoma.ui.session.report_file import choose_report_file
 from napari_melanoma.ui.viewer.camera import ViewRectangle
 from napari_melanoma.ui.viewer.shortcuts import format_key
 from napari_melanoma.ui.viewer.view_memory import zoom_to_box
-from napari_melanoma.ui.widgets.anatomy import FoldedRows, menu_button
+from napari_melanoma.ui.widgets.dock_layout import SummarySection, menu_button
 from napari_melanoma.ui.widgets.findings_form import FindingsForm
 from napari_melanoma.ui.widgets.settings import DebounceTimer
 from napari_melanoma.ui.widgets.status_line import show_outcome
 from napari_melanoma.ui.widgets.style import (
     column,
     enable,
-    fit_rows,
     named,
     row,
     show_text,
@@ -108,8 +105,7 @@ STEPS: dict[HistoryStep, tuple[str, str]] = {
     "redo": ("↷", "Redo"),
 }
 NUMBER, NOTES, WITH_NOTES = "Thickness as a number", "notes", "with notes"  # what the folded rows are
-NUMBERS = ("mm", "Mit.")  # columns of the readings that are right-aligned
-NOTES_PX, ROW_PX, MAX_ROWS = 58, 24, 4  # visible lines of the model
+NOTES_PX, ROW_PX, MAX_ROWS = 58, 22, 5  # height of the notes, of a row of a table; visible rows
 
 
 class DepthSection(SlideSection):
@@ -130,7 +126,9 @@ class DepthSection(SlideSection):
         self._create_proposals()
         self._network_label = state_label("depth_network", "Depth predicted by a network", quiet=True)
         self._network_label.setToolTip(NETWORK_TIP)
-        self._reader_table = ReaderTable()
+        self._reader_table = ThicknessTable(("Reader", "Thickness", "From yours"))
+        named(self._reader_table, "depth_readers", "Readings of others", "How much each is above your thickness")
+        self._reader_table.setSelectionMode(QAbstractItemView.SelectionMode.NoSelection)
         self._others_label = state_label("depth_others", "Other readers", quiet=True)
         self._lock_label = state_label("depth_lock", "Why the reading cannot be changed", quiet=True)
         self._blocker_label = state_label("depth_blocker", "Why the model cannot measure", quiet=True)
@@ -204,7 +202,9 @@ class DepthSection(SlideSection):
         notes = column(QLabel("Notes"), self._notes)
         notes.setProperty("legible", True)
         services = self._services
-        self._folded = FoldedRows(f"{NUMBER}, {NOTES}", "depth_folded", services.settings, column(self._form, notes))
+        self._folded = SummarySection(
+            f"{NUMBER}, {NOTES}", "depth_folded", services.settings, column(self._form, notes)
+        )
         services.icons.add_sections(self._folded)
         self._warning_label = state_label("depth_warning", "Warnings about the reading")
         self._warning_label.setProperty("fault", True)
@@ -212,9 +212,10 @@ class DepthSection(SlideSection):
 
     def _create_proposals(self) -> None:
         self._proposal_label = state_label("depth_found", "Result of the model", quiet=True)
-        self._proposal_list = named(QListWidget(), "depth_lines", "Lines measured by the model", "Click to go there")
+        self._proposal_table = ThicknessTable(("Line of the model", "Thickness"))
+        named(self._proposal_table, "depth_lines", "Lines measured by the model", "Click to go there")
         self._accept_button = tool_button("depth_take", ACCEPT_TIP, ACCEPT_TIP, "Accept this line")
-        proposals = (self._proposal_list, row(self._accept_button), self._proposal_label)
+        proposals = (self._proposal_table, row(self._accept_button), self._proposal_label)
         self._validity = ValidityNotice(self._services.icons, "depth", *proposals)
 
     def _connect(self) -> None:
@@ -229,7 +230,7 @@ class DepthSection(SlideSection):
         self._blind_check.toggled.connect(document.set_blind)
         self._validity.show_anyway_button.toggled.connect(document.show_invalid)
         self._accept_button.clicked.connect(document.accept_proposal)
-        self._proposal_list.itemClicked.connect(lambda item: self._select_proposal(self._proposal_list.row(item)))
+        self._proposal_table.cellClicked.connect(lambda index, _: self._select_proposal(index))
         for step, button in self._history_buttons.items():
             button.clicked.connect(lambda _=False, step=step: self._step(step))
         self._form.answered.connect(lambda name, answer: document.set_findings({name: answer}))
@@ -252,6 +253,8 @@ class DepthSection(SlideSection):
         self._thickness_label.setText(format_headline(reading, proposals.validity))
         self._source_label.setText(describe_origin(shown) or HOW_TO_MEASURE)
         is_signed = bool(lock) and self.session.synoptic.value.is_signed
+        if lock:
+            self._services.status.end_message(MODEL_MEASURED)
         link = self._services.icons.link(REPORT, REPORT)
         self._report_link.setText((SIGNED if is_signed else OTHER_FINDINGS).format(link))
         for label, text in (
@@ -261,7 +264,7 @@ class DepthSection(SlideSection):
             ),
             (self._warning_label, "<br>".join(warnings)),
             (self._lock_label, "" if is_signed else lock),
-            (self._others_label, describe_other_readings(state.readings, state.reader)),
+            (self._others_label, describe_hidden_readings(state.readings, state.reader)),
         ):
             show_text(label, text)
         self._form.show_report(self.session.synoptic.shown_findings, lock)
@@ -281,25 +284,19 @@ class DepthSection(SlideSection):
         enable(self._automatic_button, tip.format(analysis.model), blocker)
         show_text(self._blocker_label, "" if blocker in (RUNNING, LISTING_MODELS) else blocker)
         self._show_proposals(state)
-        rows = reader_rows(state.readings, state.reader, state.automatic_reading, proposals.validity)
-        self._reader_table.show_rows(rows)
+        self._reader_table.show_rows(compare_readings(state.readings, state.reader))
         self._update_tools()
 
     def _show_proposals(self, state: DepthState) -> None:
-        proposals, shown = state.proposals, self._proposal_list
-        labels = [format_proposal(number, one) for number, one in enumerate(proposals.proposals, start=1)]
+        proposals, table = state.proposals, self._proposal_table
+        rows = [proposal_row(number, one) for number, one in enumerate(proposals.proposals, start=1)]
         summary = describe_proposals(proposals, state.reading, state.selected)
         self._proposal_label.setText(summary)
         self._proposal_label.setVisible(bool(summary))
-        for widget in (shown, self._accept_button):
-            widget.setVisible(bool(labels))
-        if [shown.item(index).text() for index in range(shown.count())] != labels:
-            shown.clear()
-            shown.addItems(labels)
-            for index, proposal in enumerate(proposals.proposals):
-                shown.item(index).setToolTip("; ".join(proposal.notes) or shown.toolTip())
-        fit_rows(shown, min(len(labels), MAX_ROWS))
-        shown.setCurrentRow(state.selected if labels else -1)
+        self._accept_button.setVisible(bool(rows))
+        table.show_rows(rows, ["; ".join(one.notes) for one in proposals.proposals])
+        if rows:
+            table.selectRow(state.selected)
         self._validity.show_validity(proposals.validity, None)
         self._validity.show_anyway_button.setChecked(state.shows_invalid)
 
@@ -317,7 +314,7 @@ class DepthSection(SlideSection):
     def _on_analysis_finished(self, has_proposals: bool, is_valid: bool) -> None:
         outcome = MODEL_NOT_VALID if not is_valid else MODEL_MEASURED if has_proposals else MODEL_FOUND_NOTHING
         message = MODEL_HIDDEN if self._document.state.hides_model else outcome
-        self._services.status.show_until(message, self.layer.line_drawn)
+        self._services.status.show_until(message, self._document.edited)
 
     def _select_proposal(self, index: int) -> None:
         """Select a line of the model, which is the reading unless the reader has set a value, and zoom to it."""
@@ -345,6 +342,7 @@ class DepthSection(SlideSection):
     def _choose_report(self) -> None:
         """Ask for a file, and write the report of the reading."""
         session = self.session
+        session.commit_requested.emit()  # opening a menu does not end what is being typed
         info = session.slide.info
 
         def prepare(path: Path) -> JobFunction:
@@ -375,6 +373,7 @@ def _add_to_case(session: SlideSession) -> str:
     from napari_melanoma.core.provenance import utc_time
     from napari_melanoma.reports.slide import set_lesion_reading
 
+    session.commit_requested.emit()  # opening a menu does not end what is being typed
     reading = session.findings.state.reading
     if contradiction := describe_contradiction(reading.mm, reading.clark):
         raise InputError(f"the reading was not added to the case. {contradiction}")
@@ -431,31 +430,52 @@ class NotesField(QPlainTextEdit):
             self.blockSignals(False)
 
 
-class ReaderTable(QTableWidget):
-    """The readings of all readers."""
+class ThicknessTable(QTableWidget):
+    """A table of names and, right-aligned, lengths: as high as its rows, and hidden without any."""
 
-    def __init__(self) -> None:
-        super().__init__(0, len(READER_COLUMNS))
-        named(self, "depth_readers", "Readings of all readers")
-        self.setHorizontalHeaderLabels(list(READER_COLUMNS))
+    def __init__(self, columns: Sequence[str]) -> None:
+        super().__init__(0, len(columns))
+        for place, title in enumerate(columns):
+            item = QTableWidgetItem(title)
+            item.setTextAlignment(_align(place))
+            self.setHorizontalHeaderItem(place, item)
         self.verticalHeader().hide()
         self.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
-        self.setSelectionMode(QAbstractItemView.SelectionMode.NoSelection)
+        self.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
+        self.setSelectionMode(QAbstractItemView.SelectionMode.SingleSelection)
+        self.setShowGrid(False)
+        self.setTabKeyNavigation(False)
+        self.setTextElideMode(Qt.TextElideMode.ElideMiddle)
         self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         self.verticalHeader().setDefaultSectionSize(ROW_PX)
+        self.horizontalHeader().setHighlightSections(False)
         self.horizontalHeader().setSectionResizeMode(QHeaderView.ResizeMode.ResizeToContents)
         self.horizontalHeader().setSectionResizeMode(0, QHeaderView.ResizeMode.Stretch)
-        self.horizontalHeaderItem(len(READER_COLUMNS) - 1).setToolTip("Mitoses per mm²")
         self.hide()
 
-    def show_rows(self, rows: Sequence[Sequence[str]]) -> None:
-        """Show cells in the order of the columns; hidden with less than two readings."""
+    def show_rows(self, rows: Sequence[Sequence[str]], tips: Sequence[str] = ()) -> None:
+        """Show cells in the order of the columns; ``tips``: of the rows, besides the whole name."""
         self.setRowCount(len(rows))
         for index, cells in enumerate(rows):
+            tip = "\n".join(filter(None, (cells[0], *tips[index : index + 1])))
             for place, cell in enumerate(cells):
                 item = QTableWidgetItem(cell)
-                if READER_COLUMNS[place] in NUMBERS:
-                    item.setTextAlignment(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
+                item.setTextAlignment(_align(place))
+                item.setToolTip(tip)
                 self.setItem(index, place, item)
-        self.setFixedHeight(ROW_PX * (len(rows) + 1) + 4)
-        self.setVisible(len(rows) > 1)
+        self._fit_height()
+        self.setVisible(bool(rows))
+
+    def showEvent(self, event: QShowEvent) -> None:  # noqa: N802 - Qt's name
+        """Fit the height again, because the header has the font of the theme now."""
+        super().showEvent(event)
+        self._fit_height()
+
+    def _fit_height(self) -> None:
+        header, rows = self.horizontalHeader().sizeHint().height(), min(self.rowCount(), MAX_ROWS)
+        self.setFixedHeight(header + rows * ROW_PX + 2 * self.frameWidth())
+
+
+def _align(column: int) -> Qt.AlignmentFlag:
+    side = Qt.AlignmentFlag.AlignRight if column else Qt.AlignmentFlag.AlignLeft
+    return side | Qt.AlignmentFlag.AlignVCenter

@@ -73,7 +73,7 @@ class LesionOutlines(QObject):
         """Replace the drawn outlines if the lesions have changed; remove the layer if there are no results."""
         if not is_slide_open(self._viewer, self._slide):
             return
-        layer, lesions = self._find_layer(), self._session.lesions.shown_lesions
+        layer, lesions = self._find_layer(), self._session.lesions.shown_lesions[:MAX_OUTLINES]
         if self._session.lesions.value is None:
             self._drawn = None
             if layer is not None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-from napari_melanoma.core.formatting import capitalize, format_class, format_count
+from napari_melanoma.core.formatting import capitalize, format_class, format_count, format_share, format_significant
 from napari_melanoma.slides.lesions import LESION_CLASSES, area_noun
 
 if TYPE_CHECKING:
@@ -76,10 +76,10 @@ def describe_lesion(lesion: SlideLesion, target: str = "") -> str:
         ),
     ]
     if lesion.area_mm2 is not None and lesion.perimeter_mm is not None:
-        lines += [f"area {lesion.area_mm2:.3g} mm², perimeter {lesion.perimeter_mm:.3g} mm"]
+        lines += [f"area {format_area(lesion)}, perimeter {lesion.perimeter_mm:.3g} mm"]
     if lesion.height_mm is not None and lesion.width_mm is not None:
-        lines += [f"{lesion.height_mm:.3g} x {lesion.width_mm:.3g} mm, fills {100 * lesion.extent:.0f} % of that box"]
-    return "\n".join([*lines, f"{_format_percent(lesion.tissue_share)} of the tissue"])
+        lines += [f"{lesion.width_mm:.3g} x {lesion.height_mm:.3g} mm, fills {100 * lesion.extent:.0f} % of that box"]
+    return "\n".join([*lines, f"{format_share(lesion.tissue_share)} of the tissue"])
 
 
 def describe_drawn_lesion(lesion: SlideLesion, target: str) -> str:
@@ -94,7 +94,7 @@ def format_area(lesion: SlideLesion, *, unit: bool = True) -> str:
     """Return the area of a lesion, with or without its unit."""
     if lesion.area_mm2 is None:
         return f"{lesion.area_px:,.0f}" + " px" * unit
-    return f"{lesion.area_mm2:.3g}" + " mm²" * unit
+    return format_significant(lesion.area_mm2) + " mm²" * unit
 
 
 def format_cells(lesion: SlideLesion) -> tuple[str, ...]:
@@ -105,7 +105,7 @@ def format_cells(lesion: SlideLesion) -> tuple[str, ...]:
         format_class(lesion.label) + mark,
         "–" if math.isnan(lesion.class_probability) else f"{lesion.class_probability:.2f}",
         format_area(lesion, unit=False),
-        _format_percent(lesion.tissue_share),
+        format_share(lesion.tissue_share),
     )
 
 
@@ -115,8 +115,3 @@ def sort_key(lesion: SlideLesion, column: int) -> tuple[bool, float | str]:
     value = values[column]
     is_unknown = isinstance(value, float) and math.isnan(value)
     return is_unknown, 0.0 if is_unknown else value
-
-
-def _format_percent(share: float) -> str:
-    """Format a share as percent with two significant digits."""
-    return f"{100 * share:.0f} %" if share >= 0.1 else f"{100 * share:.2g} %"

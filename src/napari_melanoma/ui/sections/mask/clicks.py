@@ -33,7 +33,7 @@ class PromptLayer:
     def _draw(self) -> None:
         session = self._session
         prompts = list_prompts(session.lesion)
-        is_drawn = session.is_open and find_layer(session.viewer, session.image, "prompts") is not None
+        is_drawn = session.is_open and find_layer(session.viewer, session.image, "clicks") is not None
         if is_drawn or (session.is_open and prompts):
             layers.show_prompts(session.viewer, session.image, prompts)
 

@@ -7,8 +7,9 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from qtpy.QtCore import Qt, Signal
-from qtpy.QtGui import QAction, QPixmap
+from qtpy.QtGui import QAction, QPixmap, QShowEvent
 from qtpy.QtWidgets import (
+    QBoxLayout,
     QCheckBox,
     QHBoxLayout,
     QLabel,
@@ -30,11 +31,12 @@ from napari_melanoma.ui.session.analyzed_lesion import describe_other_lesions
 from napari_melanoma.ui.session.photograph import PhotographSession
 from napari_melanoma.ui.session.prompting import FIND_ALL, PendingPrompt
 from napari_melanoma.ui.viewer import photographs
-from napari_melanoma.ui.viewer.shortcuts import CanvasKeys
+from napari_melanoma.ui.viewer.shortcuts import CanvasKeys, format_key
 from napari_melanoma.ui.widgets.editors import NoWheelComboBox
 from napari_melanoma.ui.widgets.number_box import DecimalBox, set_spin_box_value
 from napari_melanoma.ui.widgets.settings import DebounceTimer
 from napari_melanoma.ui.widgets.style import (
+    CollapsibleSection,
     ThemedIcons,
     column,
     form_layout,
@@ -60,6 +62,10 @@ NOT_PREDICTED_NOTICE = "Not predicted by a model: analyze the photograph to use 
 SLIDER_STEPS = 100
 THUMBNAIL_PX = 96
 FIELD_PX = 76  # Qt's default is wider and would push the thumbnail out of view
+OTHER_LESIONS_ADVICE = (
+    "Measurements and prediction refer to the mask only. For another lesion, use the tool 'Select lesion' "
+    f"({format_key('lesion.choose')}); to include all, clear 'Largest only'."
+)
 LABELS_TIP = (
     "Use a Labels layer as the mask of this photograph: painted by you, or made by another plugin. Several labels are "
     "several lesions."
@@ -95,6 +101,17 @@ class MaskSection(PhotographSection):
 
     def toggle_tool(self, name: str) -> None:
         self._tools.buttons[name].click()
+
+    def showEvent(self, event: QShowEvent) -> None:  # noqa: N802 - Qt's name
+        """Let what comes and goes move no tool, also where the section grows upwards, as in the Review dock."""
+        super().showEvent(event)
+        frame = self.parentWidget()
+        while frame is not None and not isinstance(frame, CollapsibleSection):
+            frame = frame.parentWidget()
+        grows_up = frame is not None and frame.grows_up
+        direction = QBoxLayout.Direction.BottomToTop if grows_up else QBoxLayout.Direction.TopToBottom
+        for part in (self, self._tools):
+            part.layout().setDirection(direction)
 
     def _on_displayed(self, is_displayed: bool) -> None:
         """Stop the tools before another photograph is displayed."""
@@ -353,8 +370,8 @@ class MaskControls(QWidget):
         self._notice_label.setText(notice)
         set_shown(self._revert_button, bool(notice) and is_predicted)
         set_shown(self._notice, bool(notice))
-        other_lesions = "" if lesion is None else describe_other_lesions(lesion.result, with_advice=True)
-        show_text(self._lesion_count_label, other_lesions)
+        other_lesions = "" if lesion is None else describe_other_lesions(lesion.result)
+        show_text(self._lesion_count_label, other_lesions and f"{other_lesions} {OTHER_LESIONS_ADVICE}")
         set_shown(self.state, bool(notice or other_lesions))
 
     def _make_state(self) -> QWidget:

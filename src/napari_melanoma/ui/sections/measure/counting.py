@@ -158,7 +158,9 @@ class CountPanel(CameraWidget):
 
     @property
     def _class_names(self) -> list[str]:
-        return [one.name for one in self.class_list.classes]
+        """The classes of the list, and those of points that were removed from it: their points are counted, too."""
+        listed = (one.name for one in self.class_list.classes)
+        return list(dict.fromkeys((*listed, *(point.class_name for point in self._session.points.value))))
 
     def _on_export(self) -> None:
         window, title = self._session.services.window, "Export the measurements"
@@ -172,6 +174,8 @@ class CountPanel(CameraWidget):
         areas = {area: text for area, text in list_areas(session).items() if points}
         if not session.selected_regions.value:
             areas.pop(SELECTED, None)
+        if not session.slide.is_shown:
+            areas.pop(VIEW, None)  # the camera is that of another image
         polygons = {text: find_area(session, area) for area, text in areas.items()}
 
         def write(run: RunContext) -> str:

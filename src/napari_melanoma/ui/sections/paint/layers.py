@@ -26,14 +26,16 @@ if TYPE_CHECKING:
     from napari_melanoma.ui.sections.paint.mapping import MapPart
 
 STROKE_OPACITY, FILL_OPACITY = 0.75, 0.35
+COARSE, COARSE_OPACITY = 128, 0.6  # added to the label of a cell that was predicted from coarse features
 
 
 class ClassMap:
     """The predicted class of each cell of a slide.
 
     ``labels``: uint8 (row, column), 0 where nothing was predicted. A class keeps its label while others are added,
-    so that the map of the previous classifier stays right until it is replaced. ``certainty``: float16 (row, column),
-    the probability of the predicted class.
+    so that the map of the previous classifier stays right until it is replaced. ``COARSE`` is added to the labels of a
+    coarse map, whose cells are shown, but neither measured nor suggested. ``certainty``: float16 (row, column), the
+    probability of the predicted class.
     """
 
     def __init__(self, grid: CellGrid) -> None:
@@ -47,26 +49,35 @@ class ClassMap:
         self._names += [name for name in classes if name not in self._names]
         values = np.array([self._names.index(name) + 1 for name in classes], np.uint8)
         for part in parts:
-            self.labels[part.cells.slices] = values[part.probability.argmax(axis=-1)]
+            self.labels[part.cells.slices] = values[part.probability.argmax(axis=-1)] + COARSE * part.is_coarse
             self.certainty[part.cells.slices] = part.probability.max(axis=-1)
 
     def find_uncertain(self, count: int) -> NDArray[np.int32]:
         """Return the cells with the least certain classes, int32 (cell, 2), at most ``count``."""
-        predicted = np.flatnonzero(self.labels)
+        predicted = np.flatnonzero((self.labels > 0) & (self.labels < COARSE))
         certainty = self.certainty.ravel()[predicted]
         if len(predicted) > count:
             predicted = predicted[np.argpartition(certainty, count)[:count]]
         return np.stack(np.unravel_index(predicted, self.labels.shape), axis=1).astype(np.int32)
+
+    def remove_coarse(self) -> bool:
+        """Remove the cells of a coarse map that were not refined; return whether there were any."""
+        is_coarse = self.labels >= COARSE
+        self.labels[is_coarse] = 0
+        return bool(is_coarse.any())
 
     def clear(self) -> None:
         self.labels[:] = 0
         self.certainty[:] = 0
 
     def make_colors(self, colors: Mapping[str, Color]) -> dict[int | None, Any]:
-        """Return the color of each label; labels of removed classes are transparent."""
-        shown = {label: colors.get(name) for label, name in enumerate(self._names, start=1)}
-        known: dict[int | None, Any] = {label: to_rgba(color) for label, color in shown.items() if color is not None}
-        return {None: "transparent", 0: "transparent", **known}
+        """Return the color of each label, paler in a coarse map; labels of removed classes are transparent."""
+        shown: dict[int | None, Any] = {None: "transparent", 0: "transparent"}
+        for label, name in enumerate(self._names, start=1):
+            if (color := colors.get(name)) is not None:
+                shown[label] = to_rgba(color)
+                shown[COARSE + label] = (*shown[label][:3], COARSE_OPACITY)
+        return shown
 
     def measure_areas(self, blocks: NDArray[np.int32], size: tuple[int, int]) -> dict[str, float]:
         """Return the area of each class in blocks of cells, int32 (block, 2), in mm², as an analysis measures it.

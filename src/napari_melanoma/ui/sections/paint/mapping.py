@@ -1,5 +1,7 @@
 """From strokes to a map of classes: fit a classifier on painted cells, predict the cells of a slide, nearest first.
 
+The view has a coarse map until its features are known.
+
 ``update_map`` runs in a thread, and reports its results as they are computed; ``PaintLoop`` runs it after each change.
 """
 
@@ -12,6 +14,7 @@ from pathlib import Path
 from threading import Lock
 from time import monotonic
 from typing import TYPE_CHECKING, NamedTuple
+from weakref import WeakKeyDictionary
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,6 +34,7 @@ from napari_melanoma.slides.tissue_classifier.classifier import (
     join_painted,
     merge_colors,
 )
+from napari_melanoma.slides.tissue_classifier.coarse import CoarseClassifier, CoarseFeatures
 from napari_melanoma.slides.tissue_classifier.feature_sources import FeatureSource, open_feature_source
 from napari_melanoma.slides.tissue_classifier.feature_store import BlockCache, SlideFeatures, TissueMask
 from napari_melanoma.slides.tissue_classifier.fitting import (
@@ -54,7 +58,9 @@ if TYPE_CHECKING:
     from napari_melanoma.ui.session.slide import SlideSession
 
 VIEW = "Features of the view: {:,} of {:,} blocks"
-REPORT_S = 0.15  # interval between reports of the map, each of which redraws its layer
+COARSE_VIEW = "Coarse map: {:,} of {:,} blocks refined"
+COARSE_FROM = 4  # blocks without features; fewer are soon known
+REPORT_S = 0.3  # interval between reports of the map, each of which redraws the window
 VIEW_DELAY_MS = 300  # after which the features of another view are computed
 SAMPLED_BLOCKS, SAMPLED_EVERY = 64, 4  # to find slides that are out of distribution: blocks, and step of their cells
 
@@ -100,6 +106,7 @@ class FeatureCache:
         self._blocks = BlockCache()
         self._stores: dict[tuple[str, PixelSize | None, str], SlideFeatures] = {}
         self._tissue: dict[tuple[str, PixelSize | None], TissueMask] = {}
+        self._coarse = WeakKeyDictionary[SlideFeatures, CoarseFeatures]()
         self._open: dict[str, Slide] | None = None  # by identity; None: any slide
         self._lock = Lock()
 
@@ -119,6 +126,11 @@ class FeatureCache:
                 tissue = self._tissue.setdefault(key[:2], TissueMask(opened, slide.folder))
                 self._stores[key] = SlideFeatures.open(opened, opened_source, slide.folder, self._blocks, tissue)
             return self._stores[key]
+
+    def get_coarse(self, features: SlideFeatures) -> CoarseFeatures:
+        """Return the coarse features of the slide of ``features``."""
+        with self._lock:
+            return self._coarse.setdefault(features, CoarseFeatures(features.slide, features.grid))
 
     def set_open(self, slides: Mapping[str, Slide]) -> None:
         """Close the stores of all but the open slides, by identity; running jobs may still use them."""
@@ -210,10 +222,19 @@ class MapRequest:
 
 
 class MapPart(NamedTuple):
-    """The classes of the cells of a box: ``probability``: float16 (row, column, class)."""
+    """The classes of the cells of a box: ``probability``: float16 (row, column, class).
+
+    ``is_coarse``: predicted from coarse features, until those of the classifier are known.
+    """
 
     cells: Box
     probability: NDArray[np.float16]
+    is_coarse: bool = False
+
+    @property
+    def block(self) -> tuple[int, int]:
+        """The block of the cells."""
+        return self.cells.top // BLOCK_CELLS, self.cells.left // BLOCK_CELLS
 
 
 @dataclass(frozen=True, eq=False)
@@ -243,7 +264,7 @@ class MapReport(Progress):
 
 
 def update_map(request: MapRequest, stores: FeatureCache, run: RunContext) -> None:
-    """Fit a classifier, predict the view, assess the strokes, and predict the rest of the slide.
+    """Fit a classifier, predict the view, first coarsely, assess the strokes, and predict the rest of the slide.
 
     If other features or another classifier predict left-out strokes better, they are used from then on. Reports
     ``FitReport``, ``AssessmentReport`` and ``MapReport``.
@@ -253,9 +274,9 @@ def update_map(request: MapRequest, stores: FeatureCache, run: RunContext) -> No
         fit, notes = fit_strokes(request, stores, run)
         run.report(FitReport(0, None, "", fit, notes))
     predictor = _Predictor(request, stores, fit, run)
+    predictor.predict_view_coarsely()
     predictor.predict_view()
     if fit is None:
-        load_classifiers()  # so that the first map does not wait for it
         if request.ahead:
             predictor.predict_rest()
         return
@@ -284,6 +305,7 @@ def fit_strokes(request: MapRequest, stores: FeatureCache, run: RunContext) -> t
     if request.start and choice.source != (source := open_start(request.start).source):
         choice = Choice(source)
     cells, notes = gather_strokes(request, choice.source, stores, run)
+    run.check()  # a fit is not interrupted
     if advise_painting({cells.classes[label] for label in np.unique(cells.labels)}):
         return None, notes  # the other strokes are beyond the slide, or in a damaged part
     return Fit(choice, cells, fit_classifier(cells, choice.kind, choice.temperature)), notes
@@ -342,14 +364,36 @@ class _Predictor:
     def __init__(self, request: MapRequest, stores: FeatureCache, fit: Fit | None, run: RunContext) -> None:
         self._features = stores.get(request.slides[0], (request.choice if fit is None else fit.choice).source)
         self._fit, self._run, self._is_whole = fit, run, request.whole
+        self._coarse = stores.get_coarse(self._features)
+        self._is_coarse = False  # whether the view has a coarse map
         self._predicted = set(request.predicted)
         self._parts: list[MapPart] = []
-        self._reported = 0.0  # the first part is reported at once
+        self._reported = monotonic()
         grid = self._features.grid
         cells = grid.cells_in(request.view)
         self._center = cells.top + cells.height / 2, cells.left + cells.width / 2
         self._view = grid.blocks_by_distance(grid.blocks_of(list_cells(cells)), self._center)
         self._tissue: NDArray[np.int32] | None = None  # blocks with tissue; None until they are known
+
+    def predict_view_coarsely(self) -> None:
+        """Predict the part of the view whose features are known, and the rest from coarse features unless it is small.
+
+        Not for another classifier of the same strokes, whose map would be replaced by a coarse one.
+        """
+        self._predict_known(self._view)
+        unknown = self._view[~self._features.known(self._view * BLOCK_CELLS)]
+        if self._fit is not None and len(unknown) >= COARSE_FROM:
+            self._predict_coarsely(unknown, self._fit.classifier)
+        self._flush()
+
+    def _predict_coarsely(self, blocks: NDArray[np.int32], classifier: CellClassifier) -> None:
+        coarse = CoarseClassifier.fit(self._coarse, self._features, classifier, self._center, self._run)
+        self._is_coarse = coarse is not None
+        for block, probability in () if coarse is None else coarse.predict(blocks, self._run):
+            box = self._features.grid.cells_of(block)
+            inside = probability[: box.height, : box.width].astype(np.float16)
+            self._parts.append(MapPart(box, inside, is_coarse=True))
+            self._flush_if_due()
 
     def predict_view(self) -> None:
         """Predict the view; features that are not known are computed."""
@@ -372,7 +416,6 @@ class _Predictor:
         for block in blocks[self._features.known(blocks * BLOCK_CELLS)]:
             self._run.check()
             self._add(block)
-        self._flush()
 
     def _add(self, block: NDArray[np.int32]) -> None:
         """Predict a block, unless it was predicted before."""
@@ -386,6 +429,9 @@ class _Predictor:
             probability = (np.rint(255 * predicted) / 255).astype(np.float16)
             self._predicted.add(key)
             self._parts.append(MapPart(box, probability.reshape(box.height, box.width, -1)))
+        self._flush_if_due()
+
+    def _flush_if_due(self) -> None:
         if monotonic() - self._reported >= REPORT_S:
             self._flush()
 
@@ -394,7 +440,7 @@ class _Predictor:
         done, total = (0, None) if self._tissue is None else self._features.progress
         blocks = len(self._view)
         known = blocks if self._tissue is not None else int(self._features.known(self._view * BLOCK_CELLS).sum())
-        message = VIEW.format(known, blocks) if known < blocks else ""
+        message = (COARSE_VIEW if self._is_coarse else VIEW).format(known, blocks) if known < blocks else ""
         self._run.report(MapReport(done, total, message, tuple(self._parts), self._tissue))
         self._parts = []
 
@@ -429,7 +475,7 @@ class PaintLoop(QObject):
         self.is_running = self.is_paused = False
         self.start = ""
         self._is_warm = self._is_whole = False
-        self._strokes: object = None  # that ``fit`` belongs to
+        self._strokes: object = None  # that ``fit`` belongs to, with all else that it depends on
         self._predicted: set[tuple[int, int]] = set()  # blocks in the map of ``fit``
         self._timer, self._view_timer = DebounceTimer(self, 0), DebounceTimer(self, VIEW_DELAY_MS)
         for timer in (self._timer, self._view_timer):
@@ -447,6 +493,8 @@ class PaintLoop(QObject):
     def set_needs(self, *, is_warm: bool, is_whole: bool) -> None:
         """Set whether features of the view, and of the whole slide, are computed also without a classifier."""
         if (is_warm, is_whole) != (self._is_warm, self._is_whole):
+            if is_warm and not self._is_warm:  # so that the first map does not wait for it
+                run_job(self, "libraries", lambda run: load_classifiers(), lambda _: None, self._on_failed)
             self._is_warm, self._is_whole = is_warm, is_whole
             self.update()
 
@@ -462,10 +510,14 @@ class PaintLoop(QObject):
             self._stop()
             return
         request = self.make_request()
-        if (strokes := (request.strokes, request.classes, request.start)) != self._strokes:
+        sizes = [slide.pixel_size for slide in request.slides]  # another size changes the features at the strokes
+        if (strokes := (request.strokes, sizes, request.classes, request.start)) != self._strokes:
             cancel_jobs(self)  # at once: a report that is already posted is of the previous strokes
             self._strokes, self.fit, self.assessment = strokes, None, None
             self._predicted.clear()
+            self._timer.stop()
+            self._run()  # now: a timer would fire after the strokes are drawn
+            return
         self.is_running = True
         self._timer.start()
         self.changed.emit()
@@ -517,6 +569,7 @@ class PaintLoop(QObject):
         self.is_running = True
         job = run_job(self, "map", partial(update_map, request, self._stores), self._on_done, self._on_failed)
         job.progressed.connect(self._on_report)
+        self.changed.emit()
 
     def _stop(self) -> None:
         self._timer.stop()
@@ -530,9 +583,7 @@ class PaintLoop(QObject):
         elif isinstance(report, AssessmentReport):
             self.assessment, self.choice = report.assessment, report.assessment.choice
         elif isinstance(report, MapReport):
-            self._predicted |= {
-                (part.cells.top // BLOCK_CELLS, part.cells.left // BLOCK_CELLS) for part in report.parts
-            }
+            self._predicted |= {part.block for part in report.parts if not part.is_coarse}
             self.tissue = self.tissue if report.tissue is None else report.tissue
             self.done, self.total = report.done, report.total
             if report.parts:

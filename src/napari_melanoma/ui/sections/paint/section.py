@@ -14,7 +14,7 @@ from qtpy.compat import isalive
 from qtpy.QtCore import QSignalBlocker
 
 from napari_melanoma.core.errors import ScaleMissing
-from napari_melanoma.core.formatting import capitalize
+from napari_melanoma.core.formatting import capitalize, format_significant
 from napari_melanoma.core.polygons import Point
 from napari_melanoma.models import DEFAULT_TILE_MODEL
 from napari_melanoma.models.bundle import BundleInfo
@@ -409,10 +409,12 @@ class PaintSection(SlideSection):
         loop = self.loop
         share = None if loop.total is None or loop.is_complete else loop.done / loop.total
         self.view.show_progress(describe_progress(loop), share, is_paused=loop.is_paused)
+        if not loop.is_running and self.map.remove_coarse():  # damaged, or the update has ended
+            self._show_map()
         if not loop.is_running and self.session.displayed.value:
             areas = {} if loop.tissue is None else self.map.measure_areas(loop.tissue, self.session.slide.size)
             order = [one.name for one in self.session.painted.value.classes if one.name in areas]
-            listed = ", ".join(f"{name} {areas[name]:.3g} mm²" for name in order)
+            listed = ", ".join(f"{name} {format_significant(areas[name])} mm²" for name in order)
             self._areas = f"Areas of the tissue on the map: {listed}" if listed else ""
             self._suggest()
         self._update_texts()

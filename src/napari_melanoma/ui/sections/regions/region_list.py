@@ -11,6 +11,7 @@ from qtpy.QtCore import Qt, Signal
 from qtpy.QtGui import QColor, QKeyEvent, QKeySequence, QPixmap
 from qtpy.QtWidgets import QAbstractItemView, QHeaderView, QLineEdit, QWidget
 
+from napari_melanoma.core.formatting import format_significant
 from napari_melanoma.slides.regions import is_locked, region_date, region_reader
 from napari_melanoma.ui.widgets.class_list import DEFAULT_COLOR
 from napari_melanoma.ui.widgets.row_table import AnyIndex, Column, RowTable, RowTableModel
@@ -160,7 +161,7 @@ class RegionTableModel(RowTableModel[RegionRow, str]):
     def _format_area(self, row: RegionRow) -> str:
         if self._pixel_size is None:
             return f"{row.area_px:,.0f}"
-        return f"{row.area_px * self._pixel_size.pixel_area_mm2:.3g}"
+        return format_significant(row.area_px * self._pixel_size.pixel_area_mm2)
 
     def _describe(self, row: RegionRow) -> str:
         name, class_name, reader = row.texts

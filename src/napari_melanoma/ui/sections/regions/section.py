@@ -28,9 +28,9 @@ from napari_melanoma.ui.session.annotations import (
 from napari_melanoma.ui.session.slide import SlideSession
 from napari_melanoma.ui.viewer.pixel_tools import CLICK_HINT
 from napari_melanoma.ui.viewer.view_memory import zoom_to_polygons
-from napari_melanoma.ui.widgets.anatomy import FoldedRows
 from napari_melanoma.ui.widgets.class_list import DEFAULT_COLOR, RegionClassList
 from napari_melanoma.ui.widgets.dialogs import OUTLINE_FILTERS, choose_file, choose_new_file
+from napari_melanoma.ui.widgets.dock_layout import SummarySection
 from napari_melanoma.ui.widgets.editors import ReaderField
 from napari_melanoma.ui.widgets.number_box import DecimalBox
 from napari_melanoma.ui.widgets.style import WrappedLabel, column, enable, named, row, tool_button
@@ -167,7 +167,7 @@ class RegionsSection(SlideSection):
             row(self.distance, operations["grow"], operations["shrink"]),
             row(QLabel("Reader"), self.reader_field, self.reader_field.change_button, stretch=1),
         )
-        more = FoldedRows("Options and operations", "region_more", self._services.settings, folded)
+        more = SummarySection("Options and operations", "region_more", self._services.settings, folded)
         self._services.icons.add_sections(more)
         self.column.setSpacing(5)
         self.add(  # last, what comes and goes
@@ -221,7 +221,7 @@ class RegionsSection(SlideSection):
         for box in (self.tolerance, self.reach):
             box.valueChanged.connect(self._on_wand)
         self.export_button.clicked.connect(self._on_export)
-        self.data_set_button.clicked.connect(lambda: open_data_set_dialog(self._services, self.session.location.out))
+        self.data_set_button.clicked.connect(self._on_data_set)
 
     def _on_regions(self, regions: Regions) -> None:
         """Show other regions, and add their classes to the list."""
@@ -337,8 +337,13 @@ class RegionsSection(SlideSection):
             window, title = self._services.window, "Regions of this slide"
             choose_file(window, "region_import_dialog", title, OUTLINE_FILTERS, add, session.folder)
 
+    def _on_data_set(self) -> None:
+        self.session.flush()  # also what the brush has painted so far
+        open_data_set_dialog(self._services, self.session.location.out)
+
     def _on_export(self) -> None:
         session, window = self.session, self._services.window
+        session.commit_requested.emit()
         suggested = Path(f"{session.slide.info.name}-regions.geojson")
         write = partial(export_region_file, session.regions)
         choose_new_file(window, "region_export_dialog", "Export the regions as GeoJSON", "GeoJSON", write, suggested)

@@ -71,6 +71,9 @@ class SecondView(QObject):
             self.model.layers.clear()
             for layer in slide.layers:
                 _add_copy(self.model, layer)
+        for role in OVERLAYS:  # which may have changed while the slide was displayed
+            if (copy := slide_layers.find_layer(self.model, slide, role)) is not None:
+                self.model.layers.remove(copy)
         self._copy_overlays()
         self._show_scale_bar()
 

@@ -1,4 +1,4 @@
-"""The anatomy that all docks share, from top to bottom: subject, act, answer, sections, notices and footer.
+"""The layout that all docks share, from top to bottom: subject, act, answer, sections, notices and footer.
 
 Only the sections scroll; everything else is always in view, and has the same height in all states.
 """
@@ -10,13 +10,14 @@ from dataclasses import dataclass
 
 from qtpy.QtCore import QEvent, Qt, Signal
 from qtpy.QtGui import QResizeEvent
-from qtpy.QtWidgets import QLabel, QMenu, QToolButton, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QFrame, QLabel, QMenu, QToolButton, QVBoxLayout, QWidget
 from superqt import QElidingLabel
 
 from napari_melanoma.core.headline import Headline
 from napari_melanoma.ui.widgets.settings import DockSettings
 from napari_melanoma.ui.widgets.style import (
     HEIGHT_EVENTS,
+    NO_LIMIT_PX,
     TALL,
     CollapsibleSection,
     column,
@@ -26,6 +27,7 @@ from napari_melanoma.ui.widgets.style import (
 
 ANSWER_LINES = 4  # two of the headline at most, and the gray text
 MARGIN_PX, ROWS_PX = 6, 6
+CARD_PADDING_PX = 6
 FACTS_SEPARATOR = " · "
 
 
@@ -89,18 +91,20 @@ class FactsLine(QElidingLabel):
         self.setToolTip("\n".join(known))
 
 
-class Answer(QWidget):
-    """The answer of a dock, pinned: a headline of at most two lines, and gray text in what is left of four lines.
+class AnswerCard(QFrame):
+    """The answer of a dock, pinned: a headline of at most two lines, and gray text in what is left of the lines.
 
     Its height is the same with every text. Of gray parts that do not fit, the number is stated, and all are in the
-    tooltip. ``link_activated``: a link in the gray text.
+    tooltip. ``lines``: of both together. ``link_activated``: a link in the gray text.
     """
 
     link_activated = Signal(str)
 
-    def __init__(self, name: str, accessible_name: str) -> None:
+    def __init__(self, name: str, accessible_name: str, lines: int = ANSWER_LINES) -> None:
         super().__init__()
         named(self, name, accessible_name).setToolTip("")
+        self.setProperty("card", True)
+        self._lines = lines
         self._headline = named(QLabel(), f"{name}_headline", accessible_name)
         self._headline.setTextFormat(Qt.TextFormat.PlainText)
         self._gray = named(QLabel(), f"{name}_details", f"{accessible_name}: details")
@@ -110,11 +114,12 @@ class Answer(QWidget):
         self._parts: Sequence[str] = ()
         self._separator = ""
         layout = QVBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, 0)
+        layout.setContentsMargins(*[CARD_PADDING_PX] * 4)
         layout.setSpacing(0)
         for label in (self._headline, self._gray):
             label.setWordWrap(True)
             label.setToolTip("")
+            label.setIndent(0)
             label.setAlignment(Qt.AlignmentFlag.AlignLeft | Qt.AlignmentFlag.AlignTop)
             layout.addWidget(label)
         layout.addStretch(1)
@@ -180,14 +185,15 @@ class Answer(QWidget):
             self._fit()
 
     def _fit(self) -> None:
-        width = max(1, self.width())
+        width = max(1, self.width() - 2 * CARD_PADDING_PX)
         for label in (self._headline, self._gray):
             label.ensurePolished()
-            label.setMinimumHeight(0)  # heightForWidth includes the minimum height
-        self._gray.setText("\n".join([TALL] * ANSWER_LINES))
-        height = self._gray.heightForWidth(width)
-        if self.minimumHeight() != height:
-            self.setFixedHeight(height)
+            label.setMinimumHeight(0)  # heightForWidth includes the limits
+            label.setMaximumHeight(NO_LIMIT_PX)
+        self._gray.setText("\n".join([TALL] * self._lines))
+        height = self._gray.heightForWidth(width) + 2 * self._gray.frameWidth()  # two labels have two frames
+        if self.minimumHeight() != height + 2 * CARD_PADDING_PX:
+            self.setFixedHeight(height + 2 * CARD_PADDING_PX)
         taken = self._headline.heightForWidth(width) if self._headline.text() else 0
         for count in range(len(self._parts), -1, -1):
             left = len(self._parts) - count
@@ -196,7 +202,7 @@ class Answer(QWidget):
             if self._gray.heightForWidth(width) <= height - taken or count <= 1:
                 break
         for label in (self._headline, self._gray):
-            label.setMinimumHeight(label.heightForWidth(width) if label.text() else 0)
+            label.setFixedHeight(label.heightForWidth(width) if label.text() else 0)
         self._gray.setVisible(bool(self._gray.text()))
 
 
@@ -205,7 +211,7 @@ def _join_units(text: str) -> str:
     return text.replace(" %", "\N{NO-BREAK SPACE}%")
 
 
-class FoldedRows(CollapsibleSection):
+class SummarySection(CollapsibleSection):
     """Rows that one gray line sums up, which a click on it shows or hides; whether they are shown is remembered."""
 
     def __init__(self, title: str, name: str, settings: DockSettings, rows: QWidget) -> None:

@@ -5,12 +5,12 @@ from qtpy.QtWidgets import QLabel, QPushButton, QWidget
 from tests.ui.looks import is_in_view, list_cut_texts
 
 from napari_melanoma.core.headline import Headline
-from napari_melanoma.ui.widgets.anatomy import (
-    Answer,
+from napari_melanoma.ui.widgets.dock_layout import (
+    AnswerCard,
     DockParts,
     FactsLine,
-    FoldedRows,
     NameLabel,
+    SummarySection,
     lay_out_dock,
     menu_button,
 )
@@ -31,7 +31,7 @@ def dock(qtbot):
     """A dock of the smallest supported size with a page of 2,000 pixels."""
     made, page = QWidget(), QLabel("section")
     page.setMinimumHeight(2000)
-    made.answer, made.button = Answer("answer", "Prediction"), QPushButton("Analyze")
+    made.answer, made.button = AnswerCard("answer", "Prediction"), QPushButton("Analyze")
     parts = DockParts(
         scroll_area(page, "scroll"), [NameLabel("a" * 100)], [made.button], [made.answer], footer=[QPushButton("Save")]
     )
@@ -86,13 +86,13 @@ def test_names_and_facts_are_whole_in_their_tooltips(dock, qtbot):
 
 def test_folded_rows_state_what_is_chosen_and_are_remembered(qtbot, tmp_path):
     settings = DockSettings()
-    rows = FoldedRows("Models", "models_rows", settings, QLabel("rows"))
+    rows = SummarySection("Models", "models_rows", settings, QLabel("rows"))
     qtbot.addWidget(rows)
     rows.set_summary(["dermoscopic", "", "lesion-small"])
     assert rows.title_button.text() == "dermoscopic · lesion-small"
     assert rows.content.isHidden()
     rows.expand()
-    again = FoldedRows("Models", "models_rows", settings, QLabel("rows"))
+    again = SummarySection("Models", "models_rows", settings, QLabel("rows"))
     qtbot.addWidget(again)
     assert again.is_expanded
 
