@@ -283,3 +283,19 @@ def test_a_test_image_is_kept_whatever_the_name_of_the_column(tmp_path: Path) ->
     ]
     ((pair),) = merged(folders, tmp_path / "both").left_out
     assert (pair.first.image_id, pair.first.split, pair.second.image_id) == ("z", "test", "a")
+
+
+def test_groups_that_the_table_divides_are_reported(tmp_path: Path) -> None:
+    rows = {
+        "a": (0, {"patient_id": "p", "split": "train"}),
+        "b": (1, {"patient_id": "p", "split": "test"}),
+        "copy": (2, {"patient_id": "q", "split": "train"}),
+        "copied": (2, {"patient_id": "r", "split": "test"}),
+        "new": (3, {"patient_id": "s"}),
+    }
+    folder = dataset(tmp_path / "set", rows)
+    report = split_dataset(folder, SplitOptions(val=0), run=RunContext())
+    assert report.duplicates == [], "the two are in different splits"
+    assert report.questions[0].startswith("2 groups of images of one patient, lesion or picture (p, q) in more than")
+    report = split_dataset(folder, SplitOptions(val=0, replace=True), run=RunContext())
+    assert (report.questions, len(report.duplicates)) == ((), 1)
