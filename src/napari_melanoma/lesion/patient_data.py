@@ -91,23 +91,8 @@ def _index_by_image(rows: list[PatientData], table: Path) -> dict[str, PatientDa
 
 
 def _harmonize(rows: list[dict[str, str]]) -> tuple[list[PatientData], HarmonizeReport]:
-    """Return harmonized rows, and the report of the harmonization.
-
-    A value that was not recognized is kept unchanged under the name of its column.
-    """
-    from napari_melanoma.data.harmonize import harmonize_rows
-    from napari_melanoma.data.table_schema import AS_GIVEN_SUFFIX
+    """Return harmonized rows with the values that were not recognized, and the report of the harmonization."""
+    from napari_melanoma.data.harmonize import harmonize_rows, restore_unrecognized
 
     harmonization = harmonize_rows(rows)
-    harmonized = []
-    for row in harmonization.rows:
-        unrecognized = {
-            name.removesuffix(AS_GIVEN_SUFFIX): str(value)
-            for name, value in row.items()
-            if name.endswith(AS_GIVEN_SUFFIX)
-        }
-        harmonized.append(
-            unrecognized
-            | {name: str(value) for name, value in row.items() if value and not name.endswith(AS_GIVEN_SUFFIX)}
-        )
-    return harmonized, harmonization.report
+    return [restore_unrecognized(row) for row in harmonization.rows], harmonization.report
