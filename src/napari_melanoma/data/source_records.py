@@ -452,7 +452,7 @@ class _RowMatcher:
 
     def _find_rows(self, name: str, image: SourceFile, is_unique: bool) -> list[str]:
         folders = _list_folders(image.name)
-        similar = self._by_stem.get(normalize_name(name), [])  # may differ in case
+        similar = self._by_stem.get(normalize_name(strip_image_suffix(name)), [])  # may differ in case
         same = [row_name for row_name in similar if row_name.rpartition("/")[2] == name] or similar
         depths = {row_name: _count_equal_folders(row_name.split("/")[:-1], folders) for row_name in same}
         deepest = max(depths.values(), default=0)
