@@ -483,6 +483,21 @@ class _RowMatcher:
             tree.notes.append(("image_id", note))
 
 
+def add_rows(
+    tree: SourceTree, records: Iterable[SourceRecord], rows: Mapping[str, Mapping[str, str]]
+) -> list[SourceRecord]:
+    """Add the rows about the images of records, by the names and folders of their files; values of the rows count."""
+    images = [(record, record.image) for record in records if record.image is not None]
+    counts = Counter(normalize_name(image.stem) for _, image in images)
+    matcher = _RowMatcher(rows)
+    found = []
+    for record, image in images:
+        row = matcher.match_row([image.stem], image, is_unique=counts[normalize_name(image.stem)] == 1)
+        found.append(replace(record, values={**record.values, **row}))
+    matcher.add_notes(tree)
+    return found
+
+
 def _count_equal_folders(first: Sequence[str], second: Sequence[str]) -> int:
     """Count the innermost folders that two paths share; 0 if none of the paths is the end of the other."""
     pairs = list(zip(reversed(first), reversed(second), strict=False))
