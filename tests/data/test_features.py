@@ -23,6 +23,7 @@ from napari_melanoma.data.tabular_encoding import (
     encode_rows,
     explain_ineligible,
     fit_encoding,
+    join_encodings,
     list_eligible_columns,
     make_network_inputs,
     read_table_values,
@@ -169,6 +170,9 @@ def test_cells_are_read_as_in_a_harmonized_table() -> None:
     words_as_given = (encoding.words[0].model_copy(update={"words": ("f", "m")}), *encoding.words[1:])
     earlier = encoding.model_copy(update={"words": words_as_given})  # as earlier versions stored them
     assert read_table_values(harmonized, earlier).codes[:, 0].tolist() == [2, 1, 2, 1]
+    joined = encode_rows(harmonized, join_encodings([earlier, encoding])).categories
+    assert (joined[:, :3] == [[2, 2, 2], [1, 3, 1], [2, 0, 2], [1, 1, 1]]).all()
+    assert (joined[:, 3:] == encode_rows(harmonized, encoding).categories).all(), "of an ensemble of both"
 
 
 def test_suggested_widths_are_those_of_fastai() -> None:

@@ -96,13 +96,19 @@ def read_table_values(rows: Sequence[Row], encoding: TabularEncoding) -> TableVa
         numbers[:, index] = [read_number(cell, number.name) for cell in cells]
         _count_unknown(unseen, number.name, cells, np.isnan(numbers[:, index]))
     for position, column in enumerate(encoding.words):
-        indices: dict[str, int] = {}
-        for index, word in enumerate(column.words, start=1):
-            indices.setdefault(read_word(word, column.name), index)
+        indices = _index_words(column)
         cells = [row.get(column.name) for row in rows]
         codes[:, position] = [indices.get(read_word(cell, column.name), 0) for cell in cells]
         _count_unknown(unseen, column.name, cells, codes[:, position] == 0)
     return TableValues(numbers, codes, unseen)
+
+
+def _index_words(column: FittedWords) -> dict[str, int]:
+    """Return the codes of the words of a column; earlier versions stored them as the table had them."""
+    indices: dict[str, int] = {}
+    for index, word in enumerate(column.words, start=1):
+        indices.setdefault(read_word(word, column.name), index)
+    return indices
 
 
 def make_network_inputs(values: TableValues, encoding: TabularEncoding) -> TabularInputs:
@@ -125,7 +131,8 @@ def _translate_codes(values: TableValues, encoding: TabularEncoding, member: Tab
     """Return the values with the codes of one network of an ensemble; words that it does not have are unknown."""
     codes = np.zeros_like(values.codes)
     for index, (column, own) in enumerate(zip(encoding.words, member.words, strict=True)):
-        translated = [0, *(own.words.index(word) + 1 if word in own.words else 0 for word in column.words)]
+        own_codes = _index_words(own)
+        translated = [0, *(own_codes.get(read_word(word, column.name), 0) for word in column.words)]
         codes[:, index] = np.array(translated)[values.codes[:, index]]
     return replace(values, codes=codes)
 
@@ -135,7 +142,7 @@ def join_encodings(members: Sequence[TabularEncoding]) -> TabularEncoding:
     first = members[0]
     words = []
     for columns in zip(*(member.words for member in members), strict=True):
-        known = dict.fromkeys(word for column in columns for word in column.words)
+        known = dict.fromkeys(read_word(word, column.name) for column in columns for word in column.words)
         words.append(columns[0].model_copy(update={"words": tuple(known)}))
     return TabularEncoding(numbers=first.numbers, words=tuple(words), rows=first.rows, members=tuple(members))
 
