@@ -102,6 +102,27 @@ def test_a_patient_with_two_names_is_noted(tmp_path: Path) -> None:
     assert "(P1 in second is 1 in first)" in note
 
 
+def test_photographs_of_two_clinics_with_one_file_name_stay_apart(tmp_path: Path) -> None:
+    """Corrections name the file of a photograph as its source, which cameras repeat."""
+    row = {"source": "IMG_1.jpg", "split": "train"}
+    first = {"IMG_1": (0, {**row, "patient_id": "p1", "diagnosis": "nevus"}), "IMG_2": (2, row)}
+    second = {"IMG_1": (1, {**row, "patient_id": "q1", "diagnosis": "melanoma"}), "IMG_2": (2, row)}
+    folders = [dataset(tmp_path / "first", first), dataset(tmp_path / "second", second)]
+    report = merged(folders, tmp_path / "both")
+    assert (report.joined, report.conflicts) == (1, [])
+    rows = {row["image_id"]: (row["patient_id"], row["diagnosis"]) for row in read_table(tmp_path / "both/dataset.csv")}
+    assert rows == {"first-IMG_1": ("p1", "nevus"), "IMG_2": ("", ""), "second-IMG_1": ("q1", "melanoma")}
+
+
+def test_the_lesion_of_another_patient_is_not_taken(tmp_path: Path) -> None:
+    first = {"a": (0, {"patient_id": "p1"}), "b": (1, {"patient_id": "p1", "lesion_id": "1"})}
+    second = {"c": (0, {"patient_id": "q1", "lesion_id": "1"})}
+    report = merged([dataset(tmp_path / "first", first), dataset(tmp_path / "second", second)], tmp_path / "both")
+    rows = {row["image_id"]: row["lesion_id"] for row in read_table(tmp_path / "both/dataset.csv")}
+    assert rows == {"a": "", "b": "1"}
+    assert {one.column for one in report.conflicts} == {"patient_id", "lesion_id"}
+
+
 def test_duplicates_are_kept_on_request(two: list[Path], tmp_path: Path) -> None:
     assert merged(two, tmp_path / "both", keep_duplicates=True).rows == {"first": 3, "second": 2}
 
@@ -262,3 +283,19 @@ def test_a_test_image_is_kept_whatever_the_name_of_the_column(tmp_path: Path) ->
     ]
     ((pair),) = merged(folders, tmp_path / "both").left_out
     assert (pair.first.image_id, pair.first.split, pair.second.image_id) == ("z", "test", "a")
+
+
+def test_groups_that_the_table_divides_are_reported(tmp_path: Path) -> None:
+    rows = {
+        "a": (0, {"patient_id": "p", "split": "train"}),
+        "b": (1, {"patient_id": "p", "split": "test"}),
+        "copy": (2, {"patient_id": "q", "split": "train"}),
+        "copied": (2, {"patient_id": "r", "split": "test"}),
+        "new": (3, {"patient_id": "s"}),
+    }
+    folder = dataset(tmp_path / "set", rows)
+    report = split_dataset(folder, SplitOptions(val=0), run=RunContext())
+    assert report.duplicates == [], "the two are in different splits"
+    assert report.questions[0].startswith("2 groups of images of one patient, lesion or picture (p, q) in more than")
+    report = split_dataset(folder, SplitOptions(val=0, replace=True), run=RunContext())
+    assert (report.questions, len(report.duplicates)) == ((), 1)

@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from napari_melanoma.core.errors import DataSetError, InputError
+from napari_melanoma.core.geometry import PixelSize
 from napari_melanoma.core.locks import is_locked
 from napari_melanoma.data.dataset import (
     DatasetEntry,
@@ -26,6 +27,7 @@ from napari_melanoma.data.dataset import (
 )
 from napari_melanoma.data.splits import hold_out
 from napari_melanoma.io.results import write_mask, write_rgb
+from napari_melanoma.lesion.patient_data import PatientTable
 
 
 def _dataset(folder: Path, table: str, *, name: str = "dataset.csv", images: tuple[str, ...] = ("a", "b")) -> Path:
@@ -42,6 +44,26 @@ def test_a_plain_folder_is_read(tmp_path: Path) -> None:
     assert (first.image_id, first.group, first.split, first.modality) == ("a", "set/p1", "train", "dermoscopic")
     assert (second.group, second.modality, second.domain) == ("set/8", None, "set")
     assert first.mask == tmp_path / "set/masks/a.png"
+
+
+@pytest.mark.parametrize(
+    ("columns", "cells", "um"),
+    [
+        ("mpp_x,mpp_y", "20.5,20.5", 20.5),
+        ("mpp_x;mpp_y", "20,5;20,5", 20.5),
+        ("mpp_x,mpp_y", "0.02 mm,0.02 mm", 20),
+        ("mpp", "20", 20),
+        ("mpp_x [mm],mpp_y [mm]", "0.02,0.02", 20),
+        ("mpp_x,mpp_y", "0.0000205,0.0000205", None),  # in meters: impossible
+    ],
+)
+def test_a_scale_is_read_as_in_a_table_of_patients(tmp_path: Path, columns: str, cells: str, um: float | None) -> None:
+    separator = ";" if ";" in columns else ","
+    names, values = f"image_id{separator}modality{separator}{columns}", f"a{separator}Dermoscopy{separator}{cells}"
+    (sample,) = read_dataset(_dataset(tmp_path / "set", f"{names}\n{values}\n", images=("a",)))
+    table = PatientTable({}, tmp_path / "set/dataset.csv")
+    assert sample.pixel_size == table.pixel_size("a") == (None if um is None else PixelSize(um, um))
+    assert sample.modality == table.modality("a") == "dermoscopic"
 
 
 def test_files_whose_letters_macos_has_decomposed_are_found(tmp_path: Path) -> None:

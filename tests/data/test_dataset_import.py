@@ -18,6 +18,7 @@ from napari_melanoma.data.dataset_import import SourceImportOptions, SourceImpor
 from napari_melanoma.data.source_files import ZipArchive
 from napari_melanoma.data.table_mapping import TableMapping
 from napari_melanoma.io.results import read_mask, read_table
+from napari_melanoma.lesion.patient_data import PatientTable
 
 COUNT = 6
 
@@ -244,3 +245,21 @@ def test_a_table_of_ones_own_follows_a_mapping(tmp_path: Path) -> None:
     ]
     assert report.expected == 0
     assert "licence" not in rows[0]
+
+
+def test_an_image_whose_name_has_two_suffixes_keeps_its_file_and_row(tmp_path: Path) -> None:
+    """Programs that convert photographs write IMG_1.JPG.png."""
+    folder = tmp_path / "photographs"
+    (folder / "masks").mkdir(parents=True)
+    for name, part in (("IMG_1.JPG.png", "."), ("IMG_1.JPG.png", "masks")):
+        Image.new("L" if part == "masks" else "RGB", (32, 24)).save(folder / part / name)
+    mask = np.zeros((24, 32), bool)
+    mask[4:12, 6:20] = True
+    Image.fromarray(mask).save(folder / "masks/IMG_1.JPG.png")
+    (folder / "patients.csv").write_text("image_id,patient_id\nIMG_1.JPG,p1\n")
+    options = SourceImportOptions(metadata=folder / "patients.csv")
+    report = import_source(find_source("folder"), folder, tmp_path / "set", options, run=RunContext())
+    (sample,) = read_dataset(tmp_path / "set")
+    assert (report.images, report.masks, sample.image_id, sample.group) == (1, 1, "IMG_1.JPG", "set/p1")
+    assert sample.mask is not None
+    assert PatientTable({}, folder / "patients.csv").patient_data("IMG_1.JPG") == {"patient_id": "p1"}

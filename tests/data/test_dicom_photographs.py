@@ -11,6 +11,7 @@ from pydicom import Dataset, dcmwrite
 from pydicom.dataset import FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian
 
+from napari_melanoma.case.image_assignment import read_header_metadata
 from napari_melanoma.core.context import RunContext
 from napari_melanoma.data.collections import find_source
 from napari_melanoma.data.dataset import read_dataset
@@ -69,6 +70,17 @@ def test_an_imported_folder_keeps_scale_and_patient_but_no_name(clinic: Path, tm
     everything = b"".join(path.read_bytes() for path in (tmp_path / "set").rglob("*") if path.is_file())
     assert b"DOE" not in everything
     assert b"4711" not in everything
+
+
+def test_a_header_means_the_same_in_a_data_set_and_in_a_case(tmp_path: Path) -> None:
+    known = {"PatientAge": "008M", "PatientSex": "F", "BodyPartExamined": "ARM", "Laterality": "L", "PatientID": "4711"}
+    write_photograph(tmp_path / "in/a.dcm", 1, **known)
+    import_source(find_source("dicom"), tmp_path / "in", tmp_path / "set", run=RunContext())
+    (row,) = read_table(tmp_path / "set/dataset.csv")
+    (metadata,) = read_header_metadata(tmp_path / "in/a.dcm")
+    names = ("age", "sex", "site", "laterality", "modality")
+    assert {name: row[name] for name in names} == {name: metadata.cells[name] for name in names}
+    assert metadata.patient == row["patient_id"]
 
 
 @pytest.mark.parametrize("source", ["folder", "dicom"])

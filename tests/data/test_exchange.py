@@ -617,3 +617,17 @@ def test_a_suffix_gives_no_image_a_second_mask(tmp_path: Path) -> None:
     assert (imported.masks, imported.faults) == (4, masks.faults)
     for folder in ("out", "set"):
         assert (read_mask(tmp_path / folder / "masks/x1.png") == make_mask(1)).all()
+
+
+def test_rows_of_a_data_list_name_folders(tmp_path: Path) -> None:
+    """Cameras repeat file names: the second patient must not get the diagnosis of the first."""
+    for patient in ("p1", "p2"):
+        write_rgb(tmp_path / f"in/images/{patient}/IMG_1.png", np.full((20, 30, 3), 90, np.uint8))
+        write_mask(tmp_path / f"in/labels/{patient}/IMG_1.png", np.eye(20, 30, dtype=bool))
+    cases = [{"image": f"images/{one}/IMG_1.png", "label": f"labels/{one}/IMG_1.png"} for one in ("p1", "p2")]
+    (tmp_path / "in/dataset.json").write_text(json.dumps({"training": cases}))
+    rows = "p1/IMG_1.png,x,nevus\np2/IMG_1.png,y,melanoma\n"
+    (tmp_path / "in/metadata.csv").write_text(f"image_id,patient_id,diagnosis\n{rows}")
+    nm.import_dataset("decathlon", tmp_path / "in", tmp_path / "out")
+    found = [(row["patient_id"], row["diagnosis"]) for row in read_table(tmp_path / "out/dataset.csv")]
+    assert found == [("x", "nevus"), ("y", "melanoma")]

@@ -23,6 +23,7 @@ from napari_melanoma.data.tabular_encoding import (
     encode_rows,
     explain_ineligible,
     fit_encoding,
+    join_encodings,
     list_eligible_columns,
     make_network_inputs,
     read_table_values,
@@ -146,6 +147,32 @@ def test_impossible_numbers_are_unknown(age: str) -> None:
     values = read_table_values([{"age": age}, {"age": "120"}], encoding)
     assert values.known[:, 0].tolist() == [False, True]
     assert values.unseen == {"age": {age: 1}}
+
+
+def test_cells_are_read_as_in_a_harmonized_table() -> None:
+    """A model trained on a table as it came predicts from patient data in our words, and the other way round."""
+    given = [
+        {"age": "85+", "sex": "m", "site": "back", "elevation": "yes"},
+        {"age": "52,5", "sex": "F", "site": "left forearm", "elevation": "nein"},
+        {"age": "18 months", "sex": "Male", "site": "unknown", "elevation": "1.0"},
+        {"age": "860", "sex": "weiblich", "site": "Chest", "elevation": "no"},
+    ]
+    harmonized = harmonize_rows(given).rows
+    words = tuple(WordColumn(name=name) for name in ("sex", "site", "elevation"))
+    choices = TabularConfig(numbers=(NumberColumn(name="age"),), words=words)
+    encoding = fit_encoding(given, choices)
+    assert encoding == fit_encoding(harmonized, choices)
+    assert [column.words for column in encoding.words][:1] == [("female", "male")]
+    for rows in (given, harmonized):
+        values = read_table_values(rows, encoding)
+        assert values.numbers[:, 0].tolist()[:3] == [85, 52.5, 1.5]
+        assert values.codes.tolist() == [[2, 2, 2], [1, 3, 1], [2, 0, 2], [1, 1, 1]], "chest is before posterior torso"
+    words_as_given = (encoding.words[0].model_copy(update={"words": ("f", "m")}), *encoding.words[1:])
+    earlier = encoding.model_copy(update={"words": words_as_given})  # as earlier versions stored them
+    assert read_table_values(harmonized, earlier).codes[:, 0].tolist() == [2, 1, 2, 1]
+    joined = encode_rows(harmonized, join_encodings([earlier, encoding])).categories
+    assert (joined[:, :3] == [[2, 2, 2], [1, 3, 1], [2, 0, 2], [1, 1, 1]]).all()
+    assert (joined[:, 3:] == encode_rows(harmonized, encoding).categories).all(), "of an ensemble of both"
 
 
 def test_suggested_widths_are_those_of_fastai() -> None:

@@ -63,6 +63,15 @@ def groups(part: Iterable[Sample]) -> set[str]:
     return {sample.group for sample in part}
 
 
+@pytest.mark.parametrize(
+    "row", [{"patient_id": "p 1"}, {"lesion_id": "L"}], ids=["another spelling of the id", "a lesion of the patient"]
+)
+def test_a_photograph_that_is_reassigned_follows_its_group(row: dict[str, str]) -> None:
+    before = {"image_id": "b", "patient_id": "X", "split": "test"}
+    splits = PatientSplits([{"image_id": "a", "patient_id": "P1", "lesion_id": "L", "split": "train"}, before])
+    assert splits.choose_split({"image_id": "b", **row}, before) == "train"
+
+
 def test_rows_follow_their_split() -> None:
     found = [*samples(30, "train")[:20], *samples(30, "val")[20:25], *samples(30, "test")[25:], *samples(4, "later")]
     parts = split_trainable(found, Rules(), 0)

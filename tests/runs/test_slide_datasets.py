@@ -189,3 +189,11 @@ def test_letters_of_the_name_of_a_slide_may_be_composed(forms: tuple[str, str], 
     assert make_slide_dataset([slide], table, tmp_path / "out", run=RunContext()).slides == 1
     options = SlideOptions(metadata=table)
     assert read_patient_data(slide, tmp_path / "results", AGE, options).row == {"age": "61"}
+
+
+def test_a_value_that_is_not_understood_is_not_that_of_all_slides(tmp_path: Path) -> None:
+    """As for photographs: an age of all slides is not that of the one with a typing error."""
+    table = write_table(tmp_path / "patients.csv", ("a,6O", "b,61", "c,"), "slide,age")
+    options = SlideOptions(metadata=table, patient={"age": "50"})
+    ages = [read_patient_data(tmp_path / f"{name}.svs", tmp_path / "results", AGE, options).row for name in "abc"]
+    assert ages == [{}, {"age": "61"}, {"age": "50"}]

@@ -313,16 +313,12 @@ def _read_dicom_metadata(header: DicomHeader) -> ImageMetadata:
         raise UnreadableImage("it contains no image.")
     if header.shows in AUXILIARY_IMAGES:
         raise UnreadableImage(f"it shows the {header.shows} of a slide, not tissue.")
-    row = {
-        "age": "" if header.age is None else f"{header.age:g}",
-        "sex": header.sex,
-        "site": header.body_part,
-        "laterality": header.laterality,
-        "ethnicity": header.ethnicity,
-        "modality": header.modality,
-    }
+    from napari_melanoma.data.source_records import list_header_values
+
+    values = list_header_values(header)
+    names = {"patient": values.pop("patient_id", ""), "lesion": values.pop("lesion_id", "")}
+    row = {name: text for name, text in values.items() if name not in SCALE_FIELDS}  # read with the pixels
     cells = harmonize_rows([row], "dicom").rows[0]
-    names = {"patient": pseudonym(header.patient), "lesion": pseudonym(header.lesion, "lesion")}
     return ImageMetadata.from_source("dicom", {**cells, "taken_on": header.taken_on}, **names)
 
 
@@ -333,6 +329,7 @@ def _read_exif_metadata(hints: ExifHints) -> ImageMetadata:
     return ImageMetadata.from_source("exif", {"modality": modality, "taken_on": hints.taken_on})
 
 
+SCALE_FIELDS = ("mpp_x", "mpp_y")
 MIN_SITE_LETTERS = 3  # of the words for a body site; shorter ones are ambiguous
 MAX_DIGITS = 2  # of a lesion number; larger ones are counters of cameras
 IMAGE_DAY_COLUMNS = (

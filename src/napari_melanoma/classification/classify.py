@@ -31,7 +31,6 @@ from napari_melanoma.data.tabular_encoding import (
     find_unused,
     read_number,
     read_table_values,
-    read_word,
 )
 from napari_melanoma.data.training_images import was_trained_on
 from napari_melanoma.imaging.modality import (
@@ -228,11 +227,9 @@ def _validity(lesion: EncodedLesion, model: Classifier, coverage: float) -> Vali
 
 def _age_group(row: Row, calibration: PredictionCalibration, sensitivity: float | None) -> AgeGroup | None:
     """Return the performance in the patient's age group; None if unknown, as for other operating points."""
-    column, config = find_column("age"), calibration.config
-    age_text = read_word(row.get("age"))
-    if calibration.operating_point(sensitivity) != config.operating_point or (column and check_value(column, age_text)):
+    config, age = calibration.config, read_number(row.get("age"), "age")
+    if calibration.operating_point(sensitivity) != config.operating_point:
         return None
-    age = read_number(age_text)
     return next((group for group in config.ages if group.contains(age)), None)
 
 

@@ -63,6 +63,11 @@ def parse_cell(column: Column, text: str, source: str = "") -> CellValue:
         return EMPTY_VALUE if is_unknown_text(text) else CellValue(text)
     if column.kind == "number":
         return _parse_number_cell(column, text)
+    if column.name in BodySite._fields:
+        body_site = parse_body_site(text, source)
+        return UNMAPPED if body_site is None else CellValue(getattr(body_site, column.name))
+    if column.taxonomy == "diagnosis":
+        return _parse_diagnosis_cell(column, text, source)
     words = load_taxonomy(column.taxonomy or "yes_no")
     word = translate_word(words, text, source)
     return UNMAPPED if word is None else CellValue("" if word == UNKNOWN else word)
@@ -267,6 +272,15 @@ def is_exact_diagnosis(text: str, source: str = "") -> bool:
     """Whether a diagnosis is completely understood; False if the last part of a path is not."""
     parts = [part for part in text.split("::") if part.strip()]
     return bool(parts) and load_taxonomy("diagnosis").translate(parts[-1], source) is not None
+
+
+def _parse_diagnosis_cell(column: Column, text: str, source: str) -> CellValue:
+    """Parse a diagnosis or subtype; a word above the level of a diagnosis, such as ``benign``, is not understood."""
+    word = translate_diagnosis(text, source)
+    diagnosis = Diagnosis() if word is None else expand_diagnosis(word)
+    if word is None or diagnosis.group:
+        return UNMAPPED
+    return CellValue(diagnosis.diagnosis if column.name == "diagnosis" else diagnosis.detail)
 
 
 @lru_cache(maxsize=4096)

@@ -658,9 +658,8 @@ class PatientSplits:
         group = get_group_id(row)
         if before is not None:
             previous_split = before.get("split", "")
-            return (
-                previous_split if get_group_id(before) == group else self._split_of_group.get(group) or previous_split
-            )
+            is_reassigned = get_group_id(before) != group
+            return (self._find_split(row, group) if is_reassigned else "") or previous_split
         split = self._find_split(row, group)
         if split is not None or not assign:
             return split or ""
@@ -672,5 +671,5 @@ class PatientSplits:
         A row follows its own patient, else the most protected split of what its lesion or a copy joins to it.
         """
         names = self._groups.find(self._groups.add(row)).names
-        splits = [self._split_of_group[name] for name in (group, *names) if name in self._split_of_group]
-        return (splits[0] or max(splits, key=held_back_rank)) if splits else None
+        splits = [self._split_of_group[name] for name in names if name in self._split_of_group]
+        return (self._split_of_group.get(group) or max(splits, key=held_back_rank)) if splits else None

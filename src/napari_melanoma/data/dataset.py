@@ -36,6 +36,7 @@ from napari_melanoma.core.paths import (
 )
 from napari_melanoma.data.dataset_table import iter_table_rows
 from napari_melanoma.data.groups import Group, Groups, describe_patient_ids
+from napari_melanoma.data.row_values import read_value
 from napari_melanoma.data.table_schema import COLUMN_NAMES
 
 Key = tuple[str, str]  # name of the data set, and image id
@@ -308,7 +309,7 @@ def read_groups(folder: Path) -> Groups:
 
 def make_sample(entry: DatasetEntry, folder: Path, groups: Groups) -> Sample | DataSetError:
     """Return the sample of a row, or an error if the row has no image; ``groups``: of all rows of the data set."""
-    row, modality = entry.row, entry.row.get("modality") or None
+    row, modality = entry.row, read_value(entry.row, "modality")
     if entry.image is None:
         return _missing_file_error(folder, "image", None, entry.image_id)
     sample = Sample(
@@ -345,8 +346,8 @@ def describe_patients_of(samples: Iterable[Sample]) -> list[str]:
 def read_pixel_size(row: Mapping[str, str]) -> PixelSize | None:
     """Return the scale of an image in its row; None if it states none."""
     try:
-        return PixelSize(float(row.get("mpp_y") or "nan"), float(row.get("mpp_x") or "nan"))
-    except (ValueError, ScaleMissing):
+        return PixelSize(float(read_value(row, "mpp_y") or "nan"), float(read_value(row, "mpp_x") or "nan"))
+    except ScaleMissing:
         return None
 
 

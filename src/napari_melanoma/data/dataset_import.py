@@ -409,6 +409,7 @@ def harmonize_records(
     rows = []
     for record in run.track(records, "Harmonizing rows"):
         row = harmonizer.harmonize_row({**unpack_row(record.values), "image_id": record.image_id})
+        row["image_id"] = record.image_id  # that of its files, which may end in .jpg
         rows.append(PackedRow(row, without_image if record.image is None else common))
     return rows, harmonizer.make_report()
 

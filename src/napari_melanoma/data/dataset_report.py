@@ -23,8 +23,9 @@ from napari_melanoma.core.errors import DataSetError
 from napari_melanoma.core.formatting import format_count, rank_counts
 from napari_melanoma.core.parsing import read_json
 from napari_melanoma.data.dataset import DatasetEntry, check_distinct_datasets, iter_entries
-from napari_melanoma.data.groups import Groups, Node, normalize_patient, read_id
+from napari_melanoma.data.groups import Groups, Node, normalize_patient
 from napari_melanoma.data.harmonize import Harmonizer
+from napari_melanoma.data.row_values import read_text
 from napari_melanoma.figures.page import markdown_row
 from napari_melanoma.io.photographs import read_image_size
 
@@ -119,7 +120,7 @@ def read_report_rows(folders: Sequence[Path], *, run: RunContext) -> tuple[list[
                 values = {name: text for name, text in harmonizer.harmonize_row(entry.row).items() if text}
                 node = groups.add({**entry.row, **values})
                 source = values.get("source") or folder.name
-                patient = normalize_patient(read_id(values, "patient_id"))
+                patient = normalize_patient(read_text(values, "patient_id"))
                 row = ReportRow(values, folder.name, source, "", entry.image, entry.mask is not None, patient)
                 of_folder.append((node, row))
             else:

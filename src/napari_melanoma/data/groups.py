@@ -16,8 +16,7 @@ from typing import NamedTuple
 
 from napari_melanoma.core.errors import DataSetError
 from napari_melanoma.core.formatting import format_count, format_names
-from napari_melanoma.data.cell_values import is_unknown_text
-from napari_melanoma.data.table_mapping import find_column_meanings
+from napari_melanoma.data.row_values import read_text
 
 GROUP_COLUMNS = ("patient_id", "lesion_id", "near_duplicate_of")
 PATIENT, LESION, PICTURE = range(3)  # kinds of nodes
@@ -103,27 +102,6 @@ def get_group_id(row: Mapping[str, str]) -> str:
     return _make_node(row).name
 
 
-def read_id(row: Mapping[str, object], column: str) -> str:
-    """Return the patient, lesion or image in a column; "" for none, and for a word that means unknown.
-
-    Without a value, columns of the same meaning are read, such as ``subject_id``, as when a table is harmonized.
-    """
-    texts = (_drop_unknown(str(row.get(name) or "").strip()) for name in _list_columns(tuple(row), column))
-    return next(filter(None, texts), "")
-
-
-@lru_cache(maxsize=1 << 10)
-def _list_columns(names: tuple[str, ...], meaning: str) -> tuple[str, ...]:
-    """List the columns of a table that mean one of ours, the preferred one first; other columns mean themselves."""
-    ranked = ((one.rank, name) for name in names for one in find_column_meanings(name) if one.column_name == meaning)
-    return tuple(name for _, name in sorted(ranked)) or (meaning,)
-
-
-@lru_cache(maxsize=1 << 14)
-def _drop_unknown(text: str) -> str:
-    return "" if is_unknown_text(text) else text
-
-
 def hash_to_unit_interval(salt: str, name: str) -> float:
     """Hash the name of a group or an image to a number in [0, 1), the same on every machine and in every run.
 
@@ -157,7 +135,7 @@ class Groups:
         node, image = _make_node(row), row["image_id"]
         self._nodes.add(node)
         self._of_image[image] = node
-        if original := read_id(row, "near_duplicate_of"):
+        if original := read_text(row, "near_duplicate_of"):
             self._connect(node, original)
             self._connect(self._of_image.get(original, node), original)
         if image in self._of_picture:
@@ -166,7 +144,7 @@ class Groups:
             self._lesions_alone.add(node.name)
         if node.kind == PATIENT:
             self._alike[normalize_patient(node.name)].add(node)
-            if lesion := read_id(row, "lesion_id"):
+            if lesion := read_text(row, "lesion_id"):
                 self._patients[lesion].add(node)
                 self._lesions[node].add(lesion)
         self._found.clear()
@@ -200,7 +178,7 @@ class Groups:
 
         Unlike its group, it is not that of other lesions of the patient, nor of copies.
         """
-        lesion, patient = read_id(row, "lesion_id"), read_id(row, "patient_id")
+        lesion, patient = read_text(row, "lesion_id"), read_text(row, "patient_id")
         if lesion and not patient and self._has_one_patient(lesion):
             patient = min(self._patients[lesion]).name
         return (normalize_patient(patient), lesion) if lesion else None
@@ -227,6 +205,6 @@ class Groups:
 
 def _make_node(row: Mapping[str, str]) -> Node:
     for kind, column in enumerate(GROUP_COLUMNS):
-        if name := read_id(row, column):
+        if name := read_text(row, column):
             return Node(kind, name)
     return Node(PICTURE, row["image_id"])

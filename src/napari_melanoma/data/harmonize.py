@@ -378,6 +378,16 @@ def harmonize_rows(rows: Iterable[Row], source: str = "") -> HarmonizedTable:
     return HarmonizedTable([harmonizer.harmonize_row(row) for row in rows], harmonizer.make_report())
 
 
+def restore_unrecognized(row: Row) -> dict[str, str]:
+    """Return a harmonized row with the values that were not recognized, unchanged, under the names of their columns.
+
+    So they take precedence over values for all rows, and are reported where they are used.
+    """
+    as_given = {name: text for name, text in row.items() if name.endswith(AS_GIVEN_SUFFIX)}
+    unrecognized = {name.removesuffix(AS_GIVEN_SUFFIX): text for name, text in as_given.items()}
+    return unrecognized | {name: text for name, text in row.items() if text and name not in as_given}
+
+
 class _ParsingStep(NamedTuple):
     """Columns of a table that are parsed together, and their parser."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import filecmp
 import re
 import shutil
 from collections import Counter, defaultdict
@@ -55,6 +56,7 @@ SCALE_COLUMNS = ("mpp_x", "mpp_y")  # of the file: a copy of another size has an
 COLUMN_FAMILIES = (
     ("diagnosis", "diagnosis_detail", "diagnosis_by", "target", "melanoma"),
     ("site", "sub_site", "laterality"),
+    ("mpp_x", "mpp_y"),
 )
 ALSO_IN = "also_in"  # column: the other data sets with a row about the image
 NO_IMAGE = {"path": ""}  # cell that marks a row without an image
@@ -128,14 +130,29 @@ def group_by_image(origins: Sequence[DatasetRow]) -> list[list[DatasetRow]]:
     """Group rows by image, in the order of their first rows; in each group, the preferred row comes first."""
     groups: dict[str, list[DatasetRow]] = {}
     for origin in origins:
-        name = identify_image(origin.image_id, origin.row.get("source", origin.data_set))
+        source = origin.row.get("source", origin.data_set)
+        name = identify_image(origin.image_id, source)
+        is_public = source in list_sources() or not name.startswith(f"{source}/")
         group = groups.setdefault(name, [])
-        if any(other.data_set == origin.data_set for other in group):
+        if not all(_show_one_image(origin, other, is_public) for other in group):
             group = groups.setdefault(f"{name}/{origin.data_set}/{origin.image_id}", [])
         group.append(origin)
     for group in groups.values():
         group.sort(key=lambda origin: origin.rank, reverse=True)
     return list(groups.values())
+
+
+def _show_one_image(one: DatasetRow, other: DatasetRow, is_public: bool) -> bool:
+    """Whether two rows of one source and name are about one image.
+
+    Cameras of two clinics give different photographs one name: outside public sets, their files must be equal. Copies
+    that were changed are found by their pictures.
+    """
+    if one.data_set == other.data_set:
+        return False
+    if is_public or one.sample is None or other.sample is None:
+        return True
+    return filecmp.cmp(one.sample.image, other.sample.image, shallow=False)
 
 
 def merge_rows(group: Sequence[DatasetRow]) -> tuple[Row, list[MergeConflict]]:
@@ -160,6 +177,8 @@ def merge_rows(group: Sequence[DatasetRow]) -> tuple[Row, list[MergeConflict]]:
         for family in COLUMN_FAMILIES:
             if not refused.isdisjoint(family):
                 refused |= merged.keys() & set(family)
+        if "patient_id" in refused:  # a lesion is named within its patient
+            refused |= merged.keys() & {"lesion_id"}
         for column, value in merged.items():
             if column in refused:
                 taken = (row.get(column, ""), origins.get(column, ""))
@@ -231,9 +250,10 @@ class MergeReport:
 def merge_datasets(folders: Sequence[Path], out: Path, options: MergeOptions, *, run: RunContext) -> MergeReport:
     """Merge data sets into a new one; the originals are not changed.
 
-    Columns and words are harmonized. Rows of several data sets about one image (by the name that its archive gave it)
-    become one row: a row with an image and a mask is preferred to one with an image only, this to one without, and of
-    equal rows that of the data set named first. The preferred row is completed from the others.
+    Columns and words are harmonized. Rows of several data sets about one image (by the name that its archive gave it,
+    or by source, name and file) become one row: a row with an image and a mask is preferred to one with an image only,
+    this to one without, and of equal rows that of the data set named first. The preferred row is completed from the
+    others.
     Values that differ are listed in ``conflicts.csv``.
 
     If a picture is in several data sets, the copy in the most protected split is kept (``test`` before ``val`` before

@@ -13,7 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_melanoma.data.groups import normalize_patient, read_id
+from napari_melanoma.data.groups import normalize_patient
+from napari_melanoma.data.row_values import read_text, read_value
 from napari_melanoma.data.tabular_encoding import read_number
 
 Row = Mapping[str, object]  # column to cell
@@ -94,9 +95,9 @@ def _group_by_patient(rows: Sequence[Row]) -> list[dict[tuple[str, object], list
     """Map lesions to the row indices of their images, for each patient and modality."""
     patients: dict[tuple[str, str], dict[tuple[str, object], list[int]]] = defaultdict(lambda: defaultdict(list))
     for index, row in enumerate(rows):
-        patient, lesion = normalize_patient(read_id(row, "patient_id")), read_id(row, "lesion_id")
+        patient, lesion = normalize_patient(read_text(row, "patient_id")), read_text(row, "lesion_id")
         if patient:
-            lesions = patients[patient, str(row.get("modality") or "")]
+            lesions = patients[patient, read_value(row, "modality")]
             lesions[("lesion", lesion) if lesion else ("image", index)].append(index)
     return list(patients.values())
 

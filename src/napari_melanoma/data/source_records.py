@@ -452,7 +452,7 @@ class _RowMatcher:
 
     def _find_rows(self, name: str, image: SourceFile, is_unique: bool) -> list[str]:
         folders = _list_folders(image.name)
-        similar = self._by_stem.get(normalize_name(name), [])  # may differ in case
+        similar = self._by_stem.get(normalize_name(strip_image_suffix(name)), [])  # may differ in case
         same = [row_name for row_name in similar if row_name.rpartition("/")[2] == name] or similar
         depths = {row_name: _count_equal_folders(row_name.split("/")[:-1], folders) for row_name in same}
         deepest = max(depths.values(), default=0)
@@ -481,6 +481,21 @@ class _RowMatcher:
                 f"as {format_names(self._images_by_row[shared[0]])}: name the folders in the table if they differ"
             )
             tree.notes.append(("image_id", note))
+
+
+def add_rows(
+    tree: SourceTree, records: Iterable[SourceRecord], rows: Mapping[str, Mapping[str, str]]
+) -> list[SourceRecord]:
+    """Add the rows about the images of records, by the names and folders of their files; values of the rows count."""
+    images = [(record, record.image) for record in records if record.image is not None]
+    counts = Counter(normalize_name(image.stem) for _, image in images)
+    matcher = _RowMatcher(rows)
+    found = []
+    for record, image in images:
+        row = matcher.match_row([image.stem], image, is_unique=counts[normalize_name(image.stem)] == 1)
+        found.append(replace(record, values={**record.values, **row}))
+    matcher.add_notes(tree)
+    return found
 
 
 def _count_equal_folders(first: Sequence[str], second: Sequence[str]) -> int:

@@ -17,7 +17,7 @@ from pydantic import Field, model_validator
 from napari_melanoma.core.config import Config
 from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.errors import DataSetError
-from napari_melanoma.core.formatting import format_names
+from napari_melanoma.core.formatting import format_count, format_names
 from napari_melanoma.data.cell_values import normalize_diagnosis
 from napari_melanoma.data.dataset import (
     Key,
@@ -551,8 +551,9 @@ class SplitReport:
 
     ``counts`` maps each split to its numbers of images by diagnosis, ``groups`` each split to its number of groups;
     ``changed`` counts images whose split changed. ``duplicates`` are pairs of images of different groups that show the
-    same picture and were kept together. ``folds`` maps each fold to its numbers of images by diagnosis; empty without
-    folds. ``questions`` ask about ids of patients that a spreadsheet may have changed.
+    same picture and are in one split. ``folds`` maps each fold to its numbers of images by diagnosis; empty without
+    folds. ``questions`` describe groups that remain in several splits, and ask about ids of patients that a spreadsheet
+    may have changed.
     """
 
     counts: dict[str, dict[str, int]]
@@ -592,12 +593,25 @@ def split_dataset(folder: Path, options: SplitOptions, *, run: RunContext) -> Sp
         if TableFile.read(path) != stored:
             raise DataSetError(f"{path} was changed while the splits were chosen. Split the data set again.")
         table.write(path)
-    groups = Counter(
-        split for _, split in {(sample.group, split) for sample, split in zip(merged, splits, strict=True)}
-    )
+    parts_of_group = {(sample.group, split) for sample, split in zip(merged, splits, strict=True)}
+    groups = Counter(split for _, split in parts_of_group)
+    split_of = {id(sample): split for sample, split in zip(samples, splits, strict=True)}
+    duplicates = [pair for pair in duplicates if split_of[id(pair.first)] == split_of[id(pair.second)]]
     changed = sum(sample.split != split for sample, split in zip(samples, splits, strict=True))
-    questions = tuple(describe_patients_of(samples))
+    questions = (*_describe_divided(group for group, _ in parts_of_group), *describe_patients_of(samples))
     return SplitReport(counts, dict(groups), changed, duplicates, _count_parts(samples, folds), questions)
+
+
+def _describe_divided(groups: Iterable[str]) -> list[str]:
+    """Describe the groups that are still in several splits; ``groups``: each once for each of its splits."""
+    divided = sorted(group for group, count in Counter(groups).items() if count > 1)
+    if not divided:
+        return []
+    return [
+        f"{format_count(len(divided), 'group')} of images of one patient, lesion or picture "
+        f"({format_names(divided)}) in more than one split, as existing splits are kept. Assign all images again "
+        "(Python: replace=True, command line: --replace)."
+    ]
 
 
 def _check_requested_splits(counts: Mapping[str, Mapping[str, int]], options: SplitOptions) -> None:

@@ -26,7 +26,7 @@ from napari_melanoma.core.prediction_config import (
     TabularEncoding,
     WordColumn,
 )
-from napari_melanoma.data.cell_values import is_unknown_text
+from napari_melanoma.data.cell_values import is_unknown_text, parse_cell, parse_number
 from napari_melanoma.data.dataset_table import KEY_COLUMN, TableFile
 from napari_melanoma.data.harmonize import list_counts
 from napari_melanoma.data.table_mapping import possible_columns
@@ -93,14 +93,22 @@ def read_table_values(rows: Sequence[Row], encoding: TabularEncoding) -> TableVa
     unseen: dict[str, dict[str, int]] = {}
     for index, number in enumerate(encoding.numbers):
         cells = [row.get(number.name) for row in rows]
-        numbers[:, index] = [read_possible_number(cell, number.name) for cell in cells]
+        numbers[:, index] = [read_number(cell, number.name) for cell in cells]
         _count_unknown(unseen, number.name, cells, np.isnan(numbers[:, index]))
     for position, column in enumerate(encoding.words):
-        indices = {word: index for index, word in enumerate(column.words, start=1)}
+        indices = _index_words(column)
         cells = [row.get(column.name) for row in rows]
-        codes[:, position] = [indices.get(read_word(cell), 0) for cell in cells]
+        codes[:, position] = [indices.get(read_word(cell, column.name), 0) for cell in cells]
         _count_unknown(unseen, column.name, cells, codes[:, position] == 0)
     return TableValues(numbers, codes, unseen)
+
+
+def _index_words(column: FittedWords) -> dict[str, int]:
+    """Return the codes of the words of a column; earlier versions stored them as the table had them."""
+    indices: dict[str, int] = {}
+    for index, word in enumerate(column.words, start=1):
+        indices.setdefault(read_word(word, column.name), index)
+    return indices
 
 
 def make_network_inputs(values: TableValues, encoding: TabularEncoding) -> TabularInputs:
@@ -123,7 +131,8 @@ def _translate_codes(values: TableValues, encoding: TabularEncoding, member: Tab
     """Return the values with the codes of one network of an ensemble; words that it does not have are unknown."""
     codes = np.zeros_like(values.codes)
     for index, (column, own) in enumerate(zip(encoding.words, member.words, strict=True)):
-        translated = [0, *(own.words.index(word) + 1 if word in own.words else 0 for word in column.words)]
+        own_codes = _index_words(own)
+        translated = [0, *(own_codes.get(read_word(word, column.name), 0) for word in column.words)]
         codes[:, index] = np.array(translated)[values.codes[:, index]]
     return replace(values, codes=codes)
 
@@ -133,7 +142,7 @@ def join_encodings(members: Sequence[TabularEncoding]) -> TabularEncoding:
     first = members[0]
     words = []
     for columns in zip(*(member.words for member in members), strict=True):
-        known = dict.fromkeys(word for column in columns for word in column.words)
+        known = dict.fromkeys(read_word(word, column.name) for column in columns for word in column.words)
         words.append(columns[0].model_copy(update={"words": tuple(known)}))
     return TabularEncoding(numbers=first.numbers, words=tuple(words), rows=first.rows, members=tuple(members))
 
@@ -154,14 +163,6 @@ def to_matrix(values: TableValues) -> tuple[NDArray[np.float64], NDArray[np.bool
     codes = np.where(values.codes > 0, values.codes, np.nan)
     is_code = np.repeat([False, True], [values.numbers.shape[1], codes.shape[1]])
     return np.concatenate([values.numbers, codes], axis=1), is_code
-
-
-def read_possible_number(cell: object, name: str) -> float:
-    """Read a number of a column; NaN if the cell has no number, or an impossible one, such as an age of 540 years."""
-    value, column = read_number(cell), find_column(name)
-    if column is None or column.low is None or column.high is None or column.low <= value <= column.high:
-        return value
-    return np.nan
 
 
 def _count_unknown(
@@ -240,7 +241,8 @@ def fit_encoding(rows: Sequence[Row], choices: TabularConfig, target: str = "dia
     """
     check_columns(rows, choices, target)
     words = tuple(
-        _fit_categories(column, [read_word(row.get(column.name)) for row in rows]) for column in choices.words
+        _fit_categories(column, [read_word(row.get(column.name), column.name) for row in rows])
+        for column in choices.words
     )
     numbers = tuple(_fit_numbers(column, rows) for column in choices.numbers)
     return TabularEncoding(numbers=numbers, words=words, rows=len(rows))
@@ -270,7 +272,7 @@ def _fit_categories(column: WordColumn, cells: Sequence[str]) -> FittedWords:
 
 
 def _fit_numbers(column: NumberColumn, rows: Sequence[Row]) -> FittedNumbers:
-    values = np.array([read_possible_number(row.get(column.name), column.name) for row in rows])
+    values = np.array([read_number(row.get(column.name), column.name) for row in rows])
     known_values = values[~np.isnan(values)]
     if not known_values.size:
         return FittedNumbers(**column.model_dump())
@@ -281,14 +283,14 @@ def _fit_numbers(column: NumberColumn, rows: Sequence[Row]) -> FittedNumbers:
         std=float(known_values.std()) or float(abs(known_values[0])) or 1.0,
         median=float(np.median(known_values)),
         levels=tuple(np.unique(known_values).tolist()) if column.encoding == "integer" else (),
-        averages=_average_by_word(values, [read_word(row.get(column.by)) for row in rows]) if column.by else {},
+        averages=_average_by_word(values, rows, column.by) if column.by else {},
     )
 
 
-def _average_by_word(values: np.ndarray, words: Sequence[str]) -> dict[str, float]:
-    """Return the mean of the known numbers for each word."""
-    word_of_row = np.array(words)
-    groups = {word: values[(word_of_row == word) & ~np.isnan(values)] for word in sorted(set(words) - {""})}
+def _average_by_word(values: np.ndarray, rows: Sequence[Row], name: str) -> dict[str, float]:
+    """Return the mean of the known numbers for each word of a column."""
+    words = np.array([read_word(row.get(name), name) for row in rows])
+    groups = {word: values[(words == word) & ~np.isnan(values)] for word in sorted({*words.tolist()} - {""})}
     return {word: float(group.mean()) for word, group in groups.items() if group.size}
 
 
@@ -298,32 +300,44 @@ Row = Mapping[str, object]
 """Column to cell: text or a number. A missing column, None, "" and words such as "n/a" mean unknown."""
 
 
-def read_number(cell: object) -> float:
-    """Read a finite number; NaN if the cell contains none."""
-    try:
-        value = float(str(cell))
-    except ValueError:
-        return math.nan
-    return value if math.isfinite(value) else math.nan
+def read_number(cell: object, name: str = "") -> float:
+    """Read a finite number; NaN if the cell contains none.
+
+    ``name``: the column. A number of the schema is read as when its table is harmonized: in the unit of the column, and
+    NaN if it is impossible, such as an age of 540 years.
+    """
+    text, column = str(cell).strip(), find_column(name)
+    if column is not None and column.kind == "number":
+        text = parse_cell(column, text).value
+    value = parse_number(text)
+    return value if value is not None and math.isfinite(value) else math.nan
 
 
-def read_word(cell: object) -> str:
-    """Read a word in lower case, without surrounding spaces; "" if unknown."""
-    return "" if cell is None else _normalize_word(str(cell))
+def read_word(cell: object, name: str = "") -> str:
+    """Read a word in lower case, without surrounding spaces; "" if unknown.
+
+    ``name``: the column. A word of the schema is read as when its table is harmonized: ``F`` as ``female``.
+    """
+    return "" if cell is None else _normalize_word(str(cell), name)
 
 
 @lru_cache(maxsize=4096)
-def _normalize_word(text: str) -> str:
+def _normalize_word(text: str, name: str) -> str:
     """Normalize the text of a cell; cached, because a column has few different words."""
-    word = text.strip()
-    return "" if is_unknown_text(word) else word.casefold()
+    word, column = text.strip(), find_column(name)
+    if is_unknown_text(word):
+        return ""
+    if column is not None and column.kind in ("word", "yes_no"):
+        value, fault = parse_cell(column, word)
+        return word.casefold() if fault else value
+    return word.casefold()
 
 
 def describe_invalid_numbers(rows: Mapping[str, Row], columns: Iterable[str]) -> Iterator[str]:
     """Describe cells in columns of numbers without a possible number; ``rows`` maps names to rows."""
     for name in columns:
         cells = {key: str(row.get(name, "")).strip() for key, row in rows.items() if read_word(row.get(name))}
-        invalid = {key: text for key, text in cells.items() if math.isnan(read_possible_number(text, name))}
+        invalid = {key: text for key, text in cells.items() if math.isnan(read_number(text, name))}
         if invalid:
             yield _describe_cells(name, invalid, len(rows), "no valid number")
 
@@ -331,7 +345,7 @@ def describe_invalid_numbers(rows: Mapping[str, Row], columns: Iterable[str]) ->
 def describe_rare_values(rows: Mapping[str, Row], columns: Iterable[WordColumn]) -> Iterator[str]:
     """Describe cells whose word is too rare to be learned; ``rows`` maps names to rows."""
     for column in columns:
-        words = {key: word for key, row in rows.items() if (word := read_word(row.get(column.name)))}
+        words = {key: word for key, row in rows.items() if (word := read_word(row.get(column.name), column.name))}
         counts = Counter(words.values())
         rare = {key: word for key, word in words.items() if counts[word] < column.min_count}
         if rare:
@@ -382,7 +396,7 @@ def list_eligible_columns(rows: Sequence[Row], target: str = "diagnosis") -> tup
 
 def _is_informative(name: str, rows: Sequence[Row]) -> bool:
     """Whether a column has several words that repeat, or several numbers."""
-    words = {word for row in rows if (word := read_word(row.get(name)))}
+    words = {word for row in rows if (word := read_word(row.get(name), name))}
     return len(words) > 1 and (len(words) <= MAX_WORDS or _is_number(name, rows))
 
 
@@ -419,7 +433,7 @@ def _choose_number_encoding(name: str, rows: Sequence[Row], style: EncodingStyle
 
 def _quartiles(name: str, rows: Sequence[Row]) -> tuple[float, ...]:
     """Return the distinct quartiles of the known numbers; none if no number is known."""
-    numbers = np.array([read_number(row.get(name)) for row in rows])
+    numbers = np.array([read_number(row.get(name), name) for row in rows])
     numbers = numbers[~np.isnan(numbers)]
     return tuple(np.unique(np.quantile(numbers, [0.25, 0.5, 0.75])).tolist()) if numbers.size else ()
 

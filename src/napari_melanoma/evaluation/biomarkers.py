@@ -247,7 +247,7 @@ def measure_ulceration(
     for index, sample in enumerate(run.track(evaluated.samples, "Segmenting tissue")):
         scale = evaluated.rows.get(sample.key, {}).get("mpp_x")
         shares[index], reason = _ulceration_share(
-            sample, read_number(scale), model, out / TISSUE / names[f"{sample.domain}-{sample.image_id}"], run
+            sample, read_number(scale, "mpp_x"), model, out / TISSUE / names[f"{sample.domain}-{sample.image_id}"], run
         )
         first_reason = first_reason or (reason and f"{sample.image_id}: {reason}")
     return shares, first_reason
@@ -375,7 +375,7 @@ def _embed_pictures(
         rgb, mask = read_picture(classifier, sample)
         embeddings.append(classifier.run_encoder([classifier.crop_image(rgb, mask)])[0].embedding)
         row = evaluated.rows.get(sample.key, {})
-        mpp = read_number(row.get("mpp_x"))
+        mpp = read_number(row.get("mpp_x"), "mpp_x")
         measured.append(list(measure_stain(rgb, None if np.isnan(mpp) else mpp).values()))
     return np.array(embeddings, np.float64), np.array(measured, np.float64)
 

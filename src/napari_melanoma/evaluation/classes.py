@@ -511,7 +511,7 @@ def evaluated_depths(info: BundleInfo, rows: DataFrame, known: Rows) -> Evaluate
     stored = rows[list(DEPTH_MEASURES)].to_numpy(np.float64)
     if np.isnan(stored[:, 1]).all():  # the model predicts no variance
         stored = stored[:, :1]
-    true_mm = [read_number(known.get(sample.key, {}).get(output.column)) for sample in rows["sample"]]
+    true_mm = [read_number(known.get(sample.key, {}).get(output.column), output.column) for sample in rows["sample"]]
     return EvaluatedDepths(decode_depths(stored, output), np.array(true_mm, np.float64))
 
 

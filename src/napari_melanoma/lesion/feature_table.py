@@ -21,7 +21,7 @@ from napari_melanoma.core.errors import BundleError, DataSetError
 from napari_melanoma.core.prediction_config import RoiConfig
 from napari_melanoma.core.provenance import collect_provenance
 from napari_melanoma.data.dataset import DatasetEntry, Sample, iter_entries, read_pixel_size
-from napari_melanoma.data.groups import normalize_patient, read_id
+from napari_melanoma.data.groups import normalize_patient
 from napari_melanoma.data.partial_results import PartialResults, stamp_files
 from napari_melanoma.data.patient_outliers import (
     DISTANCE_COLUMN,
@@ -29,6 +29,7 @@ from napari_melanoma.data.patient_outliers import (
     list_patient_columns,
     measure_patient_relative,
 )
+from napari_melanoma.data.row_values import read_text
 from napari_melanoma.imaging.masks import extract_roi
 from napari_melanoma.imaging.measurements import MEASUREMENT_COLUMNS, MEASUREMENTS, measure_lesion
 from napari_melanoma.imaging.preprocessing import prepare_network_input
@@ -171,7 +172,7 @@ class _FeaturePipeline:
     def _read(self, entry: DatasetEntry) -> _FeatureItem:
         """Return an intermediate result, or read and measure an image (in a thread)."""
         sample = self._sample(entry)
-        stamp = f"{stamp_files(sample)} {entry.row.get('mpp_y', '')} {entry.row.get('mpp_x', '')}"
+        stamp = f"{stamp_files(sample)} {read_pixel_size(entry.row)}"
         stored = self._partial_results.pop(sample, stamp)
         if stored is not None:  # measurements and, with a model, the embedding
             embedding = np.array(list(stored[1].values()), np.float32) if len(stored) > 1 else None
@@ -248,7 +249,7 @@ def _create_report(
     faults: Sequence[tuple[str, str]],
 ) -> FeatureReport:
     compared_patients = {
-        normalize_patient(read_id(item.entry.row, "patient_id"))
+        normalize_patient(read_text(item.entry.row, "patient_id"))
         for item, row in zip(items, rows, strict=True)
         if not np.isnan([row[name] for name in COMPARISON_COLUMNS if name in row]).all()
     }

@@ -42,16 +42,16 @@ class PatientTable:
 
     def missing_images(self, images: Iterable[str]) -> list[str]:
         """Return the photographs without a row in the table, in the same order; empty if there is no table."""
-        return [image for image in images if compose_name(image) not in self._rows] if self._rows else []
+        return [image for image in images if _image_key(image) not in self._rows] if self._rows else []
 
     def shared_rows(self, images: Iterable[str]) -> list[str]:
         """Return the names that several photographs share, of those with a row in the table."""
-        counts = Counter(map(compose_name, images))
+        counts = Counter(map(_image_key, images))
         return [image for image, count in counts.items() if count > 1 and image in self._rows]
 
     def patient_data(self, image: str) -> PatientData:
         """Return the known clinical metadata of a photograph by column."""
-        row = self._rows.get(compose_name(image), {})
+        row = self._rows.get(_image_key(image), {})
         return self._common | {name: value for name, value in row.items() if name != KEY_COLUMN and value}
 
     def pixel_size(self, image: str) -> PixelSize | None:
@@ -66,13 +66,20 @@ class PatientTable:
         return cast("Modality", modality) if modality in get_args(Modality) else None
 
 
+def _image_key(name: str) -> str:
+    """Return the name of an image as in a harmonized table: without the suffix that ``IMG_1.JPG.png`` also has."""
+    from napari_melanoma.data.cell_values import strip_image_suffix
+
+    return compose_name(strip_image_suffix(name))
+
+
 def _index_by_image(rows: list[PatientData], table: Path) -> dict[str, PatientData]:
     """Return the rows by image; rows of the same image complete each other and must not contradict."""
     from napari_melanoma.data.table_schema import COLUMN_NAMES
 
     by_image: dict[str, PatientData] = {}
     for row in rows:
-        if image := compose_name(row.get(KEY_COLUMN, "")):
+        if image := _image_key(row.get(KEY_COLUMN, "")):
             known = by_image.setdefault(image, {})
             for name, value in row.items():
                 if value and known.setdefault(name, value) != value and name in COLUMN_NAMES and name != KEY_COLUMN:
@@ -91,23 +98,8 @@ def _index_by_image(rows: list[PatientData], table: Path) -> dict[str, PatientDa
 
 
 def _harmonize(rows: list[dict[str, str]]) -> tuple[list[PatientData], HarmonizeReport]:
-    """Return harmonized rows, and the report of the harmonization.
-
-    A value that was not recognized is kept unchanged under the name of its column.
-    """
-    from napari_melanoma.data.harmonize import harmonize_rows
-    from napari_melanoma.data.table_schema import AS_GIVEN_SUFFIX
+    """Return harmonized rows with the values that were not recognized, and the report of the harmonization."""
+    from napari_melanoma.data.harmonize import harmonize_rows, restore_unrecognized
 
     harmonization = harmonize_rows(rows)
-    harmonized = []
-    for row in harmonization.rows:
-        unrecognized = {
-            name.removesuffix(AS_GIVEN_SUFFIX): str(value)
-            for name, value in row.items()
-            if name.endswith(AS_GIVEN_SUFFIX)
-        }
-        harmonized.append(
-            unrecognized
-            | {name: str(value) for name, value in row.items() if value and not name.endswith(AS_GIVEN_SUFFIX)}
-        )
-    return harmonized, harmonization.report
+    return [restore_unrecognized(row) for row in harmonization.rows], harmonization.report

@@ -32,8 +32,9 @@ from napari_melanoma.data.duplicates import (
     load_hash_thumbnails,
     merge_groups,
 )
-from napari_melanoma.data.groups import GROUP_COLUMNS, Groups, read_id
+from napari_melanoma.data.groups import GROUP_COLUMNS, Groups
 from napari_melanoma.data.harmonize import Harmonizer
+from napari_melanoma.data.row_values import read_text
 from napari_melanoma.data.taxonomy import load_taxonomy
 from napari_melanoma.data.training_images import (
     HashedImages,
@@ -242,7 +243,7 @@ def select_photographs(
     left_out: dict[str, list[str]] = defaultdict(list)
     usable, columns = [], []
     named = {
-        key: {**row, "patient_id": row.get(options.group, "") if options.group else read_id(row, "patient_id")}
+        key: {**row, "patient_id": row.get(options.group, "") if options.group else read_text(row, "patient_id")}
         for key, row in raw.items()
     }
     groups = Groups(named.values())
@@ -250,7 +251,7 @@ def select_photographs(
         given = (rows[sample.key].get(f"{DIAGNOSIS}_as_given") or "").strip()
         if sample.key in labels and sample.review != "rejected":
             row, names = raw[sample.key], (options.group or GROUP_COLUMNS[0], *GROUP_COLUMNS[1:])
-            columns.append(next((name for name in names if read_id(row, name)), "image_id"))
+            columns.append(next((name for name in names if read_text(row, name)), "image_id"))
             usable.append(put_in_group(sample, groups.find_of_row(named[sample.key])))
         elif sample.key in labels:
             left_out[REJECTED].append(sample.image_id)

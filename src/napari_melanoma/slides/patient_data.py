@@ -8,7 +8,7 @@ from napari_melanoma.core.errors import DataSetError
 from napari_melanoma.core.files import compose_name
 from napari_melanoma.core.prediction_config import DEPTH_COLUMN, TabularEncoding
 from napari_melanoma.core.provenance import parse_time
-from napari_melanoma.data.harmonize import harmonize_rows
+from napari_melanoma.data.harmonize import harmonize_rows, restore_unrecognized
 from napari_melanoma.data.tabular_encoding import read_table_values
 from napari_melanoma.depth.findings import read_findings
 from napari_melanoma.io.discovery import SUFFIXES
@@ -32,7 +32,7 @@ def read_patient_data(slide: Path, folder: Path, encoding: TabularEncoding, opti
         return SlidePatientData({}, ())
     common = harmonize_rows([options.patient]).rows[0] if options.patient else {}
     table = read_patient_table(options.metadata)[0] if options.metadata else {}
-    row = {**common, **table.get(compose_name(slide_name(slide)), {})}
+    row = {**common, **restore_unrecognized(table.get(compose_name(slide_name(slide)), {}))}
     source = "table" if row.get(DEPTH_COLUMN) else ""
     readings = [reading for reading in read_findings(folder).readings if reading.when and reading.mm is not None]
     if readings:

@@ -31,7 +31,6 @@ from napari_melanoma.data.tabular_encoding import (
     fit_encoding,
     make_network_inputs,
     read_number,
-    read_possible_number,
     read_table_values,
 )
 from napari_melanoma.metrics.overlap import UNLABELED_PIXEL
@@ -383,8 +382,9 @@ def write_classes(
 
 
 def _depth_cell(cell: str, column: str) -> str:
-    """Return the content of a table cell, or "" if it is not a possible depth."""
-    return "" if math.isnan(read_possible_number(cell, column)) else cell
+    """Return the depth of a table cell in the unit of its column, or "" if it is not a possible depth."""
+    depth = read_number(cell, column)
+    return "" if math.isnan(depth) else f"{depth:.10g}"
 
 
 def read_run_classes(folder: Path, rows: Sequence[DataRow]) -> ClassData:

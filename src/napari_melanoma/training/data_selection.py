@@ -269,8 +269,11 @@ def row_labels(rows: Mapping[Key, Mapping[str, str]], target: str) -> dict[Key, 
     """
     labels = {key: (row.get(target) or "").strip() for key, row in rows.items()}
     labels = {key: word for key, word in labels.items() if read_word(word)}
-    if {word.lower() for word in labels.values()} <= {*YES, *NO}:
-        return {key: _positive_name(target) if word.lower() in YES else OTHER for key, word in labels.items()}
+    column = find_column(target)
+    name = target if column and column.kind == "yes_no" and not column.taxonomy else ""
+    answers = {key: read_word(word, name) for key, word in labels.items()}
+    if {*answers.values()} <= {*YES, *NO}:
+        return {key: _positive_name(target) if word in YES else OTHER for key, word in answers.items()}
     return labels
 
 

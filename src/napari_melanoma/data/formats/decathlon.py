@@ -15,7 +15,7 @@ from napari_melanoma.core.paths import free_name, safe_name
 from napari_melanoma.data.exports import TEST, DataExportSpec, ExportedData, ExportedImage
 from napari_melanoma.data.formats._annotations import JSON_NAME
 from napari_melanoma.data.source_files import SourceFile, SourceTree
-from napari_melanoma.data.source_records import TABLES, SourceRecord, describe_own_files, read_image_rows
+from napari_melanoma.data.source_records import TABLES, SourceRecord, add_rows, describe_own_files, read_image_rows
 from napari_melanoma.data.splits import FOLD
 from napari_melanoma.io.results import write_labels
 
@@ -42,7 +42,7 @@ def find(tree: SourceTree) -> list[SourceRecord]:
     """Find the cases of all data lists."""
     files = {file.name: file for file in tree.files}
     root = f"{tree.folder.absolute().as_posix()}/"
-    rows = read_image_rows(tree, TABLES)
+    rows = read_image_rows(tree, TABLES, keep_folders=True)
     records, used, missing = [], set[str](), list[str]()
     for folder, split, case, where in _iterate_cases(tree):
 
@@ -67,7 +67,7 @@ def find(tree: SourceTree) -> list[SourceRecord]:
         values = {"split": split} if split else {}
         values |= {"fold": str(case["fold"] + 1)} if type(case.get("fold")) is int else {}
         values |= {"label": str(label)} if label is not None and not is_file else {}
-        records.append(SourceRecord(image_id, image, mask, {**values, **rows.get(image.stem, {})}))
+        records.append(SourceRecord(image_id, image, mask, values))
     both = {record.image for record in records} & {record.mask for record in records}
     if names := sorted(file.name for file in both if file):
         raise DataSetError(
@@ -78,7 +78,7 @@ def find(tree: SourceTree) -> list[SourceRecord]:
         note = f"not found, so these images or masks are left out: {format_names(missing)}"
         expected = "Expected paths from the folder of the data list or from the imported folder"
         tree.notes.append(("files", f"{note}. {expected}"))
-    return records
+    return add_rows(tree, records, rows)
 
 
 def _iterate_cases(tree: SourceTree) -> Iterator[tuple[str, str, dict[str, Any], str]]:

@@ -100,7 +100,7 @@ def _used_samples(folders: Sequence[Path]) -> list[Sample]:
 
 
 def _measure(image: Path, mpp_text: str) -> dict[str, float]:
-    mpp = read_number(mpp_text)
+    mpp = read_number(mpp_text, "mpp_x")
     return measure_patch_features(read_photograph(image).rgb, None if np.isnan(mpp) else mpp)
 
 

@@ -274,9 +274,8 @@ def check_plausible_depth(metadata: Mapping[str, str]) -> None:
 
 def describe_outliers(row: Mapping[str, object], encoding: TabularEncoding) -> list[str]:
     """Describe values that lie far outside the training cases."""
-    return [
-        note for column in encoding.numbers if (note := _describe_outlier(read_number(row.get(column.name)), column))
-    ]
+    notes = (_describe_outlier(read_number(row.get(column.name), column.name), column) for column in encoding.numbers)
+    return [note for note in notes if note]
 
 
 def out_of_distribution_patches(model: Classifier, distances: Sequence[float | None]) -> list[bool]:
