@@ -295,6 +295,16 @@ def test_images_of_one_class(model: Darkness, tmp_path: Path) -> None:
     assert any("No image is melanoma" in warning for warning in found.warnings)
 
 
+def test_columns_of_all_compared_models_are_read_by_their_synonyms(model: Darkness, tmp_path: Path) -> None:
+    """The second model would predict without age, which the first one does not use."""
+    data = make(tmp_path / "set", count=6)
+    table = data / "dataset.csv"
+    table.write_text(table.read_text().replace(",age,", ",age_approx,"))
+    first = BundleInfo(model.info.path, model.info.config.model_copy(update={"tabular": None}))
+    found = find_labeled_images([data], first, ClassEvaluationOptions(), [model.info])
+    assert all(row["age"] == row["age_approx"] for row in found.rows.values())
+
+
 def test_rows_without_a_class_are_reported(model: Darkness, tmp_path: Path) -> None:
     data = make(tmp_path / "set")
     lines = (data / "dataset.csv").read_text().splitlines()

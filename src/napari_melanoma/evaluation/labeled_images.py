@@ -76,7 +76,8 @@ def find_labeled_images(
     check_evaluated_datasets(datasets)
     config = info.config
     assert config.classifier is not None
-    rows = read_rows_with(datasets, used_columns(config) | {options.target or trained_target(config)})
+    used = set().union(*(used_columns(one.config) for one in (info, *others)))
+    rows = read_rows_with(datasets, used | {options.target or trained_target(config)})
     columns = {column for row in rows.values() for column in row}
     target = options.target or _default_target(config, rows, columns)
     if target not in columns:
