@@ -19,7 +19,7 @@ from napari_melanoma.core.context import Cancelled, RunContext
 from napari_melanoma.core.errors import BundleError, InputError
 from napari_melanoma.data.harmonize import Harmonizer
 from napari_melanoma.data.partial_results import stamp_files
-from napari_melanoma.data.tabular_encoding import read_number, read_table_values
+from napari_melanoma.data.tabular_encoding import read_number, read_possible_number, read_table_values
 from napari_melanoma.evaluation.labeled_images import ClassEvaluationOptions, LabeledImages, Rows, find_labeled_images
 from napari_melanoma.evaluation.masks import REFERENCE_SHARE
 from napari_melanoma.evaluation.pipeline import (
@@ -511,7 +511,8 @@ def evaluated_depths(info: BundleInfo, rows: DataFrame, known: Rows) -> Evaluate
     stored = rows[list(DEPTH_MEASURES)].to_numpy(np.float64)
     if np.isnan(stored[:, 1]).all():  # the model predicts no variance
         stored = stored[:, :1]
-    true_mm = [read_number(known.get(sample.key, {}).get(output.column)) for sample in rows["sample"]]
+    cells = (known.get(sample.key, {}).get(output.column) for sample in rows["sample"])
+    true_mm = [read_possible_number(cell, output.column) for cell in cells]
     return EvaluatedDepths(decode_depths(stored, output), np.array(true_mm, np.float64))
 
 
