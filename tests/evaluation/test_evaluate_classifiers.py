@@ -239,6 +239,40 @@ def test_a_changed_row_is_predicted_again(model: Darkness, tmp_path: Path) -> No
     assert model.calls == 48 - 15
 
 
+def test_a_changed_configuration_is_predicted_again(model: Darkness, tmp_path: Path) -> None:
+    """Partial results of other views, with the same weights, are not used."""
+    data, out = make(tmp_path / "set"), tmp_path / "out"
+    model.fail_after = 20
+    with pytest.raises(Cancelled):
+        run_it(model, out, data)
+    config = model.info.config
+    assert config.classifier is not None
+    wider = config.classifier.model_copy(update={"view": ViewConfig(region="photograph")})
+    changed = BundleInfo(model.info.path, config.model_copy(update={"classifier": wider}))
+    other = Darkness(changed)
+    run_it(other, out, data)
+    assert other.calls == 48
+
+
+def test_the_type_of_a_photograph_is_recognized_only_if_it_is_not_stated(
+    model: Darkness, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As in an analysis: a stated type does not count for the distance from the training images."""
+    found: list[ModalityEstimate | None] = []
+
+    def distance(self: PredictionCalibration, embedding: np.ndarray, recognized: ModalityEstimate | None) -> float:
+        found.append(recognized)
+        return 0.0
+
+    monkeypatch.setattr(PredictionCalibration, "distance", distance)
+    data = make(tmp_path / "set", count=8)
+    rows = read_table(data / "dataset.csv")
+    kinds = ["dermoscopic", ""] * 4
+    write_table(data / "dataset.csv", [row | {"modality": kind} for row, kind in zip(rows, kinds, strict=True)])
+    run_it(model, tmp_path / "out", data)
+    assert [one is None for one in found] == [True, False] * 4
+
+
 @pytest.mark.slow
 def test_data_sets_with_different_shares_of_positives_give_a_warning(model: Darkness, tmp_path: Path) -> None:
     sets = (make(tmp_path / "many", share=0.8), make(tmp_path / "few", share=0.15, seed=1))

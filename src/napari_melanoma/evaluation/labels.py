@@ -21,6 +21,7 @@ from napari_melanoma.evaluation.pipeline import (
     PageContent,
     SelectionOptions,
     estimate_domains,
+    identify_model,
     interval_text,
     measured_rows,
     read_masked_samples,
@@ -98,7 +99,7 @@ class LabelTask(EvaluationTask[tuple["Labels", "Labels"], list["Labels"], Evalua
 
     @property
     def settings(self) -> dict[str, object]:
-        return {"models": [[model.info.fingerprint, model.device] for model in self.models]}
+        return {"models": [identify_model(model) for model in self.models]}
 
     def read(self, sample: Sample) -> tuple[Labels, Labels]:
         return read_image_and_labels(sample, self.classes)

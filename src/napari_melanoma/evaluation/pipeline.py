@@ -98,6 +98,11 @@ class SelectionOptions(Config):
     )
 
 
+def identify_model(model: LoadedModel) -> list[str]:
+    """Return what a prediction depends on: weights, configuration and device."""
+    return [model.info.fingerprint, model.info.settings_digest, model.device]
+
+
 class LoadedModel(Protocol):
     """The attributes of a loaded model that are stored with its evaluation."""
 

@@ -39,6 +39,7 @@ from napari_melanoma.evaluation.pipeline import (
     PageContent,
     check_evaluated_datasets,
     estimates_to_json,
+    identify_model,
     measured_rows,
     run_evaluation,
 )
@@ -126,7 +127,7 @@ class BagTask(ClassReport[LabeledBag]):
     @property
     def settings(self) -> dict[str, object]:
         return {
-            "model": [self.model.info.fingerprint, self.model.device],
+            "model": identify_model(self.model),
             "baselines": [baseline.name for baseline in self.baselines],
         }
 
