@@ -22,8 +22,10 @@ from napari_melanoma.core.prediction_config import (
     TabularEncoding,
     ViewConfig,
 )
+from napari_melanoma.data.dataset import read_dataset
 from napari_melanoma.data.tabular_encoding import TableValues, make_network_inputs
 from napari_melanoma.evaluation import classes as class_evaluation
+from napari_melanoma.evaluation import slides as slide_evaluation
 from napari_melanoma.evaluation import training_overlap
 from napari_melanoma.evaluation.classes import (
     ClassEvaluation,
@@ -564,3 +566,23 @@ def test_the_order_of_compared_models_changes_no_image(model: Darkness, tmp_path
     )
     assert [sample.image_id for sample in one.samples] == [sample.image_id for sample in two.samples]
     assert (len(one.samples), one.without_mask, two.without_mask) == (5, 3, 3)
+
+
+def test_diagnoses_of_slides_are_read_as_those_of_photographs(
+    model: Darkness, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = make(tmp_path / "set", count=4)
+    words = ["melanoma in situ", "nevus", "melanoma of the heel", "non-melanoma"]
+    rows = read_table(data / "dataset.csv")
+    write_table(data / "dataset.csv", [row | {"diagnosis": word} for row, word in zip(rows, words, strict=True)])
+    monkeypatch.setattr(slide_evaluation, "bag_samples", read_dataset)
+    options = ClassEvaluationOptions(target="diagnosis")
+    for images in (
+        find_labeled_images([data], model.info, options),
+        slide_evaluation._find_labeled_bags(model.info, [data], options),
+    ):
+        labels = {
+            sample.image_id: images.classes[label] for sample, label in zip(images.samples, images.labels, strict=True)
+        }
+        assert labels == {"i0": "melanoma", "i1": "other", "i3": "other"}
+        assert images.left_out == 1

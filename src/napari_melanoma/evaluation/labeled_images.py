@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from itertools import chain
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -65,6 +65,15 @@ class LabeledImages:
         return {sample.key: int(label) for sample, label in zip(self.samples, self.labels, strict=True)}
 
 
+class TableLabels(NamedTuple):
+    """Rows of tables, the column of the true class, the evaluated classes, and the class of each labeled row."""
+
+    rows: Rows
+    target: str
+    classes: tuple[str, ...]
+    labels: Mapping[Key, str]
+
+
 def find_labeled_images(
     datasets: Sequence[Path], info: BundleInfo, options: ClassEvaluationOptions, others: Sequence[BundleInfo] = ()
 ) -> LabeledImages:
@@ -73,18 +82,8 @@ def find_labeled_images(
     ``others``: models that are compared with it. If one of the models uses the region around a reference mask, only
     images with such a mask are included.
     """
-    check_evaluated_datasets(datasets)
     config = info.config
-    assert config.classifier is not None
-    used = set().union(*(used_columns(one.config) for one in (info, *others)))
-    rows = read_rows_with(datasets, used | {options.target or trained_target(config)})
-    columns = {column for row in rows.values() for column in row}
-    target = options.target or _default_target(config, rows, columns)
-    if target not in columns:
-        raise DataSetError(
-            f"no table has a column '{target}' (found: {', '.join(sorted(columns))}). Name the column that contains "
-            "the class (Python: target='COLUMN', command line: --target)."
-        )
+    rows, target, classes, label_of = read_table_labels(datasets, (info, *others), options)
     classifiers = [one.config.classifier for one in (info, *others)]
     needs_masks = options.masks == "reference" and any(one and one.view.region == "roi" for one in classifiers)
     samples_by_dataset = [read_dataset(folder) for folder in datasets]
@@ -98,7 +97,6 @@ def find_labeled_images(
         candidates = list(chain.from_iterable(selected))
     else:
         candidates = select_images_of_split(images, options.split)
-    classes, label_of = _classes_and_labels(config, rows, target)
     samples = [sample for sample in candidates if label_of.get(sample.key) in classes]
     if not samples:
         values = ", ".join(sorted(set(label_of.values()))[:12]) or "nothing"
@@ -111,6 +109,27 @@ def find_labeled_images(
     labeled = [s for s in images if options.split in (None, s.split) and label_of.get(s.key) in classes]
     without_label, without_mask = len(candidates) - len(samples), len(labeled) - len(samples)
     return LabeledImages(samples, rows, labels, target, without_label, classes, without_mask=without_mask)
+
+
+def read_table_labels(
+    datasets: Sequence[Path], infos: Sequence[BundleInfo], options: ClassEvaluationOptions
+) -> TableLabels:
+    """Read the tables of data sets of photographs or slides as their models were trained.
+
+    ``infos``: the models; the classes are those of the first one.
+    """
+    check_evaluated_datasets(datasets)
+    config = infos[0].config
+    used = set().union(*(used_columns(info.config) for info in infos))
+    rows = read_rows_with(datasets, used | {options.target or trained_target(config)})
+    columns = {column for row in rows.values() for column in row}
+    target = options.target or _default_target(config, rows, columns)
+    if target not in columns:
+        raise DataSetError(
+            f"no table has a column '{target}' (found: {', '.join(sorted(columns))}). Name the column that contains "
+            "the class (Python: target='COLUMN', command line: --target)."
+        )
+    return TableLabels(rows, target, *_classes_and_labels(config, rows, target))
 
 
 def trained_target(config: BundleConfig) -> str:
