@@ -25,8 +25,8 @@ from napari_melanoma.core.prediction_config import (
 from napari_melanoma.data.dataset import read_dataset
 from napari_melanoma.data.tabular_encoding import TableValues, make_network_inputs
 from napari_melanoma.evaluation import classes as class_evaluation
+from napari_melanoma.evaluation import pipeline, training_overlap
 from napari_melanoma.evaluation import slides as slide_evaluation
-from napari_melanoma.evaluation import training_overlap
 from napari_melanoma.evaluation.classes import (
     ClassEvaluation,
     draw_evaluation,
@@ -34,7 +34,13 @@ from napari_melanoma.evaluation.classes import (
     read_predictions,
 )
 from napari_melanoma.evaluation.labeled_images import ClassEvaluationOptions, find_labeled_images
-from napari_melanoma.evaluation.pipeline import read_evaluation
+from napari_melanoma.evaluation.pipeline import (
+    NOT_KNOWN,
+    OTHERS,
+    combine_rare_values,
+    is_evaluation,
+    read_evaluation,
+)
 from napari_melanoma.imaging.modality import ModalityEstimate
 from napari_melanoma.imaging.preprocessing import ClassifierView, crop_view
 from napari_melanoma.io.results import read_table, write_mask, write_rgb, write_table
@@ -213,6 +219,27 @@ def test_a_stored_evaluation_is_read(evaluated: Evaluated, tmp_path: Path) -> No
     (tmp_path / "out/metrics.json").write_text("{}")
     with pytest.raises(InputError, match="contains no evaluation that this version can read"):
         read_evaluation(tmp_path / "out")
+
+
+def test_metrics_of_an_earlier_evaluation_are_not_beside_another_table(
+    model: Darkness, evaluated: Evaluated, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "out"
+    shutil.copytree(evaluated.out, out)
+
+    def stop(path: Path, values: object) -> None:
+        raise Cancelled
+
+    monkeypatch.setattr(pipeline, "write_json", stop)
+    with pytest.raises(Cancelled):
+        run_it(model, out, evaluated.data, split="val")
+    assert not is_evaluation(out)
+
+
+def test_unknown_values_are_not_counted_among_rare_ones() -> None:
+    words = [f"site {index:02}" for index in range(13) for _ in range(2)] + [NOT_KNOWN]
+    combined = combine_rare_values(words).tolist()
+    assert (combined.count(OTHERS), combined.count(NOT_KNOWN)) == (2, 1)
 
 
 def test_an_evaluation_resumes(model: Darkness, evaluated: Evaluated, tmp_path: Path) -> None:

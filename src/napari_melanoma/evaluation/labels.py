@@ -118,7 +118,7 @@ class LabelTask(EvaluationTask[tuple["Labels", "Labels"], list["Labels"], Evalua
         dice_by_class = {name: whole[f"DI {name}"] for name in classes if f"DI {name}" in whole}
         lowest = min(dice_by_class, key=lambda name: dice_by_class[name].mean)
         lead = (
-            f"Dice {whole['DI']}, mean over {len(classes)} classes with its 95 % interval; lowest for {lowest}: "
+            f"Dice {whole['DI']}, mean over {len(dice_by_class)} classes with its 95 % interval; lowest for {lowest}: "
             f"{dice_by_class[lowest]}."
         )
         headline = f"{lead} Over {len(measured_rows(table))} images"
