@@ -31,6 +31,7 @@ from napari_melanoma.evaluation.classes import (
     ClassEvaluation,
     draw_evaluation,
     evaluate_classifier,
+    left_out_warnings,
     read_predictions,
 )
 from napari_melanoma.evaluation.labeled_images import ClassEvaluationOptions, find_labeled_images
@@ -390,6 +391,21 @@ def test_images_without_a_mask_are_reported(model: Darkness, tmp_path: Path) -> 
     )
 
 
+def test_rejected_images_are_left_out_as_in_a_training(model: Darkness, tmp_path: Path) -> None:
+    data = make(tmp_path / "set")
+    rows = read_table(data / "dataset.csv")
+    reviews = ["rejected", *["accepted"] * (len(rows) - 1)]
+    write_table(data / "dataset.csv", [row | {"review": one} for row, one in zip(rows, reviews, strict=True)])
+    config = model.info.config
+    assert config.classifier is not None
+    whole = config.classifier.model_copy(update={"view": ViewConfig(region="photograph")})
+    info = BundleInfo(model.info.path, config.model_copy(update={"classifier": whole}))
+    for one in (info, model.info):
+        found = find_labeled_images([data], one, ClassEvaluationOptions())
+        assert (len(found.samples), found.without_mask, found.rejected) == (47, 0, 1)
+        assert left_out_warnings(found) == ["Left out: 1 image whose review is rejected."]
+
+
 def test_an_outcome_is_not_derived_from_diagnoses(model: Darkness, tmp_path: Path) -> None:
     config = model.info.config
     assert config.classifier is not None
@@ -580,10 +596,10 @@ def test_columns_under_other_names_are_read_as_in_a_training(
 
 
 def test_the_order_of_compared_models_changes_no_image(model: Darkness, tmp_path: Path) -> None:
-    """One model crops around the reference mask, of which some are rejected; the other uses whole photographs."""
+    """One model crops around the reference mask, of which some are not reviewed; the other uses whole photographs."""
     data = make(tmp_path / "set", count=8)
     rows = read_table(data / "dataset.csv")
-    write_table(data / "dataset.csv", [{**row, "review": "rejected" if n < 3 else ""} for n, row in enumerate(rows)])
+    write_table(data / "dataset.csv", [{**row, "review": "unreviewed" if n < 3 else ""} for n, row in enumerate(rows)])
     assert model.info.config.classifier is not None
     whole = model.info.config.classifier.model_copy(update={"view": ViewConfig(region="photograph")})
     other = BundleInfo(model.info.path, model.info.config.model_copy(update={"classifier": whole}))

@@ -17,6 +17,7 @@ import numpy as np
 from napari_melanoma.classification.prediction import NOT_FINITE, probability_columns
 from napari_melanoma.core.context import Cancelled, RunContext
 from napari_melanoma.core.errors import BundleError, InputError
+from napari_melanoma.core.formatting import format_count
 from napari_melanoma.data.harmonize import Harmonizer
 from napari_melanoma.data.partial_results import stamp_files
 from napari_melanoma.data.tabular_encoding import read_number, read_possible_number, read_table_values
@@ -107,9 +108,10 @@ MISSING_FIELDS = (
     "performance without them; add them to dataset.csv if they are known."
 )
 WITHOUT_MASK = (
-    "Left out: {count} images with a class, but without a mask, or with an unreviewed or rejected one. To include "
+    "Left out: {count} images with a class, but without a mask, or with an unreviewed one. To include "
     "them, predict the masks (Python: masks='predicted', command line: --masks predicted)."
 )
+REJECTED_IMAGES = "Left out: {count} whose review is rejected."
 LEFT_OUT = "{count} of {all} images have no class in the column '{target}', or one that the model does not predict."
 
 
@@ -586,13 +588,15 @@ def out_of_distribution_warning(info: BundleInfo, rows: DataFrame) -> list[str]:
 
 
 def left_out_warnings(images: LabeledImages) -> list[str]:
-    """Warn of images without a class, and of those without a usable mask if the model needs one."""
+    """Warn of images without a class, of those without a usable mask if the model needs one, and of rejected ones."""
     warnings = []
     if images.left_out:
         every = images.left_out + len(images.samples)
         warnings.append(LEFT_OUT.format(count=images.left_out, all=every, target=images.target))
     if images.without_mask:
         warnings.append(WITHOUT_MASK.format(count=images.without_mask))
+    if images.rejected:
+        warnings.append(REJECTED_IMAGES.format(count=format_count(images.rejected, "image")))
     return warnings
 
 

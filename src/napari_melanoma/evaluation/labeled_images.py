@@ -18,7 +18,7 @@ from napari_melanoma.data.dataset import Key, Sample, read_dataset, select_for_s
 from napari_melanoma.data.taxonomy import load_taxonomy
 from napari_melanoma.evaluation.pipeline import SelectionOptions, check_evaluated_datasets
 from napari_melanoma.models.bundle import BundleConfig, BundleInfo
-from napari_melanoma.training.data_selection import OTHER, diagnosis_includes, read_rows_with, row_labels
+from napari_melanoma.training.data_selection import OTHER, REJECTED, diagnosis_includes, read_rows_with, row_labels
 
 DIAGNOSIS = "diagnosis"
 Rows = Mapping[Key, Mapping[str, str]]
@@ -48,7 +48,7 @@ class LabeledImages:
 
     ``labels``: int (image,), indices into ``classes``, from the column ``target`` of the tables. ``left_out``: number
     of images without such a label; ``without_mask``: number of images with one, but without the mask that the model
-    needs.
+    needs; ``rejected``: number of images whose review is ``rejected``, which are not used, as in a training.
     """
 
     samples: list[Sample]
@@ -58,6 +58,7 @@ class LabeledImages:
     left_out: int
     classes: tuple[str, ...]
     without_mask: int = 0
+    rejected: int = 0
 
     @cached_property
     def label_of(self) -> dict[Key, int]:
@@ -86,7 +87,8 @@ def find_labeled_images(
     rows, target, classes, label_of = read_table_labels(datasets, (info, *others), options)
     classifiers = [one.config.classifier for one in (info, *others)]
     needs_masks = options.masks == "reference" and any(one and one.view.region == "roi" for one in classifiers)
-    samples_by_dataset = [read_dataset(folder) for folder in datasets]
+    everything = [read_dataset(folder) for folder in datasets]
+    samples_by_dataset = [[sample for sample in samples if sample.review != REJECTED] for samples in everything]
     images = list(chain.from_iterable(samples_by_dataset))
     if needs_masks:
         try:
@@ -108,7 +110,9 @@ def find_labeled_images(
     labels = np.array([classes.index(label_of[sample.key]) for sample in samples], np.intp)
     labeled = [s for s in images if options.split in (None, s.split) and label_of.get(s.key) in classes]
     without_label, without_mask = len(candidates) - len(samples), len(labeled) - len(samples)
-    return LabeledImages(samples, rows, labels, target, without_label, classes, without_mask=without_mask)
+    in_split = [sample for sample in chain.from_iterable(everything) if options.split in (None, sample.split)]
+    rejected = sum(sample.review == REJECTED for sample in in_split)
+    return LabeledImages(samples, rows, labels, target, without_label, classes, without_mask, rejected)
 
 
 def read_table_labels(
