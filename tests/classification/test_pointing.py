@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import NamedTuple
+from types import SimpleNamespace
+from typing import NamedTuple, cast
 
 import numpy as np
 import pytest
 
+from napari_melanoma.classification import explanation
+from napari_melanoma.classification.classifier import Classifier, LesionInput
 from napari_melanoma.classification.explanation import (
     PointingOptions,
     _pointing_samples,
+    run_pointing_game,
     score_pointing,
     summarize_pointing,
 )
+from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.errors import InputError
 from napari_melanoma.io.results import write_mask, write_rgb
 
@@ -76,6 +81,24 @@ def test_random_maps_hit_as_often_as_chance() -> None:
 def test_a_mask_of_another_shape_or_without_target_is_rejected(mask: np.ndarray) -> None:
     with pytest.raises(ValueError, match="expected a mask of shape"):
         score_pointing(np.ones((SIDE, SIDE)), mask)
+
+
+def test_patient_data_are_read_by_their_synonyms(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in an evaluation, and in the training."""
+    write_rgb(tmp_path / "set/images/a.png", np.zeros((SIDE, SIDE, 3), np.uint8))
+    write_mask(tmp_path / "set/masks/a.png", structure())
+    (tmp_path / "set/dataset.csv").write_text("image_id,age_approx\na,60\n", encoding="utf-8")
+    given: list[LesionInput] = []
+
+    def explain(classifier: object, lesion: LesionInput, *_: object) -> np.ndarray:
+        given.append(lesion)
+        return np.zeros((SIDE, SIDE), np.float32)
+
+    monkeypatch.setattr(explanation, "explain", explain)
+    info = SimpleNamespace(name="m", fingerprint="f", patient_data_columns=("age",))
+    classifier = cast("Classifier", SimpleNamespace(info=info, config=SimpleNamespace(positive="melanoma")))
+    run_pointing_game(classifier, [tmp_path / "set"], tmp_path / "out", PointingOptions(), run=RunContext())
+    assert given[0].row["age"] == "60"
 
 
 def test_a_mask_file_of_two_images_is_refused(tmp_path: Path) -> None:

@@ -41,7 +41,7 @@ class Misreading:
             is_slide_model=False,
             segments_one_class=False,
         )
-        self.info: Any = SimpleNamespace(name=name, fingerprint=name * 8, config=config)
+        self.info: Any = SimpleNamespace(name=name, fingerprint=name * 8, settings_digest="", config=config)
         self._wrong = wrong
 
     def predict_labels(self, rgb: np.ndarray) -> np.ndarray:

@@ -42,7 +42,7 @@ class Reader:
             closer_views=(),
             turned_views=None,
         )
-        self.info = SimpleNamespace(name=name, fingerprint=name * 8, config=config)
+        self.info = SimpleNamespace(name=name, fingerprint=name * 8, settings_digest="", config=config)
         self._missed = missed
 
     def probability(self, rgb: np.ndarray) -> np.ndarray:

@@ -38,6 +38,7 @@ class Darkness:
     info = SimpleNamespace(
         name="darkness",
         fingerprint="0" * 64,
+        settings_digest="",
         config=SimpleNamespace(
             threshold=0.5,
             is_demonstration=False,
@@ -153,7 +154,7 @@ def test_flips_give_the_uncertain_band(squares: Path, tmp_path: Path) -> None:
             closer_views=(),
             turned_views=None,
         )
-        info = SimpleNamespace(name="leaning", fingerprint="0" * 64, config=config)
+        info = SimpleNamespace(name="leaning", fingerprint="0" * 64, settings_digest="", config=config)
 
         def logits(self, inputs) -> np.ndarray:
             """Segment dark pixels in the left half only."""
@@ -375,7 +376,7 @@ def test_images_of_another_type_are_reported(squares: Path, tmp_path: Path) -> N
             closer_views=(),
             turned_views=None,
         )
-        info = SimpleNamespace(name="darkness", fingerprint="0" * 64, config=config)
+        info = SimpleNamespace(name="darkness", fingerprint="0" * 64, settings_digest="", config=config)
 
     kinds = ["macroscopic", "macroscopic", "dermoscopic", ""]
     write_table(squares / "dataset.csv", [{"image_id": f"s{i}", "modality": kinds[i]} for i in range(4)])

@@ -22,17 +22,26 @@ from napari_melanoma.core.prediction_config import (
     TabularEncoding,
     ViewConfig,
 )
+from napari_melanoma.data.dataset import read_dataset
 from napari_melanoma.data.tabular_encoding import TableValues, make_network_inputs
 from napari_melanoma.evaluation import classes as class_evaluation
-from napari_melanoma.evaluation import training_overlap
+from napari_melanoma.evaluation import pipeline, training_overlap
+from napari_melanoma.evaluation import slides as slide_evaluation
 from napari_melanoma.evaluation.classes import (
     ClassEvaluation,
     draw_evaluation,
     evaluate_classifier,
+    left_out_warnings,
     read_predictions,
 )
 from napari_melanoma.evaluation.labeled_images import ClassEvaluationOptions, find_labeled_images
-from napari_melanoma.evaluation.pipeline import read_evaluation
+from napari_melanoma.evaluation.pipeline import (
+    NOT_KNOWN,
+    OTHERS,
+    combine_rare_values,
+    is_evaluation,
+    read_evaluation,
+)
 from napari_melanoma.imaging.modality import ModalityEstimate
 from napari_melanoma.imaging.preprocessing import ClassifierView, crop_view
 from napari_melanoma.io.results import read_table, write_mask, write_rgb, write_table
@@ -213,6 +222,27 @@ def test_a_stored_evaluation_is_read(evaluated: Evaluated, tmp_path: Path) -> No
         read_evaluation(tmp_path / "out")
 
 
+def test_metrics_of_an_earlier_evaluation_are_not_beside_another_table(
+    model: Darkness, evaluated: Evaluated, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "out"
+    shutil.copytree(evaluated.out, out)
+
+    def stop(path: Path, values: object) -> None:
+        raise Cancelled
+
+    monkeypatch.setattr(pipeline, "write_json", stop)
+    with pytest.raises(Cancelled):
+        run_it(model, out, evaluated.data, split="val")
+    assert not is_evaluation(out)
+
+
+def test_unknown_values_are_not_counted_among_rare_ones() -> None:
+    words = [f"site {index:02}" for index in range(13) for _ in range(2)] + [NOT_KNOWN]
+    combined = combine_rare_values(words).tolist()
+    assert (combined.count(OTHERS), combined.count(NOT_KNOWN)) == (2, 1)
+
+
 def test_an_evaluation_resumes(model: Darkness, evaluated: Evaluated, tmp_path: Path) -> None:
     out = tmp_path / "out"
     model.fail_after = 20
@@ -237,6 +267,40 @@ def test_a_changed_row_is_predicted_again(model: Darkness, tmp_path: Path) -> No
     model.calls, model.fail_after = 0, 10**9
     run_it(model, out, data)
     assert model.calls == 48 - 15
+
+
+def test_a_changed_configuration_is_predicted_again(model: Darkness, tmp_path: Path) -> None:
+    """Partial results of other views, with the same weights, are not used."""
+    data, out = make(tmp_path / "set"), tmp_path / "out"
+    model.fail_after = 20
+    with pytest.raises(Cancelled):
+        run_it(model, out, data)
+    config = model.info.config
+    assert config.classifier is not None
+    wider = config.classifier.model_copy(update={"view": ViewConfig(region="photograph")})
+    changed = BundleInfo(model.info.path, config.model_copy(update={"classifier": wider}))
+    other = Darkness(changed)
+    run_it(other, out, data)
+    assert other.calls == 48
+
+
+def test_the_type_of_a_photograph_is_recognized_only_if_it_is_not_stated(
+    model: Darkness, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As in an analysis: a stated type does not count for the distance from the training images."""
+    found: list[ModalityEstimate | None] = []
+
+    def distance(self: PredictionCalibration, embedding: np.ndarray, recognized: ModalityEstimate | None) -> float:
+        found.append(recognized)
+        return 0.0
+
+    monkeypatch.setattr(PredictionCalibration, "distance", distance)
+    data = make(tmp_path / "set", count=8)
+    rows = read_table(data / "dataset.csv")
+    kinds = ["dermoscopic", ""] * 4
+    write_table(data / "dataset.csv", [row | {"modality": kind} for row, kind in zip(rows, kinds, strict=True)])
+    run_it(model, tmp_path / "out", data)
+    assert [one is None for one in found] == [True, False] * 4
 
 
 @pytest.mark.slow
@@ -295,6 +359,16 @@ def test_images_of_one_class(model: Darkness, tmp_path: Path) -> None:
     assert any("No image is melanoma" in warning for warning in found.warnings)
 
 
+def test_columns_of_all_compared_models_are_read_by_their_synonyms(model: Darkness, tmp_path: Path) -> None:
+    """The second model would predict without age, which the first one does not use."""
+    data = make(tmp_path / "set", count=6)
+    table = data / "dataset.csv"
+    table.write_text(table.read_text().replace(",age,", ",age_approx,"))
+    first = BundleInfo(model.info.path, model.info.config.model_copy(update={"tabular": None}))
+    found = find_labeled_images([data], first, ClassEvaluationOptions(), [model.info])
+    assert all(row["age"] == row["age_approx"] for row in found.rows.values())
+
+
 def test_rows_without_a_class_are_reported(model: Darkness, tmp_path: Path) -> None:
     data = make(tmp_path / "set")
     lines = (data / "dataset.csv").read_text().splitlines()
@@ -315,6 +389,21 @@ def test_images_without_a_mask_are_reported(model: Darkness, tmp_path: Path) -> 
     assert not any(
         "without a mask" in warning for warning in run_it(model, tmp_path / "val", data, split="train").warnings
     )
+
+
+def test_rejected_images_are_left_out_as_in_a_training(model: Darkness, tmp_path: Path) -> None:
+    data = make(tmp_path / "set")
+    rows = read_table(data / "dataset.csv")
+    reviews = ["rejected", *["accepted"] * (len(rows) - 1)]
+    write_table(data / "dataset.csv", [row | {"review": one} for row, one in zip(rows, reviews, strict=True)])
+    config = model.info.config
+    assert config.classifier is not None
+    whole = config.classifier.model_copy(update={"view": ViewConfig(region="photograph")})
+    info = BundleInfo(model.info.path, config.model_copy(update={"classifier": whole}))
+    for one in (info, model.info):
+        found = find_labeled_images([data], one, ClassEvaluationOptions())
+        assert (len(found.samples), found.without_mask, found.rejected) == (47, 0, 1)
+        assert left_out_warnings(found) == ["Left out: 1 image whose review is rejected."]
 
 
 def test_an_outcome_is_not_derived_from_diagnoses(model: Darkness, tmp_path: Path) -> None:
@@ -507,10 +596,10 @@ def test_columns_under_other_names_are_read_as_in_a_training(
 
 
 def test_the_order_of_compared_models_changes_no_image(model: Darkness, tmp_path: Path) -> None:
-    """One model crops around the reference mask, of which some are rejected; the other uses whole photographs."""
+    """One model crops around the reference mask, of which some are not reviewed; the other uses whole photographs."""
     data = make(tmp_path / "set", count=8)
     rows = read_table(data / "dataset.csv")
-    write_table(data / "dataset.csv", [{**row, "review": "rejected" if n < 3 else ""} for n, row in enumerate(rows)])
+    write_table(data / "dataset.csv", [{**row, "review": "unreviewed" if n < 3 else ""} for n, row in enumerate(rows)])
     assert model.info.config.classifier is not None
     whole = model.info.config.classifier.model_copy(update={"view": ViewConfig(region="photograph")})
     other = BundleInfo(model.info.path, model.info.config.model_copy(update={"classifier": whole}))
@@ -520,3 +609,23 @@ def test_the_order_of_compared_models_changes_no_image(model: Darkness, tmp_path
     )
     assert [sample.image_id for sample in one.samples] == [sample.image_id for sample in two.samples]
     assert (len(one.samples), one.without_mask, two.without_mask) == (5, 3, 3)
+
+
+def test_diagnoses_of_slides_are_read_as_those_of_photographs(
+    model: Darkness, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = make(tmp_path / "set", count=4)
+    words = ["melanoma in situ", "nevus", "melanoma of the heel", "non-melanoma"]
+    rows = read_table(data / "dataset.csv")
+    write_table(data / "dataset.csv", [row | {"diagnosis": word} for row, word in zip(rows, words, strict=True)])
+    monkeypatch.setattr(slide_evaluation, "bag_samples", read_dataset)
+    options = ClassEvaluationOptions(target="diagnosis")
+    for images in (
+        find_labeled_images([data], model.info, options),
+        slide_evaluation._find_labeled_bags(model.info, [data], options),
+    ):
+        labels = {
+            sample.image_id: images.classes[label] for sample, label in zip(images.samples, images.labels, strict=True)
+        }
+        assert labels == {"i0": "melanoma", "i1": "other", "i3": "other"}
+        assert images.left_out == 1

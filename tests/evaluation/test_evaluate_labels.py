@@ -88,6 +88,18 @@ def test_its_evaluations_cannot_be_compared_without_the_models(model: ByGray, da
         compare_evaluation_folders([tmp_path / "first", tmp_path / "second"], tmp_path / "out")
 
 
+def test_the_mean_is_over_the_classes_that_occur(model: ByGray, tmp_path: Path) -> None:
+    for part in ("images", "masks"):
+        (tmp_path / "set" / part).mkdir(parents=True)
+    labels = np.zeros((SIDE, SIDE), np.uint8)
+    labels[:4] = 1
+    write_rgb(tmp_path / "set/images/t.png", np.repeat(GRAYS[labels][..., None], 3, axis=2))
+    write_labels(tmp_path / "set/masks/t.png", labels)
+    write_table(tmp_path / "set/dataset.csv", [{"image_id": "t"}])
+    found = evaluate_labels(model, [tmp_path / "set"], tmp_path / "out", SelectionOptions(), run=RunContext())
+    assert "mean over 2 classes" in found.lead
+
+
 def test_figures_and_files(model: ByGray, data: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     found = evaluate_labels(model, [data], out, SelectionOptions(), run=RunContext())

@@ -90,6 +90,13 @@ def test_depths_are_measured_if_the_table_contains_them(deep: Classifier, tmp_pa
     assert len(measured_rows(read_evaluation(out).table)) == COUNT
 
 
+def test_an_impossible_depth_is_unknown_as_in_a_training(deep: Classifier, tmp_path: Path) -> None:
+    data, out = make(tmp_path / "data", deep, [0.3] * (COUNT - 1) + [-900]), tmp_path / "out"
+    found = evaluate_classifier(deep, [data], out, ClassEvaluationOptions(), run=RunContext())
+    assert found.parts["all"]["depth_mae_mm"].mean == pytest.approx(0.3, abs=1e-3)
+    assert found.parts["all"]["depth_mae_mm"].count == COUNT - 1
+
+
 def test_a_table_without_depths_is_evaluated_without_depth_metrics(deep: Classifier, tmp_path: Path) -> None:
     data, out = make(tmp_path / "data", deep, [None] * COUNT), tmp_path / "out"
     found = evaluate_classifier(deep, [data], out, ClassEvaluationOptions(), run=RunContext())

@@ -54,7 +54,7 @@ def make_comparison(folder: Path, painted: float, network: float, monkeypatch: p
 
 def test_a_better_network_is_recommended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     comparison = make_comparison(tmp_path, 0.5, 1.0, monkeypatch)
-    assert comparison.advice == "activate"
+    assert (comparison.advice, comparison.patients) == ("activate", 1)
     assert comparison.reason.startswith("Balanced accuracy 1.00 against 0.50 of the painted classifier, +0.50 (95 % ")
     assert comparison.reason.endswith("on 24 strokes held back of 1 slide. The network is better on them.")
     assert explain_objection(comparison, discarded=False) == ""

@@ -41,7 +41,16 @@ def test_indices_by_hand() -> None:
     assert float(found["JA tumour"]) == pytest.approx(1 / 2)
 
 
-def test_a_class_that_neither_is_nor_was_found_is_left_out() -> None:
+def test_a_single_wrong_pixel_of_a_class_that_does_not_occur_decides_nothing() -> None:
+    new = np.repeat(np.diag([1000, 500, 0])[None], 4, axis=0)
+    old = new.copy()
+    old[0, 0] += (-1, 0, 1)
+    change = label_differences(old, new, list("aabb"), CLASSES)
+    assert 0 < change["DI"].mean < 0.001
+    assert "DI tumour" not in change
+
+
+def test_a_class_that_does_not_occur_is_left_out() -> None:
     counts = np.zeros((3, 3), int)
     counts[0, 0] = 5
     assert np.isnan(dice_per_class(counts)).tolist() == [False, True, True]

@@ -5,6 +5,7 @@ They show how much the complete model adds. They are fitted after a training, an
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,22 +18,22 @@ from pydantic import Field
 from napari_melanoma.classification.classifier import Classifier, EncoderOutput
 from napari_melanoma.core.config import Config, read_toml
 from napari_melanoma.core.context import RunContext
-from napari_melanoma.core.errors import BundleError, DataSetError, MelanomaError
-from napari_melanoma.core.files import write_json
+from napari_melanoma.core.errors import BundleError, MelanomaError, RunError
+from napari_melanoma.core.files import hash_file, write_json
+from napari_melanoma.core.formatting import format_names
 from napari_melanoma.core.parsing import parse_error_reason, read_json
-from napari_melanoma.core.paths import expand_user
 from napari_melanoma.core.prediction_config import NumberColumn, TabularConfig, TabularEncoding, WordColumn
 from napari_melanoma.core.run_folder import RunFolder
-from napari_melanoma.data.dataset import DatasetEntry, iter_entries
 from napari_melanoma.data.harmonize import harmonize_rows
-from napari_melanoma.data.tabular_encoding import encode_rows, fit_encoding
+from napari_melanoma.data.tabular_encoding import encode_rows, fit_encoding, read_number, read_word
 from napari_melanoma.metrics.calibration import class_log_odds
 from napari_melanoma.models.bundle import BundleInfo
-from napari_melanoma.training.data_selection import row_labels
-from napari_melanoma.training.recipe import TrainRecipe
+from napari_melanoma.training.data_preparation import read_part_table
+from napari_melanoma.training.recipe import COMPARED_COLUMNS, METASTASIS, TrainRecipe
 from napari_melanoma.training.run_data import DataRow, read_data
 
 COMPARATORS_FILE = "comparators.json"
+NOT_STORED = "Breslow thickness and Clark level: the run was started by an earlier version, which did not store them."
 TableRow = Mapping[str, object]
 BRESLOW_COLUMNS = TabularConfig(numbers=(NumberColumn(name="depth_mm"),), words=())
 CLARK_COLUMNS = TabularConfig(numbers=(), words=(WordColumn(name="clark", encoding="one_hot"),))
@@ -116,7 +117,7 @@ def fit_table_logistic(
 
 
 def fit_comparators(cases: ComparatorCases, image: tuple[NDArray[np.float64], NDArray[np.bool_]] | None) -> Comparators:
-    """Fit the comparators of a network.
+    """Fit the comparators of a network, each on the cases with a value in its column.
 
     Methods whose column is empty in all rows are left out.
 
@@ -125,12 +126,10 @@ def fit_comparators(cases: ComparatorCases, image: tuple[NDArray[np.float64], ND
     """
     table = {}
     for name, (title, choices) in COMPARATOR_METHODS.items():
-        try:
-            comparator = fit_table_logistic(cases.rows, cases.labels, choices, cases.target, title)
-        except DataSetError:
-            continue
-        if any(column.known for column in comparator.encoding.columns):
-            table[name] = comparator
+        known = [place for place, row in enumerate(cases.rows) if _has_values(row, choices)]
+        if known:
+            rows = [cases.rows[place] for place in known]
+            table[name] = fit_table_logistic(rows, cases.labels[known], choices, cases.target, title)
     return Comparators(table=table, image=None if image is None else _fit_image(*image))
 
 
@@ -160,35 +159,31 @@ def _fit_image(log_odds: NDArray[np.float64], labels: NDArray[np.bool_]) -> Imag
     )
 
 
-METASTASIS = "metastasis"  # target column and positive class of risk models
+def _has_values(row: TableRow, choices: TabularConfig) -> bool:
+    """Whether a row has a value in each column, as the prediction of a comparator requires."""
+    numbers = (read_number(row.get(column.name), column.name) for column in choices.numbers)
+    return not any(map(math.isnan, numbers)) and all(read_word(row.get(column.name), column.name) for column in choices.words)
+
+
 BATCH_SIZE = 16  # images in one forward pass
 
 
 def fit_run_comparators(folder: RunFolder, bundle: BundleInfo, run: RunContext) -> Comparators:
-    """Fit comparators on the cases of a run, and write them to its bundle.
+    """Fit comparators on the cases of a run as stored when it began, and write them to its bundle.
 
     Depth and Clark level are fitted on the training and validation cases; the image only on the validation cases, as
     the network is overconfident on its training cases.
     """
-    recipe, run_rows = read_toml(folder.config, TrainRecipe), read_data(folder.data)
+    recipe, run_rows, parts = read_toml(folder.config, TrainRecipe), read_data(folder.data), ("train", "validation")
     assert recipe.classification is not None
-    target = recipe.classification.target
-    rows: dict[tuple[str, str], dict[str, str]] = {}
-    left_out: list[str] = []
-    for name in recipe.data.datasets:
-        dataset_rows, notes = _read_rows(expand_user(name), target)
-        rows |= dataset_rows
-        left_out += notes
-    labels_by_key = row_labels(rows, target)
-    selected = [row for row in run_rows if row.part in ("train", "validation")]
-    cases = [row for row in selected if row.sample.key in labels_by_key]
-    if len(cases) < len(selected):
-        left_out.append(f"{len(selected) - len(cases)} of {len(selected)} cases have no value in '{target}'.")
-    labels = np.array([labels_by_key[row.sample.key] == recipe.classification.positive for row in cases])
-    is_validation = [row.part == "validation" for row in cases]
+    classes, class_indices, stored = read_part_table(folder.path, run_rows, parts)
+    cases = [row for row in run_rows if row.part in parts]
+    rows, left_out = _harmonize(cases, stored)
+    labels = class_indices == classes.index(recipe.classification.positive)
+    is_validation = np.array([row.part == "validation" for row in cases])
     log_odds = _image_log_odds([row for row, chosen in zip(cases, is_validation, strict=True) if chosen], bundle, run)
     comparators = fit_comparators(
-        ComparatorCases([rows[row.sample.key] for row in cases], labels, target),
+        ComparatorCases(rows, labels, recipe.classification.target),
         (log_odds, labels[is_validation]) if len(log_odds) else None,
     )
     synthetic = all(row.sample.synthetic for row in cases)
@@ -213,25 +208,27 @@ def fit_comparators_if_metastasis(recipe: TrainRecipe, folder: RunFolder, bundle
     return f"Left out of the comparators: {' '.join(left_out)}" if left_out else ""
 
 
-def _read_rows(folder: Path, target: str) -> tuple[dict[tuple[str, str], dict[str, str]], list[str]]:
-    """Read the rows of a data set in the standard columns and values.
+def _harmonize(cases: Sequence[DataRow], stored: Sequence[TableRow]) -> tuple[list[dict[str, str]], list[str]]:
+    """Return the columns of the comparators in the standard values, and notes on values that were left out.
 
-    Returns the rows by data set and image id, and notes on rows and values that were left out.
+    ``stored``: the row of each case, as the training read it.
     """
-    read = list(iter_entries(folder))
-    entries = [entry for entry in read if isinstance(entry, DatasetEntry)]
-    faults = [str(entry) for entry in read if not isinstance(entry, DatasetEntry)]
-    notes = [f"{len(faults)} invalid rows in {folder.name}, the first: {faults[0]}"] if faults else []
-    table = harmonize_rows(entry.row for entry in entries)
-    used = {
-        target,
-        *(column.name for _, choices in COMPARATOR_METHODS.values() for column in (*choices.numbers, *choices.words)),
-    }
-    used -= {*table.report.empty}
-    notes += [
-        f"{folder.name}, {column}: {finding}." for column, finding in table.report.describe_findings() if column in used
-    ]
-    return {(folder.name, entry.image_id): row for entry, row in zip(entries, table.rows, strict=True)}, notes
+    if not all(name in row for row in stored for name in COMPARED_COLUMNS):
+        return [{} for _ in cases], [NOT_STORED]
+    notes, rows = [], dict[int, dict[str, str]]()
+    for domain in dict.fromkeys(row.sample.domain for row in cases):
+        places = [place for place, row in enumerate(cases) if row.sample.domain == domain]
+        table = harmonize_rows(
+            {"image_id": cases[place].sample.image_id, **{name: str(stored[place][name]) for name in COMPARED_COLUMNS}}
+            for place in places
+        )
+        rows |= dict(zip(places, table.rows, strict=True))
+        notes += [
+            f"{domain}, {column}: {finding}."
+            for column, finding in table.report.describe_findings()
+            if column in COMPARED_COLUMNS and column not in table.report.empty
+        ]
+    return [rows[place] for place in range(len(cases))], notes
 
 
 def _image_log_odds(rows: Sequence[DataRow], bundle: BundleInfo, run: RunContext) -> NDArray[np.float64]:
@@ -242,6 +239,8 @@ def _image_log_odds(rows: Sequence[DataRow], bundle: BundleInfo, run: RunContext
     model, log_odds = Classifier.load(bundle), [np.zeros(0)]
     for first in run.track(range(0, len(rows), BATCH_SIZE), "Predicting from the image only"):
         rows_in_batch = rows[first : first + BATCH_SIZE]
+        if changed := [row.sample.image for row in rows_in_batch if hash_file(row.sample.image) != row.image_sha]:
+            raise RunError(f"images of the run have changed since it began: {format_names(changed)}. Restore them.")
         views = [model.crop_image(read_photograph(row.sample.image).rgb, None) for row in rows_in_batch]
         log_odds.append(image_log_odds(model, model.run_encoder(views)))
     return np.concatenate(log_odds)

@@ -24,7 +24,7 @@ from napari_melanoma.core.geometry import Box
 from napari_melanoma.core.packages import NETWORK_PACKAGES, require_packages
 from napari_melanoma.core.paths import id_to_file_name
 from napari_melanoma.core.provenance import collect_provenance
-from napari_melanoma.data.dataset import Sample, check_distinct_datasets, read_dataset, read_rows
+from napari_melanoma.data.dataset import Sample, check_distinct_datasets, read_dataset, select_trainable
 from napari_melanoma.imaging.preprocessing import VIEWS, ClassifierView, turn_back
 from napari_melanoma.io.photographs import read_photograph
 from napari_melanoma.io.results import read_mask, write_table
@@ -362,9 +362,12 @@ def run_pointing_game(
 
     Writes ``pointing.csv`` and ``pointing.json`` to ``out``. Returns the results by method.
     """
+    from napari_melanoma.training.data_selection import read_rows_with
+
     check_distinct_datasets(datasets)
     results: dict[str, list[PointingResult]] = {method: [] for method in options.methods}
-    rows, groups, tables = list[dict[str, object]](), list[str](), read_rows(datasets)
+    rows, groups = list[dict[str, object]](), list[str]()
+    tables = read_rows_with(datasets, {*classifier.info.patient_data_columns})
     found = {sample.key: (sample, mask) for sample, mask in _pointing_samples(datasets, options)}
     measured = [found[sample.key] for sample in select([sample for sample, _ in found.values()])]
     for sample, mask in run.track(measured, "Preparing heatmaps"):
@@ -422,9 +425,11 @@ def _pointing_samples(datasets: Sequence[Path], options: PointingOptions) -> Ite
     """
     samples_by_file: dict[tuple[int, int], Sample] = {}
     for folder in datasets:
-        for sample in read_dataset(folder):
+        samples = read_dataset(folder)
+        for sample in select_trainable(samples) if options.masks is None else samples:
             mask = sample.mask if options.masks is None else options.masks / f"{id_to_file_name(sample.image_id)}.png"
-            if options.split in (None, sample.split) and mask is not None and mask.is_file():
+            usable = options.split in (None, sample.split) and sample.review != "rejected"
+            if usable and mask is not None and mask.is_file():
                 status = mask.stat()
                 other = samples_by_file.setdefault((status.st_dev, status.st_ino), sample)
                 if options.masks is not None and other is not sample:

@@ -17,6 +17,7 @@ import numpy as np
 from napari_melanoma.classification.prediction import NOT_FINITE, probability_columns
 from napari_melanoma.core.context import Cancelled, RunContext
 from napari_melanoma.core.errors import BundleError, InputError
+from napari_melanoma.core.formatting import format_count
 from napari_melanoma.data.harmonize import Harmonizer
 from napari_melanoma.data.partial_results import stamp_files
 from napari_melanoma.data.tabular_encoding import read_number, read_table_values
@@ -37,6 +38,7 @@ from napari_melanoma.evaluation.pipeline import (
     divide_by_values,
     estimate_domains,
     estimates_to_json,
+    identify_model,
     interval_text,
     measured_rows,
     metrics_table,
@@ -106,9 +108,10 @@ MISSING_FIELDS = (
     "performance without them; add them to dataset.csv if they are known."
 )
 WITHOUT_MASK = (
-    "Left out: {count} images with a class, but without a mask, or with an unreviewed or rejected one. To include "
+    "Left out: {count} images with a class, but without a mask, or with an unreviewed one. To include "
     "them, predict the masks (Python: masks='predicted', command line: --masks predicted)."
 )
+REJECTED_IMAGES = "Left out: {count} whose review is rejected."
 LEFT_OUT = "{count} of {all} images have no class in the column '{target}', or one that the model does not predict."
 
 
@@ -152,11 +155,12 @@ class ClassEvaluation(Evaluation):
 
 @dataclass(frozen=True, eq=False)
 class ClassContent:
-    """A photograph with its mask, if any, and its row of clinical metadata."""
+    """A photograph with its mask, if any, its row of clinical metadata, and its stated modality, if any."""
 
     rgb: NDArray[np.uint8]
     mask: NDArray[np.bool_] | None
     row: Mapping[str, str]
+    modality: str | None
 
 
 Content = TypeVar("Content")
@@ -311,33 +315,29 @@ class ClassTask(ClassReport[ClassContent]):
     @property
     def settings(self) -> dict[str, object]:
         return {
-            "models": [[model.info.fingerprint, model.device] for model in self.models],
-            "limits": [
-                [config.novelty_threshold, config.type_threshold]
-                for info in self.infos
-                if (config := info.config.classifier) is not None
-            ],
-            "drawn_by": None if self._segmenter is None else self._segmenter.info.fingerprint,
+            "models": [identify_model(model) for model in self.models],
+            "drawn_by": None if self._segmenter is None else identify_model(self._segmenter),
             "masks": self.options.masks,
         }
 
     def stamp(self, sample: Sample) -> str:
         row = self.images.rows.get(sample.key, {})
-        text = json.dumps([stamp_files(sample), [row.get(name, "") for name in self._columns]])
+        text = json.dumps([stamp_files(sample), sample.modality, [row.get(name, "") for name in self._columns]])
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
     def read(self, sample: Sample) -> ClassContent:
         mask = read_mask(sample.mask) if sample.mask is not None and self._segmenter is None else None
-        return ClassContent(read_photograph(sample.image).rgb, mask, self.images.rows.get(sample.key, {}))
+        photograph, row = read_photograph(sample.image), self.images.rows.get(sample.key, {})
+        return ClassContent(photograph.rgb, mask, row, sample.modality or photograph.modality)
 
     def predict(self, contents: Sequence[ClassContent]) -> list[ClassValues | Exception]:
         results: dict[int, ClassValues | Exception] = {}
         views: dict[int, list[NDArray[np.uint8]]] = {}
-        recognized: dict[int, ModalityEstimate] = {}
+        recognized: dict[int, ModalityEstimate | None] = {}
         for number, content in enumerate(contents):
             try:
                 mask = content.mask if self._segmenter is None else segment_lesion(self._segmenter, content.rgb)
-                recognized[number] = recognize_modality(content.rgb)
+                recognized[number] = None if content.modality else recognize_modality(content.rgb)
                 views[number] = [model.make_view(content.rgb, mask).image for model in self.models]
                 share = {} if mask is None else {REFERENCE_SHARE: float(mask.mean())}
                 results[number] = [dict(share) for _ in self.models]
@@ -382,9 +382,12 @@ def _predict_values(
     model: Classifier,
     views: Sequence[NDArray[np.uint8]],
     rows: Sequence[Mapping[str, str]],
-    recognized: Sequence[ModalityEstimate],
+    recognized: Sequence[ModalityEstimate | None],
 ) -> list[dict[str, float]]:
-    """Return logits, distance and depth of each image of a batch under one model, by the names of the values."""
+    """Return logits, distance and depth of each image of a batch under one model, by the names of the values.
+
+    ``recognized``: modality of each image; None if it was stated.
+    """
     encoded, values = model.run_encoder(views), read_table_values(rows, model.encoding)
     values_by_image: list[dict[str, float]] = [{} for _ in encoded]
     for variant, omitted in zip(field_variants(model), omitted_fields(model), strict=True):
@@ -584,13 +587,15 @@ def out_of_distribution_warning(info: BundleInfo, rows: DataFrame) -> list[str]:
 
 
 def left_out_warnings(images: LabeledImages) -> list[str]:
-    """Warn of images without a class, and of those without a usable mask if the model needs one."""
+    """Warn of images without a class, of those without a usable mask if the model needs one, and of rejected ones."""
     warnings = []
     if images.left_out:
         every = images.left_out + len(images.samples)
         warnings.append(LEFT_OUT.format(count=images.left_out, all=every, target=images.target))
     if images.without_mask:
         warnings.append(WITHOUT_MASK.format(count=images.without_mask))
+    if images.rejected:
+        warnings.append(REJECTED_IMAGES.format(count=format_count(images.rejected, "image")))
     return warnings
 
 

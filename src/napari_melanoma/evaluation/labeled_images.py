@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from itertools import chain
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +18,7 @@ from napari_melanoma.data.dataset import Key, Sample, read_dataset, select_for_s
 from napari_melanoma.data.taxonomy import load_taxonomy
 from napari_melanoma.evaluation.pipeline import SelectionOptions, check_evaluated_datasets
 from napari_melanoma.models.bundle import BundleConfig, BundleInfo
-from napari_melanoma.training.data_selection import OTHER, diagnosis_includes, read_rows_with, row_labels
+from napari_melanoma.training.data_selection import OTHER, REJECTED, diagnosis_includes, read_rows_with, row_labels
 
 DIAGNOSIS = "diagnosis"
 Rows = Mapping[Key, Mapping[str, str]]
@@ -48,7 +48,7 @@ class LabeledImages:
 
     ``labels``: int (image,), indices into ``classes``, from the column ``target`` of the tables. ``left_out``: number
     of images without such a label; ``without_mask``: number of images with one, but without the mask that the model
-    needs.
+    needs; ``rejected``: number of images whose review is ``rejected``, which are not used, as in a training.
     """
 
     samples: list[Sample]
@@ -58,11 +58,21 @@ class LabeledImages:
     left_out: int
     classes: tuple[str, ...]
     without_mask: int = 0
+    rejected: int = 0
 
     @cached_property
     def label_of(self) -> dict[Key, int]:
         """The label of each image by data set and image id."""
         return {sample.key: int(label) for sample, label in zip(self.samples, self.labels, strict=True)}
+
+
+class TableLabels(NamedTuple):
+    """Rows of tables, the column of the true class, the evaluated classes, and the class of each labeled row."""
+
+    rows: Rows
+    target: str
+    classes: tuple[str, ...]
+    labels: Mapping[Key, str]
 
 
 def find_labeled_images(
@@ -73,20 +83,12 @@ def find_labeled_images(
     ``others``: models that are compared with it. If one of the models uses the region around a reference mask, only
     images with such a mask are included.
     """
-    check_evaluated_datasets(datasets)
     config = info.config
-    assert config.classifier is not None
-    rows = read_rows_with(datasets, used_columns(config) | {options.target or trained_target(config)})
-    columns = {column for row in rows.values() for column in row}
-    target = options.target or _default_target(config, rows, columns)
-    if target not in columns:
-        raise DataSetError(
-            f"no table has a column '{target}' (found: {', '.join(sorted(columns))}). Name the column that contains "
-            "the class (Python: target='COLUMN', command line: --target)."
-        )
+    rows, target, classes, label_of = read_table_labels(datasets, (info, *others), options)
     classifiers = [one.config.classifier for one in (info, *others)]
     needs_masks = options.masks == "reference" and any(one and one.view.region == "roi" for one in classifiers)
-    samples_by_dataset = [read_dataset(folder) for folder in datasets]
+    everything = [read_dataset(folder) for folder in datasets]
+    samples_by_dataset = [[sample for sample in samples if sample.review != REJECTED] for samples in everything]
     images = list(chain.from_iterable(samples_by_dataset))
     if needs_masks:
         try:
@@ -97,7 +99,6 @@ def find_labeled_images(
         candidates = list(chain.from_iterable(selected))
     else:
         candidates = select_images_of_split(images, options.split)
-    classes, label_of = _classes_and_labels(config, rows, target)
     samples = [sample for sample in candidates if label_of.get(sample.key) in classes]
     if not samples:
         values = ", ".join(sorted(set(label_of.values()))[:12]) or "nothing"
@@ -109,7 +110,30 @@ def find_labeled_images(
     labels = np.array([classes.index(label_of[sample.key]) for sample in samples], np.intp)
     labeled = [s for s in images if options.split in (None, s.split) and label_of.get(s.key) in classes]
     without_label, without_mask = len(candidates) - len(samples), len(labeled) - len(samples)
-    return LabeledImages(samples, rows, labels, target, without_label, classes, without_mask=without_mask)
+    in_split = [sample for sample in chain.from_iterable(everything) if options.split in (None, sample.split)]
+    rejected = sum(sample.review == REJECTED for sample in in_split)
+    return LabeledImages(samples, rows, labels, target, without_label, classes, without_mask, rejected)
+
+
+def read_table_labels(
+    datasets: Sequence[Path], infos: Sequence[BundleInfo], options: ClassEvaluationOptions
+) -> TableLabels:
+    """Read the tables of data sets of photographs or slides as their models were trained.
+
+    ``infos``: the models; the classes are those of the first one.
+    """
+    check_evaluated_datasets(datasets)
+    config = infos[0].config
+    used = set().union(*(used_columns(info.config) for info in infos))
+    rows = read_rows_with(datasets, used | {options.target or trained_target(config)})
+    columns = {column for row in rows.values() for column in row}
+    target = options.target or _default_target(config, rows, columns)
+    if target not in columns:
+        raise DataSetError(
+            f"no table has a column '{target}' (found: {', '.join(sorted(columns))}). Name the column that contains "
+            "the class (Python: target='COLUMN', command line: --target)."
+        )
+    return TableLabels(rows, target, *_classes_and_labels(config, rows, target))
 
 
 def trained_target(config: BundleConfig) -> str:

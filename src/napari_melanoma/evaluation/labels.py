@@ -21,6 +21,7 @@ from napari_melanoma.evaluation.pipeline import (
     PageContent,
     SelectionOptions,
     estimate_domains,
+    identify_model,
     interval_text,
     measured_rows,
     read_masked_samples,
@@ -98,7 +99,7 @@ class LabelTask(EvaluationTask[tuple["Labels", "Labels"], list["Labels"], Evalua
 
     @property
     def settings(self) -> dict[str, object]:
-        return {"models": [[model.info.fingerprint, model.device] for model in self.models]}
+        return {"models": [identify_model(model) for model in self.models]}
 
     def read(self, sample: Sample) -> tuple[Labels, Labels]:
         return read_image_and_labels(sample, self.classes)
@@ -117,7 +118,7 @@ class LabelTask(EvaluationTask[tuple["Labels", "Labels"], list["Labels"], Evalua
         dice_by_class = {name: whole[f"DI {name}"] for name in classes if f"DI {name}" in whole}
         lowest = min(dice_by_class, key=lambda name: dice_by_class[name].mean)
         lead = (
-            f"Dice {whole['DI']}, mean over {len(classes)} classes with its 95 % interval; lowest for {lowest}: "
+            f"Dice {whole['DI']}, mean over {len(dice_by_class)} classes with its 95 % interval; lowest for {lowest}: "
             f"{dice_by_class[lowest]}."
         )
         headline = f"{lead} Over {len(measured_rows(table))} images"

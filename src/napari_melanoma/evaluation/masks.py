@@ -34,6 +34,7 @@ from napari_melanoma.evaluation.pipeline import (
     divide_by_values,
     estimate_domains,
     group_numbers,
+    identify_model,
     interval_text,
     measured_rows,
     metrics_table,
@@ -198,12 +199,9 @@ class MaskTask(EvaluationTask[MaskContent, tuple[LesionPrediction, ...], Evaluat
 
     @property
     def settings(self) -> dict[str, object]:
-        configs = [model.info.config for model in self.models]
+        models = zip(self.models, self.thresholds, strict=True)
         return {
-            "models": [
-                [model.info.fingerprint, model.device, threshold, config.closer_views, config.turned_views]
-                for model, threshold, config in zip(self.models, self.thresholds, configs, strict=True)
-            ],
+            "models": [[*identify_model(model), threshold] for model, threshold in models],
             "options": self.options.model_dump(mode="json", exclude={"split"}),
         }
 

@@ -243,7 +243,7 @@ def _operating_point_text(point: OperatingPoint | None) -> str:
     if point is None:
         return "no operating point could be chosen"
     return (
-        f"at {point.threshold:.2f}, chosen for a sensitivity of {point.target_sensitivity:.2f}, "
+        f"at {point.threshold:.3f}, chosen for a sensitivity of {point.target_sensitivity:.2f}, "
         f"sensitivity is {point.sensitivity:.2f} "
         f"({point.sensitivity_interval[0]:.2f} to {point.sensitivity_interval[1]:.2f}) and specificity "
         f"{point.specificity:.2f} ({point.specificity_interval[0]:.2f} to {point.specificity_interval[1]:.2f})"

@@ -38,6 +38,7 @@ from napari_melanoma.evaluation.classes import (
 from napari_melanoma.evaluation.comparison_results import (
     ADVICE,
     COLUMNS,
+    COMPARISON,
     NEXT_STEPS,
     Advice,
     ComparedModel,
@@ -666,7 +667,8 @@ def compare_pair(
         "warnings": [*overlap.notices, *warnings],
     }
     comparison = _make_comparison(compared, changes, _advise(overlap, options, *advised), facts)
-    shutil.rmtree(out / "thumbnails", ignore_errors=True)  # of an earlier comparison
+    (out / COMPARISON).unlink(missing_ok=True)  # of an earlier comparison, as its table and thumbnails
+    shutil.rmtree(out / "thumbnails", ignore_errors=True)
     better, worse = _draw_largest_changes(task, compared.tables, out / "thumbnails", run)
     comparison = replace(comparison, better=better, worse=worse, path=out)
     write_table(out / TABLE, _pair_rows(models, overlap))

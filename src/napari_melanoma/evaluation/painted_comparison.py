@@ -87,7 +87,7 @@ def compare_with_painted(data: Path, model: BundleInfo, run: RunContext) -> Comp
         reason=f"{describe_difference(old, new, difference, units)}, on {format_count(len(strokes), 'stroke')} "
         f"held back of {format_count(slides, 'slide')}. {verdict}{'' if maps is None else f' {maps.describe()}'}",
         images=cells["image_id"].nunique(),
-        patients=difference.count,
+        patients=slides,
         facts={
             "interval": f"95 % intervals: bootstrap over {units}s that were held back",
             "classes": list(model.config.classes),

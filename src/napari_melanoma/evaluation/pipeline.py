@@ -98,6 +98,11 @@ class SelectionOptions(Config):
     )
 
 
+def identify_model(model: LoadedModel) -> list[str]:
+    """Return what a prediction depends on: weights, configuration and device."""
+    return [model.info.fingerprint, model.info.settings_digest, model.device]
+
+
 class LoadedModel(Protocol):
     """The attributes of a loaded model that are stored with its evaluation."""
 
@@ -298,6 +303,8 @@ class EvaluationTask(ABC, Generic[Content, Prediction, Result]):
     def write(self, evaluation: Result, out: Path, run: RunContext) -> None:
         """Write figures, tables, ``metrics.json`` and, last, the page."""
         figures, overlap = self.draw(evaluation, out / "figures", run), evaluation.overlap
+        # Not beside the table of this one: a stop between the two files would leave the metrics of an earlier one.
+        (out / METRICS_FILE).unlink(missing_ok=True)
         rows = (
             {
                 **row,
@@ -572,10 +579,11 @@ def _value_order(word: str) -> tuple[bool, int, str]:
 
 
 def combine_rare_values(values: Iterable[str]) -> NDArray[np.str_]:
-    """Replace all but the 12 most frequent values by ``others``; str (image,)."""
+    """Replace all but the 12 most frequent known values by ``others``; str (image,)."""
     words = list(values)
-    frequent = set([*rank_counts(Counter(words))][:MAX_VALUES])
-    return np.array([word if word in frequent else OTHERS for word in words])
+    frequent = [*rank_counts(Counter(word for word in words if word != NOT_KNOWN))][:MAX_VALUES]
+    kept = {NOT_KNOWN, *frequent}
+    return np.array([word if word in kept else OTHERS for word in words])
 
 
 # Stored evaluations.

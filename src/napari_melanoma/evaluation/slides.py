@@ -31,20 +31,19 @@ from napari_melanoma.evaluation.classes import (
 from napari_melanoma.evaluation.labeled_images import (
     ClassEvaluationOptions,
     LabeledImages,
+    read_table_labels,
     select_images_of_split,
-    trained_target,
-    used_columns,
 )
 from napari_melanoma.evaluation.pipeline import (
     PageContent,
-    check_evaluated_datasets,
     estimates_to_json,
+    identify_model,
     measured_rows,
     run_evaluation,
 )
 from napari_melanoma.metrics.class_metrics import ClassPredictions, class_differences, class_estimates
 from napari_melanoma.slides.bag_models import BagModel
-from napari_melanoma.training.data_selection import OTHER, read_rows_with, row_labels
+from napari_melanoma.training.data_selection import OTHER
 from napari_melanoma.training.whole_slides import bag_samples, explain_mismatch
 
 if TYPE_CHECKING:
@@ -68,20 +67,17 @@ def evaluate_bags(
 
 
 def _find_labeled_bags(info: BundleInfo, datasets: Sequence[Path], options: ClassEvaluationOptions) -> LabeledImages:
-    check_evaluated_datasets(datasets)
-    config = info.config
-    target = options.target or trained_target(config)
-    rows = read_rows_with(datasets, used_columns(config) | {target})
-    row_classes, indices = row_labels(rows, target), {name: index for index, name in enumerate(config.classes)}
+    rows, target, classes, row_classes = read_table_labels(datasets, [info], options)
+    indices = {name: index for index, name in enumerate(classes)}
     slides = select_images_of_split([sample for folder in datasets for sample in bag_samples(folder)], options.split)
     samples = [sample for sample in slides if row_classes.get(sample.key) in indices]
     if not samples:
         raise DataSetError(
-            f"none of {len(slides)} slides has one of the classes of '{info.name}' ({', '.join(config.classes)}) in "
-            f"the column '{target}'. Name another column (Python: target='COLUMN', command line: --target)."
+            f"none of {len(slides)} slides has one of the classes of '{info.name}' ({', '.join(info.config.classes)}) "
+            f"in the column '{target}'. Name another column (Python: target='COLUMN', command line: --target)."
         )
     labels = np.array([indices[row_classes[sample.key]] for sample in samples], np.intp)
-    return LabeledImages(samples, rows, labels, target, len(slides) - len(samples), config.classes)
+    return LabeledImages(samples, rows, labels, target, len(slides) - len(samples), classes)
 
 
 def _digest(folder: Path) -> int | None:
@@ -126,7 +122,7 @@ class BagTask(ClassReport[LabeledBag]):
     @property
     def settings(self) -> dict[str, object]:
         return {
-            "model": [self.model.info.fingerprint, self.model.device],
+            "model": identify_model(self.model),
             "baselines": [baseline.name for baseline in self.baselines],
         }
 

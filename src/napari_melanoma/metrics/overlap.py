@@ -206,21 +206,21 @@ def count_class_pairs(predicted: ArrayLike, truth: ArrayLike, classes: int) -> N
 def dice_per_class(counts: ArrayLike) -> NDArray[np.float64]:
     """Return the Dice index of each class over all counted pixels.
 
-    ``counts``: int (..., true class, predicted class). Returns float64 (..., class); NaN for a class that neither
-    occurs nor is predicted.
+    ``counts``: int (..., true class, predicted class). Returns float64 (..., class); NaN for a class that does not
+    occur, of which a single wrong pixel would otherwise lower the mean over classes.
     """
-    common, total = _pixel_sums(counts)
-    return np.divide(2 * common, total, out=np.full(total.shape, np.nan), where=total > 0)
+    common, total, occurs = _pixel_sums(counts)
+    return np.divide(2 * common, total, out=np.full(total.shape, np.nan), where=occurs)
 
 
 def jaccard_per_class(counts: ArrayLike) -> NDArray[np.float64]:
     """Return the Jaccard index of each class over all counted pixels.
 
-    ``counts``: int (..., true class, predicted class). Returns float64 (..., class); NaN for a class that neither
-    occurs nor is predicted.
+    ``counts``: int (..., true class, predicted class). Returns float64 (..., class); NaN for a class that does not
+    occur, of which a single wrong pixel would otherwise lower the mean over classes.
     """
-    common, total = _pixel_sums(counts)
-    return np.divide(common, total - common, out=np.full(total.shape, np.nan), where=total > 0)
+    common, total, occurs = _pixel_sums(counts)
+    return np.divide(common, total - common, out=np.full(total.shape, np.nan), where=occurs)
 
 
 def mean_over_classes(index: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -329,8 +329,8 @@ def _estimate_pooled(
     }
 
 
-def _pixel_sums(counts: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return the number of correct pixels, and the sum of true and predicted pixels, of each class."""
+def _pixel_sums(counts: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.bool_]]:
+    """Return, of each class, the correct pixels, the sum of true and predicted pixels, and whether it occurs."""
     table = np.asarray(counts, np.float64)
     common = np.diagonal(table, axis1=-2, axis2=-1)
-    return common, table.sum(-1) + table.sum(-2)
+    return common, table.sum(-1) + table.sum(-2), table.sum(-1) > 0

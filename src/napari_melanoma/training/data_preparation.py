@@ -358,8 +358,9 @@ def write_classes(
 ) -> None:
     """Save the classes and tabular values of a run, so that a resumed run uses the same ones.
 
-    ``fitted``: the encoding of the patient data; None: fit it on the training rows. In the file, ``rows`` and ``depth``
-    are in the order of ``rows``: the class index followed by the values of ``fields``, and the depth in mm as text.
+    ``fitted``: the encoding of the patient data; None: fit it on the training rows. In the file, ``rows``, ``depth``
+    and ``columns`` are in the order of ``rows``: the class index followed by the values of ``fields``, the depth in mm
+    as text, and the texts of ``config.stored_columns``.
     """
     training_rows = [table.rows[row.sample.key] for row in rows if row.part == "train"]
     encoding = fitted or (fit_encoding(training_rows, config.tabular, config.target) if config.tabular else None)
@@ -377,6 +378,7 @@ def write_classes(
             for row in rows
         ],
         "depth": [_depth_cell(table.rows[row.sample.key].get(depth, ""), depth) for row in rows] if depth else [],
+        "columns": {name: [table.rows[row.sample.key].get(name, "") for row in rows] for name in config.stored_columns},
     }
     write_json(folder / CLASSES_FILE, content)
 
@@ -414,12 +416,18 @@ def read_part_table(
 ) -> tuple[tuple[str, ...], NDArray[np.intp], list[dict[str, str]]]:
     """Read the classes and tabular values of some parts of a run.
 
-    Returns the classes, the class index of each case, int (case,), and its row of tabular values.
+    Returns the classes, the class index of each case, int (case,), and its row: the tabular values and the stored
+    columns, of which runs of earlier versions have none.
     """
     content, values_of_rows = _read_classes_file(folder / CLASSES_FILE, rows)
-    cells = [values_of_rows[id(row)] for row in rows if row.part in parts]
-    table = [dict(zip(content["fields"], map(str, values[1:]), strict=True)) for values in cells]
-    return tuple(content["names"]), np.array([values[0] for values in cells], np.intp), table
+    cells = {place: values_of_rows[id(row)] for place, row in enumerate(rows) if row.part in parts}
+    stored: Mapping[str, Sequence[str]] = content.get("columns", {})
+    table = [
+        {name: texts[place] for name, texts in stored.items()}
+        | dict(zip(content["fields"], map(str, values[1:]), strict=True))
+        for place, values in cells.items()
+    ]
+    return tuple(content["names"]), np.array([values[0] for values in cells.values()], np.intp), table
 
 
 def _read_classes_file(path: Path, rows: Sequence[DataRow]) -> tuple[dict[str, Any], dict[int, list[Any]]]:

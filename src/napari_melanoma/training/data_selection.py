@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
@@ -149,7 +149,7 @@ def read_classes(
     """
     inputs = (*config.tabular.numbers, *config.tabular.words) if config.tabular else ()
     selected = {config.target, *(column.name for column in inputs), *([config.depth.column] if config.depth else [])}
-    rows, columns = _read_rows(folders, selected, config.features)
+    rows, columns = _read_rows(folders, selected, config.features, {*config.stored_columns})
     if config.target not in columns:
         raise DataSetError(
             f"no table has a column '{config.target}' (found: {', '.join(sorted(columns))}). Set "
@@ -298,11 +298,13 @@ def diagnosis_includes(words: str, name: str) -> bool | None:
     return taxonomy.is_within(word, name) or (None if taxonomy.is_within(name, word) else False)
 
 
-def _read_rows(folders: Iterable[str], selected: set[str], features: str) -> tuple[dict[Key, dict[str, str]], set[str]]:
+def _read_rows(
+    folders: Iterable[str], selected: set[str], features: str, stored: Collection[str] = ()
+) -> tuple[dict[Key, dict[str, str]], set[str]]:
     """Read the selected columns of tables, which may be large.
 
-    ``features``: path of a table that is joined to tables that lack a selected column; "" for none. Returns the rows by
-    data set and image id, and the names of all columns.
+    ``features``: path of a table that is joined to tables that lack a selected column; "" for none. ``stored``: columns
+    that are read if there are any. Returns the rows by data set and image id, and the names of all columns.
     """
     rows: dict[Key, dict[str, str]] = {}
     columns: set[str] = set()
@@ -312,7 +314,7 @@ def _read_rows(folders: Iterable[str], selected: set[str], features: str) -> tup
         table = join_features(entries, expand_user(features)) if is_joined else entries
         for row in table if is_joined else table[:1]:  # all rows of a table have the same columns
             columns.update(row)
-        reader = ColumnReader(selected)
+        reader = ColumnReader({*selected, *stored})
         rows |= {(folder.name, str(row["image_id"])): reader.read({k: str(v) for k, v in row.items()}) for row in table}
     return rows, columns | {name for row in rows.values() for name in row}
 

@@ -88,6 +88,10 @@ class AdaptationConfig(Config):
     )
 
 
+METASTASIS = "metastasis"  # target column and positive class of risk models
+COMPARED_COLUMNS = ("depth_mm", "clark")  # of the comparators of risk models
+
+
 class ClassificationConfig(Config):
     """A classification: its target column, the network's inputs, and the calibration of its predictions."""
 
@@ -186,6 +190,13 @@ class ClassificationConfig(Config):
         description="store the ids of the training cases in the bundle, to show similar cases",
     )
     adaptation: AdaptationConfig = AdaptationConfig()
+
+    @property
+    def stored_columns(self) -> tuple[str, ...]:
+        """Columns that a run stores besides its inputs: of the depth, and of the comparators of a risk model."""
+        depth = (self.depth.column,) if self.depth else ()
+        compared = COMPARED_COLUMNS if self.target == METASTASIS else ()
+        return tuple(dict.fromkeys((*depth, *compared)))
 
     @model_validator(mode="after")
     def _check_classes(self) -> Self:

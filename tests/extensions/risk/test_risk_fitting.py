@@ -10,18 +10,23 @@ import numpy as np
 import pytest
 
 from napari_melanoma.classification.comparators import (
+    NOT_STORED,
     fit_comparators_if_metastasis,
     fit_run_comparators,
     read_comparators,
 )
 from napari_melanoma.core.config import read_toml, write_toml
 from napari_melanoma.core.context import RunContext
+from napari_melanoma.core.files import hash_file, write_json
+from napari_melanoma.core.parsing import read_json
 from napari_melanoma.core.run_folder import RunFolder
 from napari_melanoma.data.dataset import read_dataset
 from napari_melanoma.io.results import read_table, write_rgb, write_table
 from napari_melanoma.models.bundle import read_bundle
-from napari_melanoma.training.recipe import TrainRecipe
-from napari_melanoma.training.run_data import DataRow, read_data, write_data
+from napari_melanoma.training.data_preparation import read_part_table, write_classes
+from napari_melanoma.training.data_selection import read_classes
+from napari_melanoma.training.recipe import ClassificationConfig, DepthTargetConfig, TrainRecipe
+from napari_melanoma.training.run_data import DataPart, DataRow, read_data, write_data
 
 COUNT, TUNED = 24, 8
 
@@ -41,11 +46,22 @@ def ended(tmp_path: Path, write_model: Callable[..., Path]) -> RunFolder:
     values = {"task": "classification", "data": {"datasets": [str(tmp_path / "set")]}}
     requested = {"target": "metastasis", "positive": "metastasis", "view": {"region": "photograph"}}
     write_toml(folder.config, TrainRecipe.model_validate({**values, "classification": requested}))
-    samples = read_dataset(tmp_path / "set")
-    parts = ["validation" if number < TUNED else "train" for number in range(COUNT)]
-    write_data(folder.data, [DataRow(part, one, "", "") for part, one in zip(parts, samples, strict=True)])
+    begin(folder)
     write_model(folder.bundle, comparators=False)
     return folder
+
+
+def begin(folder: RunFolder) -> None:
+    """Store the cases of a run as the table has them now."""
+    recipe = read_toml(folder.config, TrainRecipe)
+    assert recipe.classification is not None
+    samples = read_dataset(Path(recipe.data.datasets[0]))
+    classes = read_classes(recipe.data.datasets, recipe.classification, samples)
+    samples = [one for one in samples if one.key in classes.labels]
+    parts: list[DataPart] = ["validation" if int(one.image_id[1:]) < TUNED else "train" for one in samples]
+    rows = [DataRow(part, one, hash_file(one.image), "") for part, one in zip(parts, samples, strict=True)]
+    write_data(folder.data, rows)
+    write_classes(folder.path, classes, rows, recipe.classification, None)
 
 
 def test_depth_and_image_are_fitted_and_an_empty_column_is_not(ended: RunFolder) -> None:
@@ -74,19 +90,39 @@ def test_synthetic_patients_are_recognized_by_their_rows(ended: RunFolder, drawn
 def test_excluded_rows_are_listed_in_result_and_log(ended: RunFolder) -> None:
     table = ended.path.parent / "set/dataset.csv"
     rows = read_table(table)
-    rows[0]["depth_mm"], rows[1]["metastasis"], rows[2]["image_id"] = "999", "", "../p2"
+    rows[0]["depth_mm"], rows[1]["depth_mm"] = "999", ""
     write_table(table, rows)
-    (ended.path.parent / "set/images/p2.png").unlink()
+    begin(ended)
     bundle, recipe = read_bundle(ended.bundle), read_toml(ended.config, TrainRecipe)
-    write_data(ended.data, [row for row in read_data(ended.data) if row.sample.image_id != "p2"])
     found = fit_run_comparators(ended, bundle, RunContext())
-    faulty, depth, answers = found.left_out
-    assert "1 invalid rows in set" in faulty
-    assert "../p2" in faulty
+    (depth,) = found.left_out
     assert "'999' (1); row p0" in depth
-    assert answers == "1 of 23 cases have no value in 'metastasis'."
+    assert found.table["breslow"].cases == COUNT - 2
     assert read_comparators(ended.bundle).left_out == found.left_out
-    assert answers in fit_comparators_if_metastasis(recipe, ended, bundle, RunContext())
+    assert depth in fit_comparators_if_metastasis(recipe, ended, bundle, RunContext())
+
+
+def test_comparators_are_fitted_on_the_values_that_the_run_stored(ended: RunFolder) -> None:
+    expected = fit_run_comparators(ended, read_bundle(ended.bundle), RunContext())
+    table = ended.path.parent / "set/dataset.csv"
+    swapped = {"yes": "no", "no": "yes"}
+    write_table(table, [row | {"depth_mm": "1", "metastasis": swapped[row["metastasis"]]} for row in read_table(table)])
+    assert fit_run_comparators(ended, read_bundle(ended.bundle), RunContext()) == expected
+
+
+def test_the_depth_of_a_run_is_stored_for_its_evaluation(ended: RunFolder) -> None:
+    assert ClassificationConfig(target="melanoma", depth=DepthTargetConfig()).stored_columns == ("depth_mm",)
+    _, _, rows = read_part_table(ended.path, read_data(ended.data), ("validation",))
+    assert [row["depth_mm"] for row in rows] == ["0.5", "2.5"] * (TUNED // 2)
+
+
+def test_runs_of_earlier_versions_have_the_image_alone(ended: RunFolder) -> None:
+    path = ended.path / "classes.json"
+    write_json(path, {name: value for name, value in read_json(path).items() if name != "columns"})
+    found = fit_run_comparators(ended, read_bundle(ended.bundle), RunContext())
+    assert found.left_out == (NOT_STORED,)
+    assert not found.table
+    assert found.image is not None
 
 
 def test_comparators_are_fitted_for_metastasis_only_and_failures_are_reported(ended: RunFolder) -> None:
