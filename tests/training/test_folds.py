@@ -7,6 +7,7 @@ import shutil
 from collections import defaultdict
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -187,15 +188,34 @@ def test_the_ensemble_is_evaluated_on_the_data_sets_with_test_images(
             shutil.rmtree(folder / "masks")
     recipe = on(recipe if classification is None else change(class_recipe, classification=classification), *folders)
     write_folds(tmp_path / "folds.csv", [])
-    write_json(tmp_path / "bundle/config.json", {})
     calls = []
-    monkeypatch.setattr(workflow, "read_bundle", lambda path: path)
+    monkeypatch.setattr(workflow, "_read_ensemble", lambda *_: "ensemble")
     monkeypatch.setattr(workflow, "evaluate_model", lambda *call, **_: calls.append(call))
     workflow._make_ensemble(recipe, RunFolder(tmp_path), [], {}, RUN)
     ((_, datasets, out, options),) = calls
     assert (datasets, out) == ([folders[1]], tmp_path / "evaluation")
     assert options["split"] == "test"
     assert options.get("masks") == (recipe.classification and recipe.classification.masks)
+
+
+def test_a_fold_that_is_trained_again_replaces_its_evaluation_and_the_ensemble(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, folds = RunFolder(tmp_path), [RunFolder(tmp_path / f"fold-{number}") for number in (1, 2)]
+    weights = {fold.bundle: "old" for fold in folds} | {folder.bundle: "ensemble"}
+    provenance = {"members": [{"name": fold.path.name, "fingerprint": "old"} for fold in folds]}
+
+    def read(path: Path) -> SimpleNamespace:
+        return SimpleNamespace(fingerprint=weights[path], config=SimpleNamespace(provenance=provenance))
+
+    monkeypatch.setattr(workflow, "read_bundle", read)
+    write_json(folder.bundle / "config.json", {})
+    write_json(folds[1].evaluation / "metrics.json", {"model": {"fingerprint": "old"}})
+    assert workflow._read_ensemble(folder, folds) is not None
+    assert workflow._is_evaluated(folds[1])
+    weights[folds[1].bundle] = "new"
+    assert workflow._read_ensemble(folder, folds) is None
+    assert not workflow._is_evaluated(folds[1])
 
 
 @pytest.mark.parametrize(

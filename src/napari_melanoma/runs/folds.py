@@ -60,6 +60,7 @@ from napari_melanoma.metrics.mask_metrics import find_metric
 from napari_melanoma.metrics.metric_table import METRIC_TABLE, metric_label
 from napari_melanoma.metrics.statistics import Estimate
 from napari_melanoma.models.bundle import (
+    CONFIG,
     BundleInfo,
     ReferenceCases,
     load_network,
@@ -255,7 +256,7 @@ def _run_folds(recipe: TrainRecipe, count: int, folder: RunFolder, run: RunFolde
         part = RunPartContext(run, index, count, title, STEPS)
         _train_fold(fold_recipe(recipe, index + 1, folder.path / FOLDS), fold, part)
         run.check()
-        if not (fold.evaluation / METRICS_FILE).is_file():
+        if not _is_evaluated(fold):
             evaluate_alone(fold.path, run=part)
         run.report(Milestone(STEPS * (index + 1), STEPS * count, f"{title}: {_describe_fold(recipe, fold)}"))
     metrics = summarize_folds(folders)
@@ -289,21 +290,35 @@ def _make_ensemble(
     if reason := _find_obstacle(recipe):
         return None, (NO_ENSEMBLE.format(reason=reason),)
     notices = []
-    if (folder.bundle / "config.json").is_file():
-        ensemble = read_bundle(folder.bundle)
-    else:
+    ensemble = _read_ensemble(folder, folders)
+    if ensemble is None:
         cells = {metric_label(name): _format(one) for name, one in metrics.items() if name in select_shown(recipe)}
         try:
             ensemble, reason = _write_ensemble(folders, folder.bundle, recipe, cells, run)
         except RunError as error:
             return None, (str(error),)
         notices += [f"predictions need torch: {reason}"] if reason else []
-    if not (folder.evaluation / METRICS_FILE).is_file() and (datasets := _find_test_datasets(recipe, folder)):
+    if not _is_evaluated(folder) and (datasets := _find_test_datasets(recipe, folder)):
         config = recipe.classification
         inputs = config.model_dump(include={"masks", "segmenter"}) if config else {}
         options = {"split": recipe.data.test_split, **inputs}
         evaluate_model(ensemble, datasets, folder.evaluation, options, source="train", run=run)
     return ensemble, tuple(notices)
+
+
+def _is_evaluated(folder: RunFolder) -> bool:
+    """Whether the evaluation in a folder is of the model that is in the folder now."""
+    path = folder.evaluation / METRICS_FILE
+    return path.is_file() and read_json(path)["model"]["fingerprint"] == read_bundle(folder.bundle).fingerprint
+
+
+def _read_ensemble(folder: RunFolder, folders: Sequence[RunFolder]) -> BundleInfo | None:
+    """Read the ensemble of the folds; None without one, or if a fold has been trained again since."""
+    if not (folder.bundle / CONFIG).is_file():
+        return None
+    ensemble = read_bundle(folder.bundle)
+    members = [member["fingerprint"] for member in ensemble.config.provenance.get("members", ())]
+    return ensemble if members == [read_bundle(fold.bundle).fingerprint for fold in folders] else None
 
 
 def _find_test_datasets(recipe: TrainRecipe, folder: RunFolder) -> list[Path]:
