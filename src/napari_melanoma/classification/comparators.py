@@ -28,7 +28,7 @@ from napari_melanoma.data.harmonize import harmonize_rows
 from napari_melanoma.data.tabular_encoding import encode_rows, fit_encoding
 from napari_melanoma.metrics.calibration import class_log_odds
 from napari_melanoma.models.bundle import BundleInfo
-from napari_melanoma.training.data_selection import row_labels
+from napari_melanoma.training.data_preparation import read_part_table
 from napari_melanoma.training.recipe import TrainRecipe
 from napari_melanoma.training.run_data import DataRow, read_data
 
@@ -168,7 +168,8 @@ def fit_run_comparators(folder: RunFolder, bundle: BundleInfo, run: RunContext) 
     """Fit comparators on the cases of a run, and write them to its bundle.
 
     Depth and Clark level are fitted on the training and validation cases; the image only on the validation cases, as
-    the network is overconfident on its training cases.
+    the network is overconfident on its training cases. The classes are those that the run was trained on, also if the
+    data sets were changed since.
     """
     recipe, run_rows = read_toml(folder.config, TrainRecipe), read_data(folder.data)
     assert recipe.classification is not None
@@ -179,12 +180,13 @@ def fit_run_comparators(folder: RunFolder, bundle: BundleInfo, run: RunContext) 
         dataset_rows, notes = _read_rows(expand_user(name), target)
         rows |= dataset_rows
         left_out += notes
-    labels_by_key = row_labels(rows, target)
+    classes, indices, _ = read_part_table(folder.path, run_rows, ("train", "validation"))
     selected = [row for row in run_rows if row.part in ("train", "validation")]
-    cases = [row for row in selected if row.sample.key in labels_by_key]
+    is_listed = np.array([row.sample.key in rows for row in selected])
+    cases = [row for row, listed in zip(selected, is_listed, strict=True) if listed]
     if len(cases) < len(selected):
-        left_out.append(f"{len(selected) - len(cases)} of {len(selected)} cases have no value in '{target}'.")
-    labels = np.array([labels_by_key[row.sample.key] == recipe.classification.positive for row in cases])
+        left_out.append(f"{len(selected) - len(cases)} of {len(selected)} cases are not in the tables any more.")
+    labels = indices[is_listed] == classes.index(recipe.classification.positive)
     is_validation = [row.part == "validation" for row in cases]
     log_odds = _image_log_odds([row for row, chosen in zip(cases, is_validation, strict=True) if chosen], bundle, run)
     comparators = fit_comparators(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,10 +16,12 @@ from napari_melanoma.classification.comparators import (
 )
 from napari_melanoma.core.config import read_toml, write_toml
 from napari_melanoma.core.context import RunContext
+from napari_melanoma.core.files import write_json
 from napari_melanoma.core.run_folder import RunFolder
 from napari_melanoma.data.dataset import read_dataset
 from napari_melanoma.io.results import read_table, write_rgb, write_table
 from napari_melanoma.models.bundle import read_bundle
+from napari_melanoma.training.data_preparation import CLASSES_FILE
 from napari_melanoma.training.recipe import TrainRecipe
 from napari_melanoma.training.run_data import DataRow, read_data, write_data
 
@@ -44,8 +46,14 @@ def ended(tmp_path: Path, write_model: Callable[..., Path]) -> RunFolder:
     samples = read_dataset(tmp_path / "set")
     parts = ["validation" if number < TUNED else "train" for number in range(COUNT)]
     write_data(folder.data, [DataRow(part, one, "", "") for part, one in zip(parts, samples, strict=True)])
+    write_classes(folder, range(COUNT))
     write_model(folder.bundle, comparators=False)
     return folder
+
+
+def write_classes(folder: RunFolder, numbers: Iterable[int]) -> None:
+    classes = {"names": ["other", "metastasis"], "encoding": None, "fields": []}
+    write_json(folder.path / CLASSES_FILE, {**classes, "rows": [[number % 2] for number in numbers]})
 
 
 def test_depth_and_image_are_fitted_and_an_empty_column_is_not(ended: RunFolder) -> None:
@@ -61,6 +69,13 @@ def test_depth_and_image_are_fitted_and_an_empty_column_is_not(ended: RunFolder)
     assert not found.phantom
 
 
+def test_classes_are_those_of_the_run_after_a_change_of_the_table(ended: RunFolder) -> None:
+    before = fit_run_comparators(ended, read_bundle(ended.bundle), RunContext())
+    table = ended.path.parent / "set/dataset.csv"
+    write_table(table, [{**row, "metastasis": "yes" if row["image_id"] < "p2" else ""} for row in read_table(table)])
+    assert fit_run_comparators(ended, read_bundle(ended.bundle), RunContext()) == before
+
+
 @pytest.mark.parametrize(("drawn", "marked"), [(COUNT, True), (COUNT - 1, False)])
 def test_synthetic_patients_are_recognized_by_their_rows(ended: RunFolder, drawn: int, marked: bool) -> None:
     rows = [
@@ -74,17 +89,16 @@ def test_synthetic_patients_are_recognized_by_their_rows(ended: RunFolder, drawn
 def test_excluded_rows_are_listed_in_result_and_log(ended: RunFolder) -> None:
     table = ended.path.parent / "set/dataset.csv"
     rows = read_table(table)
-    rows[0]["depth_mm"], rows[1]["metastasis"], rows[2]["image_id"] = "999", "", "../p2"
+    rows[0]["depth_mm"], rows[2]["image_id"] = "999", "../p2"
     write_table(table, rows)
     (ended.path.parent / "set/images/p2.png").unlink()
     bundle, recipe = read_bundle(ended.bundle), read_toml(ended.config, TrainRecipe)
-    write_data(ended.data, [row for row in read_data(ended.data) if row.sample.image_id != "p2"])
     found = fit_run_comparators(ended, bundle, RunContext())
     faulty, depth, answers = found.left_out
     assert "1 invalid rows in set" in faulty
     assert "../p2" in faulty
     assert "'999' (1); row p0" in depth
-    assert answers == "1 of 23 cases have no value in 'metastasis'."
+    assert answers == "1 of 24 cases are not in the tables any more."
     assert read_comparators(ended.bundle).left_out == found.left_out
     assert answers in fit_comparators_if_metastasis(recipe, ended, bundle, RunContext())
 
