@@ -45,6 +45,7 @@ from napari_melanoma.runs.resolved_settings import (
 from napari_melanoma.runs.slide_datasets import compute_embeddings
 from napari_melanoma.runs.starting_weights import (
     ParentModel,
+    check_parent,
     check_start,
     create_network,
     find_start_encoding,
@@ -301,9 +302,11 @@ def _resolve_settings(work: TrainingRun, prepared: PreparedData, run: RunContext
 
 def _create_start_network(work: TrainingRun, resolved: ResolvedSettings) -> nn.Module:
     """Return the network with its starting weights; create it if it depends on the data."""
+    folder, weights = work.folder, not work.folder.last_checkpoint.exists()
+    if weights:
+        check_parent(work.recipe, resolved.parent)
     if work.network is not None:
         return work.network
-    folder, weights = work.folder, not work.folder.last_checkpoint.exists()
     return create_network(
         work.recipe,
         resolved.network_options,
