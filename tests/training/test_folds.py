@@ -37,7 +37,7 @@ from napari_melanoma.runs.folds import estimate_mean, fold_recipe, plan_folds, t
 from napari_melanoma.runs.launching import read_run
 from napari_melanoma.training.data_selection import select_samples
 from napari_melanoma.training.recipe import TrainRecipe
-from napari_melanoma.training.run_data import choose_split, read_data, read_folds, write_data, write_folds
+from napari_melanoma.training.run_data import DataRow, choose_split, read_data, read_folds, write_data, write_folds
 
 RUN = RunContext()
 
@@ -196,6 +196,31 @@ def test_the_ensemble_is_evaluated_on_the_data_sets_with_test_images(
     assert (datasets, out) == ([folders[1]], tmp_path / "evaluation")
     assert options["split"] == "test"
     assert options.get("masks") == (recipe.classification and recipe.classification.masks)
+
+
+def test_the_provenance_of_an_ensemble_counts_the_images_of_all_folds(tmp_path: Path) -> None:
+    """Its card states how many images it was calibrated on, which are not those of the first network."""
+    folds = [RunFolder(tmp_path / f"fold-{number}") for number in (1, 2)]
+    replay = Sample("r", Path("r.png"), None, "old/r", "train", "old", synthetic=True)
+    for number, fold in enumerate(folds):
+        fold.path.mkdir()
+        own, other = (
+            Sample(f"b{index}", Path(f"b{index}.png"), None, f"new/b{index}", "", "new", review="corrected")
+            for index in (number, 1 - number)
+        )
+        write_data(fold.data, [DataRow("test", own, "", ""), DataRow("validation", other, "", "")])
+        write_data(fold.data, [*read_data(fold.data), DataRow("replay", replay, "", "")])
+    first = {"data": {"fingerprint": "f"}, "recipe": {"data": {}}, "corrections": 1, "validation_images": 1}
+    dices = {"validation_jaccard": 0.5, "validation_dice": 0.6, "validation_dice_of_classes": {"skin": 0.6}}
+    members = [
+        SimpleNamespace(name="m", fingerprint="m", config=SimpleNamespace(provenance=facts, classifier=None))
+        for facts in ({**first, **dices}, {**first, **dices, "validation_dice_of_classes": {"skin": 0.8}})
+    ]
+    found = workflow._create_provenance(members, folds, 0)
+    assert (found["validation_images"], found["validation_groups"], found["corrections"]) == (2, 2, 2)
+    assert found["train_images"] == {"new": 2, "old": 1}
+    assert (found["data"]["train"], found["data"]["replay"], found["data"]["drawn"]) == (2, 1, 1)
+    assert found["validation_dice_of_classes"] == {"skin": 0.7}
 
 
 def test_a_fold_that_is_trained_again_replaces_its_evaluation_and_the_ensemble(

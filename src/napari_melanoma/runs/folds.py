@@ -71,7 +71,7 @@ from napari_melanoma.models.bundle import (
 )
 from napari_melanoma.models.graphs import add_graphs
 from napari_melanoma.runs.acceptance import evaluate_alone
-from napari_melanoma.runs.bundling import fit_decisions
+from napari_melanoma.runs.bundling import REVIEWED, fit_decisions
 from napari_melanoma.runs.train import log_outcome, train
 from napari_melanoma.training.data_selection import classifiable_samples, list_datasets, read_strata
 from napari_melanoma.training.recipe import FoldConfig, TrainRecipe
@@ -523,29 +523,48 @@ def _create_config(members: Sequence[BundleInfo], folders: Sequence[RunFolder], 
 
 
 def _create_provenance(members: Sequence[BundleInfo], folders: Sequence[RunFolder], seed: int) -> dict[str, Any]:
-    """Return the provenance: that of the first member, with all images of the folds."""
-    images = [row.sample for folder in folders for row in read_data(folder.data) if row.part == "test"]
-    counts = dict(sorted(Counter(sample.domain for sample in images).items()))
+    """Return the provenance: that of the first member, with all images of the folds, and the means of the measures."""
+    rows = [row for folder in folders for row in read_data(folder.data)]
+    images = [row.sample for row in rows if row.part == "test"]
+    replay, validation = (
+        list({row.sample.key: row.sample for row in rows if row.part == part}.values())
+        for part in ("replay", "validation")
+    )
+    if members[0].config.classifier is not None:  # calibrated on the predictions for all images
+        validation = images
+    counts = dict(sorted(Counter(sample.domain for sample in (*images, *replay)).items()))
     first = dict(members[0].config.provenance)
-    data = {**first["data"], "train": len(images), "validation": 0, "test": 0, "domains": counts}
-    data["drawn"] = sum(sample.synthetic for sample in images)
+    data = {**first["data"], "train": len(images), "replay": len(replay), "validation": 0, "test": 0, "domains": counts}
+    data["drawn"] = sum(sample.synthetic for sample in (*images, *replay))
     del data["fingerprint"]
     recipe = {**first["recipe"], "data": {**first["recipe"]["data"], "fold": None}, "seed": seed}
-    metrics: dict[str, float] = {}
-    for name in ("validation_jaccard", "validation_dice"):
-        values = [info.config.provenance.get(name) for info in members]
-        if None not in values:
-            metrics[name] = round(float(np.mean(np.asarray(values, np.float64))), 4)
+    provenances = [info.config.provenance for info in members]
+    metrics: dict[str, Any] = {
+        name: _average([facts[name] for facts in provenances])
+        for name in ("validation_jaccard", "validation_dice")
+        if all(facts.get(name) is not None for facts in provenances)
+    }
+    if of_classes := [facts["validation_dice_of_classes"] for facts in provenances if "validation_dice" in facts]:
+        metrics["validation_dice_of_classes"] = {
+            name: _average([values[name] for values in of_classes]) for name in of_classes[0]
+        }
     return {
         **first,
         **metrics,
         "data": data,
+        "corrections": sum(sample.review in REVIEWED for sample in images),
         "recipe": recipe,
         "seed": seed,
         "train_images": counts,
+        "validation_images": len(validation),
+        "validation_groups": len({sample.group for sample in validation}),
         "members": [{"name": info.name, "fingerprint": info.fingerprint} for info in members],
         **collect_provenance(),
     }
+
+
+def _average(values: Sequence[float]) -> float:
+    return round(float(np.mean(values)), 4)
 
 
 def _set_calibration(network: nn.Module, members: Sequence[BundleInfo]) -> None:
