@@ -198,6 +198,23 @@ def test_the_ensemble_is_evaluated_on_the_data_sets_with_test_images(
     assert options.get("masks") == (recipe.classification and recipe.classification.masks)
 
 
+def test_a_run_of_other_folds_is_not_continued(recipe: TrainRecipe, patients: Path, tmp_path: Path) -> None:
+    """Otherwise, an image could be held out by no network or by two, after an edit of the table."""
+    table, fold = tmp_path / "folds.csv", RunFolder(tmp_path / "fold-1")
+    plan = plan_folds(on(recipe, patients), 2, RUN)
+    write_folds(table, plan)
+    own = fold_recipe(on(recipe, patients), 1, table)
+    fold.path.mkdir()
+    write_toml(fold.config, own)
+    assert workflow._is_of_folds(own, fold)
+    parts = ("train", "test")
+    write_data(fold.data, [DataRow(parts[number == 1], sample, "", "") for sample, _, number in plan])
+    assert workflow._is_of_folds(own, fold)
+    write_folds(table, [(sample, group, 3 - number) for sample, group, number in plan])
+    with pytest.raises(RunError, match=r"fold-1 does not match folds\.csv"):
+        workflow._train_fold(own, fold, RUN)
+
+
 def test_the_provenance_of_an_ensemble_counts_the_images_of_all_folds(tmp_path: Path) -> None:
     """Its card states how many images it was calibrated on, which are not those of the first network."""
     folds = [RunFolder(tmp_path / f"fold-{number}") for number in (1, 2)]

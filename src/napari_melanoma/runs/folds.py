@@ -271,12 +271,22 @@ def _run_folds(recipe: TrainRecipe, count: int, folder: RunFolder, run: RunFolde
 
 def _train_fold(recipe: TrainRecipe, fold: RunFolder, run: RunContext) -> None:
     """Train the model of a fold, or continue its run."""
+    if fold.config.exists() and not _is_of_folds(recipe, fold):
+        raise RunError(f"{fold.path} does not match {FOLDS}. Move it away to train the fold again.")
     events = fold.read_events()
     if events and events[-1].get("kind") == "finished" and fold.bundle.exists():
-        if read_toml(fold.config, TrainRecipe) != recipe:
-            raise RunError(f"{fold.config} does not match {FOLDS}. Move {fold.path} away to train the fold again.")
         return
     train(recipe, fold.path, resume=fold.config.exists(), run=run, check_place=False)
+
+
+def _is_of_folds(recipe: TrainRecipe, fold: RunFolder) -> bool:
+    """Whether a run was begun with the recipe of a fold, and its test set is that of the table of the folds now."""
+    assert recipe.data.fold is not None
+    folds, number = read_folds(Path(recipe.data.fold.table)), recipe.data.fold.number
+    rows = read_data(fold.data) if fold.data.exists() else ()
+    return read_toml(fold.config, TrainRecipe) == recipe and all(
+        (folds[row.sample.key] == number) == (row.part == "test") for row in rows if row.sample.key in folds
+    )
 
 
 def _make_ensemble(
