@@ -66,6 +66,14 @@ def test_the_start_is_reported_in_the_events(
     assert any("tensors are from pascal.pth" in notice for notice in notices)
 
 
+@pytest.mark.parametrize("left", ["data.csv", "resolved_settings.json", "checkpoints/last.ckpt"])
+def test_a_new_run_does_not_use_what_another_has_left(recipe: TrainRecipe, tmp_path: Path, left: str) -> None:
+    (tmp_path / "run" / left).parent.mkdir(parents=True)
+    (tmp_path / "run" / left).touch()
+    with pytest.raises(RunError, match="already contains a run"):
+        workflow.train(recipe, tmp_path / "run", resume=False, run=RunContext())
+
+
 def test_a_model_that_was_replaced_during_a_run_is_no_start(recipe: TrainRecipe, tiny_bundle: BundleInfo) -> None:
     """Otherwise a run that is resumed before its first checkpoint would name other weights than it started from."""
     model = {"architecture": tiny_bundle.config.architecture, "options": tiny_bundle.config.options}
