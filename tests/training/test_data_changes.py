@@ -12,12 +12,15 @@ import numpy as np
 import pytest
 
 from napari_melanoma.core.context import RunContext
+from napari_melanoma.core.geometry import PixelSize
 from napari_melanoma.core.run_folder import RunFolder
+from napari_melanoma.data.dataset import read_dataset
 from napari_melanoma.io.results import read_table, write_mask, write_table
 from napari_melanoma.runs.train import train
 from napari_melanoma.training.data_changes import TABLES, describe_data_changes, write_table_digests
 from napari_melanoma.training.data_preparation import prepare_data
 from napari_melanoma.training.recipe import TrainRecipe
+from napari_melanoma.training.run_data import read_data
 
 pytestmark = pytest.mark.usefixtures("user_folders")
 
@@ -118,3 +121,20 @@ def test_a_resumed_run_has_the_notice(
     train(recipe, tmp_path / "run", resume=True, run=RunContext())
     notices = [event["message"] for event in events(tmp_path / "run") if event["kind"] == "notice"]
     assert sum("its table was edited" in notice for notice in notices) == 1
+
+
+def test_the_images_of_a_run_are_read_as_they_were_in_the_data_set(
+    of_data: TrainRecipe, data: Path, tmp_path: Path
+) -> None:
+    """The test set is measured at the scale of the table, as by an evaluation of the data set itself."""
+    edit(
+        data,
+        lambda rows: [{**row, "mpp_y": "12.5", "mpp_x": "10" if number else ""} for number, row in enumerate(rows)],
+    )
+    folder = RunFolder(tmp_path / "run")
+    folder.path.mkdir()
+    prepare_data(of_data, folder, resume=False, run=RunContext())
+    samples = {sample.key: sample for sample in read_dataset(data)}
+    rows = read_data(folder.data)
+    assert [row.sample for row in rows] == [samples[row.sample.key] for row in rows]
+    assert {row.sample.pixel_size for row in rows} == {None, PixelSize(12.5, 10)}

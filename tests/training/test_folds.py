@@ -7,6 +7,7 @@ import shutil
 from collections import defaultdict
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -36,7 +37,7 @@ from napari_melanoma.runs.folds import estimate_mean, fold_recipe, plan_folds, t
 from napari_melanoma.runs.launching import read_run
 from napari_melanoma.training.data_selection import select_samples
 from napari_melanoma.training.recipe import TrainRecipe
-from napari_melanoma.training.run_data import choose_split, read_data, read_folds, write_data, write_folds
+from napari_melanoma.training.run_data import DataRow, choose_split, read_data, read_folds, write_data, write_folds
 
 RUN = RunContext()
 
@@ -187,15 +188,76 @@ def test_the_ensemble_is_evaluated_on_the_data_sets_with_test_images(
             shutil.rmtree(folder / "masks")
     recipe = on(recipe if classification is None else change(class_recipe, classification=classification), *folders)
     write_folds(tmp_path / "folds.csv", [])
-    write_json(tmp_path / "bundle/config.json", {})
     calls = []
-    monkeypatch.setattr(workflow, "read_bundle", lambda path: path)
+    monkeypatch.setattr(workflow, "_read_ensemble", lambda *_: "ensemble")
     monkeypatch.setattr(workflow, "evaluate_model", lambda *call, **_: calls.append(call))
     workflow._make_ensemble(recipe, RunFolder(tmp_path), [], {}, RUN)
     ((_, datasets, out, options),) = calls
     assert (datasets, out) == ([folders[1]], tmp_path / "evaluation")
     assert options["split"] == "test"
     assert options.get("masks") == (recipe.classification and recipe.classification.masks)
+
+
+def test_a_run_of_other_folds_is_not_continued(recipe: TrainRecipe, patients: Path, tmp_path: Path) -> None:
+    """Otherwise, an image could be held out by no network or by two, after an edit of the table."""
+    table, fold = tmp_path / "folds.csv", RunFolder(tmp_path / "fold-1")
+    plan = plan_folds(on(recipe, patients), 2, RUN)
+    write_folds(table, plan)
+    own = fold_recipe(on(recipe, patients), 1, table)
+    fold.path.mkdir()
+    write_toml(fold.config, own)
+    assert workflow._is_of_folds(own, fold)
+    parts = ("train", "test")
+    write_data(fold.data, [DataRow(parts[number == 1], sample, "", "") for sample, _, number in plan])
+    assert workflow._is_of_folds(own, fold)
+    write_folds(table, [(sample, group, 3 - number) for sample, group, number in plan])
+    with pytest.raises(RunError, match=r"fold-1 does not match folds\.csv"):
+        workflow._train_fold(own, fold, RUN)
+
+
+def test_the_provenance_of_an_ensemble_counts_the_images_of_all_folds(tmp_path: Path) -> None:
+    """Its card states how many images it was calibrated on, which are not those of the first network."""
+    folds = [RunFolder(tmp_path / f"fold-{number}") for number in (1, 2)]
+    replay = Sample("r", Path("r.png"), None, "old/r", "train", "old", synthetic=True)
+    for number, fold in enumerate(folds):
+        fold.path.mkdir()
+        own, other = (
+            Sample(f"b{index}", Path(f"b{index}.png"), None, f"new/b{index}", "", "new", review="corrected")
+            for index in (number, 1 - number)
+        )
+        write_data(fold.data, [DataRow("test", own, "", ""), DataRow("validation", other, "", "")])
+        write_data(fold.data, [*read_data(fold.data), DataRow("replay", replay, "", "")])
+    first = {"data": {"fingerprint": "f"}, "recipe": {"data": {}}, "corrections": 1, "validation_images": 1}
+    dices = {"validation_jaccard": 0.5, "validation_dice": 0.6, "validation_dice_of_classes": {"skin": 0.6}}
+    members = [
+        SimpleNamespace(name="m", fingerprint="m", config=SimpleNamespace(provenance=facts, classifier=None))
+        for facts in ({**first, **dices}, {**first, **dices, "validation_dice_of_classes": {"skin": 0.8}})
+    ]
+    found = workflow._create_provenance(members, folds, 0)
+    assert (found["validation_images"], found["validation_groups"], found["corrections"]) == (2, 2, 2)
+    assert found["train_images"] == {"new": 2, "old": 1}
+    assert (found["data"]["train"], found["data"]["replay"], found["data"]["drawn"]) == (2, 1, 1)
+    assert found["validation_dice_of_classes"] == {"skin": 0.7}
+
+
+def test_a_fold_that_is_trained_again_replaces_its_evaluation_and_the_ensemble(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, folds = RunFolder(tmp_path), [RunFolder(tmp_path / f"fold-{number}") for number in (1, 2)]
+    weights = {fold.bundle: "old" for fold in folds} | {folder.bundle: "ensemble"}
+    provenance = {"members": [{"name": fold.path.name, "fingerprint": "old"} for fold in folds]}
+
+    def read(path: Path) -> SimpleNamespace:
+        return SimpleNamespace(fingerprint=weights[path], config=SimpleNamespace(provenance=provenance))
+
+    monkeypatch.setattr(workflow, "read_bundle", read)
+    write_json(folder.bundle / "config.json", {})
+    write_json(folds[1].evaluation / "metrics.json", {"model": {"fingerprint": "old"}})
+    assert workflow._read_ensemble(folder, folds) is not None
+    assert workflow._is_evaluated(folds[1])
+    weights[folds[1].bundle] = "new"
+    assert workflow._read_ensemble(folder, folds) is None
+    assert not workflow._is_evaluated(folds[1])
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.run_folder import RunFolder
 from napari_melanoma.training.augmentation_config import AugmentationConfig
 from napari_melanoma.training.data_preparation import PreparedData, prepare_data
-from napari_melanoma.training.loader import Rank, TrainingBatches, training_loader, validation_loader
+from napari_melanoma.training.loader import Rank, TrainingBatches, training_loader, unlabeled_batches, validation_loader
 from napari_melanoma.training.random_numbers import PartnerSampler
 from napari_melanoma.training.recipe import TrainRecipe
 
@@ -145,3 +146,10 @@ def test_workers_read_the_same_as_this_process(recipe: TrainRecipe, prepared: Pr
         assert torch.equal(images, others)
         assert torch.equal(masks, other_masks)
         assert np.array_equal(keys, other_keys)
+
+
+def test_images_of_the_target_domain_have_the_same_weight(recipe: TrainRecipe, prepared: PreparedData) -> None:
+    """Statistics are averaged over batches: a last batch of one image would weigh as much as a full one."""
+    count = len(prepared.train)
+    batches = unlabeled_batches(replace(prepared, unlabelled=prepared.train), recipe, count - 1)
+    assert [len(batch) for batch in batches] == [count - count // 2, count // 2]

@@ -13,9 +13,10 @@ import pytest
 import napari_melanoma.runs.train as workflow
 from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.errors import BundleError, RunError
+from napari_melanoma.models.bundle import BundleInfo
 from napari_melanoma.models.zoo import build_network
 from napari_melanoma.runs.shipped_recipes import find_shipped_recipe
-from napari_melanoma.runs.starting_weights import check_start, create_network, describe_start, find_parent
+from napari_melanoma.runs.starting_weights import check_parent, check_start, create_network, describe_start, find_parent
 from napari_melanoma.training.recipe import TrainRecipe
 
 MOBILENET = {"width": 0.1, "head_channels": 8}
@@ -63,6 +64,27 @@ def test_the_start_is_reported_in_the_events(
     events = [json.loads(line) for line in (tmp_path / "run" / "events.jsonl").read_text().splitlines()]
     notices = [event["message"] for event in events if event["kind"] == "notice"]
     assert any("tensors are from pascal.pth" in notice for notice in notices)
+
+
+@pytest.mark.parametrize("left", ["data.csv", "resolved_settings.json", "checkpoints/last.ckpt"])
+def test_a_new_run_does_not_use_what_another_has_left(recipe: TrainRecipe, tmp_path: Path, left: str) -> None:
+    (tmp_path / "run" / left).parent.mkdir(parents=True)
+    (tmp_path / "run" / left).touch()
+    with pytest.raises(RunError, match="already contains a run"):
+        workflow.train(recipe, tmp_path / "run", resume=False, run=RunContext())
+
+
+def test_a_model_that_was_replaced_during_a_run_is_no_start(recipe: TrainRecipe, tiny_bundle: BundleInfo) -> None:
+    """Otherwise a run that is resumed before its first checkpoint would name other weights than it started from."""
+    model = {"architecture": tiny_bundle.config.architecture, "options": tiny_bundle.config.options}
+    update = {**model, "start": str(tiny_bundle.path)}
+    recipe = recipe.model_copy(update={"model": recipe.model.model_copy(update=update)})
+    parent = find_parent(recipe)
+    assert parent is not None
+    check_parent(recipe, parent)
+    check_parent(recipe, None)
+    with pytest.raises(RunError, match="it was replaced since"):
+        check_parent(recipe, parent.model_copy(update={"fingerprint": "of before"}))
 
 
 def test_weights_file_is_not_a_parent_model(from_file: TrainRecipe, published: Path) -> None:

@@ -77,5 +77,5 @@ def make_risk_prediction(probability, row, options, depth_mm=0.91, fingerprint=N
         "validity": {"valid": True},
         "depth": {"mm": depth_mm, "source": "automatic" if depth_mm else "predicted"},
         "model": {"name": "risk-test", "fingerprint": fingerprint or find_bundle(options["model"]).fingerprint},
-        "options": {"model": "risk-test", "patch_mm": 3.0},
+        "options": {"model": "risk-test", "patch_mm": 0.064},  # boxes of 128 pixels of 0.5 micrometers
     }

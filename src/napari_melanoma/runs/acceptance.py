@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -11,7 +12,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from napari_melanoma.classification.comparators import BRESLOW_COLUMNS, TableLogistic, fit_table_logistic
-from napari_melanoma.core.config import Config, read_toml
+from napari_melanoma.core.config import Config, read_toml, write_toml
 from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.errors import BundleError, ConfigError, DataSetError, RunError
 from napari_melanoma.core.files import atomic_folder, remove_file, write_json
@@ -22,6 +23,7 @@ from napari_melanoma.core.provenance import collect_provenance
 from napari_melanoma.core.run_folder import RunFolder
 from napari_melanoma.data.dataset import Sample, read_datasets
 from napari_melanoma.data.splits import ALL_SPLITS, sample_by_name, split_trainable
+from napari_melanoma.data.training_images import FILE_NAME
 from napari_melanoma.evaluation.any_task import evaluation_task
 from napari_melanoma.evaluation.classes import ClassTask
 from napari_melanoma.evaluation.comparison_results import ComparedModel, Comparison, read_comparison
@@ -40,7 +42,8 @@ from napari_melanoma.models.bundle import BundleInfo, read_bundle
 from napari_melanoma.models.installed_bundles import find_bundle, install_bundle, is_same_model, list_bundles
 from napari_melanoma.runs.resolved_settings import read_resolved
 from napari_melanoma.slides.bag_models import BagModel
-from napari_melanoma.training.data_preparation import read_part_table
+from napari_melanoma.training.data_changes import TABLES
+from napari_melanoma.training.data_preparation import copy_classes_without_table, read_part_table
 from napari_melanoma.training.recipe import DataConfig, TrainRecipe
 from napari_melanoma.training.run_data import read_data
 
@@ -441,7 +444,8 @@ class Trainer(Protocol):
 def train_baselines(recipe: TrainRecipe, folder: RunFolder, train: Trainer, *, run: RunContext) -> None:
     """Train the baselines of a run; finished ones are kept.
 
-    The network of the slide alone has the same split, seed and settings as that of the run.
+    The network of the slide alone has the same images, split, labels, seed and settings as that of the run, also if
+    the data set was changed since the run began.
     """
     fit_table_baselines(recipe, folder)
     assert recipe.classification is not None
@@ -450,8 +454,15 @@ def train_baselines(recipe: TrainRecipe, folder: RunFolder, train: Trainer, *, r
     out = folder.path / FOLDER / SLIDE_ALONE
     if (out / "bundle").is_dir():
         return
-    resume = (out / "config.toml").is_file()
-    train(slide_recipe, out, resume=resume, run=run, evaluate=False, check_place=False)
+    alone = RunFolder(out)
+    if not alone.config.is_file():
+        with atomic_folder(out) as begun:
+            for path in (folder.data, folder.path / TABLES, folder.path / FILE_NAME):
+                if path.is_file():  # earlier versions did not write all of them
+                    shutil.copyfile(path, begun / path.name)
+            copy_classes_without_table(folder.path, begun)
+            write_toml(begun / alone.config.name, slide_recipe)
+    train(slide_recipe, out, resume=True, run=run, evaluate=False, check_place=False)
 
 
 def fit_table_baselines(recipe: TrainRecipe, folder: RunFolder) -> None:

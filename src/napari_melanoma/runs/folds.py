@@ -60,6 +60,7 @@ from napari_melanoma.metrics.mask_metrics import find_metric
 from napari_melanoma.metrics.metric_table import METRIC_TABLE, metric_label
 from napari_melanoma.metrics.statistics import Estimate
 from napari_melanoma.models.bundle import (
+    CONFIG,
     BundleInfo,
     ReferenceCases,
     load_network,
@@ -70,7 +71,7 @@ from napari_melanoma.models.bundle import (
 )
 from napari_melanoma.models.graphs import add_graphs
 from napari_melanoma.runs.acceptance import evaluate_alone
-from napari_melanoma.runs.bundling import fit_decisions
+from napari_melanoma.runs.bundling import REVIEWED, fit_decisions
 from napari_melanoma.runs.train import log_outcome, train
 from napari_melanoma.training.data_selection import classifiable_samples, list_datasets, read_strata
 from napari_melanoma.training.recipe import FoldConfig, TrainRecipe
@@ -255,7 +256,7 @@ def _run_folds(recipe: TrainRecipe, count: int, folder: RunFolder, run: RunFolde
         part = RunPartContext(run, index, count, title, STEPS)
         _train_fold(fold_recipe(recipe, index + 1, folder.path / FOLDS), fold, part)
         run.check()
-        if not (fold.evaluation / METRICS_FILE).is_file():
+        if not _is_evaluated(fold):
             evaluate_alone(fold.path, run=part)
         run.report(Milestone(STEPS * (index + 1), STEPS * count, f"{title}: {_describe_fold(recipe, fold)}"))
     metrics = summarize_folds(folders)
@@ -270,12 +271,22 @@ def _run_folds(recipe: TrainRecipe, count: int, folder: RunFolder, run: RunFolde
 
 def _train_fold(recipe: TrainRecipe, fold: RunFolder, run: RunContext) -> None:
     """Train the model of a fold, or continue its run."""
+    if fold.config.exists() and not _is_of_folds(recipe, fold):
+        raise RunError(f"{fold.path} does not match {FOLDS}. Move it away to train the fold again.")
     events = fold.read_events()
     if events and events[-1].get("kind") == "finished" and fold.bundle.exists():
-        if read_toml(fold.config, TrainRecipe) != recipe:
-            raise RunError(f"{fold.config} does not match {FOLDS}. Move {fold.path} away to train the fold again.")
         return
     train(recipe, fold.path, resume=fold.config.exists(), run=run, check_place=False)
+
+
+def _is_of_folds(recipe: TrainRecipe, fold: RunFolder) -> bool:
+    """Whether a run was begun with the recipe of a fold, and its test set is that of the table of the folds now."""
+    assert recipe.data.fold is not None
+    folds, number = read_folds(Path(recipe.data.fold.table)), recipe.data.fold.number
+    rows = read_data(fold.data) if fold.data.exists() else ()
+    return read_toml(fold.config, TrainRecipe) == recipe and all(
+        (folds[row.sample.key] == number) == (row.part == "test") for row in rows if row.sample.key in folds
+    )
 
 
 def _make_ensemble(
@@ -289,21 +300,35 @@ def _make_ensemble(
     if reason := _find_obstacle(recipe):
         return None, (NO_ENSEMBLE.format(reason=reason),)
     notices = []
-    if (folder.bundle / "config.json").is_file():
-        ensemble = read_bundle(folder.bundle)
-    else:
+    ensemble = _read_ensemble(folder, folders)
+    if ensemble is None:
         cells = {metric_label(name): _format(one) for name, one in metrics.items() if name in select_shown(recipe)}
         try:
             ensemble, reason = _write_ensemble(folders, folder.bundle, recipe, cells, run)
         except RunError as error:
             return None, (str(error),)
         notices += [f"predictions need torch: {reason}"] if reason else []
-    if not (folder.evaluation / METRICS_FILE).is_file() and (datasets := _find_test_datasets(recipe, folder)):
+    if not _is_evaluated(folder) and (datasets := _find_test_datasets(recipe, folder)):
         config = recipe.classification
         inputs = config.model_dump(include={"masks", "segmenter"}) if config else {}
         options = {"split": recipe.data.test_split, **inputs}
         evaluate_model(ensemble, datasets, folder.evaluation, options, source="train", run=run)
     return ensemble, tuple(notices)
+
+
+def _is_evaluated(folder: RunFolder) -> bool:
+    """Whether the evaluation in a folder is of the model that is in the folder now."""
+    path = folder.evaluation / METRICS_FILE
+    return path.is_file() and read_json(path)["model"]["fingerprint"] == read_bundle(folder.bundle).fingerprint
+
+
+def _read_ensemble(folder: RunFolder, folders: Sequence[RunFolder]) -> BundleInfo | None:
+    """Read the ensemble of the folds; None without one, or if a fold has been trained again since."""
+    if not (folder.bundle / CONFIG).is_file():
+        return None
+    ensemble = read_bundle(folder.bundle)
+    members = [member["fingerprint"] for member in ensemble.config.provenance.get("members", ())]
+    return ensemble if members == [read_bundle(fold.bundle).fingerprint for fold in folders] else None
 
 
 def _find_test_datasets(recipe: TrainRecipe, folder: RunFolder) -> list[Path]:
@@ -508,29 +533,48 @@ def _create_config(members: Sequence[BundleInfo], folders: Sequence[RunFolder], 
 
 
 def _create_provenance(members: Sequence[BundleInfo], folders: Sequence[RunFolder], seed: int) -> dict[str, Any]:
-    """Return the provenance: that of the first member, with all images of the folds."""
-    images = [row.sample for folder in folders for row in read_data(folder.data) if row.part == "test"]
-    counts = dict(sorted(Counter(sample.domain for sample in images).items()))
+    """Return the provenance: that of the first member, with all images of the folds, and the means of the measures."""
+    rows = [row for folder in folders for row in read_data(folder.data)]
+    images = [row.sample for row in rows if row.part == "test"]
+    replay, validation = (
+        list({row.sample.key: row.sample for row in rows if row.part == part}.values())
+        for part in ("replay", "validation")
+    )
+    if members[0].config.classifier is not None:  # calibrated on the predictions for all images
+        validation = images
+    counts = dict(sorted(Counter(sample.domain for sample in (*images, *replay)).items()))
     first = dict(members[0].config.provenance)
-    data = {**first["data"], "train": len(images), "validation": 0, "test": 0, "domains": counts}
-    data["drawn"] = sum(sample.synthetic for sample in images)
+    data = {**first["data"], "train": len(images), "replay": len(replay), "validation": 0, "test": 0, "domains": counts}
+    data["drawn"] = sum(sample.synthetic for sample in (*images, *replay))
     del data["fingerprint"]
     recipe = {**first["recipe"], "data": {**first["recipe"]["data"], "fold": None}, "seed": seed}
-    metrics: dict[str, float] = {}
-    for name in ("validation_jaccard", "validation_dice"):
-        values = [info.config.provenance.get(name) for info in members]
-        if None not in values:
-            metrics[name] = round(float(np.mean(np.asarray(values, np.float64))), 4)
+    provenances = [info.config.provenance for info in members]
+    metrics: dict[str, Any] = {
+        name: _average([facts[name] for facts in provenances])
+        for name in ("validation_jaccard", "validation_dice")
+        if all(facts.get(name) is not None for facts in provenances)
+    }
+    if of_classes := [facts["validation_dice_of_classes"] for facts in provenances if "validation_dice" in facts]:
+        metrics["validation_dice_of_classes"] = {
+            name: _average([values[name] for values in of_classes]) for name in of_classes[0]
+        }
     return {
         **first,
         **metrics,
         "data": data,
+        "corrections": sum(sample.review in REVIEWED for sample in images),
         "recipe": recipe,
         "seed": seed,
         "train_images": counts,
+        "validation_images": len(validation),
+        "validation_groups": len({sample.group for sample in validation}),
         "members": [{"name": info.name, "fingerprint": info.fingerprint} for info in members],
         **collect_provenance(),
     }
+
+
+def _average(values: Sequence[float]) -> float:
+    return round(float(np.mean(values)), 4)
 
 
 def _set_calibration(network: nn.Module, members: Sequence[BundleInfo]) -> None:

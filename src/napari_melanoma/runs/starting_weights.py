@@ -103,6 +103,15 @@ def find_parent(recipe: TrainRecipe) -> ParentModel | None:
     return ParentModel(fingerprint=bundle.fingerprint, **values, **views)
 
 
+def check_parent(recipe: TrainRecipe, parent: ParentModel | None) -> None:
+    """Raise an error if the bundle that a run began with was replaced before its weights were trained."""
+    if parent is not None and find_bundle(recipe.model.start).fingerprint != parent.fingerprint:
+        raise RunError(
+            f"'{recipe.model.start}' is not the model that the run began with: it was replaced since. Restore it, or "
+            "start a new run in another folder."
+        )
+
+
 def check_start(recipe: TrainRecipe) -> None:
     """Raise an error if the starting weights are missing, or of a bundle that does not match the recipe.
 

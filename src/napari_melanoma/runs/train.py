@@ -35,6 +35,7 @@ from napari_melanoma.models.installed_bundles import find_bundle
 from napari_melanoma.models.torch_inference import is_out_of_memory
 from napari_melanoma.runs.bundling import create_bundle_config, predict_masks
 from napari_melanoma.runs.resolved_settings import (
+    RESOLVED_FILE,
     ResolvedSettings,
     check_step,
     read_resolved,
@@ -45,6 +46,7 @@ from napari_melanoma.runs.resolved_settings import (
 from napari_melanoma.runs.slide_datasets import compute_embeddings
 from napari_melanoma.runs.starting_weights import (
     ParentModel,
+    check_parent,
     check_start,
     create_network,
     find_start_encoding,
@@ -181,7 +183,8 @@ def _check_folder(recipe: TrainRecipe, folder: RunFolder, resume: bool) -> None:
     """Raise an error if the folder contains another run, or none to resume."""
     path = folder.path
     if not resume:
-        if folder.config.exists():
+        # Without its recipe, an earlier run would be continued, or lend its settings to the new one.
+        if any(file.exists() for file in (folder.config, folder.data, path / RESOLVED_FILE, folder.checkpoints)):
             raise RunError(
                 f"{path} already contains a run. Name a new folder, or resume it (Python: resume=True, command line: "
                 "--resume)."
@@ -301,9 +304,11 @@ def _resolve_settings(work: TrainingRun, prepared: PreparedData, run: RunContext
 
 def _create_start_network(work: TrainingRun, resolved: ResolvedSettings) -> nn.Module:
     """Return the network with its starting weights; create it if it depends on the data."""
+    folder, weights = work.folder, not work.folder.last_checkpoint.exists()
+    if weights:
+        check_parent(work.recipe, resolved.parent)
     if work.network is not None:
         return work.network
-    folder, weights = work.folder, not work.folder.last_checkpoint.exists()
     return create_network(
         work.recipe,
         resolved.network_options,

@@ -383,6 +383,13 @@ def write_classes(
     write_json(folder / CLASSES_FILE, content)
 
 
+def copy_classes_without_table(source: Path, target: Path) -> None:
+    """Copy the classes of a run to the folder of another run of the same images, which uses no tabular values."""
+    content = read_json(source / CLASSES_FILE)
+    labels = [row[:1] for row in content["rows"]]
+    write_json(target / CLASSES_FILE, {**content, "encoding": None, "fields": [], "rows": labels})
+
+
 def _depth_cell(cell: str, column: str) -> str:
     """Return the depth of a table cell in the unit of its column, or "" if it is not a possible depth."""
     depth = read_number(cell, column)

@@ -324,10 +324,14 @@ def training_slides_in_order(prepared: PreparedData, recipe: TrainRecipe, batch_
 
 
 def unlabeled_batches(prepared: PreparedData, recipe: TrainRecipe, batch_size: int) -> Iterator[Tensor]:
-    """Iterate over the images of the target domain: uint8 (batch, 3, row, column), resized to the input."""
+    """Iterate over the images of the target domain: uint8 (batch, 3, row, column), resized to the input.
+
+    The batches have the same size, except for one image: statistics that are averaged over batches then weight all
+    images alike.
+    """
     if prepared.unlabelled is not None:
-        batches = ValidationBatches(prepared.unlabelled, recipe.model.input_size)
-        for indices in SequentialBatches(len(prepared.unlabelled), batch_size, SINGLE_PROCESS):
+        batches, count = ValidationBatches(prepared.unlabelled, recipe.model.input_size), len(prepared.unlabelled)
+        for indices in np.array_split(np.arange(count), -(-count // batch_size)):
             yield batches[indices][0]
 
 

@@ -19,7 +19,7 @@ from napari_melanoma.core.files import write_text
 from napari_melanoma.core.parsing import parse_error_reason, parse_json
 from napari_melanoma.core.renamed_keys import rename_keys
 from napari_melanoma.core.run_folder import RunFolder
-from napari_melanoma.data.dataset import Key, Sample
+from napari_melanoma.data.dataset import Key, Sample, read_pixel_size
 from napari_melanoma.data.splits import TrainingSplit, split_fold, split_samples
 from napari_melanoma.data.training_images import (
     FILE_NAME,
@@ -47,6 +47,7 @@ PARTS: tuple[DataPart, ...] = get_args(DataPart)
 COLUMNS = (
     *("part", "image_id", "domain", "group", "split", "diagnosis", "modality", "review"),
     *("image", "mask", "image_sha", "mask_sha", "drawn", "mask_model", "joined"),  # drawn: 1 for synthetic images
+    *("mpp_y", "mpp_x"),  # of the table, for distances in mm on the test set
 )
 
 
@@ -76,6 +77,7 @@ def write_data(path: Path, rows: Iterable[DataRow]) -> None:
                 *(sample.modality or "", sample.review or "", sample.image.absolute()),
                 *(sample.mask.absolute() if sample.mask else "", row.image_sha, row.mask_sha, int(sample.synthetic)),
                 *(sample.mask_model or "", json.dumps(sample.joined) if sample.joined else ""),
+                *((size.y_um, size.x_um) if (size := sample.pixel_size) else ("", "")),
             ]
         )
     write_text(path, text.getvalue())
@@ -117,6 +119,7 @@ def _row(cells: dict[str, str]) -> DataRow:
         diagnosis=cells["diagnosis"] or None,
         review=cells["review"] or None,
         synthetic=cells["drawn"] == "1",
+        pixel_size=read_pixel_size(cells),
         mask_model=cells.get("mask_model"),  # None in the tables of earlier versions
         joined=tuple(parse_json(cells.get("joined") or "[]", "the column joined")),
     )

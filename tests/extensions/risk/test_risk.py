@@ -356,7 +356,24 @@ def test_patch_and_slide_of_the_same_name_have_separate_folders(
     assert found.outcomes[1].name.startswith("section-")
     record_slide(result(tmp_path / "analyzed" / "section"), slide)
     found = assess_risk_of_files([patch, slide], tmp_path / "analyzed", options(model), metadata, run=RunContext())
-    assert [one.name for one in found.outcomes] == ["section-2", "section"]
+    assert found.outcomes[0].name.startswith("section-")
+    assert found.outcomes[1].name == "section"
+
+
+def test_a_patch_of_the_same_name_in_a_later_call_replaces_no_other(patches: Path, model: Path, tmp_path: Path) -> None:
+    for folder, name in (("first", "p0"), ("second", "p1")):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "a.png").write_bytes((patches / f"{name}.png").read_bytes())
+
+    def assess(folder: str) -> dict[str, str]:
+        path = tmp_path / folder / "a.png"
+        table = assess_risk_of_files([path], tmp_path / "out", options(model), PatientTable({}), run=RunContext()).table
+        return {row["case"]: row["probability"] for row in read_table(table)}
+
+    first, both = assess("first"), assess("second")
+    assert len(both) == 2
+    assert both["a"] == first["a"]
+    assert assess("first") == both
 
 
 @pytest.mark.slow

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -50,8 +51,10 @@ PREDICTION = {
     "missing": ["site", "ulceration"],
     "warnings": ["the thickness may be more"],
     "depth": {"mm": 0.91, "source": "automatic"},
-    "model": {"fingerprint": "f"},
+    "model": {"fingerprint": "f", "settings": "s"},
 }
+MODEL = SimpleNamespace(fingerprint="f", settings_digest="s")
+OTHER_MODEL = SimpleNamespace(fingerprint="g", settings_digest="s")
 INFO = SlideInfo(Path("a.tif"), "a", "tiff", (), PixelSize(0.5, 0.5))
 LOCATED = StoredRisk(DEPTH, n_patches=1, prediction=PREDICTION)
 
@@ -78,9 +81,10 @@ class Changed:
     name: str
     changes: str
     row: dict[str, str] = field(default_factory=lambda: {"age": "64"})
-    fingerprint: str = "f"
+    model: Any = field(default_factory=lambda: MODEL)
     depth: KnownDepth = DEPTH
     used: dict[str, Any] = field(default_factory=dict)
+    boxes: tuple[tuple[int, int, int, int], ...] = ()
     findings: dict[str, str] = field(default_factory=dict)
 
 
@@ -90,8 +94,11 @@ CHANGED = [
     Changed("a case with data that the model does not use", "", {"age": "64", "patient_id": "A", "clark": "2"}),
     Changed("another age", "the patient data have changed", {"age": "65"}),
     Changed("no age", "the patient data have changed", {}),
-    Changed("another model", "the model has changed", fingerprint="g"),
-    Changed("no model, hence no form", "", {}, fingerprint=""),
+    Changed("another model", "the model has changed", model=OTHER_MODEL),
+    Changed("calibrated again", "the model has changed", model=SimpleNamespace(fingerprint="f", settings_digest="t")),
+    Changed("patches at this scale", "", boxes=((0, 0, 6000, 6000), (-5, 0, 6000, 6000))),
+    Changed("patches at another scale", "the scale has changed", boxes=((0, 0, 6000, 3000),)),
+    Changed("no model, hence no form", "", {}, model=None),
     Changed("another depth", "the depth has changed", depth=KnownDepth(0.2, "reader")),
     Changed("a depth that was predicted", "", depth=UNKNOWN_DEPTH, used={"mm": 1.6, "source": "predicted"}),
     Changed("measured since", "the depth has changed", used={"mm": 1.6, "source": "predicted"}),
@@ -103,7 +110,7 @@ CHANGED = [
         "all of them",
         "the model has changed and the patient data have changed and the depth has changed",
         {},
-        "g",
+        OTHER_MODEL,
         UNKNOWN_DEPTH,
     ),
 ]
@@ -112,9 +119,10 @@ CHANGED = [
 @pytest.mark.parametrize("case", CHANGED, ids=lambda case: case.name)
 def test_changed_inputs(case: Changed) -> None:
     prediction = PREDICTION | ({"depth": case.used} if case.used else {})
+    prediction |= {"patches": [{"box": list(box)} for box in case.boxes], "options": {"patch_mm": 3.0}}
     stored = replace(LOCATED, depth=case.depth, prediction=prediction, findings=case.findings)
     expected = f"Outdated: {case.changes} since this estimate. Estimate again." if case.changes else ""
-    assert describe_changes(stored, case.fingerprint, case.row, ("age", "site")) == expected
+    assert describe_changes(stored, case.model, case.row, ("age", "site"), INFO.pixel_size) == expected
 
 
 def test_texts_of_a_prediction() -> None:
@@ -159,7 +167,7 @@ def test_a_depth_from_a_table_is_kept_for_the_next_estimate() -> None:
     given = list_given_data(prediction)
     assert given == {"age": "64", "depth_mm": "1.2"}
     stored = StoredRisk(prediction=prediction).with_depth(SlideDepthReadings(), SlideDepthProposals(), given)
-    assert describe_changes(stored, "f", given, ("age", "site")) == ""
+    assert describe_changes(stored, MODEL, given, ("age", "site"), None) == ""
 
 
 def test_a_thickness_that_is_not_known() -> None:

@@ -11,14 +11,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
+from napari_melanoma.core.config import read_toml
 from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.errors import DataSetError
 from napari_melanoma.core.run_folder import RunFolder
 from napari_melanoma.data.bags import Bag
-from napari_melanoma.runs.acceptance import read_baselines
+from napari_melanoma.io.results import read_table, write_table
+from napari_melanoma.runs.acceptance import read_baselines, train_baselines
 from napari_melanoma.runs.train import check_recipe, train
 from napari_melanoma.slides.bag_models import BagModel
 from napari_melanoma.training.recipe import TrainRecipe
+from napari_melanoma.training.whole_slides import prepare_bags
 
 if TYPE_CHECKING:
     from napari_melanoma.models.bundle import BundleInfo
@@ -129,6 +132,31 @@ def test_baselines_are_read_from_the_run(trained: tuple[Path, Path, BundleInfo])
     assert [baseline.name for baseline in baselines] == ["patient_data", "depth", "slide_alone"]
     bag = Bag.open(trained[0] / "slide_03")
     assert baselines[1].probability(bag, {"depth_mm": "5"}) > baselines[1].probability(bag, {"depth_mm": "0.5"})
+
+
+def test_the_slide_alone_has_the_split_of_the_run_after_a_change_of_the_data_set(
+    draw_cohort: Callable[..., Path], bag_recipe: MakeRecipe, tmp_path: Path
+) -> None:
+    """Otherwise its network would be trained on test slides of the run, with which it is compared."""
+    data, folder = draw_cohort(tmp_path / "cohort", slides=24), RunFolder(tmp_path / "run")
+    add_patient_data(data)
+    recipe, alone = patient_recipe(bag_recipe, data), tmp_path / "run/baselines/slide-alone"
+    folder.path.mkdir()
+    prepared = prepare_bags(recipe, folder, resume=False, run=RunContext())
+    rows = read_table(data / "dataset.csv")
+    write_table(data / "dataset.csv", [{**row, "split": "", "metastasis": str(n % 2)} for n, row in enumerate(rows)])
+
+    def train_nothing(recipe: TrainRecipe, out: Path, *, resume: bool, **_: object) -> None:
+        begun = prepare_bags(recipe, RunFolder(out), resume=resume, run=RunContext())
+        assert prepared.classes is not None
+        assert begun.classes is not None
+        assert begun.samples == prepared.samples
+        assert begun.classes.train.labels.tolist() == prepared.classes.train.labels.tolist()
+        assert begun.classes.encoding is None
+        assert read_toml(alone / "config.toml", TrainRecipe) == recipe
+
+    train_baselines(recipe, folder, train_nothing, run=RunContext())
+    assert (alone / "data.csv").read_bytes() == folder.data.read_bytes()
 
 
 def test_a_field_without_a_column_is_named(

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import chain, count
 from pathlib import Path
 from typing import Any, Literal
 
@@ -17,10 +16,8 @@ from napari_melanoma.classification.comparators import COMPARATOR_METHODS
 from napari_melanoma.classification.prediction import EMPTY_HEATMAP
 from napari_melanoma.core.context import Cancelled, Milestone, Progress, RunContext
 from napari_melanoma.core.errors import DiskFull, InputError, SaveError, describe_error
-from napari_melanoma.core.files import back_up_file, normalize_name, write_json
+from napari_melanoma.core.files import back_up_file, write_json
 from napari_melanoma.core.geometry import Box
-from napari_melanoma.core.parsing import read_object_or_empty
-from napari_melanoma.core.paths import folder_name
 from napari_melanoma.core.validity import Validity
 from napari_melanoma.extensions.risk.contributions import PARTS
 from napari_melanoma.extensions.risk.inputs import RiskCase, make_patch_case, read_slide_case
@@ -47,9 +44,7 @@ from napari_melanoma.slides.options import SlideOptions
 from napari_melanoma.slides.reading.detection import is_slide
 from napari_melanoma.slides.reading.opening import open_slide
 from napari_melanoma.slides.result_folder import (
-    SOURCE,
     SlideFolderNames,
-    open_fingerprint,
     record_slide,
     slide_name,
 )
@@ -147,7 +142,7 @@ def assess_risk_of_files(
     patients = (metadata.patient_data(case_name(path)) for path in paths)
     if unused := explain_unused(model.info.name, relevant_columns(model), patients):
         run.report(Milestone(0, len(paths), f"Warning: {unused}"))
-    folders, outcomes, shared = _RiskFolders(out), list[RiskOutcome](), _SharedInputs(model, options, metadata)
+    folders, outcomes, shared = SlideFolderNames(out), list[RiskOutcome](), _SharedInputs(model, options, metadata)
     rows_by_case = _read_earlier_rows(out / RISK_TABLE)
     for number, path in enumerate(paths):
         run.check()
@@ -172,34 +167,10 @@ class _SharedInputs:
     metadata: PatientTable
 
 
-class _RiskFolders:
-    """Assigns each input a folder below ``out``; a slide gets the folder with its analysis, if there is one."""
-
-    def __init__(self, out: Path) -> None:
-        self._out, self._slides, self._used = out, SlideFolderNames(out), set[str]()
-
-    def folder_for(self, path: Path) -> Path:
-        if is_slide(path):
-            folder = self._slides.folder_for(path)
-        else:
-            stem = folder_name(path.stem)
-            names = chain([stem], (f"{stem}-{number}" for number in count(2)))
-            folder = self._out / next(name for name in names if self._is_free(name, path))
-            self._slides.reserve(folder.name)
-        self._used.add(normalize_name(folder.name))
-        return folder
-
-    def _is_free(self, name: str, patch: Path) -> bool:
-        """Whether a folder is neither used by an earlier input nor contains results of another file."""
-        if normalize_name(name) in self._used:
-            return False
-        owner = read_object_or_empty(self._out / name / SOURCE).get("fingerprint")
-        return owner is None or owner == open_fingerprint(patch)
-
-
 def _assess_file(path: Path, folder: Path, shared: _SharedInputs, run: RunContext) -> RiskOutcome:
     """Predict the risk for one input; errors are recorded for this input only."""
     try:
+        record_slide(folder, path)  # so that an input of the same name gets another folder and row, also later
         metadata = shared.metadata.patient_data(case_name(path))
         case, patches = (
             _slide_inputs(path, folder, metadata, shared, run)
@@ -315,7 +286,6 @@ def _slide_inputs(
     case = read_slide_case(folder, metadata, options.reader)
     if not case.lines and not (folder / RESULT).is_file():
         if options.slide_model:
-            record_slide(folder, path)
             scale = {"mpp": options.mpp, "mpp_y": options.mpp_y}
             analyze_slide(path, folder, SlideOptions(model=options.slide_model, **scale), run)
             case = read_slide_case(folder, metadata, options.reader)

@@ -99,7 +99,12 @@ def predict_risk(
         known={name: cell for name, cell in case.row.items() if name in relevant_columns(model)},
         missing=missing_columns(case.row, model.encoding),
         warnings=(*_case_warnings(model, case), *case.notes, *notes),
-        model={"name": model.info.name, "title": config.title, "fingerprint": model.info.fingerprint},
+        model={
+            "name": model.info.name,
+            "title": config.title,
+            "fingerprint": model.info.fingerprint,
+            "settings": model.info.settings_digest,
+        },
         options=options.model_copy(update={"model": model.info.name}),
         provenance=collect_provenance(),
         validity=validity,

@@ -10,15 +10,18 @@ from typing import TYPE_CHECKING, Any, cast
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QLabel, QPushButton
 
-from napari_melanoma.classification.prediction import EMPTY_HEATMAP
+from napari_melanoma.classification.prediction import EMPTY_HEATMAP, is_stamp_of
 from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.errors import MelanomaError
 from napari_melanoma.core.formatting import to_sentence
+from napari_melanoma.core.geometry import PixelSize
 from napari_melanoma.core.prediction_config import DEPTH_COLUMN, TabularEncoding
 from napari_melanoma.core.validity import read_validity
 from napari_melanoma.data.table_schema import field_title
 from napari_melanoma.extensions.risk.maps import MAP_METHODS
-from napari_melanoma.extensions.risk.slide_files import StoredRisk
+from napari_melanoma.extensions.risk.patches import PatchPosition
+from napari_melanoma.extensions.risk.prediction import RiskOptions
+from napari_melanoma.extensions.risk.slide_files import StoredRisk, patch_boxes
 from napari_melanoma.extensions.risk.ui.model_picker import RiskModelPicker
 from napari_melanoma.extensions.risk.ui.results import RISK_DOCUMENT, RiskDocument, RiskHeatmapLayer, RiskRequests
 from napari_melanoma.io.results import RISK_FILE
@@ -255,9 +258,8 @@ class RiskSection(SlideSection):
         return find_blocker(info, stored, model, is_read=self.document.is_ready, is_running=self.requests.is_busy)
 
     def _describe_changes(self, stored: StoredRisk) -> str:
-        bundle = self.model_picker.bundle
-        fingerprint = "" if bundle is None else bundle.fingerprint
-        return describe_changes(stored, fingerprint, self.patient_form.row, self.patient_form.fields)
+        form, size = self.patient_form, self.session.slide.info.pixel_size
+        return describe_changes(stored, self.model_picker.bundle, form.row, form.fields, size)
 
     def _on_edited(self) -> None:
         self.session.patient_data.set_row(self.patient_form.row)
@@ -337,24 +339,39 @@ def describe_depth(stored: StoredRisk) -> str:
     return NOT_MEASURED if stored.depth.mm is None else to_sentence(stored.depth.description)
 
 
-def describe_changes(stored: StoredRisk, fingerprint: str, patient: Mapping[str, str], fields: Collection[str]) -> str:
+def describe_changes(
+    stored: StoredRisk,
+    bundle: BundleInfo | None,
+    patient: Mapping[str, str],
+    fields: Collection[str],
+    size: PixelSize | None,
+) -> str:
     """Describe which inputs differ from those of the prediction; empty if none do.
 
-    ``fingerprint``: of the selected model; empty without one, when there is no form whose values could differ.
-    ``fields``: columns of the patient data that the model uses; a new estimate would not change the others.
+    ``bundle``: the selected model; without one, there is no form whose values could differ. ``fields``: columns of the
+    patient data that the model uses; a new estimate would not change the others. ``size``: of a pixel of the slide.
     """
     prediction, changes = stored.prediction, list[str]()
-    if fingerprint and fingerprint != prediction["model"]["fingerprint"]:
+    if bundle is not None and not is_stamp_of(prediction["model"], bundle):
         changes.append("the model has changed")
     used = {name: cell for name, cell in patient.items() if cell and name in fields}
-    if fingerprint and used != list_patient_data(prediction):
+    if bundle is not None and used != list_patient_data(prediction):
         changes.append("the patient data have changed")
+    if size is not None and not _has_scale(prediction, size):
+        changes.append("the scale has changed")
     depth = prediction["depth"]
     if (None if depth.get("source") == "predicted" else depth.get("mm")) != stored.depth.mm:
         changes.append("the depth has changed")
     if stored.has_other_findings:
         changes.append("the findings have changed")
     return OUTDATED.format(" and ".join(changes)) if changes else ""
+
+
+def _has_scale(prediction: Mapping[str, Any], size: PixelSize) -> bool:
+    """Whether the patches of a prediction have their size in mm at a scale."""
+    side_mm = (prediction.get("options") or {}).get("patch_mm", RiskOptions.model_fields["patch_mm"].default)
+    expected = PatchPosition((0, 0), side_mm, "").box((size.y_um, size.x_um))
+    return all((box.height, box.width) == (expected.height, expected.width) for box in patch_boxes(prediction))
 
 
 def list_patient_data(prediction: Mapping[str, Any]) -> dict[str, str]:
