@@ -271,3 +271,31 @@ def test_a_finding_that_is_not_assessed_is_in_the_list_of_changes(name: str) -> 
     assert NOT_ASSESSED in absent.after
     assert NOT_ASSESSED in given.before
     assert NOT_ASSESSED not in given.after
+
+
+def test_a_reading_that_was_named_or_undone_later_is_not_that_of_another_reader() -> None:
+    copy = set_values(NONE, "", FIRST, mm=1.2)
+    named = readings.rename_reader(copy, "", "Anna")
+    for both in ([copy, named], [named, copy]):
+        assert [(one.reader, one.mm) for one in readings.merge_readings(both).readings] == [("Anna", 1.2)]
+    undone = restore_values(named, NONE, "Anna", SECOND)
+    for both in ([copy, named, undone], [undone, named, copy]):
+        assert readings.merge_readings(both).readings == ()
+
+
+def test_readings_without_a_name_of_two_files_are_not_joined() -> None:
+    first, second = set_values(NONE, "", FIRST, mm=1.2), set_values(NONE, "", SECOND, mm=3.0)
+    for both in ([first, second], [second, first]):
+        found = readings.merge_readings(both).readings
+        assert [(one.reader, one.mm) for one in found] == [("", 1.2), ("(no name) 2", 3.0)]
+    later = set_values(first, "", SECOND, mm=1.3)
+    assert [one.mm for one in readings.merge_readings([later, first]).readings] == [1.3]
+
+
+def test_a_reader_is_the_same_in_any_spelling_of_the_name() -> None:
+    depth = set_values(NONE, "Ana Müller", FIRST, mm=1.2)
+    same = set_values(depth, "ana  Mu\u0308ller ", SECOND, clark=4)
+    assert [(one.reader, one.mm, one.clark) for one in same.readings] == [("Ana Müller", 1.2, 4)]
+    assert not readings.hides_others(same, "ANA MÜLLER")
+    assert readings.compare_readings(same, "ana müller") == []
+    assert len(readings.reader_rows(same, "ana müller", EMPTY, readings.Validity())) == 1

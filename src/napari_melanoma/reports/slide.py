@@ -73,7 +73,7 @@ from napari_melanoma.slides.depth_readings import (
     SlideReadings,
     compare_readers,
     describe_agreement,
-    list_readers,
+    list_comparable_readers,
 )
 from napari_melanoma.slides.lesion_files import read_lesions
 from napari_melanoma.slides.lesions import SlideLesion, area_noun
@@ -687,7 +687,7 @@ def agreement_sections(parts: Sequence[SlidePart], readers: Mapping[str, str]) -
         for number, part in enumerate(parts)
     )
     collection = ReadingCollection(slides)
-    names = [one for one in list_readers(collection) if one != MODEL_READER]
+    names = [one for one in list_comparable_readers(collection) if one != MODEL_READER]
     pairs = [(first, second) for number, first in enumerate(names) for second in names[number + 1 :]]
     texts = [_describe_pair(collection, pair) for pair in pairs]
     if any(texts):
