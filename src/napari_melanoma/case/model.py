@@ -295,6 +295,12 @@ class CaseLesion(CasePart):
         return None if value is None else float(value)
 
     @property
+    def depth_at_least(self) -> bool:
+        """Whether the melanoma may be thicker than that."""
+        answer = (self.synoptic or SynopticReport()).answer("breslow")
+        return answer is not None and answer.at_least and not answer.suggested_by
+
+    @property
     def ulceration(self) -> bool | None:
         """Whether it is ulcerated."""
         value = self._find("ulceration")
