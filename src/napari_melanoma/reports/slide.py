@@ -423,14 +423,13 @@ def write_slide_report(
 ) -> Path:
     """Write the report of a slide from its result folder.
 
-    ``slide``: by default the recorded file. ``scale``: pixel size, if no user has set one, and the latest reading has
-    none. ``lesion``: of the
-    case of the slide, if known.
+    ``slide``: by default the recorded file. ``scale``: pixel size, if no user has set one; by default that of the file.
+    ``lesion``: of the case of the slide, if known.
     """
     depth, proposals = read_findings(folder), read_proposals(folder)
     latest = latest_reading(depth)
-    own = read_notes(folder).pixel_size or reading_scale(latest) or scale
-    info = find_slide_info(folder, slide or recorded_slide(folder), own)
+    own = read_notes(folder).pixel_size or scale
+    info = find_slide_info(folder, slide or recorded_slide(folder), own, reading_scale(latest))
     base = automatic_reading(proposals, 0, info.pixel_size)
     part = SlidePart.from_folder(folder, lesion, info.path)
     if latest is None and base.mm is None and not collect_depth_report(part):
@@ -452,20 +451,23 @@ def reading_scale(reading: DepthReading | None) -> PixelSize | None:
     return PixelSize(*reading.um_per_px)
 
 
-def find_slide_info(folder: Path, slide: Path | None, scale: PixelSize | None) -> SlideInfo:
+def find_slide_info(
+    folder: Path, slide: Path | None, scale: PixelSize | None, otherwise: PixelSize | None = None
+) -> SlideInfo:
     """Return information on a slide, without its levels if the file cannot be read.
 
-    ``scale``: pixel size that replaces the one in the file, unless it is None.
+    ``scale``: pixel size that replaces the one in the file, unless it is None. ``otherwise``: pixel size if both are
+    unknown.
     """
     if slide is not None:
         try:
             with open_slide(slide) as opened:
                 info = opened.info
-            own = info.pixel_size
-            return info if scale is None or (own and own.is_close(scale)) else _reopen_with_scale(slide, scale)
+            own, used = info.pixel_size, scale or info.pixel_size or otherwise
+            return info if used is None or (own and own.is_close(used)) else _reopen_with_scale(slide, used)
         except (MelanomaError, OSError):
             pass
-    return SlideInfo(slide or folder, folder.name, "", (), pixel_size=scale)
+    return SlideInfo(slide or folder, folder.name, "", (), pixel_size=scale or otherwise)
 
 
 def _reopen_with_scale(slide: Path, scale: PixelSize) -> SlideInfo:
@@ -498,8 +500,8 @@ def is_slide_result(folder: Path) -> bool:
 def slide_section(part: SlidePart, title: str, subtitle: str, name: str, records: ReportRecords) -> Section:
     """Return the section on a slide; ``name``: of the slide in texts and problems."""
     latest, content = latest_reading(part.depth), part.content
-    scale = part.notes.pixel_size or reading_scale(latest) or part.pixel_size
-    info = find_slide_info(part.folder or Path(name), part.path, scale)
+    otherwise = reading_scale(latest) or part.pixel_size
+    info = find_slide_info(part.folder or Path(name), part.path, part.notes.pixel_size, otherwise)
     problems: list[Block] = [records.add_problem(name, NO_READING, fault) for fault in part.faults]
     if part.notes_fault is not None:
         problems.append(records.add_problem(name, NO_NOTES, part.notes_fault))
