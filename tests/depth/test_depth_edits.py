@@ -273,6 +273,19 @@ def test_a_finding_that_is_not_assessed_is_in_the_list_of_changes(name: str) -> 
     assert NOT_ASSESSED not in given.after
 
 
+def test_a_line_of_an_analysis_at_another_scale_is_stated_to_be_so() -> None:
+    analyzed = {"mpp": [1.0, 0.5], "depth": {"candidates": [{"surface": LINE[0], "deepest": LINE[1], "mm": 2.0}]}}
+    found = readings.parse_proposals(analyzed)
+    base = readings.automatic_reading(found, 0, SIZE)
+    assert "Measured at 0.5 x 1 µm per pixel; the slide is now set to 0.25 x 0.5." in readings.reading_warnings(
+        base, SIZE
+    )
+    for size in (PixelSize(1.0, 0.5), PixelSize(1.0 + 1e-9, 0.5)):
+        assert readings.automatic_reading(found, 0, size).um_per_px == (size.y_um, size.x_um)
+    (rescaled,) = readings.rescale_readings(accept(NONE, base), SIZE, "A", SECOND).readings
+    assert (rescaled.mm, rescaled.um_per_px) == (1.0, (0.5, 0.25))
+
+
 def test_a_reading_that_was_named_or_undone_later_is_not_that_of_another_reader() -> None:
     copy = set_values(NONE, "", FIRST, mm=1.2)
     named = readings.rename_reader(copy, "", "Anna")

@@ -213,13 +213,15 @@ class DepthProposal(Config):
 class SlideDepthProposals(Config):
     """Results of the analysis for a depth reading.
 
-    ``proposals``: the most likely first. ``clark``: an estimate. ``notes``: why results are missing.
+    ``proposals``: the most likely first. ``clark``: an estimate. ``notes``: why results are missing. ``um_per_px``:
+    pixel size (height, width) at which the slide was analyzed; None if unknown.
     """
 
     proposals: tuple[DepthProposal, ...] = ()
     ulcerated: bool | None = None
     clark: int | None = Field(None, ge=1, le=5)
     notes: tuple[str, ...] = ()
+    um_per_px: tuple[Length, Length] | None = None
     validity: Validity = Validity()
 
 
@@ -309,12 +311,16 @@ def parse_proposals(content: Mapping[str, Any]) -> SlideDepthProposals:
     listed = entry.get("candidates")
     parsed = [_parse_proposal(values) for values in (listed if isinstance(listed, list) else [])]
     clark, ulcerated = entry.get("clark_estimate"), entry.get("ulceration")
-    notes = entry.get("notes")
+    notes, mpp = entry.get("notes"), content.get("mpp")
+    is_scaled = (
+        bool(entry) and isinstance(mpp, list) and [isinstance(um, float | int) and um > 0 for um in mpp] == [True] * 2
+    )
     return SlideDepthProposals(
         proposals=tuple(proposal for proposal in parsed if proposal is not None),
         ulcerated=ulcerated if isinstance(ulcerated, bool) else None,
         clark=clark if isinstance(clark, int) and 1 <= clark <= 5 else None,
         notes=tuple(str(one) for one in (notes if isinstance(notes, list) else [])),
+        um_per_px=(mpp[0], mpp[1]) if is_scaled else None,
         validity=(Validity.from_json(entry.get("validity")) or read_validity(content)) if entry else Validity(),
     )
 
@@ -348,11 +354,12 @@ def automatic_reading(proposals: SlideDepthProposals, chosen: int = 0, size: Pix
 
     ``chosen``: index of the proposal whose line is used; without a proposal, the reading has no line. The Clark level,
     and the ulceration of the slide, are those of the first proposal. ``size``: pixel size of the slide, stored with the
-    line.
+    line unless the slide was analyzed at another one.
     """
     if not 0 <= chosen < len(proposals.proposals):
         return DepthReading(ulcerated=proposals.ulcerated, clark=proposals.clark)
-    proposal = proposals.proposals[chosen]
+    proposal, analyzed = proposals.proposals[chosen], proposals.um_per_px
+    is_rescaled = analyzed is not None and size is not None and not size.is_close(PixelSize(*analyzed))
     return DepthReading(
         method="automatic",
         line=proposal.line,
@@ -361,7 +368,7 @@ def automatic_reading(proposals: SlideDepthProposals, chosen: int = 0, size: Pix
         at_least=proposal.at_least,
         ulcerated=proposals.ulcerated if chosen == 0 and proposal.ulcerated is None else proposal.ulcerated,
         clark=proposals.clark if chosen == 0 else None,
-        um_per_px=_pixel_size_um(size),
+        um_per_px=analyzed if is_rescaled else _pixel_size_um(size),
     )
 
 
