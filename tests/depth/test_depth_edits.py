@@ -273,6 +273,17 @@ def test_a_finding_that_is_not_assessed_is_in_the_list_of_changes(name: str) -> 
     assert NOT_ASSESSED not in given.after
 
 
+def test_a_change_of_the_scale_makes_no_reading_the_latest() -> None:
+    depth = set_values(NONE, "A", FIRST, line=LINE, mm=1.0, um_per_px=(0.5, 0.25))
+    depth = set_values(depth, "B", SECOND, mm=2.0)
+    rescaled = readings.rescale_readings(depth, PixelSize(1.0, 0.5), "B", "2026-01-02T10:10:00+00:00")
+    assert rescaled.readings[0].mm == 2.0
+    for one in (depth, rescaled):
+        latest = readings.latest_reading(one)
+        assert latest is not None
+        assert latest.reader == "B"
+
+
 def test_a_line_of_an_analysis_at_another_scale_is_stated_to_be_so() -> None:
     analyzed = {"mpp": [1.0, 0.5], "depth": {"candidates": [{"surface": LINE[0], "deepest": LINE[1], "mm": 2.0}]}}
     found = readings.parse_proposals(analyzed)

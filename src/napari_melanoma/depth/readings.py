@@ -507,8 +507,9 @@ def rescale_readings(
 ) -> AnyReadings:
     """Rescale all readings after the pixel size of a slide was changed; what was entered is kept.
 
-    ``reader``, ``when``: recorded with the changes. ``previous``: the pixel size before, if it is known. Returns the
-    same object if all readings have this scale already.
+    ``reader``, ``when``: recorded with the changes; the reading that was changed last by a reader stays the latest.
+    ``previous``: the pixel size before, if it is known. Returns the same object if all readings have this
+    scale already.
     """
     for reading in depth.readings:
         values: dict[str, Any] = {}
@@ -525,7 +526,7 @@ def rescale_readings(
         rescaled = DepthReading.parse({**dict(reading), **values}, "a reading")
         changes = _list_changes(reading, rescaled, reader, when)
         if changes:
-            update = {"history": (*reading.history, *changes), "when": when, "authors": reading.all_authors()}
+            update = {"history": (*reading.history, *changes), "authors": reading.all_authors()}
             depth = with_reading(depth, rescaled.model_copy(update=update))
     return depth
 
