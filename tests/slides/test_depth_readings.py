@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from slide_models import install_slide_models
 from napari_melanoma.core import files
 from napari_melanoma.core.errors import InputError, SaveError
 from napari_melanoma.core.files import file_stamp, write_json
+from napari_melanoma.core.validity import Validity, ValidityReason
 from napari_melanoma.depth.findings import FINDINGS_FILE, SlideFindings, read_findings
 from napari_melanoma.depth.readings import DepthReading, SlideDepthReadings, set_values
 from napari_melanoma.depth.synoptic import SynopticAnswer, SynopticReport
@@ -180,6 +182,15 @@ def test_a_reader_is_compared_with_the_analysis(results: Path) -> None:
     agreement = compare_readers(collect_readings([results]), ["A", "model"])
     assert agreement.bland_altman is not None
     assert agreement.bland_altman.bias.mean == pytest.approx(0.0125)
+
+
+def test_agreement_states_that_predictions_are_not_valid(results: Path) -> None:
+    collected = collect_readings([results])
+    invalid = Validity(reasons=(ValidityReason(code="synthetic", text="trained on synthetic slides"),))
+    first, *others = collected.slides
+    changed = replace(first, automatic=first.automatic.model_copy(update={"validity": invalid}))
+    notes = compare_readers(replace(collected, slides=(changed, *others)), ["A", "model"]).notes
+    assert f"on 1 slide: {invalid.headline('')}" in notes
 
 
 def test_agreement_reports_readers_who_accepted_the_same_line(results: Path) -> None:

@@ -235,7 +235,7 @@ def compare_readers(collection: ReadingCollection, readers: Sequence[str]) -> Re
         if (a := _thickness_reading(slide, first)) and (b := _thickness_reading(slide, second))
     ]
     thicknesses = [(float(a.mm or 0), float(b.mm or 0)) for a, b in both]
-    notes = tuple(_agreement_notes(both, readers))
+    notes = (*_agreement_notes(both, readers), *_validity_notes(collection, readers))
     ulcerations = [(a.ulcerated, b.ulcerated) for a, b in both if a.ulcerated is not None and b.ulcerated is not None]
     is_enough = len(both) >= MIN_CASES
     return ReaderAgreement(
@@ -351,6 +351,14 @@ def _agreement_notes(both: Sequence[tuple[DepthReading, DepthReading]], readers:
             "lower bound"
         )
     return notes
+
+
+def _validity_notes(collection: ReadingCollection, readers: Sequence[str]) -> Iterator[str]:
+    """Yield why predictions that readers are compared with are not valid, or are those of a demonstration model."""
+    if MODEL_READER in readers:
+        compared = (one for one in collection.slides if all(_thickness_reading(one, name) for name in readers))
+        headlines = Counter(slide.automatic.validity.headline("") for slide in compared)
+        yield from (f"on {format_count(count, 'slide')}: {text}" for text, count in headlines.items() if text)
 
 
 def _list_names(collection: ReadingCollection) -> str:
