@@ -655,7 +655,7 @@ def _read_measurements(part: SlidePart | None, info: SlideInfo) -> list[Block]:
 def _measurement_blocks(folder: Path, info: SlideInfo) -> list[Block]:
     def read_size() -> tuple[tuple[int, int], PixelSize | None]:
         if not info.levels:
-            raise InputError(f"{info.name} cannot be read, so the area of its counts is unknown.")
+            raise InputError("the slide cannot be read, so the area of its counts is unknown.")
         return (info.levels[0].height, info.levels[0].width), info.pixel_size
 
     block = measurements_block(collect_measurements(folder, read_size))
