@@ -17,6 +17,7 @@ from pydantic_core import PydanticCustomError
 
 from napari_melanoma.core.config import Config
 from napari_melanoma.core.formatting import format_count
+from napari_melanoma.core.geometry import PixelSize
 from napari_melanoma.core.validity import Validity, read_validity
 from napari_melanoma.data.table_schema import check_value, field_title, find_column
 from napari_melanoma.data.taxonomy import UNKNOWN
@@ -185,6 +186,11 @@ class CaseImage(CasePart):
     def name(self) -> str:
         """The file name without suffix, used for layers and results."""
         return self.path.stem
+
+    @property
+    def pixel_size(self) -> PixelSize | None:
+        """The pixel size that the case states; None if it states none."""
+        return PixelSize(self.mpp_y, self.mpp_x) if self.mpp_x and self.mpp_y else None
 
     @property
     def is_slide(self) -> bool:

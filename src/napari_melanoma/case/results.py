@@ -416,9 +416,7 @@ def read_case_mask(image: CaseImage) -> NDArray[np.bool_] | None:
 
 def choose_pixel_size(image: CaseImage, photograph: Photograph) -> PixelSize | None:
     """Return the pixel size that the user has set, else that of the file; None if unknown."""
-    if image.mpp_x and image.mpp_y:
-        return PixelSize(x_um=image.mpp_x, y_um=image.mpp_y)
-    return photograph.pixel_size
+    return image.pixel_size or photograph.pixel_size
 
 
 def _find_outliers(predictions: Sequence[_CaseImagePrediction]) -> dict[str, PatientOutlier]:
