@@ -9,7 +9,6 @@ import uuid
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable
 from contextlib import ExitStack, suppress
-from itertools import takewhile
 from pathlib import Path, PurePath, PureWindowsPath
 from typing import Any, Self
 
@@ -35,7 +34,7 @@ from napari_melanoma.core.errors import CaseChanged, InputError, MalformedFile, 
 from napari_melanoma.core.files import back_up_file, replace_non_finite, save_error, write_text
 from napari_melanoma.core.locks import hold_lock, lock_holder
 from napari_melanoma.core.parsing import parse_json
-from napari_melanoma.core.paths import expand_user, is_inside, real_path
+from napari_melanoma.core.paths import count_same_end, expand_user, is_inside, real_path
 from napari_melanoma.core.provenance import array_fingerprint, utc_time
 from napari_melanoma.depth.findings import SlideFindings
 from napari_melanoma.depth.readings import read_depth_file
@@ -247,8 +246,7 @@ def locate_images(case: Case, folder: Path) -> dict[str, Path]:
         if path is None and len(same_name) == 1:
             path = same_name[0]
         if path is not None:
-            pairs = zip(reversed(path.parts), reversed(parts), strict=False)
-            found[path].append((sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], pairs)), image_id))
+            found[path].append((count_same_end(path, PurePath(*parts)), image_id))
     used = {real_path(image.path) for _, image in case.iterate_images() if image.id not in missing}
     paths: dict[str, Path] = {}
     for path, claims in found.items():
