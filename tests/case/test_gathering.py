@@ -143,6 +143,16 @@ def test_a_row_does_not_match_an_image_of_the_same_name_elsewhere(tmp_path: Path
     assert any("several folders contain images called IMG_1" in message for _, message in collected.notes)
 
 
+def test_of_rows_of_one_name_that_of_the_folder_of_the_image_is_used(tmp_path: Path) -> None:
+    image = draw(tmp_path / "moved" / "right" / "IMG_1.jpg")
+    rows = ("left/IMG_1.jpg,melanoma,left", "right\\IMG_1.jpg,nevus,right", "IMG_1.jpg,angioma,")
+    (tmp_path / "table.csv").write_text("\n".join(("path,diagnosis,laterality", *rows)))
+    patient = only(tmp_path)
+    assert [one.path for one in (patient.case.images or patient.case.lesions[0].images)] == [image]
+    assert patient.images[0].metadata.cells["laterality"] == "right"
+    assert patient.images[0].metadata.cells["diagnosis"] == "nevus"
+
+
 def test_contradicting_sites_are_not_mixed(photographs: Path) -> None:
     rows = "image_id,lesion_id,site,laterality\nIMG_1,A,back,\nnose,A,left ear,\n"
     (photographs / "t.csv").write_text(rows, encoding="utf-8")

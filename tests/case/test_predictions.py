@@ -14,6 +14,7 @@ from napari_melanoma.case.model import (
     CaseImage,
     add_images,
     add_lesion,
+    remove_lesion,
     set_correction,
     set_image,
     set_lesion,
@@ -291,6 +292,15 @@ def test_an_outlier_is_found(store: CaseStore, model: Redness) -> None:
     assert "among 4 lesions of this patient" in outlier["L1"].description
     assert sorted(one.rank for one in outlier.values()) == [1, 2, 3, 4]
     assert [name for name, one in outlier.items() if one.is_outlier] == ["L1"]
+
+
+def test_a_comparison_of_lesions_is_dropped_when_one_of_them_has_changed(store: CaseStore, model: Redness) -> None:
+    found, case = predict_case(store, lambda modality: model, RunContext()), store.case
+    assert found.for_case(case) == found
+    added = add_images(add_lesion(case), [CaseImage(id="", path=Path("new.jpg"))], "L5")
+    for changed in (set_image(case, "I3", mpp_x=1.0, mpp_y=1.0), remove_lesion(case, "L4"), added):
+        assert [one.outlier for one in found.for_case(changed).lesions] == [None] * 4
+        assert found.is_current(changed, "L1"), "the prediction itself does not depend on other lesions"
 
 
 def test_photographs_are_compared_by_their_type_if_the_case_does_not_state_it(

@@ -112,6 +112,20 @@ def test_an_image_is_located_by_the_end_of_its_path_or_its_name(
     assert locate_images(case, tmp_path) == ({} if expected is None else {"I1": tmp_path / expected})
 
 
+def test_a_file_is_located_for_one_image_only(tmp_path: Path) -> None:
+    """Others of the same name, such as of another lesion, stay missing."""
+    file = tmp_path / "new" / "left" / "a.jpg"
+    file.parent.mkdir(parents=True)
+    file.touch()
+    images = [CaseImage(id="", path=Path(f"/gone/{side}/a.jpg")) for side in ("left", "right")]
+    case = add_images(Case(), images)
+    assert locate_images(case, tmp_path / "new") == locate_images(case, file.parent) == {"I1": file}
+    file.parent.rename(tmp_path / "new" / "other")
+    assert locate_images(case, tmp_path / "new") == {}, "it may be either"
+    (tmp_path / "new" / "other").rename(file.parent)
+    assert locate_images(add_images(case, [CaseImage(id="", path=file)]), tmp_path / "new") == {}
+
+
 @pytest.mark.skipif(sys.platform in ("win32", "darwin"), reason="file names are text there")
 def test_a_name_that_is_not_utf_8_is_kept(folder: Path) -> None:
     image = photograph(folder / os.fsdecode(b"R\xfccken.jpg"), b"latin")

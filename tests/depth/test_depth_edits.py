@@ -271,3 +271,55 @@ def test_a_finding_that_is_not_assessed_is_in_the_list_of_changes(name: str) -> 
     assert NOT_ASSESSED in absent.after
     assert NOT_ASSESSED in given.before
     assert NOT_ASSESSED not in given.after
+
+
+def test_a_change_of_the_scale_makes_no_reading_the_latest() -> None:
+    depth = set_values(NONE, "A", FIRST, line=LINE, mm=1.0, um_per_px=(0.5, 0.25))
+    depth = set_values(depth, "B", SECOND, mm=2.0)
+    rescaled = readings.rescale_readings(depth, PixelSize(1.0, 0.5), "B", "2026-01-02T10:10:00+00:00")
+    assert rescaled.readings[0].mm == 2.0
+    for one in (depth, rescaled):
+        latest = readings.latest_reading(one)
+        assert latest is not None
+        assert latest.reader == "B"
+
+
+def test_a_line_of_an_analysis_at_another_scale_is_stated_to_be_so() -> None:
+    analyzed = {"mpp": [1.0, 0.5], "depth": {"candidates": [{"surface": LINE[0], "deepest": LINE[1], "mm": 2.0}]}}
+    found = readings.parse_proposals(analyzed)
+    base = readings.automatic_reading(found, 0, SIZE)
+    assert "Measured at 0.5 x 1 µm per pixel; the slide is now set to 0.25 x 0.5." in readings.reading_warnings(
+        base, SIZE
+    )
+    for size in (PixelSize(1.0, 0.5), PixelSize(1.0 + 1e-9, 0.5)):
+        assert readings.automatic_reading(found, 0, size).um_per_px == (size.y_um, size.x_um)
+    (rescaled,) = readings.rescale_readings(accept(NONE, base), SIZE, "A", SECOND).readings
+    assert (rescaled.mm, rescaled.um_per_px) == (1.0, (0.5, 0.25))
+
+
+def test_a_reading_that_was_named_or_undone_later_is_not_that_of_another_reader() -> None:
+    copy = set_values(NONE, "", FIRST, mm=1.2)
+    named = readings.rename_reader(copy, "", "Anna")
+    for both in ([copy, named], [named, copy]):
+        assert [(one.reader, one.mm) for one in readings.merge_readings(both).readings] == [("Anna", 1.2)]
+    undone = restore_values(named, NONE, "Anna", SECOND)
+    for both in ([copy, named, undone], [undone, named, copy]):
+        assert readings.merge_readings(both).readings == ()
+
+
+def test_readings_without_a_name_of_two_files_are_not_joined() -> None:
+    first, second = set_values(NONE, "", FIRST, mm=1.2), set_values(NONE, "", SECOND, mm=3.0)
+    for both in ([first, second], [second, first]):
+        found = readings.merge_readings(both).readings
+        assert [(one.reader, one.mm) for one in found] == [("", 1.2), ("(no name) 2", 3.0)]
+    later = set_values(first, "", SECOND, mm=1.3)
+    assert [one.mm for one in readings.merge_readings([later, first]).readings] == [1.3]
+
+
+def test_a_reader_is_the_same_in_any_spelling_of_the_name() -> None:
+    depth = set_values(NONE, "Ana Müller", FIRST, mm=1.2)
+    same = set_values(depth, "ana  Mu\u0308ller ", SECOND, clark=4)
+    assert [(one.reader, one.mm, one.clark) for one in same.readings] == [("Ana Müller", 1.2, 4)]
+    assert not readings.hides_others(same, "ANA MÜLLER")
+    assert readings.compare_readings(same, "ana müller") == []
+    assert len(readings.reader_rows(same, "ana müller", EMPTY, readings.Validity())) == 1

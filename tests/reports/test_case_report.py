@@ -655,6 +655,18 @@ def test_changed_inputs_outdate_a_prediction(reported: ReportedCase, tmp_path: P
     assert f"<td>Outdated: the inputs have changed since this result. {PREDICTION.headline.statement}.</td>" in page
 
 
+def test_a_photograph_that_was_analyzed_with_other_values_states_them(reported: ReportedCase, tmp_path: Path) -> None:
+    with CaseStore.open(reported.folder) as store:
+        about = json.loads((store.case.find_image("I1").current.path / "result.json").read_text(encoding="utf-8"))
+        size = about["pixel_size_um"]
+        case = set_image(store.case, "I1", mpp_x=2 * size["x"], mpp_y=2 * size["y"], modality="macroscopic")
+        store.save(case)
+    text = text_of(collect(reported.folder), tmp_path / "page.html")
+    scale = f"analyzed at {size['x']:g} µm per pixel; the case states {2 * size['x']:g} now."
+    for expected in (scale, f"analyzed as {about['modality']}; the case states macroscopic now."):
+        assert f"Outdated measurements: {expected} Analyze the photograph again." in text
+
+
 def test_agreement_over_several_slides(reported: ReportedCase, tmp_path: Path) -> None:
     folders = [reported.results]
     for number in range(2):

@@ -8,10 +8,18 @@ import numpy as np
 import pytest
 from fake_slides import MPP, draw_slide
 
-from napari_melanoma.case.model import Case, CaseImage, add_images, add_lesion
+from napari_melanoma.case.model import (
+    Case,
+    CaseImage,
+    add_images,
+    add_lesion,
+    add_slide_findings,
+    set_lesion_answers,
+)
 from napari_melanoma.core.errors import InputError
 from napari_melanoma.core.geometry import PixelSize
 from napari_melanoma.core.validity import Validity, ValidityInputs, ValidityReason
+from napari_melanoma.depth.findings import SlideFindings
 from napari_melanoma.depth.readings import (
     DepthReading,
     ExcisionMargins,
@@ -21,9 +29,11 @@ from napari_melanoma.depth.readings import (
     SlideDepthProposals,
     SlideDepthReadings,
     reader_rows,
+    set_values,
     values_for_line,
 )
-from napari_melanoma.depth.synoptic import describe_finding
+from napari_melanoma.depth.report_blocks import lesion_block
+from napari_melanoma.depth.synoptic import SynopticAnswer, SynopticReport, describe_finding
 from napari_melanoma.depth.t_category import t_category
 from napari_melanoma.figures.page import Notice, Table, Text
 from napari_melanoma.reports.pictures import LINE_COLOR, draw_depth_line
@@ -41,6 +51,7 @@ from napari_melanoma.reports.slide import (
 )
 from napari_melanoma.slides.reading.opening import open_slide
 
+WHEN = "2026-01-02T10:00:00+00:00"
 LINE = ((60.0, 100.0), (460.0, 100.0))
 READING = DepthReading(
     reader="A <b>",
@@ -114,6 +125,24 @@ def test_known_values_are_transferred_to_a_case(slide: Path, tmp_path: Path) -> 
     assert image is not None
     lesion = set_lesion_reading(case, image.id, READING).lesions[0]
     assert (lesion.depth_mm, lesion.clark, lesion.mitoses_per_mm2, lesion.ulceration) == (0.2, 4, 3.0, True)
+
+
+def test_a_reading_replaces_what_another_one_has_added_from_the_slide(slide: Path) -> None:
+    """The findings of two readers together would be a category that neither has found."""
+    case = add_images(add_lesion(Case()), [CaseImage(id="", path=slide, modality="wsi")], "L1")
+    found = set_values(SlideFindings(), "A", WHEN, mm=1.2, ulcerated=True, at_least=True)
+    found = set_values(found, "B", WHEN, mm=0.6)
+    by_a, by_b = found.readings
+    case = add_slide_findings(set_lesion_reading(case, "I1", by_a), "I1", found)
+    (lesion,) = case.lesions
+    assert (lesion.depth_at_least, lesion_block(lesion).blocks[0].text) == (True, "at least 1.20 mm")
+    suggested = SynopticReport().prefill(DepthReading(), lesion).answer("breslow")
+    assert suggested is not None
+    assert suggested.at_least
+    (lesion,) = set_lesion_reading(case, "I1", by_b).lesions
+    assert (lesion.depth_mm, lesion.ulceration, lesion.report.stage.category) == (0.6, None, "pT1")
+    case = set_lesion_answers(case, "L1", {"ulceration": SynopticAnswer(value="not_identified")}, "A", WHEN)
+    assert set_lesion_reading(case, "I1", by_b).lesions[0].ulceration is False, "it was not added from the slide"
 
 
 def test_a_thickness_has_the_same_category_in_the_case_as_on_the_slide(slide: Path) -> None:

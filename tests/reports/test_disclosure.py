@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
+from napari_melanoma.core.context import RunContext
 from napari_melanoma.depth.readings import DepthReading, ReadingChange, SlideDepthReadings
 from napari_melanoma.figures.page import Notice, Report
 from napari_melanoma.reports.disclosure import (
@@ -17,6 +20,7 @@ from napari_melanoma.reports.disclosure import (
     show_patient_id,
     show_times,
 )
+from napari_melanoma.reports.report_records import ReportRecords
 
 
 @pytest.mark.parametrize(
@@ -145,3 +149,15 @@ def test_readings_and_changes_have_no_dates_names_and_notes() -> None:
         ("X", "mm", first),
         ("Y", "mm", later),
     ]
+
+
+def test_patient_data_in_the_options_of_an_analysis_are_left_out() -> None:
+    options = {"patient": {"age": "93", "site": "foot"}, "metadata": "Meyer.csv", "border": "pad"}
+    shown = {}
+    for personal in (True, False):
+        records = ReportRecords(personal, RunContext())
+        records.add_origin("Slide 1", {"model": {"name": "a"}, "options": options})
+        shown[personal] = repr(records.provenance())
+    assert "border pad" in shown[False]
+    assert "93" in shown[True]
+    assert not {"93", "foot", "Meyer"} & set(re.findall(r"\w+", shown[False]))

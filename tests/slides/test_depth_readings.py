@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,8 +13,9 @@ from slide_models import install_slide_models
 from napari_melanoma.core import files
 from napari_melanoma.core.errors import InputError, SaveError
 from napari_melanoma.core.files import file_stamp, write_json
+from napari_melanoma.core.validity import Validity, ValidityReason
 from napari_melanoma.depth.findings import FINDINGS_FILE, SlideFindings, read_findings
-from napari_melanoma.depth.readings import DepthReading, SlideDepthReadings
+from napari_melanoma.depth.readings import DepthReading, SlideDepthReadings, set_values
 from napari_melanoma.depth.synoptic import SynopticAnswer, SynopticReport
 from napari_melanoma.slides import synoptic_files
 from napari_melanoma.slides.depth_readings import (
@@ -21,6 +23,7 @@ from napari_melanoma.slides.depth_readings import (
     collect_readings,
     compare_readers,
     depth_analysis_folder,
+    list_comparable_readers,
     list_depth_models,
     list_readers,
     read_proposals,
@@ -181,6 +184,15 @@ def test_a_reader_is_compared_with_the_analysis(results: Path) -> None:
     assert agreement.bland_altman.bias.mean == pytest.approx(0.0125)
 
 
+def test_agreement_states_that_predictions_are_not_valid(results: Path) -> None:
+    collected = collect_readings([results])
+    invalid = Validity(reasons=(ValidityReason(code="synthetic", text="trained on synthetic slides"),))
+    first, *others = collected.slides
+    changed = replace(first, automatic=first.automatic.model_copy(update={"validity": invalid}))
+    notes = compare_readers(replace(collected, slides=(changed, *others)), ["A", "model"]).notes
+    assert f"on 1 slide: {invalid.headline('')}" in notes
+
+
 def test_agreement_reports_readers_who_accepted_the_same_line(results: Path) -> None:
     for name in ("one", "two"):
         both = tuple(reading(who, 1.0, method="automatic") for who in ("A", "B"))
@@ -213,6 +225,27 @@ def test_readers_with_folders_of_their_own_come_together(tmp_path: Path) -> None
     assert [name for name, _ in mixed.failed] == ["third/section"]
     few = compare_readers(gathered, ["A", UNNAMED_READER])
     assert (few.slides, few.bland_altman) == (1, None)
+
+
+def test_readers_without_a_name_are_neither_joined_nor_compared(tmp_path: Path) -> None:
+    for number, mm in enumerate((1.0, 2.0)):
+        depth = set_values(SlideDepthReadings(fingerprint="x"), "", f"{WHEN[:9]}{number + 1}{WHEN[10:]}", mm=mm)
+        write_depth(tmp_path / str(number) / "section", depth)
+    gathered = collect_readings([tmp_path])
+    assert {name: one.mm for name, one in gathered.slides[0].readings.items()} == {"": 1.0, "(no name) 2": 2.0}
+    assert list_comparable_readers(gathered) == ()
+    assert gathered.notes == ("section: several readings have no name, and may be of several readers",)
+    with pytest.raises(InputError, match="several readers have no name"):
+        compare_readers(gathered, list_readers(gathered))
+
+
+def test_a_reader_is_the_same_on_all_slides_in_any_spelling(tmp_path: Path) -> None:
+    for slide, name in (("one", "Anna"), ("two", "anna "), ("three", "ANNA")):
+        both = (reading(name, 1.0), reading("B", 1.2))
+        write_depth(tmp_path / slide, SlideDepthReadings(fingerprint=slide, readings=both))
+    gathered = collect_readings([tmp_path])
+    assert list_readers(gathered) == ("ANNA", "B")
+    assert compare_readers(gathered, ["ANNA", "B"]).slides == 3
 
 
 def test_slides_that_may_differ_are_combined_by_the_name_of_their_folder_with_a_note_only(tmp_path: Path) -> None:

@@ -29,7 +29,7 @@ from napari_melanoma.case.model import (
 from napari_melanoma.core.errors import InputError, UnreadableImage
 from napari_melanoma.core.files import compose_name, open_regular
 from napari_melanoma.core.formatting import format_count
-from napari_melanoma.core.paths import OutsidePaths, PathResolver
+from napari_melanoma.core.paths import OutsidePaths, PathResolver, count_same_end
 from napari_melanoma.data.cell_values import NO_SITE, BodySite, merge_body_sites, parse_body_site
 from napari_melanoma.data.formats.dicom import AUXILIARY_IMAGES
 from napari_melanoma.data.harmonize import Harmonizer, harmonize_rows
@@ -427,12 +427,13 @@ class CaseTable:
     """A harmonized table, with the rows that belong to existing images, and notes for the user.
 
     ``count``: number of all rows. ``by_name``, ``by_path``: rows by the normalized name or by the path of their image.
+    Of several rows of a name, that with the most folders in common with the image is used, or else the first.
     ``by_stem``: images near the table by normalized name. ``ambiguous``: names of images in several folders.
     """
 
     path: Path
     count: int
-    by_name: Mapping[str, Row]
+    by_name: Mapping[str, Sequence[Row]]
     by_path: Mapping[Path, Row]
     by_stem: Mapping[str, Path]
     ambiguous: frozenset[str] = frozenset()
@@ -460,15 +461,17 @@ class CaseTable:
 
     def _find_row(self, image: Path) -> Row:
         name = compose_name(image.stem)
-        return self.by_path.get(image) or ({} if name in self.ambiguous else self.by_name.get(name, {}))
+        named = () if name in self.ambiguous else self.by_name.get(name, ())
+        return self.by_path.get(image) or max(named, key=lambda row: _count_folders(row, image), default={})
 
     def count_rows_without(self, images: Iterable[Path]) -> int:
         """Return the number of rows that belong to none of some images."""
-        present = set(images)
-        stems = {compose_name(path.stem) for path in present} - self.ambiguous
-        with_image = {id(row) for path, row in self.by_path.items() if path in present}
-        with_image |= {id(row) for name, row in self.by_name.items() if name in stems}
-        return self.count - len(with_image)
+        return self.count - len({id(row) for image in images if (row := self._find_row(image))})
+
+
+def _count_folders(row: Row, image: Path) -> int:
+    """Return how many folders at the end of the path in a row are those of an image; the path may be of Windows."""
+    return count_same_end(PureWindowsPath(row.get("path", "")).parent, image.parent)
 
 
 def read_case_table(path: Path, images: Iterable[Path] = (), mapping: TableMapping | None = None) -> CaseTable:
@@ -479,7 +482,7 @@ def read_case_table(path: Path, images: Iterable[Path] = (), mapping: TableMappi
     """
     nearby, harmonizer, present = _list_nearby_images(path), Harmonizer(), set(images)
     names = {compose_name(image.stem) for image in present.union(nearby)}
-    by_name, by_path, named, notes = dict[str, Row](), dict[Path, Row](), 0, list[Note]()
+    by_name, by_path, named, notes = defaultdict[str, list[Row]](list), dict[Path, Row](), 0, list[Note]()
     paths, outside = PathResolver(path.parent, allow_outside=False), OutsidePaths(path.parent)
     try:
         for raw_row in iterate_rows(path):
@@ -487,8 +490,8 @@ def read_case_table(path: Path, images: Iterable[Path] = (), mapping: TableMappi
             row = {**harmonizer.harmonize_row(columns), **day}
             name = compose_name(row.get("image_id") or PureWindowsPath(row.get("path", "")).stem)
             named += bool(name)
-            if name in names:  # setdefault: of several rows for one image, the first is used
-                by_name.setdefault(name, row)
+            if name in names:
+                by_name[name].append(row)
             if "path" in row:
                 # The path may have been written on Windows
                 file = Path(os.path.normpath(path.parent / PureWindowsPath(row["path"]).as_posix()))
@@ -508,7 +511,11 @@ def read_case_table(path: Path, images: Iterable[Path] = (), mapping: TableMappi
         notes.append((path.name, "no column contains image names: map one of its columns."))
     ambiguous = _find_ambiguous_names(present.union(nearby, by_path))
     rows_with_path = {id(row) for row in by_path.values()}
-    unused = [name for name, row in by_name.items() if name in ambiguous and id(row) not in rows_with_path]
+    unused = [
+        name
+        for name, rows in by_name.items()
+        if name in ambiguous and not all(id(row) in rows_with_path for row in rows)
+    ]
     if unused:
         listed = ", ".join(unused[:MAX_NAMED]) + (" ..." if len(unused) > MAX_NAMED else "")
         note = f"several folders contain images called {listed}: these rows were not used. Add the paths of the images."

@@ -17,6 +17,7 @@ from pydantic_core import PydanticCustomError
 
 from napari_melanoma.core.config import Config
 from napari_melanoma.core.formatting import format_count
+from napari_melanoma.core.geometry import PixelSize
 from napari_melanoma.core.validity import Validity, read_validity
 from napari_melanoma.data.table_schema import check_value, field_title, find_column
 from napari_melanoma.data.taxonomy import UNKNOWN
@@ -187,6 +188,11 @@ class CaseImage(CasePart):
         return self.path.stem
 
     @property
+    def pixel_size(self) -> PixelSize | None:
+        """The pixel size that the case states; None if it states none."""
+        return PixelSize(self.mpp_y, self.mpp_x) if self.mpp_x and self.mpp_y else None
+
+    @property
     def is_slide(self) -> bool:
         """Whether it is a slide."""
         return self.modality == "wsi" or (not self.modality and self.path.name.lower().endswith(SLIDE_SUFFIXES))
@@ -293,6 +299,12 @@ class CaseLesion(CasePart):
         """Breslow thickness."""
         value = self._find("breslow")
         return None if value is None else float(value)
+
+    @property
+    def depth_at_least(self) -> bool:
+        """Whether the melanoma may be thicker than that."""
+        answer = (self.synoptic or SynopticReport()).answer("breslow")
+        return answer is not None and answer.at_least and not answer.suggested_by
 
     @property
     def ulceration(self) -> bool | None:

@@ -99,6 +99,17 @@ class CasePredictions:
         """Return the prediction for a lesion; None if there is none."""
         return next((one for one in self.lesions if one.lesion_id == lesion_id), None)
 
+    def for_case(self, case: Case) -> Self:
+        """Return the predictions to show for a case: without comparisons of lesions if any lesion has changed since."""
+        covered = {lesion.lesion_id for lesion in self.lesions} | {subject for subject, _ in self.notes}
+        subjects = ((lesion.id, image.id) for lesion in case.lesions for image in lesion.images if not image.is_slide)
+        is_same = all({*names} & covered for names in subjects) and {one.lesion_id for one in self.lesions} <= {
+            lesion.id for lesion in case.lesions
+        }
+        if is_same and all(self.is_current(case, one.lesion_id) for one in self.lesions):
+            return self
+        return replace(self, lesions=tuple(replace(one, outlier=None) for one in self.lesions))
+
     def is_current(self, case: Case, lesion_id: str) -> bool:
         """Return whether the prediction for a lesion is up to date with its images, masks, and the metadata it uses."""
         found = self.find_lesion(lesion_id)
@@ -416,9 +427,7 @@ def read_case_mask(image: CaseImage) -> NDArray[np.bool_] | None:
 
 def choose_pixel_size(image: CaseImage, photograph: Photograph) -> PixelSize | None:
     """Return the pixel size that the user has set, else that of the file; None if unknown."""
-    if image.mpp_x and image.mpp_y:
-        return PixelSize(x_um=image.mpp_x, y_um=image.mpp_y)
-    return photograph.pixel_size
+    return image.pixel_size or photograph.pixel_size
 
 
 def _find_outliers(predictions: Sequence[_CaseImagePrediction]) -> dict[str, PatientOutlier]:

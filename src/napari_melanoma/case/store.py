@@ -34,7 +34,7 @@ from napari_melanoma.core.errors import CaseChanged, InputError, MalformedFile, 
 from napari_melanoma.core.files import back_up_file, replace_non_finite, save_error, write_text
 from napari_melanoma.core.locks import hold_lock, lock_holder
 from napari_melanoma.core.parsing import parse_json
-from napari_melanoma.core.paths import expand_user, is_inside
+from napari_melanoma.core.paths import count_same_end, expand_user, is_inside, real_path
 from napari_melanoma.core.provenance import array_fingerprint, utc_time
 from napari_melanoma.depth.findings import SlideFindings
 from napari_melanoma.depth.readings import read_depth_file
@@ -230,19 +230,29 @@ def find_missing_images(case: Case) -> dict[str, str]:
 def locate_images(case: Case, folder: Path) -> dict[str, Path]:
     """Find the missing images of a case in a folder, where they are now; return their paths by id.
 
-    An image is found by the end of its path, the longest first, or by its name if only one file there has it.
+    An image is found by the end of its path, the longest first, or by its name if only one file there has it. A file
+    that several images fit belongs to the one with the longest end, or to none if that is not clear; one that another
+    image of the case has belongs to none.
     """
-    names, paths = defaultdict[str, list[Path]](list), dict[str, Path]()
+    names, found = defaultdict[str, list[Path]](list), defaultdict[Path, list[tuple[int, str]]](list)
     for parent, _, files in os.walk(folder):
         for name in files:
             names[name].append(Path(parent, name))
-    for image_id in find_missing_images(case):
+    for image_id in (missing := find_missing_images(case)):
         parts = _moved_path(case.find_image(image_id)).parts
         ends = (folder.joinpath(*parts[start:]) for start in range(1, len(parts)))
         same_name = names[parts[-1]]
-        found = next((path for path in ends if path in names[path.name]), None)
-        if found or len(same_name) == 1:
-            paths[image_id] = found or same_name[0]
+        path = next((path for path in ends if path in names[path.name]), None)
+        if path is None and len(same_name) == 1:
+            path = same_name[0]
+        if path is not None:
+            found[path].append((count_same_end(path, PurePath(*parts)), image_id))
+    used = {real_path(image.path) for _, image in case.iterate_images() if image.id not in missing}
+    paths: dict[str, Path] = {}
+    for path, claims in found.items():
+        longest, image_id = max(claims)
+        if real_path(path) not in used and sum(length == longest for length, _ in claims) == 1:
+            paths[image_id] = path
     return paths
 
 

@@ -53,6 +53,7 @@ def readings(
         collect_readings,
         compare_readers,
         describe_agreement,
+        list_comparable_readers,
         list_readers,
         write_readings,
     )
@@ -62,7 +63,8 @@ def readings(
     for name, error in collected.failed:
         current.report.emit("failed", f"failed: {name}: {error}", slide=name, error=error)
     readers = list_readers(collected)
-    chosen = reader or (list(readers) if len(readers) == 2 else [])
+    comparable = list_comparable_readers(collected)
+    chosen = reader or (list(comparable) if len(comparable) == len(readers) == 2 else [])
     agreement = compare_readers(collected, chosen) if chosen else None
     for note in (*collected.notes, *(agreement.notes if agreement else ())):
         current.report.emit("warning", f"Warning: {note}", message=note)

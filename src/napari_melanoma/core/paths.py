@@ -16,7 +16,8 @@ from collections.abc import Callable, Container, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-from pathlib import Path
+from itertools import takewhile
+from pathlib import Path, PurePath
 from typing import NamedTuple
 
 from napari_melanoma.core.errors import InputError
@@ -236,6 +237,12 @@ def is_file(path: Path) -> bool:
         return path.is_file()
     except OSError:
         return False
+
+
+def count_same_end(first: PurePath, second: PurePath) -> int:
+    """Return how many parts at the end of two paths are the same; 0 if even the names of the files differ."""
+    pairs = zip(reversed(first.parts), reversed(second.parts), strict=False)
+    return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], pairs))
 
 
 def is_inside(path: Path, folder: Path) -> bool:

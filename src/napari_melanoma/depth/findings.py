@@ -22,6 +22,7 @@ from napari_melanoma.depth.readings import (
     LINE_FIELDS,
     DepthReading,
     SlideDepthReadings,
+    identify_reader,
     read_depth_file,
     restore_values,
     set_values,
@@ -59,6 +60,12 @@ class SlideFindings(SlideDepthReadings):
         if self.report is not None and not self.report.is_signed and "report" in values:
             values["report"][DERIVED] = {"status": self.report.status}
         return values
+
+    def spelling_of(self, reader: str) -> str:
+        """Return the name of a reader as the readings or the signature spell it."""
+        signer = "" if self.report is None else self.report.signed_by
+        is_signer = self.reading_by(reader) is None and identify_reader(signer) == identify_reader(reader)
+        return signer if is_signer else super().spelling_of(reader)
 
     def view_report(self, reader: str | None = None) -> SynopticReport | None:
         """Return the report with the findings of a reader, or as it was signed; None if the form was never used.
@@ -215,7 +222,7 @@ def merge_findings(
     signed, merged, kept = _find_other_signature(own.report, stored.report), list[DepthReading](), list[str]()
     is_lossy = is_refused = False
     for reader in dict.fromkeys(one.reader for one in (*own.readings, *stored.readings)):
-        mine, other, was = (one.reading_by(reader) for one in (own, stored, base))
+        mine, other, was = ({each.reader: each for each in one.readings}.get(reader) for one in (own, stored, base))
         is_signer = signed is not None and reader == signed.signed_by and other is not None
         is_theirs = is_signer or mine == was
         is_refused |= is_signer and mine not in (was, other)

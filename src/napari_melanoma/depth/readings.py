@@ -5,8 +5,10 @@ A reading starts from the proposals of the analysis. Positions are (row, column)
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
+from itertools import count
 from math import isclose
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, TypeVar
@@ -182,8 +184,14 @@ class SlideDepthReadings(Config):
     readings: tuple[DepthReading, ...] = ()
 
     def reading_by(self, reader: str) -> DepthReading | None:
-        """Return the stored reading of a reader; None if there is none."""
-        return next((one for one in self.readings if one.reader == reader), None)
+        """Return the stored reading of a reader, also under another spelling of the name; None if there is none."""
+        own = [one for one in self.readings if identify_reader(one.reader) == identify_reader(reader)]
+        return next((one for one in own if one.reader == reader), next(iter(own), None))
+
+    def spelling_of(self, reader: str) -> str:
+        """Return the name of a reader as the readings spell it."""
+        own = self.reading_by(reader)
+        return reader if own is None else own.reader
 
 
 AnyReadings = TypeVar("AnyReadings", bound=SlideDepthReadings)
@@ -205,13 +213,15 @@ class DepthProposal(Config):
 class SlideDepthProposals(Config):
     """Results of the analysis for a depth reading.
 
-    ``proposals``: the most likely first. ``clark``: an estimate. ``notes``: why results are missing.
+    ``proposals``: the most likely first. ``clark``: an estimate. ``notes``: why results are missing. ``um_per_px``:
+    pixel size (height, width) at which the slide was analyzed; None if unknown.
     """
 
     proposals: tuple[DepthProposal, ...] = ()
     ulcerated: bool | None = None
     clark: int | None = Field(None, ge=1, le=5)
     notes: tuple[str, ...] = ()
+    um_per_px: tuple[Length, Length] | None = None
     validity: Validity = Validity()
 
 
@@ -222,11 +232,63 @@ def latest_reading(depth: SlideDepthReadings) -> DepthReading | None:
     return max(measured or readings, key=lambda one: parse_time(one.when), default=None)
 
 
+def identify_reader(name: str) -> str:
+    """Return what identifies a reader: the name without differences of case, spaces and Unicode form."""
+    return " ".join(unicodedata.normalize("NFKC", name).casefold().split())
+
+
+def unify_names(names: Iterable[str]) -> dict[str, str]:
+    """Return the spelling to show for each name of a reader: the same for all that identify one reader."""
+    known = dict.fromkeys(names)
+    shown: dict[str, str] = {}
+    for name in sorted(known):
+        shown.setdefault(identify_reader(name), name)
+    return {name: shown[identify_reader(name)] for name in known}
+
+
 def merge_readings(depths: Iterable[SlideDepthReadings]) -> SlideDepthReadings:
-    """Merge the readings of several files: the latest one of each reader."""
-    readings = [reading for depth in depths for reading in depth.readings if reading.when]
-    latest = {reading.reader: reading for reading in sorted(readings, key=lambda reading: parse_time(reading.when))}
-    return SlideDepthReadings(readings=tuple(latest.values()))
+    """Merge the readings of several files of a slide: the latest state of each, without those that were undone.
+
+    Readings without a name are states of one reading only if they share a change; others get a number, as they may be
+    of several persons. A reading that was named later is shown once, with the name.
+    """
+    groups: list[list[DepthReading]] = []  # states of one reading each
+    for reading in (one for depth in depths for one in depth.readings):
+        same = [group for group in groups if any(_is_same_reading(one, reading) for one in group)]
+        others = [group for group in groups if group not in same]
+        groups = [*others, [*(one for group in same for one in group), reading]]
+    latest = [max(group, key=_order_of_states) for group in groups]
+    return SlideDepthReadings(readings=_number_unnamed(sorted(filter(_has_values, latest), key=_order_of_states)))
+
+
+def _has_values(reading: DepthReading) -> bool:
+    return bool(reading.when)
+
+
+def _is_same_reading(first: DepthReading, second: DepthReading) -> bool:
+    """Whether two readings are states of one: of the same reader, or one has no name and they share a change."""
+    if first.reader and second.reader:
+        return identify_reader(first.reader) == identify_reader(second.reader)
+    changes = [[(one.field, one.before, one.after, one.when) for one in each.history] for each in (first, second)]
+    if not all(changes):  # of an early version, or made without a history
+        return first.reader == second.reader
+    return any(own[0] in other for own, other in (changes, changes[::-1]))
+
+
+def _order_of_states(reading: DepthReading) -> tuple[datetime, int, str]:
+    """Return the key that sorts states of readings, the latest last; undoing all changes is a change, too."""
+    times = (reading.when, *(change.when for change in reading.history[-1:]))
+    return max(map(parse_time, times)), len(reading.history), reading.reader
+
+
+def _number_unnamed(readings: Iterable[DepthReading]) -> tuple[DepthReading, ...]:
+    """Give each reading without a name but the first a number in place of the name."""
+    numbers, numbered = count(1), list[DepthReading]()
+    for reading in readings:
+        number = 0 if reading.reader else next(numbers)
+        name = f"{NO_NAME} {number}" if number > 1 else reading.reader
+        numbered.append(reading.model_copy(update={"reader": name}))
+    return tuple(numbered)
 
 
 def read_depth_file(path: Path) -> SlideDepthReadings:
@@ -249,12 +311,16 @@ def parse_proposals(content: Mapping[str, Any]) -> SlideDepthProposals:
     listed = entry.get("candidates")
     parsed = [_parse_proposal(values) for values in (listed if isinstance(listed, list) else [])]
     clark, ulcerated = entry.get("clark_estimate"), entry.get("ulceration")
-    notes = entry.get("notes")
+    notes, mpp = entry.get("notes"), content.get("mpp")
+    is_scaled = (
+        bool(entry) and isinstance(mpp, list) and [isinstance(um, float | int) and um > 0 for um in mpp] == [True] * 2
+    )
     return SlideDepthProposals(
         proposals=tuple(proposal for proposal in parsed if proposal is not None),
         ulcerated=ulcerated if isinstance(ulcerated, bool) else None,
         clark=clark if isinstance(clark, int) and 1 <= clark <= 5 else None,
         notes=tuple(str(one) for one in (notes if isinstance(notes, list) else [])),
+        um_per_px=(mpp[0], mpp[1]) if is_scaled else None,
         validity=(Validity.from_json(entry.get("validity")) or read_validity(content)) if entry else Validity(),
     )
 
@@ -288,11 +354,12 @@ def automatic_reading(proposals: SlideDepthProposals, chosen: int = 0, size: Pix
 
     ``chosen``: index of the proposal whose line is used; without a proposal, the reading has no line. The Clark level,
     and the ulceration of the slide, are those of the first proposal. ``size``: pixel size of the slide, stored with the
-    line.
+    line unless the slide was analyzed at another one.
     """
     if not 0 <= chosen < len(proposals.proposals):
         return DepthReading(ulcerated=proposals.ulcerated, clark=proposals.clark)
-    proposal = proposals.proposals[chosen]
+    proposal, analyzed = proposals.proposals[chosen], proposals.um_per_px
+    is_rescaled = analyzed is not None and size is not None and not size.is_close(PixelSize(*analyzed))
     return DepthReading(
         method="automatic",
         line=proposal.line,
@@ -301,7 +368,7 @@ def automatic_reading(proposals: SlideDepthProposals, chosen: int = 0, size: Pix
         at_least=proposal.at_least,
         ulcerated=proposals.ulcerated if chosen == 0 and proposal.ulcerated is None else proposal.ulcerated,
         clark=proposals.clark if chosen == 0 else None,
-        um_per_px=_pixel_size_um(size),
+        um_per_px=analyzed if is_rescaled else _pixel_size_um(size),
     )
 
 
@@ -325,7 +392,7 @@ def values_for_line(before: DepthReading, line: Line, size: PixelSize | None, *,
 def current_reading(depth: SlideDepthReadings, base: DepthReading, reader: str) -> DepthReading:
     """Return the reading of a reader, or ``base``, that of the analysis, if the reader has set no value."""
     own = _own_reading(depth, reader)
-    return own if own.when else base.model_copy(update={"reader": reader, "history": own.history})
+    return own if own.when else base.model_copy(update={"reader": own.reader, "history": own.history})
 
 
 def set_values(
@@ -373,7 +440,7 @@ def _own_reading(depth: SlideDepthReadings, reader: str) -> DepthReading:
     own = depth.reading_by(reader)
     if own is None or own.when:
         return own or DepthReading(reader=reader)
-    return DepthReading(reader=reader, history=own.history)
+    return DepthReading(reader=own.reader, history=own.history)
 
 
 def rename_reader(depth: AnyReadings, before: str, after: str) -> AnyReadings:
@@ -381,6 +448,7 @@ def rename_reader(depth: AnyReadings, before: str, after: str) -> AnyReadings:
     own, other = depth.reading_by(before), depth.reading_by(after)
     if own is None or (other is not None and other.when):
         return depth
+    after = depth.spelling_of(after)
     history = tuple(one.model_copy(update={"reader": after}) if one.reader == before else one for one in own.history)
     earlier = () if other is None else other.history
     moved = own.model_copy(update={"reader": after, "history": (*earlier, *history)})
@@ -396,7 +464,8 @@ def restore_values(now: AnyReadings, target: SlideDepthReadings, reader: str, wh
     """
     result = now
     for name in dict.fromkeys(reading.reader for reading in (*now.readings, *target.readings)):
-        before, after = (depth.reading_by(name) or DepthReading(reader=name) for depth in (now, target))
+        found = ({one.reader: one for one in depth.readings}.get(name) for depth in (now, target))
+        before, after = (one or DepthReading(reader=name) for one in found)
         changes = _list_changes(before, after, reader, when)
         if changes or bool(before.when) != bool(after.when):
             update = {"history": (*before.history, *changes), "when": when if after.when else ""}
@@ -438,8 +507,9 @@ def rescale_readings(
 ) -> AnyReadings:
     """Rescale all readings after the pixel size of a slide was changed; what was entered is kept.
 
-    ``reader``, ``when``: recorded with the changes. ``previous``: the pixel size before, if it is known. Returns the
-    same object if all readings have this scale already.
+    ``reader``, ``when``: recorded with the changes; the reading that was changed last by a reader stays the latest.
+    ``previous``: the pixel size before, if it is known. Returns the same object if all readings have this
+    scale already.
     """
     for reading in depth.readings:
         values: dict[str, Any] = {}
@@ -456,7 +526,7 @@ def rescale_readings(
         rescaled = DepthReading.parse({**dict(reading), **values}, "a reading")
         changes = _list_changes(reading, rescaled, reader, when)
         if changes:
-            update = {"history": (*reading.history, *changes), "when": when, "authors": reading.all_authors()}
+            update = {"history": (*reading.history, *changes), "authors": reading.all_authors()}
             depth = with_reading(depth, rescaled.model_copy(update=update))
     return depth
 
@@ -499,7 +569,7 @@ def _pixel_size_um(size: PixelSize | None) -> tuple[float, float] | None:
 def with_reading(depth: AnyReadings, reading: DepthReading) -> AnyReadings:
     """Return the readings with one of them added, or replaced by another of the same reader."""
     readings = [reading if other.reader == reading.reader else other for other in depth.readings]
-    if depth.reading_by(reading.reader) is None:
+    if reading not in readings:
         readings.append(reading)
     return depth.model_copy(update={"readings": tuple(readings)})
 
@@ -744,7 +814,7 @@ def reader_rows(
     own = depth.reading_by(reader)
     if own is None or not has_measured(depth, reader):
         return []
-    others = (one for one in depth.readings if one.reader != reader and one.when)
+    others = (one for one in depth.readings if one is not own and one.when)
     rows = [_reader_row(one.reader or NO_NAME, one) for one in (own, *others)]
     if predicted.mm is None:
         return rows
@@ -761,7 +831,8 @@ def has_measured(depth: SlideDepthReadings, reader: str) -> bool:
 
 def hides_others(depth: SlideDepthReadings, reader: str) -> bool:
     """Whether other readers have measured the thickness, and this one has not: their findings are hidden from it."""
-    is_measured = any(one.reader != reader and has_measured(depth, one.reader) for one in depth.readings)
+    own = depth.reading_by(reader)
+    is_measured = any(one is not own and one.when and one.mm is not None for one in depth.readings)
     return is_measured and not has_measured(depth, reader)
 
 
@@ -769,7 +840,7 @@ def describe_hidden_readings(depth: SlideDepthReadings, reader: str) -> str:
     """State how many readings of others are hidden until the reader has measured; empty if none are."""
     if not hides_others(depth, reader):
         return ""
-    count = format_count(sum(has_measured(depth, one.reader) for one in depth.readings), "other reader")
+    count = format_count(sum(bool(one.when) and one.mm is not None for one in depth.readings), "other reader")
     return f"{count} measured this slide. Readings are shown after you have measured, to keep yours independent."
 
 

@@ -193,6 +193,7 @@ def lesion_block(lesion: SynopticLesion) -> ShownBlock:
         "mitotic_rate": lesion.mitoses_per_mm2,
     }
     names = {column: name for name, column in CASE_COLUMNS.items()}
+    at_least = "at least " if lesion.depth_at_least else ""
     return group(
         LESION,
         "Lesion of the case",
@@ -201,7 +202,7 @@ def lesion_block(lesion: SynopticLesion) -> ShownBlock:
                 names.get(column, column),
                 f"{field_title(column)}, entered in the case" if column in names else field_title(column),
                 findings[names[column]] if column in names else lesion.cell(column),
-                format_table_cell(column, lesion.cell(column)),
+                at_least * (column == "depth_mm") + format_table_cell(column, lesion.cell(column)),
             )
             for column in (*SITE_COLUMNS, *LESION_COLUMNS)
         ),

@@ -90,6 +90,8 @@ class SynopticLesion(Protocol):
     @property
     def depth_mm(self) -> float | None: ...
     @property
+    def depth_at_least(self) -> bool: ...
+    @property
     def ulceration(self) -> bool | None: ...
     @property
     def mitoses_per_mm2(self) -> float | None: ...
@@ -660,7 +662,7 @@ def _suggest_answers(reading: DepthReading | None, lesion: SynopticLesion | None
         suggest("laterality", lesion.laterality, "case")
         suggest("site", lesion.site, "case", detail=lesion.sub_site)
         suggest("subtype", SUBTYPES.get(lesion.diagnosis_detail), "case")
-        suggest("breslow", lesion.depth_mm, "case")
+        suggest("breslow", lesion.depth_mm, "case", at_least=lesion.depth_at_least)
         if lesion.depth_mm is not None:
             suggest("extent", "invasive" if lesion.depth_mm > 0 else "in_situ", "case")
         words = {None: None, True: "present", False: "not_identified"}

@@ -290,7 +290,8 @@ def _summarize_prediction(store: CaseStore, lesion: CaseLesion, predictions: Cas
 
 def _read_predictions(store: CaseStore, blocks: list[Block], records: ReportRecords) -> CasePredictions | None:
     try:
-        return read_predictions(store.folder)
+        predictions = read_predictions(store.folder)
+        return None if predictions is None else predictions.for_case(store.case)
     except InputError as error:
         text = f"the predictions for its lesions ({PREDICTIONS_FILE}) cannot be read."
         blocks.append(records.add_problem("Case", text, error))

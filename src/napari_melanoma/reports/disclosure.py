@@ -14,7 +14,7 @@ from typing import Any
 
 from napari_melanoma.core.formatting import format_count
 from napari_melanoma.core.provenance import UNKNOWN_TIME, parse_time
-from napari_melanoma.depth.readings import ReadingChange, SlideDepthReadings, format_time
+from napari_melanoma.depth.readings import ReadingChange, SlideDepthReadings, format_time, unify_names
 from napari_melanoma.depth.synoptic import SynopticReport
 from napari_melanoma.figures.page import Report
 from napari_melanoma.privacy.personal_data import AGES, MAX_AGE, find_in_text
@@ -99,22 +99,22 @@ def _clean_text(text: str, files: re.Pattern[str]) -> str:
 
 def label_readers(names: Iterable[str], *, personal: bool) -> dict[str, str]:
     """Return the name of each reader, or initials, which are numbered if two readers have the same."""
-    distinct = dict.fromkeys(names)
+    shown = unify_names(names)
     if personal:
-        return {name: name for name in distinct}
-    initials = {name: _initials(name) for name in distinct}
+        return shown
+    initials = {name: _initials(name) for name in dict.fromkeys(shown.values())}
     counts, seen, labels = Counter(initials.values()), Counter[str](), {}
     for name, short in initials.items():
         seen[short] += 1
         labels[name] = short if counts[short] == 1 else f"{short} {seen[short]}"
-    return labels
+    return {name: labels[one] for name, one in shown.items()}
 
 
 def _initials(name: str) -> str:
-    """Return the first letter of each word; the name of the model is unchanged."""
-    from napari_melanoma.depth.readings import MODEL_READER
+    """Return the first letter of each word; what stands for the model or a reader without a name is unchanged."""
+    from napari_melanoma.depth.readings import MODEL_READER, NO_NAME
 
-    if name in ("", MODEL_READER):
+    if name in ("", MODEL_READER) or name.startswith(NO_NAME):
         return name
     return "".join(word[0].upper() for word in re.findall(r"[^\W\d_]+", name)) or "Reader"
 

@@ -51,6 +51,7 @@ from napari_melanoma.reports.pictures import draw_photograph, make_figure
 from napari_melanoma.reports.report_records import ReportRecords
 
 OUTDATED = "Outdated: the inputs have changed since this result"
+OTHER_VALUE = "Outdated measurements: analyzed {}; the case states {} now. Analyze the photograph again."
 ROI_CAPTION = "Region of interest"
 
 
@@ -358,6 +359,7 @@ def case_photograph(
         if changed:
             names = format_names([field_title(column) for column in changed])
             part.notes.append(Notice(f"Outdated prediction: the case has other patient data: {names}."))
+        part.notes += map(Notice, _list_other_values(part.about, image))
         part.add_result(classified=classified)
     return part
 
@@ -378,6 +380,17 @@ def _find_changed_data(about: Mapping[str, Any], metadata: Mapping[str, str]) ->
     columns = (*used, *prediction.get("missing", ())) if prediction else ()
     unused = prediction.get("unused", ())
     return [name for name in columns if name not in unused and metadata.get(name, "") != used.get(name, "")]
+
+
+def _list_other_values(about: Mapping[str, Any], image: CaseImage) -> Iterator[str]:
+    """State the scale and the type of a photograph that the case has now, if its result has others."""
+    measured, stated = read_pixel_size(about), image.pixel_size
+    if measured is not None and stated is not None and not measured.is_close(stated):
+        before, now = (format_scale(size.y_um, size.x_um) for size in (measured, stated))
+        yield OTHER_VALUE.format(f"at {before} µm per pixel", now)
+    modality = about.get("modality")
+    if modality and image.modality and modality != image.modality:
+        yield OTHER_VALUE.format(f"as {modality}", image.modality)
 
 
 def result_photograph(folder: Path, name: str, records: ReportRecords) -> PhotographPart:
@@ -409,7 +422,7 @@ def _read_contour(part: PhotographPart, image: CaseImage) -> NDArray[np.bool_] |
 def _add_photograph(
     part: PhotographPart, image: CaseImage, missing: str | None, mask: NDArray[np.bool_] | None
 ) -> None:
-    pixel_size = PixelSize(image.mpp_y, image.mpp_x) if image.mpp_x and image.mpp_y else read_pixel_size(part.about)
+    pixel_size = image.pixel_size or read_pixel_size(part.about)
     try:
         if missing:
             raise InputError(missing)

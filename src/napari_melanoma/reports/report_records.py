@@ -15,6 +15,8 @@ from napari_melanoma.lesion.mask_record import find_mask_model
 from napari_melanoma.reports.disclosure import show_times
 from napari_melanoma.slides.tissue_classifier.strokes import Stroke
 
+PATIENT_OPTIONS = ("patient", "metadata")  # data of the patient, and the file with them
+
 
 @dataclass(frozen=True)
 class Problem:
@@ -119,7 +121,9 @@ class ReportRecords:
                 by_model.setdefault(_format_model(result), []).append(subject)
             models = tuple((", ".join(subjects), *model) for model, subjects in by_model.items())
             blocks.append(Table("Models", ("Result", "Model", "Weights"), models, titled=True))
-            settings = _group_by_text((subject, _format_settings(result)) for subject, result in self._origins)
+            settings = _group_by_text(
+                (subject, _format_settings(result, personal=self.personal)) for subject, result in self._origins
+            )
             software = _group_by_text((subject, _format_software(result)) for subject, result in self._origins)
             blocks += [
                 Table(title, ("Result", title), rows, titled=True)
@@ -165,10 +169,13 @@ def _format_model(result: Mapping[str, Any]) -> tuple[str, str]:
     return str(model.get("name") or ""), str(model.get("fingerprint") or "")[:16]
 
 
-def _format_settings(result: Mapping[str, Any]) -> str:
+def _format_settings(result: Mapping[str, Any], *, personal: bool) -> str:
     threshold = result.get("threshold")
     settings = [f"threshold {threshold:.2f}"] if isinstance(threshold, float) else []
-    return ", ".join([*settings, *list_options(result.get("options") or {})])
+    options = (result.get("options") or {}).items()
+    return ", ".join(
+        [*settings, *list_options({name: one for name, one in options if personal or name not in PATIENT_OPTIONS})]
+    )
 
 
 def _format_software(result: Mapping[str, Any]) -> str:

@@ -110,8 +110,7 @@ class SlidePart:
     @property
     def pixel_size(self) -> PixelSize | None:
         """The pixel size that the case states for the slide."""
-        image = self.image
-        return None if image is None or not (image.mpp_x and image.mpp_y) else PixelSize(image.mpp_y, image.mpp_x)
+        return None if self.image is None else self.image.pixel_size
 
 
 def _belongs_to(folder: Path, slide: Path) -> bool:

@@ -40,6 +40,7 @@ from napari_melanoma.depth.readings import (
 from napari_melanoma.depth.shown_blocks import ShownBlock
 from napari_melanoma.depth.synoptic import (
     SIGNATURE,
+    SynopticAnswer,
     SynopticLesion,
     SynopticReport,
     describe_finding,
@@ -73,7 +74,7 @@ from napari_melanoma.slides.depth_readings import (
     SlideReadings,
     compare_readers,
     describe_agreement,
-    list_readers,
+    list_comparable_readers,
 )
 from napari_melanoma.slides.lesion_files import read_lesions
 from napari_melanoma.slides.lesions import SlideLesion, area_noun
@@ -350,15 +351,20 @@ def find_case_image(case: Case, slide: Path) -> CaseImage | None:
 
 
 def set_lesion_reading(case: Case, image_id: str, reading: DepthReading) -> Case:
-    """Set the reader's values in the lesion of the slide; unknown values leave the lesion unchanged."""
+    """Set the reader's values in the lesion of the slide, in place of those that were added from it before.
+
+    Other values of the lesion stay if they are unknown in the reading.
+    """
     lesion = next((image_lesion for image_lesion, image in case.iterate_images() if image.id == image_id), None)
     if lesion is None:
         raise InputError("the slide is not assigned to a lesion: drag it to its lesion in the Case dock first.")
-    answers = {}
+    answers: dict[str, SynopticAnswer | None] = {}
     for name in CASE_FINDINGS:
-        answer = find_answer(reading, name)
+        answer, own = find_answer(reading, name), (lesion.synoptic or SynopticReport()).answer(name)
         if answer is not None and not answer.suggested_by:
             answers[name] = answer  # not rounded: 0.7496 mm is recorded as 0.7 mm, but 0.75 mm as 0.8 mm
+        elif own is not None and own in (find_answer(one, name) for one in case.find_image(image_id).readings.readings):
+            answers[name] = None  # of another reader, or of an earlier state of the reading
     return set_lesion_answers(case, lesion.id, answers, reading.reader, utc_time())
 
 
@@ -417,14 +423,13 @@ def write_slide_report(
 ) -> Path:
     """Write the report of a slide from its result folder.
 
-    ``slide``: by default the recorded file. ``scale``: pixel size, if no user has set one, and the latest reading has
-    none. ``lesion``: of the
-    case of the slide, if known.
+    ``slide``: by default the recorded file. ``scale``: pixel size, if no user has set one; by default that of the file.
+    ``lesion``: of the case of the slide, if known.
     """
     depth, proposals = read_findings(folder), read_proposals(folder)
     latest = latest_reading(depth)
-    own = read_notes(folder).pixel_size or reading_scale(latest) or scale
-    info = find_slide_info(folder, slide or recorded_slide(folder), own)
+    own = read_notes(folder).pixel_size or scale
+    info = find_slide_info(folder, slide or recorded_slide(folder), own, reading_scale(latest))
     base = automatic_reading(proposals, 0, info.pixel_size)
     part = SlidePart.from_folder(folder, lesion, info.path)
     if latest is None and base.mm is None and not collect_depth_report(part):
@@ -446,20 +451,23 @@ def reading_scale(reading: DepthReading | None) -> PixelSize | None:
     return PixelSize(*reading.um_per_px)
 
 
-def find_slide_info(folder: Path, slide: Path | None, scale: PixelSize | None) -> SlideInfo:
+def find_slide_info(
+    folder: Path, slide: Path | None, scale: PixelSize | None, otherwise: PixelSize | None = None
+) -> SlideInfo:
     """Return information on a slide, without its levels if the file cannot be read.
 
-    ``scale``: pixel size that replaces the one in the file, unless it is None.
+    ``scale``: pixel size that replaces the one in the file, unless it is None. ``otherwise``: pixel size if both are
+    unknown.
     """
     if slide is not None:
         try:
             with open_slide(slide) as opened:
                 info = opened.info
-            own = info.pixel_size
-            return info if scale is None or (own and own.is_close(scale)) else _reopen_with_scale(slide, scale)
+            own, used = info.pixel_size, scale or info.pixel_size or otherwise
+            return info if used is None or (own and own.is_close(used)) else _reopen_with_scale(slide, used)
         except (MelanomaError, OSError):
             pass
-    return SlideInfo(slide or folder, folder.name, "", (), pixel_size=scale)
+    return SlideInfo(slide or folder, folder.name, "", (), pixel_size=scale or otherwise)
 
 
 def _reopen_with_scale(slide: Path, scale: PixelSize) -> SlideInfo:
@@ -492,8 +500,8 @@ def is_slide_result(folder: Path) -> bool:
 def slide_section(part: SlidePart, title: str, subtitle: str, name: str, records: ReportRecords) -> Section:
     """Return the section on a slide; ``name``: of the slide in texts and problems."""
     latest, content = latest_reading(part.depth), part.content
-    scale = part.notes.pixel_size or reading_scale(latest) or part.pixel_size
-    info = find_slide_info(part.folder or Path(name), part.path, scale)
+    otherwise = reading_scale(latest) or part.pixel_size
+    info = find_slide_info(part.folder or Path(name), part.path, part.notes.pixel_size, otherwise)
     problems: list[Block] = [records.add_problem(name, NO_READING, fault) for fault in part.faults]
     if part.notes_fault is not None:
         problems.append(records.add_problem(name, NO_NOTES, part.notes_fault))
@@ -647,7 +655,7 @@ def _read_measurements(part: SlidePart | None, info: SlideInfo) -> list[Block]:
 def _measurement_blocks(folder: Path, info: SlideInfo) -> list[Block]:
     def read_size() -> tuple[tuple[int, int], PixelSize | None]:
         if not info.levels:
-            raise InputError(f"{info.name} cannot be read, so the area of its counts is unknown.")
+            raise InputError("the slide cannot be read, so the area of its counts is unknown.")
         return (info.levels[0].height, info.levels[0].width), info.pixel_size
 
     block = measurements_block(collect_measurements(folder, read_size))
@@ -687,7 +695,7 @@ def agreement_sections(parts: Sequence[SlidePart], readers: Mapping[str, str]) -
         for number, part in enumerate(parts)
     )
     collection = ReadingCollection(slides)
-    names = [one for one in list_readers(collection) if one != MODEL_READER]
+    names = [one for one in list_comparable_readers(collection) if one != MODEL_READER]
     pairs = [(first, second) for number, first in enumerate(names) for second in names[number + 1 :]]
     texts = [_describe_pair(collection, pair) for pair in pairs]
     if any(texts):

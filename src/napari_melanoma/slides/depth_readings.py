@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal, TypeGuard
@@ -16,16 +16,18 @@ from napari_melanoma.core.errors import InputError
 from napari_melanoma.core.files import write_json
 from napari_melanoma.core.formatting import distinct_names, format_count
 from napari_melanoma.core.geometry import PixelSize
-from napari_melanoma.core.provenance import parse_time
 from napari_melanoma.core.validity import Validity, read_validity
 from napari_melanoma.depth.findings import EARLIER_FILES, FINDINGS_FILE, read_findings
 from napari_melanoma.depth.readings import (
     MODEL_READER,
+    NO_NAME,
     DepthReading,
     SlideDepthProposals,
     SlideDepthReadings,
     automatic_reading,
     latest_reading,
+    merge_readings,
+    unify_names,
 )
 from napari_melanoma.depth.synoptic import SynopticLesion, describe_finding
 from napari_melanoma.depth.t_category import format_thickness, t_category
@@ -40,7 +42,12 @@ from napari_melanoma.slides.slide_content import DEPTH_ANALYSIS, read_proposals
 from napari_melanoma.slides.synoptic_files import read_synoptic
 
 READINGS, AGREEMENT, FIGURE = "readings.csv", "agreement.json", "figures/bland_altman.png"
-UNNAMED_READER = "(no name)"  # a reader without a name, in tables and on the command line
+UNNAMED_READER = NO_NAME  # a reader without a name, in tables and on the command line
+SECOND_UNNAMED = f"{UNNAMED_READER} 2"
+SEVERAL_UNNAMED = (
+    "several readers have no name, and who has measured which slide is unknown. Enter the names in the Slide dock, or "
+    "select readers with a name with --reader."
+)
 
 
 @dataclass(frozen=True)
@@ -138,15 +145,18 @@ def collect_readings(folders: Sequence[Path], lesion: SynopticLesion | None = No
     slides = {
         key: SlideReadings(names[folder], automatic=read_proposals(folder)) for key, folder in first_folder.items()
     }
-    for key, reader, changed in signatures:
-        slides[key].signed[reader] = changed
     notes = [
         f"{name}: the readings in {' and '.join(map(str, same))} are combined by the name of the folder, since they do "
         "not state which slide they are of. Rename one of the folders if the slides differ"
         for name, same in folders_by_name.items()
         if len(same) > 1
     ]
-    notes += [note for key, depth in depths for note in _add_readings(slides[key], depth)]
+    shown = unify_names(one.reader for _, depth in depths for one in depth.readings)
+    for key, slide in slides.items():
+        own = [depth for of, depth in depths if of == key]
+        slide.readings.update({shown.get(one.reader, one.reader): one for one in merge_readings(own).readings})
+        slide.signed.update({shown.get(one, one): changed for of, one, changed in signatures if of == key})
+        notes += _note_several(slide, own)
     ordered = sorted(slides.values(), key=lambda slide: slide.name)
     failures = tuple((names[folder], error) for folder, error in failed.items())
     return ReadingCollection(tuple(ordered), failures, tuple(notes))
@@ -169,18 +179,14 @@ def _is_export(folder: Path) -> bool:
     return not has_readings and not stated_fingerprint(folder)
 
 
-def _add_readings(slide: SlideReadings, depth: SlideDepthReadings) -> list[str]:
-    """Add readings to a slide, the latest of each reader; return notes on readers with several readings."""
-    notes = []
-    for reading in depth.readings:
-        if not reading.when:
-            continue
-        previous = slide.readings.get(reading.reader)
-        if previous is not None and previous != reading:
-            notes.append(f"{slide.name}: '{reading.reader}' has several readings; the latest is used")
-        if previous is None or parse_time(reading.when) >= parse_time(previous.when):
-            slide.readings[reading.reader] = reading
-    return notes
+def _note_several(slide: SlideReadings, depths: Sequence[SlideDepthReadings]) -> Iterator[str]:
+    """Yield a note for each reader with several readings, and one if several readings have no name."""
+    for name, used in slide.readings.items():
+        found = (depth.reading_by(name) for depth in depths if name)
+        if any(one is not None and one.when and one != used for one in found):
+            yield f"{slide.name}: '{name}' has several readings; the latest is used"
+    if SECOND_UNNAMED in slide.readings:
+        yield f"{slide.name}: several readings have no name, and may be of several readers"
 
 
 @dataclass(frozen=True)
@@ -207,12 +213,20 @@ def list_readers(collection: ReadingCollection) -> tuple[str, ...]:
     return tuple(sorted(counts, key=lambda name: (-counts[name], name)))
 
 
+def list_comparable_readers(collection: ReadingCollection) -> tuple[str, ...]:
+    """List the readers who are known to be the same on all slides: not those without a name if there are several."""
+    readers = list_readers(collection)
+    return tuple(one for one in readers if SECOND_UNNAMED not in readers or not one.startswith(UNNAMED_READER))
+
+
 def compare_readers(collection: ReadingCollection, readers: Sequence[str]) -> ReaderAgreement:
     """Compare the measurements of two readers, one of whom may be ``MODEL_READER``."""
     if len(set(readers)) != 2 or len(readers) != 2:
         raise InputError(f"agreement requires two readers. Select two of {_list_names(collection)} with --reader.")
     first, second = readers
     for name in readers:
+        if name not in (MODEL_READER, *list_comparable_readers(collection)) and name in list_readers(collection):
+            raise InputError(SEVERAL_UNNAMED)
         if not any(_thickness_reading(slide, name) for slide in collection.slides):
             raise InputError(f"'{name}' has no measurement in these folders. Readers are {_list_names(collection)}.")
     both = [
@@ -221,7 +235,7 @@ def compare_readers(collection: ReadingCollection, readers: Sequence[str]) -> Re
         if (a := _thickness_reading(slide, first)) and (b := _thickness_reading(slide, second))
     ]
     thicknesses = [(float(a.mm or 0), float(b.mm or 0)) for a, b in both]
-    notes = tuple(_agreement_notes(both, readers))
+    notes = (*_agreement_notes(both, readers), *_validity_notes(collection, readers))
     ulcerations = [(a.ulcerated, b.ulcerated) for a, b in both if a.ulcerated is not None and b.ulcerated is not None]
     is_enough = len(both) >= MIN_CASES
     return ReaderAgreement(
@@ -337,6 +351,14 @@ def _agreement_notes(both: Sequence[tuple[DepthReading, DepthReading]], readers:
             "lower bound"
         )
     return notes
+
+
+def _validity_notes(collection: ReadingCollection, readers: Sequence[str]) -> Iterator[str]:
+    """Yield why predictions that readers are compared with are not valid, or are those of a demonstration model."""
+    if MODEL_READER in readers:
+        compared = (one for one in collection.slides if all(_thickness_reading(one, name) for name in readers))
+        headlines = Counter(slide.automatic.validity.headline("") for slide in compared)
+        yield from (f"on {format_count(count, 'slide')}: {text}" for text, count in headlines.items() if text)
 
 
 def _list_names(collection: ReadingCollection) -> str:

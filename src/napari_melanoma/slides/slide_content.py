@@ -20,7 +20,7 @@ from napari_melanoma.core.polygons import Polygon, joint_area
 from napari_melanoma.core.validity import Validity, read_validity
 from napari_melanoma.data.table_schema import field_title, format_field_value
 from napari_melanoma.depth.findings import read_findings
-from napari_melanoma.depth.readings import SlideDepthProposals, SlideDepthReadings, parse_proposals
+from napari_melanoma.depth.readings import NO_NAME, SlideDepthProposals, SlideDepthReadings, parse_proposals
 from napari_melanoma.depth.report_blocks import (
     ANALYSIS,
     LESION,
@@ -140,10 +140,11 @@ class SlideContent:
             yield known("scale", "scale", value, format_sourced_scale(value))
 
     def _list_other_readings(self, reader: str) -> Iterator[ShownBlock | None]:
-        others = [one for one in self.depth.readings if one.reader != reader]
+        own = self.depth.reading_by(reader)
+        others = [one for one in self.depth.readings if one is not own]
         for number, one in enumerate(others, start=1):
             label = "Reading of another reader" + (f" ({number})" if len(others) > 1 else "")
-            yield reading_block(one, self.pixel_size, one.reader or "(no name)", label)
+            yield reading_block(one, self.pixel_size, one.reader or NO_NAME, label)
 
     def _measurement_block(self) -> ShownBlock:
         counts = count_by_area(self.points, self.regions, self.shape, self.pixel_size) if self.shape else {}

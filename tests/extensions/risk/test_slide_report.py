@@ -167,7 +167,9 @@ def test_a_scale_that_a_person_set_counts_more_than_that_of_the_file(
     reading = DepthReading(reader="A", when="2026-01-02T10:00:00+00:00", line=((4.0, 5.0), (7.0, 5.0)), mm=1.8)
     measured = reading.model_copy(update={"um_per_px": (3.0, 4.0)})
     write_depth(reported, SlideDepthReadings(readings=(measured,)))
-    assert "4 x 3 µm per pixel" in text_of(write_slide_report(page, reported, slide, scale=PixelSize(2.5, 2.0)))
+    text = text_of(write_slide_report(page, reported, slide))
+    assert "5 µm per pixel (file)" in text
+    assert "Measured at 4 x 3 µm per pixel; the slide is now set to 5." in text, "as the window states it"
 
 
 def test_the_scale_that_is_set_for_a_slide_is_that_of_its_report(reported: Path, slide: Path, tmp_path: Path) -> None:

@@ -17,7 +17,6 @@ from napari_melanoma.case.model import Case, CaseCorrection, CaseImage, set_corr
 from napari_melanoma.case.store import CaseStore
 from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.errors import DamagedImage, InputError, MelanomaError
-from napari_melanoma.core.geometry import PixelSize
 from napari_melanoma.core.provenance import array_fingerprint
 from napari_melanoma.io.formats import Modality
 from napari_melanoma.lesion.mask_record import get_mask_origin
@@ -283,10 +282,10 @@ class CaseImages(LesionDockLink):
     def _show_photograph(self, layer: Image, path: Path) -> None:
         """Show a photograph with its stored analysis."""
         identity, image = str(photographs.get_identity(layer)), self._find(path)
-        if image is not None and image.mpp_x and image.mpp_y and identity not in self.scaled:
+        if image is not None and image.pixel_size is not None and identity not in self.scaled:
             self.scaled.add(identity)
             if photographs.get_ruler_size(layer) is None:
-                photographs.set_pixel_size(self.viewer, layer, PixelSize(image.mpp_y, image.mpp_x))
+                photographs.set_pixel_size(self.viewer, layer, image.pixel_size)
         show_photograph(self.viewer, layer)
         active = self.viewer.layers.selection.active
         if active is None or photographs.get_identity(active) != identity:
@@ -533,7 +532,7 @@ def _read_stored_analysis(
     current = {} if image.current is None else _read_values(image.current.path)
     provenance = current.get("provenance")
     origin = get_mask_origin(provenance) if mask is not None and isinstance(provenance, dict) else {}
-    stated = _read_scale(current) if image.mpp_x and image.mpp_y else StatedValues()
+    stated = _read_scale(current) if image.pixel_size is not None else StatedValues()
     return identity, RecoveredLesion(
         result, digest, None, current_mask, None, time.time(), image.path, origin, stated=stated
     )

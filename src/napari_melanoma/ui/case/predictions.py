@@ -62,6 +62,7 @@ class CasePredictor(QObject):
         case, predictions = self._controller.case, self.predictions
         if case is None or predictions is None:
             return
+        predictions = predictions.for_case(case)
         for lesion in case.lesions:
             prediction = predictions.find_lesion(lesion.id)
             if prediction is not None:
@@ -92,7 +93,7 @@ class CasePredictor(QObject):
         """Show the prediction for a lesion, or how to get one; return whether there is one."""
         from napari_melanoma.case.fusion import fuse_lesion
 
-        prediction = None if self.predictions is None else self.predictions.find_lesion(lesion)
+        prediction = dict(self._stored_predictions()).get(lesion)
         reason = self.unavailable_reason
         advice = f"{reason}." if reason else "Press Classify to classify each lesion from all of its images."
         is_current, case = self._is_current(lesion), self._controller.case

@@ -156,7 +156,7 @@ class FindingsDocument(Document[SlideFindings]):
         self._size = session.slide.info.pixel_size  # to which the readings were converted last
         self._predicted, self._selected, self._shows_invalid = DepthPredictions(), 0, False
         self._reader_message = ""
-        self.reader = ""  # empty if unknown
+        self._reader = ""  # as entered; empty if unknown
         self._is_edited = False  # by this reader, in this session
         self.form = SynopticForm(self, session)
         self.follow_reader()
@@ -171,6 +171,11 @@ class FindingsDocument(Document[SlideFindings]):
         size, is_blind = self._session.slide.info.pixel_size, bool(self._services.settings.get(BLIND_SETTING, False))
         return DepthState(self.value, self.reader, size, self._predicted, self._selected, is_blind, self._shows_invalid)
 
+    @property
+    def reader(self) -> str:
+        """The current reader, as the findings spell the name; empty if unknown."""
+        return self.value.spelling_of(self._reader)
+
     def set_blind(self, on: bool) -> None:
         """Hide the results of the model on all slides until the reader has measured, or show them."""
         self._services.settings.set(BLIND_SETTING, on)
@@ -181,10 +186,10 @@ class FindingsDocument(Document[SlideFindings]):
 
         A reading that was made in this session without a name gets the reader's name and keeps its history.
         """
-        name, previous = self._services.reader, self.reader
+        name, previous = self._services.reader, self._reader
         if name == previous or name.lower() == MODEL_READER:
             return
-        self.reader = name
+        self._reader = name
         self._show_reader_message("")  # it is about the previous reader
         if not previous and self._is_edited and self.can_undo:
             self._assign_reader()

@@ -90,6 +90,7 @@ class DockSettings:
 
     @reader.setter
     def reader(self, name: str) -> None:
+        name = " ".join(name.split())
         self.set(READER_SETTING, name)
         user_data().reader_changed.emit(name)
 
