@@ -47,7 +47,7 @@ ORDER = np.array([[0, 0], [1, 1]], np.int32)
 def spec(options: SlideOptions, info: TileModelInfo = INFO) -> SlideResultSpec:
     place = {"rows": 4, "columns": 4, "corner": (0, 0), "step": (1, 1), "tile_px": 224}
     values = {"slide": "s", "fingerprint": "f", "kind": "classification", "classes": ("a", "b"), **place}
-    return SlideResultSpec.parse({**values, "settings": analysis_settings(info, options)}, "test")
+    return SlideResultSpec.parse({**values, "settings": analysis_settings(info.identity, options)}, "test")
 
 
 def kept(folder: Path, options: SlideOptions, info: TileModelInfo = INFO) -> SlideResult:

@@ -107,8 +107,14 @@ class SlideTable:
 
     def put_row(self, row: Row) -> None:
         """Add or replace a row, and write the table."""
+        self.put_rows([row])
+
+    def put_rows(self, changed: Sequence[Row]) -> None:
+        """Add or replace rows, and write the table if there are any."""
+        if not changed:
+            return
         with hold_lock(self.path.with_name(LOCK), LOCK_TIMEOUT_S):
-            rows = {**self._read_rows(), row["slide"]: row}
+            rows = {**self._read_rows(), **{row["slide"]: row for row in changed}}
             areas = dict.fromkeys(key for values in rows.values() for key in values if key.startswith(AREA_PREFIXES))
             write_table(self.path, [rows[name] for name in sorted(rows)], (*COLUMNS, *areas))
 
