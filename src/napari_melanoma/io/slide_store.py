@@ -124,12 +124,12 @@ def differing_settings(stored: Mapping[str, Any], requested: Mapping[str, Any]) 
         sorted(
             key
             for key in {*stored, *requested}
-            if _effective_setting(stored.get(key)) != _effective_setting(requested.get(key))
+            if effective_setting(stored.get(key)) != effective_setting(requested.get(key))
         )
     )
 
 
-def _effective_setting(value: Any) -> Any:  # noqa: ANN401 - any JSON value
+def effective_setting(value: Any) -> Any:  # noqa: ANN401 - any JSON value
     """Return a setting, or None for a method "none", whose other values have no effect."""
     return None if isinstance(value, Mapping) and value.get("method") == "none" else value
 
