@@ -32,6 +32,7 @@ from napari_melanoma.slides.lesion_files import (
     rewrite_lesions_table,
 )
 from napari_melanoma.slides.marked_tumor import check_one_slide, check_surface_model
+from napari_melanoma.slides.notes import read_notes
 from napari_melanoma.slides.options import SlideOptions, check_slide_validity
 from napari_melanoma.slides.outputs import SlideAnalysis, target_class, write_outputs
 from napari_melanoma.slides.patient_data import read_patient_data
@@ -116,7 +117,7 @@ def analyze_slide(
         ProcessStamp.create().write(folder / PROCESS_FILE)
         if not run_folder.is_launching:  # the launcher has written "run", and the user may have canceled since
             run_folder.write_command("run")
-        monitored_run = RunFolderContext(run, run_folder)
+        monitored_run, options = RunFolderContext(run, run_folder), _with_set_scale(options, folder)
         with open_slide(slide_path, stated_pixel_size(options)) as slide:
             if not force:
                 _check_recorded_slide(folder, slide.info)
@@ -126,6 +127,14 @@ def analyze_slide(
                 content, already_done = _load_or_compute_result(job, load, started)
         run_folder.append_final_event("finished", tiles=content["tiles_done"], failed=content["tiles_failed"])
     return SlideOutcome(slide.info.name, folder, content, time.monotonic() - started, already_done)
+
+
+def _with_set_scale(options: SlideOptions, folder: Path) -> SlideOptions:
+    """Return options with the scale that a user has set for the slide of a folder, unless they state one."""
+    size = None if options.mpp is not None else read_notes(folder).pixel_size
+    if size is None:
+        return options
+    return options.model_copy(update={"mpp": size.x_um, "mpp_y": None if size.y_um == size.x_um else size.y_um})
 
 
 def _check_recorded_slide(folder: Path, slide: SlideInfo) -> None:
@@ -390,7 +399,7 @@ def find_matching_result(
     If the user has saved lesions at other thresholds since the analysis, the result matches both the original and the
     saved thresholds.
     """
-    content = read_slide_result(folder)
+    content, options = read_slide_result(folder), _with_set_scale(options, folder)
     try:
         saved = read_saved_lesions(folder)
         if not content or (saved is None and content.get("outlines")) or (saved is not None and saved.is_outdated):
