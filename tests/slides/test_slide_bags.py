@@ -151,6 +151,16 @@ def test_embeddings_that_are_there_are_used_again(
     assert "computed with" in describe_difference(folder, reported.model_copy(update={"model": "other"}))
 
 
+def test_the_attention_of_a_whole_slide_model_is_not_that_of_its_encoder(
+    analyze: Analyze, tile_model: LoadModel, slide_model: Callable[..., TileModel], tmp_path: Path
+) -> None:
+    analyze(with_model=slide_model())
+    content = analyze(with_model=tile_model("embedding", network=colours())).content
+    assert content["model"]["name"] == "darkness"
+    assert not (tmp_path / "out" / "heatmap.ome.tif").exists()
+    assert read_attention(SlideResult.open(tmp_path / "out")) is None
+
+
 def test_a_stated_prevalence_counts(analyze: Analyze, slide_model: Callable[..., TileModel]) -> None:
     as_trained = analyze(with_model=slide_model()).content
     content = analyze(with_model=slide_model(), prevalence=0.05).content  # the same tiles, not asked again
