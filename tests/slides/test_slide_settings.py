@@ -111,6 +111,14 @@ def test_pictures_are_identified_by_content_not_by_name(
         result.check_same_analysis(spec(options))
 
 
+def test_tiles_of_another_size_are_refused(tmp_path: Path) -> None:
+    """A whole-slide model may read the tiles of its encoder at another scale, which the settings do not state."""
+    result = kept(tmp_path / "out", SlideOptions())
+    result.check_same_analysis(spec(SlideOptions()).model_copy(update={"step": (1.001, 1.0)}))
+    with pytest.raises(RunError, match="tiles of another size"):
+        result.check_same_analysis(spec(SlideOptions()).model_copy(update={"step": (1.0, 2.0)}))
+
+
 @pytest.mark.parametrize("changes", [{"fingerprint": "v"}, {"prediction_fingerprint": "b"}, {"name": "n"}])
 def test_another_model_is_refused(changes: dict[str, str], tmp_path: Path) -> None:
     result = kept(tmp_path / "out", SlideOptions())
