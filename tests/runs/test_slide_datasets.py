@@ -6,6 +6,7 @@ import csv
 import shutil
 import unicodedata
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -17,6 +18,7 @@ from napari_melanoma.io.tables import iterate_rows
 from napari_melanoma.runs.slide_datasets import describe_pending, make_slide_dataset
 from napari_melanoma.slides.options import SlideOptions
 from napari_melanoma.slides.patient_data import read_patient_data, read_patient_table
+from napari_melanoma.slides.result_folder import open_fingerprint
 from napari_melanoma.training.whole_slides import bag_samples, find_slide_files, is_slide_dataset
 
 AGE = TabularEncoding(numbers=(FittedNumbers(name="age", mean=50.0, std=10.0, median=50.0),))
@@ -179,6 +181,21 @@ def test_missing_embeddings_are_pending(slides: list[Path], tmp_path: Path) -> N
     with pytest.raises(DataSetError, match="no results found for 3 of 3 slides"):
         bag_samples(folder)
     assert describe_pending([folder]) == "Features of 3 slides are computed first."
+
+
+def test_embeddings_of_a_file_that_was_replaced_are_pending(
+    slides: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from napari_melanoma.runs import slide_datasets
+
+    folder = slides[0].parent
+    make_slide_dataset(slides, write_table(tmp_path / "patients.csv"), folder, run=RunContext())
+    stored = {path.stem: SimpleNamespace(slide_fingerprint=open_fingerprint(path)) for path in slides}
+    monkeypatch.setattr(slide_datasets.Bag, "open", lambda result: stored[result.name])
+    assert describe_pending([folder]) == ""
+    slides[1].write_bytes(b"scanned again")
+    slides[2].unlink()
+    assert describe_pending([folder]) == "Features of 1 slide are computed first."
 
 
 def test_another_data_set_is_not_replaced(slides: list[Path], tmp_path: Path) -> None:

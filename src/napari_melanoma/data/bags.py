@@ -43,6 +43,7 @@ class Bag:
         self.kind = kind
         self.mpp = mpp
         self._result = result
+        self.slide_fingerprint = result.spec.fingerprint
         self.grid_positions = result.order
         self._is_done = result.state[self.grid_positions[:, 0], self.grid_positions[:, 1]] == DONE
 

@@ -25,7 +25,7 @@ from napari_melanoma.io.tables import iterate_rows
 from napari_melanoma.runs import launching
 from napari_melanoma.runs.shipped_recipes import find_shipped_recipe
 from napari_melanoma.slides.patient_data import read_patient_table, with_measured_depth
-from napari_melanoma.slides.result_folder import SlideFolderNames, slide_name
+from napari_melanoma.slides.result_folder import SlideFolderNames, open_fingerprint, slide_name
 from napari_melanoma.slides.tile_sets import read_tile_set
 from napari_melanoma.slides.tissue_classifier.classifier import PaintedSlideFile, TissueFitOptions
 from napari_melanoma.slides.tissue_classifier.stroke_data_set import START, make_stroke_data_set, split_strokes
@@ -178,7 +178,7 @@ def compute_embeddings(recipe: TrainRecipe, run: RunContext) -> int:
         (slide, folder)
         for name in recipe.data.datasets
         for folder, slide in find_slide_files(expand_user(name)).items()
-        if not _has_embeddings(folder)
+        if not _has_embeddings(folder, slide)
     ]
     if not missing:
         return 0
@@ -205,17 +205,18 @@ def compute_embeddings(recipe: TrainRecipe, run: RunContext) -> int:
     return len(missing)
 
 
-def _has_embeddings(folder: Path) -> bool:
+def _has_embeddings(folder: Path, slide: Path) -> bool:
+    """Whether a folder has the embeddings of a slide as its file is now; a missing file is no reason to doubt it."""
     try:
-        Bag.open(folder)
+        bag = Bag.open(folder)
     except InputError:
         return False
-    return True
+    return open_fingerprint(slide) in ("", bag.slide_fingerprint)
 
 
 def describe_pending(folders: Iterable[Path]) -> str:
     """Describe how many slides have no embeddings yet; empty if all have."""
-    pending = sum(not _has_embeddings(folder) for path in folders for folder in find_slide_files(path))
+    pending = sum(not _has_embeddings(*pair) for path in folders for pair in find_slide_files(path).items())
     return f"Features of {format_count(pending, 'slide')} are computed first." if pending else ""
 
 
