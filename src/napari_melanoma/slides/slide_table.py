@@ -162,7 +162,7 @@ def status_to_row(status: SlideStatus) -> Row:
         "target": target,
         "lesions": len(lesions) if content["lesions"] is not None and (target or lesions) else None,
         "lesions_malignant": labels.count("malignant") if is_of_lesions and {*labels} <= LESION_CLASSES else None,
-        "lesion_area_mm2": sum(areas) if areas else None,
+        "lesion_area_mm2": sum(areas) if areas or (content["lesions"] == [] and target and content["mpp"]) else None,
         "mpp": None if content["mpp"] is None else content["mpp"][1],
         "warnings": " ".join(content["warnings"]),
         **{

@@ -150,11 +150,9 @@ def test_the_table_states_the_results_of_skipped_slides(start: Start, hired: lis
     start()
     save_lesions(tmp_path / "out" / "a", (), LesionConfig())
     start()
-    assert {row["slide"]: row["lesions"] for row in read_table(tmp_path / "out" / "slides.csv")} == {
-        "a": "0",
-        "b": "1",
-        "c": "",
-    }
+    rows = {row["slide"]: row for row in read_table(tmp_path / "out" / "slides.csv")}
+    assert {name: row["lesions"] for name, row in rows.items()} == {"a": "0", "b": "1", "c": ""}
+    assert (rows["a"]["lesion_area_mm2"], rows["c"]["lesion_area_mm2"]) == ("0", "")
 
 
 def test_patient_data_that_the_model_does_not_use_are_no_reason(start: Start, hired: list[str], tmp_path: Path) -> None:
