@@ -223,7 +223,7 @@ def test_the_state_of_analyzed_slides_does_not_make_real_images_phantoms(tmp_pat
     image.parent.mkdir(exist_ok=True)
     Image.new("RGB", (32, 32), (180, 90, 140)).save(image)
     assert slide_cohort.MANIFEST == COHORT_FILE  # two files of one name
-    manifest = slide_cohort.CohortManifest(tmp_path / slide_cohort.MANIFEST, slide_cohort.CohortSettings({}, {}), {})
+    manifest = slide_cohort.CohortManifest(tmp_path / slide_cohort.MANIFEST, {}, {})
     manifest.write()
     assert (tmp_path / COHORT_FILE).is_file()
     assert not is_phantom(image)

@@ -6,6 +6,7 @@ import csv
 import shutil
 import unicodedata
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -17,6 +18,7 @@ from napari_melanoma.io.tables import iterate_rows
 from napari_melanoma.runs.slide_datasets import describe_pending, make_slide_dataset
 from napari_melanoma.slides.options import SlideOptions
 from napari_melanoma.slides.patient_data import read_patient_data, read_patient_table
+from napari_melanoma.slides.result_folder import open_fingerprint
 from napari_melanoma.training.whole_slides import bag_samples, find_slide_files, is_slide_dataset
 
 AGE = TabularEncoding(numbers=(FittedNumbers(name="age", mean=50.0, std=10.0, median=50.0),))
@@ -133,19 +135,42 @@ def test_slides_without_patients_are_reported(slides: list[Path], tmp_path: Path
     assert any("counts as a patient of its own" in note for note in report.notes)
 
 
-def test_a_reader_measured_the_depth(slides: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_training_and_prediction_use_the_same_depth(
+    slides: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     from napari_melanoma.runs import slide_datasets
+    from napari_melanoma.slides import patient_data
     from napari_melanoma.slides.depth_readings import UNKNOWN_DEPTH, KnownDepth
 
-    found = {"a": KnownDepth(2.5, "reader", reader="A"), "b": KnownDepth(9.0, "automatic", not_valid="demonstration")}
+    found = {
+        "a": KnownDepth(2.5, "reader", reader="A"),
+        "b": KnownDepth(9.0, "automatic", not_valid="demonstration"),
+        "d": KnownDepth(0.7, "automatic"),
+    }
     monkeypatch.setattr(slide_datasets.SlideFolderNames, "find_results", lambda self, path: Path(path.stem))
-    monkeypatch.setattr(slide_datasets, "read_known_depth", lambda folder: found.get(folder.name, UNKNOWN_DEPTH))
-    table = write_table(tmp_path / "patients.csv", header=HEADER.replace("Breslow (mm)", "depth_mm"))
+    monkeypatch.setattr(patient_data, "read_known_depth", lambda folder: found.get(folder.name, UNKNOWN_DEPTH))
+    lines = (*ROWS, "d.svs,P4,50,f,face,2,0")
+    table = write_table(tmp_path / "patients.csv", lines, HEADER.replace("Breslow (mm)", "depth_mm"))
     make_slide_dataset(slides, table, tmp_path / "out", results=tmp_path, run=RunContext())
     rows = read(tmp_path / "out")
-    assert (rows["a"]["depth_mm"], rows["a"]["depth_source"]) == ("2.5", "reader")
-    assert rows["b"]["depth_mm"] == ""  # the analysis is not valid
-    assert (rows["c"]["depth_mm"], rows["c"]["depth_source"]) == ("0.4", "table")
+    expected = {
+        "a": ("2.5", "reader"),
+        "b": ("", ""),  # the analysis is not valid
+        "c": ("0.4", "table"),
+        "d": ("0.7", "automatic"),
+    }
+    assert {name: (row["depth_mm"], row["depth_source"]) for name, row in rows.items()} == expected
+    encoding = TabularEncoding(numbers=(FittedNumbers(name="depth_mm", mean=1.0, std=1.0, median=1.0),))
+    for slide in slides:
+        data = read_patient_data(slide, Path(slide.stem), encoding, SlideOptions(metadata=table))
+        assert (data.row.get("depth_mm", ""), data.depth_source) == expected[slide.stem]
+
+
+def test_an_empty_cell_does_not_replace_what_is_known_of_all_slides(slides: list[Path], tmp_path: Path) -> None:
+    table = write_table(tmp_path / "patients.csv", ("a.svs,61", "b.svs,"), "slide,age")
+    options = SlideOptions(metadata=table, patient={"age": "50"})
+    ages = [read_patient_data(slide, tmp_path / "none", AGE, options).row["age"] for slide in slides[:3]]
+    assert ages == ["61", "50", "50"]
 
 
 def test_missing_embeddings_are_pending(slides: list[Path], tmp_path: Path) -> None:
@@ -156,6 +181,21 @@ def test_missing_embeddings_are_pending(slides: list[Path], tmp_path: Path) -> N
     with pytest.raises(DataSetError, match="no results found for 3 of 3 slides"):
         bag_samples(folder)
     assert describe_pending([folder]) == "Features of 3 slides are computed first."
+
+
+def test_embeddings_of_a_file_that_was_replaced_are_pending(
+    slides: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from napari_melanoma.runs import slide_datasets
+
+    folder = slides[0].parent
+    make_slide_dataset(slides, write_table(tmp_path / "patients.csv"), folder, run=RunContext())
+    stored = {path.stem: SimpleNamespace(slide_fingerprint=open_fingerprint(path)) for path in slides}
+    monkeypatch.setattr(slide_datasets.Bag, "open", lambda result: stored[result.name])
+    assert describe_pending([folder]) == ""
+    slides[1].write_bytes(b"scanned again")
+    slides[2].unlink()
+    assert describe_pending([folder]) == "Features of 1 slide are computed first."
 
 
 def test_another_data_set_is_not_replaced(slides: list[Path], tmp_path: Path) -> None:

@@ -26,6 +26,7 @@ from napari_melanoma.slides.depth_readings import (
     list_comparable_readers,
     list_depth_models,
     list_readers,
+    read_known_depth,
     read_proposals,
     readings_rows,
     write_readings,
@@ -124,6 +125,30 @@ def test_the_slides_own_analysis_counts_before_the_one_for_the_depth(tmp_path: P
     (adjacent / "result.json").unlink()
     own.write_text(json.dumps({"depth": {"notes": ["no epidermis"]}}))
     assert read_proposals(tmp_path / "section").notes == ("no epidermis",)
+
+
+def test_a_depth_is_as_valid_as_the_analysis_that_measured_it(tmp_path: Path) -> None:
+    folder = depth_analysis_folder(tmp_path / "section", tmp_path / "section.tif")
+    folder.mkdir(parents=True)
+    (folder / "result.json").write_text(json.dumps({**candidates(1.5), "validity": {"valid": True}}))
+    assert not read_known_depth(tmp_path / "section").not_valid
+    reason = {"code": "demonstration", "severity": "invalid", "text": "a demonstration"}
+    other = {"validity": {"valid": False, "reasons": [reason]}}
+    (tmp_path / "section" / "result.json").write_text(json.dumps(other))  # of another model, without a depth
+    depth = read_known_depth(tmp_path / "section")
+    assert (depth.mm, depth.source, depth.not_valid) == (1.5, "automatic", "")
+    (folder / "result.json").write_text(json.dumps({**candidates(1.5), **other}))
+    assert read_known_depth(tmp_path / "section").not_valid
+
+
+def test_the_analysis_may_be_in_the_folder_of_either_reader(tmp_path: Path) -> None:
+    for reader in ("A", "B"):
+        depth = SlideDepthReadings(fingerprint="f", readings=(reading(reader, 1.0),))
+        write_depth(tmp_path / reader / "section", depth)
+    (tmp_path / "B" / "section" / "result.json").write_text(json.dumps(candidates(2.5)))
+    for order in ("AB", "BA"):
+        (slide,) = collect_readings([tmp_path / name for name in order]).slides
+        assert [one.mm for one in slide.automatic.proposals] == [2.5]
 
 
 @pytest.mark.usefixtures("user_folders")

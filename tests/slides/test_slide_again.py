@@ -11,11 +11,13 @@ from typing import Any
 import pytest
 
 from napari_melanoma.core.context import Cancelled, RunContext
-from napari_melanoma.core.errors import InputError
+from napari_melanoma.core.errors import InputError, ResultsMismatch
+from napari_melanoma.core.geometry import PixelSize
 from napari_melanoma.io.results import read_slide_result, read_table
 from napari_melanoma.slides import lesion_files as files
 from napari_melanoma.slides.analysis import SharedTileModel, SlideOutcome, analyze_slide, analyze_slides
 from napari_melanoma.slides.lesions import LesionConfig, SlideLesion
+from napari_melanoma.slides.notes import SlideNotes, write_notes
 from napari_melanoma.slides.options import SlideOptions
 from napari_melanoma.slides.tile_models import TileModel
 
@@ -73,6 +75,17 @@ def test_corrections_are_kept_if_an_analysis_is_repeated(again: Again, config: L
     assert files.read_lesions(folder) == mine
     assert [row["origin"] for row in outcome.content["lesions"]] == ["classed", "drawn"]
     assert kept(folder) == []
+
+
+def test_the_scale_that_a_user_has_set_is_used_by_every_analysis(again: Again, tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    write_notes(tmp_path / "out", SlideNotes(pixel_size=PixelSize(0.55, 0.52, "ruler")))
+    content = again().content
+    assert (content["mpp"], content["mpp_source"]) == ([0.55, 0.52], "given")
+    assert again(requested=False).already_done
+    assert again(requested=False, mpp=0.52, mpp_y=0.55).already_done
+    with pytest.raises(ResultsMismatch, match=r"mpp was 0\.52, now 0\.5"):
+        again(mpp=0.5)
 
 
 def test_the_command_reports_it_and_the_slide_stays_in_the_table(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,7 +16,7 @@ from torch import nn
 
 from napari_melanoma.core.errors import BundleError, ConfigError, InputError
 from napari_melanoma.core.prediction_config import ClassifierConfig, EncoderConfig, TileConfig
-from napari_melanoma.data.bags import Bag, read_attention
+from napari_melanoma.data.bags import Bag, hash_preprocessing, read_attention
 from napari_melanoma.imaging.stain import StainConfig
 from napari_melanoma.io.slide_store import SlideResult
 from napari_melanoma.models.bundle import BundleConfig, BundleInfo, write_bundle
@@ -25,7 +26,9 @@ from napari_melanoma.slides.bag_models import BagModel
 from napari_melanoma.slides.lesion_files import read_analysis
 from napari_melanoma.slides.model_loading import LoadOptions, load_slide_model, load_tile_model
 from napari_melanoma.slides.options import SlideOptions
+from napari_melanoma.slides.plan import analysis_settings
 from napari_melanoma.slides.results import describe_difference
+from napari_melanoma.slides.slide_prediction import check_encoder
 
 if TYPE_CHECKING:
     from napari_melanoma.slides.tile_models import TileModel
@@ -148,6 +151,16 @@ def test_embeddings_that_are_there_are_used_again(
     assert "computed with" in describe_difference(folder, reported.model_copy(update={"model": "other"}))
 
 
+def test_the_attention_of_a_whole_slide_model_is_not_that_of_its_encoder(
+    analyze: Analyze, tile_model: LoadModel, slide_model: Callable[..., TileModel], tmp_path: Path
+) -> None:
+    analyze(with_model=slide_model())
+    content = analyze(with_model=tile_model("embedding", network=colours())).content
+    assert content["model"]["name"] == "darkness"
+    assert not (tmp_path / "out" / "heatmap.ome.tif").exists()
+    assert read_attention(SlideResult.open(tmp_path / "out")) is None
+
+
 def test_a_stated_prevalence_counts(analyze: Analyze, slide_model: Callable[..., TileModel]) -> None:
     as_trained = analyze(with_model=slide_model()).content
     content = analyze(with_model=slide_model(), prevalence=0.05).content  # the same tiles, not asked again
@@ -187,6 +200,22 @@ def test_inputs_that_differ_from_the_training_are_rejected(
     with pytest.raises(error, match=message):
         analyze(with_model=slide_model(**bundle), **change)
     assert not (tmp_path / "out" / "result.zarr").exists()
+
+
+def test_another_preprocessing_than_in_training_is_refused(
+    slide_model: Callable[..., TileModel], options: SlideOptions
+) -> None:
+    """The method alone does not determine the colors of tiles."""
+    stained = options.model_copy(update={"stain": StainConfig(method="macenko", angle_percentile=2.0)})
+    encoder = EncoderConfig(name="darkness", fingerprint="dark", features=3, stain="macenko")
+    grid = SimpleNamespace(mpp=(0.5, 0.5))
+    check_encoder(slide_model(encoder=encoder), grid, stained)  # of an earlier version
+    settings = analysis_settings(slide_model().info.identity, stained)
+    encoder = encoder.model_copy(update={"preprocessing": hash_preprocessing(settings)})
+    check_encoder(slide_model(encoder=encoder), grid, stained)
+    for changes in ({"stain": StainConfig(method="macenko")}, {"apply_profile": True}):
+        with pytest.raises(ConfigError, match="trained on tiles with another preprocessing"):
+            check_encoder(slide_model(encoder=encoder), grid, stained.model_copy(update=changes))
 
 
 def test_prevalence_has_no_effect_on_tile_models(analyze: Analyze) -> None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from slide_models import TILE_TEST
 
 from napari_melanoma.core.errors import InputError
 from napari_melanoma.core.files import write_json
@@ -16,7 +18,9 @@ from napari_melanoma.io.slide_store import DONE, SlideResult, SlideResultSpec
 from napari_melanoma.slides import lesion_files as files
 from napari_melanoma.slides import results
 from napari_melanoma.slides.lesions import LesionConfig, SlideLesion, find_lesions
+from napari_melanoma.slides.model_loading import identify_model
 from napari_melanoma.slides.options import SlideOptions
+from napari_melanoma.slides.plan import analysis_settings
 
 
 def stored(folder: Path, classes: tuple[str, ...], values: np.ndarray, **reported: Any) -> SlideResult:
@@ -118,6 +122,18 @@ def test_different_settings_are_described(tmp_path: Path) -> None:
     assert results.describe_difference(tmp_path, unused) == ""
     stained = unused.model_copy(update={"stain": StainConfig()})
     assert results.describe_difference(tmp_path, stained) == "different stain, different stain reference"
+
+
+def test_a_model_that_was_replaced_under_its_name_is_a_difference(tmp_path: Path) -> None:
+    bundle = shutil.copytree(TILE_TEST, tmp_path / "bundle")
+    options, identity = SlideOptions(model=str(bundle)), identify_model(str(bundle))
+    assert identity is not None
+    settings = analysis_settings(identity, options)
+    stored(tmp_path, ("benign", "melanoma"), melanoma(), settings=settings)
+    assert results.describe_difference(tmp_path, options) == ""
+    config = (bundle / "config.json").read_text()
+    (bundle / "config.json").write_text(config.replace('"std": [\n  0.5', '"std": [\n  0.6'))
+    assert results.describe_difference(tmp_path, options) == "computed with another version of tile-test"
 
 
 @pytest.mark.parametrize(

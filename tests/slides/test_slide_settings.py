@@ -47,7 +47,7 @@ ORDER = np.array([[0, 0], [1, 1]], np.int32)
 def spec(options: SlideOptions, info: TileModelInfo = INFO) -> SlideResultSpec:
     place = {"rows": 4, "columns": 4, "corner": (0, 0), "step": (1, 1), "tile_px": 224}
     values = {"slide": "s", "fingerprint": "f", "kind": "classification", "classes": ("a", "b"), **place}
-    return SlideResultSpec.parse({**values, "settings": analysis_settings(info, options)}, "test")
+    return SlideResultSpec.parse({**values, "settings": analysis_settings(info.identity, options)}, "test")
 
 
 def kept(folder: Path, options: SlideOptions, info: TileModelInfo = INFO) -> SlideResult:
@@ -109,6 +109,14 @@ def test_pictures_are_identified_by_content_not_by_name(
     Image.fromarray(np.full((16, 16), 255, np.uint8)).save(tmp_path / "half.png")
     with pytest.raises(RunError, match=f"{field} was"):
         result.check_same_analysis(spec(options))
+
+
+def test_tiles_of_another_size_are_refused(tmp_path: Path) -> None:
+    """A whole-slide model may read the tiles of its encoder at another scale, which the settings do not state."""
+    result = kept(tmp_path / "out", SlideOptions())
+    result.check_same_analysis(spec(SlideOptions()).model_copy(update={"step": (1.001, 1.0)}))
+    with pytest.raises(RunError, match="tiles of another size"):
+        result.check_same_analysis(spec(SlideOptions()).model_copy(update={"step": (1.0, 2.0)}))
 
 
 @pytest.mark.parametrize("changes", [{"fingerprint": "v"}, {"prediction_fingerprint": "b"}, {"name": "n"}])

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from napari_melanoma.core.geometry import Box
+from napari_melanoma.core.context import RunContext
+from napari_melanoma.core.geometry import Box, PixelSize
+from napari_melanoma.io.slide_store import DONE, SlideResult, SlideResultSpec
+from napari_melanoma.slides import maps
 from napari_melanoma.slides.maps import (
     TileBlender,
     blend_window,
@@ -16,7 +21,8 @@ from napari_melanoma.slides.maps import (
     tile_origins,
     tiles_in_block,
 )
-from napari_melanoma.slides.tiling import TileGrid
+from napari_melanoma.slides.reading.slide import LevelInfo
+from napari_melanoma.slides.tiling import TileGrid, TilingConfig, plan_tiles
 
 SIDE = 8
 
@@ -92,7 +98,7 @@ def test_areas_without_tiles_are_empty() -> None:
     mosaic = TileBlender(Box(10, 10, 4, 6), 1, blend_window(SIDE, (0, 0)))
     mosaic.add(np.ones((1, SIDE, SIDE)), 100, 10)
     mosaic.add(np.ones((1, SIDE, SIDE)), 12, 4)
-    expected = np.zeros((1, 4, 6))
+    expected = np.full((1, 4, 6), np.nan)
     expected[0, 2:, :2] = 1
     np.testing.assert_array_equal(mosaic.result(), expected)
 
@@ -103,8 +109,25 @@ def test_failed_tiles_leave_the_others_alone() -> None:
     found = stitch_block(
         Box(0, 0, 16, 16), grid, lambda row, column: None if (row, column) == (0, 0) else ones, channels=1
     )
-    assert (found[0, :4, :4] == 0).all()
-    assert found.sum() == 16 * 16 - 16
+    assert np.isnan(found[0, :4, :4]).all()
+    assert np.nansum(found) == 16 * 16 - 16
+
+
+def test_unknown_cells_do_not_lower_the_map_at_the_edge(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(maps, "MAX_MAP_SIDE", 11)  # a cell for 3 x 3 of 32 x 32
+    grid = plan_tiles([LevelInfo(64, 64, 1.0)], PixelSize(0.5, 0.5), TilingConfig(side_px=16, mpp=0.5))
+    place = {"rows": 4, "columns": 4, "corner": (0, 0), "step": (16, 16), "boxes": grid.boxes, "size": (64, 64)}
+    classes = ("background", "tumor")
+    spec = SlideResultSpec(slide="s", fingerprint="f", kind="dense", classes=classes, tile_px=16, dense_px=8, **place)
+    result = SlideResult.create(tmp_path, spec, np.zeros((1, 2), np.int32))
+    values = np.tile(np.uint8([[51], [204]]), (1, 1, 64)).reshape(1, 2, 8, 8)
+    writer = result.writer()
+    writer.put(0, np.full(1, DONE, np.uint8), {"probability": np.float32([[0.2, 0.8]]), "dense": values})
+    writer.flush()
+    found = maps.stitched_maps(result, grid, RunContext()).probability[1]
+    np.testing.assert_allclose(found[:3, :3], 0.8, atol=1e-6)
+    assert np.isnan(found[3:]).all()
+    assert np.isnan(found[:, 3:]).all()
 
 
 @pytest.mark.parametrize("overlap", [0, 3, 8])

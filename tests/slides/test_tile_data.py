@@ -12,6 +12,7 @@ import pytest
 
 from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.errors import DataSetError, InputError, SaveError
+from napari_melanoma.core.geometry import PixelSize
 from napari_melanoma.data.dataset import read_dataset
 from napari_melanoma.data.tabular_encoding import list_eligible_columns
 from napari_melanoma.io.geojson import write_geojson
@@ -20,12 +21,14 @@ from napari_melanoma.io.results import read_labels, read_table
 from napari_melanoma.metrics.overlap import UNLABELED_PIXEL
 from napari_melanoma.runs.shipped_recipes import find_shipped_recipe
 from napari_melanoma.slides import tile_sets
-from napari_melanoma.slides.regions import RegionClass, region_from_vertices
+from napari_melanoma.slides.notes import SlideNotes, write_notes
+from napari_melanoma.slides.regions import REGIONS, RegionClass, region_from_vertices
 from napari_melanoma.slides.tile_sets import (
     TileDataOptions,
     TileReport,
     TileSet,
     make_tile_data,
+    read_annotated_slide,
     read_joint_tile_set,
     read_tile_set,
     split_tiles,
@@ -176,6 +179,18 @@ def test_disagreeing_readers_are_rejected_merged_or_selected(slide_path, tmp_pat
     assert any("a classifier cannot be trained" in message for _, message in one.notes)
     with pytest.raises(DataSetError, match="reader 'C' has no regions"):
         made([slide_path], tmp_path / "c", OPTIONS.model_copy(update={"readers": "C"}))
+
+
+def test_readers_who_have_set_different_scales_are_refused(slide_path, tmp_path):
+    sizes = {"A": PixelSize(0.5, 0.5, "given"), "B": PixelSize(0.25, 0.25, "ruler"), "C": None}
+    for reader, size in sizes.items():
+        folder = tmp_path / reader / slide_path.stem
+        folder.mkdir(parents=True)
+        write_geojson(folder / REGIONS, usual())
+        write_notes(folder, SlideNotes(pixel_size=size))
+    assert read_annotated_slide(slide_path, [tmp_path / "C", tmp_path / "A"], "agree").pixel_size == sizes["A"]
+    with pytest.raises(InputError, match=r"readers have set different scales for section\.tif: 0\.5 and 0\.25 µm"):
+        read_annotated_slide(slide_path, [tmp_path / "A", tmp_path / "B"], "agree")
 
 
 def test_tiles_of_a_damaged_slide_that_cannot_be_removed_are_reported(tmp_path, monkeypatch):

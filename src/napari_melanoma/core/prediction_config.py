@@ -97,6 +97,12 @@ class EncoderConfig(Config):
     features: int = Field(ge=1, description="length of an embedding")
     licence: str = Field("unknown", description="license of its weights")
     stain: str = Field("none", description="stain normalization of the tiles")
+    preprocessing: str | None = Field(
+        None,
+        description="hash of the input of the network, the stain options and the color profile",
+    )
+
+    _omit_unset = omit_unset("preprocessing")
 
 
 PREPROCESSING_VERSION = 2  # raised when the same settings give other pixels, so that cached images are not reused

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -15,11 +15,12 @@ from numpy.typing import NDArray
 from napari_melanoma.core.errors import InputError
 from napari_melanoma.core.prediction_config import EncoderConfig, TileConfig
 from napari_melanoma.io.results import read_slide_result
-from napari_melanoma.io.slide_store import CHUNK, DONE, WAITING, SlideResult, file_errors_translated
+from napari_melanoma.io.slide_store import CHUNK, DONE, WAITING, SlideResult, effective_setting, file_errors_translated
 
 TILES_PER_CHUNK = 8192  # tiles read at once: 32 MB of 1024 features
 MAX_CHUNKS = 64  # chunks of the store, about 1 MB each, from which a sample is drawn
 ATTENTION = "attention"
+PREPROCESSING_SETTINGS = ("predictions", "stain", "stain_reference", "apply_profile")
 
 
 @dataclass(frozen=True)
@@ -42,6 +43,7 @@ class Bag:
         self.kind = kind
         self.mpp = mpp
         self._result = result
+        self.slide_fingerprint = result.spec.fingerprint
         self.grid_positions = result.order
         self._is_done = result.state[self.grid_positions[:, 0], self.grid_positions[:, 1]] == DONE
 
@@ -118,6 +120,15 @@ class Bag:
         return digest.hexdigest()
 
 
+def hash_preprocessing(settings: Mapping[str, Any]) -> str:
+    """Return a hash of how tiles become the input of an encoder, apart from their scale and size.
+
+    ``settings``: of a store, as of ``analysis_settings``.
+    """
+    values = {name: effective_setting(settings.get(name)) or None for name in PREPROCESSING_SETTINGS}
+    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:16]
+
+
 def _read_mpp(metadata: dict[str, Any]) -> tuple[float, float] | None:
     """Return micrometers per pixel of the tiles (vertical, horizontal); None if unknown."""
     values = metadata.get("tile_mpp")
@@ -136,6 +147,7 @@ def _read_kind(result: SlideResult, metadata: dict[str, Any]) -> BagKind:
         features=spec.features,
         licence=str((metadata.get("encoder") or metadata).get("licence") or "unknown"),
         stain=str((settings.get("stain") or {}).get("method", "none")),
+        preprocessing=hash_preprocessing(settings),
     )
     return BagKind(encoder, TileConfig(mpp=mpp, side_px=side))
 

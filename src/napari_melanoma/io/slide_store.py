@@ -31,6 +31,7 @@ ATTRIBUTE = "napari_melanoma"
 MAP_CHUNK = 512  # pixels along each side of a chunk of the stitched map
 CHUNK_BYTES = 2**20  # of a chunk of arrays in processing order
 WRITERS = 8  # threads, which mostly wait for the disk
+SAME_STEP = 0.01  # relative difference of the distances of tiles that are the same
 CHUNK = 64  # tiles along each side of a chunk of a grid
 
 
@@ -124,12 +125,12 @@ def differing_settings(stored: Mapping[str, Any], requested: Mapping[str, Any]) 
         sorted(
             key
             for key in {*stored, *requested}
-            if _effective_setting(stored.get(key)) != _effective_setting(requested.get(key))
+            if effective_setting(stored.get(key)) != effective_setting(requested.get(key))
         )
     )
 
 
-def _effective_setting(value: Any) -> Any:  # noqa: ANN401 - any JSON value
+def effective_setting(value: Any) -> Any:  # noqa: ANN401 - any JSON value
     """Return a setting, or None for a method "none", whose other values have no effect."""
     return None if isinstance(value, Mapping) and value.get("method") == "none" else value
 
@@ -257,6 +258,8 @@ class SlideResult:
         ]
         if self.spec.kind != spec.kind or (self.spec.rows, self.spec.columns) != (spec.rows, spec.columns):
             differences.append(f"{self.spec.kind} of {self.spec.rows} x {self.spec.columns} tiles")
+        elif not np.allclose(self.spec.step, spec.step, rtol=SAME_STEP):
+            differences.append("tiles of another size")
         elif (self.spec.boxes or _read_grid_of_result(self)) not in (None, spec.boxes) and self.has_open_tiles:
             differences.append("tiles at other positions")
         if differences:

@@ -17,7 +17,6 @@ from napari_melanoma.core.errors import DataSetError, InputError, describe_error
 from napari_melanoma.core.files import compose_name
 from napari_melanoma.core.formatting import format_count, format_names
 from napari_melanoma.core.paths import expand_user, real_path
-from napari_melanoma.core.prediction_config import DEPTH_COLUMN
 from napari_melanoma.core.run_folder import RunPartContext
 from napari_melanoma.data.bags import Bag
 from napari_melanoma.data.dataset import write_dataset_table
@@ -25,9 +24,8 @@ from napari_melanoma.data.table_schema import find_column
 from napari_melanoma.io.tables import iterate_rows
 from napari_melanoma.runs import launching
 from napari_melanoma.runs.shipped_recipes import find_shipped_recipe
-from napari_melanoma.slides.depth_readings import read_known_depth
-from napari_melanoma.slides.patient_data import read_patient_table
-from napari_melanoma.slides.result_folder import SlideFolderNames, slide_name
+from napari_melanoma.slides.patient_data import read_patient_table, with_measured_depth
+from napari_melanoma.slides.result_folder import SlideFolderNames, open_fingerprint, slide_name
 from napari_melanoma.slides.tile_sets import read_tile_set
 from napari_melanoma.slides.tissue_classifier.classifier import PaintedSlideFile, TissueFitOptions
 from napari_melanoma.slides.tissue_classifier.stroke_data_set import START, make_stroke_data_set, split_strokes
@@ -38,7 +36,6 @@ FEATURES_FOLDER = "features"
 TABLE = "dataset.csv"
 DEPTH_SOURCE = "depth_source"  # column: table, reader or automatic
 RECIPE = "slide-patients"
-TABLE_SOURCE = "table"
 
 
 @dataclass(frozen=True)
@@ -124,13 +121,9 @@ def make_slide_dataset(
 
 def _dataset_row(name: str, path: Path, patient: Mapping[str, str], out: Path, results: Path | None) -> dict[str, str]:
     """Return the row of a slide, with the depth that was measured on it, if any."""
-    row = {**patient, "image_id": name, SLIDE_COLUMN: _relative(path, out), RESULT_COLUMN: f"{FEATURES_FOLDER}/{name}"}
-    source = TABLE_SOURCE if row.get(DEPTH_COLUMN) else ""
     folder = None if results is None else SlideFolderNames(results).find_results(path)
-    if folder is not None:
-        depth = read_known_depth(folder)
-        if depth.mm is not None and not depth.not_valid:
-            row[DEPTH_COLUMN], source = f"{depth.mm:g}", depth.source
+    row, source = with_measured_depth(patient, folder)
+    row |= {"image_id": name, SLIDE_COLUMN: _relative(path, out), RESULT_COLUMN: f"{FEATURES_FOLDER}/{name}"}
     return {**row, DEPTH_SOURCE: source} if source else row
 
 
@@ -185,7 +178,7 @@ def compute_embeddings(recipe: TrainRecipe, run: RunContext) -> int:
         (slide, folder)
         for name in recipe.data.datasets
         for folder, slide in find_slide_files(expand_user(name)).items()
-        if not _has_embeddings(folder)
+        if not _has_embeddings(folder, slide)
     ]
     if not missing:
         return 0
@@ -212,17 +205,18 @@ def compute_embeddings(recipe: TrainRecipe, run: RunContext) -> int:
     return len(missing)
 
 
-def _has_embeddings(folder: Path) -> bool:
+def _has_embeddings(folder: Path, slide: Path) -> bool:
+    """Whether a folder has the embeddings of a slide as its file is now; a missing file is no reason to doubt it."""
     try:
-        Bag.open(folder)
+        bag = Bag.open(folder)
     except InputError:
         return False
-    return True
+    return open_fingerprint(slide) in ("", bag.slide_fingerprint)
 
 
 def describe_pending(folders: Iterable[Path]) -> str:
     """Describe how many slides have no embeddings yet; empty if all have."""
-    pending = sum(not _has_embeddings(folder) for path in folders for folder in find_slide_files(path))
+    pending = sum(not _has_embeddings(*pair) for path in folders for pair in find_slide_files(path).items())
     return f"Features of {format_count(pending, 'slide')} are computed first." if pending else ""
 
 

@@ -32,6 +32,7 @@ from napari_melanoma.slides.lesion_files import (
     rewrite_lesions_table,
 )
 from napari_melanoma.slides.marked_tumor import check_one_slide, check_surface_model
+from napari_melanoma.slides.notes import read_notes
 from napari_melanoma.slides.options import SlideOptions, check_slide_validity
 from napari_melanoma.slides.outputs import SlideAnalysis, target_class, write_outputs
 from napari_melanoma.slides.patient_data import read_patient_data
@@ -57,7 +58,7 @@ from napari_melanoma.slides.result_folder import (
 )
 from napari_melanoma.slides.slide_prediction import check_encoder, model_info, predict_slide
 from napari_melanoma.slides.slide_table import TABLE, SlideStatus, SlideTable
-from napari_melanoma.slides.tile_models import MIXED_PRECISION_NOTE, TileModel, TileNoveltyDetector
+from napari_melanoma.slides.tile_models import MIXED_PRECISION_NOTE, ModelIdentity, TileModel, TileNoveltyDetector
 
 EVENT_INTERVAL_S = 0.5
 NOVELTY_TILES = 64  # tiles that are compared with the training data of the model
@@ -116,7 +117,7 @@ def analyze_slide(
         ProcessStamp.create().write(folder / PROCESS_FILE)
         if not run_folder.is_launching:  # the launcher has written "run", and the user may have canceled since
             run_folder.write_command("run")
-        monitored_run = RunFolderContext(run, run_folder)
+        monitored_run, options = RunFolderContext(run, run_folder), _with_set_scale(options, folder)
         with open_slide(slide_path, stated_pixel_size(options)) as slide:
             if not force:
                 _check_recorded_slide(folder, slide.info)
@@ -126,6 +127,14 @@ def analyze_slide(
                 content, already_done = _load_or_compute_result(job, load, started)
         run_folder.append_final_event("finished", tiles=content["tiles_done"], failed=content["tiles_failed"])
     return SlideOutcome(slide.info.name, folder, content, time.monotonic() - started, already_done)
+
+
+def _with_set_scale(options: SlideOptions, folder: Path) -> SlideOptions:
+    """Return options with the scale that a user has set for the slide of a folder, unless they state one."""
+    size = None if options.mpp is not None else read_notes(folder).pixel_size
+    if size is None:
+        return options
+    return options.model_copy(update={"mpp": size.x_um, "mpp_y": None if size.y_um == size.x_um else size.y_um})
 
 
 def _check_recorded_slide(folder: Path, slide: SlideInfo) -> None:
@@ -161,7 +170,8 @@ def _load_or_compute_result(
     model = _load_model(job, load)
     job = replace(job, slide=_read_as_rgb(job, model))
     check_slide(job.slide.info)
-    existing = None if job.force else find_matching_result(job.run_folder.path, job.slide.info, model, job.options)
+    path, info, identity = job.run_folder.path, job.slide.info, model.identity
+    existing = None if job.force else find_matching_result(path, info.path, info.fingerprint, identity, job.options)
     analysis = None if existing and not existing["tiles_failed"] else _analyze_tiles_of_slide(job, model, started)
     if existing and (analysis is None or _count_failed_tiles(analysis.result) == existing["tiles_failed"]):
         done = existing["tiles_done"] + existing["tiles_failed"]
@@ -380,14 +390,16 @@ def _record_abnormal_end(run_folder: RunFolder) -> Iterator[None]:
 
 
 def find_matching_result(
-    folder: Path, slide: SlideInfo, model: TileModel, options: SlideOptions
+    folder: Path, slide: Path, fingerprint: str, model: ModelIdentity, options: SlideOptions
 ) -> dict[str, Any] | None:
     """Return the content of ``result.json`` if the result is complete and has the requested settings; else None.
+
+    ``fingerprint``: of the slide.
 
     If the user has saved lesions at other thresholds since the analysis, the result matches both the original and the
     saved thresholds.
     """
-    content = read_slide_result(folder)
+    content, options = read_slide_result(folder), _with_set_scale(options, folder)
     try:
         saved = read_saved_lesions(folder)
         if not content or (saved is None and content.get("outlines")) or (saved is not None and saved.is_outdated):
@@ -399,14 +411,15 @@ def find_matching_result(
         incomplete = (result.state == WAITING).any()
     except InputError:
         return None
-    requested = json.loads(json.dumps(analysis_settings(model.info, options)))
-    different = result.spec.fingerprint != slide.fingerprint or differing_settings(result.spec.settings, requested)
-    stored, info = content.get("model") or {}, model_info(model)
-    predicted_by = [stored.get(key) for key in ("name", "fingerprint", "predictions")]
-    if incomplete or different or predicted_by != [info.name, info.fingerprint, info.prediction_fingerprint]:
+    requested = json.loads(json.dumps(analysis_settings(model, options)))
+    different = result.spec.fingerprint != fingerprint or differing_settings(result.spec.settings, requested)
+    stored = content.get("model") or {}
+    predicted_by = tuple(stored.get(key) for key in ("name", "fingerprint", "predictions"))
+    if incomplete or different or predicted_by != model.result:
         return None
-    if model.bags is not None and model.bags.encoding.fields:
-        patient = read_patient_data(slide.path, folder, model.bags.encoding, options)
+    encoding = None if model.whole is None else model.whole.config.tabular
+    if encoding is not None and encoding.fields:
+        patient = read_patient_data(slide, folder, encoding, options)
         if content.get("patient_data") != patient.to_json():
             return None
     return content if _has_postprocessing_options(content, saved, options) else None

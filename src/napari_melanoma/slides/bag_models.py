@@ -25,8 +25,8 @@ class SlidePatientData:
     """The patient data that a model uses for a slide.
 
     ``row``: the known fields of the model as given. ``unknown``: fields without a value, or with one that the model
-    cannot read. ``depth_source``: ``reader``, if a reader measured the depth on the slide, or ``table``; empty if the
-    model does not use it, or it is unknown.
+    cannot read. ``depth_source``: ``reader`` or ``automatic``, if a reader or the analysis measured the depth on the
+    slide, or ``table``; empty if the model does not use it, or it is unknown.
     """
 
     row: Mapping[str, str]

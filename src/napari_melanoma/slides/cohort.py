@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import logging
 import os
 import re
@@ -42,19 +40,23 @@ from napari_melanoma.core.parsing import parse_error_reason, read_json
 from napari_melanoma.core.processes import send_command
 from napari_melanoma.core.provenance import utc_time
 from napari_melanoma.core.run_folder import RunState
-from napari_melanoma.io.results import RESULT, read_slide_result
-from napari_melanoma.slides.analysis import POSTPROCESSING_OPTIONS, SharedTileModel, analyze_slide
+from napari_melanoma.io.results import RESULT
+from napari_melanoma.models import DEFAULT_TILE_MODEL
+from napari_melanoma.models.hub import ENCODER
+from napari_melanoma.slides.analysis import SharedTileModel, analyze_slide, find_matching_result
 from napari_melanoma.slides.background_runs import read_slide_run_status
+from napari_melanoma.slides.lesion_files import read_analysis
 from napari_melanoma.slides.marked_tumor import check_one_slide
+from napari_melanoma.slides.model_loading import identify_model
 from napari_melanoma.slides.options import (
     DIGEST_DIGITS,
     FILE_OPTIONS,
     CohortOptions,
     SlideOptions,
-    hashed_tile_settings,
 )
-from napari_melanoma.slides.result_folder import SlideFolderNames, record_slide
+from napari_melanoma.slides.result_folder import SlideFolderNames, open_fingerprint, record_slide
 from napari_melanoma.slides.slide_table import TABLE, Row, SlideStatus, SlideTable, status_to_row
+from napari_melanoma.slides.tile_models import ModelIdentity, TileModel
 
 if TYPE_CHECKING:
     from distributed import Client, Future
@@ -179,13 +181,17 @@ _job_lock = threading.Lock()  # the model is shared by all threads of a worker
 
 @dataclass(frozen=True)
 class CohortJob:
-    """One slide to analyze, with its folder, options and the version of this package."""
+    """One slide to analyze, with its folder, options and the version of this package.
+
+    ``model``: digest of the ``ModelIdentity``; empty if it is unknown before the model is loaded.
+    """
 
     slide: Path
     folder: Path
     options: SlideOptions
     force: bool = False
     version: str = __version__
+    model: str = ""
 
 
 @dataclass(frozen=True)
@@ -217,7 +223,7 @@ def run_job(job: CohortJob) -> CohortJobResult:
     with _job_lock:
         try:
             return CohortJobResult(row=_analyze(job))
-        except (BundleError, ConfigError, DiskFull) as error:
+        except (BundleError, ClusterError, ConfigError, DiskFull) as error:
             return CohortJobResult(error=str(error), fatal=type(error).__name__)
         except SaveError:  # perhaps a network drive that did not respond
             raise
@@ -255,14 +261,28 @@ def _analyze(job: CohortJob) -> Row:
     threads = _set_thread_count()
     options = job.options.model_copy(update={"workers": job.options.workers or max(2, min(8, threads))})
     record_slide(job.folder, job.slide)
-    models = _shared_model(job.options.model_dump_json())
-    outcome = analyze_slide(job.slide, job.folder, options, RunContext(), load=models.get_reset, force=job.force)
+    models = _shared_model(job.options.model_dump_json(), job.model)
+
+    def load() -> TileModel:
+        model = models.get_reset()
+        if job.model and model.identity.digest != job.model:
+            raise ClusterError(
+                f"a worker has another '{model.info.name}' than this machine, with other weights or settings. Copy "
+                "the same model everywhere, and run the same command again."
+            )
+        return model
+
+    outcome = analyze_slide(job.slide, job.folder, options, RunContext(), load=load, force=job.force)
     return status_to_row(SlideStatus(job.slide, job.folder, "done", outcome.content))
 
 
 @lru_cache(maxsize=1)
-def _shared_model(options: str) -> SharedTileModel:
-    """Return the model for some options as JSON; the model for previous options is released."""
+def _shared_model(options: str, model: str) -> SharedTileModel:
+    """Return the model for some options as JSON; the previous model is released.
+
+    ``model``: see ``CohortJob``; other weights under the same name are loaded, too.
+    """
+    del model
     return SharedTileModel(SlideOptions.model_validate_json(options))
 
 
@@ -285,60 +305,21 @@ EntryState = Literal["waiting", "running", "done", "failed"]
 SettingsDict = dict[str, Any]
 
 
-@dataclass(frozen=True)
-class CohortSettings:
-    """Settings that the results of a cohort depend on, by name.
+MODEL_HASHES = ("model_weights", "model_predictions")  # lacking in some manifests: unknown before a model is loaded
 
-    ``tiles``: for predicting tiles; they must not change within a cohort. ``results``: for computing results from
-    tiles; if they change, results are computed again.
+
+def cohort_settings(options: SlideOptions, model: ModelIdentity | None) -> SettingsDict:
+    """Return the settings that must not change within a cohort, as JSON values; files by their names.
+
+    Whether a slide is done is decided by its results, which state the content of the files.
     """
-
-    tiles: SettingsDict
-    results: SettingsDict
-
-
-def cohort_settings(options: SlideOptions) -> CohortSettings:
-    """Return the settings that the results of a cohort depend on, as JSON values; files by their names."""
-    results = options.model_dump(mode="json", include={*POSTPROCESSING_OPTIONS})
-    if options.patient or options.metadata is not None:
-        results["patient_data"] = _hash_patient_data(options)
-    if files := _hash_option_files(options):
-        results["files"] = files
-    return CohortSettings({**options.tile_settings, **_model_identity(options), **_option_file_names(options)}, results)
-
-
-def _hash_patient_data(options: SlideOptions) -> str:
-    digest = hashlib.sha256(json.dumps(options.patient, sort_keys=True).encode())
-    if options.metadata is not None:
-        with suppress(OSError):  # reported for each slide, if the model uses patient data
-            digest.update(options.metadata.read_bytes())
-    return digest.hexdigest()[:DIGEST_DIGITS]
-
-
-def _hash_option_files(options: SlideOptions) -> dict[str, Any]:
-    """Return hashes of the content of files, which may change under the same name."""
-    with suppress(MelanomaError, OSError):  # reported for each slide
-        settings = hashed_tile_settings(options)
-        return {name: settings[name] for name in FILE_OPTIONS if name in settings}
-    return {}
-
-
-def _option_file_names(options: SlideOptions) -> dict[str, Any]:
     files = {name: getattr(options, name) for name in ("weights", *FILE_OPTIONS)}
-    return {name: path.name for name, path in files.items() if path is not None}
-
-
-def _model_identity(options: SlideOptions) -> dict[str, Any]:
-    """Return the name of the model, and the hash of a bundle, whose content may change under the same name."""
-    from napari_melanoma.models import DEFAULT_TILE_MODEL
-    from napari_melanoma.models.installed_bundles import find_bundle
-
-    name = options.model or DEFAULT_TILE_MODEL
-    try:
-        bundle = find_bundle(name)
-    except BundleError:  # an encoder, or an unknown name, which loading reports
-        return {"model": name}
-    return {"model": bundle.name, "model_weights": bundle.fingerprint[:16]}
+    settings = options.tile_settings | {name: path.name for name, path in files.items() if path is not None}
+    if model is None:
+        return settings
+    name, *hashes = model.result
+    name = options.model if options.model.startswith(ENCODER) else name.removeprefix(ENCODER)
+    return settings | {"model": name} | dict(zip(MODEL_HASHES, (one[:DIGEST_DIGITS] for one in hashes), strict=True))
 
 
 @dataclass(frozen=True)
@@ -360,7 +341,7 @@ class CohortEntry:
 class CohortManifest:
     """The manifest file: settings, and an entry for each slide by the name of the result folder."""
 
-    def __init__(self, path: Path, settings: CohortSettings, entries: Mapping[str, CohortEntry]) -> None:
+    def __init__(self, path: Path, settings: SettingsDict, entries: Mapping[str, CohortEntry]) -> None:
         self.path, self.settings = path, settings
         self.entries = dict(entries)
 
@@ -376,7 +357,7 @@ class CohortManifest:
             entries = [CohortEntry(**slide) for slide in content["slides"]]
             if unknown := {entry.state for entry in entries} - set(get_args(EntryState)):
                 raise ValueError(f"state {', '.join(sorted(unknown))}")
-            settings = CohortSettings(content["settings"]["tiles"], content["settings"]["results"])
+            settings = dict(content["settings"]["tiles"])
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise RunError(
                 f"{path} is not a valid cohort manifest for this version ({parse_error_reason(error)}). Move it away, "
@@ -384,10 +365,11 @@ class CohortManifest:
             ) from error
         return cls(path, settings, {entry.slide: entry for entry in entries})
 
-    def check_settings(self, settings: CohortSettings) -> None:
+    def check_settings(self, settings: SettingsDict) -> None:
         """Raise RunError if the settings for predicting tiles differ."""
-        stored, requested = _flatten_settings(self.settings.tiles), _flatten_settings(settings.tiles)
+        stored, requested = _flatten_settings(self.settings), _flatten_settings(settings)
         names = [name for name in dict.fromkeys([*stored, *requested]) if stored.get(name) != requested.get(name)]
+        names = [name for name in names if name not in MODEL_HASHES or (stored.get(name) and requested.get(name))]
         if names:
             differences = "; ".join(
                 f"{name} was {_format_value(stored.get(name))}, now {_format_value(requested.get(name))}"
@@ -400,15 +382,15 @@ class CohortManifest:
             )
 
     def start_entries(self, entries: Iterable[CohortEntry]) -> list[CohortEntry]:
-        """Set the slides of a run to waiting unless they are done; entries of other slides are kept.
+        """Add the entries of a run, and keep the stored ones of slides that were and are done, and of other slides.
 
         Returns the current entries in the same order.
         """
         current = []
         for entry in entries:
-            before = self.entries.get(entry.slide)
-            is_done = before is not None and before.state == "done"
-            current.append(before if before is not None and is_done else replace(entry, changed=utc_time()))
+            before = self.entries.get(entry.slide, entry)
+            is_unchanged = before.state == entry.state == "done" and before.changed
+            current.append(before if is_unchanged else replace(entry, changed=utc_time()))
         self.entries |= {entry.slide: entry for entry in current}
         self.write()
         return current
@@ -422,7 +404,7 @@ class CohortManifest:
 
     def write(self) -> None:
         slides = [asdict(self.entries[name]) for name in sorted(self.entries)]
-        write_json(self.path, {"version": VERSION, "settings": asdict(self.settings), "slides": slides})
+        write_json(self.path, {"version": VERSION, "settings": {"tiles": self.settings}, "slides": slides})
 
 
 def _flatten_settings(settings: SettingsDict, prefix: str = "") -> dict[str, Any]:
@@ -461,8 +443,8 @@ class CohortRecords:
         self.update(job, state="failed" if result.error else "done", error=result.error, **values)
 
 
-def open_manifest(path: Path, settings: CohortSettings, *, force: bool) -> CohortManifest:
-    """Open or create a manifest; slides whose results are missing, outdated or lack failed tiles are set to waiting.
+def open_manifest(path: Path, settings: SettingsDict, *, force: bool) -> CohortManifest:
+    """Open or create a manifest; slides that were running are set to waiting.
 
     ``force``: start over with an empty manifest.
     """
@@ -470,15 +452,25 @@ def open_manifest(path: Path, settings: CohortSettings, *, force: bool) -> Cohor
     if manifest is None:
         return CohortManifest(path, settings, {})
     manifest.check_settings(settings)
-    same = manifest.settings.results == settings.results
+    entries = {
+        name: replace(entry, state="waiting") if entry.state == "running" else entry
+        for name, entry in manifest.entries.items()
+    }
+    return CohortManifest(path, manifest.settings | settings, entries)
 
-    def updated(entry: CohortEntry) -> CohortEntry:
-        folder = path.parent / entry.slide
-        done = entry.state == "done" and same and (folder / RESULT).is_file()
-        done = done and not read_slide_result(folder).get("tiles_failed")  # they may be readable now
-        return entry if done or entry.state == "failed" else replace(entry, state="waiting")
 
-    return CohortManifest(path, settings, {name: updated(entry) for name, entry in manifest.entries.items()})
+def read_finished(job: CohortJob, model: ModelIdentity | None) -> SlideStatus | None:
+    """Return the result that a slide has already, as of an analysis; None if it is to be analyzed, or read in a worker.
+
+    A slide with failed tiles is analyzed again, since they may be readable now.
+    """
+    if job.force or model is None or not (job.folder / RESULT).is_file():
+        return None
+    with suppress(MelanomaError, OSError):  # reported when the slide is analyzed
+        found = find_matching_result(job.folder, job.slide, open_fingerprint(job.slide), model, job.options)
+        if found is not None and not found["tiles_failed"]:
+            return SlideStatus(job.slide, job.folder, "done", read_analysis(job.folder), already_done=True)
+    return None
 
 
 POLL_S = 0.5  # interval between checks for new workers and a request to stop
@@ -522,12 +514,23 @@ def analyze_cohort(
     check_one_slide(paths, options.tumor_outlines)
     began = time.monotonic()
     with hold_lock(out / LOCK):
-        manifest, folders = open_manifest(out / MANIFEST, cohort_settings(options), force=force), SlideFolderNames(out)
-        jobs = [CohortJob(path.absolute(), folders.folder_for(path).absolute(), options, force) for path in paths]
-        entries = manifest.start_entries([CohortEntry(job.folder.name, job.slide.name) for job in jobs])
-        todo = [job for job, entry in zip(jobs, entries, strict=True) if entry.state != "done"]
+        model, folders = identify_model(options.model or DEFAULT_TILE_MODEL, options.weights), SlideFolderNames(out)
+        digest = "" if model is None else model.digest
+        manifest = open_manifest(out / MANIFEST, cohort_settings(options, model), force=force)
+        jobs = [
+            CohortJob(path.absolute(), folders.folder_for(path).absolute(), options, force, model=digest)
+            for path in paths
+        ]
+        finished = [read_finished(job, model) for job in run.track(jobs, "Reading existing results")]
+        manifest.start_entries(
+            CohortEntry(job.folder.name, job.slide.name, "waiting" if one is None else "done")
+            for job, one in zip(jobs, finished, strict=True)
+        )
+        table = SlideTable(out / TABLE)
+        table.put_rows([status_to_row(one) for one in finished if one is not None])
+        todo = [job for job, one in zip(jobs, finished, strict=True) if one is None]
         if todo:
-            records, tries = CohortRecords(manifest, SlideTable(out / TABLE), on_change), cohort_options.tries
+            records, tries = CohortRecords(manifest, table, on_change), cohort_options.tries
             cluster = (
                 connect_cluster(cohort_options.scheduler)
                 if cohort_options.scheduler

@@ -119,6 +119,7 @@ def collect_readings(folders: Sequence[Path], lesion: SynopticLesion | None = No
     """
     depths: list[tuple[str, SlideDepthReadings]] = []  # fingerprint, or else name of the folder; readings
     first_folder: dict[str, Path] = {}
+    proposals: dict[str, SlideDepthProposals] = {}
     signatures: list[tuple[str, str, str]] = []  # fingerprint, reader, and what has changed since
     folders_by_name: dict[str, list[Path]] = defaultdict(list)  # folders of slides that are known by name only
     failed: dict[Path, str] = {}
@@ -132,6 +133,8 @@ def collect_readings(folders: Sequence[Path], lesion: SynopticLesion | None = No
         if key == folder.name:
             folders_by_name[key].append(folder)
         first_folder.setdefault(key, folder)
+        if not (key in proposals and proposals[key].proposals):  # the analysis may be in the folder of either reader
+            proposals[key] = read_proposals(folder)
         report, changes = read_synoptic(folder, lesion)
         if report is not None and report.is_signed:
             signatures.append((key, report.signed_by, " ".join(changes)))
@@ -142,9 +145,7 @@ def collect_readings(folders: Sequence[Path], lesion: SynopticLesion | None = No
             "were saved in the Slide dock."
         )
     names = distinct_names([*first_folder.values(), *failed])
-    slides = {
-        key: SlideReadings(names[folder], automatic=read_proposals(folder)) for key, folder in first_folder.items()
-    }
+    slides = {key: SlideReadings(names[folder], automatic=proposals[key]) for key, folder in first_folder.items()}
     notes = [
         f"{name}: the readings in {' and '.join(map(str, same))} are combined by the name of the folder, since they do "
         "not state which slide they are of. Rename one of the folders if the slides differ"
@@ -453,10 +454,11 @@ def find_validity(content: Mapping[str, Any], proposals: SlideDepthProposals) ->
 
 def depth_from_analysis(content: Mapping[str, Any], proposals: SlideDepthProposals) -> KnownDepth | None:
     """Return the depth that an analysis measured; None if it measured none. ``content``: of its ``result.json``."""
-    validity = find_validity(content, proposals)
+    mm = content.get("breslow_mm")
+    is_own = isinstance(mm, int | float)  # else the proposals are of an analysis of the depth only
+    validity = find_validity(content, proposals) if is_own else proposals.validity
     not_valid = "" if validity.valid else validity.headline("")
     best = proposals.proposals[0] if proposals.proposals else None
-    mm = content.get("breslow_mm")
     if isinstance(mm, int | float):
         ends = content.get("breslow_interval_mm")
         interval = (float(ends[0]), float(ends[1])) if isinstance(ends, list) and len(ends) == 2 else None

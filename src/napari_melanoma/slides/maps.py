@@ -98,8 +98,11 @@ def stitched_maps(result: SlideResult, grid: TileGrid, run: RunContext, smoothin
     ]
     for block in run.track(blocks, "Stitching the tiles"):
         values = _stitch_smoothed(block, cells, predictions, classes, smoothing)
+        known = block_means(np.isfinite(values[:1]), (step, step))
+        values = np.nan_to_num(values)
         store.put(block, np.round(255 * values).astype(np.uint8))
         reduced, top, left = block_means(values, (step, step)), block.top // step, block.left // step
+        reduced = np.where(known > 0, reduced / np.maximum(known, 1e-6), np.nan)
         overview[:, top : top + reduced.shape[1], left : left + reduced.shape[2]] = reduced
     run.report(Progress(len(blocks), len(blocks), "Stitching the tiles"))
     maps = place_stitched(result, overview)
@@ -123,16 +126,15 @@ def place_stitched(result: SlideResult, overview: NDArray[np.float32]) -> SlideM
 def _stitch_smoothed(
     block: Box, cells: TileGrid, predictions: _DenseTileReader, classes: int, smoothing: float
 ) -> NDArray[np.float32]:
-    """Stitch a block of the map, and smooth it together with a border of its neighbors; 0 where unknown."""
+    """Stitch a block of the map, and smooth it together with a border of its neighbors; NaN where unknown."""
     border = int(RADIUS * smoothing + 0.5)
     (rows, columns), (top, left) = stitched_shape(cells), (max(0, block.top - border), max(0, block.left - border))
     bottom, right = min(rows, block.top + block.height + border), min(columns, block.left + block.width + border)
     values = stitch_block(Box(top, left, bottom - top, right - left), cells, predictions, channels=classes)
     if not border:
         return values
-    values = smooth_map(np.where(values.any(axis=0), values, np.nan), smoothing)
     inside = Box(block.top - top, block.left - left, block.height, block.width)
-    return np.nan_to_num(values[:, *inside.slices])
+    return smooth_map(values, smoothing)[:, *inside.slices]
 
 
 class _DenseTileReader:
@@ -223,8 +225,8 @@ class TileBlender:
         self._weight[rows[0], columns[0]] += weight
 
     def result(self) -> NDArray[np.float32]:
-        """Return the blended block, float32 (channel, row, column); 0 where no tile was added."""
-        weight = np.where(self._weight > 0, self._weight, 1)
+        """Return the blended block, float32 (channel, row, column); NaN where no tile was added."""
+        weight = np.where(self._weight > 0, self._weight, np.nan)
         blended: NDArray[np.float32] = np.divide(self._sum, weight, dtype=np.float32)
         return blended
 
@@ -240,7 +242,7 @@ def stitch_block(
 
     ``block``: in pixels of the map (``TileGrid.pixel_placement``). ``read_tile``: returns the prediction for the tile
     at a row and column of the grid, float (channel, row, column) with ``side_px`` pixels, or None. Returns float32
-    (channel, row, column); 0 without predictions.
+    (channel, row, column); NaN without predictions.
     """
     shares = [1 - stride / read for stride, read in zip(grid.stride_px, grid.read_px, strict=True)]
     overlap_px = round(shares[0] * grid.side_px), round(shares[1] * grid.side_px)

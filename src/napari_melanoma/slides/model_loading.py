@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 
 from napari_melanoma.core.context import network_threads
-from napari_melanoma.core.errors import BundleError, ConfigError, SaveError
+from napari_melanoma.core.errors import BundleError, ConfigError, MelanomaError, SaveError
 from napari_melanoma.core.files import write_json
 from napari_melanoma.core.packages import NETWORK_PACKAGES, require_packages
 from napari_melanoma.core.parsing import read_json
@@ -45,7 +45,14 @@ from napari_melanoma.models.weights_files import fingerprint_weights
 from napari_melanoma.models.zoo import find_encoder
 from napari_melanoma.slides.bag_models import BagModel
 from napari_melanoma.slides.lesions import default_lesion_class
-from napari_melanoma.slides.tile_models import OnnxPasses, TileModel, TileModelInfo, TilePasses, TorchPasses
+from napari_melanoma.slides.tile_models import (
+    ModelIdentity,
+    OnnxPasses,
+    TileModel,
+    TileModelInfo,
+    TilePasses,
+    TorchPasses,
+)
 from napari_melanoma.slides.tissue_classifier.bundle import TissuePasses, load_tissue_passes
 
 if TYPE_CHECKING:
@@ -144,6 +151,25 @@ def detects_tumors(config: BundleConfig) -> bool:
     )
 
 
+def identify_model(name: str, weights: Path | None = None) -> ModelIdentity | None:
+    """Return what the predictions of a model depend on, without loading it, as ``TileModel.identity`` of a loaded one.
+
+    None if it is known only after loading, such as of weights to download. ``weights``: file of an encoder.
+    """
+    whole = _find_slide_bundle(name)
+    if whole is not None:
+        assert whole.config.encoder is not None
+        name = whole.config.encoder.name
+    try:
+        if name in FOUNDATION_ENCODERS or name.startswith(TIMM):
+            tiles = None if weights is None else ModelIdentity(name, fingerprint_weights(weights))
+        else:
+            tiles = _describe_by_name(name)[1].identity
+    except MelanomaError:  # which loading reports
+        return None
+    return None if tiles is None else replace(tiles, whole=whole)
+
+
 def load_tile_model(name: str, options: LoadOptions) -> TileModel:
     """Load a tile model by the name of a bundle or encoder, see ``SlideOptions.model``."""
     info, passes = _load_by_name(name, options)
@@ -159,10 +185,15 @@ def _load_by_name(name: str, options: LoadOptions) -> tuple[TileModelInfo, TileP
         encoder = FOUNDATION_ENCODERS.get(name)
         info, network = _load_foundation_encoder(encoder, options) if encoder else _load_timm_encoder(name, options)
         return info, TorchPasses(info, network, find_device(options.device), options.precision)
+    bundle, info = _describe_by_name(name)
+    return info, _load_passes(bundle, info, options)
+
+
+def _describe_by_name(name: str) -> tuple[BundleInfo, TileModelInfo]:
+    """Find a bundle, or the one of an encoder, and describe how it reads tiles."""
     if name.startswith(ENCODER):
         bundle = find_bundle(name.removeprefix(ENCODER), of_slides=True)
-        info = _describe_bundle_encoder(bundle)
-        return info, _load_passes(bundle, info, options)
+        return bundle, _describe_bundle_encoder(bundle)
     try:
         bundle = find_bundle(name, of_slides=True)
     except BundleError as error:
@@ -170,8 +201,7 @@ def _load_by_name(name: str, options: LoadOptions) -> tuple[TileModelInfo, TileP
             raise
         encoders = ", ".join(FOUNDATION_ENCODERS)
         raise BundleError(f"{error} Tile encoders: {encoders}, timm:NAME, or encoder:BUNDLE.") from None
-    info = _describe_bundle_encoder(bundle) if bundle.config.task == "embedding" else _describe_bundle(bundle)
-    return info, _load_passes(bundle, info, options)
+    return bundle, _describe_bundle_encoder(bundle) if bundle.config.task == "embedding" else _describe_bundle(bundle)
 
 
 def _load_foundation_encoder(encoder: FoundationEncoder, options: LoadOptions) -> tuple[TileModelInfo, nn.Module]:

@@ -11,7 +11,7 @@ import numpy as np
 
 from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.errors import ConfigError
-from napari_melanoma.core.files import atomic_file, write_json
+from napari_melanoma.core.files import atomic_file, remove_file, remove_folder, save_error, write_json
 from napari_melanoma.core.provenance import collect_provenance
 from napari_melanoma.core.validity import Validity
 from napari_melanoma.data.bags import ATTENTION
@@ -92,12 +92,23 @@ def write_outputs(analysis: SlideAnalysis, folder: Path, run: RunContext) -> dic
                 outputs |= _scores(analysis, maps, target)
         if analysis.options.tumor_outlines is not None:
             outputs |= _measure_marked(analysis, maps, analysis.options.tumor_outlines, run)
+    else:  # embeddings, on which a whole-slide model may have been applied before
+        _remove_attention(analysis.result, folder / HEATMAP)
     if saved is None:
         note = remove_lesions(folder)
     warnings = [*analysis.warnings, *([note] if note else [])]
     content = {**_slide_content(analysis), **outputs, "warnings": warnings}
     write_json(folder / RESULT, content)
     return {**content, "lesions": []} if saved is None else saved.add_to(content)
+
+
+def _remove_attention(result: SlideResult, heatmap: Path) -> None:
+    """Remove the attention of a whole-slide model, whose prediction is replaced."""
+    try:
+        remove_file(heatmap)
+        remove_folder(result.path / ATTENTION)
+    except OSError as error:
+        raise save_error(heatmap, error) from error
 
 
 def _write_lesions(

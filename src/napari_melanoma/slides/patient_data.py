@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from napari_melanoma.core.errors import DataSetError
 from napari_melanoma.core.files import compose_name
 from napari_melanoma.core.prediction_config import DEPTH_COLUMN, TabularEncoding
-from napari_melanoma.core.provenance import parse_time
 from napari_melanoma.data.harmonize import harmonize_rows, restore_unrecognized
 from napari_melanoma.data.tabular_encoding import read_table_values
-from napari_melanoma.depth.findings import read_findings
 from napari_melanoma.io.discovery import SUFFIXES
 from napari_melanoma.io.tables import iterate_rows
 from napari_melanoma.slides.bag_models import SlidePatientData
+from napari_melanoma.slides.depth_readings import UNKNOWN_DEPTH, read_known_depth
 from napari_melanoma.slides.options import SlideOptions
 from napari_melanoma.slides.reading.detection import SCANNER_SUFFIXES
 from napari_melanoma.slides.result_folder import slide_name
 
-DEPTH_OF_READER = "reader"
+TABLE_SOURCE = "table"  # of a depth that was not measured on the slide
 _DICOM_SUFFIXES = (".dcm", ".dicom")
 IMAGE_COLUMNS = ("image_id", "slide", "slide_id", "file", "filename", "file_name", "name")  # that name the slide
 
@@ -26,22 +26,30 @@ IMAGE_COLUMNS = ("image_id", "slide", "slide_id", "file", "filename", "file_name
 def read_patient_data(slide: Path, folder: Path, encoding: TabularEncoding, options: SlideOptions) -> SlidePatientData:
     """Read the patient data of a slide for a model with an encoding.
 
-    ``folder``: results of the slide. A depth that a reader measured takes precedence over those that were given.
+    ``folder``: results of the slide. Values of the table take precedence over those of the options.
     """
     if not encoding.fields:
         return SlidePatientData({}, ())
     common = harmonize_rows([options.patient]).rows[0] if options.patient else {}
     table = read_patient_table(options.metadata)[0] if options.metadata else {}
-    row = {**common, **restore_unrecognized(table.get(compose_name(slide_name(slide)), {}))}
-    source = "table" if row.get(DEPTH_COLUMN) else ""
-    readings = [reading for reading in read_findings(folder).readings if reading.when and reading.mm is not None]
-    if readings:
-        latest = max(readings, key=lambda reading: parse_time(reading.when))
-        row[DEPTH_COLUMN], source = f"{latest.mm:g}", DEPTH_OF_READER
+    own = restore_unrecognized(table.get(compose_name(slide_name(slide)), {}))
+    row, source = with_measured_depth(common | own, folder)
     is_known = read_table_values([row], encoding).known[0]
     known = {name: row[name] for name, known in zip(encoding.fields, is_known, strict=True) if known}
     unknown = tuple(name for name in encoding.fields if name not in known)
     return SlidePatientData(known, unknown, source if DEPTH_COLUMN in known else "")
+
+
+def with_measured_depth(row: Mapping[str, str], folder: Path | None) -> tuple[dict[str, str], str]:
+    """Return the patient data of a slide with the depth that was measured on it, if any, and the source of the depth.
+
+    The source is ``reader``, ``automatic`` (the analysis, unless it is not valid) or ``table``; empty if the depth is
+    unknown. The same for training and prediction. ``folder``: results of the slide.
+    """
+    depth = UNKNOWN_DEPTH if folder is None else read_known_depth(folder)
+    if depth.mm is None or depth.not_valid:
+        return dict(row), TABLE_SOURCE if row.get(DEPTH_COLUMN) else ""
+    return {**row, DEPTH_COLUMN: f"{depth.mm:g}"}, depth.source
 
 
 def read_patient_table(table: Path) -> tuple[dict[str, dict[str, str]], list[str]]:

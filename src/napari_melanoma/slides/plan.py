@@ -19,7 +19,7 @@ from napari_melanoma.io.slide_store import SlideResultSpec
 from napari_melanoma.slides.options import DENSE_OVERLAP, SlideOptions, check_scale, hashed_tile_settings
 from napari_melanoma.slides.reading.composite import fluorescence_error
 from napari_melanoma.slides.reading.slide import DamagedTile, Slide, SlideInfo, apply_icc_profile, suggest_pixel_size
-from napari_melanoma.slides.tile_models import TileModelInfo
+from napari_melanoma.slides.tile_models import ModelIdentity, TileModelInfo
 from napari_melanoma.slides.tiling import (
     CELL_OVERSAMPLING,
     OVERSAMPLING,
@@ -137,25 +137,17 @@ def result_spec(slide: SlideInfo, model: TileModelInfo, plan: AnalysisPlan, opti
         pixel_size_um=None if size is None else (size.y_um, size.x_um),
         scale_source="file" if size is None else size.source,
         tile_px=plan.grid.side_px,
-        settings=analysis_settings(model, options),
+        settings=analysis_settings(model.identity, options),
         batch_size=options.batch_size,
     )
 
 
-def analysis_settings(model: TileModelInfo, options: SlideOptions) -> dict[str, Any]:
+def analysis_settings(model: ModelIdentity, options: SlideOptions) -> dict[str, Any]:
     """Return all settings that determine the predictions of tiles, except the slide itself.
 
     A partial or complete result is reused only if they are equal.
     """
-    model_settings = {
-        "model": model.name,
-        "weights": model.fingerprint,
-        "predictions": model.prediction_fingerprint or None,
-    }
-    return {
-        **hashed_tile_settings(options),
-        **{key: value for key, value in model_settings.items() if value is not None},
-    }
+    return {**hashed_tile_settings(options), **model.tile_settings}
 
 
 def build_preprocessing(slide: Slide, plan: AnalysisPlan, options: SlideOptions) -> PixelTransform | None:

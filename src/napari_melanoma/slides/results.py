@@ -18,6 +18,7 @@ from napari_melanoma.depth.tumor_maps import BENIGN_NAMES
 from napari_melanoma.io.geojson import Annotation, Color
 from napari_melanoma.io.results import HEATMAP, TISSUE, read_mask, read_slide_result
 from napari_melanoma.io.slide_store import STORE, SlideResult, differing_settings
+from napari_melanoma.models import DEFAULT_TILE_MODEL
 from napari_melanoma.slides.lesions import (
     POSITIVE,
     ClippedCells,
@@ -32,7 +33,7 @@ from napari_melanoma.slides.options import SlideOptions, hashed_tile_settings
 from napari_melanoma.slides.outlines import cell_polygons, simplify_cell_polygon
 from napari_melanoma.slides.scores import SlideScoreConfig
 
-MODEL_SETTINGS = ("weights", "predictions")  # hashes that are known only after the model was loaded
+MODEL_SETTINGS = ("weights", "predictions")  # hashes, of some models known only after loading
 MIN_REGION_CELLS = 4  # smaller regions are left out
 NOT_TUMOR = "Tissue, not tumor: "  # before the areas of a classifier without a class of tumor
 
@@ -205,18 +206,30 @@ def read_lesion_maps(folder: Path, target: str, size: tuple[int, int] | None = N
 
 def describe_difference(folder: Path, options: SlideOptions) -> str:
     """Describe how the settings of saved results differ from the requested options; empty if they do not."""
+    from napari_melanoma.slides.model_loading import identify_model
+
     if not (folder / STORE).is_dir():
         return ""
     try:
         settings = SlideResult.open(folder).spec.settings
     except InputError:
         return "they cannot be read"
-    model = settings.get("model") if options.model in _slide_model_names(folder) else options.model
-    requested = json.loads(json.dumps({**hashed_tile_settings(options), "model": model}))
-    comparable = {key: value for key, value in settings.items() if key not in MODEL_SETTINGS}
-    changed = differing_settings(comparable, requested)
-    descriptions = {"tissue_mask": "the tissue was corrected", "model": f"computed with {settings.get('model')}"}
-    return ", ".join(descriptions.get(key, f"different {key.replace('_', ' ')}") for key in changed)
+    identity = identify_model(options.model or DEFAULT_TILE_MODEL, options.weights)
+    if identity is None:  # until it is loaded
+        model = settings.get("model") if options.model in _slide_model_names(folder) else options.model
+        settings = {key: value for key, value in settings.items() if key not in MODEL_SETTINGS}
+        expected = {"model": model}
+    else:
+        expected = identity.tile_settings
+    requested = json.loads(json.dumps({**hashed_tile_settings(options), **expected}))
+    descriptions = {
+        "tissue_mask": "the tissue was corrected",
+        "model": f"computed with {settings.get('model')}",
+        **dict.fromkeys(MODEL_SETTINGS, f"computed with another version of {settings.get('model')}"),
+    }
+    changed = differing_settings(settings, requested)
+    changed = tuple(key for key in changed if "model" not in changed or key not in MODEL_SETTINGS)
+    return ", ".join(dict.fromkeys(descriptions.get(key, f"different {key.replace('_', ' ')}") for key in changed))
 
 
 def _slide_model_names(folder: Path) -> tuple[str, ...]:

@@ -11,11 +11,18 @@ from numpy.typing import NDArray
 
 from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.errors import ConfigError, InputError
-from napari_melanoma.data.bags import TILES_PER_CHUNK, normalize_attention, read_attention, write_attention
+from napari_melanoma.data.bags import (
+    TILES_PER_CHUNK,
+    hash_preprocessing,
+    normalize_attention,
+    read_attention,
+    write_attention,
+)
 from napari_melanoma.io.slide_store import DONE, SlideResult
 from napari_melanoma.metrics.prevalence import adjust_to_prevalence
 from napari_melanoma.slides.maps import SlideMaps
 from napari_melanoma.slides.options import SlideOptions
+from napari_melanoma.slides.plan import analysis_settings
 from napari_melanoma.slides.tile_models import TileModel, TileModelInfo
 from napari_melanoma.slides.tiling import TileGrid
 
@@ -57,6 +64,14 @@ def check_encoder(model: TileModel, grid: TileGrid, options: SlideOptions) -> No
             f"'{bags.info.name}' was trained on tiles with stain normalization '{bags.encoder.stain}', but "
             f"'{stain}' is requested. Select the same method under Options in the Slide dock (Python: "
             f"options={{'stain': '{bags.encoder.stain}'}}, command line: --stain {bags.encoder.stain})."
+        )
+    found = hash_preprocessing(analysis_settings(model.info.identity, options))
+    if bags.encoder.preprocessing not in (None, found):
+        raise ConfigError(
+            f"'{bags.info.name}' was trained on tiles with another preprocessing: other stain options, another "
+            "reference image or color profile, or an encoder with another input. Select the options of its training "
+            "under Options in the Slide dock (Python: 'stain', 'stain_reference' and 'apply_profile' of the options, "
+            "command line: --config)."
         )
     assert config.tile is not None
     if grid.mpp is not None and config.tile.differs(grid.mpp):

@@ -107,8 +107,14 @@ class SlideTable:
 
     def put_row(self, row: Row) -> None:
         """Add or replace a row, and write the table."""
+        self.put_rows([row])
+
+    def put_rows(self, changed: Sequence[Row]) -> None:
+        """Add or replace rows, and write the table if there are any."""
+        if not changed:
+            return
         with hold_lock(self.path.with_name(LOCK), LOCK_TIMEOUT_S):
-            rows = {**self._read_rows(), row["slide"]: row}
+            rows = {**self._read_rows(), **{row["slide"]: row for row in changed}}
             areas = dict.fromkeys(key for values in rows.values() for key in values if key.startswith(AREA_PREFIXES))
             write_table(self.path, [rows[name] for name in sorted(rows)], (*COLUMNS, *areas))
 
@@ -156,7 +162,7 @@ def status_to_row(status: SlideStatus) -> Row:
         "target": target,
         "lesions": len(lesions) if content["lesions"] is not None and (target or lesions) else None,
         "lesions_malignant": labels.count("malignant") if is_of_lesions and {*labels} <= LESION_CLASSES else None,
-        "lesion_area_mm2": sum(areas) if areas else None,
+        "lesion_area_mm2": sum(areas) if areas or (content["lesions"] == [] and target and content["mpp"]) else None,
         "mpp": None if content["mpp"] is None else content["mpp"][1],
         "warnings": " ".join(content["warnings"]),
         **{

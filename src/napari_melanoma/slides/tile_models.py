@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import gc
+import hashlib
+import json
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Protocol, Self
 
 import numpy as np
@@ -44,6 +46,38 @@ MAX_DIFFERENCE = 0.01  # greatest accepted difference of a probability from floa
 MIXED_PRECISION_NOTE = f"predictions may differ by {MAX_DIFFERENCE}."
 log = logging.getLogger(__name__)
 TILES_PER_PASS = 32
+
+
+@dataclass(frozen=True)
+class ModelIdentity:
+    """What the predictions of a model depend on, apart from the slide and the options; equal for equal predictions.
+
+    ``name``, ``weights``, ``predictions``: of what reads the tiles, as in ``TileModelInfo``. ``whole``: the whole-slide
+    model that predicts from the embeddings of the tiles, if any.
+    """
+
+    name: str
+    weights: str
+    predictions: str = ""
+    whole: BundleInfo | None = None
+
+    @property
+    def tile_settings(self) -> dict[str, str]:
+        """What the predictions of tiles depend on, as in the settings of a store."""
+        settings = {"model": self.name, "weights": self.weights}
+        return {**settings, "predictions": self.predictions} if self.predictions else settings
+
+    @property
+    def result(self) -> tuple[str, str, str]:
+        """Name, hash of the weights, and hash of what else determines the predictions, as in ``result.json``."""
+        if self.whole is None:
+            return self.name, self.weights, self.predictions
+        return self.whole.name, self.whole.fingerprint, self.whole.prediction_fingerprint()
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of all of them."""
+        return hashlib.sha256(json.dumps([self.tile_settings, self.result], sort_keys=True).encode()).hexdigest()
 
 
 @dataclass(frozen=True)
@@ -86,6 +120,11 @@ class TileModelInfo:
     def is_tissue_classifier(self) -> bool:
         """Whether it was fitted on strokes: only such models have a margin."""
         return self.margin_px > 0
+
+    @property
+    def identity(self) -> ModelIdentity:
+        """What its predictions depend on."""
+        return ModelIdentity(self.name, self.fingerprint, self.prediction_fingerprint)
 
 
 class TilePasses(Protocol):
@@ -290,6 +329,11 @@ class TileModel:
         self._passes = passes
         self._notice_callback: Callable[[str], None] = log.info
         self._initial_precision, self._requested_precision = passes.precision, precision
+
+    @property
+    def identity(self) -> ModelIdentity:
+        """What its predictions depend on, and those of the whole slide."""
+        return replace(self.info.identity, whole=None if self.bags is None else self.bags.info)
 
     @property
     def backend(self) -> str:

@@ -18,7 +18,7 @@ from napari_melanoma.core.context import BATCH_ERRORS, RunContext
 from napari_melanoma.core.errors import DataSetError, InputError, MelanomaError, SaveError, ScaleMissing, describe_error
 from napari_melanoma.core.files import compose_name, normalize_name, remove_file, write_json
 from napari_melanoma.core.formatting import format_class, format_count
-from napari_melanoma.core.geometry import Box, MapPlacement, PixelSize
+from napari_melanoma.core.geometry import Box, MapPlacement, PixelSize, format_scale
 from napari_melanoma.core.parsing import parse_error_reason, read_json
 from napari_melanoma.core.paths import free_name, safe_name
 from napari_melanoma.core.prediction_config import TileConfig
@@ -469,6 +469,12 @@ def read_annotated_slide(
         )
     sizes = [read_notes(file.parent).pixel_size for file in files]
     size = next((known for known in sizes if known is not None), None)
+    if any(one is not None and not one.is_close(size) for one in sizes if size is not None):
+        found = " and ".join(format_scale(one.y_um, one.x_um) for one in sizes if one is not None)
+        raise InputError(
+            f"readers have set different scales for {slide.name}: {found} µm per pixel. Set the same one in the Slide "
+            "dock."
+        )
     with open_slide(slide, size) as opened:
         info = opened.info
     if info.pixel_size is None:

@@ -379,6 +379,9 @@ def explain_mismatch(bag: Bag, kind: BagKind) -> str:
         for name, (expected, actual) in properties.items()
         if expected != actual
     ]
+    hashes = {expected_encoder.preprocessing, actual_encoder.preprocessing} - {None}  # unknown of earlier models
+    if not differences and len(hashes) > 1:
+        differences = ["stain options, color profile or the input of the encoder are others"]
     if not differences and bag.mpp and kind.tile.differs(bag.mpp):
         differences = [f"scale is {max(bag.mpp):.3g} micrometers per pixel, expected {kind.tile.mpp:.3g}"]
     return "; ".join(differences)

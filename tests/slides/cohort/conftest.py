@@ -17,7 +17,6 @@ from napari_melanoma.slides.cohort import (
     CohortJobResult,
     CohortManifest,
     CohortRecords,
-    CohortSettings,
 )
 from napari_melanoma.slides.options import SlideOptions
 from napari_melanoma.slides.slide_table import SlideTable
@@ -92,7 +91,7 @@ class Stage:
 
     def play(self, client: Any, *names: str, tries: int = 3, skipped: int = 0) -> dict[str, CohortEntry]:
         jobs = [CohortJob(self.out.parent / f"{name}.tif", self.out / name, SlideOptions()) for name in names]
-        manifest = CohortManifest(self.out / "cohort.json", CohortSettings({}, {}), {})
+        manifest = CohortManifest(self.out / "cohort.json", {}, {})
         manifest.start_entries(CohortEntry(job.folder.name, job.slide.name) for job in jobs)
         records = CohortRecords(manifest, SlideTable(self.out / "slides.csv"), self.entries.append)
         cohort.run_jobs(client, jobs, records, self.run, tries=tries, skipped=skipped)

@@ -2,49 +2,59 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 from slide_models import TILE_TEST
 
 from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.errors import InputError, RunError
 from napari_melanoma.core.locks import hold_lock
-from napari_melanoma.io.results import read_table, write_mask
-from napari_melanoma.models.bundle import BundleInfo
+from napari_melanoma.io.results import read_mask, read_table, write_mask
 from napari_melanoma.slides import cohort
-from napari_melanoma.slides.cohort import (
-    CohortJobResult,
-    CohortManifest,
-    CohortOptions,
-    CohortSummary,
-    analyze_cohort,
-    cohort_settings,
-)
-from napari_melanoma.slides.options import SlideOptions
+from napari_melanoma.slides.analysis import SlideOutcome
+from napari_melanoma.slides.cohort import CohortJobResult, CohortManifest, CohortOptions, CohortSummary, analyze_cohort
+from napari_melanoma.slides.lesion_files import save_lesions
+from napari_melanoma.slides.lesions import LesionConfig
+from napari_melanoma.slides.model_loading import LoadOptions, identify_model, load_slide_model
+from napari_melanoma.slides.options import FILE_OPTIONS, SlideOptions
 from napari_melanoma.slides.result_folder import record_slide
+from napari_melanoma.slides.scores import SlideScoreConfig
 from napari_melanoma.slides.slide_table import SlideTable
+from napari_melanoma.slides.tile_models import ModelIdentity, TileModel
 
 Start = Callable[..., CohortSummary]
 pytestmark = pytest.mark.usefixtures("user_folders", "stage")
 
 
 @pytest.fixture
-def slides(tmp_path: Path) -> list[Path]:
-    """Files that are never opened."""
-    paths = [tmp_path / f"{name}.tif" for name in "abc"]
-    for path in paths:
-        path.write_bytes(path.name.encode())
-    return paths
+def slides(tmp_path: Path, finished: SlideOutcome) -> list[Path]:
+    """Copies of the analyzed slide."""
+    return [shutil.copy(finished.folder.parent / "section.tif", tmp_path / f"{name}.tif") for name in "abc"]
 
 
 @pytest.fixture
-def hired(monkeypatch: pytest.MonkeyPatch, make_client: Callable[..., Any]) -> list[str]:
+def models(monkeypatch: pytest.MonkeyPatch, tile_model: Callable[..., TileModel]) -> list[ModelIdentity | None]:
+    """What is known of the model before it is loaded."""
+    known: list[ModelIdentity | None] = [tile_model().identity]
+    monkeypatch.setattr(cohort, "identify_model", lambda name, weights: known[0])
+    return known
+
+
+@pytest.fixture
+def hired(
+    monkeypatch: pytest.MonkeyPatch,
+    make_client: Callable[..., Any],
+    models: list[ModelIdentity | None],
+    finished: SlideOutcome,
+) -> list[str]:
     """Let workers write a result of every slide but c; returns the slides that were submitted."""
     given: list[str] = []
 
@@ -52,8 +62,9 @@ def hired(monkeypatch: pytest.MonkeyPatch, make_client: Callable[..., Any]) -> l
         given.append(job.folder.name)
         if job.folder.name == "c":
             return CohortJobResult(error="it is truncated")
+        shutil.copytree(finished.folder, job.folder, dirs_exist_ok=True)
         record_slide(job.folder, job.slide)
-        (job.folder / "result.json").write_text("{}")
+        change_result(job.folder, options=job.options.model_dump(mode="json", exclude={*FILE_OPTIONS, "weights"}))
         return CohortJobResult(row={"slide": job.folder.name, "file": job.slide.name, "status": "done"})
 
     @contextmanager
@@ -64,12 +75,17 @@ def hired(monkeypatch: pytest.MonkeyPatch, make_client: Callable[..., Any]) -> l
     return given
 
 
-@pytest.fixture
-def start(slides: list[Path], tmp_path: Path) -> Start:
-    """Start the cohort."""
+def change_result(folder: Path, **values: Any) -> None:
+    content = json.loads((folder / "result.json").read_text())
+    (folder / "result.json").write_text(json.dumps({**content, **values}))
 
-    def begun(options: SlideOptions | None = None, **how: Any) -> CohortSummary:
-        chosen = options or SlideOptions()
+
+@pytest.fixture
+def start(slides: list[Path], options: SlideOptions, tmp_path: Path) -> Start:
+    """Start the cohort, with changed options."""
+
+    def begun(changes: dict[str, Any] | None = None, **how: Any) -> CohortSummary:
+        chosen = options.model_copy(update=changes or {})
         return analyze_cohort(slides, tmp_path / "out", chosen, CohortOptions(processes=2), run=RunContext(), **how)
 
     return begun
@@ -95,23 +111,62 @@ def test_only_failed_slides_are_repeated(start: Start, hired: list[str], tmp_pat
     assert sorted(hired) == ["b", "c"]
 
 
-def test_other_patient_data_are_used(start: Start, hired: list[str], tmp_path: Path) -> None:
+@pytest.mark.parametrize("change", [{"weights": "w"}, {"predictions": "p"}])
+def test_results_of_another_model_are_not_finished(
+    start: Start, hired: list[str], models: list[ModelIdentity | None], tmp_path: Path, change: dict[str, str]
+) -> None:
+    start()
+    path = tmp_path / "out" / "cohort.json"
+    content = json.loads(path.read_text())
+    for name in cohort.MODEL_HASHES:  # which earlier versions did not state of an encoder
+        del content["settings"]["tiles"][name]
+    path.write_text(json.dumps(content))
+    hired.clear()
+    assert models[0] is not None
+    models[0] = replace(models[0], **change)
+    assert start().skipped == 0
+    assert sorted(hired) == ["a", "b", "c"]
+
+
+def test_slides_of_an_unidentified_model_are_read_by_workers(
+    start: Start, hired: list[str], models: list[ModelIdentity | None]
+) -> None:
+    models[0] = None
+    assert [start().skipped, start().skipped] == [0, 0]
+    assert len(hired) == 6
+
+
+def test_a_result_that_another_analysis_replaced_is_not_finished(
+    start: Start, hired: list[str], tmp_path: Path
+) -> None:
+    start()
+    change_result(tmp_path / "out" / "a", target="benign", options={"target": "benign"})
+    hired.clear()
+    assert start().skipped == 1
+    assert sorted(hired) == ["a", "c"]
+
+
+def test_the_table_states_the_results_of_skipped_slides(start: Start, hired: list[str], tmp_path: Path) -> None:
+    start()
+    save_lesions(tmp_path / "out" / "a", (), LesionConfig())
+    start()
+    rows = {row["slide"]: row for row in read_table(tmp_path / "out" / "slides.csv")}
+    assert {name: row["lesions"] for name, row in rows.items()} == {"a": "0", "b": "1", "c": ""}
+    assert (rows["a"]["lesion_area_mm2"], rows["c"]["lesion_area_mm2"]) == ("0", "")
+
+
+def test_patient_data_that_the_model_does_not_use_are_no_reason(start: Start, hired: list[str], tmp_path: Path) -> None:
+    start()
     table = tmp_path / "patients.csv"
     table.write_text("slide,age\na,50\n")
-    start(SlideOptions(metadata=table))
-    assert start(SlideOptions(metadata=table)).skipped == 2
-    table.write_text("slide,age\na,60\n")
-    assert start(SlideOptions(metadata=table)).skipped == 0
-    assert start(SlideOptions(metadata=table, patient={"sex": "female"})).skipped == 0
-    assert sorted(hired[-3:]) == ["a", "b", "c"]
+    assert start({"metadata": table, "patient": {"sex": "female"}}).skipped == 2
 
 
 def test_slides_of_other_starts_stay(start: Start, hired: list[str], slides: list[Path], tmp_path: Path) -> None:
     start()
     path = tmp_path / "out" / "cohort.json"
     path.write_text(path.read_text().replace('"failed"', '"running"'))  # as if it had been killed then
-    (tmp_path / "d.tif").touch()
-    slides[:] = [tmp_path / "d.tif"]
+    slides[:] = [shutil.copy(slides[0], tmp_path / "d.tif")]
     assert start().done == 1
     found = CohortManifest.read(path)
     assert found is not None
@@ -124,40 +179,50 @@ def test_slides_of_other_starts_stay(start: Start, hired: list[str], slides: lis
 
 
 def test_other_settings_are_rejected_with_the_differences(start: Start, hired: list[str], tmp_path: Path) -> None:
-    start(SlideOptions(min_tissue=0.1))
+    start({"min_tissue": 0.2})
     hired.clear()
-    message = r"cohort\.json was written with other settings: min_tissue was 0\.1, now 0\.3\. Use the"
+    message = r"cohort\.json was written with other settings: min_tissue was 0\.2, now 0\.3\. Use the"
     with pytest.raises(RunError, match=message):
-        start(SlideOptions(min_tissue=0.3))
+        start({"min_tissue": 0.3})
     with pytest.raises(RunError, match=r"mpp was not given, now 0\.5"):
-        start(SlideOptions(mpp=0.5))
+        start({"mpp": 0.5})
     assert hired == []
-    assert start(SlideOptions(min_tissue=0.3), force=True).done == 2
+    assert start({"min_tissue": 0.3}, force=True).done == 2
     assert sorted(hired) == ["a", "b", "c"]
 
 
 def test_how_it_is_computed_differs_as_it_likes(start: Start, hired: list[str]) -> None:
-    start(SlideOptions(batch_size=8, precision="fp32", workers=1))
+    start({"batch_size": 8, "precision": "fp32", "workers": 1})
     hired.clear()
-    assert start(SlideOptions(batch_size=16)).skipped == 2
+    assert start({"batch_size": 16, "precision": "auto"}).skipped == 2
 
 
 def test_changed_score_options_process_all_slides_again(start: Start, hired: list[str]) -> None:
     start()
     hired.clear()
-    other = SlideOptions.parse({"score": {"method": "maximum"}}, "a test")
+    other = {"score": SlideScoreConfig(method="maximum")}
     assert start(other).skipped == 0
     assert sorted(hired) == ["a", "b", "c"]
     assert start(other).skipped == 2
 
 
-def test_another_model_of_the_same_name_is_another_setting(monkeypatch: pytest.MonkeyPatch) -> None:
-    options = SlideOptions(model=str(TILE_TEST))
-    before = cohort_settings(options)
-    assert before.tiles["model"] == "tile-test"
-    monkeypatch.setattr(BundleInfo, "fingerprint", "f" * 64)
-    assert cohort_settings(options).tiles["model_weights"] == "f" * 16 != before.tiles["model_weights"]
-    assert cohort_settings(SlideOptions(model="virchow2", weights=Path("x/w.bin"))).tiles["weights"] == "w.bin"
+def test_a_model_is_identified_without_loading_it(tmp_path: Path) -> None:
+    bundle = shutil.copytree(TILE_TEST, tmp_path / "bundle")
+    first = identify_model(str(bundle))
+    assert first is not None
+    assert first == load_slide_model(str(bundle), LoadOptions(device="cpu")).identity
+    config = (bundle / "config.json").read_text()
+    (bundle / "config.json").write_text(config.replace('"std": [\n  0.5', '"std": [\n  0.6'))
+    second = identify_model(str(bundle))
+    assert second is not None
+    assert (second.weights == first.weights, second.digest == first.digest) == (True, False)
+    weights = tmp_path / "w.bin"
+    weights.write_bytes(b"1")
+    found = identify_model("virchow2", weights)
+    weights.write_bytes(b"2")
+    assert found is not None
+    assert identify_model("virchow2", weights) == replace(found, weights=hashlib.sha256(b"2").hexdigest())
+    assert identify_model("virchow2") is None
 
 
 def test_two_starts_in_one_folder_do_not_collide(start: Start, hired: list[str], tmp_path: Path) -> None:
@@ -215,16 +280,19 @@ def test_two_programs_keep_each_others_rows(tmp_path: Path) -> None:
 
 def test_slides_with_failed_tiles_are_repeated(start: Start, hired: list[str], tmp_path: Path) -> None:
     start()
-    (tmp_path / "out" / "a" / "result.json").write_text('{"tiles_failed": 2}')
+    change_result(tmp_path / "out" / "a", tiles_failed=2)
     hired.clear()
     assert start().skipped == 1
     assert sorted(hired) == ["a", "c"]
 
 
-def test_another_content_of_a_file_of_the_same_name_is_another_setting(tmp_path: Path) -> None:
-    path, settings = tmp_path / "tissue.png", []
-    for filled in (2, 3):
-        write_mask(path, np.arange(16).reshape(4, 4) < filled)
-        settings.append(cohort_settings(SlideOptions(tissue_mask=path)))
-    assert settings[0].tiles == settings[1].tiles
-    assert settings[0].results != settings[1].results
+def test_another_content_of_a_file_of_the_same_name_is_another_setting(
+    start: Start, hired: list[str], mask_path: Path, tmp_path: Path
+) -> None:
+    path = shutil.copy(mask_path, tmp_path / "tissue.png")
+    start({"tissue_mask": path})
+    assert start({"tissue_mask": path}).skipped == 2
+    mask = read_mask(path)
+    mask[:, :64] = False
+    write_mask(path, mask)
+    assert start({"tissue_mask": path}).skipped == 0

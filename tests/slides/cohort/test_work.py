@@ -28,6 +28,7 @@ from napari_melanoma.core.run_folder import RunFolder
 from napari_melanoma.slides import cohort
 from napari_melanoma.slides.cohort import CohortJob, job_result, run_job
 from napari_melanoma.slides.options import SlideOptions
+from napari_melanoma.slides.tile_models import TileModel
 
 pytestmark = pytest.mark.usefixtures("user_folders")
 
@@ -69,6 +70,32 @@ def test_other_errors_are_raised_for_dask_to_try_again(
     monkeypatch.setattr(cohort, "analyze_slide", raising(error))
     with pytest.raises(type(error)):
         run_job(job)
+
+
+def test_a_worker_loads_a_model_whose_weights_were_replaced(
+    job: CohortJob, monkeypatch: pytest.MonkeyPatch, tile_model: Callable[..., TileModel]
+) -> None:
+    installed, used = ["old"], []
+
+    def load(options: SlideOptions) -> TileModel:
+        model = tile_model()
+        model.info = replace(model.info, fingerprint=installed[0])
+        return model
+
+    def analyze(*_: object, load: Callable[[], TileModel], **__: object) -> None:
+        used.append(load().info.fingerprint)
+        raise InputError("seen")
+
+    monkeypatch.setattr("napari_melanoma.slides.analysis.load_model", load)
+    monkeypatch.setattr(cohort, "analyze_slide", analyze)
+    jobs = []
+    for name in ("old", "new"):
+        installed[0] = name
+        jobs.append(replace(job, model=load(job.options).identity.digest))
+        assert run_job(jobs[-1]).error == "seen"
+    assert used == ["old", "new"]
+    result = run_job(jobs[0])  # weights that this machine does not have
+    assert (result.fatal, "a worker has another 'darkness'" in result.error) == (ClusterError.__name__, True)
 
 
 def raising(error: Exception) -> Callable[..., None]:

@@ -176,8 +176,9 @@ def test_a_run_with_changed_embeddings_is_not_resumed(
         ({"mpp": 1.0}, "scale is 1 micrometers per pixel, expected 0.5"),
         ({"settings": {"stain": {"method": "macenko"}}}, "stain normalization is macenko, expected none"),
         ({"features": 5}, "features is 5, expected 12"),
+        ({"settings": {"apply_profile": True}}, "stain options, color profile or the input of the encoder are others"),
     ],
-    ids=["encoder", "weights", "mpp", "stain", "features"],
+    ids=["encoder", "weights", "mpp", "stain", "features", "profile"],
 )
 def test_embeddings_of_two_kinds_are_refused(
     draw_cohort: Draw, bag_recipe: MakeRecipe, write_bag: Draw, tmp_path: Path, how: dict[str, Any], message: str
