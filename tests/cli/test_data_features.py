@@ -37,6 +37,18 @@ def test_lesions_are_measured_and_compared(run, dataset: Path, lines) -> None:
     assert (summary["measured"], summary["patients"], summary["out"], summary["exit_code"]) == (3, 1, "other.csv", 0)
 
 
+@pytest.mark.parametrize("command", ["features", "duplicates"])
+def test_the_table_of_a_data_set_is_not_replaced(run, dataset: Path, command: str) -> None:
+    before = (dataset / "dataset.csv").read_bytes()
+    result = run("data", command, "set", "--out", "set/dataset.csv")
+    assert (result.exit_code, (dataset / "dataset.csv").read_bytes()) == (2, before)
+    assert "which would be lost" in result.output
+
+
+def test_an_earlier_table_of_features_is_replaced(run, dataset: Path) -> None:
+    assert [run("data", "features", "set", "--out", "own.tsv").exit_code for _ in range(2)] == [0, 0]
+
+
 def test_a_mask_of_another_size_gives_exit_code_1(run, dataset: Path) -> None:
     Image.new("L", (10, 10), 255).save(dataset / "masks" / "p1.png")
     result = run("data", "features", "set")

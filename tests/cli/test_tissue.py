@@ -19,7 +19,7 @@ from napari_melanoma.io.geojson import read_geojson
 from napari_melanoma.io.results import read_table
 from napari_melanoma.io.slide_store import SlideResult
 from napari_melanoma.slides.results import describe_class_areas
-from napari_melanoma.slides.tissue_classifier import feature_sources
+from napari_melanoma.slides.tissue_classifier import classifier
 from napari_melanoma.slides.tissue_classifier.feature_sources import read_encoders
 from napari_melanoma.slides.tissue_classifier.strokes import STROKES, write_strokes
 
@@ -42,7 +42,7 @@ def test_the_file_of_an_encoder_is_remembered(
     phantom: Phantom, run: Callable[..., Any], tmp_path: Path, user_folders: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "weights.bin").write_bytes(b"weights")
-    monkeypatch.setattr(feature_sources, "is_published", lambda name: name == "texture")
+    monkeypatch.setattr(classifier, "is_published", lambda name: name == "texture")
     fitted = run("tissue", "fit", phantom.path, "--out", "layers", *FIT, "--weights", "weights.bin")
     assert fitted.exit_code == 0, fitted.output
     assert [(one.name, one.weights) for one in read_encoders()] == [("texture", tmp_path / "weights.bin")]
@@ -91,9 +91,10 @@ def test_a_classifier_of_strokes_gives_the_same_map_everywhere(
             assert float(row[f"area_percent_{name}"]) == pytest.approx(area["percent"], rel=1e-5)
         assert float(row["breslow_mm"]) == pytest.approx(content["breslow_mm"])
 
-    model = nm.fit_tissue_classifier(
-        phantom.path, folder=tmp_path / "api", options={"sources": ("texture",), "kinds": ("logistic",)}
-    )
+    with pytest.warns(UserWarning, match="accuracy on other slides is unknown"):
+        model = nm.fit_tissue_classifier(
+            phantom.path, folder=tmp_path / "api", options={"sources": ("texture",), "kinds": ("logistic",)}
+        )
     assert model.fingerprint == nm.load_model(tmp_path / "layers").fingerprint
     found = nm.analyze_slide(phantom.path, tmp_path / "found", model)
     np.testing.assert_array_equal(read_map(found.folder), expected)

@@ -215,8 +215,10 @@ def test_probabilities_and_negative_values_are_no_mask(tmp_path: Path, values: n
         read_lesion_mask(save(tmp_path / "m.tif", values), "m.tif")
 
 
-@pytest.mark.parametrize(("text", "expected"), [(None, None), ("all", "all"), ("keep", "keep"), ("1, 2", ("1", "2"))])
-def test_lesion_values_are_parsed(text: str | None, expected: object) -> None:
+@pytest.mark.parametrize(
+    ("text", "expected"), [(None, None), ("all", "all"), ("keep", "keep"), ("1, 2", ("1", "2")), ((1, 2), ("1", "2"))]
+)
+def test_lesion_values_are_parsed(text: str | tuple[int, ...] | None, expected: object) -> None:
     assert parse_values(text) == expected
 
 
@@ -339,7 +341,7 @@ def test_an_earlier_stopped_import_survives_a_refusal(labels: Path, tmp_path: Pa
 
 def test_classes_cannot_be_kept_in_a_set_of_corrections() -> None:
     with pytest.raises(InputError, match="Expected values or names"):
-        parse_values("keep", keep=False)
+        MaskImportOptions.parse({"values": "keep"}, "import")
 
 
 def save_channels(folder: Path, case: str, rgb: np.ndarray) -> None:

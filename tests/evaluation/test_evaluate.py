@@ -12,18 +12,19 @@ import pytest
 from markupsafe import escape
 
 from napari_melanoma.core.context import Cancelled, Milestone, Progress, RunContext
-from napari_melanoma.core.errors import DataSetError
+from napari_melanoma.core.errors import DataSetError, InputError
 from napari_melanoma.core.prediction_config import PreprocessingConfig
 from napari_melanoma.data import partial_results
 from napari_melanoma.data.dataset import Sample, read_dataset, select_for_split
 from napari_melanoma.evaluation import masks
-from napari_melanoma.evaluation.any_task import evaluate_model
+from napari_melanoma.evaluation.any_task import check_evaluation_folder, evaluate_model
 from napari_melanoma.evaluation.masks import (
     EvaluationOptions,
     MaskTask,
     choose_cases,
 )
 from napari_melanoma.evaluation.masks import evaluate_masks as evaluate
+from napari_melanoma.evaluation.model_comparison import check_comparison_folder
 from napari_melanoma.evaluation.pipeline import describe_failure, make_table, predict_tables, select_images
 from napari_melanoma.figures.evaluation import comparison_image, overlay_image
 from napari_melanoma.io.results import write_mask, write_rgb, write_table
@@ -111,6 +112,29 @@ def test_validation_images_are_not_taken_for_a_test_set(splits: tuple[str, ...],
     _, warnings = select_images(MaskTask([Darkness()], EXACT), samples, run=RunContext())
     assert len(warnings) == bool(expected)
     assert expected in " ".join(warnings)
+
+
+def test_nothing_of_an_earlier_evaluation_stays(squares: Path, tmp_path: Path) -> None:
+    """Figures of another task and a pointing game of another model would look like those of this model."""
+    out = tmp_path / "out"
+    evaluate(Darkness(), [squares], out, EvaluationOptions(), run=RunContext())
+    files = {path.relative_to(out) for path in out.rglob("*")}
+    for name in ("pointing.json", "pointing.csv", "figures/roc.png", "notes.txt"):
+        (out / name).write_text("{}", encoding="utf-8")
+    evaluate(Darkness(), [squares], out, EvaluationOptions(), run=RunContext())
+    assert {path.relative_to(out) for path in out.rglob("*")} == {*files, Path("notes.txt")}
+
+
+@pytest.mark.parametrize("name", ["comparison.json", "models.json"])
+def test_comparison_and_evaluation_share_no_folder(name: str, squares: Path, tmp_path: Path) -> None:
+    for folder, files in (("evaluation", ("metrics.json", "per_image.csv")), ("comparison", (name,))):
+        (tmp_path / folder).mkdir()
+        for file in files:
+            (tmp_path / folder / file).write_text("{}", encoding="utf-8")
+    with pytest.raises(InputError, match="contains a comparison"):
+        check_evaluation_folder(tmp_path / "comparison", [squares])
+    with pytest.raises(InputError, match="contains an evaluation"):
+        check_comparison_folder([], tmp_path / "evaluation")
 
 
 def test_boundary_metrics(squares: Path, tmp_path: Path) -> None:

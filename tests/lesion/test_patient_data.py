@@ -18,8 +18,16 @@ def test_spellings_of_users_are_harmonized() -> None:
     assert PatientTable({}).patient_data("any") == {}
 
 
-def test_values_that_cannot_be_parsed_are_kept() -> None:
-    assert PatientTable({"sex": "robot"}).patient_data("any") == {"sex": "robot"}
+def test_values_of_a_table_that_cannot_be_parsed_are_kept(tmp_path) -> None:
+    table = tmp_path / "patients.csv"
+    table.write_text("image_id,sex\none,robot\n", encoding="utf-8")
+    assert PatientTable({}, table).patient_data("one") == {"sex": "robot"}
+
+
+@pytest.mark.parametrize("stated", [{"sex": "robot"}, {"age": "300"}, {"age": "sixty"}, {"site": "foo"}, {"shoe": "7"}])
+def test_stated_values_are_checked_by_all_callers(stated: dict[str, str]) -> None:
+    with pytest.raises(InputError, match=r"expected|not a column"):
+        PatientTable(stated)
 
 
 def test_row_values_take_precedence_and_defaults_fill_the_rest(tmp_path) -> None:

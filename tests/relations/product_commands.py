@@ -20,7 +20,7 @@ from napari_melanoma.cli import app
 
 # Times, durations, and the identity of a process or file, which differ between any two runs.
 VARYING = re.compile(
-    r"(^|_)(created|created_on|date|time|times|seconds|elapsed|started|finished|written|duration|host|pid|uid|command|"
+    r"(^|_)(created|created_on|reviewed_at|date|time|times|seconds|elapsed|started|finished|written|duration|host|pid|uid|command|"
     r"path|folder|out|provenance|version|speed|per_second|memory|message|rss|inode|mtime|modified|stamp|environment)(_|$)"
 )
 # What happened when, and the digests of the input, are not what was found.

@@ -298,6 +298,7 @@ def import_masks(
     folder: AnyPath,
     *,
     table: AnyPath | None = None,
+    table_map: AnyPath | None = None,
     no_patients: bool = False,
     progress: ProgressCallback | None = None,
     **options: object,
@@ -313,8 +314,9 @@ def import_masks(
         Folder of the photographs, which are matched by name.
     folder : str or os.PathLike
         The data set.
-    table : str or os.PathLike, optional
-        Table with ``image_id``, ``patient_id``, and further patient data.
+    table, table_map : str or os.PathLike, optional
+        Table with ``image_id``, ``patient_id``, and further patient data; TOML file with the meaning of its columns and
+        words.
     no_patients : bool
         Confirms that the patients are unknown; otherwise a table must name them.
     progress : callable, optional
@@ -339,10 +341,7 @@ def import_masks(
     """
     from napari_melanoma.data import mask_import
 
-    check_flag(no_patients, "no_patients")
-    check_renamed(options, metadata="table")
-    metadata = None if table is None else to_path(table, "the table")
-    values = {**options, "no_patients": bool(no_patients), "metadata": metadata}
+    values = to_import_options({**options, "no_patients": no_patients}, table, table_map)
     chosen = mask_import.MaskImportOptions.parse(values, "import_masks")
     out, photographs = to_path(folder, "the data set"), to_path(images, "the folder of the photographs")
     with TemporaryDirectory() as temporary:
@@ -353,6 +352,21 @@ def import_masks(
     dataset = DataSet(out) if out.is_dir() else None
     faults = [*report.faults, *report.leaks]
     return MaskImport(dataset, report.added, faults, report.kept, report.without_mask, report.notes)
+
+
+def to_import_options(
+    options: Mapping[str, object], table: AnyPath | None, table_map: AnyPath | None, **more: object
+) -> dict[str, object]:
+    """Combine the options of an import with its arguments, of which those that are None are left out."""
+    check_renamed(options, metadata="table", mapping="table_map", map="table_map")
+    check_flag(options["no_patients"], "no_patients")
+    declared = {
+        "metadata": None if table is None else to_path(table, "the table"),
+        "mapping": None if table_map is None else to_path(table_map, "table_map"),
+        **more,
+    }
+    given = {name: value for name, value in declared.items() if value is not None}
+    return {**options, **given, "no_patients": bool(options["no_patients"])}
 
 
 def _write_masks(masks: Mapping[str, ArrayLike], folder: Path) -> Path:
@@ -401,20 +415,16 @@ def find_duplicates(
 
     Raises
     ------
-    DataSetError
-        If a folder is not a data set.
+    DataSetError, InputError
+        If a folder is not a data set, or ``across`` has one data set only.
     """
     import pandas as pd
 
-    from napari_melanoma.data import duplicates
-    from napari_melanoma.data.dataset import read_datasets
+    from napari_melanoma.data.duplicates import find_dataset_duplicates
     from napari_melanoma.data.merging import PAIR_COLUMNS, tabulate_duplicate
 
     check_flag(across, "across")
-    samples = read_datasets(to_folders(data))
-    names = sorted({sample.domain for sample in samples})
-    parts = [names.index(sample.domain) for sample in samples] if across else None
-    pairs = duplicates.find_duplicates(samples, to_run(progress), across=parts)
+    _, pairs = find_dataset_duplicates(to_folders(data), to_run(progress), across=bool(across))
     return pd.DataFrame([tabulate_duplicate(pair) for pair in pairs], columns=list(PAIR_COLUMNS))
 
 

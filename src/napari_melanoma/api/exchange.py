@@ -7,13 +7,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from napari_melanoma.api.datasets import DataSet
-from napari_melanoma.api.inputs import AnyPath, check_flag, check_name, check_renamed, to_bundle, to_path, to_run
+from napari_melanoma.api.datasets import DataSet, to_import_options
+from napari_melanoma.api.inputs import AnyPath, check_flag, check_name, to_bundle, to_path, to_run
 from napari_melanoma.models.bundle import BundleInfo
 
 if TYPE_CHECKING:
     from napari_melanoma.api.inputs import ProgressCallback
-    from napari_melanoma.data.dataset_import import SourceImportOptions
 
 __all__ = ["DataSetExport", "DataSetImport", "export_dataset", "import_dataset", "pull", "push"]
 
@@ -124,35 +123,14 @@ def import_dataset(
     >>> nm.import_dataset("nnunet", "Dataset501_Lesion", "dataset", table="patients.csv")  # doctest: +SKIP
     """
     from napari_melanoma.data.collections import find_source
-    from napari_melanoma.data.dataset_import import import_source
+    from napari_melanoma.data.dataset_import import SourceImportOptions, import_source
 
-    check_renamed(options, metadata="table", mapping="table_map", map="table_map")
+    check_name(annotator, "annotator")
     options |= {"no_patients": no_patients, "annotator": annotator}
-    chosen, out = _parse_import_options(options, table, table_map, values), to_path(folder, "the data set")
+    chosen = SourceImportOptions.parse(to_import_options(options, table, table_map, values=values), "import_dataset")
+    out = to_path(folder, "the data set")
     report = import_source(find_source(source), to_path(data, "data"), out, chosen, run=to_run(progress))
     return DataSetImport(DataSet(out), report.images, report.masks, [*report.faults, *report.leaks], report.notes)
-
-
-def _parse_import_options(
-    options: dict[str, object],
-    table: AnyPath | None,
-    table_map: AnyPath | None,
-    values: str | Sequence[str | int] | None,
-) -> SourceImportOptions:
-    from napari_melanoma.data.dataset_import import SourceImportOptions
-    from napari_melanoma.data.mask_values import parse_values
-    from napari_melanoma.data.table_mapping import TableMapping, read_mapping
-
-    check_flag(options["no_patients"], "no_patients")
-    check_name(options["annotator"], "annotator")
-    parsed = parse_values(values) if values is None or isinstance(values, str) else tuple(map(str, values)) or None
-    declared = {
-        "metadata": None if table is None else to_path(table, "the table"),
-        "mapping": TableMapping() if table_map is None else read_mapping(to_path(table_map, "table_map")),
-        "values": parsed,
-        "no_patients": bool(options["no_patients"]),
-    }
-    return SourceImportOptions.parse({**options, **declared}, "import_dataset")
 
 
 def export_dataset(

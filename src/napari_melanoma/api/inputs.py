@@ -412,20 +412,9 @@ def to_paths(data: object, noun: str) -> list[Path]:
 
 def to_patient_data(fields: Mapping[str, object]) -> dict[str, str]:
     """Check patient data, and convert them to the terms of the harmonized table; fields that are None are omitted."""
-    from napari_melanoma.data.table_schema import check_value, find_column
     from napari_melanoma.lesion.patient_data import PatientTable
 
-    texts = {name: str(value) for name, value in fields.items() if value is not None}
-    data = PatientTable(texts).patient_data("")
-    for name, text in data.items():
-        column = find_column(name)
-        problem = "" if column is None else check_value(column, text)
-        if problem:
-            raise InputError(problem)
-    unknown = [name for name in texts if find_column(name) is None]
-    if unknown:
-        raise InputError(f"'{unknown[0]}' is not a column of patient data. Use names such as age, sex or site.")
-    return data
+    return PatientTable({name: str(value) for name, value in fields.items() if value is not None}).patient_data("")
 
 
 def to_bundle(model: AnyPath | BundleInfo) -> BundleInfo:

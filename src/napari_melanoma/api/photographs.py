@@ -479,9 +479,9 @@ def _prepare_segmenter(values: dict[str, Any], run: RunContext) -> tuple[Segment
     """Load the model in ``values``, which are the options of a lesion analysis by name."""
     from napari_melanoma.lesion.options import LesionOptions
 
-    path = str(to_bundle(values["model"]).path)
-    options = LesionOptions.parse({**values, "model": path}, "segment")
-    return _load_segmenter(path, run), options
+    info = to_bundle(values["model"])
+    options = LesionOptions.parse({**values, "model": info.name}, "segment")  # stored: the name, as by the command
+    return _load_segmenter(str(info.path), run), options
 
 
 def _load_segmenter(path: str, run: RunContext) -> Segmenter:
@@ -571,8 +571,7 @@ class Prompter:
         from napari_melanoma.lesion.prompting import require_prompts
 
         self._photograph = read_photograph(image, pixel_size_um=pixel_size_um)
-        self._path = str(to_bundle(model).path)
-        loaded = require_prompts(_load_segmenter(self._path, to_run(progress)))
+        loaded = require_prompts(_load_segmenter(str(to_bundle(model).path), to_run(progress)))
         self._prompter = PhotographPrompter(loaded, self._photograph.rgb)
 
     def __repr__(self) -> str:
@@ -610,7 +609,7 @@ class Prompter:
 
         points = {"include": _to_points(include, "include"), "exclude": _to_points(exclude, "exclude")}
         prompts = {**points, "box": _to_box(box)}
-        values = {"model": self._path, "threshold": threshold, "prompts": prompts}
+        values = {"model": self._prompter.model.info.name, "threshold": threshold, "prompts": prompts}
         options = LesionOptions.parse(values, "segment")
         assert options.prompts is not None
         mask = None if previous is None else to_mask(previous, self._prompter.shape)

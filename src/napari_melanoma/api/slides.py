@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterable, Mapping, Set
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -428,7 +429,7 @@ def fit_tissue_classifier(
     -------
     BundleInfo
         The model, for ``analyze_slide``. ``config.provenance["painted"]`` has the strokes of each class, and the
-        accuracy on strokes and slides left out.
+        accuracy on strokes and slides left out. Limitations of the accuracy are issued as warnings.
 
     Raises
     ------
@@ -454,7 +455,10 @@ def fit_tissue_classifier(
     in_order = not isinstance(slides, Set) and not isinstance(strokes, Set)
     paths = to_paths(slides, "a slide"), to_paths(strokes, "the strokes")
     painted = find_painted_slides(*paths, size, in_order=in_order)
-    return write_tissue_bundle(out, fit_tissue_classifier(painted, parsed, to_run(progress)))
+    classifier = fit_tissue_classifier(painted, parsed, to_run(progress))
+    for text in (*classifier.notes, *classifier.validation.warnings):
+        warnings.warn(text, stacklevel=2)
+    return write_tissue_bundle(out, classifier)
 
 
 def _to_fit_options(options: TissueFitOptions | Mapping[str, object] | None) -> TissueFitOptions:

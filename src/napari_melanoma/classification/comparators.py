@@ -162,7 +162,9 @@ def _fit_image(log_odds: NDArray[np.float64], labels: NDArray[np.bool_]) -> Imag
 def _has_values(row: TableRow, choices: TabularConfig) -> bool:
     """Whether a row has a value in each column, as the prediction of a comparator requires."""
     numbers = (read_number(row.get(column.name), column.name) for column in choices.numbers)
-    return not any(map(math.isnan, numbers)) and all(read_word(row.get(column.name), column.name) for column in choices.words)
+    return not any(map(math.isnan, numbers)) and all(
+        read_word(row.get(column.name), column.name) for column in choices.words
+    )
 
 
 BATCH_SIZE = 16  # images in one forward pass

@@ -27,7 +27,7 @@ from napari_melanoma.core.provenance import collect_provenance
 from napari_melanoma.data.dataset import Sample, check_distinct_datasets, read_dataset, select_trainable
 from napari_melanoma.imaging.preprocessing import VIEWS, ClassifierView, turn_back
 from napari_melanoma.io.photographs import read_photograph
-from napari_melanoma.io.results import read_mask, write_table
+from napari_melanoma.io.results import POINTING_FILES, read_mask, write_table
 from napari_melanoma.metrics.calibration import class_log_odds
 from napari_melanoma.metrics.statistics import Estimate, bootstrap_mean
 from napari_melanoma.models import CATEGORIES, CONTINUOUS, IMAGE, LOGITS
@@ -387,8 +387,9 @@ def run_pointing_game(
             "the masks of the decisive structure: --pointing-masks."
         )
     games = {method: summarize_pointing(hits, groups) for method, hits in results.items()}
-    write_table(out / "pointing.csv", rows, COLUMNS)
-    write_json(out / "pointing.json", _game_summary(classifier, games, options))
+    table, summary = POINTING_FILES
+    write_table(out / table, rows, COLUMNS)
+    write_json(out / summary, _game_summary(classifier, games, options))
     return games
 
 

@@ -14,6 +14,7 @@ from napari_melanoma.cli.options import (
     NoPatients,
     OptionValues,
     add_command,
+    drop_unset,
     format_help,
 )
 from napari_melanoma.cli.session import CommandSession, values_without
@@ -172,13 +173,6 @@ def import_(
     chosen = SourceImportOptions.parse(_declare(options, map_, no_patients, mask_values), "the command line")
     imported = import_source(data_source, folder, out, chosen, run=current.run)
     current.report_failures(imported.faults)
-    if imported.found < imported.expected:
-        what = "images" if imported.images else "rows"
-        note = f"the folder has {imported.found} of the {imported.expected} {what} of the complete set"
-        current.report.emit("note", f"note: {note}", found=imported.found, expected=imported.expected)
-    if imported.left:
-        note = f"{imported.left} rows of its tables are left out because their images are missing"
-        current.report.emit("note", f"note: {note}", left=imported.left)
     current.report_notes(imported.leaks, "fault")
     current.report_notes(imported.notes)
     text = (
@@ -194,11 +188,7 @@ def import_(
 
 
 def _declare(options: OptionValues, map_: Path | None, no_patients: bool, values: str | None) -> OptionValues:
-    from napari_melanoma.data.mask_values import parse_values
-    from napari_melanoma.data.table_mapping import TableMapping, read_mapping
-
-    mapping = read_mapping(map_) if map_ else TableMapping()
-    return {**options, "mapping": mapping, "no_patients": no_patients, "values": parse_values(values)}
+    return {**options, **drop_unset(mapping=map_, values=values), "no_patients": no_patients}
 
 
 def list_data_exports() -> str:
@@ -297,16 +287,14 @@ def duplicates(
     ] = False,
 ) -> None:
     """Find duplicate images."""
-    from napari_melanoma.data.dataset import read_datasets
-    from napari_melanoma.data.duplicates import find_duplicates
+    from napari_melanoma.data.duplicates import find_dataset_duplicates
     from napari_melanoma.data.merging import PAIR_COLUMNS, tabulate_duplicate
-    from napari_melanoma.io.results import write_table
+    from napari_melanoma.io.results import check_replaceable, write_table
 
     current.after_stop = "Nothing was written; the images that were read are cached."
-    samples = read_datasets(datasets)
-    names = sorted({sample.domain for sample in samples})
-    parts = [names.index(sample.domain) for sample in samples] if across else None
-    pairs = find_duplicates(samples, current.run, across=parts)
+    if out is not None:
+        check_replaceable(out, PAIR_COLUMNS)
+    samples, pairs = find_dataset_duplicates(datasets, current.run, across=across)
     if out is not None:
         write_table(out, [tabulate_duplicate(pair) for pair in pairs], PAIR_COLUMNS)
     for pair in pairs if current.as_json else pairs[:MAX_LISTED_PAIRS]:
@@ -444,9 +432,7 @@ def import_masks(
 ) -> None:
     """Import masks."""
     from napari_melanoma.data import mask_import
-    from napari_melanoma.data.mask_values import parse_values
 
-    parse_values(values, keep=False)
     chosen = mask_import.MaskImportOptions.parse(_declare(options, map_, no_patients, values), "the command line")
     current.after_stop = f"What was imported stays in {out}: run the same command again to continue."
     report = mask_import.import_masks(masks, images, out, chosen, run=current.run)

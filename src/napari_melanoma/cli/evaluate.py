@@ -84,13 +84,13 @@ def evaluate(
         raise InputError("--pointing-masks needs --pointing METHOD. Add it, or leave --pointing-masks out.")
     check_evaluation_folder(out, data)
     current.lock_folder(out)
+    values = {**values, **classifier_options}
+    evaluation = evaluate_model(info, data, out, values, source="the command line", run=current.run)
     if pointing:
         methods = tuple(dict.fromkeys(pointing))
         pointing_options = PointingOptions(methods, options.get("split"), pointing_masks)
         include = options.get("include_seen", False)
         _evaluate_pointing(info, data, out, pointing_options, classifier_options, current, include_seen=include)
-    values = {**values, **classifier_options}
-    evaluation = evaluate_model(info, data, out, values, source="the command line", run=current.run)
     _report_evaluation(evaluation, out, current)
 
 

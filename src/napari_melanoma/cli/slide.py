@@ -285,7 +285,6 @@ def fit_tissue(
     """Fit a tissue classifier."""
     from napari_melanoma.slides.tissue_classifier.bundle import write_tissue_bundle
     from napari_melanoma.slides.tissue_classifier.classifier import TissueFitOptions, fit_tissue_classifier
-    from napari_melanoma.slides.tissue_classifier.feature_sources import is_published, remember_encoder
 
     roles = dict(_split_role(text) for text in role or ())
     values: dict[str, Any] = {**options, **({"kinds": kinds} if kinds else {}), "roles": roles}
@@ -299,8 +298,6 @@ def fit_tissue(
         current.report.emit("candidate", _describe_validation(candidate), **_validation_values(candidate))
     for warning in classifier.validation.warnings:
         current.report.emit("warning", f"warning: {warning}", warning=warning)
-    if chosen.weights is not None and is_published(classifier.source):
-        remember_encoder(classifier.source, chosen.weights)
     names = [slide.path.name for slide in painted] if name_slides else []
     bundle = write_tissue_bundle(out, classifier, title, names, licence, notes)
     best = classifier.validation

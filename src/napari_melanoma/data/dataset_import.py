@@ -18,7 +18,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from napari_melanoma.core.config import Config
 from napari_melanoma.core.context import Progress, RunContext, StageLimit, map_ahead, usable_cores
@@ -66,12 +66,13 @@ from napari_melanoma.data.mask_values import (
     describe_label_images,
     note_inverted,
     note_turned,
+    parse_values,
     resolve_class_values,
 )
 from napari_melanoma.data.source_files import close_archives
 from napari_melanoma.data.source_records import DataSource, SourceContents, SourceRecord, SourceSpec, join_table
 from napari_melanoma.data.splits import NAME_TABLE, check_patients_named, check_patients_of
-from napari_melanoma.data.table_mapping import TableMapping
+from napari_melanoma.data.table_mapping import TableMapping, read_mapping
 from napari_melanoma.io.photographs import (
     Photograph,
     accepts_damaged,
@@ -135,6 +136,16 @@ class SourceImportOptions(Config):
     values: tuple[str, ...] | Literal["all", "keep"] | None = Field(
         None, description="values that mark the lesion in masks with several values; without it these masks are refused"
     )
+
+    @field_validator("mapping", mode="before")
+    @classmethod
+    def _read_mapping(cls, mapping: object) -> object:
+        return read_mapping(Path(mapping)) if isinstance(mapping, str | Path) else mapping
+
+    @field_validator("values", mode="before")
+    @classmethod
+    def _parse_values(cls, values: object) -> object:
+        return parse_values(values) if isinstance(values, str | Sequence | None) else values
 
     @property
     def lesion(self) -> LesionValues:
@@ -351,8 +362,17 @@ def import_source(
             write_class_names(gathering, plan.reading.names)
         write_json(gathering / ORIGIN_FILE, {**_describe_origin(source, report), "not_understood": harmonized.unmapped})
         remove_file(journal.path)
-    report.notes += write_private_table(out, imported)
+    report.notes += [*write_private_table(out, imported), *_describe_missing(report)]
     return report
+
+
+def _describe_missing(report: SourceImportReport) -> Iterator[tuple[str, str]]:
+    """Yield a note (topic and message) on images of the complete set, and on images of the tables, that are missing."""
+    what = "images" if report.images else "rows"
+    if report.found < report.expected:
+        yield what, f"the folder has {report.found} of the {report.expected} {what} of the complete set"
+    if report.left:
+        yield "rows", f"{report.left} rows of its tables are left out because their images are missing"
 
 
 def check_patients(

@@ -20,8 +20,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_melanoma.core.context import NULL_CONTEXT, Progress, RunContext, map_in_threads
-from napari_melanoma.core.errors import UnreadableImage
-from napari_melanoma.data.dataset import Sample
+from napari_melanoma.core.errors import InputError, UnreadableImage
+from napari_melanoma.data.dataset import Sample, read_datasets
 
 THUMBNAIL_PX = 32
 FREQUENCIES = 11  # lowest frequencies of the cosine transform, along each axis
@@ -95,6 +95,21 @@ def find_duplicates(
     thumbnails = load_hash_thumbnails([sample.image for sample in samples], run, use_cache=use_cache)
     pairs = find_similar_pairs(thumbnails, None if across is None else np.asarray(across), run)
     return [Duplicate(samples[pair.first], samples[pair.second], pair.similarity) for pair in pairs]
+
+
+def find_dataset_duplicates(
+    folders: Sequence[Path], run: RunContext, *, across: bool = False
+) -> tuple[list[Sample], list[Duplicate]]:
+    """Read data sets; return their images and the pairs that show the same picture.
+
+    ``across``: only pairs of different data sets.
+    """
+    if across and len(folders) < 2:
+        raise InputError("pairs of different data sets need two data sets or more; found one. Name another one.")
+    samples = read_datasets(folders)
+    number_of = {name: number for number, name in enumerate(sorted({sample.domain for sample in samples}))}
+    numbers = [number_of[sample.domain] for sample in samples] if across else None
+    return samples, find_duplicates(samples, run, across=numbers)
 
 
 def merge_groups(samples: Sequence[Sample], duplicates: Sequence[Duplicate]) -> list[str]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from napari_melanoma.core.context import Progress, RunContext
 from napari_melanoma.core.errors import DataSetError, InputError, describe_error
@@ -26,7 +26,7 @@ from napari_melanoma.data.dataset_import import (
 )
 from napari_melanoma.data.formats.masks import MaskFormat, detect_format
 from napari_melanoma.data.mask_areas import ImageFileArea
-from napari_melanoma.data.mask_values import LabelImageError, describe_label_images
+from napari_melanoma.data.mask_values import LabelImageError, LesionValues, describe_label_images
 from napari_melanoma.data.splits import check_patients_of
 from napari_melanoma.data.table_schema import AS_GIVEN_SUFFIX
 from napari_melanoma.io.formats import Modality
@@ -46,6 +46,17 @@ class MaskImportOptions(SourceImportOptions):
     split: bool = Field(
         False, description="assign four of five new patients to the split train, the others to test; by default none"
     )
+
+    @field_validator("values")
+    @classmethod
+    def _refuse_classes(cls, values: LesionValues) -> LesionValues:
+        if values == "keep":
+            raise InputError(
+                "--values keep is not available here: this data set stores one lesion mask an image, not classes. "
+                "Expected values or names with commas (--values 1,2) or all; to keep classes, use napari-melanoma data "
+                "import folder DIR --values keep."
+            )
+        return values
 
 
 @dataclass

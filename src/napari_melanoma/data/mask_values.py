@@ -12,7 +12,7 @@ from typing import IO, TYPE_CHECKING, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_melanoma.core.errors import DataSetError, InputError, UnreadableImage
+from napari_melanoma.core.errors import DataSetError, UnreadableImage
 from napari_melanoma.core.files import normalize_name
 from napari_melanoma.core.formatting import format_count, format_names
 from napari_melanoma.io.color_conversion import apply_orientation, to_eight_bit
@@ -317,17 +317,11 @@ def describe_label_images(refused: Mapping[str, LabelImageError], masks: int, ke
     )
 
 
-def parse_values(text: str | None, *, keep: bool = True) -> LesionValues:
-    """Parse the option ``--values``; None if the user has not chosen. ``keep``: whether classes can be kept."""
-    if text == "keep" and not keep:
-        raise InputError(
-            "--values keep is not available here: this data set stores one lesion mask an image, not classes. Expected "
-            "values or names with commas (--values 1,2) or all; to keep classes, use napari-melanoma data import "
-            "folder DIR --values keep."
-        )
-    if text is None or text in ("all", "keep"):
-        return text  # type: ignore[return-value]
-    parts: Sequence[str] = [part.strip() for part in text.split(",")]
+def parse_values(values: str | Iterable[object] | None) -> LesionValues:
+    """Return the values that users choose: a text such as ``1,2``, or a list; None if they have not chosen."""
+    if values is None or values in ("all", "keep"):
+        return values  # type: ignore[return-value]
+    parts = (str(part).strip() for part in (values.split(",") if isinstance(values, str) else values))
     return tuple(part for part in parts if part) or None
 
 

@@ -30,6 +30,8 @@ from napari_melanoma.evaluation.model_comparison import (
     compare_classifiers,
     compare_masks,
     compare_segmenters,
+    is_comparison,
+    require_no_evaluation,
 )
 from napari_melanoma.evaluation.pipeline import (
     Evaluation,
@@ -54,6 +56,8 @@ def check_evaluation_folder(out: Path, datasets: Sequence[Path]) -> None:
     """Raise an error if a new evaluation would lie in a data set; an earlier one may be repeated or continued."""
     if not (is_evaluation(out) or has_partial_results(out)):
         require_outside_datasets(out, datasets)
+    if is_comparison(out):
+        raise InputError(f"{out} contains a comparison, which an evaluation must not change. Choose another folder.")
 
 
 def evaluate_model(
@@ -111,6 +115,7 @@ def compare_models(
     """
     from napari_melanoma.lesion.segmentation import Segmenter
 
+    require_no_evaluation(out)
     require_outside_datasets(out, [*datasets, *replay])
     if len(models) < 2:
         raise InputError(f"a comparison needs two models or more; found {len(models)}.")

@@ -58,6 +58,7 @@ from napari_melanoma.evaluation.labels import LabelTask, estimate_labels, pixel_
 from napari_melanoma.evaluation.masks import REFERENCE_SHARE, EvaluationOptions, MaskTask, estimate_masks
 from napari_melanoma.evaluation.pipeline import (
     ALL_IMAGES,
+    FIGURES,
     MAX_FAILED,
     TABLE,
     Estimates,
@@ -66,9 +67,11 @@ from napari_melanoma.evaluation.pipeline import (
     failed_images,
     failed_section,
     interval_text,
+    is_evaluation,
     measured_rows,
     predict_tables,
     read_evaluation,
+    remove_results,
     select_images,
     write_evaluation_page,
 )
@@ -101,7 +104,8 @@ if TYPE_CHECKING:
     Mask = NDArray[np.bool_]
     ContourImages = tuple[NDArray[np.uint8], Mask, Mask, Mask]
 
-MODELS, MODELS_TABLE, PAGE_NAME = "models.json", "models.csv", "comparison.html"
+MODELS, MODELS_TABLE, PAGE_NAME, CHANGES = "models.json", "models.csv", "comparison.html", "changes.png"
+COMPARISON_FILES = (MODELS, COMPARISON, MODELS_TABLE, PAGE_NAME, CHANGES, TABLE)
 NEW_IMAGES = "new images"  # name for the images that belong to no replay data set
 MAX_PICTURES = 12  # images with the largest change, in each direction
 MIN_CHANGE = 0.005  # smaller changes of an image's Jaccard index are not shown
@@ -416,7 +420,25 @@ def check_comparison_folder(folders: Sequence[Path], out: Path) -> None:
     """Raise an error if a comparison of evaluations would be written into one of them or into a data set."""
     if any(is_same_folder(out, folder) for folder in folders):
         raise InputError(f"{out} is one of the evaluations, which a comparison must not change. Choose another folder.")
+    require_no_evaluation(out)
     require_outside_datasets(out, list_surrounding_datasets(out))
+
+
+def require_no_evaluation(out: Path) -> None:
+    """Raise an error if a comparison would replace files of an evaluation."""
+    if is_evaluation(out):
+        raise InputError(f"{out} contains an evaluation, which a comparison must not change. Choose another folder.")
+
+
+def is_comparison(folder: Path) -> bool:
+    return any((folder / name).is_file() for name in (MODELS, COMPARISON))
+
+
+def remove_earlier_comparison(out: Path) -> None:
+    """Remove the files of an earlier comparison, also of one of another kind."""
+    if is_comparison(out):
+        remove_results(out, COMPARISON_FILES)
+    shutil.rmtree(out / "thumbnails", ignore_errors=True)
 
 
 def compare_masks(
@@ -473,6 +495,7 @@ def compare_results(compared: ComparedModels, out: Path, conclusion: tuple[str, 
 
     ``conclusion``: the lead and the next step on the page, instead of those of the task.
     """
+    remove_earlier_comparison(out)
     models, names = compared.models, compared.names
     texts = [*_list_option_differences(models, names), *(text for model in models for text in model.warnings)]
     warnings, interval = tuple(dict.fromkeys(texts)), compared.interval
@@ -496,7 +519,7 @@ def compare_results(compared: ComparedModels, out: Path, conclusion: tuple[str, 
                 comparison.table(),
             )
         ],
-        figures=compared.draw(comparison, out / "figures"),
+        figures=compared.draw(comparison, out / FIGURES),
         failed=[(item.sample.image_id, item.error) for item in comparison.failed[:MAX_FAILED]],
         notes=[INTERVAL_NOTE.format(interval=interval), *compared.notes(), define_metrics(metrics)],
         warnings=warnings,
@@ -667,16 +690,15 @@ def compare_pair(
         "warnings": [*overlap.notices, *warnings],
     }
     comparison = _make_comparison(compared, changes, _advise(overlap, options, *advised), facts)
-    (out / COMPARISON).unlink(missing_ok=True)  # of an earlier comparison, as its table and thumbnails
-    shutil.rmtree(out / "thumbnails", ignore_errors=True)
+    remove_earlier_comparison(out)
     better, worse = _draw_largest_changes(task, compared.tables, out / "thumbnails", run)
     comparison = replace(comparison, better=better, worse=worse, path=out)
     write_table(out / TABLE, _pair_rows(models, overlap))
     old, new = compared.tables
     jaccard = zip(old["domain"], old["JA"], new["JA"], strict=True)
     intervals = {domain.name: domain.difference["JA"] for domain in comparison.domains}
-    plot_changes(list(jaccard), intervals, out / "changes.png")
-    write_comparison_page(comparison, out / "changes.png", out / PAGE_NAME)
+    plot_changes(list(jaccard), intervals, out / CHANGES)
+    write_comparison_page(comparison, out / CHANGES, out / PAGE_NAME)
     comparison.write(out)  # last: its presence marks the comparison as complete
     remove_partial_results(out)
     return comparison

@@ -30,7 +30,7 @@ from pydantic import Field
 from napari_melanoma.core.config import Config
 from napari_melanoma.core.context import Cancelled, Progress, RunContext, StageLimit, map_ahead, usable_cores
 from napari_melanoma.core.errors import DataSetError, InputError, SaveError
-from napari_melanoma.core.files import write_json
+from napari_melanoma.core.files import remove_file, write_json
 from napari_melanoma.core.formatting import format_count, rank_counts
 from napari_melanoma.core.parsing import parse_error_reason, read_json
 from napari_melanoma.core.provenance import collect_provenance
@@ -55,7 +55,7 @@ from napari_melanoma.evaluation.training_overlap import (
 )
 from napari_melanoma.figures.page import Block, Figure, Items, Notice, Section, Table, Text, png_uri, write_analysis
 from napari_melanoma.io.photographs import count_pixels
-from napari_melanoma.io.results import read_table, write_table
+from napari_melanoma.io.results import POINTING_FILES, read_table, write_table
 from napari_melanoma.lesion.batch import EXTRA_THREADS, STAGE_BYTES, describe_error
 from napari_melanoma.metrics.metric_table import METRIC_TABLE, Metric
 from napari_melanoma.metrics.statistics import Estimate, describe_intervals
@@ -67,6 +67,8 @@ if TYPE_CHECKING:
     from napari_melanoma.models.bundle import BundleInfo
 
 SUMMARY, TABLE, METRICS_FILE = "summary.html", "per_image.csv", "metrics.json"
+SUBGROUPS, FIGURES = "subgroups.csv", "figures"
+EVALUATION_FILES = (METRICS_FILE, SUMMARY, TABLE, SUBGROUPS, *POINTING_FILES)  # the first marks a complete evaluation
 ABOUT = ("image_id", "domain", "split", "group", "diagnosis")
 ABOUT_IMAGE = (*ABOUT, "status", "error")  # the first columns of per_image.csv
 TEXTS = {*ABOUT_IMAGE, "label", "predicted_class", TRAINED_ON}  # columns of per_image.csv that are no numbers
@@ -302,7 +304,7 @@ class EvaluationTask(ABC, Generic[Content, Prediction, Result]):
 
     def write(self, evaluation: Result, out: Path, run: RunContext) -> None:
         """Write figures, tables, ``metrics.json`` and, last, the page."""
-        figures, overlap = self.draw(evaluation, out / "figures", run), evaluation.overlap
+        figures, overlap = self.draw(evaluation, out / FIGURES, run), evaluation.overlap
         # Not beside the table of this one: a stop between the two files would leave the metrics of an earlier one.
         (out / METRICS_FILE).unlink(missing_ok=True)
         rows = (
@@ -327,7 +329,7 @@ class EvaluationTask(ABC, Generic[Content, Prediction, Result]):
                 for group in evaluation.subgroups
             )
             names = [f"{name}{end}" for name in self.subgroup_metrics for end in ("", "_low", "_high")]
-            write_table(out / "subgroups.csv", rows, [*self.subgroup_facts, *names])
+            write_table(out / SUBGROUPS, rows, [*self.subgroup_facts, *names])
         write_json(out / METRICS_FILE, self._values(evaluation))
         page = evaluation_page(evaluation, self.infos[0], self.describe(evaluation), figures)
         write_evaluation_page(page, out / SUMMARY)
@@ -373,9 +375,17 @@ def run_evaluation(
     report_warnings(evaluation.warnings, len(overlap.measured), run)
     warnings = (*overlap.warnings, *warnings, *evaluation.warnings)
     evaluation = replace(evaluation, warnings=warnings, overlap=overlap)
+    if is_evaluation(out):
+        remove_results(out, EVALUATION_FILES)
     task.write(evaluation, out, run)
     remove_partial_results(out)
     return evaluation
+
+
+def remove_results(out: Path, names: Iterable[str]) -> None:
+    """Remove the files of an earlier result, of which some may be of another model or task than the next ones."""
+    for path in (*(out / name for name in names), *(out / FIGURES).glob("*.png")):
+        remove_file(path)
 
 
 def read_masked_samples(datasets: Sequence[Path], split: str | None) -> list[Sample]:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_melanoma.core.csv_files import CsvError, CsvWriter, read_csv_dicts
+from napari_melanoma.core.csv_files import CsvError, CsvReader, CsvWriter, read_csv_dicts
 from napari_melanoma.core.errors import InputError, UnreadableImage
 from napari_melanoma.core.files import atomic_file, open_regular
 from napari_melanoma.core.geometry import Box
@@ -32,6 +32,7 @@ _SIGNIFICANT_DIGITS = 6
 
 RESULT, TISSUE, HEATMAP = "result.json", "tissue.png", "heatmap.ome.tif"
 LESIONS, OUTLINES, CLASS_REGIONS = "lesions.csv", "lesions.geojson", "classes.geojson"
+POINTING_FILES = ("pointing.csv", "pointing.json")
 RISK_TABLE, RISK_FILE = "risk.csv", "risk.json"
 SOURCE = "slide.json"  # records the slide of a result folder
 _AREA, _AREA_SIDES = "scanned_area_px", {"y": "top", "x": "left", "height": "height", "width": "width"}
@@ -148,13 +149,30 @@ def write_table(
         rows = list(rows)
         columns = list(dict.fromkeys(key for row in rows for key in row))
     text = io.StringIO()
-    table = CsvWriter(text, "\t" if path.suffix == ".tsv" else ",")
+    table = CsvWriter(text, _delimiter(path))
     table.write_row(columns)
     formats = [_format_exactly if column in exact else format_cell for column in columns]
     table.write_rows([form(row.get(column)) for form, column in zip(formats, columns, strict=True)] for row in rows)
     with atomic_file(path) as temporary:
         # A file name that is not valid Unicode must not prevent writing the table.
         temporary.write_bytes(text.getvalue().encode("utf-8", "backslashreplace"))
+
+
+def _delimiter(path: Path) -> str:
+    return "\t" if path.suffix == ".tsv" else ","
+
+
+def check_replaceable(path: Path, columns: Collection[str]) -> None:
+    """Raise if ``path`` exists and is not a table of these columns, such as the table of a data set."""
+    if not path.exists():
+        return
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            header = next(CsvReader(file, _delimiter(path)), [])
+    except (OSError, UnicodeDecodeError, CsvError):
+        header = [""]
+    if not set(header) <= set(columns):
+        raise InputError(f"{path} exists, and is another table or file, which would be lost. Name another file.")
 
 
 def read_table(path: Path) -> list[dict[str, str]]:

@@ -34,7 +34,7 @@ from napari_melanoma.imaging.masks import extract_roi
 from napari_melanoma.imaging.measurements import MEASUREMENT_COLUMNS, MEASUREMENTS, measure_lesion
 from napari_melanoma.imaging.preprocessing import prepare_network_input
 from napari_melanoma.io.photographs import read_photograph
-from napari_melanoma.io.results import read_mask, write_table
+from napari_melanoma.io.results import check_replaceable, read_mask, write_table
 from napari_melanoma.lesion.batch import EXTRA_THREADS, describe_error
 from napari_melanoma.models.bundle import BundleInfo
 from napari_melanoma.models.inference import InferenceNetwork, load_inference, normalize_images
@@ -102,6 +102,8 @@ def compute_features(
     """
     from napari_melanoma.models.installed_bundles import find_bundle
 
+    columns = ("image_id", *MEASUREMENT_COLUMNS, *list_patient_columns(COMPARED, embedded=True))
+    check_replaceable(out, columns)
     entries, with_image, row_faults = _read_entries(folder)
     embedder = model or (Embedder.load(find_bundle(options.model)) if options.model else None)
     partial_folder = out.with_name(f"{out.name}.unfinished")

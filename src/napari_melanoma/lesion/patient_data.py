@@ -23,12 +23,14 @@ PatientData = dict[str, str]
 class PatientTable:
     """The clinical metadata of each photograph, with harmonized columns and values.
 
-    ``common``: values for all photographs, by column; a value in the table takes precedence. ``unrecognized``: pairs of
-    a column of the table that is not used, and the problem.
+    ``common``: values that a user states for all photographs, by column; a value in the table takes precedence.
+    ``unrecognized``: pairs of a column of the table that is not used, and the problem.
+
+    Raises ``InputError`` for a stated value that its column does not have; in a table it counts as unknown.
     """
 
     def __init__(self, common: Mapping[str, str], table: Path | None = None) -> None:
-        self._common = _harmonize([dict(common)])[0][0] if common else {}
+        self._common = _check_stated(common) if common else {}
         self._rows: dict[str, PatientData] = {}
         self.unrecognized: list[tuple[str, str]] = []
         if table is not None:
@@ -71,6 +73,19 @@ def _image_key(name: str) -> str:
     from napari_melanoma.data.cell_values import strip_image_suffix
 
     return compose_name(strip_image_suffix(name))
+
+
+def _check_stated(values: Mapping[str, str]) -> PatientData:
+    """Harmonize the values that a user states; raise for an unknown column or an invalid value."""
+    from napari_melanoma.data.table_schema import check_value, find_column
+
+    data = _harmonize([dict(values)])[0][0]
+    for name, text in data.items():
+        if (column := find_column(name)) and (problem := check_value(column, text)):
+            raise InputError(problem)
+    if unknown := [name for name in values if find_column(name) is None]:
+        raise InputError(f"'{unknown[0]}' is not a column of patient data. Use names such as age, sex or site.")
+    return data
 
 
 def _index_by_image(rows: list[PatientData], table: Path) -> dict[str, PatientData]:

@@ -29,7 +29,9 @@ from napari_melanoma.slides.results import MIN_REGION_CELLS
 from napari_melanoma.slides.tissue_classifier.feature_sources import (
     SHIPPED_SOURCES,
     FeatureSource,
+    is_published,
     open_feature_source,
+    remember_encoder,
 )
 from napari_melanoma.slides.tissue_classifier.feature_store import SlideFeatures
 from napari_melanoma.slides.tissue_classifier.fitting import (
@@ -284,6 +286,8 @@ def fit_tissue_classifier(
             cells = replace(cells, strength=options.strength) if "strength" in options.model_fields_set else cells
         tables[name], validations = (source, cells), [*validations, *validate(cells, options.kinds, name, part)]
     chosen = choose(validations)
+    if options.weights is not None and is_published(chosen.source):
+        remember_encoder(chosen.source, options.weights)
     return replace(
         TissueClassifier.fit(*tables[chosen.source], chosen),
         candidates=tuple(validations),
