@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -24,6 +24,7 @@ from napari_melanoma.ui.widgets.settings import DockSettings
 from napari_melanoma.ui.widgets.style import ThemedIcons, WrappedLabel, named, quiet_label, row, tool_button
 
 if TYPE_CHECKING:
+    from napari_melanoma.data.dataset import Sample
     from napari_melanoma.runs.shipped_recipes import DataKind
 
 NO_CORRECTIONS = "None yet. Correct a mask in the Lesion dock and press Add to corrections there."
@@ -32,23 +33,42 @@ NO_REPLAY = "Optional: what the model was trained on, so that it forgets nothing
 
 
 @dataclass(frozen=True)
+class UsableImages:
+    """Numbers of images that can be used, and of their patients, or lesions or areas where patients are unknown."""
+
+    images: int = 0
+    patients: int = 0
+
+
+@dataclass(frozen=True)
 class DataSetCounts:
     """Numbers of images in a data set.
 
-    ``usable``: with a mask, and not rejected or waiting for review. ``patients``: of the usable images; patients, or
-    lesions or areas where patients are unknown. ``tiles``: description of the tile size, empty for other data.
-    ``slides``: whether the images are whole slides.
+    ``masked``: images with a mask that are not rejected or waiting for review. ``whole``: those that can be used
+    without their mask. ``needs_masks``: which of both the recipe uses. ``tiles``: description of the tile size, empty
+    for other data. ``slides``: whether the images are whole slides.
     """
 
     folder: Path
     images: int = 0
-    usable: int = 0
-    patients: int = 0
+    masked: UsableImages = UsableImages()
+    whole: UsableImages = UsableImages()
+    needs_masks: bool = True
     corrected: int = 0
     unreviewed: int = 0
     rejected: int = 0
     tiles: str = ""
     slides: bool = False
+
+    @property
+    def usable(self) -> int:
+        """Number of images that the recipe can use."""
+        return (self.masked if self.needs_masks else self.whole).images
+
+    @property
+    def patients(self) -> int:
+        """Number of patients of the usable images."""
+        return (self.masked if self.needs_masks else self.whole).patients
 
     @property
     def kind(self) -> DataKind:
@@ -62,7 +82,7 @@ class DataSetCounts:
             return f"{format_count(self.images, 'slide')} of {format_count(self.patients, 'patient')}"
         if self.tiles:
             return f"{format_count(self.usable, 'tile')} of slides, {self.tiles}"
-        return f"{format_count(self.usable, 'image')} with masks"
+        return f"{format_count(self.usable, 'image')}{' with masks' if self.needs_masks else ''}"
 
     @property
     def details(self) -> str:
@@ -70,7 +90,7 @@ class DataSetCounts:
         if self.slides:
             return ""
         if not self.usable:
-            return "no image with a mask yet"
+            return "no image with a mask yet" if self.needs_masks else "no image that is not rejected"
         parts = []
         if self.corrected:
             parts.append(f"{self.corrected:,} corrected")
@@ -84,7 +104,7 @@ class DataSetCounts:
 def count_images(folder: Path, *, may_be_empty: bool = False) -> DataSetCounts:
     """Count the images of a data set; all counts are zero if it is empty and ``may_be_empty``."""
     from napari_melanoma.data.corrections import Corrections
-    from napari_melanoma.data.dataset import TRAINING_REVIEWS, read_dataset
+    from napari_melanoma.data.dataset import read_dataset, select_not_rejected, select_trainable
     from napari_melanoma.training.whole_slides import bag_samples, is_slide_dataset
 
     if may_be_empty and not Corrections(folder).rows():
@@ -92,21 +112,23 @@ def count_images(folder: Path, *, may_be_empty: bool = False) -> DataSetCounts:
     check_is_folder(folder)
     if is_slide_dataset(folder):
         slides = bag_samples(folder, pending=True)
-        patients = len({sample.group for sample in slides})
-        return DataSetCounts(folder, images=len(slides), usable=len(slides), patients=patients, slides=True)
+        count = _count_usable(slides)
+        return DataSetCounts(folder, images=len(slides), masked=count, whole=count, slides=True)
     samples = read_dataset(folder)
-    reviews = (None, *TRAINING_REVIEWS)
-    usable = [sample for sample in samples if sample.mask is not None and sample.review in reviews]
     return DataSetCounts(
         folder,
         images=len(samples),
-        usable=len(usable),
-        patients=len({sample.group for sample in usable}),
+        masked=_count_usable(select_trainable(samples)),
+        whole=_count_usable(select_not_rejected(samples)),
         corrected=sum(sample.review == "corrected" for sample in samples),
         unreviewed=sum(sample.review == "unreviewed" for sample in samples),
         rejected=sum(sample.review == "rejected" for sample in samples),
         tiles=_describe_tiles(folder),
     )
+
+
+def _count_usable(samples: Sequence[Sample]) -> UsableImages:
+    return UsableImages(len(samples), len({sample.group for sample in samples}))
 
 
 def _describe_tiles(folder: Path) -> str:
@@ -155,6 +177,8 @@ class DataSetRow(QWidget):
         self.counts: DataSetCounts | None = None  # None until counted
         self.is_corrections = is_corrections
         self._ticked = False
+        self._needs_masks = True
+        self._has_error = False
         self.name = name = "Corrections" if self.is_corrections else folder.name
         self._tip = "The masks corrected in the Lesion dock" if self.is_corrections else str(folder)
         self.check = named(QCheckBox(name), f"use {name}", f"Use {name}", self._tip)
@@ -193,8 +217,15 @@ class DataSetRow(QWidget):
         self._ticked = ticked
         self._update_check_box()
 
+    def set_needs_masks(self, needs_masks: bool) -> None:
+        """Set whether the recipe uses only images with a mask."""
+        self._needs_masks = needs_masks
+        if self.counts is not None and not self._has_error:
+            self.show_counts(self.counts)
+
     def show_counts(self, counts: DataSetCounts) -> None:
-        self.counts = counts
+        self.counts = counts = replace(counts, needs_masks=self._needs_masks)
+        self._has_error = False
         self._update_check_box()
         empty = self.is_corrections and not counts.images
         self.check.setToolTip(f"{self._tip}\n{counts.size}")
@@ -202,7 +233,7 @@ class DataSetRow(QWidget):
 
     def show_error(self, message: str) -> None:
         """Show why the data set cannot be used."""
-        self.counts = DataSetCounts(self.folder)
+        self.counts, self._has_error = DataSetCounts(self.folder), True
         self._update_check_box()
         self._set_description(message, fault=True)
 
@@ -243,6 +274,7 @@ class DataSetList(QWidget):
         self.setToolTip("")
         self._settings = settings
         self._icons = icons
+        self._needs_masks = True
         self._rows: dict[Path, DataSetRow] = {}
         self._unverified: set[Path] = set()  # added but not counted yet; hidden until it is clear that they can be used
         self._layout = QVBoxLayout(self)
@@ -270,6 +302,14 @@ class DataSetList(QWidget):
     @property
     def rows(self) -> list[DataSetRow]:
         return list(self._rows.values())
+
+    def set_needs_masks(self, needs_masks: bool) -> None:
+        """Set whether the recipe uses only images with a mask, on which it depends which data sets are used."""
+        if needs_masks != self._needs_masks:
+            self._needs_masks = needs_masks
+            for data_row in self._rows.values():
+                data_row.set_needs_masks(needs_masks)
+            self.changed.emit()
 
     def choose_folder(self) -> None:
         choose_folder(self, "data_dialog", "Folder with dataset.csv", None, self._on_chosen)
@@ -312,6 +352,7 @@ class DataSetList(QWidget):
     def _add_row(self, folder: Path, used: bool) -> None:
         is_corrections = folder == self._corrections
         row = DataSetRow(folder, self._icons, is_corrections)
+        row.set_needs_masks(self._needs_masks)
         row.is_ticked = used
         row.toggled.connect(self._on_toggled)
         row.removed.connect(partial(self._remove, folder))
@@ -470,6 +511,11 @@ class DataPicker(QWidget):
         """Tick only the data sets of a recipe."""
         self.training_list.select_only([Path(name) for name in datasets])
         self.replay_list.select_only([Path(name) for name in replay])
+
+    def set_needs_masks(self, needs_masks: bool) -> None:
+        """Set whether the recipe uses only images with a mask."""
+        for data_list in (self.training_list, self.replay_list):
+            data_list.set_needs_masks(needs_masks)
 
     def recount(self) -> None:
         """Count every data set again, because files may have changed."""
