@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from qtpy.QtCore import Qt, Signal
 from qtpy.QtGui import QDragEnterEvent, QDropEvent, QShowEvent
@@ -14,6 +14,7 @@ from qtpy.QtWidgets import QCheckBox, QGridLayout, QLabel, QMessageBox, QVBoxLay
 
 from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.errors import DataSetError, MelanomaError
+from napari_melanoma.core.files import FileStamp, file_stamp
 from napari_melanoma.core.formatting import format_count
 from napari_melanoma.core.paths import expand_user, trust_folder
 from napari_melanoma.ui.session.corrections_store import ReviewSettings
@@ -32,6 +33,13 @@ INDENT_PX = 20  # aligns the description with the text of the check box above it
 NO_REPLAY = "Optional: what the model was trained on, so that it forgets nothing."
 
 
+class DataTable(NamedTuple):
+    """The table of a data set: its folder, and its version when it was read, None if it was not."""
+
+    folder: str
+    stamp: FileStamp | None = None
+
+
 @dataclass(frozen=True)
 class UsableImages:
     """Numbers of images that can be used, and of their patients, or lesions or areas where patients are unknown."""
@@ -46,10 +54,12 @@ class DataSetCounts:
 
     ``masked``: images with a mask that are not rejected or waiting for review. ``whole``: those that can be used
     without their mask. ``needs_masks``: which of both the recipe uses. ``tiles``: description of the tile size, empty
-    for other data. ``slides``: whether the images are whole slides.
+    for other data. ``slides``: whether the images are whole slides. ``stamp``: version of the table; None if there is
+    none.
     """
 
     folder: Path
+    stamp: FileStamp | None = None
     images: int = 0
     masked: UsableImages = UsableImages()
     whole: UsableImages = UsableImages()
@@ -104,19 +114,21 @@ class DataSetCounts:
 def count_images(folder: Path, *, may_be_empty: bool = False) -> DataSetCounts:
     """Count the images of a data set; all counts are zero if it is empty and ``may_be_empty``."""
     from napari_melanoma.data.corrections import Corrections
-    from napari_melanoma.data.dataset import read_dataset, select_not_rejected, select_trainable
+    from napari_melanoma.data.dataset import find_table, read_dataset, select_not_rejected, select_trainable
     from napari_melanoma.training.whole_slides import bag_samples, is_slide_dataset
 
     if may_be_empty and not Corrections(folder).rows():
         return DataSetCounts(folder)
     check_is_folder(folder)
+    stamp = file_stamp(find_table(folder))  # before it is read, so that a later change is noticed
     if is_slide_dataset(folder):
         slides = bag_samples(folder, pending=True)
         count = _count_usable(slides)
-        return DataSetCounts(folder, images=len(slides), masked=count, whole=count, slides=True)
+        return DataSetCounts(folder, stamp, images=len(slides), masked=count, whole=count, slides=True)
     samples = read_dataset(folder)
     return DataSetCounts(
         folder,
+        stamp,
         images=len(samples),
         masked=_count_usable(select_trainable(samples)),
         whole=_count_usable(select_not_rejected(samples)),
@@ -479,6 +491,12 @@ class DataPicker(QWidget):
     @property
     def datasets(self) -> tuple[str, ...]:
         return tuple(str(folder) for folder in self.training_list.folders)
+
+    @property
+    def tables(self) -> tuple[DataTable, ...]:
+        """The tables of the used training data, in the versions that were counted."""
+        used = (row for row in self.training_list.rows if row.is_used)
+        return tuple(DataTable(str(row.folder), None if row.counts is None else row.counts.stamp) for row in used)
 
     @property
     def facts(self) -> list[str]:

@@ -174,7 +174,7 @@ class TrainDock(TrainControls):
         self.show_start_picker(shipped is None or not shipped.is_of_whole_slides)  # which start from random weights
         with suppress(ConfigError):  # which is shown below
             self.data_picker.set_needs_masks(self.build_recipe().needs_masks)
-        self.recipe_form.classification_form.load_tables(self.data_picker.datasets)
+        self.recipe_form.classification_form.load_tables(self.data_picker.tables)
         error = self._find_obvious_error()
         if error:
             self.recipe_check.set_error(error)
