@@ -95,6 +95,7 @@ PLACES = [
     ("the longest end", ["1/a.jpg", "a.jpg"], "1/a.jpg"),
     ("the only one of its name", ["new/b/a.jpg", "new/c.jpg"], "new/b/a.jpg"),
     ("two of one name", ["new/a.jpg", "other/a.jpg"], None),
+    ("two of one name, one in the folder itself", ["a.jpg", "other/a.jpg"], None),
     ("none", ["b.jpg"], None),
 ]
 
@@ -110,6 +111,18 @@ def test_an_image_is_located_by_the_end_of_its_path_or_its_name(
     path = Path("D:\\photos\\left\\1\\a.jpg" if windows else "/gone/photos/left/1/a.jpg")
     case = add_images(Case(), [CaseImage(id="", path=path)])
     assert locate_images(case, tmp_path) == ({} if expected is None else {"I1": tmp_path / expected})
+
+
+def test_a_file_is_located_for_one_image_only(tmp_path: Path) -> None:
+    images = [CaseImage(id="", path=Path(f"/gone/{patient}/a.jpg")) for patient in ("p1", "p2")]
+    case = add_images(Case(), images)
+    found = tmp_path / "a.jpg"
+    found.touch()
+    assert locate_images(case, tmp_path) == {}  # it may be that of either
+    (tmp_path / "p1").mkdir()
+    moved = found.rename(tmp_path / "p1" / "a.jpg")
+    assert locate_images(case, tmp_path) == {"I1": moved}
+    assert locate_images(set_paths(case, {"I1": moved}), tmp_path) == {}  # not also that of the other image
 
 
 @pytest.mark.skipif(sys.platform in ("win32", "darwin"), reason="file names are text there")

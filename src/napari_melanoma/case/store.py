@@ -7,10 +7,11 @@ import os
 import shutil
 import uuid
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from contextlib import ExitStack, suppress
+from itertools import takewhile
 from pathlib import Path, PurePath, PureWindowsPath
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -42,6 +43,7 @@ from napari_melanoma.io.results import read_mask, write_mask
 from napari_melanoma.privacy.pseudonyms import pseudonym
 
 # Are written after other fields
+Key = TypeVar("Key")
 NESTED_FIELDS = ("imported", "synoptic", "images", "correction", "results", "risk", "findings")
 CASE, CORRECTIONS, RESULTS, RISKS = "case.json", "corrections", "results", "risk"
 EARLIER_READINGS = "depth"  # folder of earlier versions with the readings of each slide, now in case.json
@@ -230,20 +232,35 @@ def find_missing_images(case: Case) -> dict[str, str]:
 def locate_images(case: Case, folder: Path) -> dict[str, Path]:
     """Find the missing images of a case in a folder, where they are now; return their paths by id.
 
-    An image is found by the end of its path, the longest first, or by its name if only one file there has it.
+    An image is found at the file of its name that shares the longest end of its path, if there is only one. A file is
+    that of one image: of several, it is that of the longest end, and of none if these are equally long.
     """
-    names, paths = defaultdict[str, list[Path]](list), dict[str, Path]()
+    missing, names = find_missing_images(case), defaultdict[str, list[Path]](list)
+    in_use = {image.path for _, image in case.iterate_images() if image.id not in missing}
     for parent, _, files in os.walk(folder):
         for name in files:
-            names[name].append(Path(parent, name))
-    for image_id in find_missing_images(case):
-        parts = _moved_path(case.find_image(image_id)).parts
-        ends = (folder.joinpath(*parts[start:]) for start in range(1, len(parts)))
-        same_name = names[parts[-1]]
-        found = next((path for path in ends if path in names[path.name]), None)
-        if found or len(same_name) == 1:
-            paths[image_id] = found or same_name[0]
-    return paths
+            if (path := Path(parent, name)) not in in_use:
+                names[name].append(path)
+    claims = defaultdict[Path, dict[str, int]](dict)  # with the number of shared parts, by image
+    for image_id in missing:
+        stored = _moved_path(case.find_image(image_id))
+        shared = {path: _count_shared_parts(path, stored) for path in names[stored.name]}
+        if (found := _find_single_maximum(shared)) is not None:
+            claims[found][image_id] = shared[found]
+    found_images = {path: _find_single_maximum(images) for path, images in claims.items()}
+    return {image_id: path for path, image_id in found_images.items() if image_id is not None}
+
+
+def _count_shared_parts(path: PurePath, other: PurePath) -> int:
+    """Count the folders and names that two paths share from their ends."""
+    pairs = zip(reversed(path.parts), reversed(other.parts), strict=False)
+    return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], pairs))
+
+
+def _find_single_maximum(values: Mapping[Key, int]) -> Key | None:
+    """Return the key of the largest value; None if several keys have it, or there are none."""
+    largest = [key for key, value in values.items() if value == max(values.values())]
+    return largest[0] if len(largest) == 1 else None
 
 
 def _moved_path(image: CaseImage) -> PurePath:
