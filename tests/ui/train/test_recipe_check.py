@@ -129,3 +129,11 @@ def test_a_model_of_the_hub_is_shown_without_a_connection(picker, monkeypatch):
     assert (picker.combo.currentText(), picker._hint.text()) == (name, DOWNLOAD_HINT)
     assert picker.start == name
     assert picker.bundle is None
+
+
+def test_a_class_that_a_training_would_leave_out_is_named(picker):
+    picker.set_task("classification")
+    picker.start = "melanoma-small"
+    known = picker.bundle.config.classes
+    assert picker.describe_unknown_classes(known) == ""
+    assert "Melanoma is not a class of" in picker.describe_unknown_classes([*known, "Melanoma"])
