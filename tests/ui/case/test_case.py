@@ -35,9 +35,11 @@ from qtpy.QtWidgets import (
 
 from conftest import wait_until_idle
 from napari_melanoma.case.model import (
+    Case,
     CaseImage,
     CaseLesion,
     CaseSlideFindings,
+    add_lesion,
     collect_prior_metadata,
     set_image,
     set_lesion,
@@ -820,6 +822,20 @@ def test_a_finding_that_is_being_typed_belongs_to_its_lesion(five, viewer):
     five.dock.editor.remove(["L4"])
     del expected["L4"]
     assert {lesion.id: lesion.depth_mm for lesion in five.case.lesions} == expected
+
+
+def test_a_finding_that_is_not_accepted_does_not_hide_that_of_another_patient(five, tmp_path):
+    combo = five.dock.findChild(QComboBox, "lesion_breslow")
+    line = combo.lineEdit()
+    five.picks("L1")
+    five.qtbot.keyClicks(line, "abc")
+    line.editingFinished.emit()
+    assert five.dock.lesion_page.histology.has_fault
+    five.dock.controller.create(tmp_path / "other", add_lesion(Case(), depth_mm=2.5))
+    five.waits()
+    assert five.dock.tree.current_id == "L1"
+    assert line.text() == "2.50"
+    assert not five.dock.lesion_page.histology.has_fault
 
 
 def test_findings_of_readings_are_stated_with_their_authors_and_not_assessed_is_not_unknown():
