@@ -758,7 +758,8 @@ def test_a_second_reader_is_kept_apart(labeler, corrections):
     labeler.waits()
     labeler.clicks_on(name)
     assert labeler.state_of(name) == "● labeled by Ana"
-    assert labeler.page.state.order and not labeler.page._given
+    assert labeler.page.state.order
+    assert not labeler.page._given
     labeler.presses_key(3)
     (row,) = corrections.rows()
     assert {(label.reader, label.diagnosis) for label in read_diagnoses(row)} == {
