@@ -190,7 +190,7 @@ class DataSetRow(QWidget):
         self.is_corrections = is_corrections
         self._ticked = False
         self._needs_masks = True
-        self._has_error = False
+        self.error = ""  # why the data set cannot be read
         self.name = name = "Corrections" if self.is_corrections else folder.name
         self._tip = "The masks corrected in the Lesion dock" if self.is_corrections else str(folder)
         self.check = named(QCheckBox(name), f"use {name}", f"Use {name}", self._tip)
@@ -232,25 +232,25 @@ class DataSetRow(QWidget):
     def set_needs_masks(self, needs_masks: bool) -> None:
         """Set whether the recipe uses only images with a mask."""
         self._needs_masks = needs_masks
-        if self.counts is not None and not self._has_error:
+        if self.counts is not None and not self.error:
             self.show_counts(self.counts)
 
     def show_counts(self, counts: DataSetCounts) -> None:
         self.counts = counts = replace(counts, needs_masks=self._needs_masks)
-        self._has_error = False
+        self.error = ""
         self._update_check_box()
         empty = self.is_corrections and not counts.images
         self.check.setToolTip(f"{self._tip}\n{counts.size}")
         self._set_description(NO_CORRECTIONS if empty else counts.details, fault=False)
 
     def show_error(self, message: str) -> None:
-        """Show why the data set cannot be used."""
-        self.counts, self._has_error = DataSetCounts(self.folder), True
+        """Show why the data set cannot be read; it stays ticked."""
+        self.counts, self.error = DataSetCounts(self.folder), message
         self._update_check_box()
         self._set_description(message, fault=True)
 
     def _update_check_box(self) -> None:
-        usable = self.counts is None or self.counts.usable > 0
+        usable = self.counts is None or self.counts.usable > 0 or bool(self.error)
         self.check.setEnabled(usable)
         self.check.blockSignals(True)
         self.check.setChecked(self._ticked and usable)
@@ -312,6 +312,11 @@ class DataSetList(QWidget):
         return any(row.is_ticked and row.counts is None for row in self._rows.values())
 
     @property
+    def errors(self) -> list[str]:
+        """Why ticked data sets cannot be read: a training without them would be another one than that shown."""
+        return [f"{row.name}: {row.error}" for row in self._rows.values() if row.is_ticked and row.error]
+
+    @property
     def rows(self) -> list[DataSetRow]:
         return list(self._rows.values())
 
@@ -339,11 +344,14 @@ class DataSetList(QWidget):
                 self._on_toggled()
 
     def select_only(self, folders: Sequence[Path]) -> None:
-        """Tick only these data sets, and add those that are not listed."""
+        """Tick only these data sets, and add those that are not listed, also if they cannot be read."""
         selected = [data_set_folder(folder) for folder in folders]
         for folder, data_row in self._rows.items():
             data_row.is_ticked = folder in selected
-        self.add(selected)
+        for folder in selected:
+            if folder not in self._rows:
+                self._add_row(folder, True)
+        self.recount()
         self._on_toggled()
 
     def set_corrections_folder(self, folder: Path) -> None:
@@ -512,6 +520,11 @@ class DataPicker(QWidget):
     def has_uncounted(self) -> bool:
         """Whether a ticked data set has not been counted yet."""
         return self.training_list.has_uncounted or self.replay_list.has_uncounted
+
+    @property
+    def errors(self) -> list[str]:
+        """Why ticked data sets cannot be read."""
+        return [*self.training_list.errors, *self.replay_list.errors]
 
     @property
     def kinds(self) -> frozenset[DataKind]:

@@ -195,6 +195,8 @@ class TrainDock(TrainControls):
             return to_sentence(str(error))
         if self.data_picker.has_uncounted:  # it is not known yet whether there are usable images
             return READING
+        if self.data_picker.errors:
+            return self.data_picker.errors[0]
         if not self.data_picker.datasets:
             return NO_DATA
         kinds, shipped = self.data_picker.kinds, self.recipe_picker.shipped_recipe
