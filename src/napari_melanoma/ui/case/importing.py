@@ -40,9 +40,9 @@ ENTRIES = {"new": "New case...", "open": "Open a case...", "folder": "Add a fold
 class CaseImportRequest:
     """Sources of an import: image files, folders, tables or DICOM files.
 
-    ``case``: folder of the case to which the images are added; None for a new case. ``lesion``: id of the target lesion;
-    empty to assign the images by their names. ``mapping_requested``: whether the user was already asked for the mapping
-    of a table.
+    ``case``: folder of the case to which the images are added; None for a new case. ``lesion``: id of the target
+    lesion; empty to assign the images by their names. ``mapping_requested``: whether the user was already asked for
+    the mapping of a table.
     """
 
     paths: tuple[Path, ...]
