@@ -21,6 +21,7 @@ from napari_melanoma.case.model import (
     set_patient,
 )
 from napari_melanoma.case.results import (
+    OUTDATED_COMPARISON,
     PREDICTIONS_FILE,
     collect_metadata,
     fuse_predictions,
@@ -292,6 +293,14 @@ def test_an_outlier_is_found(store: CaseStore, model: Redness) -> None:
     assert "among 4 lesions of this patient" in outlier["L1"].description
     assert sorted(one.rank for one in outlier.values()) == [1, 2, 3, 4]
     assert [name for name, one in outlier.items() if one.is_outlier] == ["L1"]
+    # It is outdated if one of the others has changed, or one was added or removed.
+    case = store.case
+    assert "outlier among 4 lesions" in found.describe_outlier(case, "L1")
+    added = add_images(add_lesion(case), [CaseImage(id="", path=Path("new.png"))], "L5")
+    for changed in (set_image(case, "I3", modality="macroscopic"), remove_lesion(case, "L3"), added):
+        assert found.is_current(changed, "L1")
+        assert found.describe_outlier(changed, "L1") == OUTDATED_COMPARISON
+    assert found.is_comparison_current(add_lesion(case))  # without a photograph
 
 
 def test_a_comparison_of_lesions_is_dropped_when_one_of_them_has_changed(store: CaseStore, model: Redness) -> None:

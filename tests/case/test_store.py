@@ -95,6 +95,7 @@ PLACES = [
     ("the longest end", ["1/a.jpg", "a.jpg"], "1/a.jpg"),
     ("the only one of its name", ["new/b/a.jpg", "new/c.jpg"], "new/b/a.jpg"),
     ("two of one name", ["new/a.jpg", "other/a.jpg"], None),
+    ("two of one name, one in the folder itself", ["a.jpg", "other/a.jpg"], None),
     ("none", ["b.jpg"], None),
 ]
 

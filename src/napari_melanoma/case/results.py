@@ -63,6 +63,10 @@ VERSION = 1  # of the format of predictions
 SegmentFunction = Callable[[CaseImage, Photograph], "NDArray[np.bool_]"]
 SelectModel = Callable[[str], "Classifier"]  # from a modality, such as dermoscopic, to its model
 IMAGE_COLUMNS = ("modality", "mpp_x", "mpp_y")  # select the model and scale the measurements of any prediction
+NOT_ASSIGNED = "is not assigned to a lesion: assign it, and run the prediction again."
+OUTDATED_COMPARISON = (
+    "Outdated: the case has changed since its lesions were compared with each other. Classify them again."
+)
 MIN_PROBABILITY = 1e-6  # replaces probabilities of 0 and 1, whose odds are not finite
 
 
@@ -117,6 +121,27 @@ class CasePredictions:
             return False
         used = found.prediction.used_columns
         return found.input_digest == compute_input_digest(case, case.find_lesion(lesion_id), used)
+
+    def is_comparison_current(self, case: Case) -> bool:
+        """Return whether the comparison of the lesions with each other is up to date: all are unchanged, none is new.
+
+        A lesion without a prediction is not new if the notes state why none of its photographs has one.
+        """
+        lesions = {lesion.id: lesion for lesion in case.lesions}
+        noted = {subject for subject, reason in self.notes if reason != NOT_ASSIGNED}
+        others = (lesion for name, lesion in lesions.items() if self.find_lesion(name) is None)
+        new = (one for lesion in others for one in lesion.images if not one.is_slide and one.id not in noted)
+        stored = (one.lesion_id for one in self.lesions)
+        return not any(new) and all(name in lesions and self.is_current(case, name) for name in stored)
+
+    def describe_outlier(self, case: Case, lesion_id: str) -> str:
+        """Describe how a lesion compares with the others of the patient; empty if it was not compared."""
+        found = self.find_lesion(lesion_id)
+        if found is None or found.outlier is None:
+            return ""
+        if not self.is_comparison_current(case):
+            return OUTDATED_COMPARISON
+        return f"Compared with the other lesions of the patient: {found.outlier.description}."
 
     def to_json(self) -> dict[str, Any]:
         """Convert to JSON values."""
@@ -375,7 +400,7 @@ def _predict_images(
     photographs = [(lesion, image) for lesion, image in case.iterate_images() if not image.is_slide]
     for lesion, image in run.track(photographs, "predicting lesions"):
         if lesion is None:
-            notes.append((image.id, "is not assigned to a lesion: assign it, and run the prediction again."))
+            notes.append((image.id, NOT_ASSIGNED))
             continue
         try:
             predictions.append(_predict_image(case, lesion, image, select_model, options, segment))

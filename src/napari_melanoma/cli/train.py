@@ -338,9 +338,10 @@ def _send_command(
 
 
 def _format_run(report: RunReport) -> str:
-    best = "" if report.best is None else f"{report.monitor.title} {report.best:.3f}"
-    best += f" ({report.few_validation})" if best and report.few_validation else ""
-    return f"{report.name:<28} {report.state:<10} {best:<20} {' '.join(report.message.split())}"
+    value = report.validation_result
+    result = "" if value is None else f"{report.monitor.title} {value:.3f}"
+    result += f" ({report.few_validation})" if result and report.few_validation else ""
+    return f"{report.name:<28} {report.state:<10} {result:<20} {' '.join(report.message.split())}"
 
 
 def _run_values(report: RunReport) -> dict[str, object]:

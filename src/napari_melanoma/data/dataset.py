@@ -371,6 +371,11 @@ def write_class_names(folder: Path, classes: Mapping[str, Sequence[int]]) -> Non
     write_json(folder / CLASSES_FILE, {name: list(values) for name, values in classes.items()})
 
 
+def select_not_rejected(samples: Iterable[Sample]) -> list[Sample]:
+    """Select the samples that can be used without their mask: all except rejected ones; the order is kept."""
+    return [sample for sample in samples if sample.review != "rejected"]
+
+
 def select_trainable(samples: Iterable[Sample]) -> list[Sample]:
     """Select the samples to train on: with a mask, and a review in ``TRAINING_REVIEWS`` or none; the order is kept."""
     return [s for s in samples if s.mask is not None and (s.review is None or s.review in TRAINING_REVIEWS)]

@@ -317,11 +317,8 @@ def _prediction_sections(
         return
     outdated = not predictions.is_current(store.case, lesion.id)
     blocks = prediction_blocks(lesion_prediction.prediction, outdated=outdated, personal=records.personal)
-    if lesion_prediction.outlier is not None:
-        blocks = (
-            *blocks,
-            Text(f"Compared with the other lesions of the patient: {lesion_prediction.outlier.description}."),
-        )
+    if comparison := predictions.describe_outlier(store.case, lesion.id):
+        blocks = (*blocks, Text(comparison))
     origin = {"model": vars(lesion_prediction.prediction.model), "provenance": lesion_prediction.prediction.provenance}
     records.add_origin(name, origin)
     image_names = format_names([_image_name(one) for one in lesion_prediction.image_ids])

@@ -135,6 +135,12 @@ class RunReport(RunStatus):
         return self.path.name
 
     @property
+    def validation_result(self) -> float | None:
+        """Value of the ``monitor`` on the validation set: of the finished model, else the best so far."""
+        value = self.final.get(self.monitor.name)
+        return float(value) if isinstance(value, int | float) and math.isfinite(value) else self.best
+
+    @property
     def may_change(self) -> bool:
         """Whether the run may still change; the process of a finished run may still write the comparison."""
         return self.state.active or (self.bundle is not None and self.comparison is None and self.ended is None)

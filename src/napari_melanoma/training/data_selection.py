@@ -30,6 +30,7 @@ from napari_melanoma.data.dataset import (
     order_by_name,
     read_datasets,
     read_rows,
+    select_not_rejected,
     select_trainable,
 )
 from napari_melanoma.data.duplicates import Duplicate, find_similar_pairs, load_hash_thumbnails, merge_groups
@@ -176,7 +177,7 @@ def read_strata(folders: Iterable[str], config: ClassificationConfig) -> dict[Ke
 
 def classifiable_samples(samples: Iterable[Sample], config: ClassificationConfig) -> list[Sample]:
     """Keep the images that a classifier can use, with the masks of its view, in their order; not the rejected ones."""
-    samples = [sample for sample in samples if sample.review != REJECTED]
+    samples = select_not_rejected(samples)
     if config.view.region == "photograph":
         return [replace(sample, mask=None) for sample in samples]
     if config.masks == "predicted":

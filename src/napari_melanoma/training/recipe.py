@@ -597,6 +597,12 @@ class TrainRecipe(Config):
     bags: BagConfig | None = Field(None, description="for classifiers of whole slides: training on embeddings of tiles")
 
     @property
+    def needs_masks(self) -> bool:
+        """Whether only images with a mask are used: not if a classifier views the whole image, or predicts masks."""
+        options = self.classification
+        return options is None or (options.view.region != "photograph" and options.masks != "predicted")
+
+    @property
     def mask_kind(self) -> PixelKind:
         """The kind of masks: one lesion, or labels of several classes."""
         return "labels" if self.classes else "mask"

@@ -34,10 +34,13 @@ from qtpy.QtWidgets import (
 )
 
 from conftest import wait_until_idle
+from napari_melanoma.case import importing
 from napari_melanoma.case.model import (
+    Case,
     CaseImage,
     CaseLesion,
     CaseSlideFindings,
+    add_lesion,
     collect_prior_metadata,
     set_image,
     set_lesion,
@@ -820,6 +823,40 @@ def test_a_finding_that_is_being_typed_belongs_to_its_lesion(five, viewer):
     five.dock.editor.remove(["L4"])
     del expected["L4"]
     assert {lesion.id: lesion.depth_mm for lesion in five.case.lesions} == expected
+
+
+def test_a_finding_that_is_not_accepted_does_not_hide_that_of_another_patient(five, tmp_path):
+    combo = five.dock.findChild(QComboBox, "lesion_breslow")
+    line = combo.lineEdit()
+    five.picks("L1")
+    five.qtbot.keyClicks(line, "abc")
+    line.editingFinished.emit()
+    assert five.dock.lesion_page.histology.has_fault
+    five.dock.controller.create(tmp_path / "other", add_lesion(Case(), depth_mm=2.5))
+    five.waits()
+    assert five.dock.tree.current_id == "L1"
+    assert line.text() == "2.50"
+    assert not five.dock.lesion_page.histology.has_fault
+
+
+def test_images_are_not_added_to_a_case_that_was_opened_while_they_were_read(five, photos, tmp_path, monkeypatch):
+    collect, may_end = importing.collect_patients, threading.Event()
+
+    def collect_slowly(*arguments, **options):
+        assert may_end.wait(20)
+        return collect(*arguments, **options)
+
+    monkeypatch.setattr(importing, "collect_patients", collect_slowly)
+    PillowImage.fromarray(mole(90)).save(photos / "forearm_right_2_macroscopic.png")
+    five.dock.tree.dropped.emit([photos], "L1")
+    other = add_lesion(Case())  # of another patient, whose lesion has the same id
+    five.dock.controller.create(tmp_path / "other", other)
+    five.qtbot.waitUntil(lambda: five.dock.controller.is_open(tmp_path / "other"))
+    may_end.set()
+    five.waits()
+    assert five.case.lesions == other.lesions
+    assert five.case.images == ()
+    assert five.status.startswith(f"Nothing was added: the case {photos.name} was closed")
 
 
 def test_findings_of_readings_are_stated_with_their_authors_and_not_assessed_is_not_unknown():

@@ -753,10 +753,13 @@ def test_what_the_button_would_do_is_computed_in_a_pause_or_when_the_pointer_app
 
 def test_a_second_reader_is_kept_apart(labeler, corrections):
     (name,) = labeler.labels(1)
+    labeler.page._given.update(labeler.page.state.labels)  # as before the fit has followed
     labeler.page.set_reader("Ben")
     labeler.waits()
     labeler.clicks_on(name)
     assert labeler.state_of(name) == "● labeled by Ana"
+    assert labeler.page.state.order
+    assert not labeler.page._given
     labeler.presses_key(3)
     (row,) = corrections.rows()
     assert {(label.reader, label.diagnosis) for label in read_diagnoses(row)} == {
@@ -953,8 +956,16 @@ def test_the_adapted_model_is_used_only_if_it_is_better(labeled, labeler, correc
         classifier.changed.emit()
         assert "In use as" not in labeler.page.summary.text() + labeler.dock.status.text
         assert "another model is selected in the Lesion dock" in labeler.page.summary.text()
+    picker, shown = labeler.page.model, labeler.page.summary.text()
+    picker.model = "lesion-phone"
+    picker.changed.emit()  # the selection was that of another classifier
+    assert summary["reason"] not in labeler.page.summary.text()
+    picker.model = "melanoma-small"
+    picker.changed.emit()
+    assert labeler.page.summary.text() == shown
     labeler.labels(1)
     assert expected not in labeler.page.summary.text()
+    assert summary["reason"] not in labeler.page.summary.text()
 
 
 def request_embeddings(dock, monkeypatch):

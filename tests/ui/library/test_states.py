@@ -31,6 +31,8 @@ def test_a_long_reading_of_states_does_not_replace_newer_ones_or_those_of_anothe
     cache.add(found)
     assert [cache.peek(slide).state for slide in slides] == ["done", "waiting"]
     older = cache.prepare(slides)(RunContext())
+    cache.add(older)
+    assert [cache.peek(slide).state for slide in slides] == ["done", "done"]  # also one that was read before
     DockSettings().slide_results = tmp_path / "b"  # in another dock
     cache.add(older)
     assert [cache.peek(slide) for slide in slides] == [None, None]

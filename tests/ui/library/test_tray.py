@@ -665,3 +665,7 @@ def test_filter_follows_the_states_and_keeps_the_selection(person, folder, monke
     person.dock._refresh_visible()
     person.until(lambda: person.names == [] and person.dock.empty_label.isVisible())
     assert not person.dock.open_button.isEnabled()
+    signs(person, slides[1])  # which is not visible
+    for kind, expected in (("signed", ["s10.tif"]), ("done", ["s2.tif"])):
+        person.chooses(person.dock.filter_combo, FILTERS.index(kind))
+        assert person.names == expected

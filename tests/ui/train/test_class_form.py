@@ -12,11 +12,13 @@ from qtpy.QtWidgets import QComboBox, QLabel, QListWidget, QWidget
 from conftest import wait_until_idle
 from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.errors import DataSetError
+from napari_melanoma.core.files import file_stamp
 from napari_melanoma.io.results import read_table, write_table
 from napari_melanoma.runs.shipped_recipes import find_shipped_recipe
 from napari_melanoma.training.data_selection import read_strata
 from napari_melanoma.training.recipe import TrainRecipe
 from napari_melanoma.ui.session.corrections_store import ReviewSettings
+from napari_melanoma.ui.train.data_sets import DataTable
 from napari_melanoma.ui.train.recipe import (
     ClassificationForm,
     RecipeForm,
@@ -63,7 +65,7 @@ def shown(qtbot: Any) -> RecipeForm:
 
 
 def read(form: ClassificationForm, folder: Path, qtbot: Any) -> None:
-    form.load_tables([str(folder)])
+    form.load_tables([DataTable(str(folder), file_stamp(folder / "dataset.csv"))])
     wait_until_idle(qtbot, form)
 
 
@@ -195,6 +197,17 @@ def test_the_column_of_malignancy_has_the_classes_of_a_training(shown: RecipeFor
     assert requested.positive == "malignant"
 
 
+def test_a_table_that_has_changed_is_read_again(shown: RecipeForm, patients: Path, qtbot: Any):
+    form = shown.classification_form
+    read(form, patients, qtbot)
+    rows = read_table(patients / "dataset.csv")
+    for row in rows[:3]:
+        row["melanoma"] = "1"
+    write_table(patients / "dataset.csv", [*rows, {**rows[0], "image_id": "new"}])
+    read(form, patients, qtbot)
+    assert form.findChild(QLabel, "class_counts").text() == "other 16, melanoma 9"
+
+
 def test_the_positive_class_depends_on_the_ticked_data_sets_alone(shown: RecipeForm, tmp_path: Path, qtbot: Any):
     found = {"a": ("nevus", "nevus", "basal cell carcinoma"), "b": ("nevus", "melanoma", "melanoma")}
     for name, diagnoses in found.items():
@@ -208,7 +221,7 @@ def test_the_positive_class_depends_on_the_ticked_data_sets_alone(shown: RecipeF
     read(form, tmp_path / "a", qtbot)
     pick_target(form, "diagnosis", qtbot)
     for names in ("a", "ab", "b"):
-        form.load_tables([str(tmp_path / name) for name in names])
+        form.load_tables([DataTable(str(tmp_path / name)) for name in names])
         wait_until_idle(qtbot, form)
         positives.append(shown.values()["classification"]["positive"])
     assert positives == ["basal cell carcinoma", "melanoma", "melanoma"]

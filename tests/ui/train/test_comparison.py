@@ -276,7 +276,7 @@ def test_curves_show_losses_metrics_and_the_best_epoch(curves):
     # The best epoch is that of the monitor.
     for monitor, epoch in ((None, 2.0), (LOSS_MONITOR, 3.0)):
         curves.show_run(LOSSES, ROWS, 5, monitor)
-        assert {line.value() for line in curves.best.values() if line.isVisible()} == {epoch}
+        assert {line.value() for line in curves.kept.values() if line.isVisible()} == {epoch}
     # Epochs without a number are left out.
     broken = {"epoch": 3, "validation_loss": math.nan, "validation_jaccard": math.nan, "validation_dice": math.nan}
     curves.show_run(LOSSES, [*ROWS, broken], 5)

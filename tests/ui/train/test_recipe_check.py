@@ -9,6 +9,8 @@ from qtpy.QtWidgets import QFileDialog
 from stage import Stage
 
 from napari_melanoma.core.errors import ConfigError
+from napari_melanoma.data.dataset import Sample
+from napari_melanoma.training.data_selection import classifiable_samples
 from napari_melanoma.training.recipe import TrainRecipe
 from napari_melanoma.ui.train import recipe_check
 from napari_melanoma.ui.train.recipe_check import check_network
@@ -41,6 +43,17 @@ def test_few_photographs_are_to_be_adapted_first(count: int, is_advised: bool) -
     recipe = TrainRecipe.parse({"data": {"datasets": ["data"]}, "task": "classification"}, "the test")
     assert recipe_check.is_for_adapting(count, recipe) == is_advised
     assert not recipe_check.is_for_adapting(count, recipe.model_copy(update={"modalities": ("slide",)}))
+
+
+@pytest.mark.parametrize("region", ["roi", "photograph"])
+@pytest.mark.parametrize("masks", ["reference", "predicted"])
+def test_the_dock_needs_masks_where_a_training_leaves_out_images_without(region, masks, tmp_path) -> None:
+    (tmp_path / "a.png").touch()
+    plain = Sample("a", tmp_path / "a.png", None, "a", "", "")
+    classification = {"view": {"region": region}, "masks": masks}
+    values = {"data": {"datasets": ["data"]}, "task": "classification", "classification": classification}
+    recipe = TrainRecipe.parse(values, "the test")
+    assert recipe.needs_masks == (not classifiable_samples([plain], recipe.classification))
 
 
 @pytest.fixture
@@ -116,3 +129,11 @@ def test_a_model_of_the_hub_is_shown_without_a_connection(picker, monkeypatch):
     assert (picker.combo.currentText(), picker._hint.text()) == (name, DOWNLOAD_HINT)
     assert picker.start == name
     assert picker.bundle is None
+
+
+def test_a_class_that_a_training_would_leave_out_is_named(picker):
+    picker.set_task("classification")
+    picker.start = "melanoma-small"
+    known = picker.bundle.config.classes
+    assert picker.describe_unknown_classes(known) == ""
+    assert "Melanoma is not a class of" in picker.describe_unknown_classes([*known, "Melanoma"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import shutil
 import threading
 
@@ -15,9 +16,11 @@ from stage import Stage
 from conftest import PATIENCE_MS, until, wait_until_idle
 from napari_melanoma.core.errors import RunError
 from napari_melanoma.core.run_folder import RunFolder
+from napari_melanoma.runs.launching import read_run
 from napari_melanoma.ui.train import run_list, run_reader
 from napari_melanoma.ui.train.plot import PLOTS
 from napari_melanoma.ui.train.run_list import RunList
+from napari_melanoma.ui.train.run_text import describe_kept_epoch, describe_result
 from napari_melanoma.ui.train.run_view import TrainingPage
 from napari_melanoma.ui.widgets import run_panel
 
@@ -115,6 +118,15 @@ def test_every_state_has_its_text_and_buttons(view, qtbot, tmp_path):
     show(view, qtbot, run)  # in its best epoch: 0.750 at threshold 0.5
     assert text(view, "run_state") == "Finished: Jaccard 0.729 at threshold 0.59 on 14 validation images"
     assert "threshold 0.59 (validation Jaccard 0.729)" in text(view, "run_more")
+    report = read_run(run.path)  # the list states the figure of the model, as the page
+    assert describe_result(report) == "3 of 20 epochs · validation Jaccard 0.729"
+    assert report.best == pytest.approx(0.75, abs=1e-3)
+    # Where the last epoch is kept, its figure is stated, not that of the best one.
+    rows = [{"epoch": 0, "validation_jaccard": 0.8}, {"epoch": 1, "validation_jaccard": 0.7}]
+    for keep, expected in (("best", "0.800"), ("last", "0.700")):
+        recipe = report.recipe.model_copy(update={"keep": keep})
+        row = describe_kept_epoch(dataclasses.replace(report, recipe=recipe, metrics=rows))
+        assert row.startswith(f"Jaccard {expected} ")
     # Only active time is shown.
     run = FakeRun(tmp_path).dead().bundle().tell("launched")
     run.now += 9

@@ -330,6 +330,43 @@ def test_corrections_are_added_automatically_and_not_missed_before_they_are_coun
     assert trainer.dock.start_button.isEnabled()
 
 
+def test_photographs_without_masks_are_used_where_no_mask_is_needed(trainer, blobs, user):
+    plain = write_data_set(user / "plain", 10)
+    shutil.rmtree(plain / "masks")
+    values = {
+        "data": {"datasets": [str(blobs), str(plain)]},
+        "model": {"start": "none"},
+        "task": "classification",
+        "classification": {"target": "melanoma", "view": {"region": "photograph"}},
+    }
+    recipe = TrainRecipe.parse(values, "the test")
+    write_toml(user / "whole.toml", recipe)
+    trainer.dock.recipe_picker.load(user / "whole.toml")
+    trainer.waits()
+    picker = trainer.dock.data_picker
+    assert picker.datasets == trainer.dock.build_recipe().data.datasets == recipe.data.datasets
+    assert picker.facts == ["blobs: 12 images", "plain: 10 images"]
+    trainer.picks("recipe", "from-scratch")  # which segments
+    assert picker.datasets == (str(blobs),)
+    assert picker.facts == ["blobs: 12 images with masks"]
+    assert trainer.says("about plain") == "no image with a mask yet"
+
+
+def test_a_training_does_not_start_without_a_data_set_of_its_recipe(ready, blobs, user):
+    gone = user / "gone"
+    values = {"data": {"datasets": [str(blobs), str(gone)]}, "model": {"start": "lesion-small"}}
+    write_toml(user / "two.toml", TrainRecipe.parse(values, "the test"))
+    ready.dock.recipe_picker.load(user / "two.toml")
+    ready.waits()
+    assert ready.says("warning").startswith("gone: ")
+    assert "was not found" in ready.says("warning")
+    assert not ready.dock.start_button.isEnabled()
+    ready.finds(QCheckBox, "use gone").click()  # the user decides to train without it
+    ready.waits()
+    assert ready.dock.build_recipe().data.datasets == (str(blobs),)
+    assert ready.dock.start_button.isEnabled()
+
+
 @pytest.mark.path
 def test_one_run_is_started_as_shown_and_gets_commands_and_a_second_one_waits(ready, launched, blobs, user):
     ready.dock.data_picker.replay_list.add([blobs])

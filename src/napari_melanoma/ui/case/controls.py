@@ -321,10 +321,13 @@ class LesionPage(QWidget):
         self.other_findings.setVisible(bool(self.other_findings.text()))
         return self.risk.show_lesion(case, lesion)
 
-    def show_prediction(self, prediction: CaseLesionPrediction | None, current: bool, reason: str) -> None:
+    def show_prediction(
+        self, prediction: CaseLesionPrediction | None, current: bool, reason: str, comparison: str = ""
+    ) -> None:
         """Show the prediction for the lesion, or why there is none.
 
         ``current``: whether the prediction is up to date. ``reason``: why there is none, or how to update it.
+        ``comparison``: how the lesion compares with the others.
         """
         if prediction is None:
             self._answer.set_hint(reason)
@@ -334,8 +337,7 @@ class LesionPage(QWidget):
         else:
             self._answer.set_hint(f"Outdated: the case has changed since. {reason}")
         images = format_count(len(prediction.image_ids), "image")
-        outlier = "" if prediction.outlier is None else f" It is {prediction.outlier.description}."
-        self.comparison_label.setText(f"From {images}.{outlier}")
+        self.comparison_label.setText(f"From {images}. {comparison}".strip())
         self.prediction_section.show_prediction(prediction.prediction, is_pending=not current)
 
 

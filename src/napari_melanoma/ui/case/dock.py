@@ -176,6 +176,7 @@ class CaseDock(CaseControls):
         self.title.setToolTip(str(store.folder))
         for form in self._forms:
             form.clear_edits()  # errors belong to the previous case
+        self.lesion_page.lesion_id = ""  # a lesion of this case may have the same id
         self._on_changed()
         first = case.lesions[0].id if case.lesions else case.images[0].id if case.images else ""
         self._show_rows(first)

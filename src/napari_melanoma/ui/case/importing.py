@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from napari_melanoma.case.importing import CollectedPatient
 
 CASE_FOLDER_TITLE = "Folder for the case of these images"
+OTHER_CASE = "Nothing was added: the case {case} was closed while the files were read. Open it, and add them again."
 ENTRIES = {"new": "New case...", "open": "Open a case...", "folder": "Add a folder..."}
 
 
@@ -39,11 +40,13 @@ ENTRIES = {"new": "New case...", "open": "Open a case...", "folder": "Add a fold
 class CaseImportRequest:
     """Sources of an import: image files, folders, tables or DICOM files.
 
-    ``lesion``: id of the target lesion; empty to assign the images by their names. ``mapping_requested``: whether the
-    user was already asked for the mapping of a table.
+    ``case``: folder of the case to which the images are added; None for a new case. ``lesion``: id of the target
+    lesion; empty to assign the images by their names. ``mapping_requested``: whether the user was already asked for
+    the mapping of a table.
     """
 
     paths: tuple[Path, ...]
+    case: Path | None = None
     lesion: str = ""
     mapping: TableMapping | None = None
     mapping_requested: bool = False
@@ -88,7 +91,7 @@ class CaseImporter(QObject):
             self.message.emit(f"Nothing was added: {self._controller.read_only}")
         else:
             sources = (folder,) if folder is not None else tuple(paths)
-            self.collect(CaseImportRequest(sources, lesion))
+            self.collect(CaseImportRequest(sources, None if store is None else store.folder, lesion))
 
     def collect(self, request: CaseImportRequest) -> None:
         """Read the sources of an import, which replaces one that is running."""
@@ -197,6 +200,9 @@ class CaseImporter(QObject):
         self, request: CaseImportRequest, patients: Sequence[CollectedPatient], notes: tuple[Note, ...]
     ) -> None:
         """Add the images of the patient of the case, else of the only patient, else of one that the user chooses."""
+        if request.case is not None and not self._controller.is_open(request.case):
+            self.message.emit(OTHER_CASE.format(case=request.case.name))
+            return
         case = self._controller.case
         patient_id = "" if case is None else case.patient.patient_id
         matching = [one for one in patients if patient_id and one.case.patient.patient_id == patient_id] or patients

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -49,8 +50,12 @@ class CasePredictor(QObject):
 
     @property
     def current_predictions(self) -> dict[str, CaseLesionPrediction]:
-        """Up-to-date predictions by lesion id."""
-        return {lesion: prediction for lesion, prediction in self._stored_predictions() if self._is_current(lesion)}
+        """Up-to-date predictions by lesion id; without the comparison of the lesions if that is outdated."""
+        case, predictions = self._controller.case, self.predictions
+        current = {lesion: found for lesion, found in self._stored_predictions() if self._is_current(lesion)}
+        if case is None or predictions is None or predictions.is_comparison_current(case):
+            return current
+        return {lesion: replace(prediction, outlier=None) for lesion, prediction in current.items()}
 
     @property
     def outdated_lesions(self) -> set[str]:
@@ -97,7 +102,10 @@ class CasePredictor(QObject):
         reason = self.unavailable_reason
         advice = f"{reason}." if reason else "Press Classify to classify each lesion from all of its images."
         is_current, case = self._is_current(lesion), self._controller.case
-        page.show_prediction(prediction, is_current, advice)
+        comparison = ""
+        if case is not None and self.predictions is not None:
+            comparison = self.predictions.describe_outlier(case, lesion)
+        page.show_prediction(prediction, is_current, advice, comparison)
         fused = None if case is None else fuse_lesion(case, case.find_lesion(lesion), prediction, is_current=is_current)
         page.fusion_label.setText("" if fused is None else fused.reason)
         page.fusion_label.setVisible(fused is not None)

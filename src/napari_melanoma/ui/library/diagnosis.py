@@ -102,6 +102,17 @@ class KeyedLabel(NamedTuple):
     no_mask: str
 
 
+class SelectionOutcome(NamedTuple):
+    """What a selection of a model has reported, the name of the installed model, and what it was selected for.
+
+    ``name``: None if none was installed. ``labels``: as in ``DiagnosisPage.labels``.
+    """
+
+    summary: Mapping[str, Any]
+    name: str | None
+    labels: object
+
+
 class DiagnosisPage(QWidget):
     """Stores diagnoses of the photograph in view, and shows what the classifier learns from them.
 
@@ -132,7 +143,7 @@ class DiagnosisPage(QWidget):
         self._following: tuple[Path, list[Path], Path] | None = None  # in view, listed then, and chosen to follow it
         self._detail = ""  # intervals, on request
         self.embeddings = EmbeddingQueue(parts.client, parts.rating, dock.status, self)
-        self._outcome: tuple[Mapping[str, Any], str | None] | None = None  # of the last selection, until the next label
+        self._outcome: SelectionOutcome | None = None  # of the last selection
         self._processes: list[subprocess.Popen[str]] = []  # of the selection
         self._queue = LatestJobQueue(self)
         self._timer = DebounceTimer(self)
@@ -223,6 +234,7 @@ class DiagnosisPage(QWidget):
     def _on_reader(self, _: str) -> None:
         """Store the diagnosis that waits for the name of its reader."""
         self._show_reader()
+        self._given.clear()  # by the previous reader
         unsigned, self._unsigned = self._unsigned, None
         if unsigned is not None and self._settings.reviewer:
             self._store(unsigned)
@@ -318,7 +330,6 @@ class DiagnosisPage(QWidget):
         on_labeled = partial(self._on_labeled, keyed, label.reader)
         self._parts.store.label(keyed.source, keyed.path, label, on_labeled, keyed.patient)
         self._given.add(keyed.path)
-        self._outcome = None
         session = self._parts.opener.session
         if session is not None and session.path == keyed.path:  # otherwise, the user has opened another one
             self._shown = None  # it is not skipped
@@ -439,7 +450,7 @@ class DiagnosisPage(QWidget):
         for key in ("fit", "curve", "choice"):  # of the previous photographs
             self._queue.stop(key)
         self.state, self.curve, self._choice = None, None, None
-        self._fitted, self._shown, self._undone, self._outcome = None, None, None, None
+        self._fitted, self._shown, self._undone = None, None, None
         self._parts.records.set_order(())
         diagnoses = (row.get("diagnosis") for row in self._parts.store.index.rows.values())
         self.class_list.set_used(Counter(filter(None, diagnoses)))
@@ -463,6 +474,13 @@ class DiagnosisPage(QWidget):
         found = (self._parts.records.find_digest(image.path) for image in self._images)
         rows = (self._parts.store.index.rows.get(digest, {}) for digest in found)
         return any(row.get("diagnosis") or row.get("diagnosis_labels") for row in rows)
+
+    @property
+    def labels(self) -> object:
+        """The classifier, and the rows of the listed photographs in the corrections: what a model is selected for."""
+        rows, store = self._parts.store.index.rows, self._parts.store
+        digests = {self._parts.records.find_digest(image.path) for image in self._images}
+        return self.model.model, store.folder, {digest: rows[digest] for digest in digests if digest in rows}
 
     def refresh(self) -> None:
         """Fit again, unless nothing has changed, in the background."""
@@ -618,15 +636,15 @@ class DiagnosisPage(QWidget):
 
     def _on_adapted(self, outcome: tuple[dict[str, Any], BundleInfo | None]) -> None:
         summary, bundle = outcome
-        self._outcome = summary, None if bundle is None else bundle.name
+        self._outcome = SelectionOutcome(summary, None if bundle is None else bundle.name, self.labels)
         if bundle is not None:
             user_data().models_changed.emit(bundle.name)
         self._show_texts()
 
     def _describe_outcome(self) -> Headline | None:
-        if self._outcome is None:
+        if self._outcome is None or self._outcome.labels != self.labels:
             return None
-        summary, name = self._outcome
+        summary, name, _ = self._outcome
         return describe_outcome(summary, name, is_used=name == self._parts.opener.classifier)
 
 

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from qtpy.QtCore import QObject
 
@@ -21,8 +20,12 @@ if TYPE_CHECKING:
 CACHED_STATES = 100_000
 
 
-ReadStates = tuple[Path, Mapping[Path, "WorkItem"]]
-"""The folder for results from which states were read, and the states."""
+class ReadStates(NamedTuple):
+    """States that were read from a folder for results, and those that were cached when the reading began."""
+
+    root: Path
+    items: Mapping[Path, WorkItem]
+    earlier: Mapping[Path, WorkItem | None]
 
 
 class SlideStates(BackgroundCache):
@@ -37,32 +40,35 @@ class SlideStates(BackgroundCache):
 
     def prepare(self, slides: Sequence[Path]) -> JobFunction:
         """Return a function that reads the states of many slides in a thread; pass its result to ``add``."""
-        return partial(self._read_all, self._root, slides)
+        earlier = {slide: self.peek(slide) for slide in slides}
+
+        def read(run: RunContext, root: Path = self._root) -> ReadStates:
+            return ReadStates(root, self._read_all(root, slides, run), earlier)
+
+        return read
 
     def add(self, states: ReadStates) -> None:
         """Add the states of many slides, unless the folder for results has changed since.
 
-        States that have changed are read again: a long reading may be older than the cached state of a slide.
+        States that were read since the reading began are kept: they are newer.
         """
-        root, items = states
-        if root == self._root:
-            changed = {slide for slide, item in items.items() if self.peek(slide) not in (None, item)}
-            self.put({slide: item for slide, item in items.items() if slide not in changed})
-            self.refresh(changed)
+        if states.root == self._root:
+            items, earlier = states.items, states.earlier
+            self.put({slide: item for slide, item in items.items() if self.peek(slide) in (None, earlier[slide])})
 
     def clear(self) -> None:
         """Remove all states and requests; the folders of results are searched again."""
         self._root, self._reader = self._settings.slide_results, None
         super().clear()
 
-    def _read_all(self, root: Path, slides: Sequence[Path], run: RunContext) -> ReadStates:
+    def _read_all(self, root: Path, slides: Sequence[Path], run: RunContext) -> Mapping[Path, WorkItem]:
         from napari_melanoma.slides.slide_table import WorkItemReader
 
         reader = self._reader
         if reader is None or reader.out != root:
             reader = self._reader = WorkItemReader(root)
-        return root, reader.read(slides, run)
+        return reader.read(slides, run)
 
     def _read_items(self, slides: Sequence[Path], run: RunContext) -> Mapping[Path, WorkItem]:
         """Read the states of some slides; ``clear`` cancels this job when another folder for results is selected."""
-        return self._read_all(self._root, slides, run)[1]
+        return self._read_all(self._root, slides, run)

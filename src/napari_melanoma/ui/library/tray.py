@@ -233,16 +233,20 @@ class TrayDock(LibraryDock):
         self._read_all_states()
 
     def _on_query(self) -> None:
+        previous = self.list_model.query
         super()._on_query()
         self.settings.set(SORT_SETTING, self.list_model.query.sort)
-        self._read_all_states()
+        self._read_all_states(again=self.list_model.query.text == previous.text)
 
-    def _read_all_states(self) -> None:
-        """Read the states of all slides if filter or order depend on them."""
+    def _read_all_states(self, *, again: bool = False) -> None:
+        """Read the states of all slides if filter or order depend on them.
+
+        ``again``: also those that were read before, as slides that are not visible may have been analyzed since.
+        """
         slides = [image.path for image in self.list_model.images if image.is_slide]
-        missing = [path for path in slides if self.states.peek(path) is None]
-        if missing and self.list_model.query.needs_states:
-            work = self.states.prepare(missing)
+        slides = [path for path in slides if again or self.states.peek(path) is None]
+        if slides and self.list_model.query.needs_states:
+            work = self.states.prepare(slides)
             self.start("finding", "Reading the states of the slides ...", work, self._on_all_states)
 
     def _on_all_states(self, states: ReadStates) -> None:

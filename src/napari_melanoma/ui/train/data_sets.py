@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from qtpy.QtCore import Qt, Signal
 from qtpy.QtGui import QDragEnterEvent, QDropEvent, QShowEvent
@@ -14,6 +14,7 @@ from qtpy.QtWidgets import QCheckBox, QGridLayout, QLabel, QMessageBox, QVBoxLay
 
 from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.errors import DataSetError, MelanomaError
+from napari_melanoma.core.files import FileStamp, file_stamp
 from napari_melanoma.core.formatting import format_count
 from napari_melanoma.core.paths import expand_user, trust_folder
 from napari_melanoma.ui.session.corrections_store import ReviewSettings
@@ -24,6 +25,7 @@ from napari_melanoma.ui.widgets.settings import DockSettings
 from napari_melanoma.ui.widgets.style import ThemedIcons, WrappedLabel, named, quiet_label, row, tool_button
 
 if TYPE_CHECKING:
+    from napari_melanoma.data.dataset import Sample
     from napari_melanoma.runs.shipped_recipes import DataKind
 
 NO_CORRECTIONS = "None yet. Correct a mask in the Lesion dock and press Add to corrections there."
@@ -31,24 +33,52 @@ INDENT_PX = 20  # aligns the description with the text of the check box above it
 NO_REPLAY = "Optional: what the model was trained on, so that it forgets nothing."
 
 
+class DataTable(NamedTuple):
+    """The table of a data set: its folder, and its version when it was read, None if it was not."""
+
+    folder: str
+    stamp: FileStamp | None = None
+
+
+@dataclass(frozen=True)
+class UsableImages:
+    """Numbers of images that can be used, and of their patients, or lesions or areas where patients are unknown."""
+
+    images: int = 0
+    patients: int = 0
+
+
 @dataclass(frozen=True)
 class DataSetCounts:
     """Numbers of images in a data set.
 
-    ``usable``: with a mask, and not rejected or waiting for review. ``patients``: of the usable images; patients, or
-    lesions or areas where patients are unknown. ``tiles``: description of the tile size, empty for other data.
-    ``slides``: whether the images are whole slides.
+    ``masked``: images with a mask that are not rejected or waiting for review. ``whole``: those that can be used
+    without their mask. ``needs_masks``: which of both the recipe uses. ``tiles``: description of the tile size, empty
+    for other data. ``slides``: whether the images are whole slides. ``stamp``: version of the table; None if there is
+    none.
     """
 
     folder: Path
+    stamp: FileStamp | None = None
     images: int = 0
-    usable: int = 0
-    patients: int = 0
+    masked: UsableImages = UsableImages()
+    whole: UsableImages = UsableImages()
+    needs_masks: bool = True
     corrected: int = 0
     unreviewed: int = 0
     rejected: int = 0
     tiles: str = ""
     slides: bool = False
+
+    @property
+    def usable(self) -> int:
+        """Number of images that the recipe can use."""
+        return (self.masked if self.needs_masks else self.whole).images
+
+    @property
+    def patients(self) -> int:
+        """Number of patients of the usable images."""
+        return (self.masked if self.needs_masks else self.whole).patients
 
     @property
     def kind(self) -> DataKind:
@@ -62,7 +92,7 @@ class DataSetCounts:
             return f"{format_count(self.images, 'slide')} of {format_count(self.patients, 'patient')}"
         if self.tiles:
             return f"{format_count(self.usable, 'tile')} of slides, {self.tiles}"
-        return f"{format_count(self.usable, 'image')} with masks"
+        return f"{format_count(self.usable, 'image')}{' with masks' if self.needs_masks else ''}"
 
     @property
     def details(self) -> str:
@@ -70,7 +100,7 @@ class DataSetCounts:
         if self.slides:
             return ""
         if not self.usable:
-            return "no image with a mask yet"
+            return "no image with a mask yet" if self.needs_masks else "no image that is not rejected"
         parts = []
         if self.corrected:
             parts.append(f"{self.corrected:,} corrected")
@@ -84,29 +114,33 @@ class DataSetCounts:
 def count_images(folder: Path, *, may_be_empty: bool = False) -> DataSetCounts:
     """Count the images of a data set; all counts are zero if it is empty and ``may_be_empty``."""
     from napari_melanoma.data.corrections import Corrections
-    from napari_melanoma.data.dataset import TRAINING_REVIEWS, read_dataset
+    from napari_melanoma.data.dataset import find_table, read_dataset, select_not_rejected, select_trainable
     from napari_melanoma.training.whole_slides import bag_samples, is_slide_dataset
 
     if may_be_empty and not Corrections(folder).rows():
         return DataSetCounts(folder)
     check_is_folder(folder)
+    stamp = file_stamp(find_table(folder))  # before it is read, so that a later change is noticed
     if is_slide_dataset(folder):
         slides = bag_samples(folder, pending=True)
-        patients = len({sample.group for sample in slides})
-        return DataSetCounts(folder, images=len(slides), usable=len(slides), patients=patients, slides=True)
+        count = _count_usable(slides)
+        return DataSetCounts(folder, stamp, images=len(slides), masked=count, whole=count, slides=True)
     samples = read_dataset(folder)
-    reviews = (None, *TRAINING_REVIEWS)
-    usable = [sample for sample in samples if sample.mask is not None and sample.review in reviews]
     return DataSetCounts(
         folder,
+        stamp,
         images=len(samples),
-        usable=len(usable),
-        patients=len({sample.group for sample in usable}),
+        masked=_count_usable(select_trainable(samples)),
+        whole=_count_usable(select_not_rejected(samples)),
         corrected=sum(sample.review == "corrected" for sample in samples),
         unreviewed=sum(sample.review == "unreviewed" for sample in samples),
         rejected=sum(sample.review == "rejected" for sample in samples),
         tiles=_describe_tiles(folder),
     )
+
+
+def _count_usable(samples: Sequence[Sample]) -> UsableImages:
+    return UsableImages(len(samples), len({sample.group for sample in samples}))
 
 
 def _describe_tiles(folder: Path) -> str:
@@ -155,6 +189,8 @@ class DataSetRow(QWidget):
         self.counts: DataSetCounts | None = None  # None until counted
         self.is_corrections = is_corrections
         self._ticked = False
+        self._needs_masks = True
+        self.error = ""  # why the data set cannot be read
         self.name = name = "Corrections" if self.is_corrections else folder.name
         self._tip = "The masks corrected in the Lesion dock" if self.is_corrections else str(folder)
         self.check = named(QCheckBox(name), f"use {name}", f"Use {name}", self._tip)
@@ -193,21 +229,28 @@ class DataSetRow(QWidget):
         self._ticked = ticked
         self._update_check_box()
 
+    def set_needs_masks(self, needs_masks: bool) -> None:
+        """Set whether the recipe uses only images with a mask."""
+        self._needs_masks = needs_masks
+        if self.counts is not None and not self.error:
+            self.show_counts(self.counts)
+
     def show_counts(self, counts: DataSetCounts) -> None:
-        self.counts = counts
+        self.counts = counts = replace(counts, needs_masks=self._needs_masks)
+        self.error = ""
         self._update_check_box()
         empty = self.is_corrections and not counts.images
         self.check.setToolTip(f"{self._tip}\n{counts.size}")
         self._set_description(NO_CORRECTIONS if empty else counts.details, fault=False)
 
     def show_error(self, message: str) -> None:
-        """Show why the data set cannot be used."""
-        self.counts = DataSetCounts(self.folder)
+        """Show why the data set cannot be read; it stays ticked."""
+        self.counts, self.error = DataSetCounts(self.folder), message
         self._update_check_box()
         self._set_description(message, fault=True)
 
     def _update_check_box(self) -> None:
-        usable = self.counts is None or self.counts.usable > 0
+        usable = self.counts is None or self.counts.usable > 0 or bool(self.error)
         self.check.setEnabled(usable)
         self.check.blockSignals(True)
         self.check.setChecked(self._ticked and usable)
@@ -243,6 +286,7 @@ class DataSetList(QWidget):
         self.setToolTip("")
         self._settings = settings
         self._icons = icons
+        self._needs_masks = True
         self._rows: dict[Path, DataSetRow] = {}
         self._unverified: set[Path] = set()  # added but not counted yet; hidden until it is clear that they can be used
         self._layout = QVBoxLayout(self)
@@ -268,8 +312,21 @@ class DataSetList(QWidget):
         return any(row.is_ticked and row.counts is None for row in self._rows.values())
 
     @property
+    def errors(self) -> list[str]:
+        """Why ticked data sets cannot be read: a training without them would be another one than that shown."""
+        return [f"{row.name}: {row.error}" for row in self._rows.values() if row.is_ticked and row.error]
+
+    @property
     def rows(self) -> list[DataSetRow]:
         return list(self._rows.values())
+
+    def set_needs_masks(self, needs_masks: bool) -> None:
+        """Set whether the recipe uses only images with a mask, on which it depends which data sets are used."""
+        if needs_masks != self._needs_masks:
+            self._needs_masks = needs_masks
+            for data_row in self._rows.values():
+                data_row.set_needs_masks(needs_masks)
+            self.changed.emit()
 
     def choose_folder(self) -> None:
         choose_folder(self, "data_dialog", "Folder with dataset.csv", None, self._on_chosen)
@@ -287,11 +344,14 @@ class DataSetList(QWidget):
                 self._on_toggled()
 
     def select_only(self, folders: Sequence[Path]) -> None:
-        """Tick only these data sets, and add those that are not listed."""
+        """Tick only these data sets, and add those that are not listed, also if they cannot be read."""
         selected = [data_set_folder(folder) for folder in folders]
         for folder, data_row in self._rows.items():
             data_row.is_ticked = folder in selected
-        self.add(selected)
+        for folder in selected:
+            if folder not in self._rows:
+                self._add_row(folder, True)
+        self.recount()
         self._on_toggled()
 
     def set_corrections_folder(self, folder: Path) -> None:
@@ -312,6 +372,7 @@ class DataSetList(QWidget):
     def _add_row(self, folder: Path, used: bool) -> None:
         is_corrections = folder == self._corrections
         row = DataSetRow(folder, self._icons, is_corrections)
+        row.set_needs_masks(self._needs_masks)
         row.is_ticked = used
         row.toggled.connect(self._on_toggled)
         row.removed.connect(partial(self._remove, folder))
@@ -440,6 +501,12 @@ class DataPicker(QWidget):
         return tuple(str(folder) for folder in self.training_list.folders)
 
     @property
+    def tables(self) -> tuple[DataTable, ...]:
+        """The tables of the used training data, in the versions that were counted."""
+        used = (row for row in self.training_list.rows if row.is_used)
+        return tuple(DataTable(str(row.folder), None if row.counts is None else row.counts.stamp) for row in used)
+
+    @property
     def facts(self) -> list[str]:
         """The name and the size of each used data set."""
         used = (row for row in self.training_list.rows if row.is_used)
@@ -453,6 +520,11 @@ class DataPicker(QWidget):
     def has_uncounted(self) -> bool:
         """Whether a ticked data set has not been counted yet."""
         return self.training_list.has_uncounted or self.replay_list.has_uncounted
+
+    @property
+    def errors(self) -> list[str]:
+        """Why ticked data sets cannot be read."""
+        return [*self.training_list.errors, *self.replay_list.errors]
 
     @property
     def kinds(self) -> frozenset[DataKind]:
@@ -470,6 +542,11 @@ class DataPicker(QWidget):
         """Tick only the data sets of a recipe."""
         self.training_list.select_only([Path(name) for name in datasets])
         self.replay_list.select_only([Path(name) for name in replay])
+
+    def set_needs_masks(self, needs_masks: bool) -> None:
+        """Set whether the recipe uses only images with a mask."""
+        for data_list in (self.training_list, self.replay_list):
+            data_list.set_needs_masks(needs_masks)
 
     def recount(self) -> None:
         """Count every data set again, because files may have changed."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
     from napari_melanoma.runs.shipped_recipes import DataKind
 
 TICK_DATA = "Tick the data to train on, and choose a recipe: images are counted before the start."
-NO_DATA = "Tick a data set with masks, or add one with the plus button."
+NO_DATA = "Tick a data set with usable images, or add one with the plus button."
 KIND_NAMES: dict[DataKind, str] = {"photographs": "photographs", "tiles": "tiles of slides", "slides": "whole slides"}
 # Selected when the data are of another kind than the recipe
 KIND_RECIPES: dict[DataKind, str] = {"tiles": "classify-tiles", "slides": "slide-patients"}
@@ -171,7 +172,9 @@ class TrainDock(TrainControls):
     def _check_recipe(self) -> None:
         shipped = self.recipe_picker.shipped_recipe
         self.show_start_picker(shipped is None or not shipped.is_of_whole_slides)  # which start from random weights
-        self.recipe_form.classification_form.load_tables(self.data_picker.datasets)
+        with suppress(ConfigError):  # which is shown below
+            self.data_picker.set_needs_masks(self.build_recipe().needs_masks)
+        self.recipe_form.classification_form.load_tables(self.data_picker.tables)
         error = self._find_obvious_error()
         if error:
             self.recipe_check.set_error(error)
@@ -192,6 +195,8 @@ class TrainDock(TrainControls):
             return to_sentence(str(error))
         if self.data_picker.has_uncounted:  # it is not known yet whether there are usable images
             return READING
+        if self.data_picker.errors:
+            return self.data_picker.errors[0]
         if not self.data_picker.datasets:
             return NO_DATA
         kinds, shipped = self.data_picker.kinds, self.recipe_picker.shipped_recipe

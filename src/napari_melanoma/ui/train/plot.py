@@ -13,7 +13,7 @@ from qtpy.QtGui import QFont, QWheelEvent
 
 from napari_melanoma.training.monitor import Monitor, monitor_from_values
 from napari_melanoma.ui.train.run_reader import LossTrace
-from napari_melanoma.ui.train.run_text import find_best_row, parse_number
+from napari_melanoma.ui.train.run_text import find_kept_row, parse_number
 from napari_melanoma.ui.widgets.style import ThemedIcons, named
 
 HEIGHT_PX, LEFT_PX, BOTTOM_PX = 298, 46, 32  # of both plots; of the axes
@@ -40,7 +40,7 @@ PLOTS = {  # title of the vertical axis, and curves
 }
 TIP = (
     "Loss on the training and validation set (lower is better), and metrics on the validation set at the network's "
-    "input size. The dashed line marks the best epoch, which is kept"
+    "input size. The dashed line marks the epoch that is kept"
 )
 
 
@@ -57,7 +57,7 @@ class TrainingCurves(pg.GraphicsLayoutWidget):
         self._names = dict.fromkeys(PLOTS, ("", ""))
         self.plots: dict[str, pg.PlotItem] = {}
         self.curves: dict[str, list[pg.PlotDataItem]] = {}
-        self.best: dict[str, pg.InfiniteLine] = {}
+        self.kept: dict[str, pg.InfiniteLine] = {}
         for row, (label, styles) in enumerate(PLOTS.items()):
             plot = self.plots[label] = self.addPlot(row=row, col=0)
             plot.setMenuEnabled(False)
@@ -67,8 +67,8 @@ class TrainingCurves(pg.GraphicsLayoutWidget):
             plot.getAxis("bottom").setHeight(BOTTOM_PX)
             for side in ("left", "bottom"):
                 plot.getAxis(side).enableAutoSIPrefix(False)
-            self.best[label] = pg.InfiniteLine(angle=90)
-            plot.addItem(self.best[label], ignoreBounds=True)
+            self.kept[label] = pg.InfiniteLine(angle=90)
+            plot.addItem(self.kept[label], ignoreBounds=True)
             self.curves[label] = [plot.plot(antialias=True) for _ in styles]
         self.setFixedHeight(HEIGHT_PX)
         self.setFocusPolicy(Qt.FocusPolicy.NoFocus)
@@ -76,12 +76,18 @@ class TrainingCurves(pg.GraphicsLayoutWidget):
         self._update_colors()
 
     def show_run(
-        self, losses: LossTrace, metrics: Sequence[dict[str, float]], epochs: int, monitor: Monitor | None = None
+        self,
+        losses: LossTrace,
+        metrics: Sequence[dict[str, float]],
+        epochs: int,
+        monitor: Monitor | None = None,
+        *,
+        keeps_last: bool = False,
     ) -> None:
         """Show the curves of a run.
 
         ``metrics``: a row for each epoch. ``epochs``: planned number, 0 if unknown. ``monitor``: selects the best
-        epoch; by default, the metric of the task.
+        epoch; by default, the metric of the task. ``keeps_last``: the last epoch is kept, not the best one.
         """
         metric = monitor_from_values(metrics[-1] if metrics else {})
         if len(losses.values) < len(metrics):
@@ -92,14 +98,14 @@ class TrainingCurves(pg.GraphicsLayoutWidget):
         self._show("loss", "training", training, "validation", _metric_column(metrics, "validation_loss"))
         titles = _metric_column(metrics, first), second_title, _metric_column(metrics, second)
         self._show("0 to 1", first_title, *titles)
-        best = find_best_row(metrics, monitor or metric)
+        kept = find_kept_row(metrics, monitor or metric, keeps_last)
         end = max(epochs, len(metrics), 1)
         step = next(step for step in TICK_STEPS if step * MAX_TICKS >= end or step == TICK_STEPS[-1])
         for label, plot in self.plots.items():
             plot.setXRange(0, end, padding=0.02)
             plot.getAxis("bottom").setTickSpacing(levels=[(step, 0)])
-            self.best[label].setVisible(best is not None)
-            self.best[label].setValue(0.0 if best is None else float(best["epoch"]) + 1)
+            self.kept[label].setVisible(kept is not None)
+            self.kept[label].setValue(0.0 if kept is None else float(kept["epoch"]) + 1)
 
     def _show(
         self,
@@ -146,7 +152,7 @@ class TrainingCurves(pg.GraphicsLayoutWidget):
                 axis.setTextPen(palette.text)
                 axis.setStyle(tickFont=font, tickLength=-4, autoExpandTextSpace=False)
                 axis.setLabel(text, color=palette.faint, **{"font-size": "8pt"})
-            self.best[label].setPen(pg.mkPen(palette.text, width=1, style=Qt.PenStyle.DashLine))
+            self.kept[label].setPen(pg.mkPen(palette.text, width=1, style=Qt.PenStyle.DashLine))
             for curve, style in zip(self.curves[label], PLOTS[label], strict=True):
                 line = Qt.PenStyle.DashLine if style.is_dashed else Qt.PenStyle.SolidLine
                 curve.setPen(pg.mkPen(self._color(style), width=1.5, style=line))

@@ -16,6 +16,7 @@ from napari_melanoma.core.config import overlay_values
 from napari_melanoma.core.errors import MelanomaError
 from napari_melanoma.core.paths import expand_user
 from napari_melanoma.training.recipe import ClassificationConfig, TrainRecipe
+from napari_melanoma.ui.train.data_sets import DataTable
 from napari_melanoma.ui.widgets.config_form import ConfigForm
 from napari_melanoma.ui.widgets.dialogs import choose_file, choose_new_file
 from napari_melanoma.ui.widgets.editors import NoWheelComboBox
@@ -258,7 +259,7 @@ class ClassificationForm(QWidget):
         super().__init__()
         named(self, "class_form", "Target and patient data of the classifier").setToolTip("")
         self._config: ClassificationConfig | None = None  # of the recipe, without changes; None for segmentation
-        self._folders: tuple[str, ...] = ()
+        self._tables: tuple[DataTable, ...] = ()
         self._selected_columns: tuple[str, ...] = ()  # may include columns that the current tables lack
         self._tables_read = False
         self._positive = ""  # positive class of the selected target; empty until chosen
@@ -336,15 +337,15 @@ class ClassificationForm(QWidget):
             return
         self._advanced_form.update_defaults(config)
 
-    def load_tables(self, folders: Sequence[str]) -> None:
-        """Read the tables of data sets, unless they are those that were read last."""
-        if tuple(folders) != self._folders:
-            self._folders = tuple(folders)
+    def load_tables(self, tables: Sequence[DataTable]) -> None:
+        """Read the tables of data sets, unless they are those that were read last, and unchanged."""
+        if tuple(tables) != self._tables:
+            self._tables = tuple(tables)
             self._read_tables()
 
     def _read_tables(self) -> None:
-        if self._config is not None and self._folders:
-            folders, recipe_target = self._folders, self._config.target
+        if self._config is not None and self._tables:
+            folders, recipe_target = [table.folder for table in self._tables], self._config.target
             target = str(self.target.currentData() or recipe_target)
             self._table_reader.submit("tables", lambda: partial(read_table_columns, folders, target, recipe_target))
 

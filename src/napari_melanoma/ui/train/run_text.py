@@ -33,7 +33,7 @@ def describe_state(report: RunReport, validation_images: int | None = None) -> s
         return CANCELING
     if state == "finished":
         result = _describe_test_result(report) or _describe_final_result(report, validation_images)
-        return f"finished: {result or describe_best_epoch(report, validation_images)}"
+        return f"finished: {result or describe_kept_epoch(report, validation_images)}"
     return f"{_name_state(report)} {_describe_end(report)}"
 
 
@@ -57,14 +57,14 @@ def is_training(report: RunReport) -> bool:
     return not report.message or report.message.startswith("Epoch ")
 
 
-def describe_best_epoch(report: RunReport, validation_images: int | None = None) -> str:
+def describe_kept_epoch(report: RunReport, validation_images: int | None = None) -> str:
     monitor = report.monitor
-    best = find_best_row(report.metrics, monitor)
-    if best is None:
+    kept = find_kept_row(report.metrics, monitor, keeps_last(report))
+    if kept is None:
         return "no epoch was measured"
     images = _name_validation_images(report, validation_images)
     threshold = " at threshold 0.5" if _is_thresholded(report) else ""
-    return f"{monitor.title} {best[monitor.name]:.3f}{threshold} on {images} at epoch {int(best['epoch']) + 1}"
+    return f"{monitor.title} {kept[monitor.name]:.3f}{threshold} on {images} at epoch {int(kept['epoch']) + 1}"
 
 
 def _describe_final_result(report: RunReport, validation_images: int | None) -> str:
@@ -102,18 +102,29 @@ def _metric_title(comparison: Comparison) -> str:
 
 
 def _describe_validation_result(report: RunReport, validation_images: int | None) -> str:
-    """Describe the best validation result, to explain why it differs from the test result.
+    """Describe the validation result of the kept epoch, to explain why it differs from the test result.
 
     Empty if there is no test result, or no validation result.
     """
-    if not _describe_test_result(report) or find_best_row(report.metrics, report.monitor) is None:
+    kept_row = find_kept_row(report.metrics, report.monitor, keeps_last(report))
+    if not _describe_test_result(report) or kept_row is None:
         return ""
-    best = describe_best_epoch(report, validation_images)
-    return f" During training, at the network's input size without refinement: {best}."
+    kept = describe_kept_epoch(report, validation_images)
+    return f" During training, at the network's input size without refinement: {kept}."
 
 
-def find_best_row(metrics: Sequence[Mapping[str, Any]], monitor: Monitor) -> Mapping[str, Any] | None:
-    """Return the row of the epoch with the best value; ties are decided by the smaller validation loss."""
+def keeps_last(report: RunReport) -> bool:
+    """Return whether the model of a run is that of the last epoch, not of the best one."""
+    return report.recipe is not None and report.recipe.keep == "last"
+
+
+def find_kept_row(
+    metrics: Sequence[Mapping[str, Any]], monitor: Monitor, is_last_kept: bool
+) -> Mapping[str, Any] | None:
+    """Return the row of the epoch that is kept: the best one, or the last one; None if none was measured.
+
+    Of epochs with the same value, the one with the smaller validation loss is the best.
+    """
     name = monitor.name
     measured = [
         row for row in metrics if parse_number(row, name) is not None and parse_number(row, "epoch") is not None
@@ -123,7 +134,7 @@ def find_best_row(metrics: Sequence[Mapping[str, Any]], monitor: Monitor) -> Map
         loss = parse_number(row, "validation_loss")
         return monitor.score(float(row[name])), -math.inf if loss is None else -loss
 
-    return max(measured, key=rank, default=None)
+    return next(reversed(measured), None) if is_last_kept else max(measured, key=rank, default=None)
 
 
 def parse_number(row: Mapping[str, Any], name: str) -> float | None:
@@ -202,9 +213,9 @@ def describe_result(report: RunReport) -> str:
     if comparison is not None and comparison.decisive is not None:
         _, new, change = comparison.decisive
         parts.append(f"test {_metric_title(comparison)} {new.mean:.3f} ({change.mean:+.3f} vs. old model)")
-    elif report.best is not None:
+    elif report.validation_result is not None:
         few = " (imprecise)" if report.few_validation else ""  # a note states why
-        parts.append(f"validation {report.monitor.title} {report.best:.3f}{few}")
+        parts.append(f"validation {report.monitor.title} {report.validation_result:.3f}{few}")
     if report.activated_as is not None:
         parts.append("in use")
     elif report.discarded:

@@ -22,6 +22,7 @@ from napari_melanoma.ui.train.run_text import (
     completed_fraction,
     describe_details,
     describe_state,
+    keeps_last,
 )
 from napari_melanoma.ui.widgets.job import run_job
 from napari_melanoma.ui.widgets.run_panel import RunPanel, RunSnapshot
@@ -134,7 +135,13 @@ class TrainingPage(RunPanel):
     def _draw(self) -> None:
         if self.curves is not None and self._snapshot is not None:
             report = self._snapshot.status
-            self.curves.show_run(self._snapshot.losses, report.metrics, report.epochs, report.monitor)
+            self.curves.show_run(
+                self._snapshot.losses,
+                report.metrics,
+                report.epochs,
+                report.monitor,
+                keeps_last=keeps_last(report),
+            )
 
     def _create_reader(self, path: Path) -> TrainingReader:
         return TrainingReader(path)

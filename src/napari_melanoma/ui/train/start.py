@@ -119,8 +119,7 @@ class StartPicker(ModelPicker):
         bundle = self.bundle
         if bundle is None or bundle.config.classifier is None or not self._is_continuable or self.start_weights != ALL:
             return ""
-        model_classes = {name.lower() for name in bundle.config.classes}
-        unknown = [name for name in available if name.lower() not in model_classes]
+        unknown = [name for name in available if name not in bundle.config.classes]  # exactly, as in a training
         if not unknown:
             return ""
         imagenet = f", or from {self.icons.link(IMAGENET, 'ImageNet')}" if self.is_imagenet_available else ""
