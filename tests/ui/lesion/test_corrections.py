@@ -145,6 +145,17 @@ def change_type(person, session):
     person.dock.controller.remeasure(session)
 
 
+def clear_scale_and_type(person, session):
+    change_scale(person, session)
+    photographs.set_modality(session.image, "macroscopic")
+    person.dock.controller.remeasure(session)
+    person.waits()
+    adds(person)
+    photographs.set_pixel_size(person.viewer, session.image, None)
+    photographs.set_modality(session.image, None)
+    person.dock.controller.remeasure(session)
+
+
 def clear_diagnosis(person, session):
     person.finds(QComboBox, "diagnosis").setEditText("")
 
@@ -154,6 +165,7 @@ def clear_diagnosis(person, session):
     [
         (change_scale, {"mpp_x": "20", "mpp_y": "10"}),
         (change_type, {"modality": "macroscopic"}),
+        (clear_scale_and_type, {"modality": "", "mpp_x": "", "mpp_y": ""}),
         (clear_diagnosis, {"diagnosis": ""}),
     ],
 )
