@@ -397,8 +397,8 @@ class Correction:
     of None keeps the value of the data set; "" clears it. ``source`` is the file of the photograph; only its name is
     stored. ``clinical`` contains further columns of the harmonized table (those in ``CLINICAL``), including values that
     were not understood, in ``<column>_as_given``. ``damage`` describes a damaged file, None if it is intact.
-    ``pixel_size``: that of the file, None if it states none. ``assign_split``: assign a new patient to the training or
-    the test set.
+    ``pixel_size``: of the photograph; None keeps that of the data set. ``assign_split``: assign a new patient to the
+    training or the test set.
     """
 
     name: str

@@ -125,9 +125,11 @@ def test_readings_follow_the_scale_of_the_slide_unless_they_are_locked(session: 
     depth.find_reading_lock = lambda: ""
     depth.rescale()
     assert depth.state.reading.mm == pytest.approx(0.4)
+    assert stored(session, "").mm == pytest.approx(0.4)
     depth.undo()
-    depth.follow_scale()
-    assert depth.state.reading.mm == pytest.approx(0.2), "the user has undone it"
+    assert depth.state.reading.line is None, "the last step of the user is undone, not the scale"
+    depth.redo()
+    assert depth.state.reading.mm == pytest.approx(0.4)
 
 
 def test_a_signed_synoptic_report_locks_the_reading_of_its_signer(

@@ -100,6 +100,18 @@ def test_edits_are_saved_at_once_and_a_threshold_on_request(qtbot, session):
     assert session.lesions.can_undo
 
 
+def test_a_number_is_not_that_of_another_lesion_which_a_pending_detection_finds(qtbot, session):
+    before = len(session.lesions.value.lesions)
+    session.results.threshold_selected.emit(0.65)
+    session.lesions.edit(lambda lesions, maps, config: remove_lesion(lesions, 1), (1,))
+    waits(qtbot, session)
+    assert len(session.lesions.value.lesions) == before
+    assert "Select the lesions again." in session.services.status.text
+    session.lesions.edit(lambda lesions, maps, config: remove_lesion(lesions, 1), (1,))
+    waits(qtbot, session)
+    assert len(session.lesions.value.lesions) == before - 1
+
+
 def test_removed_lesions_do_not_come_back(qtbot, session):
     removes(session, 2)
     waits(qtbot, session)

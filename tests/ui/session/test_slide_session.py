@@ -27,7 +27,6 @@ from napari_melanoma.slides.notes import LayerDisplay, NotesFile, SlideMeasureme
 from napari_melanoma.slides.regions import RegionClass, Regions
 from napari_melanoma.slides.tissue_classifier.strokes import STROKES, Stroke, read_stroke_file, write_strokes
 from napari_melanoma.ui.session.document import DocumentKind, SlideFolder, Stored
-from napari_melanoma.ui.session.image import CommitSignal
 from napari_melanoma.ui.session.location import SlideResultLocation
 from napari_melanoma.ui.session.results import AnalysisResults, HeatmapDisplay, SlideHeatmapDisplay, SlideResults
 from napari_melanoma.ui.session.run_status import (
@@ -47,6 +46,7 @@ from napari_melanoma.ui.session.strokes import (
     remove_class,
     remove_stroke,
 )
+from napari_melanoma.ui.widgets.pending import CommitSignal
 from napari_melanoma.ui.widgets.settings import DebounceTimer
 
 if TYPE_CHECKING:

@@ -77,7 +77,7 @@ class TissueSection(SlideSection):
         edit.clicked.connect(lambda: self._detect() if self._tissue.mask is None else self._show_mask())
         self._again.clicked.connect(self._detect)
         self.follow(session.tissue.changed, self._update)
-        self.follow(session.commit_requested, self._save_timer.flush)
+        self.follow(session.commit_requested.drawn, self._save_timer.flush)
         if (layer := self._layer) is not None:
             self._follow_layer(layer)
         self._update()

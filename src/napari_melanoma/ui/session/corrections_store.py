@@ -19,6 +19,7 @@ from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.formatting import format_count, shorten_name
 from napari_melanoma.core.paths import corrections_folder
 from napari_melanoma.ui.user_data import user_data
+from napari_melanoma.ui.viewer import photographs
 from napari_melanoma.ui.viewer.photographs import LayerPhotographSource
 from napari_melanoma.ui.widgets.job import JobFunction, LatestJobQueue
 from napari_melanoma.ui.widgets.settings import DockSettings
@@ -86,7 +87,8 @@ class ReviewDecision(NamedTuple):
     ``source``: the file of the photograph. A ``diagnosis`` of None keeps the stored diagnosis, "" clears it.
     ``keep_mask``: keep a mask that is already stored in the corrections, for photographs without new edits.
     ``with_others``: also store the other detected lesions, which the user has confirmed.
-    ``patient``: id of the patient of the open case that contains the photograph; stored as a pseudonym.
+    ``patient``: id of the patient of the open case that contains the photograph; stored as a pseudonym. ``cleared``:
+    which of ``pixel_size`` and ``modality`` are cleared; those that were never stated keep the stored ones.
     """
 
     review: Review
@@ -96,6 +98,7 @@ class ReviewDecision(NamedTuple):
     keep_mask: bool = False
     with_others: bool = False
     patient: str = ""
+    cleared: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -268,6 +271,10 @@ def _add(folder: Path, correction: Correction, decision: ReviewDecision) -> Stor
 
     reviewed = replace(correction, reviewer=decision.reviewer, diagnosis=decision.diagnosis, source=decision.source)
     reviewed = replace(reviewed, patient_id=pseudonym(decision.patient) or None)
+    if "modality" in decision.cleared and correction.modality is None:
+        reviewed = replace(reviewed, modality="")
+    if "pixel_size" in decision.cleared and correction.pixel_size is None:
+        reviewed = replace(reviewed, clinical=dict.fromkeys(("mpp_x", "mpp_y"), ""))
     if decision.keep_mask:
         reviewed = _with_stored_masks(folder, reviewed)
     image_id = Corrections(folder).add(reviewed)
@@ -489,7 +496,8 @@ class PhotographCorrections(QObject):
 
     def _make_decision(self, session: OpenPhotograph, review: Review) -> ReviewDecision:
         reviewer, patient = self.settings.reviewer, session.workspace.find_patient_id(session.path)
-        return ReviewDecision(review, reviewer, session.review.diagnosis, session.path, patient=patient)
+        decision = ReviewDecision(review, reviewer, session.review.diagnosis, session.path, patient=patient)
+        return decision._replace(cleared=photographs.list_cleared(session.image))
 
     def _on_stored(self, session: OpenPhotograph, stored: StoredCorrection) -> None:
         review = session.review

@@ -204,11 +204,17 @@ class FindingsDocument(Document[SlideFindings]):
             self.rescale()
 
     def rescale(self) -> None:
-        """Convert the readings to the scale of the slide."""
-        previous, size = self._size, self._session.slide.info.pixel_size
+        """Convert the readings to the scale of the slide, also those to which undo returns, unless they are locked."""
+        previous, size, when = self._size, self._session.slide.info.pixel_size, utc_time()
+        if not self.is_ready or self.find_reading_lock():
+            return
         self._size = size
+        before = self.value
         if size is not None:
-            self.apply(lambda depth: rescale_readings(depth, size, self.reader, utc_time(), previous))
+            self.complete(lambda findings: rescale_readings(findings, size, self.reader, when, previous))
+        if self.value is not before:
+            self._save()
+            self.refresh()
 
     def reload_predictions(self) -> None:
         """Read the proposals of the analysis and the prediction of a network again."""

@@ -9,36 +9,10 @@ from qtpy.compat import isalive
 from qtpy.QtCore import QObject
 
 from napari_melanoma.ui.session.document import Shared
+from napari_melanoma.ui.widgets.pending import CommitSignal
 from napari_melanoma.ui.widgets.signals import Connections
 
 Part = TypeVar("Part")
-
-
-class CommitSignal:
-    """Asks sections to apply what is being typed or drawn, also after an error of one of them."""
-
-    def __init__(self, on_error: Callable[[Exception], object]) -> None:
-        self._functions: list[Callable[[], object]] = []
-        self._on_error = on_error
-
-    def connect(self, function: Callable[[], object]) -> None:
-        """Call a function each time, until it is disconnected."""
-        self._functions.append(function)
-
-    def disconnect(self, function: Callable[[], object]) -> None:
-        """Do not call a function any more."""
-        self._functions.remove(function)
-
-    def emit(self) -> None:
-        """Call all functions, but, as Qt does, no method of an object that was deleted."""
-        for function in tuple(self._functions):
-            owner = getattr(function, "__self__", None)
-            if isinstance(owner, QObject) and not isalive(owner):
-                continue
-            try:
-                function()
-            except Exception as error:  # noqa: BLE001 - of any section, also of a plug-in
-                self._on_error(error)
 
 
 class PartOwner:
@@ -59,8 +33,8 @@ class ImageSession(PartOwner):
     """An open image; its parts call ``follow`` instead of connecting signals.
 
     ``displayed``: whether its dock displays it. ``commit_requested``: connect a function that applies what is being
-    typed or drawn now, because it is saved next, or another image is displayed. ``owner``: of the timers and jobs of
-    the parts, with which they are deleted.
+    typed now, or to its ``drawn`` one that applies what is being drawn, because it is saved next, or another image is
+    displayed. ``owner``: of the timers and jobs of the parts, with which they are deleted.
     """
 
     def __init__(self, on_error: Callable[[Exception], object], parent: QObject | None = None) -> None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, cast
 
 from psygnal import Signal
 
+from napari_melanoma.core.errors import InputError
 from napari_melanoma.ui.session.document import Document, DocumentKind, HistoryStep, SlideFolder, Stored, Unsaved
 from napari_melanoma.ui.session.history import History
 from napari_melanoma.ui.session.open_slide import OpenSlide
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from napari_melanoma.slides.lesion_files import SavedLesions
     from napari_melanoma.slides.lesions import LesionConfig, LesionMaps
 
+RENUMBERED = "the lesions were detected again, and have other numbers now. Select the lesions again."
 HYSTERESIS = 0.2  # a lesion extends to where the probability is this much below the threshold
 LesionEdit = Callable[["Lesions", "LesionMaps", "LesionConfig"], "Lesions"]
 
@@ -60,6 +62,10 @@ class LesionState:
     removed: Lesions | None = None
     is_recomputed: bool = False
     edited_from: LesionState | None = None
+
+    def has_numbers_of(self, other: LesionState | None) -> bool:
+        """Whether a number means the same lesion in another state: only a detection numbers the lesions again."""
+        return other is not None and (self.source, self.config) == (other.source, other.config)
 
     @property
     def has_manual_edits(self) -> bool:
@@ -135,11 +141,18 @@ class LesionDocument(Document[LesionState | None]):
         state = self.value
         return state is not None and not state.is_recomputed and (self.can_undo or state.has_manual_edits)
 
-    def edit(self, edit: LesionEdit) -> None:
-        """Edit the lesions."""
-        if self.value is not None:
-            self._has_pending_edits = True
-            self.apply_slow(lambda state: None if state is None else apply_edit(edit, state))
+    def edit(self, edit: LesionEdit, selected: tuple[int, ...] = ()) -> None:
+        """Edit the lesions; ``selected``: their numbers in ``edit``, which a detection that is pending may change."""
+        if (shown := self.value) is None:
+            return
+        self._has_pending_edits = True
+
+        def change(state: LesionState | None) -> LesionState | None:
+            if selected and not shown.has_numbers_of(state):
+                raise InputError(RENUMBERED)
+            return None if state is None else apply_edit(edit, state)
+
+        self.apply_slow(change)
 
     def step(self, direction: HistoryStep) -> None:
         """Undo or redo a step, after pending edits."""

@@ -58,7 +58,7 @@ class AnnotationLayer(QObject):
         self._read_timer = DebounceTimer(self, 0)  # napari must have finished the change
         self._read_timer.timeout.connect(self._read)
         session.follow(document.changed, self.show)
-        session.follow(session.commit_requested, self.flush)
+        session.follow(session.commit_requested.drawn, self.flush)
         session.follow(session.displayed.changed, self.stop)
         session.follow(self.viewer.layers.selection.events.active, self._on_active)
 

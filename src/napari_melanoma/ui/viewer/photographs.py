@@ -163,6 +163,13 @@ def has_stated_modality(image: Image) -> bool:
     return "stated_modality" in _plugin_metadata(image)
 
 
+def list_cleared(image: Image) -> tuple[str, ...]:
+    """Return which of ``pixel_size`` and ``modality`` the user has cleared, unlike those that were never stated."""
+    metadata = _plugin_metadata(image)
+    stated = {"pixel_size": ("ruler", get_pixel_size(image)), "modality": ("stated_modality", get_modality(image))}
+    return tuple(name for name, (key, value) in stated.items() if key in metadata and value is None)
+
+
 def get_own_units(layer: Layer) -> tuple[Any, Any]:
     """Return the units of a layer along rows and columns, which may differ from the substitute that napari shows."""
     y, x = layer.metadata[SUBSTITUTE_UNIT_KEY]["own"] if SUBSTITUTE_UNIT_KEY in layer.metadata else layer.units[-2:]
@@ -378,9 +385,8 @@ def set_pixel_size(viewer: Viewer, image: Image, size: PixelSize | None) -> None
 
     ``size``: None restores the scale stored in the file, or pixels.
     """
-    metadata = {key: value for key, value in _plugin_metadata(image).items() if key != "ruler"}
-    image.metadata = {**image.metadata, METADATA_KEY: metadata if size is None else {**metadata, "ruler": size}}
-    size = size or metadata.get("pixel_size")
+    _set_plugin_metadata(image, ruler=size)  # None: it was cleared
+    size = size or get_file_size(image)
     scale, unit = ((1.0, 1.0), "pixel") if size is None else ((size.y_um, size.x_um), "um")
     if size is not None:
         affine_y, affine_x = _get_affine_scale(image)

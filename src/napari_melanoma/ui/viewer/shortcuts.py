@@ -30,6 +30,7 @@ from qtpy.QtWidgets import (
 from napari_melanoma.ui.viewer.camera import find_canvas, find_main_window
 from napari_melanoma.ui.viewer.photographs import is_photograph
 from napari_melanoma.ui.viewer.view_memory import ViewMemory, get_current_picture
+from napari_melanoma.ui.widgets.pending import commit_typed
 from napari_melanoma.ui.widgets.style import add_clear_button, named, quiet_label
 
 if TYPE_CHECKING:
@@ -205,6 +206,7 @@ def add_shortcut(dock: QWidget, name: str, callback: Callable[[], object]) -> QS
     shortcut.setAutoRepeat(name in REPEATED)
     if SHORTCUTS[name].context == "dock":
         shortcut.setContext(Qt.ShortcutContext.WidgetWithChildrenShortcut)
+    shortcut.activated.connect(commit_typed)
     shortcut.activated.connect(callback)
     # If two open docks use the same key, Qt activates neither shortcut, and reports the ambiguity to one of them
     shortcut.activatedAmbiguously.connect(partial(_activate_best_match, shortcut))

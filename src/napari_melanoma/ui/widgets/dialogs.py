@@ -25,6 +25,7 @@ from qtpy.QtWidgets import (
 
 from napari_melanoma.core.paths import expand_user
 from napari_melanoma.ui.widgets.job import tasks
+from napari_melanoma.ui.widgets.pending import commit_all
 
 if TYPE_CHECKING:
     from napari_melanoma.io.geojson import Color
@@ -139,13 +140,14 @@ def choose_new_file(
     suggested: Path,
     suffixes: Sequence[str] = (),
 ) -> None:
-    """Open a dialog that selects a file to write.
+    """Open a dialog that selects a file to write, with what was typed and drawn until now.
 
     ``kind``: name of the format, such as ``HTML report``. ``suggested``: the suggested file; the dialog starts in its
     folder if the path is absolute, otherwise in the folder used last. ``suffixes``: that the file may have, by default
     the last suffix of ``suggested``; Qt adds that of the selected filter, the first at the beginning, to a name without
     a dot.
     """
+    commit_all()
     dialog = _create_file_dialog(parent, name, title, suggested.parent if suggested.is_absolute() else None, on_chosen)
     filters = {f"{kind} (*{suffix})": suffix.removeprefix(".") for suffix in suffixes or (suggested.suffix,)}
     dialog.setAcceptMode(QFileDialog.AcceptMode.AcceptSave)

@@ -14,6 +14,7 @@ from qtpy.QtWidgets import QFrame, QLabel, QMenu, QToolButton, QVBoxLayout, QWid
 from superqt import QElidingLabel
 
 from napari_melanoma.core.headline import Headline
+from napari_melanoma.ui.widgets.pending import commit_typed
 from napari_melanoma.ui.widgets.settings import DockSettings
 from napari_melanoma.ui.widgets.style import (
     HEIGHT_EVENTS,
@@ -247,6 +248,7 @@ def menu_button(
             continue
         action = menu.addAction(entry[0])
         action.setObjectName(action_name)
+        action.triggered.connect(commit_typed)
         action.triggered.connect(lambda _=False, run=entry[1]: run())
     button.setMenu(menu)
     button.setPopupMode(QToolButton.ToolButtonPopupMode.InstantPopup)

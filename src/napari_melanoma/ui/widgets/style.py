@@ -26,6 +26,7 @@ from qtpy.QtWidgets import (
     QLabel,
     QLineEdit,
     QListWidget,
+    QMenu,
     QPushButton,
     QScrollArea,
     QToolButton,
@@ -34,6 +35,7 @@ from qtpy.QtWidgets import (
 )
 
 from napari_melanoma.core.formatting import shorten_name
+from napari_melanoma.ui.widgets.pending import commit_typed
 from napari_melanoma.ui.widgets.wheel import guard_wheel
 
 if TYPE_CHECKING:
@@ -111,12 +113,17 @@ HEIGHT_EVENTS = (QEvent.Type.FontChange, QEvent.Type.StyleChange, QEvent.Type.Co
 
 
 def named(widget: AnyWidget, name: str, accessible_name: str, tip: str = "") -> AnyWidget:
-    """Set a control's object name, accessible name and tooltip; the wheel changes it only after a click."""
+    """Set a control's object name, accessible name and tooltip; the wheel changes it only after a click.
+
+    A button acts on what was typed until it is pressed.
+    """
     widget.setObjectName(name)
     widget.setAccessibleName(accessible_name)
     widget.setToolTip(tip or accessible_name)
     if isinstance(widget, QAbstractItemView):
         widget.setTabKeyNavigation(False)  # in a table, the tab key would go from cell to cell and never leave it
+    if isinstance(widget, QAbstractButton):
+        widget.pressed.connect(commit_typed)
     return guard_wheel(widget)
 
 
@@ -623,10 +630,20 @@ def theme_icon(name: str, color: str) -> QIcon:
     return QIcon(picture)
 
 
+class ToolButton(QToolButton):
+    """A button whose menu acts on what was typed until it is opened, which leaves the focus in a field."""
+
+    def setMenu(self, menu: QMenu | None) -> None:  # noqa: N802 - Qt's name
+        """Open a menu by the button."""
+        if menu is not None:
+            menu.aboutToShow.connect(commit_typed)
+        super().setMenu(menu)
+
+
 def tool_button(
     name: str, accessible_name: str, tip: str = "", text: str = "", *, checkable: bool = False
 ) -> QToolButton:
-    button = named(QToolButton(), name, accessible_name, tip)
+    button = named(ToolButton(), name, accessible_name, tip)
     button.setText(text)
     button.setCheckable(checkable)
     button.setFocusPolicy(Qt.FocusPolicy.StrongFocus)

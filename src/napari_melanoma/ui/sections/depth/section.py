@@ -342,7 +342,6 @@ class DepthSection(SlideSection):
     def _choose_report(self) -> None:
         """Ask for a file, and write the report of the reading."""
         session = self.session
-        session.commit_requested.emit()  # opening a menu does not end what is being typed
         info = session.slide.info
 
         def prepare(path: Path) -> JobFunction:

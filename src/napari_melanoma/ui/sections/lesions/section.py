@@ -84,6 +84,7 @@ class LesionsSection(SlideSection):
     def __init__(self, session: SlideSession) -> None:
         super().__init__(session)
         self._document, self._drawing = session.lesions, session.part(LesionDrawing)
+        self._shown: LesionState | None = None
         self._clicks = OutlineClickTool(session.services.viewer, self, "clicks")
         self.summary_label = named(WrappedLabel(), "lesion_count", "Number of lesions")
         self.summary_label.setProperty("quiet", True)
@@ -164,8 +165,12 @@ class LesionsSection(SlideSection):
     def _on_lesions(self, state: LesionState | None) -> None:
         """Show other lesions; those that no longer exist are deselected."""
         lesions, target = ((), "") if state is None else (state.lesions, state.source.target)
-        selected, numbers = self.session.selected_lesions, {lesion.index for lesion in lesions}
-        kept = tuple(index for index in selected.value if index in numbers)
+        selected, known = self.session.selected_lesions, {lesion.index: lesion.polygons for lesion in lesions}
+        previous, self._shown = self._shown, state
+        if state is not None and previous is not None and not state.has_numbers_of(previous):
+            before = {lesion.index: lesion.polygons for lesion in previous.lesions}
+            known = {index: outline for index, outline in known.items() if before.get(index) == outline}
+        kept = tuple(index for index in selected.value if index in known)
         self.table.show_lesions(lesions, target, kept)
         if kept != selected.value:
             selected.set(kept)
@@ -220,7 +225,7 @@ class LesionsSection(SlideSection):
 
     def _edit(self, edit: SelectionEdit) -> None:
         if selected := self.session.selected_lesions.value:
-            self._document.edit(lambda lesions, maps, config: edit(lesions, selected, maps, config))
+            self._document.edit(lambda lesions, maps, config: edit(lesions, selected, maps, config), selected)
 
     def _on_split(self) -> None:
         """Let the user draw a line across the selected lesion."""
@@ -231,7 +236,7 @@ class LesionsSection(SlideSection):
         self.session.services.status.end_message(SPLIT_HINT)
         selected = self.session.selected_lesions.value
         if len(selected) == 1:
-            self._document.edit(lambda lesions, maps, config: split_lesion(lesions, *selected, line, maps, config))
+            self._edit(lambda lesions, indices, maps, config: split_lesion(lesions, *indices, line, maps, config))
 
     def _on_draw(self, on: bool) -> None:
         """Start or stop drawing; ask before an outline that is not a lesion yet is discarded."""
@@ -268,7 +273,9 @@ class LesionsSection(SlideSection):
 
     def _on_click(self, click: OutlineClick) -> None:
         selected = self.session.selected_lesions.value
-        self._document.edit(lambda lesions, maps, config: refine_lesion(lesions, selected, click, maps, config))
+        self._document.edit(
+            lambda lesions, maps, config: refine_lesion(lesions, selected, click, maps, config), selected
+        )
 
     def _on_saved(self) -> None:
         state, services = self._document.value, self.session.services

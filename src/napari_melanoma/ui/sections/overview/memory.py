@@ -62,7 +62,7 @@ class DisplayMemory:
         events = self._viewer.layers.events
         session.follow(events.inserted, self._on_inserted)
         session.follow(events.removing, self._on_removing)
-        session.follow(session.commit_requested, self.save)
+        session.follow(session.commit_requested.drawn, self.save)
         session.follow(session.view_history.recorded, self._on_recorded)
         for layer in () if self._slide.layers[0].rgb else self._slide.layers:
             own = layer.events

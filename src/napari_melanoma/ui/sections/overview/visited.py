@@ -48,7 +48,7 @@ class VisitedArea:
         self.visited: NDArray[np.uint8] | None = None
         self._is_changed = False
         session.follow(session.view_history.settled, self._on_settled)
-        session.follow(session.commit_requested, self.save)
+        session.follow(session.commit_requested.drawn, self.save)
         if self._slide.info.fingerprint:
             work = partial(_read_visited, self._path, self._slide.size)
             run_job(session.owner, "visited", work, self._on_read, partial(show_failure, self._services.status))

@@ -86,7 +86,7 @@ class RegionCanvas(AnnotationLayer):
         self.wand = RegionWand(self.viewer, self)
         self.clicks = OutlineClickTool(self.viewer, self, "painting")
         session.follow(session.selected_regions.changed, self.select)
-        session.follow(session.commit_requested, self.brush.flush)
+        session.follow(session.commit_requested.drawn, self.brush.flush)
         self.brush.painted.connect(self._on_painted)
         self.wand.area_found.connect(self._on_wand_found)
         self.wand.message.connect(session.services.status.show_message)

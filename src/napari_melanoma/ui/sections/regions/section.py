@@ -343,7 +343,6 @@ class RegionsSection(SlideSection):
 
     def _on_export(self) -> None:
         session, window = self.session, self._services.window
-        session.commit_requested.emit()
         suggested = Path(f"{session.slide.info.name}-regions.geojson")
         write = partial(export_region_file, session.regions)
         choose_new_file(window, "region_export_dialog", "Export the regions as GeoJSON", "GeoJSON", write, suggested)
