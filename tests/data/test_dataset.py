@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.errors import DataSetError, InputError
 from napari_melanoma.core.geometry import PixelSize
 from napari_melanoma.core.locks import is_locked
@@ -19,14 +20,17 @@ from napari_melanoma.data.dataset import (
     PackedRow,
     Sample,
     assemble_folder,
+    check_lesion_masks,
     iter_entries,
     read_dataset,
     require_outside_datasets,
     select_for_split,
     unpack_row,
+    write_class_names,
 )
 from napari_melanoma.data.splits import hold_out
 from napari_melanoma.io.results import write_mask, write_rgb
+from napari_melanoma.lesion.feature_table import FeatureOptions, compute_features
 from napari_melanoma.lesion.patient_data import PatientTable
 
 
@@ -251,3 +255,13 @@ def test_files_of_an_earlier_attempt_are_kept(tmp_path: Path) -> None:
             (place / "images" / "a.png").touch()
             raise error
     assert (place / "images" / "a.png").exists()
+
+
+def test_label_images_of_several_classes_are_no_masks_of_lesions(tmp_path: Path) -> None:
+    """An image with hair alone would be measured, trained on and evaluated as a lesion."""
+    folder = _dataset(tmp_path / "set", "image_id\na\nb\n")
+    write_class_names(folder, {"lesion": (1,)})
+    check_lesion_masks([folder])
+    write_class_names(folder, {"lesion": (1,), "hair": (2,)})
+    with pytest.raises(DataSetError, match="label images with the classes lesion, hair"):
+        compute_features(folder, tmp_path / "features.csv", FeatureOptions(), run=RunContext())

@@ -54,6 +54,15 @@ def test_foreign_masks(name, values, tmp_path) -> None:
     assert (read_mask(tmp_path / name) != expected).mean() < 0.01
 
 
+def test_a_label_image_is_no_mask(tmp_path) -> None:
+    """All its values are dark, so that nothing of it was lesion."""
+    labels = MASK.astype(np.uint8)
+    labels[0, 0] = 2
+    Image.fromarray(labels).save(tmp_path / "labels.png")
+    with pytest.raises(UnreadableImage, match="values up to 2 are those of a label image"):
+        read_mask(tmp_path / "labels.png")
+
+
 @pytest.mark.parametrize("white", [1000, 4095, 65535])
 def test_a_mask_of_16_bits_with_soft_edges(white, tmp_path) -> None:
     soft = np.asarray(Image.fromarray(MASK.astype(np.uint8) * 255).filter(ImageFilter.GaussianBlur(2)))

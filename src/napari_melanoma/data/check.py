@@ -263,8 +263,8 @@ def _check_image(sample: Sample) -> ImageCheck:
         digest = array_fingerprint(rgb)
         if sample.mask is None:
             return ImageCheck(sample, digest, shape, notes=notes)
-        mask = read_mask(sample.mask)
         labels = _read_label_values(sample)
+        mask = read_labels(sample.mask) > 0 if labels else read_mask(sample.mask)
     except UnreadableImage as error:
         return ImageCheck(sample, fault=str(error))
     if mask.shape != shape:

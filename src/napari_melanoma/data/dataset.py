@@ -23,6 +23,7 @@ from napari_melanoma.core.files import (
     save_error,
     write_json,
 )
+from napari_melanoma.core.formatting import format_names
 from napari_melanoma.core.geometry import PixelSize
 from napari_melanoma.core.locks import describe_lock_holder, hold_lock
 from napari_melanoma.core.parsing import read_object_or_empty, shorten
@@ -364,6 +365,16 @@ def read_class_names(folder: Path) -> dict[str, tuple[int, ...]]:
             )
         classes[name] = tuple(values)
     return classes
+
+
+def check_lesion_masks(folders: Iterable[Path]) -> None:
+    """Raise if the masks of a data set are label images of several classes: a class alone in its image may be hair."""
+    for folder in folders:
+        if len(classes := read_class_names(folder)) > 1:
+            raise DataSetError(
+                f"the masks of {folder} are label images with the classes {format_names(classes)}, but masks of one "
+                "lesion are needed. Import the images again with the classes that are lesion (--class)."
+            )
 
 
 def write_class_names(folder: Path, classes: Mapping[str, Sequence[int]]) -> None:

@@ -15,7 +15,7 @@ from pydantic import Field
 
 from napari_melanoma.core.context import Cancelled, RunContext
 from napari_melanoma.core.errors import DataSetError
-from napari_melanoma.data.dataset import TABLE_NAMES
+from napari_melanoma.data.dataset import TABLE_NAMES, check_lesion_masks
 from napari_melanoma.data.dataset_table import iter_table_rows
 from napari_melanoma.data.harmonize import Harmonizer
 from napari_melanoma.data.partial_results import stamp_files
@@ -102,6 +102,7 @@ def evaluate_masks(
     The result has TJA, JA, DI, AC, SE and SP (ISIC 2018), Hausdorff-95 and boundary F1, averaged over images, with 95 %
     intervals over patients or lesions, for all images, each data set and each of its subgroups.
     """
+    check_lesion_masks(datasets)
     samples = read_masked_samples(datasets, options.split)
     task = MaskTask([model], options, read_known_metadata(datasets))
     return run_evaluation(task, samples, out, include_seen=options.include_seen, run=run)

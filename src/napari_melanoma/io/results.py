@@ -66,11 +66,13 @@ def read_mask(path: Path) -> NDArray[np.bool_]:
     """Read a mask from a PNG, JPEG, BMP or WebP with the values 0 and 255, as from ``write_mask``, or 0 and 1.
 
     Returns bool (row, column): values above 127, or above 0 if all others are equal, and of more than 8 bits above half
-    of the largest; False where it is transparent.
+    of the largest; False where it is transparent. Raises ``UnreadableImage`` for several values that are all dark, as
+    of a label image: its classes would be no lesion.
     """
     try:
         with _open_image(path, ("PNG", "JPEG", "BMP", "WebP")) as image:
             is_deep = image.mode.startswith("I")  # Pillow would clip the values to 8 bits
+            is_exact = image.format != "JPEG"
             values = read_opaque_values(image, image.mode if is_deep else "L")
     except DAMAGE_ERRORS as error:
         raise UnreadableImage(
@@ -80,6 +82,11 @@ def read_mask(path: Path) -> NDArray[np.bool_]:
     largest = int(values.max(initial=0))
     if not is_deep and not ((values > 0) & (values < largest)).any():
         return values > 0
+    if is_exact and not is_deep and largest <= 127:
+        raise UnreadableImage(
+            f"{path} cannot be read as a mask: its values up to {largest} are those of a label image of several "
+            "classes. Import it with the values of the lesion (napari-melanoma data import folder DIR --values 1)."
+        )
     return values > (largest // 2 if is_deep else 127)
 
 

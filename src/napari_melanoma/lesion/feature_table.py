@@ -20,7 +20,7 @@ from napari_melanoma.core.context import Progress, RunContext, StageLimit, map_a
 from napari_melanoma.core.errors import BundleError, DataSetError
 from napari_melanoma.core.prediction_config import RoiConfig
 from napari_melanoma.core.provenance import collect_provenance
-from napari_melanoma.data.dataset import DatasetEntry, Sample, iter_entries, read_pixel_size
+from napari_melanoma.data.dataset import DatasetEntry, Sample, check_lesion_masks, iter_entries, read_pixel_size
 from napari_melanoma.data.groups import normalize_patient
 from napari_melanoma.data.partial_results import PartialResults, stamp_files
 from napari_melanoma.data.patient_outliers import (
@@ -104,6 +104,7 @@ def compute_features(
 
     columns = ("image_id", *MEASUREMENT_COLUMNS, *list_patient_columns(COMPARED, embedded=True))
     check_replaceable(out, columns)
+    check_lesion_masks([folder])
     entries, with_image, row_faults = _read_entries(folder)
     embedder = model or (Embedder.load(find_bundle(options.model)) if options.model else None)
     partial_folder = out.with_name(f"{out.name}.unfinished")

@@ -25,6 +25,7 @@ from napari_melanoma.data.dataset import (
     Review,
     Sample,
     check_dataset_names,
+    check_lesion_masks,
     describe_patients_of,
     iter_entries,
     order_by_name,
@@ -544,6 +545,8 @@ def list_datasets(recipe: TrainRecipe) -> list[Path]:
 def select_samples(recipe: TrainRecipe) -> SelectedSamples:
     """Read the tables of the data sets and split their rows."""
     check_dataset_names(list_datasets(recipe))
+    if recipe.classification is None and not recipe.classes:
+        check_lesion_masks(list_datasets(recipe))
     parts, without_mask = _split(recipe, recipe.data.datasets)
     if parts.left_out and not (parts.training or parts.validation):
         raise DataSetError(
