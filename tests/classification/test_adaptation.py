@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -26,8 +27,10 @@ from napari_melanoma.classification.adaptation import (
     predict_left_out,
     select_candidate,
 )
+from napari_melanoma.classification.embeddings import EmbeddingStore
 from napari_melanoma.core.context import RunContext
 from napari_melanoma.metrics.calibration import softmax
+from napari_melanoma.models.bundle import BundleConfig, BundleInfo
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -212,3 +215,22 @@ def test_photographs_of_two_patients_are_too_few() -> None:
     groups = [f"{index % 2}" for index in range(20)] + [f"other {index}" for index in range(20)]
     missing = LabelCounts.of(labels, groups, 0).describe_missing("melanoma")
     assert missing == "1 more patient or lesion with melanoma"
+
+
+def test_embeddings_with_and_without_test_time_augmentation_are_stored_apart(tmp_path: Path) -> None:
+    (tmp_path / "model.safetensors").write_bytes(b"weights")
+    facts = {"name": "m", "title": "M", "task": "classification", "architecture": "image_tabular"}
+    stores = {
+        EmbeddingStore(
+            tmp_path,
+            BundleInfo(
+                tmp_path,
+                BundleConfig.parse(
+                    {**facts, "classes": ("other", "melanoma"), "classifier": {"test_time_augmentation": augmented}},
+                    "the test",
+                ),
+            ),
+        ).folder
+        for augmented in (True, False)
+    }
+    assert len(stores) == 2

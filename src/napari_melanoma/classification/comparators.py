@@ -173,8 +173,8 @@ BATCH_SIZE = 16  # images in one forward pass
 def fit_run_comparators(folder: RunFolder, bundle: BundleInfo, run: RunContext) -> Comparators:
     """Fit comparators on the cases of a run as stored when it began, and write them to its bundle.
 
-    Depth and Clark level are fitted on the training and validation cases; the image only on the validation cases, as
-    the network is overconfident on its training cases.
+    Depth and Clark level are fitted on the lesions of the training and validation cases; the image only on the
+    validation cases, as the network is overconfident on its training cases.
     """
     recipe, run_rows, parts = read_toml(folder.config, TrainRecipe), read_data(folder.data), ("train", "validation")
     assert recipe.classification is not None
@@ -184,8 +184,14 @@ def fit_run_comparators(folder: RunFolder, bundle: BundleInfo, run: RunContext) 
     labels = class_indices == classes.index(recipe.classification.positive)
     is_validation = np.array([row.part == "validation" for row in cases])
     log_odds = _image_log_odds([row for row, chosen in zip(cases, is_validation, strict=True) if chosen], bundle, run)
+    # Images of a lesion have its depth: each is one case, as a patient with many images would outweigh the others.
+    distinct = {
+        (case.sample.group, *(row.get(name) for name in COMPARED_COLUMNS), label): place
+        for place, (case, row, label) in enumerate(zip(cases, rows, labels.tolist(), strict=True))
+    }
+    places = [*distinct.values()]
     comparators = fit_comparators(
-        ComparatorCases(rows, labels, recipe.classification.target),
+        ComparatorCases([rows[place] for place in places], labels[places], recipe.classification.target),
         (log_odds, labels[is_validation]) if len(log_odds) else None,
     )
     synthetic = all(row.sample.synthetic for row in cases)

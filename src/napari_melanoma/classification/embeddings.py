@@ -58,7 +58,10 @@ class EmbeddingStore:
 
     def __init__(self, dataset: Path, info: BundleInfo, folder: Path | None = None) -> None:
         self.info = info
-        view = info.config.classifier.view.model_dump(mode="json") if info.config.classifier else {}
+        classifier = info.config.classifier
+        view = classifier.view.model_dump(mode="json") if classifier else {}
+        if classifier and not classifier.test_time_augmentation:  # stores of earlier versions: with it, as usual
+            view["test_time_augmentation"] = False
         settings = json.dumps(
             [info.prediction_fingerprint(calibrated=False), info.config.preprocessing.model_dump(mode="json"), view]
         )

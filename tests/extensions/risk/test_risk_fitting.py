@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -108,6 +109,22 @@ def test_comparators_are_fitted_on_the_values_that_the_run_stored(ended: RunFold
     swapped = {"yes": "no", "no": "yes"}
     write_table(table, [row | {"depth_mm": "1", "metastasis": swapped[row["metastasis"]]} for row in read_table(table)])
     assert fit_run_comparators(ended, read_bundle(ended.bundle), RunContext()) == expected
+
+
+def test_a_lesion_with_several_images_is_one_case(ended: RunFolder) -> None:
+    expected = fit_run_comparators(ended, read_bundle(ended.bundle), RunContext()).table
+    table = ended.path.parent / "set/dataset.csv"
+    rows = read_table(table)
+    images = ended.path.parent / "set/images"
+    for number in range(COUNT, COUNT + 6):  # more images of the first patient
+        shutil.copy(images / "p0.png", images / f"p{number}.png")
+        rows.append(rows[0] | {"image_id": f"p{number}"})
+    write_table(table, rows)
+    begin(ended)
+    found = fit_run_comparators(ended, read_bundle(ended.bundle), RunContext()).table
+    assert found["breslow"].cases == COUNT
+    depths = [{"depth_mm": "0.5"}, {"depth_mm": "2.5"}]
+    assert found["breslow"].predict(depths) == pytest.approx(expected["breslow"].predict(depths))
 
 
 def test_the_depth_of_a_run_is_stored_for_its_evaluation(ended: RunFolder) -> None:
