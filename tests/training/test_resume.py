@@ -146,7 +146,12 @@ def test_a_run_that_was_stopped_early_is_not_continued(
     with monkeypatch.context() as patch, pytest.raises(SaveError):
         patch.setattr("napari_melanoma.runs.bundling.write_bundle", fail)
         train(recipe, tmp_path, resume=False, run=RunContext())
+    figures = [tmp_path / name / "of-before.json" for name in ("comparison", "evaluation")]
+    for path in figures:  # as of a model that the run had before
+        path.parent.mkdir()
+        path.touch()
     resume(recipe, tmp_path)
+    assert not any(path.exists() for path in figures)
     found = events(tmp_path)
     assert sum(event["kind"] == "epoch" for event in found) == 2
     assert any("stopped early" in str(event.get("message")) for event in found)

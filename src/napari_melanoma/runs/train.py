@@ -15,6 +15,7 @@ from napari_melanoma.classification.comparators import fit_comparators_if_metast
 from napari_melanoma.core.config import read_toml, write_toml
 from napari_melanoma.core.context import Cancelled, Progress, RunContext
 from napari_melanoma.core.errors import BundleError, RunError, SaveError, TrainingDiverged, TrainingError
+from napari_melanoma.core.files import remove_folder
 from napari_melanoma.core.packages import require_training_packages
 from napari_melanoma.core.processes import ProcessStamp
 from napari_melanoma.core.provenance import collect_provenance
@@ -250,6 +251,8 @@ def _run_training(work: TrainingRun, run: RunFolderContext) -> BundleInfo:
         _interpolate_weights(work, task, resolved.continued_model)
     finished = setup.finish(task, recipe, prepared, config, phase).with_image_list(folder)
     phase.check()
+    for outdated in (folder.comparison, folder.evaluation):  # of an earlier model of the run, when it was resumed
+        remove_folder(outdated)
     bundle = finished.write(folder.bundle, task.network)
     if work.graphs and (reason := add_graphs(bundle, phase)):
         folder.append_event("notice", message=f"predictions need torch: {reason}")
