@@ -133,6 +133,8 @@ WRONG = [
     (("data", "merge", "nowhere", "photographs", "--out", "x"), "nowhere is not a data set"),
     (("data", "split", "photographs", "--val", "2"), "--val is 2"),
     (("data", "report", "nowhere"), "nowhere is not a data set"),
+    (("data", "report", "photographs", "--no-look"), "no effect without a page"),
+    (("data", "report", "photographs", "--no-look", "--out", "x.md"), "no effect without a page"),
 ]
 
 

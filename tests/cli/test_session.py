@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import logging
 import os
 import signal
 
@@ -80,6 +81,16 @@ def test_the_last_line_of_json(error, code: int, status: str, text: str, capsys:
     assert (summary["event"], summary["status"], summary["exit_code"]) == ("summary", status, code)
     assert summary["message"] == text
     assert output.err == (f"{text}\n" if status == "error" else "")
+
+
+def test_warnings_in_the_log_are_reported_once(capsys: pytest.CaptureFixture[str]) -> None:
+    """Otherwise slides of a folder that cannot be read would be left out without a word."""
+    with command_session(as_json=False, debug=False):
+        for _ in range(2):
+            logging.getLogger("napari_melanoma.slides").warning("The folder %s cannot be read.", "a")
+        logging.getLogger("napari_melanoma.slides").warning("a program failed", exc_info=True)
+        logging.getLogger("napari_melanoma.slides").info("a detail")
+    assert capsys.readouterr().err == "Warning: The folder a cannot be read.\n"
 
 
 def test_debug_shows_the_traceback(capsys: pytest.CaptureFixture[str]) -> None:

@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
-from napari_melanoma.cli.slide import _report_slide
+from napari_melanoma.cli.slide import _report_cohort_slide, _report_slide
 from napari_melanoma.core.errors import MelanomaError
+from napari_melanoma.slides.cohort import CohortEntry
 from napari_melanoma.slides.slide_table import SlideStatus
 
 DEPTH = {"candidates": [], "notes": [], "at_least": False, "clark_estimate": None, "ulceration": False}
@@ -43,6 +44,19 @@ def test_the_thickness_is_reported(content: dict[str, Any], expected: list[str])
     result = {"warnings": [], "validity": {"valid": True}, **content}
     _report_slide(current, SlideStatus(Path("section.tif"), Path("out/section"), "done", result))
     assert [line for kind, line in events if kind == "depth"] == expected
+
+
+def test_several_processes_report_the_same_of_a_slide(monkeypatch: pytest.MonkeyPatch) -> None:
+    content = {"warnings": ["Tiles are damaged."], "validity": {"valid": True}, "target": "tumor"}
+    monkeypatch.setattr("napari_melanoma.slides.lesion_files.read_analysis", lambda folder: content)
+    events: list[tuple[str, str]] = []
+    report = SimpleNamespace(emit=lambda kind, text, **values: events.append((kind, text)))
+    current: Any = SimpleNamespace(report=report)
+    _report_slide(current, SlideStatus(Path("section.tif"), Path("out/section"), "done", content))
+    alone, events = events, []
+    _report_cohort_slide(current, CohortEntry("section", "section.tif", "done"), Path("out"))
+    assert [event for event in events if event[1]] == alone
+    assert ("warning", "section: Tiles are damaged.") in alone
 
 
 def test_an_option_replaces_only_its_own_value_of_the_file(

@@ -93,6 +93,9 @@ def test_keys_of_the_recipe_are_changed(run) -> None:
     changed = ("--set", "epochs=30", "--set", "data.validation_fraction=0.45")
     last = json.loads(run("train", "--config", "recipe.toml", "--check", "--json", *changed).stdout.splitlines()[-1])
     assert (last["estimate"]["steps"], last["images"]["validation"]) == (3 * 30, 4)
+    ignored = run("train", "--config", "recipe.toml", "--check", "--folds", "3", "--queue")
+    assert ignored.exit_code == 2
+    assert "not applicable: --folds, --queue" in ignored.stderr
     refused = run("train", "--config", "recipe.toml", "--check", "--set", "epoch=30")
     assert refused.exit_code == 2
     assert "--set: unknown key 'epoch'" in refused.stderr

@@ -231,6 +231,10 @@ REFUSED: dict[str, Faces] = {
         "evaluate --model lesion-small --data one --out out --threshold 2",
         lambda: nm.evaluate("lesion-small", "one", "out", threshold=2),
     ),
+    "segmenter": Faces(
+        "evaluate --model melanoma-small --data one --out out --segmenter lesion-small",
+        lambda: nm.evaluate("melanoma-small", "one", "out", segmenter="lesion-small"),
+    ),
     "split": Faces(
         "evaluate --model lesion-small --data one --out out --split none",
         lambda: nm.evaluate("lesion-small", "one", "out", split="none"),

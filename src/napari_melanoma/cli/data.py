@@ -18,6 +18,7 @@ from napari_melanoma.cli.options import (
     format_help,
 )
 from napari_melanoma.cli.session import CommandSession, values_without
+from napari_melanoma.core.errors import InputError
 from napari_melanoma.core.formatting import format_count, format_names
 
 if TYPE_CHECKING:
@@ -329,6 +330,10 @@ def report(
     """Describe data sets."""
     if out is not None and out.suffix.lower() != ".md":
         _write_page(current, datasets, out, options)
+    elif options:
+        raise InputError(
+            "the options of the page have no effect without a page. Add --out FOLDER for it, or leave them out."
+        )
     else:
         _write_text(current, datasets, out)
 

@@ -131,7 +131,7 @@ def command_session(
     report = create_report(as_json)
     current = CommandSession(report, RunContext(report.progress))
     with (
-        _configure_logging(debug),
+        _configure_logging(debug, report),
         exit_when_output_closes(),
         accepting_damaged(accept_damaged),
         using_backend(backend, device),
@@ -181,15 +181,29 @@ def _report_outside_files(report: CommandReport) -> Iterator[None]:
         yield
 
 
+class _WarningHandler(logging.Handler):
+    """Reports each warning in the package's log once, such as a folder that cannot be read; no errors of programs."""
+
+    def __init__(self, report: CommandReport) -> None:
+        super().__init__()
+        self._report, self._reported = report, set[str]()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        text = record.getMessage()
+        if record.levelno == logging.WARNING and not record.exc_info and text not in self._reported:
+            self._reported.add(text)
+            self._report.emit("warning", f"Warning: {text}", message=text)
+
+
 @contextmanager
-def _configure_logging(debug: bool) -> Iterator[None]:
-    """Show the package's log with tracebacks if debugging; otherwise show nothing."""
+def _configure_logging(debug: bool, report: CommandReport) -> Iterator[None]:
+    """Show the package's log with tracebacks if debugging; otherwise only its warnings."""
     log = logging.getLogger("napari_melanoma")
-    handler = logging.StreamHandler(sys.stderr) if debug else logging.NullHandler()
+    handler = logging.StreamHandler(sys.stderr) if debug else _WarningHandler(report)
     previous_level, previous_propagate = log.level, log.propagate
     log.propagate = False
     log.addHandler(handler)
-    log.setLevel(logging.DEBUG if debug else logging.CRITICAL)
+    log.setLevel(logging.DEBUG if debug else logging.WARNING)
     try:
         yield
     finally:

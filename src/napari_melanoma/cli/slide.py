@@ -177,15 +177,20 @@ def run_cohort(
         cohort_options,
         run=current.run,
         force=force,
-        on_change=lambda entry: _report_cohort_slide(current, entry),
+        on_change=lambda entry: _report_cohort_slide(current, entry, out),
     )
     _report_cohort_summary(current, summary, out)
 
 
-def _report_cohort_slide(current: CommandSession, entry: CohortEntry) -> None:
-    """Report the state of a slide: failures as text; progress is shown by the bars."""
+def _report_cohort_slide(current: CommandSession, entry: CohortEntry, out: Path) -> None:
+    """Report the state of a slide: failures as text, results as without ``--processes``."""
+    from napari_melanoma.slides.lesion_files import read_analysis
+    from napari_melanoma.slides.slide_table import SlideStatus
+
     text = f"failed: {entry.file}: {entry.error}" if entry.state == "failed" else ""
     current.report.emit("slide", text, **vars(entry))
+    if entry.state == "done" and (content := read_analysis(out / entry.slide)):
+        _report_slide(current, SlideStatus(Path(entry.file), out / entry.slide, "done", content))
 
 
 def _report_cohort_summary(current: CommandSession, summary: CohortSummary, out: Path) -> None:

@@ -155,6 +155,9 @@ def train(
     if accept_leaks:
         recipe = recipe.model_copy(update={"data": recipe.data.model_copy(update={"accept_leaks": True})})
     if check:
+        given = {"--resume": resume, "--folds": folds is not None, "--queue": queue}
+        if names := [name for name, is_given in given.items() if is_given]:
+            raise InputError(f"--check writes nothing and trains nothing; not applicable: {', '.join(names)}.")
         _report_check(current, str(config), recipe)
     elif folds is not None:
         _train_folds(current, recipe, folds, out, resume=resume, queue=queue)

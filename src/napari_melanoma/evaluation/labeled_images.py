@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from functools import cached_property
 from itertools import chain
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field
+from pydantic import Field, model_validator
 
-from napari_melanoma.core.errors import DataSetError
+from napari_melanoma.core.errors import ConfigError, DataSetError
 from napari_melanoma.data.dataset import Key, Sample, read_dataset, select_for_split
 from napari_melanoma.data.taxonomy import load_taxonomy
 from napari_melanoma.evaluation.pipeline import SelectionOptions, check_evaluated_datasets
@@ -40,6 +40,15 @@ class ClassEvaluationOptions(SelectionOptions):
         lt=1,
         description="sensitivity on the reference cases that sets the decision threshold; by default that of the model",
     )
+
+    @model_validator(mode="after")
+    def _check_segmenter(self) -> Self:
+        if "segmenter" in self.model_fields_set and self.masks != "predicted":
+            raise ConfigError(
+                "a segmenter has no effect on reference masks. Use predicted masks (Python: masks='predicted', command "
+                "line: --masks predicted), or leave it out."
+            )
+        return self
 
 
 @dataclass(frozen=True, eq=False)

@@ -61,6 +61,8 @@ def evaluate_bags(
     model: BagModel, datasets: Sequence[Path], out: Path, options: ClassEvaluationOptions, *, run: RunContext
 ) -> ClassEvaluation:
     """Evaluate a whole-slide model on data sets and write the results."""
+    if options.masks == "predicted":
+        raise InputError("masks have no effect on whole slides. Leave the options of masks out.")
     slides = _find_labeled_bags(model.info, datasets, options)
     task = BagTask(model, slides, options)
     return run_evaluation(task, slides.samples, out, include_seen=options.include_seen, run=run)

@@ -28,7 +28,12 @@ from napari_melanoma.slides.patient_data import read_patient_table, with_measure
 from napari_melanoma.slides.result_folder import SlideFolderNames, open_fingerprint, slide_name
 from napari_melanoma.slides.tile_sets import read_tile_set
 from napari_melanoma.slides.tissue_classifier.classifier import PaintedSlideFile, TissueFitOptions
-from napari_melanoma.slides.tissue_classifier.stroke_data_set import START, make_stroke_data_set, split_strokes
+from napari_melanoma.slides.tissue_classifier.stroke_data_set import (
+    START,
+    check_strokes,
+    make_stroke_data_set,
+    split_strokes,
+)
 from napari_melanoma.training.recipe import TrainRecipe
 from napari_melanoma.training.whole_slides import RESULT_COLUMN, SLIDE_COLUMN, find_slide_files
 
@@ -232,14 +237,15 @@ def prepare_network(
 ) -> TrainRecipe:
     """Make the data set of a run that trains a network on the strokes of slides; return its recipe.
 
-    ``out``: the run folder. A data set that it contains already is used as it is, so that the same call continues after
-    an interruption. ``options``: the candidates of the painted classifier that the network is compared with. Raises
-    ``InputError`` if there are too few strokes to hold some back.
+    ``out``: the run folder. A data set of the same strokes that it contains already is used, so that the same call
+    continues after an interruption. ``options``: the candidates of the painted classifier that the network is compared
+    with. Raises ``InputError`` if there are too few strokes to hold some back, or the data set is of others.
     """
     data = (out / DATA_SET).absolute()
     if not data.exists():
         out.mkdir(parents=True, exist_ok=True)
         make_stroke_data_set(split_strokes(slides), data, options, run)
+    check_strokes(data, slides)
     tiles = read_tile_set(data)
     assert tiles is not None
     title = f"Tissue network: {', '.join(tiles.labels)}"

@@ -10,6 +10,7 @@ import pytest
 from painted_phantoms import CELL_PX, CLASSES, Phantom, draw_phantom
 
 from napari_melanoma.core.errors import InputError
+from napari_melanoma.core.files import write_json
 from napari_melanoma.evaluation.painted_comparison import CERTAIN, read_unpainted
 from napari_melanoma.io.results import read_labels, read_table
 from napari_melanoma.metrics.overlap import UNLABELED_PIXEL
@@ -20,7 +21,9 @@ from napari_melanoma.slides.tissue_classifier.stroke_data_set import (
     START,
     UNPAINTED,
     UNPAINTED_TABLE,
+    check_strokes,
     choose_tiles,
+    digest_strokes,
     make_stroke_data_set,
     split_strokes,
 )
@@ -48,6 +51,16 @@ def test_strokes_are_held_back_if_a_class_is_on_one_slide_only() -> None:
     split = split_strokes(slides)
     assert (split.by, names(split.training), names(split.held_back)) == ("strokes", [4, 3], [2, 1])
     assert split_strokes(slides[::-1]).held_back[1].strokes == split.held_back[0].strokes
+
+
+def test_a_data_set_of_other_strokes_is_refused(tmp_path: Path) -> None:
+    """It would be used in place of the strokes that a command names."""
+    slides = [paint("a", *["skin"] * 6), paint("b", *["fat"] * 3, "glass")]
+    write_json(tmp_path / "source.json", {"strokes": digest_strokes(split_strokes(slides).slides)})
+    check_strokes(tmp_path, slides[::-1])
+    for others in (slides[:1], [slides[0], paint("b", *["fat"] * 4, "glass")], [paint("c", "skin"), slides[1]]):
+        with pytest.raises(InputError, match="of other slides or of other strokes"):
+            check_strokes(tmp_path, others)
 
 
 @pytest.mark.parametrize("slides", [[], [paint("a", "skin", "fat")], [paint("a", "skin", "skin", "fat")]])

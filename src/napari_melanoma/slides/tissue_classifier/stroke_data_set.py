@@ -20,6 +20,7 @@ from napari_melanoma.core.context import NULL_CONTEXT, RunContext
 from napari_melanoma.core.errors import InputError
 from napari_melanoma.core.files import atomic_folder, write_json, write_text
 from napari_melanoma.core.geometry import Box
+from napari_melanoma.core.parsing import read_object_or_empty
 from napari_melanoma.core.prediction_config import TileConfig
 from napari_melanoma.data.dataset import assemble_folder, write_dataset_table
 from napari_melanoma.data.table_schema import TEST, TRAIN
@@ -58,6 +59,8 @@ from napari_melanoma.slides.tissue_classifier.feature_sources import (
 from napari_melanoma.slides.tissue_classifier.feature_store import SlideFeatures
 from napari_melanoma.slides.tissue_classifier.fitting import LinearClassifier, fit_classifier
 from napari_melanoma.slides.tissue_classifier.strokes import PaintedCells, Stroke
+
+ORIGIN = "source.json"  # what the data set was made of
 
 UNPAINTED, UNPAINTED_TABLE = "unpainted", "unpainted.csv"  # folder of the tiles, and table of their cells
 TILES = 48  # of all slides: 3,000 cells, whose features take about 15 s if they are not known
@@ -215,6 +218,25 @@ def _hash(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
+def digest_strokes(slides: Sequence[PaintedSlideFile]) -> str:
+    """Hash the names, scales and strokes of slides, in any order."""
+    texts = (
+        f"{slide.path.name} {slide.pixel_size} {sorted(repr(replace(stroke, id='')) for stroke in slide.strokes)}"
+        for slide in slides
+    )
+    return hashlib.sha256("\n".join(sorted(texts)).encode()).hexdigest()
+
+
+def check_strokes(folder: Path, slides: Sequence[PaintedSlideFile]) -> None:
+    """Raise if a data set was made of other slides or strokes; one of an earlier version does not state its own."""
+    stored = read_object_or_empty(folder / ORIGIN).get("strokes")
+    if stored is not None and stored != digest_strokes(slides):
+        raise InputError(
+            f"{folder} was made of other slides or of other strokes. Choose another output folder for these, or remove "
+            "that folder."
+        )
+
+
 def make_stroke_data_set(
     split: PaintedSplit,
     out: Path,
@@ -254,7 +276,8 @@ def make_stroke_data_set(
         tile = TileConfig(mpp=classifier.mpp, side_px=tile_px(classifier.mpp))
         write_tile_set(folder, TileSet(tile=tile, labels=linear.classes, classes=linear.classes))
         facts = {"source": "strokes", "held_back": split.by, "painted_classifier": classifier.validation.source}
-        write_json(folder / "source.json", {**facts, "kind": classifier.cell_classifier.kind})
+        facts["strokes"] = digest_strokes(split.slides)
+        write_json(folder / ORIGIN, {**facts, "kind": classifier.cell_classifier.kind})
         _write_start(folder / START, linear, tile)
 
 
