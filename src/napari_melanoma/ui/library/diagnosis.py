@@ -258,7 +258,7 @@ class DiagnosisPage(QWidget):
             self._report_unsigned(unsigned)
 
     def _report_unsigned(self, label: KeyedLabel) -> None:
-        self._dock.status.show_until(NOT_SIGNED.format(name=label.path.name), self._parts.opener.shown)
+        self._dock.status.show_until(NOT_SIGNED.format(name=self._find_name(label.path)), self._parts.opener.shown)
 
     def set_reader(self, name: str) -> None:
         """Label as another reader, whose diagnoses are kept apart."""
@@ -300,7 +300,7 @@ class DiagnosisPage(QWidget):
         path = session.path
         stored = self._parts.store.index.rows.get(self._parts.records.find_digest(path), {})
         if stored.get("review") == "rejected":
-            self._dock.status.show_until(REJECTED.format(name=path.name), opener.shown)
+            self._dock.status.show_until(REJECTED.format(name=self._find_name(path)), opener.shown)
             return
         label = self._make_label(session, path, classes[number - 1])
         changes.record_number(number)
@@ -309,7 +309,7 @@ class DiagnosisPage(QWidget):
         else:
             self._unsigned = label
             self._dock.status.show_until(
-                NO_READER.format(name=path.name, diagnosis=label.diagnosis), user_data().reader_changed
+                NO_READER.format(name=self._find_name(path), diagnosis=label.diagnosis), user_data().reader_changed
             )
             self._edit_reader()
 
@@ -321,6 +321,9 @@ class DiagnosisPage(QWidget):
         no_mask = NO_MASK if session.masked_lesion is None else MASK_NOT_STORED
         patient = session.workspace.find_patient_id(path)
         return KeyedLabel(path, session.source, patient, diagnosis, drawn, is_valid, no_mask)
+
+    def _find_name(self, path: Path) -> str:
+        return self._dock.list_model.find_name(path)
 
     def _store(self, keyed: KeyedLabel) -> None:
         """Store a diagnosis by the reader, and open the next photograph."""
@@ -383,7 +386,7 @@ class DiagnosisPage(QWidget):
         self._parts.changes.add(stored.row)
         own = next(one.diagnosis for one in label if one.reader == reader)
         no_mask = "" if stored.row.get("mask_path") else keyed.no_mask
-        parts = [f"{keyed.path.name}: {own} stored by {reader}{no_mask}."]
+        parts = [f"{self._find_name(keyed.path)}: {own} stored by {reader}{no_mask}."]
         if not stored.row.get("diagnosis"):
             others = ", ".join(f"{one.reader or 'before'}: {one.diagnosis}" for one in label if one.reader != reader)
             parts += [f"{others}.", DISAGREE]
@@ -406,7 +409,7 @@ class DiagnosisPage(QWidget):
         found = (one.path for one in self._images if digest and self._parts.records.find_digest(one.path) == digest)
         path = next(found, None)
         diagnosis = index.rows.get(digest, {}).get("diagnosis", "")
-        text = f"{change.image_id if path is None else path.name}: the last change was undone."
+        text = f"{change.image_id if path is None else self._find_name(path)}: the last change was undone."
         self._dock.status.show_message(f"{text} Its diagnosis is {diagnosis}." if diagnosis else text)
         if self.is_active and path is not None:
             self._given.discard(path)
