@@ -135,6 +135,8 @@ class DiagnosisPage(QWidget):
         self._images: Sequence[LibraryImage] = ()
         self._labelings: dict[tuple[str, Path], Labeling] = {}  # used in the threads of the queue
         self._fitted: object = None  # what the state was computed from
+        self._fitted_labels: object = None  # among that
+        self._curve_labels: object = None  # those of the learning curve
         self._unsigned: KeyedLabel | None = None  # until the reader has entered a name
         self._skipped: set[Path] = set()
         self._undone: Path | None = None  # to which the list is scrolled once its new position is known
@@ -495,7 +497,7 @@ class DiagnosisPage(QWidget):
         inputs = photographs, rows, reader, model, store.folder, self.embeddings.done
         if inputs == self._fitted:
             return
-        self._fitted = inputs
+        self._fitted, self._fitted_labels = inputs, self.labels
         self._choice_timer.stop()
         for key in ("curve", "choice"):
             self._queue.stop(key)
@@ -505,7 +507,7 @@ class DiagnosisPage(QWidget):
     def _on_job(self, result: tuple[str, Any]) -> None:
         kind, value = result
         if kind == "curve":
-            self.curve = value
+            self.curve, self._curve_labels = value, self._fitted_labels
         elif kind == "choice":
             self._choice = value
         else:
@@ -515,8 +517,8 @@ class DiagnosisPage(QWidget):
             if state.fit is not None and self.is_active:
                 self._queue.submit("curve", lambda: partial(_measure_curve, state.fit))
                 self._choice_timer.start()
-            elif state.fit is None:
-                self.curve = None
+            if state.fit is None or self._curve_labels != self._fitted_labels:
+                self.curve = None  # of other labels
         self._show_texts()
 
     def _start_choice(self) -> None:
