@@ -23,6 +23,7 @@ from napari_melanoma.case.model import (
     add_lesion,
     add_result,
     move_image,
+    move_images,
     remove_image,
     remove_lesion,
     set_correction,
@@ -147,6 +148,13 @@ def test_a_result_is_current_for_its_mask() -> None:
     assert case.find_image("I3").current == corrected
     again = add_result(case, "I3", own.model_copy(update={"model": "b"}))
     assert [result.model for result in again.find_image("I3").results] == ["", "b"]
+
+
+def test_images_that_are_moved_within_their_lesion_stay_together() -> None:
+    case = add_images(add_lesion(Case()), [picture(name) for name in "abcd"], "L1")
+    assert layout(move_images(case, ["I1", "I3"], "L1", 2)) == {"L1": ["b", "d", "a", "c"], "": []}
+    assert layout(move_images(case, ["I3", "I4"], "L1", 0)) == {"L1": ["c", "d", "a", "b"], "": []}
+    assert layout(move_images(case, ["I2", "I4"], "")) == {"L1": ["a", "c"], "": ["b", "d"]}
 
 
 @pytest.mark.parametrize("edit", [remove_lesion, remove_image, lambda case, name: set_lesion(case, name)])

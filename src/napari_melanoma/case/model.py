@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, Self, TypeVar
 
@@ -503,6 +503,18 @@ def move_image(case: Case, image_id: str, lesion_id: str, position: int | None =
     without_image = remove_image(case, image_id)
     index = len(_list_images(without_image, lesion_id)) if position is None else position
     return _insert_images(without_image, lesion_id, index, [case.find_image(image_id)])
+
+
+def move_images(case: Case, image_ids: Sequence[str], lesion_id: str, position: int | None = None) -> Case:
+    """Move images as ``move_image``; they are next to each other, in this order.
+
+    ``position``: number of other images there that precede them; None for the end.
+    """
+    for image in image_ids:
+        case = move_image(case, image, lesion_id)
+    for step, image in enumerate(image_ids if position is not None else ()):
+        case = move_image(case, image, lesion_id, None if position is None else position + step)
+    return case
 
 
 def set_image(case: Case, image_id: str, **values: object) -> Case:

@@ -871,6 +871,10 @@ def test_findings_of_readings_are_stated_with_their_authors_and_not_assessed_is_
         "section.tif, reading by A: breslow thickness 0.47 mm, recorded as 0.5 mm, ulceration not assessed.",
         "section.tif, reading by B: ulceration not identified.",
     ]
+    other = CaseImage(id="I2", path=Path("other/section.tif"), modality="wsi", findings=added)
+    same = slide.model_copy(update={"path": Path("first/section.tif")})
+    text = describe_other_findings(CaseLesion(id="L1", images=(same, other)))
+    assert len(text.splitlines()) == 4  # of both slides of this name
 
 
 @pytest.mark.path

@@ -114,6 +114,10 @@ def test_rows_show_missing_files_and_unassigned_images(tmp_path):
     rows = create_rows(add_images(case, [image]), missing={"I1"})
     assert [(row.id, row.texts[0]) for row in rows] == [("L1", "1  Head and neck"), (NO_LESION, "Not assigned")]
     assert [row.texts for row in rows[0].rows] == [("a.png", "dermoscopic\nmissing")]
+    other = image.model_copy(update={"path": tmp_path / "later" / "a.png"})
+    rows = create_rows(add_images(case, [other], "L1"))
+    names = [f"{tmp_path.name}/a.png", "later/a.png"]
+    assert [row.texts[0] for row in rows[0].rows] == names
 
 
 @pytest.mark.both_qts

@@ -6,6 +6,7 @@ import threading
 import time
 from pathlib import Path
 from types import SimpleNamespace
+from unittest.mock import MagicMock
 
 import numpy as np
 import pytest
@@ -901,6 +902,17 @@ def test_diagnoses_of_the_taxonomy_are_added(labeler, corrections):
     labeler.page.class_list.remove_button.click()
     labeler.page.class_list.remove_button.click()
     assert "basal cell carcinoma" not in labeler.page.class_list.classes
+
+
+def test_the_learning_curve_of_other_labels_is_not_shown():
+    page = MagicMock(curve=None, is_active=False, _fitted_labels="of a")
+    fit = ("state", (SimpleNamespace(fit=object()), {}))
+    diagnosis.DiagnosisPage._on_job(page, ("curve", "curve"))
+    diagnosis.DiagnosisPage._on_job(page, fit)  # after more embeddings
+    assert page.curve == "curve"
+    page._fitted_labels = "of b"
+    diagnosis.DiagnosisPage._on_job(page, fit)
+    assert page.curve is None
 
 
 OUTCOMES = {

@@ -12,6 +12,7 @@ from napari_melanoma.data.diagnosis_labels import DiagnosisLabel
 from napari_melanoma.io.discovery import natural_key
 from napari_melanoma.lesion.uncertainty_ratings import Rating
 from napari_melanoma.slides.slide_table import WorkItem
+from napari_melanoma.ui.library.listing import create_image, name_distinctly
 from napari_melanoma.ui.library.resolve import (
     INFORMATIVE,
     ImageState,
@@ -237,3 +238,10 @@ def test_the_outcome_states_which_model_is_selected_now() -> None:
     former = describe_outcome(summary, "small-adapted", is_used=False)
     assert former.text == "Installed as small-adapted; another model is selected in the Lesion dock"
     assert (former.parts, former.detail) == (("Better",), "")
+
+
+def test_images_of_the_same_name_are_listed_with_their_folders(tmp_path: Path) -> None:
+    paths = [tmp_path / "p1" / "1.jpg", tmp_path / "p2" / "1.jpg", tmp_path / "p2" / "2.jpg"]
+    images = name_distinctly(create_image(path, is_slide=False) for path in paths)
+    assert [image.name for image in images] == ["p1/1.jpg", "p2/1.jpg", "2.jpg"]
+    assert [image.path for image in images] == paths

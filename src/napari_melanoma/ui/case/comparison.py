@@ -15,6 +15,7 @@ from qtpy.QtGui import QHideEvent
 from qtpy.QtWidgets import QComboBox, QPushButton, QSizePolicy, QSlider, QWidget
 
 from napari_melanoma.case.model import CaseImage, CaseLesion
+from napari_melanoma.core.formatting import distinct_names
 from napari_melanoma.ui.case.controller import CaseController
 from napari_melanoma.ui.case.tree import format_modality
 from napari_melanoma.ui.sections.choice import SectionChoice
@@ -245,8 +246,8 @@ class ComparisonView(QWidget):
         for combo in self.combos:
             combo.setVisible(len(images) > 1)
             combo.clear()
-            for image in images:
-                combo.addItem(_describe_image(image), image.id)
+            for image, text in zip(images, _describe_images(images), strict=True):
+                combo.addItem(text, image.id)
         if len(set(self._selected)) > 1 and {image.id for image in images}.issuperset(self._selected):
             for combo, image_id in zip(self.combos, self._selected, strict=True):
                 combo.setCurrentIndex(combo.findData(image_id))
@@ -303,14 +304,15 @@ def _name_order(pair: Sequence[CaseImage]) -> tuple[str, str]:
     return ("first", "second") if _explain_order(pair) else ("earlier", "later")
 
 
-def _describe_image(image: CaseImage) -> str:
-    return ", ".join((image.taken_on or "day unknown", format_modality(image), image.path.name))
+def _describe_images(images: Sequence[CaseImage]) -> list[str]:
+    names = distinct_names([image.path for image in images])
+    return [", ".join((image.taken_on or "day unknown", format_modality(image), names[image.path])) for image in images]
 
 
 def _format_pair(pair: Sequence[CaseImage]) -> str:
     """Describe the compared photographs in rich text."""
     names = (name.capitalize() for name in _name_order(pair))
-    lines = (f"{name} photograph: {_describe_image(image)}" for name, image in zip(names, pair, strict=True))
+    lines = (f"{name} photograph: {text}" for name, text in zip(names, _describe_images(pair), strict=True))
     return f"<p style='margin: 3px 0'>{'<br>'.join(map(html.escape, lines))}</p>"
 
 

@@ -19,7 +19,7 @@ from qtpy.QtWidgets import (
 from superqt import QElidingLabel
 
 from napari_melanoma.case.model import FINDINGS, Case, CaseImage, CaseLesion, CaseRisk, number_lesions
-from napari_melanoma.core.formatting import format_count, to_sentence
+from napari_melanoma.core.formatting import distinct_names, format_count, to_sentence
 from napari_melanoma.data.body_sites import site_word
 from napari_melanoma.data.table_schema import field_title, find_column, format_field_value
 from napari_melanoma.reports.formatting import format_known_data, format_risk
@@ -347,10 +347,11 @@ def describe_other_findings(lesion: CaseLesion) -> str:
     from napari_melanoma.depth.synoptic_fields import FIELDS_BY_NAME
 
     found: dict[str, list[str]] = {}
+    names = distinct_names([image.path for image in lesion.images])
     for image in lesion.images:
         for reading in (one for one in image.readings.readings if one.when):
             texts = {FIELDS_BY_NAME[name].label.lower(): describe_finding(reading, name) for name in FINDINGS}
-            author = f"{image.path.name}, reading by {reading.reader or '(no name)'}"
+            author = f"{names[image.path]}, reading by {reading.reader or '(no name)'}"
             found[author] = [f"{label} {text}" for label, text in texts.items() if text != "unknown"]
     return "\n".join(f"{author}: {', '.join(texts)}." for author, texts in found.items() if texts)
 
@@ -380,7 +381,7 @@ class ImagePage(QWidget):
 
     def show_image(self, case: Case, lesion: CaseLesion | None, image: CaseImage, editable: bool) -> None:
         """Show an image; ``lesion``: the lesion that it is assigned to, or None."""
-        self.title.setText(image.path.name)
+        self.title.setText(distinct_names([one.path for _, one in case.iterate_images()])[image.path])
         self.title.setToolTip(str(image.path))
         self.lesion_combo.clear()
         numbers = number_lesions(case)

@@ -11,6 +11,7 @@ from qtpy.QtCore import QObject, Signal
 
 from napari_melanoma import worker
 from napari_melanoma.core.context import RunContext
+from napari_melanoma.core.formatting import distinct_names
 from napari_melanoma.ui.user_data import user_data
 from napari_melanoma.ui.widgets.job import BackgroundJob, run_job, tasks
 from napari_melanoma.ui.widgets.settings import DockSettings
@@ -165,7 +166,9 @@ class CasePredictor(QObject):
         text = f"{predictions.summary}."
         if predictions.notes:
             case = self._controller.case
-            names = {} if case is None else {image.id: image.path.name for _, image in case.iterate_images()}
+            images = () if case is None else [image for _, image in case.iterate_images()]
+            paths = distinct_names([image.path for image in images])
+            names = {image.id: paths[image.path] for image in images}
             (image_id, reason), others = predictions.notes[0], len(predictions.notes) - 1
             text += f" {names.get(image_id, image_id)}: {reason}" + (f" And {others} more." if others else "")
         self._finish(text)

@@ -21,7 +21,7 @@ from qtpy.QtWidgets import (
 from napari_melanoma.case import model
 from napari_melanoma.case.model import Case, CaseImage, CaseLesion, number_lesions
 from napari_melanoma.core.errors import ConfigError, InputError
-from napari_melanoma.core.formatting import format_count
+from napari_melanoma.core.formatting import distinct_names, format_count
 from napari_melanoma.core.provenance import utc_time
 from napari_melanoma.data.body_sites import site_columns, site_title, site_word
 from napari_melanoma.data.taxonomy import load_taxonomy
@@ -85,6 +85,7 @@ def create_rows(
     lesions with an outdated prediction.
     """
     numbers, predictions = number_lesions(case), predictions or {}
+    names = distinct_names([image.path for _, image in case.iterate_images()])
     rows = []
     for lesion in case.lesions:
         number, prediction = numbers[lesion.id], predictions.get(lesion.id)
@@ -100,20 +101,20 @@ def create_rows(
         elif state:
             tips.append("The case has changed since its prediction: press Classify.")
         texts = f"{number}  {format_site(lesion)}", _join_lines(content, state)
-        children = tuple(_create_image_row(image, missing) for image in lesion.images)
+        children = tuple(_create_image_row(image, names, missing) for image in lesion.images)
         rows.append(CaseRow(lesion.id, texts, "\n".join((*tips, content)), rows=children))
     if case.images:
-        unassigned = tuple(_create_image_row(image, missing) for image in case.images)
+        unassigned = tuple(_create_image_row(image, names, missing) for image in case.images)
         count = format_count(len(unassigned), "image")
         rows.append(CaseRow(NO_LESION, ("Not assigned", count), "Drag each to its lesion.", rows=unassigned))
     return tuple(rows)
 
 
-def _create_image_row(image: CaseImage, missing: Collection[str]) -> CaseRow:
+def _create_image_row(image: CaseImage, names: Mapping[Path, str], missing: Collection[str]) -> CaseRow:
     is_missing = image.id in missing
     state = "missing" if is_missing else "✎ corrected" if image.correction else "analyzed" if image.results else ""
     tip = f"{image.path}\n{'The file is missing.' if is_missing else 'Double click or press Enter to open it.'}"
-    texts = _join_lines(image.path.name, image.taken_on), _join_lines(format_modality(image), state)
+    texts = _join_lines(names[image.path], image.taken_on), _join_lines(format_modality(image), state)
     return CaseRow(image.id, texts, tip, None if is_missing else image.path)
 
 
@@ -387,9 +388,7 @@ class CaseEditor(QObject):
         def move_all(case: Case) -> Case:
             case = model.add_lesion(case) if is_new else case
             target = case.lesions[-1].id if is_new else lesion.replace(NO_LESION, "")
-            for step, image in enumerate(images):
-                case = model.move_image(case, image, target, None if position < 0 else position + step)
-            return case
+            return model.move_images(case, images, target, None if position < 0 else position)
 
         count = format_count(len(images), "image")
         case = self._edit(move_all, f"{count} moved")

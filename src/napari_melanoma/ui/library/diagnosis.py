@@ -135,6 +135,8 @@ class DiagnosisPage(QWidget):
         self._images: Sequence[LibraryImage] = ()
         self._labelings: dict[tuple[str, Path], Labeling] = {}  # used in the threads of the queue
         self._fitted: object = None  # what the state was computed from
+        self._fitted_labels: object = None  # among that
+        self._curve_labels: object = None  # those of the learning curve
         self._unsigned: KeyedLabel | None = None  # until the reader has entered a name
         self._skipped: set[Path] = set()
         self._undone: Path | None = None  # to which the list is scrolled once its new position is known
@@ -258,7 +260,7 @@ class DiagnosisPage(QWidget):
             self._report_unsigned(unsigned)
 
     def _report_unsigned(self, label: KeyedLabel) -> None:
-        self._dock.status.show_until(NOT_SIGNED.format(name=label.path.name), self._parts.opener.shown)
+        self._dock.status.show_until(NOT_SIGNED.format(name=self._find_name(label.path)), self._parts.opener.shown)
 
     def set_reader(self, name: str) -> None:
         """Label as another reader, whose diagnoses are kept apart."""
@@ -300,7 +302,7 @@ class DiagnosisPage(QWidget):
         path = session.path
         stored = self._parts.store.index.rows.get(self._parts.records.find_digest(path), {})
         if stored.get("review") == "rejected":
-            self._dock.status.show_until(REJECTED.format(name=path.name), opener.shown)
+            self._dock.status.show_until(REJECTED.format(name=self._find_name(path)), opener.shown)
             return
         label = self._make_label(session, path, classes[number - 1])
         changes.record_number(number)
@@ -309,7 +311,7 @@ class DiagnosisPage(QWidget):
         else:
             self._unsigned = label
             self._dock.status.show_until(
-                NO_READER.format(name=path.name, diagnosis=label.diagnosis), user_data().reader_changed
+                NO_READER.format(name=self._find_name(path), diagnosis=label.diagnosis), user_data().reader_changed
             )
             self._edit_reader()
 
@@ -321,6 +323,9 @@ class DiagnosisPage(QWidget):
         no_mask = NO_MASK if session.masked_lesion is None else MASK_NOT_STORED
         patient = session.workspace.find_patient_id(path)
         return KeyedLabel(path, session.source, patient, diagnosis, drawn, is_valid, no_mask)
+
+    def _find_name(self, path: Path) -> str:
+        return self._dock.list_model.find_name(path)
 
     def _store(self, keyed: KeyedLabel) -> None:
         """Store a diagnosis by the reader, and open the next photograph."""
@@ -383,7 +388,7 @@ class DiagnosisPage(QWidget):
         self._parts.changes.add(stored.row)
         own = next(one.diagnosis for one in label if one.reader == reader)
         no_mask = "" if stored.row.get("mask_path") else keyed.no_mask
-        parts = [f"{keyed.path.name}: {own} stored by {reader}{no_mask}."]
+        parts = [f"{self._find_name(keyed.path)}: {own} stored by {reader}{no_mask}."]
         if not stored.row.get("diagnosis"):
             others = ", ".join(f"{one.reader or 'before'}: {one.diagnosis}" for one in label if one.reader != reader)
             parts += [f"{others}.", DISAGREE]
@@ -406,7 +411,7 @@ class DiagnosisPage(QWidget):
         found = (one.path for one in self._images if digest and self._parts.records.find_digest(one.path) == digest)
         path = next(found, None)
         diagnosis = index.rows.get(digest, {}).get("diagnosis", "")
-        text = f"{change.image_id if path is None else path.name}: the last change was undone."
+        text = f"{change.image_id if path is None else self._find_name(path)}: the last change was undone."
         self._dock.status.show_message(f"{text} Its diagnosis is {diagnosis}." if diagnosis else text)
         if self.is_active and path is not None:
             self._given.discard(path)
@@ -492,7 +497,7 @@ class DiagnosisPage(QWidget):
         inputs = photographs, rows, reader, model, store.folder, self.embeddings.done
         if inputs == self._fitted:
             return
-        self._fitted = inputs
+        self._fitted, self._fitted_labels = inputs, self.labels
         self._choice_timer.stop()
         for key in ("curve", "choice"):
             self._queue.stop(key)
@@ -502,7 +507,7 @@ class DiagnosisPage(QWidget):
     def _on_job(self, result: tuple[str, Any]) -> None:
         kind, value = result
         if kind == "curve":
-            self.curve = value
+            self.curve, self._curve_labels = value, self._fitted_labels
         elif kind == "choice":
             self._choice = value
         else:
@@ -512,8 +517,8 @@ class DiagnosisPage(QWidget):
             if state.fit is not None and self.is_active:
                 self._queue.submit("curve", lambda: partial(_measure_curve, state.fit))
                 self._choice_timer.start()
-            elif state.fit is None:
-                self.curve = None
+            if state.fit is None or self._curve_labels != self._fitted_labels:
+                self.curve = None  # of other labels
         self._show_texts()
 
     def _start_choice(self) -> None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from time import monotonic
 from typing import TYPE_CHECKING
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING
 from napari_melanoma.core.context import REPORT_S, Progress, RunContext
 from napari_melanoma.core.errors import InputError, describe_error
 from napari_melanoma.core.files import FileStamp, file_stamp
-from napari_melanoma.core.formatting import format_count, format_names
+from napari_melanoma.core.formatting import distinct_names, format_count, format_names
 from napari_melanoma.io.discovery import SLIDE_SUFFIXES, SUFFIXES, has_image_content, natural_key
 from napari_melanoma.ui.library.resolve import LibraryImage, describe_selection
 
@@ -69,7 +70,7 @@ def list_images(chosen: Sequence[Path], run: RunContext) -> LibraryContent:
             f"no slide or photograph in {', '.join(map(str, paths))}: expected files such as .svs, .ndpi, .tif or .jpg,"
             f" or folders of DICOM or OME-Zarr. {problem or 'Choose another folder.'}"
         )
-    return LibraryContent(paths, describe_selection(paths), tuple(images.values()), problem)
+    return LibraryContent(paths, describe_selection(paths), name_distinctly(images.values()), problem)
 
 
 def _describe_unreadable(folders: Sequence[Path]) -> str:
@@ -122,6 +123,14 @@ def create_image(path: Path, is_slide: bool, state: str = "", case_id: str = "")
     return LibraryImage(path, name, is_slide, modified, size, state, case_id, (natural_key(Path(name)), str(path)))
 
 
+def name_distinctly(images: Iterable[LibraryImage]) -> tuple[LibraryImage, ...]:
+    """Add parent folders to the names that several images have, as of patients with numbered photographs."""
+    images = tuple(images)
+    counts = Counter(image.name for image in images)
+    names = distinct_names([image.path for image in images if counts[image.name] > 1])
+    return tuple(replace(image, name=names.get(image.path, image.name)) for image in images)
+
+
 def _list_case(folder: Path) -> LibraryContent:
     """List the images of a case in the order of the case."""
     from napari_melanoma.case.store import CASE, CaseStore
@@ -131,7 +140,7 @@ def _list_case(folder: Path) -> LibraryContent:
     for _, image in CaseStore.open_read_only(folder).case.iterate_images():
         state = "corrected" if image.correction is not None else "analyzed" if image.results else "not analyzed"
         images.append(create_image(image.path, image.is_slide, state, image.id))
-    return LibraryContent((folder,), describe_selection([folder]), tuple(images), "", folder, stamp)
+    return LibraryContent((folder,), describe_selection([folder]), name_distinctly(images), "", folder, stamp)
 
 
 def update_case(content: LibraryContent, run: RunContext) -> LibraryContent | None:

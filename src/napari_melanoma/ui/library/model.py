@@ -85,6 +85,10 @@ class LibraryModel(QAbstractListModel):
         """Return the image of a row; None if there is no such row."""
         return self.rows[index.row()] if index.isValid() and index.row() < len(self.rows) else None
 
+    def find_name(self, path: Path) -> str:
+        """Return the name by which a file is listed, for messages about it; that of the file if it is not listed."""
+        return next((image.name for image in self.images if image.path == path), path.name)
+
     def find_index(self, path: Path | None) -> QModelIndex:
         """Return the row of a file; invalid if it is not listed. A file of a DICOM slide is found by its folder."""
         if path is None:

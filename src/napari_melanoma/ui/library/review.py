@@ -496,7 +496,8 @@ class ReviewDock(LibraryDock):
         self.corrections_store.set_stored(stored)
         total = stored.index.total
         train = f" {self.icons.link('train', 'Train on them')}." if total else ""
-        message = f"{path.name}: {stored.review}. {format_count(total, 'image')} with masks in total.{train}"
+        name, count = self.list_model.find_name(path), format_count(total, "image")
+        message = f"{name}: {stored.review}. {count} with masks in total.{train}"
         self.changes.show_stored(message)
         if path == self.list_view.path and not self._open_next(row):
             which = "All listed photographs" if self.records.counts[TO_DO] else "All photographs"

@@ -18,7 +18,7 @@ from napari_melanoma.core.context import Progress, RunContext
 from napari_melanoma.core.errors import BundleError, MelanomaError, WorkerTerminated
 from napari_melanoma.core.formatting import format_duration
 from napari_melanoma.lesion.uncertainty_ratings import Rating, UncertaintyMeasure
-from napari_melanoma.ui.library.listing import create_image
+from napari_melanoma.ui.library.listing import create_image, name_distinctly
 from napari_melanoma.ui.library.resolve import LibraryImage
 from napari_melanoma.ui.widgets.job import BackgroundJob, tasks
 from napari_melanoma.ui.widgets.status_line import StatusLine
@@ -60,7 +60,7 @@ def list_photographs(chosen: Sequence[Path], model: str, run: RunContext) -> Pho
     from napari_melanoma.lesion.uncertainty_ratings import load_ratings
     from napari_melanoma.models.installed_bundles import find_bundle
 
-    images = [create_image(path.absolute(), is_slide=False) for path in find_photographs(chosen)]
+    images = name_distinctly(create_image(path.absolute(), is_slide=False) for path in find_photographs(chosen))
     run.check()
     fingerprint = find_bundle(model).fingerprint
     stored = load_ratings(fingerprint, MEASURE)
