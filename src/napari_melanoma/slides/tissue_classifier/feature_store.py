@@ -489,8 +489,8 @@ class StoredFeatures:
                 found.append((path.stat().st_mtime, cls(slide, opened[0], path, opened[1])))
         size = read_notes(folder).pixel_size
         if size is None and len({one.spec.pixel_size_um for _, one in found}) > 1:  # which of them was set before
-            with suppress(MelanomaError), open_slide(slide) as opened:
-                size = opened.info.pixel_size
+            with suppress(MelanomaError), open_slide(slide) as file:
+                size = file.info.pixel_size
         same = [one for one in found if size is None or PixelSize(*one[1].spec.pixel_size_um).is_close(size)]
         return max(same, key=lambda one: one[0])[1] if same else None
 
