@@ -214,6 +214,7 @@ def describe_difference(folder: Path, options: SlideOptions) -> str:
         settings = SlideResult.open(folder).spec.settings
     except InputError:
         return "they cannot be read"
+    expected: dict[str, Any]
     identity = identify_model(options.model or DEFAULT_TILE_MODEL, options.weights)
     if identity is None:  # until it is loaded
         model = settings.get("model") if options.model in _slide_model_names(folder) else options.model

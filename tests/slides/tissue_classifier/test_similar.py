@@ -14,6 +14,8 @@ from test_feature_store import MeanColor, all_blocks
 from napari_melanoma.core.channel_choice import ChannelChoice
 from napari_melanoma.core.context import Cancelled, RunContext
 from napari_melanoma.core.errors import InputError
+from napari_melanoma.core.geometry import PixelSize
+from napari_melanoma.slides.notes import SlideNotes, write_notes
 from napari_melanoma.slides.reading.composite import read_as_rgb
 from napari_melanoma.slides.reading.opening import open_slide
 from napari_melanoma.slides.result_folder import record_slide, slide_folder
@@ -130,6 +132,22 @@ def test_features_of_a_slide_are_computed_and_found(folder: Path, tmp_path: Path
     assert not missing
     assert len(found.list_blocks()) == reports[-1].total == len(reports)
     assert reports[-1].message == "Computing features of c.tif"
+
+
+def test_features_at_another_scale_are_not_compared(folder: Path, tmp_path: Path) -> None:
+    slide, results = folder / "c.tif", tmp_path / "c"
+    sizes = (PixelSize(1.0, 1.0), PixelSize(2.0, 2.0, "given"))
+    for size in (None, sizes[1]):
+        write_notes(results, SlideNotes(pixel_size=size))
+        compute_slide_features(slide, results, SOURCE, RunContext())
+
+    def find(size: PixelSize | None) -> list[PixelSize | None]:
+        write_notes(results, SlideNotes(pixel_size=size))
+        return [one.placement.pixel_size for one in find_stored_features([slide], tmp_path, SOURCE)[0]]
+
+    assert find(sizes[1]) == [PixelSize(2.0, 2.0)]
+    assert find(None) == [sizes[0]]
+    assert find(PixelSize(1.5, 1.5, "ruler")) == []
 
 
 def test_fluorescence_is_not_compared(folder: Path, tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ import pytest
 
 from napari_melanoma.core.errors import InputError
 from napari_melanoma.data import bags
-from napari_melanoma.data.bags import Bag
+from napari_melanoma.data.bags import Bag, hash_preprocessing
 
 Write = Callable[..., Path]
 TILES, FEATURES = 100, 4
@@ -97,6 +97,7 @@ def test_the_requested_scale_is_kept(write_bag: Write, tmp_path: Path, settings:
         "features": FEATURES,
         "licence": "CC0-1.0",
         "stain": "macenko",
+        "preprocessing": hash_preprocessing({"stain": {"method": "macenko"}}),
     }
 
 

@@ -17,7 +17,7 @@ from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.errors import BundleError, ConfigError, DataSetError, RunError
 from napari_melanoma.core.paths import allow_outside_files
 from napari_melanoma.core.run_folder import RunFolder
-from napari_melanoma.data.bags import Bag
+from napari_melanoma.data.bags import Bag, hash_preprocessing
 from napari_melanoma.evaluation.labeled_images import ClassEvaluationOptions
 from napari_melanoma.evaluation.slides import evaluate_bags
 from napari_melanoma.models.bundle import load_network, read_bundle, read_reference
@@ -108,6 +108,7 @@ def test_the_bundle_records_its_encoder(learnt: Learnt) -> None:
         "features": 12,
         "licence": "CC0-1.0",
         "stain": "none",
+        "preprocessing": hash_preprocessing({}),
     }
     assert config.tile is not None
     assert (config.tile.mpp, config.tile.side_px) == (0.5, 32)

@@ -10,6 +10,7 @@ import hashlib
 import re
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import count
@@ -26,6 +27,7 @@ from pydantic import Field
 from napari_melanoma.core.channel_choice import ChannelChoice
 from napari_melanoma.core.config import Config
 from napari_melanoma.core.context import NULL_CONTEXT, Progress, RunContext, usable_cores
+from napari_melanoma.core.errors import MelanomaError
 from napari_melanoma.core.files import FileStamp, atomic_folder, file_stamp, remove_folder, save_error, temporary_prefix
 from napari_melanoma.core.geometry import Box, MapPlacement, PixelSize
 from napari_melanoma.core.locks import hold_lock
@@ -477,15 +479,20 @@ class StoredFeatures:
     def find(cls, slide: Path, folder: Path, source: FeatureSource) -> StoredFeatures | None:
         """Find the latest features of a source in the result folder of a slide; None if there are none.
 
-        Features of another encoder, another version of it, or of channels of fluorescence are not comparable, and not
-        found.
+        Features of another encoder, another version of it, of channels of fluorescence, or at another scale than the
+        slide has now are not comparable, and not found.
         """
         found, wanted = [], (source.fingerprint, source.mpp, None)
         for path in (folder / FEATURES).glob("*.zarr"):
             opened = _open(path)
             if opened is not None and (opened[0].source_fingerprint, opened[0].mpp, opened[0].channels) == wanted:
                 found.append((path.stat().st_mtime, cls(slide, opened[0], path, opened[1])))
-        return max(found, key=lambda one: one[0])[1] if found else None
+        size = read_notes(folder).pixel_size
+        if size is None and len({one.spec.pixel_size_um for _, one in found}) > 1:  # which of them was set before
+            with suppress(MelanomaError), open_slide(slide) as file:
+                size = file.info.pixel_size
+        same = [one for one in found if size is None or PixelSize(*one[1].spec.pixel_size_um).is_close(size)]
+        return max(same, key=lambda one: one[0])[1] if same else None
 
     @property
     def placement(self) -> MapPlacement:
