@@ -29,7 +29,7 @@ from napari_melanoma.depth.shown_blocks import ShownBlock
 from napari_melanoma.depth.synoptic import SynopticAnswer, SynopticReport
 from napari_melanoma.reports.case_report import collect_report, summarize_lesion
 from napari_melanoma.reports.report_records import ReportRecords
-from napari_melanoma.reports.report_sections import SlidePart
+from napari_melanoma.reports.report_sections import OTHER_FILE, SlidePart
 from napari_melanoma.reports.slide import NO_READING
 from napari_melanoma.slides.result_folder import record_slide
 from napari_melanoma.slides.synoptic_files import compare_reports
@@ -162,6 +162,9 @@ def test_reports_show_the_copy_with_later_readings_of_the_slide(tmp_path: Path) 
     away = SlidePart.from_image(image, [], lesion)
     assert (away.depth.readings, away.changes) == (FINDINGS.readings, ())
     assert SlidePart.from_image(image, [results], lesion).changes == (), "no findings there"
+    image.path.write_bytes(b"another slide")
+    assert SlidePart.from_image(image, [results], lesion).changes == (OTHER_FILE,)
+    image.path.write_bytes(b"no slide")
     both = set_values(SlideFindings(readings=(DepthReading(reader="A", when=LATER, mm=1.6),)), "B", LATER, clark=4)
     write_findings(results, both)
     part = SlidePart.from_image(image, [results], lesion)
