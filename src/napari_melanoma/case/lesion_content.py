@@ -119,8 +119,9 @@ class LesionContent:
         file, size = self.files.get(image.id, UNKNOWN_FILE), image.pixel_size
         yield ShownBlock(key=IMAGE_FILE, label="file", value=file, text=file[:12])
         yield known("taken_on", "day", image.taken_on, is_private=True)
-        scale = size and [size.y_um, size.x_um]
-        yield known("stated_scale", "scale", scale, f"{format_scale(*scale, 6)} µm per pixel" if scale else "")
+        if size is not None:
+            text = f"{format_scale(size.y_um, size.x_um, 6)} µm per pixel"
+            yield known("stated_scale", "scale", [size.y_um, size.x_um], text)
 
 
 def read_lesion_content(case: Case, lesion: CaseLesion, folder: Path | None, find_folder: FindFolder) -> LesionContent:
