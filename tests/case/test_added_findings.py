@@ -18,6 +18,7 @@ from napari_melanoma.case.model import (
     add_lesion,
     add_slide_findings,
     remove_image,
+    set_image,
     set_lesion,
 )
 from napari_melanoma.case.store import CaseStore, case_to_json, parse_case
@@ -25,11 +26,12 @@ from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.files import write_json
 from napari_melanoma.depth.findings import SlideFindings, read_findings, write_findings
 from napari_melanoma.depth.readings import DepthReading, SlideDepthReadings, set_values
+from napari_melanoma.depth.report_blocks import IMAGES
 from napari_melanoma.depth.shown_blocks import ShownBlock
 from napari_melanoma.depth.synoptic import SynopticAnswer, SynopticReport
 from napari_melanoma.reports.case_report import collect_report, summarize_lesion
 from napari_melanoma.reports.report_records import ReportRecords
-from napari_melanoma.reports.report_sections import SlidePart
+from napari_melanoma.reports.report_sections import OTHER_FILE, SlidePart
 from napari_melanoma.reports.slide import NO_READING
 from napari_melanoma.slides.result_folder import record_slide
 from napari_melanoma.slides.synoptic_files import compare_reports
@@ -162,6 +164,9 @@ def test_reports_show_the_copy_with_later_readings_of_the_slide(tmp_path: Path) 
     away = SlidePart.from_image(image, [], lesion)
     assert (away.depth.readings, away.changes) == (FINDINGS.readings, ())
     assert SlidePart.from_image(image, [results], lesion).changes == (), "no findings there"
+    image.path.write_bytes(b"another slide")
+    assert SlidePart.from_image(image, [results], lesion).changes == (OTHER_FILE,)
+    image.path.write_bytes(b"no slide")
     both = set_values(SlideFindings(readings=(DepthReading(reader="A", when=LATER, mm=1.6),)), "B", LATER, clark=4)
     write_findings(results, both)
     part = SlidePart.from_image(image, [results], lesion)
@@ -212,3 +217,34 @@ def test_reports_are_compared_by_what_both_answer(
         CaseLesion(id="L1", synoptic=own), {"Image 3": part}, {}, "", ReportRecords(True, RunContext())
     )[1]
     assert ("Two answers: " in status) == (bool(expected) and name != "comment")
+
+
+def test_a_signature_covers_the_file_the_day_and_the_scale_of_a_photograph(tmp_path: Path) -> None:
+    file = tmp_path / "a.jpg"
+    file.write_bytes(b"photograph")
+    image = CaseImage(id="", path=file, modality="dermoscopic", taken_on="2025-01-01", mpp_x=10, mpp_y=10)
+    case = add_images(add_lesion(Case()), [image], "L1")
+
+    def list_changes(case: Case, signed: SynopticReport) -> list[str]:
+        content = read_lesion_content(case, case.lesions[0], None, lambda image: None)
+        return [str(one).removeprefix("Changed after signature: Image 1, ") for one in content.list_changes(signed)]
+
+    blocks = read_lesion_content(case, case.lesions[0], None, lambda image: None).list_blocks(REPORT)
+    signed = REPORT.sign("A", LATER, blocks)
+    other = set_image(case, "I1", taken_on="2026-01-01", mpp_x=20.0)
+    assert list_changes(case, signed) == []
+    assert list_changes(other, signed) == [
+        "day: signed: a text; now: another text.",
+        "scale: signed: 10 µm per pixel; now: 20 x 10 µm per pixel.",
+    ]
+    file.write_bytes(b"another photograph")
+    assert [one[:13] for one in list_changes(case, signed)] == ["file: signed:"]
+    earlier = [
+        one.model_copy(update={"blocks": (one.blocks[0].model_copy(update={"blocks": one.blocks[0].blocks[:1]}),)})
+        for one in blocks
+        if one.key == IMAGES
+    ]
+    kept = [one for one in blocks if one.key != IMAGES]
+    assert list_changes(case, REPORT.sign("A", LATER, (*kept, *earlier))) == [], "it did not record them"
+    file.unlink()
+    assert list_changes(case, signed) == ["Not verified since the signature: file. It was not found."]

@@ -202,6 +202,13 @@ def test_a_candidate_is_stored_in_hundredths_of_a_pixel_and_tenths_of_a_micromet
     }
 
 
+@pytest.mark.parametrize("mm", [0.74996, 1.04998, 2.04997, 4.04999])
+def test_a_stored_thickness_has_the_category_of_the_measured_one(mm: float) -> None:
+    stored = candidate(mm).to_json()["mm"]
+    assert stored == pytest.approx(mm, abs=1e-4)
+    assert t_category(stored, False) == t_category(mm, False)
+
+
 def test_candidates_are_ranked_by_connection_and_size_then_by_thickness() -> None:
     """A lesion of less than a tenth of the area of the largest comes after all others, even detached ones."""
     ranked = [

@@ -366,6 +366,7 @@ def case(folder: Path, tmp_path: Path) -> Iterator[CaseStore]:
     case = set_patient(case, personal_history=True, family_history=False)
     case = replace_lesions(case, create_lesion())
     photograph, slide = CaseImage(id="", path=tmp_path / "p.png", modality="dermoscopic"), tmp_path / "archive"
+    photograph.path.write_bytes(b"no photograph")
     case = add_images(case, [photograph, CaseImage(id="", path=slide / "level0.dcm", modality="wsi")], "L1")
     store = CaseStore.create(tmp_path / "case", case)
     results = store.folder / "results" / "I1"

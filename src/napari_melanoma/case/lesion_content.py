@@ -12,19 +12,23 @@ from napari_melanoma.case.model import Case, CaseImage, CaseLesion, CasePatient
 from napari_melanoma.case.results import CaseLesionPrediction, read_predictions
 from napari_melanoma.classification.prediction import ClassPrediction
 from napari_melanoma.core.errors import InputError, MelanomaError
+from napari_melanoma.core.files import hash_file
 from napari_melanoma.core.formatting import format_class
+from napari_melanoma.core.geometry import format_scale
 from napari_melanoma.core.parsing import read_object_or_empty
 from napari_melanoma.core.validity import read_validity
 from napari_melanoma.data.table_schema import field_title
 from napari_melanoma.depth.findings import read_findings
 from napari_melanoma.depth.readings import SlideDepthReadings, merge_readings
 from napari_melanoma.depth.report_blocks import (
+    IMAGE_FILE,
     IMAGES,
     LESION,
     PATIENT,
     PREDICTION,
     SLIDE,
     SYNOPTIC,
+    UNKNOWN_FILE,
     format_table_cell,
     is_private_cell,
     lesion_block,
@@ -45,7 +49,8 @@ class LesionContent:
     """What is known of a lesion.
 
     ``prediction``: from its photographs; ``is_outdated``: its inputs have changed. ``photographs``: by image id, the
-    content of ``result.json``. ``slides``: by image id. ``unread``: keys of blocks that cannot be read now.
+    content of ``result.json``. ``files``: by image id, the hash of the file of a photograph. ``slides``: by image id.
+    ``unread``: keys of blocks that cannot be read now.
     """
 
     lesion: CaseLesion
@@ -53,6 +58,7 @@ class LesionContent:
     prediction: CaseLesionPrediction | None = None
     is_outdated: bool = False
     photographs: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    files: Mapping[str, str] = field(default_factory=dict)
     slides: Mapping[str, SlideContent] = field(default_factory=dict)
     unread: frozenset[KeyPath] = frozenset()
 
@@ -104,8 +110,18 @@ class LesionContent:
         own = (
             ShownBlock(key="image", label="", value=image.modality or "unknown", text=image.modality or "image"),
             known("contour", "contour by hand", contour, DRAWN, is_drawing=True),
+            *(self._list_origin(image) if slide is None and not image.is_slide else ()),
         )
         return group(image.id, name, (*own, *blocks))
+
+    def _list_origin(self, image: CaseImage) -> Iterator[ShownBlock | None]:
+        """Yield the file of a photograph, and the day and the scale that the case states."""
+        file, size = self.files.get(image.id, UNKNOWN_FILE), image.pixel_size
+        yield ShownBlock(key=IMAGE_FILE, label="file", value=file, text=file[:12])
+        yield known("taken_on", "day", image.taken_on, is_private=True)
+        if size is not None:
+            text = f"{format_scale(size.y_um, size.x_um, 6)} µm per pixel"
+            yield known("stated_scale", "scale", [size.y_um, size.x_um], text)
 
 
 def read_lesion_content(case: Case, lesion: CaseLesion, folder: Path | None, find_folder: FindFolder) -> LesionContent:
@@ -115,6 +131,7 @@ def read_lesion_content(case: Case, lesion: CaseLesion, folder: Path | None, fin
     """
     unread, found, is_outdated = set[KeyPath](), None, False
     photographs: dict[str, Mapping[str, Any]] = {}
+    files: dict[str, str] = {}
     slides: dict[str, SlideContent] = {}
     try:
         predictions = None if folder is None else read_predictions(folder)
@@ -125,6 +142,10 @@ def read_lesion_content(case: Case, lesion: CaseLesion, folder: Path | None, fin
     for image in lesion.images:
         if not image.is_slide:
             photographs[image.id] = read_object_or_empty(image.current.path / RESULT) if image.current else {}
+            try:
+                files[image.id] = hash_file(image.path)
+            except OSError:
+                unread.add((IMAGES, image.id, IMAGE_FILE))
             continue
         results = find_folder(image)
         if results is None or not results.is_dir():
@@ -132,7 +153,7 @@ def read_lesion_content(case: Case, lesion: CaseLesion, folder: Path | None, fin
             continue
         depth = merge_readings(_list_readings(image, results))
         slides[image.id] = read_slide_content(results, None, image.path, depth=depth)
-    return LesionContent(lesion, case.patient, found, is_outdated, photographs, slides, frozenset(unread))
+    return LesionContent(lesion, case.patient, found, is_outdated, photographs, files, slides, frozenset(unread))
 
 
 def _list_readings(image: CaseImage, results: Path) -> Iterator[SlideDepthReadings]:

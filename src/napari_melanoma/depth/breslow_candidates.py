@@ -30,6 +30,7 @@ from napari_melanoma.depth.geometry import (
     measure_thickest,
     thickness_bounds,
 )
+from napari_melanoma.depth.t_category import round_measured_thickness
 from napari_melanoma.depth.tumor_maps import (
     DepthMeasurementConfig,
     TissueMaps,
@@ -140,8 +141,10 @@ class DepthCandidate:
         return {
             "surface": [round(value, 2) for value in self.surface],
             "deepest": [round(value, 2) for value in self.deepest],
-            "mm": round(self.mm, 4),
-            "interval_mm": None if self.interval_mm is None else [round(value, 4) for value in self.interval_mm],
+            "mm": round_measured_thickness(self.mm, 4),
+            "interval_mm": None
+            if self.interval_mm is None
+            else [round_measured_thickness(value, 4) for value in self.interval_mm],
             "at_least": self.at_least,
             "ulcerated": self.ulcerated,
             "ulcer_mm": round(self.ulcer_mm, 4),

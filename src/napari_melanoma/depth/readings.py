@@ -312,15 +312,14 @@ def parse_proposals(content: Mapping[str, Any]) -> SlideDepthProposals:
     parsed = [_parse_proposal(values) for values in (listed if isinstance(listed, list) else [])]
     clark, ulcerated = entry.get("clark_estimate"), entry.get("ulceration")
     notes, mpp = entry.get("notes"), content.get("mpp")
-    is_scaled = (
-        bool(entry) and isinstance(mpp, list) and [isinstance(um, float | int) and um > 0 for um in mpp] == [True] * 2
-    )
+    pixel = mpp if entry and isinstance(mpp, list) else []
+    is_scaled = [isinstance(um, float | int) and um > 0 for um in pixel] == [True, True]
     return SlideDepthProposals(
         proposals=tuple(proposal for proposal in parsed if proposal is not None),
         ulcerated=ulcerated if isinstance(ulcerated, bool) else None,
         clark=clark if isinstance(clark, int) and 1 <= clark <= 5 else None,
         notes=tuple(str(one) for one in (notes if isinstance(notes, list) else [])),
-        um_per_px=(mpp[0], mpp[1]) if is_scaled else None,
+        um_per_px=(pixel[0], pixel[1]) if is_scaled else None,
         validity=(Validity.from_json(entry.get("validity")) or read_validity(content)) if entry else Validity(),
     )
 

@@ -55,6 +55,8 @@ GROUPS = {
     PREDICTION: "prediction from photographs",
     IMAGES: "images",
 }
+# Of photographs; reports that an earlier version has signed lack the file, and what is stated with it
+IMAGE_FILE, UNKNOWN_FILE, WITH_FILE = "file", "unknown", ("file", "taken_on", "stated_scale")
 PICTURE = "picture"  # key of what is drawn, and not printed
 IN_REGIONS = "regions "  # start of the key of a count within drawn regions
 NO_FINDING = (*NOT_ANSWERED, "not_specified", OTHER, "", None)  # values that contradict no other one

@@ -15,12 +15,16 @@ from napari_melanoma.depth.report_blocks import (
     ANALYSIS,
     CASE_COLUMNS,
     GROUPS,
+    IMAGE_FILE,
+    IMAGES,
     LESION,
     LESIONS,
     PICTURE,
     READING,
     SLIDE,
     SYNOPTIC,
+    UNKNOWN_FILE,
+    WITH_FILE,
     list_contradictions,
 )
 from napari_melanoma.depth.shown_blocks import (
@@ -94,7 +98,7 @@ def list_changes_since_signature(
         signed, now = (tuple(one for one in tree if one.key in (SYNOPTIC, LESION)) for tree in (signed, now))
     compared, missing = list[BlockChange](), list[KeyPath]()
     for change in compare_blocks(signed, now):
-        if _is_copied(change, now):
+        if _is_copied(change, now) or _is_unrecorded(change, signed):
             continue
         found = _find_unread(change.path, unread)
         if found is None:
@@ -117,6 +121,15 @@ def _is_copied(change: BlockChange, now: Blocks) -> bool:
     if own is None or change.before is not None or change.after is None:
         return False
     return is_same_value(own.value, change.after.value)
+
+
+def _is_unrecorded(change: BlockChange, signed: Blocks) -> bool:
+    """Whether the signed report of an earlier version lacks the file of a photograph, and what is stated with it."""
+    *image, key = change.path
+    if image[:1] != [IMAGES] or len(image) != 2 or key not in WITH_FILE:
+        return False
+    file = find_block(signed, *image, IMAGE_FILE)
+    return file is None or (key == IMAGE_FILE and file.value == UNKNOWN_FILE)
 
 
 def _find_unread(path: KeyPath, unread: Collection[KeyPath]) -> KeyPath | None:

@@ -22,10 +22,10 @@ def round_thickness(mm: float) -> float:
     return math.floor(round(10 * mm, 6) + 0.5) / 10
 
 
-def round_measured_thickness(mm: float) -> float:
-    """Round a thickness to 0.01 mm for display; down if it would be recorded differently: 1.048 to 1.04."""
-    rounded = round(mm, 2)
-    return rounded if round_thickness(rounded) == round_thickness(mm) else math.floor(100 * mm) / 100
+def round_measured_thickness(mm: float, decimals: int = 2) -> float:
+    """Round a thickness, to 0.01 mm for display; down if it would be recorded differently: 1.048 to 1.04."""
+    rounded, steps = round(mm, decimals), 10**decimals
+    return rounded if round_thickness(rounded) == round_thickness(mm) else math.floor(steps * mm) / steps
 
 
 def t_category(mm: float, ulcerated: bool | None) -> str:

@@ -33,6 +33,10 @@ if TYPE_CHECKING:
     from napari_melanoma.case.model import CaseImage, CaseLesion
 
 Subject = TypeVar("Subject")
+OTHER_FILE = (
+    "The file of the slide is another one now: the results and readings are of the previous file. Restore it, or "
+    "analyze the slide again."
+)
 
 
 @dataclass(frozen=True)
@@ -84,6 +88,9 @@ class SlidePart:
             synoptic, changes = read_synoptic(folder, lesion, slide)
         except InputError as error:
             return replace(part, faults=(error,), changes=(DAMAGED,))
+        stated, own = stated_fingerprint(folder), "" if path is None else open_fingerprint(path)
+        if stated and own and stated != own and not (synoptic is not None and synoptic.is_signed):
+            changes = (*changes, OTHER_FILE)
         return replace(part, depth=depth, synoptic=synoptic, changes=changes)
 
     @property
