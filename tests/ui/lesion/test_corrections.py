@@ -381,6 +381,22 @@ def test_other_lesions_are_stored_as_the_user_decides(corrections, person):
     assert np.array_equal(mask, person.mask)
 
 
+def test_lesions_that_a_new_threshold_finds_are_asked_about_although_the_mask_does_not_follow_yet(corrections, person):
+    pixels = photograph(TWO[:1])
+    pixels[45:75, 105:135] = 133  # a faint lesion: probability 0.4
+    person.opens("mole", pixels)
+    person.analyses()
+    (session,) = person.dock.sessions
+    assert not session.lesion.result.other_masks
+    person.finds(QDoubleSpinBox, "threshold").setValue(0.3)
+    adds(person)
+    assert len(session.lesion.result.other_masks) == 1
+    person.answers("other_lesions", "Include all")
+    person.waits()
+    review, mask = stored(corrections)
+    assert (review, bool(mask[60, 120])) == ("accepted", True)
+
+
 @pytest.fixture
 def short(window, tmp_path):
     """A user with two photographs, one of them stored, in a dock of 340 x 420 pixels that looks as in napari."""

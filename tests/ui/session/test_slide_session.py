@@ -46,6 +46,7 @@ from napari_melanoma.ui.session.strokes import (
     remove_class,
     remove_stroke,
 )
+from napari_melanoma.ui.session.tissue import TissueState
 from napari_melanoma.ui.widgets.pending import CommitSignal
 from napari_melanoma.ui.widgets.settings import DebounceTimer
 
@@ -163,6 +164,19 @@ def test_notes_are_edited_and_saved_with_the_measurements(
     assert session.measures.value == (LINE,)
     session.update(replace(find(tmp_path / "a", SlideNotes(angle=60.0)), known_notes=known))
     assert (session.notes.value.angle, session.measures.value) == (30.0, (LINE,))
+
+
+def test_tissue_of_another_window_is_followed_unless_this_one_has_changed_it(
+    sessions: SlideSessions, tmp_path: Path, qtbot: QtBot
+) -> None:
+    session = open_session(sessions, tmp_path / "a", qtbot)
+    first, second, third, own = (TissueState(mask=np.arange(4).reshape(2, 2) == number) for number in range(4))
+    for found in (first, second):  # read when the slide is displayed, and again
+        session.update(replace(session.location, tissue=found))
+        assert session.tissue.value is found
+    session.tissue.set(own)
+    session.update(replace(session.location, tissue=third))
+    assert session.tissue.value is own
 
 
 def test_a_file_that_cannot_be_read_is_reported(sessions: SlideSessions, tmp_path: Path, qtbot: QtBot) -> None:

@@ -104,10 +104,15 @@ class CorrectionsSection(PhotographSection):
         self._add_button.click()
 
     def _on_add(self) -> None:
+        """Store the photograph, once what is stated about its lesions is that of the current mask."""
+        session, lesion = self.session, self.session.masked_lesion
+        if session.is_mask_changing:
+            session.services.controller.when_followed(session, self._add)
+        elif lesion is not None:
+            self._add(lesion)
+
+    def _add(self, lesion: AnalyzedLesion) -> None:
         """Store the photograph with its mask, after a question if it has lesions outside the mask."""
-        lesion = self.session.masked_lesion
-        if lesion is None:
-            return
         digest, with_others = self._confirmed
         is_confirmed = digest == lesion.mask_digest
         if lesion.result.other_masks and not is_confirmed:

@@ -24,7 +24,7 @@ from napari_melanoma.ui.session.tissue import (
     write_detected_mask,
 )
 from napari_melanoma.ui.viewer import slide_layers
-from napari_melanoma.ui.viewer.layers import complete_brush_strokes
+from napari_melanoma.ui.viewer.layers import complete_brush_strokes, restart_labels
 from napari_melanoma.ui.widgets.dialogs import confirm
 from napari_melanoma.ui.widgets.editors import NoWheelComboBox
 from napari_melanoma.ui.widgets.job import run_job
@@ -145,9 +145,6 @@ class TissueSection(SlideSection):
         )
         if is_new:
             self._follow_layer(layer)
-        elif not np.array_equal(layer.data != 0, mask):
-            layer.editable = False  # napari forgets the strokes on the previous tissue, which Ctrl+Z would draw here
-            layer.editable, layer.data = True, labels
         if self._slide.is_shown:
             layer.visible = True
             self._viewer.layers.selection.active = layer
@@ -175,7 +172,9 @@ class TissueSection(SlideSection):
             show_failure(self._status, error)
 
     def _update(self) -> None:
-        tissue, is_brightfield = self._tissue, self._slide.info.kind == "brightfield"
+        tissue, is_brightfield, layer = self._tissue, self._slide.info.kind == "brightfield", self._layer
+        if layer is not None and tissue.mask is not None and not np.array_equal(layer.data != 0, tissue.mask):
+            restart_labels(layer, tissue.mask.astype(np.uint8))  # detected, or corrected in another window
         self.setEnabled(is_brightfield)
         self._method.setCurrentText(tissue.method)
         self._again.setVisible(is_brightfield and tissue.mask is not None)

@@ -354,6 +354,10 @@ class LesionController(QObject):
         self.follow(session)
         self._latest.submit(name, prepare, done)
 
+    def when_followed(self, session: OpenPhotograph, done: Callable[[AnalyzedLesion], object]) -> None:
+        """Call a function with the lesion of a photograph once it follows the mask and the options."""
+        self._submit("await", session, lambda lesion: lambda run: lesion, done)
+
     def store(
         self,
         key: str,

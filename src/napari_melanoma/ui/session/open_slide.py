@@ -221,13 +221,14 @@ class OpenSlide(ImageSession):
         self.edit_notes(lambda notes: replace(notes, pixel_size=size, scale_changes=(*notes.scale_changes, *changes)))
 
     def update(self, location: SlideResultLocation) -> None:
-        """Use the results that were found when the slide is displayed again; notes changed since are kept."""
+        """Use what was found when the slide is displayed again; own changes of notes and tissue are kept."""
         if self.notes.value is not location.known_notes:
             location = replace(location, notes=self.notes.value, notes_file=self._location.notes_file)
-        self._location = location
+        tissue, known, self._location = self.tissue.value, self._location.tissue, location
         self.notes.set(location.notes)
         self.measures.push(location.notes.measures)
-        if self.tissue.value.mask is None and location.tissue.mask is not None:
+        is_read = tissue.mask is None or tissue.has_mask_of(known)
+        if is_read and location.tissue.mask is not None and not tissue.has_mask_of(location.tissue):
             self.tissue.set(location.tissue)
 
     def flush(self) -> None:

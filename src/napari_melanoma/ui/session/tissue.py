@@ -43,6 +43,14 @@ class TissueState:
 
         return self.mask is not None and (self.detected is None or not np.array_equal(self.mask, self.detected))
 
+    def has_mask_of(self, other: TissueState) -> bool:
+        """Whether the masks are the same."""
+        import numpy as np
+
+        if self.mask is None or other.mask is None:
+            return self.mask is other.mask
+        return np.array_equal(self.mask, other.mask)
+
 
 def write_corrected_mask(folder: Path, mask: NDArray[np.bool_]) -> Path:
     """Save corrected tissue, bool (row, column) of the whole slide, next to the results."""

@@ -633,10 +633,9 @@ def theme_icon(name: str, color: str) -> QIcon:
 class ToolButton(QToolButton):
     """A button whose menu acts on what was typed until it is opened, which leaves the focus in a field."""
 
-    def setMenu(self, menu: QMenu | None) -> None:  # noqa: N802 - Qt's name
+    def setMenu(self, menu: QMenu) -> None:  # noqa: N802 - Qt's name
         """Open a menu by the button."""
-        if menu is not None:
-            menu.aboutToShow.connect(commit_typed)
+        menu.aboutToShow.connect(commit_typed)
         super().setMenu(menu)
 
 

@@ -236,7 +236,7 @@ class LesionsSection(SlideSection):
         self.session.services.status.end_message(SPLIT_HINT)
         selected = self.session.selected_lesions.value
         if len(selected) == 1:
-            self._edit(lambda lesions, indices, maps, config: split_lesion(lesions, *indices, line, maps, config))
+            self._edit(lambda lesions, indices, maps, config: split_lesion(lesions, indices[0], line, maps, config))
 
     def _on_draw(self, on: bool) -> None:
         """Start or stop drawing; ask before an outline that is not a lesion yet is discarded."""
