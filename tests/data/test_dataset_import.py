@@ -218,7 +218,7 @@ def test_a_table_alone_becomes_rows_without_images(tmp_path: Path) -> None:
     assert (second["age"], second["age_as_given"], second["site_as_given"]) == ("", "430", "Hallux x")
     origin = json.loads((tmp_path / "out/source.json").read_text())
     assert (origin["rows"], origin["images"], origin["not_understood"]) == (2, 0, {"site": {"Hallux x": 1}})
-    assert {about for about, _ in report.notes} == {"age", "site"}
+    assert {about for about, _ in report.notes} == {"age", "rows", "site"}
     with pytest.raises(DataSetError, match="the image of 'ISIC_0000001' is missing"):
         read_dataset(tmp_path / "out")
 

@@ -232,8 +232,8 @@ REFUSED: dict[str, Faces] = {
         lambda: nm.evaluate("lesion-small", "one", "out", threshold=2),
     ),
     "segmenter": Faces(
-        "evaluate --model melanoma-small --data one --out out --segmenter lesion-small",
-        lambda: nm.evaluate("melanoma-small", "one", "out", segmenter="lesion-small"),
+        "evaluate --model melanoma-small --data one --out out --segmenter lesion-phone",
+        lambda: nm.evaluate("melanoma-small", "one", "out", segmenter="lesion-phone"),
     ),
     "split": Faces(
         "evaluate --model lesion-small --data one --out out --split none",

@@ -7,10 +7,10 @@ import os
 import shutil
 import uuid
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from contextlib import ExitStack, suppress
 from pathlib import Path, PurePath, PureWindowsPath
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,6 +40,8 @@ from napari_melanoma.depth.findings import SlideFindings
 from napari_melanoma.depth.readings import read_depth_file
 from napari_melanoma.io.results import read_mask, write_mask
 from napari_melanoma.privacy.pseudonyms import pseudonym
+
+Key = TypeVar("Key")
 
 # Are written after other fields
 NESTED_FIELDS = ("imported", "synoptic", "images", "correction", "results", "risk", "findings")
@@ -230,30 +232,31 @@ def find_missing_images(case: Case) -> dict[str, str]:
 def locate_images(case: Case, folder: Path) -> dict[str, Path]:
     """Find the missing images of a case in a folder, where they are now; return their paths by id.
 
-    An image is found by the end of its path, the longest first, or by its name if only one file there has it. A file
-    that several images fit belongs to the one with the longest end, or to none if that is not clear; one that another
-    image of the case has belongs to none.
+    An image is found at the file of its name that shares the longest end of its path, if there is only one. A file is
+    that of one image: of several, it is that of the longest end, and of none if these are equally long. The file of
+    another image of the case is that of none.
     """
-    names, found = defaultdict[str, list[Path]](list), defaultdict[Path, list[tuple[int, str]]](list)
+    missing, names = find_missing_images(case), defaultdict[str, list[Path]](list)
+    used = {real_path(image.path) for _, image in case.iterate_images() if image.id not in missing}
     for parent, _, files in os.walk(folder):
         for name in files:
             names[name].append(Path(parent, name))
-    for image_id in (missing := find_missing_images(case)):
-        parts = _moved_path(case.find_image(image_id)).parts
-        ends = (folder.joinpath(*parts[start:]) for start in range(1, len(parts)))
-        same_name = names[parts[-1]]
-        path = next((path for path in ends if path in names[path.name]), None)
-        if path is None and len(same_name) == 1:
-            path = same_name[0]
-        if path is not None:
-            found[path].append((count_same_end(path, PurePath(*parts)), image_id))
-    used = {real_path(image.path) for _, image in case.iterate_images() if image.id not in missing}
-    paths: dict[str, Path] = {}
-    for path, claims in found.items():
-        longest, image_id = max(claims)
-        if real_path(path) not in used and sum(length == longest for length, _ in claims) == 1:
-            paths[image_id] = path
-    return paths
+    claims = defaultdict[Path, dict[str, int]](dict)  # with the number of shared parts, by image
+    for image_id in missing:
+        stored = _moved_path(case.find_image(image_id))
+        free = (path for path in names[stored.name] if real_path(path) not in used)
+        shared = {path: count_same_end(path, stored) for path in free}
+        if (found := _find_single_maximum(shared)) is not None:
+            claims[found][image_id] = shared[found]
+    owners = {path: _find_single_maximum(images) for path, images in claims.items()}
+    return {image_id: path for path, image_id in owners.items() if image_id is not None}
+
+
+def _find_single_maximum(values: Mapping[Key, int]) -> Key | None:
+    """Return the key of the largest value; None if several keys have it, or there are none."""
+    highest = max(values.values(), default=0)
+    largest = [key for key, value in values.items() if value == highest]
+    return largest[0] if len(largest) == 1 else None
 
 
 def _moved_path(image: CaseImage) -> PurePath:

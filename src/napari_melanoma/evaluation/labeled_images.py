@@ -43,7 +43,7 @@ class ClassEvaluationOptions(SelectionOptions):
 
     @model_validator(mode="after")
     def _check_segmenter(self) -> Self:
-        if "segmenter" in self.model_fields_set and self.masks != "predicted":
+        if self.segmenter != type(self).model_fields["segmenter"].default and self.masks != "predicted":
             raise ConfigError(
                 "a segmenter has no effect on reference masks. Use predicted masks (Python: masks='predicted', command "
                 "line: --masks predicted), or leave it out."
