@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,7 +13,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from napari_melanoma.core.errors import ConfigError, DataSetError
-from napari_melanoma.core.prediction_config import UNKNOWN, NumberColumn, TabularConfig, TabularEncoding, WordColumn
+from napari_melanoma.core.prediction_config import (
+    UNKNOWN,
+    FittedWords,
+    NumberColumn,
+    TabularConfig,
+    TabularEncoding,
+    WordColumn,
+)
 from napari_melanoma.data import taxonomy
 from napari_melanoma.data.dataset_table import TableFile
 from napari_melanoma.data.harmonize import harmonize_rows
@@ -26,6 +34,7 @@ from napari_melanoma.data.tabular_encoding import (
     join_encodings,
     list_eligible_columns,
     make_network_inputs,
+    read_number,
     read_table_values,
     to_matrix,
 )
@@ -173,6 +182,20 @@ def test_cells_are_read_as_in_a_harmonized_table() -> None:
     joined = encode_rows(harmonized, join_encodings([earlier, encoding])).categories
     assert (joined[:, :3] == [[2, 2, 2], [1, 3, 1], [2, 0, 2], [1, 1, 1]]).all()
     assert (joined[:, 3:] == encode_rows(harmonized, encoding).categories).all(), "of an ensemble of both"
+
+
+def test_words_of_one_meaning_keep_their_codes() -> None:
+    """Earlier versions stored words as the table had them."""
+    column = FittedWords(name="diagnosis", words=("melanoma", "melanoma in situ"))
+    encoding = TabularEncoding(numbers=(), words=(column,), rows=2)
+    cells = ("melanoma in situ", "Melanoma", "MM", "nevus")
+    assert read_table_values([{"diagnosis": cell} for cell in cells], encoding).codes[:, 0].tolist() == [2, 1, 1, 0]
+
+
+def test_a_comma_that_may_separate_thousands_is_not_read_in_columns_of_unknown_meaning() -> None:
+    assert [read_number(cell, "cells") for cell in ("987", "0,25", "12,34")] == [987, 0.25, 12.34]
+    assert math.isnan(read_number("1,234", "cells"))
+    assert read_number("1,234", "depth_mm") == 1.234
 
 
 def test_suggested_widths_are_those_of_fastai() -> None:

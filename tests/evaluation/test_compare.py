@@ -23,9 +23,11 @@ from napari_melanoma.evaluation.comparison_results import (
     read_comparison,
 )
 from napari_melanoma.evaluation.model_comparison import (
+    COMPARISON,
     ComparisonOptions,
     compare_pair,
     make_mask_task,
+    remove_earlier_comparison,
     write_comparison_page,
 )
 from napari_melanoma.io.photographs import read_photograph
@@ -210,6 +212,17 @@ def test_pictures_of_the_twelve_largest_changes(tmp_path: Path) -> None:
     found = compared(samples, tmp_path / "out", OLD, Reader("new", {n: max(0, 10 - n) for n in range(18)}))
     assert [item.image_id for item in found.better] == [f"s{n}" for n in (*range(10, 18), 9, 8, 7, 6)]
     assert len(list((tmp_path / "out/thumbnails").iterdir())) == 12
+
+
+def test_pictures_beside_no_comparison_are_kept(tmp_path: Path) -> None:
+    own = tmp_path / "thumbnails/own.png"
+    own.parent.mkdir()
+    own.touch()
+    remove_earlier_comparison(tmp_path)
+    assert own.exists()
+    (tmp_path / COMPARISON).touch()
+    remove_earlier_comparison(tmp_path)
+    assert not own.exists()
 
 
 def test_images_with_the_same_name_get_separate_pictures(tmp_path: Path) -> None:

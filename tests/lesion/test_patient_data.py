@@ -30,6 +30,10 @@ def test_stated_values_are_checked_by_all_callers(stated: dict[str, str]) -> Non
         PatientTable(stated)
 
 
+def test_stated_values_may_have_other_names_of_a_column() -> None:
+    assert PatientTable({"gender": "f"}).patient_data("any") == {"sex": "female"}
+
+
 def test_row_values_take_precedence_and_defaults_fill_the_rest(tmp_path) -> None:
     table = tmp_path / "patients.csv"
     table.write_text("sex,image_id,age_approx\nmale,one.jpg,70\n,two,\nmale,nu\u0308,\n", encoding="utf-8")

@@ -23,6 +23,7 @@ from napari_melanoma.core.files import write_json
 from napari_melanoma.core.run_folder import RunFolder
 from napari_melanoma.data.dataset import Sample
 from napari_melanoma.data.splits import SplitOptions, split_dataset
+from napari_melanoma.evaluation.labeled_images import ClassEvaluationOptions
 from napari_melanoma.evaluation.pipeline import estimates_to_json
 from napari_melanoma.io.photographs import read_photograph
 from napari_melanoma.io.results import write_table
@@ -194,8 +195,10 @@ def test_the_ensemble_is_evaluated_on_the_data_sets_with_test_images(
     workflow._make_ensemble(recipe, RunFolder(tmp_path), [], {}, RUN)
     ((_, datasets, out, options),) = calls
     assert (datasets, out) == ([folders[1]], tmp_path / "evaluation")
-    assert options["split"] == "test"
-    assert options.get("masks") == (recipe.classification and recipe.classification.masks)
+    if recipe.classification is None:
+        assert options == {"split": "test"}
+    else:
+        assert ClassEvaluationOptions.parse(options, "train").masks == recipe.classification.masks
 
 
 def test_a_run_of_other_folds_is_not_continued(recipe: TrainRecipe, patients: Path, tmp_path: Path) -> None:
@@ -228,7 +231,11 @@ def test_the_provenance_of_an_ensemble_counts_the_images_of_all_folds(tmp_path: 
         write_data(fold.data, [DataRow("test", own, "", ""), DataRow("validation", other, "", "")])
         write_data(fold.data, [*read_data(fold.data), DataRow("replay", replay, "", "")])
     first = {"data": {"fingerprint": "f"}, "recipe": {"data": {}}, "corrections": 1, "validation_images": 1}
-    dices = {"validation_jaccard": 0.5, "validation_dice": 0.6, "validation_dice_of_classes": {"skin": 0.6}}
+    dices = {
+        "validation_jaccard": 0.5,
+        "validation_dice": 0.6,
+        "validation_dice_of_classes": {"skin": 0.6, "hair": None},
+    }
     members = [
         SimpleNamespace(name="m", fingerprint="m", config=SimpleNamespace(provenance=facts, classifier=None))
         for facts in ({**first, **dices}, {**first, **dices, "validation_dice_of_classes": {"skin": 0.8}})

@@ -211,7 +211,7 @@ def fit_comparators_if_metastasis(recipe: TrainRecipe, folder: RunFolder, bundle
         return ""
     try:
         left_out = fit_run_comparators(folder, bundle, run).left_out
-    except MelanomaError as error:
+    except (MelanomaError, OSError) as error:  # such as an image that was removed meanwhile
         return f"The model has no comparators: {error}"
     return f"Left out of the comparators: {' '.join(left_out)}" if left_out else ""
 

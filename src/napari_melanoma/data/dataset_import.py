@@ -10,7 +10,7 @@ import errno
 import json
 import os
 import stat
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field, replace
@@ -145,7 +145,8 @@ class SourceImportOptions(Config):
     @field_validator("values", mode="before")
     @classmethod
     def _parse_values(cls, values: object) -> object:
-        return parse_values(values) if isinstance(values, str | Sequence | None) else values
+        is_list = isinstance(values, Iterable) and not isinstance(values, Mapping)
+        return parse_values(values) if values is None or is_list else values
 
     @property
     def lesion(self) -> LesionValues:

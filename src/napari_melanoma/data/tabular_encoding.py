@@ -98,17 +98,26 @@ def read_table_values(rows: Sequence[Row], encoding: TabularEncoding) -> TableVa
     for position, column in enumerate(encoding.words):
         indices = _index_words(column)
         cells = [row.get(column.name) for row in rows]
-        codes[:, position] = [indices.get(read_word(cell, column.name), 0) for cell in cells]
+        codes[:, position] = [_find_code(indices, cell, column.name) for cell in cells]
         _count_unknown(unseen, column.name, cells, codes[:, position] == 0)
     return TableValues(numbers, codes, unseen)
 
 
 def _index_words(column: FittedWords) -> dict[str, int]:
-    """Return the codes of the words of a column; earlier versions stored them as the table had them."""
-    indices: dict[str, int] = {}
+    """Return the codes of the words of a column.
+
+    Earlier versions stored words as the table had them, also several with one meaning, such as two diagnoses that are
+    melanoma: each keeps its code.
+    """
+    indices = {read_word(word): index for index, word in enumerate(column.words, start=1)}
     for index, word in enumerate(column.words, start=1):
         indices.setdefault(read_word(word, column.name), index)
     return indices
+
+
+def _find_code(indices: Mapping[str, int], cell: object, name: str) -> int:
+    """Return the code of a cell of a column: that of its text, else of its meaning; 0 if unknown."""
+    return indices.get(read_word(cell)) or indices.get(read_word(cell, name), 0)
 
 
 def make_network_inputs(values: TableValues, encoding: TabularEncoding) -> TabularInputs:
@@ -132,7 +141,7 @@ def _translate_codes(values: TableValues, encoding: TabularEncoding, member: Tab
     codes = np.zeros_like(values.codes)
     for index, (column, own) in enumerate(zip(encoding.words, member.words, strict=True)):
         own_codes = _index_words(own)
-        translated = [0, *(own_codes.get(read_word(word, column.name), 0) for word in column.words)]
+        translated = [0, *(_find_code(own_codes, word, column.name) for word in column.words)]
         codes[:, index] = np.array(translated)[values.codes[:, index]]
     return replace(values, codes=codes)
 
@@ -304,11 +313,13 @@ def read_number(cell: object, name: str = "") -> float:
     """Read a finite number; NaN if the cell contains none.
 
     ``name``: the column. A number of the schema is read as when its table is harmonized: in the unit of the column, and
-    NaN if it is impossible, such as an age of 540 years.
+    NaN if it is impossible, such as an age of 540 years. In another column, ``1,234`` is NaN: it may be a thousand.
     """
     text, column = str(cell).strip(), find_column(name)
     if column is not None and column.kind == "number":
         text = parse_cell(column, text).value
+    elif _AMBIGUOUS.fullmatch(text):
+        return math.nan
     value = parse_number(text)
     return value if value is not None and math.isfinite(value) else math.nan
 
@@ -367,6 +378,7 @@ EncodingStyle = Literal["embedding", "one_hot", "integer"]
 # and T4 (AJCC Cancer Staging Manual, 8th edition): T1b is 0.8 to 1.0, T2 above 1.0 to 2.0 and so on, to the nearest
 # 0.1 mm.
 BIN_EDGES = {"age": (30.0, 40.0, 50.0, 60.0, 70.0, 80.0), "depth_mm": (0.75, 1.05, 2.05, 4.05)}
+_AMBIGUOUS = re.compile(r"[+-]?\d{1,3}(,\d{3})+")  # a decimal comma, or thousands
 # Columns that identify where an image is from
 PROVENANCE_PATTERN = re.compile(
     r"source|domain|.*_source|also_in|original_(width|height)|pixels_[xy]|mpp_[xy]"

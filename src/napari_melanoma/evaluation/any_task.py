@@ -14,6 +14,7 @@ from napari_melanoma.core.config import Config
 from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.errors import InputError
 from napari_melanoma.data.dataset import (
+    check_lesion_masks,
     find_table,
     read_dataset,
     require_outside_datasets,
@@ -126,6 +127,8 @@ def compare_models(
             raise InputError(f"models of different tasks cannot be compared: {kinds}. Give models of one task.")
         return compare_classifiers(models, datasets, out, ClassEvaluationOptions.parse(values, source), run=run)
     check_evaluated_datasets([*datasets, *replay])
+    if tasks == {"masks"}:
+        check_lesion_masks([*datasets, *replay])
     new_samples, replay_samples = (
         [sample for folder in folders for sample in select_for_split(read_dataset(folder), values.get("split"))]
         for folders in (datasets, replay)

@@ -201,16 +201,23 @@ def _validation_text(config: BundleConfig) -> str:
     images, groups = facts.get("validation_images"), facts.get("validation_groups")
     few = describe_few_validation(images, groups) if images and groups else ""
     remark = f" ({few})" if few else ""
+    measured = f"Validation set: {images} images of other patients or lesions{remark}"
+    if members := facts.get("members"):  # an ensemble: the metrics are means over its networks
+        measured = (
+            f"Validation sets of {len(members)} networks, each of other patients or lesions than its training images: "
+            f"{images} images in all{remark}"
+        )
     if config.task == "segmentation" and not config.segments_one_class:
         used = (
             "not used to choose the epoch"
             if facts.get("recipe", {}).get("keep") == "last"
             else "used to choose the epoch"
         )
-        dice = ", ".join(f"{name} {value}" for name, value in facts.get("validation_dice_of_classes", {}).items())
+        of_classes = facts.get("validation_dice_of_classes", {})
+        dice = ", ".join(f"{name} {value}" for name, value in of_classes.items() if value is not None)
         return f"""- Classes of pixels: {", ".join(config.classes)}; each pixel gets the most probable class
-- Validation set: {images} images of other patients or lesions{remark}, {used}; over all its pixels, the mean
-  Jaccard index of the classes is {facts.get("validation_jaccard")}, Dice: {dice}.
+- {measured}, {used}; over all pixels, the mean Jaccard index of the classes is
+  {facts.get("validation_jaccard")}, Dice: {dice}.
   These values are optimistic and not comparable with those of other models
 """
     if config.classifier is None:
@@ -219,8 +226,8 @@ def _validation_text(config: BundleConfig) -> str:
         choices += [f"threshold {config.threshold:.2f}"] * (recipe.get("threshold_rule") != "half")
         used = f"used to choose {' and '.join(choices)}" if choices else "not used to choose epoch or threshold"
         optimistic = "optimistic and " if choices else ""
-        return f"""- Validation set: {images} images of other patients or lesions{remark}, {used};
-  on it, at the network's size and without refinement, the mean Jaccard index is
+        return f"""- {measured}, {used};
+  there, at the network's size and without refinement, the mean Jaccard index is
   {facts.get("validation_jaccard")}, which is {optimistic}not comparable with that of other models
 """
     classifier = config.classifier
@@ -230,8 +237,8 @@ def _validation_text(config: BundleConfig) -> str:
     view = region if config.tile is None else "one tile at a time"
     return f"""- Classes: {", ".join(config.classes)}; input: {view}
 - Clinical metadata: {fields}
-- Validation set: {images} images of other patients or lesions{remark}, used to choose {chosen}
-  {classifier.temperature:.2f} and the operating point; on it the AUC of {classifier.positive} is
+- {measured}, used to choose {chosen}
+  {classifier.temperature:.2f} and the operating point; there the AUC of {classifier.positive} is
   {facts.get("validation_auc")}, average precision {facts.get("validation_average_precision")},
   calibration error {facts.get("validation_calibration_error")}, and
   {_operating_point_text(classifier.operating_point)}.

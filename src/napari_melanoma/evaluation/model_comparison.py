@@ -438,7 +438,7 @@ def remove_earlier_comparison(out: Path) -> None:
     """Remove the files of an earlier comparison, also of one of another kind."""
     if is_comparison(out):
         remove_results(out, COMPARISON_FILES)
-    shutil.rmtree(out / "thumbnails", ignore_errors=True)
+        shutil.rmtree(out / "thumbnails", ignore_errors=True)
 
 
 def compare_masks(

@@ -83,7 +83,7 @@ def _check_stated(values: Mapping[str, str]) -> PatientData:
     for name, text in data.items():
         if (column := find_column(name)) and (problem := check_value(column, text)):
             raise InputError(problem)
-    if unknown := [name for name in values if find_column(name) is None]:
+    if unknown := [name for name in data if find_column(name) is None]:
         raise InputError(f"'{unknown[0]}' is not a column of patient data. Use names such as age, sex or site.")
     return data
 

@@ -8,8 +8,9 @@ continues after an interruption.
 
 from __future__ import annotations
 
+import math
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from functools import reduce
@@ -310,7 +311,8 @@ def _make_ensemble(
         notices += [f"predictions need torch: {reason}"] if reason else []
     if not _is_evaluated(folder) and (datasets := _find_test_datasets(recipe, folder)):
         config = recipe.classification
-        inputs = config.model_dump(include={"masks", "segmenter"}) if config else {}
+        is_predicted = config is not None and config.masks == "predicted"
+        inputs = {"masks": config.masks, "segmenter": config.segmenter} if config and is_predicted else {}
         options = {"split": recipe.data.test_split, **inputs}
         evaluate_model(ensemble, datasets, folder.evaluation, options, source="train", run=run)
     return ensemble, tuple(notices)
@@ -555,9 +557,7 @@ def _create_provenance(members: Sequence[BundleInfo], folders: Sequence[RunFolde
         if all(facts.get(name) is not None for facts in provenances)
     }
     if of_classes := [facts["validation_dice_of_classes"] for facts in provenances if "validation_dice" in facts]:
-        metrics["validation_dice_of_classes"] = {
-            name: _average([values[name] for values in of_classes]) for name in of_classes[0]
-        }
+        metrics["validation_dice_of_classes"] = _average_known(of_classes)
     return {
         **first,
         **metrics,
@@ -575,6 +575,16 @@ def _create_provenance(members: Sequence[BundleInfo], folders: Sequence[RunFolde
 
 def _average(values: Sequence[float]) -> float:
     return round(float(np.mean(values)), 4)
+
+
+def _average_known(members: Sequence[Mapping[str, float | None]]) -> dict[str, float]:
+    """Return the mean of each class over the members that know it; one that a validation set lacks has no value."""
+    known: dict[str, list[float]] = defaultdict(list)
+    for values in members:
+        for name, value in values.items():
+            if value is not None and math.isfinite(value):
+                known[name].append(value)
+    return {name: _average(values) for name, values in known.items()}
 
 
 def _set_calibration(network: nn.Module, members: Sequence[BundleInfo]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Protocol, cast
@@ -152,7 +153,9 @@ class MulticlassSetup:
         measured = {
             "validation_jaccard": metrics["JA"],
             "validation_dice": metrics["DI"],
-            "validation_dice_of_classes": {name: metrics[f"DI {name}"] for name in recipe.classes},
+            "validation_dice_of_classes": {  # without a class that neither reference nor prediction has
+                name: value for name in recipe.classes if math.isfinite(value := metrics[f"DI {name}"])
+            },
         }
         config = config.model_copy(update={"provenance": {**config.provenance, **measured}})
         if recipe.tile is None:

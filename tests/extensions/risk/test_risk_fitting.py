@@ -151,5 +151,6 @@ def test_comparators_are_fitted_for_metastasis_only_and_failures_are_reported(en
     assert read_comparators(ended.bundle).table == {}
     about = {"target": "metastasis", "positive": "metastasis"}
     requested = TrainRecipe.model_validate({**recipe.model_dump(), "classification": about})
-    (ended.path.parent / "set/images/p0.png").write_bytes(b"gone")
-    assert "The model has no comparators" in fit_comparators_if_metastasis(requested, ended, bundle, RunContext())
+    for change in (lambda image: image.write_bytes(b"changed"), Path.unlink):
+        change(ended.path.parent / "set/images/p0.png")
+        assert "The model has no comparators" in fit_comparators_if_metastasis(requested, ended, bundle, RunContext())

@@ -45,6 +45,7 @@ from napari_melanoma.slides.reading.detection import is_slide
 from napari_melanoma.slides.reading.opening import open_slide
 from napari_melanoma.slides.result_folder import (
     SlideFolderNames,
+    list_folder_names,
     record_slide,
     slide_name,
 )
@@ -142,7 +143,8 @@ def assess_risk_of_files(
     patients = (metadata.patient_data(case_name(path)) for path in paths)
     if unused := explain_unused(model.info.name, relevant_columns(model), patients):
         run.report(Milestone(0, len(paths), f"Warning: {unused}"))
-    folders, outcomes, shared = SlideFolderNames(out), list[RiskOutcome](), _SharedInputs(model, options, metadata)
+    folders, outcomes = SlideFolderNames(out, list_folder_names(out)), list[RiskOutcome]()
+    shared = _SharedInputs(model, options, metadata)
     rows_by_case = _read_earlier_rows(out / RISK_TABLE)
     for number, path in enumerate(paths):
         run.check()
