@@ -145,8 +145,9 @@ class SourceImportOptions(Config):
     @field_validator("values", mode="before")
     @classmethod
     def _parse_values(cls, values: object) -> object:
-        is_list = isinstance(values, Iterable) and not isinstance(values, Mapping)
-        return parse_values(values) if values is None or is_list else values
+        if isinstance(values, Mapping) or not isinstance(values, Iterable | None):
+            return values
+        return parse_values(values)
 
     @property
     def lesion(self) -> LesionValues:
