@@ -34,6 +34,7 @@ from napari_melanoma.depth.readings import (
     format_time,
     latest_reading,
     list_all_changes,
+    merge_readings,
     reader_rows,
     reading_warnings,
 )
@@ -426,7 +427,7 @@ def write_slide_report(
     ``slide``: by default the recorded file. ``scale``: pixel size, if no user has set one; by default that of the file.
     ``lesion``: of the case of the slide, if known.
     """
-    depth, proposals = read_findings(folder), read_proposals(folder)
+    depth, proposals = merge_readings([read_findings(folder)]), read_proposals(folder)
     latest = latest_reading(depth)
     own = read_notes(folder).pixel_size or scale
     info = find_slide_info(folder, slide or recorded_slide(folder), own, reading_scale(latest))
@@ -436,12 +437,7 @@ def write_slide_report(
         reason = proposals.validity.headline(f"Analysis: {'; '.join(proposals.notes)}" if proposals.notes else "")
         reason = f" {reason}." if reason else ""
         raise InputError(f"{folder.name}: neither thickness nor risk is known.{reason}")
-    return write_depth_report(path, info, filled_readings(depth), latest or base, base, part)
-
-
-def filled_readings(depth: SlideDepthReadings) -> SlideDepthReadings:
-    """Return a copy without empty readings."""
-    return depth.model_copy(update={"readings": tuple(one for one in depth.readings if one.when)})
+    return write_depth_report(path, info, depth, latest or base, base, part)
 
 
 def reading_scale(reading: DepthReading | None) -> PixelSize | None:
