@@ -354,19 +354,23 @@ def find_case_image(case: Case, slide: Path) -> CaseImage | None:
 def set_lesion_reading(case: Case, image_id: str, reading: DepthReading) -> Case:
     """Set the reader's values in the lesion of the slide, in place of those that were added from it before.
 
-    Other values of the lesion stay if they are unknown in the reading.
+    Other values of the lesion stay if they are unknown in the reading, also equal ones that were entered by hand.
     """
     lesion = next((image_lesion for image_lesion, image in case.iterate_images() if image.id == image_id), None)
     if lesion is None:
         raise InputError("the slide is not assigned to a lesion: drag it to its lesion in the Case dock first.")
-    answers: dict[str, SynopticAnswer | None] = {}
+    answers, form = dict[str, SynopticAnswer | None](), lesion.synoptic or SynopticReport()
+    copied = case.find_image(image_id).readings.readings
     for name in CASE_FINDINGS:
-        answer, own = find_answer(reading, name), (lesion.synoptic or SynopticReport()).answer(name)
+        answer, own = find_answer(reading, name), form.answer(name)
         if answer is not None and not answer.suggested_by:
             answers[name] = answer  # not rounded: 0.7496 mm is recorded as 0.7 mm, but 0.75 mm as 0.8 mm
-        elif own is not None and own in (find_answer(one, name) for one in case.find_image(image_id).readings.readings):
+            continue
+        origin = form.find_origin(name)
+        is_copied = origin is None and own in (find_answer(one, name) for one in copied)
+        if own is not None and (is_copied or origin == image_id):
             answers[name] = None  # of another reader, or of an earlier state of the reading
-    return set_lesion_answers(case, lesion.id, answers, reading.reader, utc_time())
+    return set_lesion_answers(case, lesion.id, answers, reading.reader, utc_time(), image_id)
 
 
 def _draw_line_if_available(shown: SlideReading) -> Picture | None:
