@@ -144,6 +144,9 @@ def test_a_signed_synoptic_report_locks_the_reading_of_its_signer(
     again.findings.set_values(clark=3)
     assert again.findings.state.reading.clark is None
     assert "A has signed. Reopen the synoptic report" in again.services.status.text
+    again.services.set_reader(" a")
+    assert again.findings.find_reading_lock(), "another spelling of the same name"
+    assert not again.synoptic.hides_findings
     again.services.set_reader("B")
     again.findings.set_values(clark=3)
     assert again.findings.state.reading.clark == 3
