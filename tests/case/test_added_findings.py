@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from napari_melanoma.case import lesion_content
 from napari_melanoma.case.lesion_content import read_lesion_content
 from napari_melanoma.case.model import (
     Case,
@@ -23,7 +24,7 @@ from napari_melanoma.case.model import (
 )
 from napari_melanoma.case.store import CaseStore, case_to_json, parse_case
 from napari_melanoma.core.context import RunContext
-from napari_melanoma.core.files import write_json
+from napari_melanoma.core.files import hash_file, write_json
 from napari_melanoma.depth.findings import SlideFindings, read_findings, write_findings
 from napari_melanoma.depth.readings import DepthReading, SlideDepthReadings, set_values
 from napari_melanoma.depth.report_blocks import IMAGES
@@ -217,6 +218,26 @@ def test_reports_are_compared_by_what_both_answer(
         CaseLesion(id="L1", synoptic=own), {"Image 3": part}, {}, "", ReportRecords(True, RunContext())
     )[1]
     assert ("Two answers: " in status) == (bool(expected) and name != "comment")
+
+
+def test_photographs_are_read_only_for_a_signature_and_once_for_each_version(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file, hashed = tmp_path / "a.jpg", list[Path]()
+    file.write_bytes(b"photograph")
+    case = add_images(add_lesion(Case()), [CaseImage(id="", path=file, modality="dermoscopic")], "L1")
+    monkeypatch.setattr(lesion_content, "hash_file", lambda path: hashed.append(path) or hash_file(path))
+
+    def read(*, identifies_files: bool) -> lesion_content.LesionContent:
+        return read_lesion_content(case, case.lesions[0], None, lambda image: None, identifies_files=identifies_files)
+
+    signed = REPORT.sign("A", LATER, read(identifies_files=True).list_blocks(REPORT))
+    assert read(identifies_files=True).list_changes(signed) == ()
+    read(identifies_files=False)
+    assert hashed == [file]
+    file.write_bytes(b"another one")
+    assert len(read(identifies_files=True).list_changes(signed)) == 1
+    assert hashed == [file, file]
 
 
 def test_a_signature_covers_the_file_the_day_and_the_scale_of_a_photograph(tmp_path: Path) -> None:

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Collection
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from napari_melanoma.case import results
 from napari_melanoma.case.model import (
     Case,
     CaseImage,
+    CaseLesion,
     add_images,
     add_lesion,
     remove_lesion,
@@ -44,6 +47,7 @@ from napari_melanoma.io.results import read_mask, write_rgb
 from napari_melanoma.lesion.analysis import LesionResult, ModelStamp, derive_result
 from napari_melanoma.lesion.results import read_result
 from napari_melanoma.models.bundle import BundleConfig, BundleInfo, ReferenceCases
+from napari_melanoma.reports.case_report import collect_report
 
 SIDE = 80
 CLASSES = ("other", "melanoma")
@@ -303,13 +307,22 @@ def test_an_outlier_is_found(store: CaseStore, model: Redness) -> None:
     assert found.is_comparison_current(add_lesion(case))  # without a photograph
 
 
-def test_a_comparison_of_lesions_is_dropped_when_one_of_them_has_changed(store: CaseStore, model: Redness) -> None:
-    found, case = predict_case(store, lambda modality: model, RunContext()), store.case
-    assert found.for_case(case) == found
-    added = add_images(add_lesion(case), [CaseImage(id="", path=Path("new.jpg"))], "L5")
-    for changed in (set_image(case, "I3", mpp_x=1.0, mpp_y=1.0), remove_lesion(case, "L4"), added):
-        assert [one.outlier for one in found.for_case(changed).lesions] == [None] * 4
-        assert found.is_current(changed, "L1"), "the prediction itself does not depend on other lesions"
+def test_a_report_states_that_a_comparison_of_lesions_is_outdated(
+    store: CaseStore, model: Redness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save_predictions(store, predict_case(store, lambda modality: model, RunContext()))
+    store.save(set_image(store.case, "I3", mpp_x=1.0, mpp_y=1.0))
+    compared = list[str]()
+    digest = results.compute_input_digest
+
+    def count(case: Case, lesion: CaseLesion, used: Collection[str]) -> str:
+        compared.append(lesion.id)
+        return digest(case, lesion, used)
+
+    monkeypatch.setattr(results, "compute_input_digest", count)
+    report = collect_report([store.folder], run=RunContext())
+    assert str(report).count(OUTDATED_COMPARISON) == 4
+    assert sorted(compared) == ["L1", "L2", "L3", "L4"], "once for each lesion, however many there are"
 
 
 def test_photographs_are_compared_by_their_type_if_the_case_does_not_state_it(

@@ -316,6 +316,27 @@ def test_readings_without_a_name_of_two_files_are_not_joined() -> None:
     assert [one.mm for one in readings.merge_readings([later, first]).readings] == [1.3]
 
 
+def test_a_state_that_was_only_rescaled_later_is_not_the_latest() -> None:
+    first = set_values(NONE, "A", "2026-01-02T10:00:00+00:00", line=LINE, mm=1.0, um_per_px=(0.5, 0.25))
+    first = readings.rescale_readings(first, PixelSize(1.0, 0.5), "A", "2026-03-02T10:00:00+00:00")
+    second = set_values(NONE, "A", "2026-02-02T10:00:00+00:00", mm=1.4)
+    for both in ([first, second], [second, first]):
+        assert [one.mm for one in readings.merge_readings(both).readings] == [1.4]
+
+
+def test_readings_without_a_name_and_a_history_are_the_same_only_with_the_same_values() -> None:
+    early = [SlideDepthReadings(readings=(DepthReading(when=FIRST, mm=mm),)) for mm in (1.0, 3.0, 1.0)]
+    found = readings.merge_readings(early).readings
+    assert {one.reader: one.mm for one in found} in ({"": 1.0, "(no name) 2": 3.0}, {"": 3.0, "(no name) 2": 1.0})
+
+
+def test_a_reading_keeps_the_name_of_an_earlier_state() -> None:
+    copy = set_values(NONE, "", FIRST, mm=1.2)
+    named, later = readings.rename_reader(copy, "", "Anna"), set_values(copy, "", SECOND, mm=1.3)
+    for both in ([named, later], [later, named]):
+        assert [(one.reader, one.mm) for one in readings.merge_readings(both).readings] == [("Anna", 1.3)]
+
+
 def test_a_reader_is_the_same_in_any_spelling_of_the_name() -> None:
     depth = set_values(NONE, "Ana Müller", FIRST, mm=1.2)
     same = set_values(depth, "ana  Mu\u0308ller ", SECOND, clark=4)

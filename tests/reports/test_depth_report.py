@@ -14,6 +14,7 @@ from napari_melanoma.case.model import (
     add_images,
     add_lesion,
     add_slide_findings,
+    set_lesion,
     set_lesion_answers,
 )
 from napari_melanoma.core.errors import InputError
@@ -143,6 +144,23 @@ def test_a_reading_replaces_what_another_one_has_added_from_the_slide(slide: Pat
     assert (lesion.depth_mm, lesion.ulceration, lesion.report.stage.category) == (0.6, None, "pT1")
     case = set_lesion_answers(case, "L1", {"ulceration": SynopticAnswer(value="not_identified")}, "A", WHEN)
     assert set_lesion_reading(case, "I1", by_b).lesions[0].ulceration is False, "it was not added from the slide"
+    case = set_lesion_answers(case, "L1", {"ulceration": SynopticAnswer(value="present")}, "A", WHEN)
+    (lesion,) = set_lesion_reading(case, "I1", by_b).lesions
+    assert lesion.ulceration is True, "it was entered by hand, and is the same in a reading of the slide"
+
+
+def test_a_reading_replaces_what_came_with_the_report_of_the_slide_or_was_redone(slide: Path) -> None:
+    case = add_images(add_lesion(Case()), [CaseImage(id="", path=slide, modality="wsi")], "L1")
+    found = set_values(SlideFindings(), "A", WHEN, mm=1.2, ulcerated=True)
+    by_a, by_b = found.readings[0], DepthReading(reader="B", when=WHEN, mm=0.6)
+    with_report = set_lesion(case, "L1", synoptic=SynopticReport(reader="A").complete_from(by_a))
+    added = set_lesion_reading(case, "I1", by_a)
+    report = added.lesions[0].synoptic
+    redone = set_lesion(added, "L1", synoptic=report.restore(SynopticReport(), "A", WHEN).restore(report, "A", WHEN))
+    for one in (with_report, redone):
+        assert one.lesions[0].ulceration is True
+        both = set_lesion_reading(add_slide_findings(one, "I1", found), "I1", by_b)
+        assert (both.lesions[0].depth_mm, both.lesions[0].ulceration) == (0.6, None)
 
 
 def test_a_thickness_has_the_same_category_in_the_case_as_on_the_slide(slide: Path) -> None:

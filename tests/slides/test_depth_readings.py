@@ -264,6 +264,18 @@ def test_readers_without_a_name_are_neither_joined_nor_compared(tmp_path: Path) 
         compare_readers(gathered, list_readers(gathered))
 
 
+def test_only_slides_with_several_readings_without_a_name_are_left_out(tmp_path: Path) -> None:
+    for name in ("one", "two", "three"):
+        both = (reading("", 1.0), reading("B", 1.2))
+        write_depth(tmp_path / name, SlideDepthReadings(fingerprint=name, readings=both))
+    write_depth(tmp_path / "again" / "one", SlideDepthReadings(fingerprint="one", readings=(reading("", 2.0),)))
+    gathered = collect_readings([tmp_path])
+    assert list_comparable_readers(gathered) == ("(no name)", "B")
+    agreement = compare_readers(gathered, ["(no name)", "B"])
+    assert agreement.slides == 2
+    assert "1 slide left out, on which several readings have no name" in agreement.notes
+
+
 def test_a_reader_is_the_same_on_all_slides_in_any_spelling(tmp_path: Path) -> None:
     for slide, name in (("one", "Anna"), ("two", "anna "), ("three", "ANNA")):
         both = (reading(name, 1.0), reading("B", 1.2))

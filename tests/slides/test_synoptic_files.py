@@ -836,6 +836,17 @@ def test_a_draft_has_no_finding_of_another_reader_in_any_output(draft: Path, tmp
         assert one.synoptic.value("breslow") == 1.34
 
 
+def test_two_spellings_of_a_reader_in_one_file_are_one_reading_in_reports(tmp_path: Path) -> None:
+    """As earlier versions stored them."""
+    first = DepthReading(reader="anna berg", when="2024-01-02T10:00:00+00:00", mm=0.9)
+    second = DepthReading(reader="Anna Berg", when="2025-01-02T10:00:00+00:00", mm=1.5)
+    for number, both in enumerate(((first, second), (second, first))):
+        (tmp_path / str(number)).mkdir()
+        write_depth(tmp_path / str(number), SlideDepthReadings(readings=both))
+        part = SlidePart.from_folder(tmp_path / str(number))
+        assert [one.mm for one in part.depth.readings] == [1.5]
+
+
 def test_a_draft_of_a_reader_without_a_reading_has_no_findings_of_others(draft: Path) -> None:
     write_depth(draft, SlideDepthReadings(readings=(OTHER_READING,)))
     report, _ = read_synoptic(draft)

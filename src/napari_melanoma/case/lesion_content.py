@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from napari_melanoma.case.model import Case, CaseImage, CaseLesion, CasePatient
 from napari_melanoma.case.results import CaseLesionPrediction, read_predictions
 from napari_melanoma.classification.prediction import ClassPrediction
 from napari_melanoma.core.errors import InputError, MelanomaError
-from napari_melanoma.core.files import hash_file
+from napari_melanoma.core.files import FileStamp, file_stamp, hash_file
 from napari_melanoma.core.formatting import format_class
 from napari_melanoma.core.geometry import format_scale
 from napari_melanoma.core.parsing import read_object_or_empty
@@ -124,10 +125,19 @@ class LesionContent:
             yield known("stated_scale", "scale", [size.y_um, size.x_um], text)
 
 
-def read_lesion_content(case: Case, lesion: CaseLesion, folder: Path | None, find_folder: FindFolder) -> LesionContent:
+@lru_cache(maxsize=4096)
+def _hash_version(path: Path, stamp: FileStamp) -> str:
+    """Return the hash of a version of a file: photographs are large, and may be on a network drive."""
+    return hash_file(path)
+
+
+def read_lesion_content(
+    case: Case, lesion: CaseLesion, folder: Path | None, find_folder: FindFolder, *, identifies_files: bool = True
+) -> LesionContent:
     """Read the content of a lesion from the files of its case and its results.
 
-    ``folder``: of the case; None if it is not stored. What cannot be read is stated elsewhere.
+    ``folder``: of the case; None if it is not stored. ``identifies_files``: compute the hashes of photographs, which
+    only a signature contains. What cannot be read is stated elsewhere.
     """
     unread, found, is_outdated = set[KeyPath](), None, False
     photographs: dict[str, Mapping[str, Any]] = {}
@@ -142,10 +152,12 @@ def read_lesion_content(case: Case, lesion: CaseLesion, folder: Path | None, fin
     for image in lesion.images:
         if not image.is_slide:
             photographs[image.id] = read_object_or_empty(image.current.path / RESULT) if image.current else {}
-            try:
-                files[image.id] = hash_file(image.path)
-            except OSError:
-                unread.add((IMAGES, image.id, IMAGE_FILE))
+            unread.add((IMAGES, image.id, IMAGE_FILE))
+            stamp = file_stamp(image.path) if identifies_files else None
+            with suppress(OSError):
+                if stamp is not None:
+                    files[image.id] = _hash_version(image.path, stamp)
+                    unread.discard((IMAGES, image.id, IMAGE_FILE))
             continue
         results = find_folder(image)
         if results is None or not results.is_dir():

@@ -457,13 +457,18 @@ def set_lesion(case: Case, lesion_id: str, **values: object) -> Case:
 
 
 def set_lesion_answers(
-    case: Case, lesion_id: str, answers: Mapping[str, SynopticAnswer | None], reader: str, when: str
+    case: Case, lesion_id: str, answers: Mapping[str, SynopticAnswer | None], reader: str, when: str, origin: str = ""
 ) -> Case:
-    """Set findings in the synoptic report of a lesion, which must not be signed; None makes one unknown."""
+    """Set findings in the synoptic report of a lesion, which must not be signed; None makes one unknown.
+
+    ``origin``: id of the image whose reading the findings are from; empty if they were entered.
+    """
     lesion = case.find_lesion(lesion_id)
     report = lesion.form
+    changes = len(report.history)
     for name, answer in answers.items():
         report = report.set_answer(name, answer, reader, when)
+    report = report.with_origin(origin, changes) if origin else report
     return set_lesion(case, lesion_id, **values_for_form(lesion, report))
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from functools import cache
 from pathlib import Path
 from typing import Any, Self, get_args
@@ -92,6 +92,7 @@ class CasePredictions:
     lesions: tuple[CaseLesionPrediction, ...]
     notes: tuple[tuple[str, str], ...]
     created: str
+    _checked: list[Any] = field(default_factory=list, init=False, repr=False, compare=False)  # see ``_check``
 
     @property
     def summary(self) -> str:
@@ -103,19 +104,20 @@ class CasePredictions:
         """Return the prediction for a lesion; None if there is none."""
         return next((one for one in self.lesions if one.lesion_id == lesion_id), None)
 
-    def for_case(self, case: Case) -> Self:
-        """Return the predictions to show for a case: without comparisons of lesions if any lesion has changed since."""
-        covered = {lesion.lesion_id for lesion in self.lesions} | {subject for subject, _ in self.notes}
-        subjects = ((lesion.id, image.id) for lesion in case.lesions for image in lesion.images if not image.is_slide)
-        is_same = all({*names} & covered for names in subjects) and {one.lesion_id for one in self.lesions} <= {
-            lesion.id for lesion in case.lesions
-        }
-        if is_same and all(self.is_current(case, one.lesion_id) for one in self.lesions):
-            return self
-        return replace(self, lesions=tuple(replace(one, outlier=None) for one in self.lesions))
-
     def is_current(self, case: Case, lesion_id: str) -> bool:
         """Return whether the prediction for a lesion is up to date with its images, masks, and the metadata it uses."""
+        return self._check(case, lesion_id, self._has_same_inputs)
+
+    def _check(self, case: Case, subject: str, check: Callable[[Case, str], bool]) -> bool:
+        """Return the result of a check, which is done once for each state of the case."""
+        if not self._checked or self._checked[0] is not case:
+            self._checked[:] = [case, {}]
+        results: dict[str, bool] = self._checked[1]
+        if subject not in results:
+            results[subject] = check(case, subject)
+        return results[subject]
+
+    def _has_same_inputs(self, case: Case, lesion_id: str) -> bool:
         found = self.find_lesion(lesion_id)
         if found is None:
             return False
@@ -127,6 +129,9 @@ class CasePredictions:
 
         A lesion without a prediction is not new if the notes state why none of its photographs has one.
         """
+        return self._check(case, "", self._has_same_lesions)
+
+    def _has_same_lesions(self, case: Case, _: str) -> bool:
         lesions = {lesion.id: lesion for lesion in case.lesions}
         noted = {subject for subject, reason in self.notes if reason != NOT_ASSIGNED}
         others = (lesion for name, lesion in lesions.items() if self.find_lesion(name) is None)

@@ -223,7 +223,7 @@ def merge_findings(
     is_lossy = is_refused = False
     for reader in dict.fromkeys(one.reader for one in (*own.readings, *stored.readings)):
         mine, other, was = ({each.reader: each for each in one.readings}.get(reader) for one in (own, stored, base))
-        is_signer = signed is not None and reader == signed.signed_by and other is not None
+        is_signer = signed is not None and signed.is_signed_by(reader) and other is not None
         is_theirs = is_signer or mine == was
         is_refused |= is_signer and mine not in (was, other)
         is_lossy |= not is_theirs and other not in (was, mine)

@@ -249,16 +249,24 @@ def unify_names(names: Iterable[str]) -> dict[str, str]:
 def merge_readings(depths: Iterable[SlideDepthReadings]) -> SlideDepthReadings:
     """Merge the readings of several files of a slide: the latest state of each, without those that were undone.
 
-    Readings without a name are states of one reading only if they share a change; others get a number, as they may be
-    of several persons. A reading that was named later is shown once, with the name.
+    Readings without a name are states of one reading only if they share a change, or have the same values without a
+    history; others get a number, as they may be of several persons. A reading that was named in one of its states is
+    shown once, with the name.
     """
     groups: list[list[DepthReading]] = []  # states of one reading each
     for reading in (one for depth in depths for one in depth.readings):
         same = [group for group in groups if any(_is_same_reading(one, reading) for one in group)]
         others = [group for group in groups if group not in same]
         groups = [*others, [*(one for group in same for one in group), reading]]
-    latest = [max(group, key=_order_of_states) for group in groups]
+    latest = [_latest_state(group) for group in groups]
     return SlideDepthReadings(readings=_number_unnamed(sorted(filter(_has_values, latest), key=_order_of_states)))
+
+
+def _latest_state(states: Iterable[DepthReading]) -> DepthReading:
+    """Return the latest state of a reading, with the name that it was given in any of them."""
+    ordered = sorted(states, key=_order_of_states)
+    names = [one.reader for one in ordered if one.reader]
+    return ordered[-1].model_copy(update={"reader": names[-1] if names else ""})
 
 
 def _has_values(reading: DepthReading) -> bool:
@@ -271,14 +279,18 @@ def _is_same_reading(first: DepthReading, second: DepthReading) -> bool:
         return identify_reader(first.reader) == identify_reader(second.reader)
     changes = [[(one.field, one.before, one.after, one.when) for one in each.history] for each in (first, second)]
     if not all(changes):  # of an early version, or made without a history
-        return first.reader == second.reader
+        values = [[getattr(each, name) for name in ("reader", *RECORDED_FIELDS)] for each in (first, second)]
+        return values[0] == values[1]
     return any(own[0] in other for own, other in (changes, changes[::-1]))
 
 
 def _order_of_states(reading: DepthReading) -> tuple[datetime, int, str]:
-    """Return the key that sorts states of readings, the latest last; undoing all changes is a change, too."""
-    times = (reading.when, *(change.when for change in reading.history[-1:]))
-    return max(map(parse_time, times)), len(reading.history), reading.reader
+    """Return the key that sorts states of readings, the latest last.
+
+    Undoing all changes is a change, too; rescaling, which does not change ``when``, is none.
+    """
+    undone = reading.history[-1].when if reading.history else ""
+    return parse_time(reading.when or undone), len(reading.history), reading.reader
 
 
 def _number_unnamed(readings: Iterable[DepthReading]) -> tuple[DepthReading, ...]:

@@ -30,6 +30,7 @@ from napari_melanoma.depth.readings import (
     Number,
     ReadingChange,
     SlideDepthReadings,
+    identify_reader,
     set_values,
 )
 from napari_melanoma.depth.shown_blocks import Blocks, ShownBlock
@@ -154,6 +155,14 @@ class SynopticChange(ReadingChange):
     """One changed answer, or the signature: its previous and new value, the reader and the time."""
 
     model_config = KEEP_UNKNOWN
+
+    origin: str = Field("", description="id of the image in the case from whose reading the answer was added")
+
+    @model_serializer(mode="wrap")
+    def _write(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leave out an origin that is empty."""
+        values: dict[str, Any] = handler(self)
+        return values if self.origin else {key: one for key, one in values.items() if key != "origin"}
 
 
 @dataclass(frozen=True)
@@ -329,7 +338,25 @@ class SynopticReport(Config):
     def restore(self, target: SynopticReport, reader: str, when: str) -> Self:
         """Restore the answers of another state, for undo and redo; the history is kept and extended."""
         restored = self._with_answers(target.answers, reader, when)  # suggestions are no changes by a reader
-        return restored._replace(answers=dict(target.answers))
+        before, changes = restored.history[: len(self.history)], restored.history[len(self.history) :]
+        added = (one.model_copy(update={"origin": target.find_origin(one.field) or ""}) for one in changes)
+        return restored._replace(answers=dict(target.answers), history=(*before, *added))
+
+    def is_signed_by(self, reader: str) -> bool:
+        """Return whether a reader has signed the report, also under another spelling of the name."""
+        return self.is_signed and identify_reader(self.signed_by) == identify_reader(reader)
+
+    def with_origin(self, origin: str, changes: int) -> Self:
+        """Record that all but the first ``changes`` are from the reading of an image in the case."""
+        added = (one.model_copy(update={"origin": origin}) for one in self.history[changes:])
+        return self._replace(history=(*self.history[:changes], *added))
+
+    def find_origin(self, name: str) -> str | None:
+        """Return the id of the image from whose reading an answer was added; empty if it was not.
+
+        None if no change is recorded, as of a finding that was added with the report of a slide.
+        """
+        return next((one.origin for one in reversed(self.history) if one.field == name), None)
 
     def own_reading(self, depth: SlideDepthReadings) -> DepthReading | None:
         """Return the reading of the reader whose report this is, never that of another; None if there is none."""

@@ -290,8 +290,7 @@ def _summarize_prediction(store: CaseStore, lesion: CaseLesion, predictions: Cas
 
 def _read_predictions(store: CaseStore, blocks: list[Block], records: ReportRecords) -> CasePredictions | None:
     try:
-        predictions = read_predictions(store.folder)
-        return None if predictions is None else predictions.for_case(store.case)
+        return read_predictions(store.folder)
     except InputError as error:
         text = f"the predictions for its lesions ({PREDICTIONS_FILE}) cannot be read."
         blocks.append(records.add_problem("Case", text, error))

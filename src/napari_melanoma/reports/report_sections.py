@@ -84,7 +84,7 @@ class SlidePart:
         except InputError as error:
             part = replace(part, notes_fault=error)
         try:
-            depth = read_findings(folder)
+            depth = merge_readings([read_findings(folder)])
             synoptic, changes = read_synoptic(folder, lesion, slide)
         except InputError as error:
             return replace(part, faults=(error,), changes=(DAMAGED,))

@@ -34,6 +34,7 @@ from napari_melanoma.depth.readings import (
     format_time,
     latest_reading,
     list_all_changes,
+    merge_readings,
     reader_rows,
     reading_warnings,
 )
@@ -353,19 +354,23 @@ def find_case_image(case: Case, slide: Path) -> CaseImage | None:
 def set_lesion_reading(case: Case, image_id: str, reading: DepthReading) -> Case:
     """Set the reader's values in the lesion of the slide, in place of those that were added from it before.
 
-    Other values of the lesion stay if they are unknown in the reading.
+    Other values of the lesion stay if they are unknown in the reading, also equal ones that were entered by hand.
     """
     lesion = next((image_lesion for image_lesion, image in case.iterate_images() if image.id == image_id), None)
     if lesion is None:
         raise InputError("the slide is not assigned to a lesion: drag it to its lesion in the Case dock first.")
-    answers: dict[str, SynopticAnswer | None] = {}
+    answers, form = dict[str, SynopticAnswer | None](), lesion.synoptic or SynopticReport()
+    copied = case.find_image(image_id).readings.readings
     for name in CASE_FINDINGS:
-        answer, own = find_answer(reading, name), (lesion.synoptic or SynopticReport()).answer(name)
+        answer, own = find_answer(reading, name), form.answer(name)
         if answer is not None and not answer.suggested_by:
             answers[name] = answer  # not rounded: 0.7496 mm is recorded as 0.7 mm, but 0.75 mm as 0.8 mm
-        elif own is not None and own in (find_answer(one, name) for one in case.find_image(image_id).readings.readings):
+            continue
+        origin = form.find_origin(name)
+        is_copied = origin is None and own in (find_answer(one, name) for one in copied)
+        if own is not None and (is_copied or origin == image_id):
             answers[name] = None  # of another reader, or of an earlier state of the reading
-    return set_lesion_answers(case, lesion.id, answers, reading.reader, utc_time())
+    return set_lesion_answers(case, lesion.id, answers, reading.reader, utc_time(), image_id)
 
 
 def _draw_line_if_available(shown: SlideReading) -> Picture | None:
@@ -426,7 +431,7 @@ def write_slide_report(
     ``slide``: by default the recorded file. ``scale``: pixel size, if no user has set one; by default that of the file.
     ``lesion``: of the case of the slide, if known.
     """
-    depth, proposals = read_findings(folder), read_proposals(folder)
+    depth, proposals = merge_readings([read_findings(folder)]), read_proposals(folder)
     latest = latest_reading(depth)
     own = read_notes(folder).pixel_size or scale
     info = find_slide_info(folder, slide or recorded_slide(folder), own, reading_scale(latest))
@@ -436,12 +441,7 @@ def write_slide_report(
         reason = proposals.validity.headline(f"Analysis: {'; '.join(proposals.notes)}" if proposals.notes else "")
         reason = f" {reason}." if reason else ""
         raise InputError(f"{folder.name}: neither thickness nor risk is known.{reason}")
-    return write_depth_report(path, info, filled_readings(depth), latest or base, base, part)
-
-
-def filled_readings(depth: SlideDepthReadings) -> SlideDepthReadings:
-    """Return a copy without empty readings."""
-    return depth.model_copy(update={"readings": tuple(one for one in depth.readings if one.when)})
+    return write_depth_report(path, info, depth, latest or base, base, part)
 
 
 def reading_scale(reading: DepthReading | None) -> PixelSize | None:

@@ -558,7 +558,7 @@ def _read_case_lesion(folder: Path, case: Case, lesion: CaseLesion, *, personal:
             f"{folder.name}, {lesion.id}: there is no synoptic report yet. Fill in that of the lesion in the Case dock."
         )
     report = lesion.report
-    content = read_lesion_content(case, lesion, folder, lambda image: None)
+    content = read_lesion_content(case, lesion, folder, lambda image: None, identifies_files=report.is_signed)
     changes = tuple(map(str, content.list_changes(report)))
     changes = (*lesion.double_findings, *changes) if report.is_signed else changes
     return ExportedSlide(

@@ -48,6 +48,7 @@ SEVERAL_UNNAMED = (
     "several readers have no name, and who has measured which slide is unknown. Enter the names in the Slide dock, or "
     "select readers with a name with --reader."
 )
+UNNAMED_LEFT_OUT = "{} left out, on which several readings have no name"
 
 
 @dataclass(frozen=True)
@@ -215,9 +216,14 @@ def list_readers(collection: ReadingCollection) -> tuple[str, ...]:
 
 
 def list_comparable_readers(collection: ReadingCollection) -> tuple[str, ...]:
-    """List the readers who are known to be the same on all slides: not those without a name if there are several."""
-    readers = list_readers(collection)
-    return tuple(one for one in readers if SECOND_UNNAMED not in readers or not one.startswith(UNNAMED_READER))
+    """List the readers with readings that can be compared: not those of slides with several without a name."""
+    names = {name for slide in collection.slides for name in slide.readings if not _is_ambiguous(slide, name)}
+    return tuple(one for one in list_readers(collection) if ("" if one == UNNAMED_READER else one) in names)
+
+
+def _is_ambiguous(slide: SlideReadings, name: str) -> bool:
+    """Whether a reading has no name, and is one of several such readings of a slide."""
+    return SECOND_UNNAMED in slide.readings and (not name or name.startswith(UNNAMED_READER))
 
 
 def compare_readers(collection: ReadingCollection, readers: Sequence[str]) -> ReaderAgreement:
@@ -236,7 +242,9 @@ def compare_readers(collection: ReadingCollection, readers: Sequence[str]) -> Re
         if (a := _thickness_reading(slide, first)) and (b := _thickness_reading(slide, second))
     ]
     thicknesses = [(float(a.mm or 0), float(b.mm or 0)) for a, b in both]
-    notes = (*_agreement_notes(both, readers), *_validity_notes(collection, readers))
+    unclear = sum(any(_is_ambiguous(slide, name) for name in readers) for slide in collection.slides)
+    unnamed = [UNNAMED_LEFT_OUT.format(format_count(unclear, "slide"))] if unclear else []
+    notes = (*_agreement_notes(both, readers), *_validity_notes(collection, readers), *unnamed)
     ulcerations = [(a.ulcerated, b.ulcerated) for a, b in both if a.ulcerated is not None and b.ulcerated is not None]
     is_enough = len(both) >= MIN_CASES
     return ReaderAgreement(
@@ -328,6 +336,7 @@ def _thickness_reading(slide: SlideReadings, name: str) -> DepthReading | None:
         reading: DepthReading | None = automatic_reading(slide.automatic)
     else:
         own = slide.readings.get("" if name == UNNAMED_READER else name)
+        own = None if _is_ambiguous(slide, name) else own
         reading = None if own is None else own.without_predicted_findings()
     return None if reading is None or reading.mm is None else reading
 

@@ -153,6 +153,17 @@ def test_a_signed_synoptic_report_locks_the_reading_of_its_signer(
     assert again.findings.state.reading.clark == 4
 
 
+def test_a_signature_locks_the_reading_of_its_signer_in_another_spelling(session: SlideSession, qtbot: QtBot) -> None:
+    depth = set_values(SlideDepthReadings(), "a", "2026-01-01T10:00:00+00:00", clark=2)
+    write_json(session.folder / "depth.json", depth.model_dump(mode="json"))
+    save_synoptic(session.folder, SynopticReport().sign("A", "2026-01-02T10:00:00+00:00"))
+    again = reopens(session)
+    waits(again, qtbot)
+    again.services.set_reader("A")
+    again.findings.set_values(clark=3)
+    assert (again.findings.reader, again.findings.state.reading.clark) == ("a", 2)
+
+
 @pytest.mark.parametrize("is_lost", [False, True])
 def test_an_unsigned_report_keeps_no_findings_beside_the_readings(
     session: SlideSession, qtbot: QtBot, is_lost: bool

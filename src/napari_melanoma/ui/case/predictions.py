@@ -68,7 +68,6 @@ class CasePredictor(QObject):
         case, predictions = self._controller.case, self.predictions
         if case is None or predictions is None:
             return
-        predictions = predictions.for_case(case)
         for lesion in case.lesions:
             prediction = predictions.find_lesion(lesion.id)
             if prediction is not None:

@@ -45,16 +45,18 @@ class LesionSession(ImageSession):
         case = None if self._case is None else self._case.case
         return CasePatient() if case is None else case.patient
 
-    def prepare_content(self, find_folder: FindFolder) -> Callable[[], LesionContent]:
+    def prepare_content(self, find_folder: FindFolder, *, is_signing: bool) -> Callable[[], LesionContent]:
         """Return a function that reads what a report on the lesion shows, for another thread.
 
-        ``find_folder``: returns the result folder of a slide.
+        ``find_folder``: returns the result folder of a slide. ``is_signing``: identify the files of photographs also if
+        the report is not signed.
         """
         open_case, lesion = self._case, self.lesion
         if open_case is None or open_case.case is None:
             return lambda: LesionContent(lesion)
         folder = None if open_case.store is None else open_case.store.folder
-        return partial(read_lesion_content, open_case.case, lesion, folder, find_folder)
+        identifies = is_signing or (lesion.report is not None and lesion.report.is_signed)
+        return partial(read_lesion_content, open_case.case, lesion, folder, find_folder, identifies_files=identifies)
 
     def update(self, lesion: CaseLesion) -> None:
         """Use the current values."""

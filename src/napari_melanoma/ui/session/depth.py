@@ -304,8 +304,7 @@ class FindingsDocument(Document[SlideFindings]):
         if self.problem:
             return UNREADABLE.format("reading")
         report = self.form.value
-        is_locked = report.is_signed and report.signed_by == self.reader
-        return LOCKED.format(report.signed_by) if is_locked else ""
+        return LOCKED.format(report.signed_by) if report.is_signed_by(self.reader) else ""
 
     def _change(self, change: Callable[[History[SlideFindings]], History[SlideFindings]]) -> None:
         """Change the value, unless readings would change that are locked before and after."""
@@ -403,7 +402,7 @@ class SynopticForm:
     def hides_findings(self) -> bool:
         """Whether the findings of the reader who has signed are hidden, so that this reader measures independently."""
         report, reader = self.value, self._document.reader
-        is_other = report.is_signed and report.signed_by != reader
+        is_other = report.is_signed and not report.is_signed_by(reader)
         is_measured = self._reveals or has_measured(self._document.value, reader)
         return is_other and not is_measured and has_measured(self._document.value, report.signed_by)
 
@@ -421,7 +420,7 @@ class SynopticForm:
     def shown_findings(self) -> SynopticReport:
         """The findings of the current reader: as signed, or as in ``shown`` also if another reader has signed."""
         report = self.value
-        is_other = report.is_signed and report.signed_by != self._document.reader
+        is_other = report.is_signed and not report.is_signed_by(self._document.reader)
         return self._prefill(SynopticReport() if is_other else report)
 
     def _prefill(self, report: SynopticReport) -> SynopticReport:

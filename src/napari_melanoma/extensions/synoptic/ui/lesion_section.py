@@ -68,7 +68,7 @@ class LesionSynopticSection(LesionSection):
                 lambda one: one.confirm(*([name] if name else []), reader=self._reader, when=utc_time())
             )
         )
-        form.sign_requested.connect(lambda: self._queue.submit("sign", self._prepare_files, self._sign))
+        form.sign_requested.connect(lambda: self._queue.submit("sign", self._prepare_signature, self._sign))
         form.addendum_entered.connect(
             lambda text: self._amend(lambda one: one.add_addendum(text, self._reader, utc_time()))
         )
@@ -117,10 +117,13 @@ class LesionSynopticSection(LesionSection):
     def _read_files(self) -> None:
         self._queue.submit("files", self._prepare_files)
 
-    def _prepare_files(self) -> Callable[[RunContext], LesionFiles]:
+    def _prepare_signature(self) -> Callable[[RunContext], LesionFiles]:
+        return self._prepare_files(is_signing=True)
+
+    def _prepare_files(self, *, is_signing: bool = False) -> Callable[[RunContext], LesionFiles]:
         slides = [image.path for image in self.session.lesion.images if image.is_slide]
         root = self.session.settings.slide_results
-        read_content = self.session.prepare_content(lambda image: _find_folder(root, image.path))
+        read_content = self.session.prepare_content(lambda image: _find_folder(root, image.path), is_signing=is_signing)
         return lambda run: LesionFiles(read_content(), _read_slide_findings(root, slides))
 
     def _show_files(self, files: LesionFiles) -> None:
