@@ -44,7 +44,7 @@ from napari_melanoma.evaluation.pipeline import (
 )
 from napari_melanoma.imaging.modality import ModalityEstimate
 from napari_melanoma.imaging.preprocessing import ClassifierView, crop_view
-from napari_melanoma.io.results import read_table, write_mask, write_rgb, write_table
+from napari_melanoma.io.results import read_table, write_labels, write_mask, write_rgb, write_table
 from napari_melanoma.models.bundle import BundleConfig, BundleInfo, ReferenceCases
 
 SIDE = 32
@@ -404,6 +404,18 @@ def test_rejected_images_are_left_out_as_in_a_training(model: Darkness, tmp_path
         found = find_labeled_images([data], one, ClassEvaluationOptions())
         assert (len(found.samples), found.without_mask, found.rejected) == (47, 0, 1)
         assert left_out_warnings(found) == ["Left out: 1 image whose review is rejected."]
+
+
+def test_label_images_do_not_concern_a_model_of_whole_photographs(model: Darkness, tmp_path: Path) -> None:
+    """Those of tiles cannot be read as masks, which such a model does not need."""
+    data = make(tmp_path / "set")
+    for number, path in enumerate(sorted((data / "masks").iterdir())):
+        if number % 2:
+            write_labels(path, np.arange(48 * 60, dtype=np.uint8).reshape(48, 60) % 3)
+    assert model.info.config.classifier is not None
+    whole = model.info.config.classifier.model_copy(update={"view": ViewConfig(region="photograph")})
+    info = BundleInfo(model.info.path, model.info.config.model_copy(update={"classifier": whole}))
+    assert run_it(Darkness(info), tmp_path / "out", data).images == 48
 
 
 def test_an_outcome_is_not_derived_from_diagnoses(model: Darkness, tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from napari_melanoma.core.prediction_config import FittedNumbers, TabularEncodin
 from napari_melanoma.core.run_folder import RunFolder, RunFolderContext, RunPartContext
 from napari_melanoma.io.tables import iterate_rows
 from napari_melanoma.runs.slide_datasets import describe_pending, make_slide_dataset
+from napari_melanoma.slides import patient_data
 from napari_melanoma.slides.options import SlideOptions
 from napari_melanoma.slides.patient_data import read_patient_data, read_patient_table
 from napari_melanoma.slides.result_folder import open_fingerprint
@@ -117,6 +118,23 @@ def test_only_the_ending_of_a_file_is_not_part_of_the_name(tmp_path: Path) -> No
     names = ("S21.1234", "S21.1235", "TCGA-1.39D7-6616", "a.ome.zarr", "C:\\scans\\S22.1.svs", "b.SVS", "c.d.tif")
     table = write_table(tmp_path / "t.csv", tuple(f"{name},P" for name in names), "slide,patient_id")
     assert list(read_patient_table(table)[0]) == [*names[:4], "S22.1", "b", "c.d"]
+
+
+def test_the_table_is_read_once_for_all_slides_and_again_if_it_changes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reads = []
+    read = patient_data.read_patient_table
+    monkeypatch.setattr(patient_data, "read_patient_table", lambda table: reads.append(table) or read(table))
+    table = write_table(tmp_path / "t.csv", ("a,50", "b,60"), "slide,age")
+
+    def age_of(name: str) -> str:
+        options = SlideOptions(metadata=table)
+        return read_patient_data(tmp_path / f"{name}.tif", tmp_path, AGE, options).row["age"]
+
+    assert ([age_of("a"), age_of("b")], len(reads)) == (["50", "60"], 1)
+    write_table(table, ("a,51.5",), "slide,age")
+    assert (age_of("a"), len(reads)) == ("51.5", 2)
 
 
 @pytest.mark.parametrize("present", [False, True])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import chain
 from pathlib import Path
@@ -107,7 +107,8 @@ def find_labeled_images(
             raise DataSetError(f"{error} {advice}") from error
         candidates = list(chain.from_iterable(selected))
     else:
-        candidates = select_images_of_split(images, options.split)
+        # A mask that no model uses may be a label image, which cannot be read as a mask.
+        candidates = [replace(sample, mask=None) for sample in select_images_of_split(images, options.split)]
     samples = [sample for sample in candidates if label_of.get(sample.key) in classes]
     if not samples:
         values = ", ".join(sorted(set(label_of.values()))[:12]) or "nothing"

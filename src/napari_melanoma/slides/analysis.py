@@ -17,11 +17,20 @@ from typing import Any
 from napari_melanoma.core.context import BATCH_ERRORS, Cancelled, Progress, RunContext, usable_cores
 from napari_melanoma.core.errors import ConfigError, InputError, ResultsMismatch, SaveError, describe_error
 from napari_melanoma.core.formatting import format_duration
+from napari_melanoma.core.geometry import format_scale
 from napari_melanoma.core.processes import ProcessStamp
 from napari_melanoma.core.provenance import collect_provenance
 from napari_melanoma.core.run_folder import PROCESS_FILE, RunFolder, RunFolderContext
 from napari_melanoma.io.results import TISSUE, read_slide_result, write_mask
-from napari_melanoma.io.slide_store import DONE, FAILED, STORE, WAITING, SlideResult, differing_settings
+from napari_melanoma.io.slide_store import (
+    DONE,
+    FAILED,
+    STORE,
+    WAITING,
+    SlideResult,
+    SlideResultSpec,
+    differing_settings,
+)
 from napari_melanoma.models import DEFAULT_TILE_MODEL
 from napari_melanoma.slides.engine import EngineStages, TileRate, TileReader, analyze_tiles, pending_batches
 from napari_melanoma.slides.lesion_files import (
@@ -33,7 +42,7 @@ from napari_melanoma.slides.lesion_files import (
 )
 from napari_melanoma.slides.marked_tumor import check_one_slide, check_surface_model
 from napari_melanoma.slides.notes import read_notes
-from napari_melanoma.slides.options import SlideOptions, check_slide_validity
+from napari_melanoma.slides.options import SlideOptions, check_slide_validity, hashed_tile_settings
 from napari_melanoma.slides.outputs import SlideAnalysis, target_class, write_outputs
 from napari_melanoma.slides.patient_data import read_patient_data
 from napari_melanoma.slides.plan import (
@@ -56,6 +65,7 @@ from napari_melanoma.slides.result_folder import (
     restore_previous,
     resume_unfinished,
 )
+from napari_melanoma.slides.results import MODEL_SETTINGS
 from napari_melanoma.slides.slide_prediction import check_encoder, model_info, predict_slide
 from napari_melanoma.slides.slide_table import TABLE, SlideStatus, SlideTable
 from napari_melanoma.slides.tile_models import MIXED_PRECISION_NOTE, ModelIdentity, TileModel, TileNoveltyDetector
@@ -260,6 +270,7 @@ def _open_or_create_store(job: _SlideJob, model: TileModel, plan: AnalysisPlan, 
     resume_unfinished(folder, spec)
     if (folder / STORE).exists():
         result = SlideResult.open(folder, writable=True)
+        _check_scale_since(result, spec)
         result.check_same_analysis(spec)
         if result.spec.boxes is None:
             result.add_boxes(plan.grid.boxes)
@@ -267,6 +278,21 @@ def _open_or_create_store(job: _SlideJob, model: TileModel, plan: AnalysisPlan, 
         return result
     update = {**_choose_precision(model, plan, tiles), **model.output_sizes(), "batch_size": model.batch_size}
     return SlideResult.create(folder, spec.model_copy(update=update), plan.order)
+
+
+def _check_scale_since(result: SlideResult, spec: SlideResultSpec) -> None:
+    """Raise ``ResultsMismatch`` if results are only of another scale, as a user has set that of the slide since."""
+    folder, size = result.path.parent, read_notes(result.path.parent).pixel_size
+    is_set = size is not None and spec.pixel_size_um == (size.y_um, size.x_um)
+    changed = set(differing_settings(result.spec.settings, spec.settings))
+    if is_set and changed and changed <= {"mpp", "mpp_y"}:
+        before, now = (format_scale(*one.pixel_size_um) if one.pixel_size_um else "none" for one in (result.spec, spec))
+        raise ResultsMismatch(
+            f"the scale of {spec.slide} was set to {now} µm per pixel in the Slide dock since it was analyzed at "
+            f"{before}. The results in {folder} are kept, but are of the earlier scale. To use the new one, analyze "
+            "this slide alone from the start (Python: force=True, command line: --force); else restore the earlier "
+            "one in the dock."
+        )
 
 
 def _choose_precision(model: TileModel, plan: AnalysisPlan, tiles: TileReader) -> dict[str, Any]:
@@ -390,11 +416,11 @@ def _record_abnormal_end(run_folder: RunFolder) -> Iterator[None]:
 
 
 def find_matching_result(
-    folder: Path, slide: Path, fingerprint: str, model: ModelIdentity, options: SlideOptions
+    folder: Path, slide: Path, fingerprint: str, model: ModelIdentity | None, options: SlideOptions
 ) -> dict[str, Any] | None:
     """Return the content of ``result.json`` if the result is complete and has the requested settings; else None.
 
-    ``fingerprint``: of the slide.
+    ``fingerprint``: of the slide. ``model``: None if only its name in the options is known, which is compared.
 
     If the user has saved lesions at other thresholds since the analysis, the result matches both the original and the
     saved thresholds.
@@ -411,13 +437,17 @@ def find_matching_result(
         incomplete = (result.state == WAITING).any()
     except InputError:
         return None
-    requested = json.loads(json.dumps(analysis_settings(model, options)))
-    different = result.spec.fingerprint != fingerprint or differing_settings(result.spec.settings, requested)
-    stored = content.get("model") or {}
+    stored, settings = content.get("model") or {}, result.spec.settings
     predicted_by = tuple(stored.get(key) for key in ("name", "fingerprint", "predictions"))
-    if incomplete or different or predicted_by != model.result:
+    if model is None:
+        settings = {key: value for key, value in settings.items() if key not in MODEL_SETTINGS}
+        requested, is_same_model = hashed_tile_settings(options), predicted_by[0] == options.model
+    else:
+        requested, is_same_model = analysis_settings(model, options), predicted_by == model.result
+    different = differing_settings(settings, json.loads(json.dumps(requested)))
+    if incomplete or different or not is_same_model or result.spec.fingerprint != fingerprint:
         return None
-    encoding = None if model.whole is None else model.whole.config.tabular
+    encoding = None if model is None or model.whole is None else model.whole.config.tabular
     if encoding is not None and encoding.fields:
         patient = read_patient_data(slide, folder, encoding, options)
         if content.get("patient_data") != patient.to_json():

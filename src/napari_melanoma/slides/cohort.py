@@ -20,7 +20,14 @@ from typing import TYPE_CHECKING, Any, Literal, Self, get_args
 import psutil
 
 from napari_melanoma import __version__
-from napari_melanoma.core.context import Cancelled, ParallelProgress, Progress, RunContext, usable_cores
+from napari_melanoma.core.context import (
+    Cancelled,
+    ParallelProgress,
+    Progress,
+    RunContext,
+    map_in_threads,
+    usable_cores,
+)
 from napari_melanoma.core.errors import (
     BundleError,
     ClusterError,
@@ -43,6 +50,7 @@ from napari_melanoma.core.run_folder import RunState
 from napari_melanoma.io.results import RESULT
 from napari_melanoma.models import DEFAULT_TILE_MODEL
 from napari_melanoma.models.hub import ENCODER
+from napari_melanoma.models.installed_bundles import find_bundle
 from napari_melanoma.slides.analysis import SharedTileModel, analyze_slide, find_matching_result
 from napari_melanoma.slides.background_runs import read_slide_run_status
 from napari_melanoma.slides.lesion_files import read_analysis
@@ -267,8 +275,9 @@ def _analyze(job: CohortJob) -> Row:
         model = models.get_reset()
         if job.model and model.identity.digest != job.model:
             raise ClusterError(
-                f"a worker has another '{model.info.name}' than this machine, with other weights or settings. Copy "
-                "the same model everywhere, and run the same command again."
+                f"a worker has another '{model.info.name}' than this command started with: its machine has other "
+                "weights or settings, or the model was replaced in the meantime. Copy the same model everywhere, and "
+                "run the same command again."
             )
         return model
 
@@ -316,6 +325,8 @@ def cohort_settings(options: SlideOptions, model: ModelIdentity | None) -> Setti
     files = {name: getattr(options, name) for name in ("weights", *FILE_OPTIONS)}
     settings = options.tile_settings | {name: path.name for name, path in files.items() if path is not None}
     if model is None:
+        with suppress(BundleError):  # an encoder, or a model that loading reports
+            settings["model"] = find_bundle(options.model or DEFAULT_TILE_MODEL, of_slides=True).name
         return settings
     name, *hashes = model.result
     name = options.model if options.model.startswith(ENCODER) else name.removeprefix(ENCODER)
@@ -459,17 +470,20 @@ def open_manifest(path: Path, settings: SettingsDict, *, force: bool) -> CohortM
     return CohortManifest(path, manifest.settings | settings, entries)
 
 
-def read_finished(job: CohortJob, model: ModelIdentity | None) -> SlideStatus | None:
-    """Return the result that a slide has already, as of an analysis; None if it is to be analyzed, or read in a worker.
+def read_finished(job: CohortJob, model: ModelIdentity | None, *, was_done: bool) -> Row | None:
+    """Return the table row of the result that a slide has already; None if it is to be analyzed, or read in a worker.
 
-    A slide with failed tiles is analyzed again, since they may be readable now.
+    A slide with failed tiles is analyzed again, since they may be readable now. ``was_done``: as the manifest states,
+    which is what identifies the model of a result if ``model`` is not known.
     """
-    if job.force or model is None or not (job.folder / RESULT).is_file():
+    if job.force or (model is None and not was_done) or not (job.folder / RESULT).is_file():
         return None
-    with suppress(MelanomaError, OSError):  # reported when the slide is analyzed
+    # Reported when the slide is analyzed; a result of another version may lack values.
+    with suppress(MelanomaError, OSError, AttributeError, KeyError, TypeError, ValueError):
         found = find_matching_result(job.folder, job.slide, open_fingerprint(job.slide), model, job.options)
         if found is not None and not found["tiles_failed"]:
-            return SlideStatus(job.slide, job.folder, "done", read_analysis(job.folder), already_done=True)
+            content = read_analysis(job.folder)
+            return status_to_row(SlideStatus(job.slide, job.folder, "done", content, already_done=True))
     return None
 
 
@@ -521,13 +535,21 @@ def analyze_cohort(
             CohortJob(path.absolute(), folders.folder_for(path).absolute(), options, force, model=digest)
             for path in paths
         ]
-        finished = [read_finished(job, model) for job in run.track(jobs, "Reading existing results")]
+        done_before = {name for name, entry in manifest.entries.items() if entry.state == "done"}
+
+        def read(job: CohortJob) -> Row | None:
+            return read_finished(job, model, was_done=job.folder.name in done_before)
+
+        finished = []
+        for _, row in map_in_threads(read, jobs, run):
+            finished.append(row)
+            run.report(Progress(len(finished), len(jobs), "Reading existing results"))
         manifest.start_entries(
             CohortEntry(job.folder.name, job.slide.name, "waiting" if one is None else "done")
             for job, one in zip(jobs, finished, strict=True)
         )
         table = SlideTable(out / TABLE)
-        table.put_rows([status_to_row(one) for one in finished if one is not None])
+        table.put_rows([row for row in finished if row is not None])
         todo = [job for job, one in zip(jobs, finished, strict=True) if one is None]
         if todo:
             records, tries = CohortRecords(manifest, table, on_change), cohort_options.tries

@@ -162,7 +162,10 @@ def identify_model(name: str, weights: Path | None = None) -> ModelIdentity | No
         name = whole.config.encoder.name
     try:
         if name in FOUNDATION_ENCODERS or name.startswith(TIMM):
-            tiles = None if weights is None else ModelIdentity(name, fingerprint_weights(weights))
+            # A whole-slide model is loaded only with the weights of its training.
+            known = whole.config.encoder.fingerprint if whole is not None and whole.config.encoder is not None else ""
+            fingerprint = known if weights is None else fingerprint_weights(weights)
+            tiles = ModelIdentity(name, fingerprint) if fingerprint else None
         else:
             tiles = _describe_by_name(name)[1].identity
     except MelanomaError:  # which loading reports

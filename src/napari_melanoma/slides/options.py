@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal, Self
 
 import numpy as np
+from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
 from napari_melanoma.core.config import Config, omit_unset
 from napari_melanoma.core.errors import InputError
+from napari_melanoma.core.files import FileStamp, file_stamp
 from napari_melanoma.core.geometry import UM_PER_MM
 from napari_melanoma.core.validity import ScaleMatch, Validity, ValidityInputs, is_scale_refused
 from napari_melanoma.imaging.stain import StainConfig
@@ -204,23 +207,33 @@ class CohortOptions(Config):
 
 def hashed_tile_settings(options: SlideOptions) -> dict[str, Any]:
     """Return ``tile_settings`` with the hashes of the files that also determine the predictions of tiles."""
+    names = [name for name in FILE_OPTIONS if name != "stain_reference" or options.normalizes_stain]
+    files = {name: path for name in names if (path := getattr(options, name)) is not None}
+    return options.tile_settings | {
+        name: _hash_file_option(name, path, file_stamp(path)) for name, path in files.items()
+    }
+
+
+@lru_cache(maxsize=16)
+def _hash_file_option(name: str, path: Path, stamp: FileStamp | None) -> str:
+    """Return the hash of the content of one of ``FILE_OPTIONS``, which is the same for all slides of a command."""
     from napari_melanoma.core.provenance import array_fingerprint
 
-    settings = options.tile_settings
-    if options.tissue_mask is not None:
+    del stamp
+    content: NDArray
+    if name == "tissue_mask":
         from napari_melanoma.io.results import read_mask
 
-        settings["tissue_mask"] = array_fingerprint(read_mask(options.tissue_mask))[:DIGEST_DIGITS]
-    if options.tumor_outlines is not None:
+        content = read_mask(path)
+    elif name == "tumor_outlines":
         from napari_melanoma.slides.marked_tumor import read_tumor
 
-        rings = [ring for polygon in read_tumor(options.tumor_outlines) for ring in polygon.arrays]
-        settings["tumor_outlines"] = array_fingerprint(np.concatenate(rings))[:DIGEST_DIGITS]
-    if options.stain_reference is not None and options.normalizes_stain:
+        content = np.concatenate([ring for polygon in read_tumor(path) for ring in polygon.arrays])
+    else:
         from napari_melanoma.io.photographs import read_photograph
 
-        settings["stain_reference"] = array_fingerprint(read_photograph(options.stain_reference).rgb)[:DIGEST_DIGITS]
-    return settings
+        content = read_photograph(path).rgb
+    return array_fingerprint(content)[:DIGEST_DIGITS]
 
 
 def match_scale(grid: TileGrid, model: TileModelInfo, options: SlideOptions) -> ScaleMatch:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import lru_cache
 from pathlib import Path
 
 from napari_melanoma.core.errors import DataSetError
-from napari_melanoma.core.files import compose_name
+from napari_melanoma.core.files import FileStamp, compose_name, file_stamp
 from napari_melanoma.core.prediction_config import DEPTH_COLUMN, TabularEncoding
 from napari_melanoma.data.harmonize import harmonize_rows, restore_unrecognized
 from napari_melanoma.data.tabular_encoding import read_table_values
@@ -31,13 +32,20 @@ def read_patient_data(slide: Path, folder: Path, encoding: TabularEncoding, opti
     if not encoding.fields:
         return SlidePatientData({}, ())
     common = harmonize_rows([options.patient]).rows[0] if options.patient else {}
-    table = read_patient_table(options.metadata)[0] if options.metadata else {}
+    table = _read_patient_rows(options.metadata, file_stamp(options.metadata)) if options.metadata else {}
     own = restore_unrecognized(table.get(compose_name(slide_name(slide)), {}))
     row, source = with_measured_depth(common | own, folder)
     is_known = read_table_values([row], encoding).known[0]
     known = {name: row[name] for name, known in zip(encoding.fields, is_known, strict=True) if known}
     unknown = tuple(name for name in encoding.fields if name not in known)
     return SlidePatientData(known, unknown, source if DEPTH_COLUMN in known else "")
+
+
+@lru_cache(maxsize=1)
+def _read_patient_rows(table: Path, stamp: FileStamp | None) -> Mapping[str, dict[str, str]]:
+    """Read the rows of ``read_patient_table``, once for all slides of a command."""
+    del stamp
+    return read_patient_table(table)[0]
 
 
 def with_measured_depth(row: Mapping[str, str], folder: Path | None) -> tuple[dict[str, str], str]:

@@ -15,15 +15,20 @@ import pytest
 from slide_models import TILE_TEST
 
 from napari_melanoma.core.context import RunContext
-from napari_melanoma.core.errors import InputError, RunError
+from napari_melanoma.core.errors import InputError, ResultsMismatch, RunError
+from napari_melanoma.core.geometry import PixelSize
 from napari_melanoma.core.locks import hold_lock
+from napari_melanoma.io import results
 from napari_melanoma.io.results import read_mask, read_table, write_mask
+from napari_melanoma.models.bundle import read_bundle
 from napari_melanoma.slides import cohort
-from napari_melanoma.slides.analysis import SlideOutcome
+from napari_melanoma.slides import options as options_of_slides
+from napari_melanoma.slides.analysis import SlideOutcome, analyze_slide
 from napari_melanoma.slides.cohort import CohortJobResult, CohortManifest, CohortOptions, CohortSummary, analyze_cohort
 from napari_melanoma.slides.lesion_files import save_lesions
 from napari_melanoma.slides.lesions import LesionConfig
 from napari_melanoma.slides.model_loading import LoadOptions, identify_model, load_slide_model
+from napari_melanoma.slides.notes import SlideNotes, write_notes
 from napari_melanoma.slides.options import FILE_OPTIONS, SlideOptions
 from napari_melanoma.slides.result_folder import record_slide
 from napari_melanoma.slides.scores import SlideScoreConfig
@@ -128,12 +133,64 @@ def test_results_of_another_model_are_not_finished(
     assert sorted(hired) == ["a", "b", "c"]
 
 
-def test_slides_of_an_unidentified_model_are_read_by_workers(
-    start: Start, hired: list[str], models: list[ModelIdentity | None]
+def test_of_an_unidentified_model_the_manifest_states_what_is_done(
+    start: Start, hired: list[str], models: list[ModelIdentity | None], tmp_path: Path
 ) -> None:
+    """As of weights to download, which may not be available when the command is repeated."""
     models[0] = None
-    assert [start().skipped, start().skipped] == [0, 0]
-    assert len(hired) == 6
+    model = {"model": "darkness"}
+    assert start(model).skipped == 0
+    hired.clear()
+    assert start(model).skipped == 2
+    assert hired == ["c"]
+    content = json.loads((tmp_path / "out" / "cohort.json").read_text())
+    assert [one["state"] for one in content["slides"]] == ["done", "done", "failed"]
+    change_result(tmp_path / "out" / "a", model={"name": "another"})
+    assert start(model).skipped == 1
+    (tmp_path / "out" / "cohort.json").unlink()
+    assert start(model).skipped == 0
+
+
+def test_a_model_that_cannot_be_identified_has_the_name_of_its_bundle() -> None:
+    settings = cohort.cohort_settings(SlideOptions(model=str(TILE_TEST)), None)
+    assert settings["model"] == read_bundle(TILE_TEST).name
+    assert cohort.cohort_settings(SlideOptions(model="virchow2"), None)["model"] == "virchow2"
+
+
+@pytest.mark.parametrize("lacking", ["warnings", "tiles_failed", "scores"])
+def test_a_result_that_lacks_values_is_not_finished(
+    start: Start, hired: list[str], tmp_path: Path, lacking: str
+) -> None:
+    start()
+    path = tmp_path / "out" / "a" / "result.json"
+    content = json.loads(path.read_text())
+    del content[lacking]
+    path.write_text(json.dumps(content))
+    hired.clear()
+    assert start().skipped == 1
+    assert sorted(hired) == ["a", "c"]
+
+
+def test_a_slide_whose_scale_was_set_since_is_not_finished_and_tells_why(
+    start: Start,
+    hired: list[str],
+    slides: list[Path],
+    tmp_path: Path,
+    tile_model: Callable[..., TileModel],
+    options: SlideOptions,
+) -> None:
+    start()
+    folder = tmp_path / "out" / "a"
+    write_notes(folder, SlideNotes(pixel_size=PixelSize(0.55, 0.55, "ruler")))
+    before = (folder / "result.json").read_bytes()
+    hired.clear()
+    assert start().skipped == 1
+    assert sorted(hired) == ["a", "c"]
+    with pytest.raises(ResultsMismatch, match=r"was set to 0\.55 .*since it was analyzed at 0\.5\. .*this slide alone"):
+        analyze_slide(slides[0], folder, options, RunContext(), load=tile_model)
+    assert (folder / "result.json").read_bytes() == before
+    analyze_slide(slides[0], folder, options, RunContext(), load=tile_model, force=True)
+    assert start().skipped == 2
 
 
 def test_a_result_that_another_analysis_replaced_is_not_finished(
@@ -153,6 +210,20 @@ def test_the_table_states_the_results_of_skipped_slides(start: Start, hired: lis
     rows = {row["slide"]: row for row in read_table(tmp_path / "out" / "slides.csv")}
     assert {name: row["lesions"] for name, row in rows.items()} == {"a": "0", "b": "1", "c": ""}
     assert (rows["a"]["lesion_area_mm2"], rows["c"]["lesion_area_mm2"]) == ("0", "")
+
+
+def test_files_of_the_options_are_read_once(
+    start: Start, hired: list[str], mask_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = shutil.copy(mask_path, tmp_path / "tissue.png")
+    start({"tissue_mask": path})
+    reads = []
+    read = results.read_mask
+    monkeypatch.setattr(results, "read_mask", lambda path: reads.append(path) or read(path))
+    options_of_slides._hash_file_option.cache_clear()
+    monkeypatch.setattr("napari_melanoma.core.context.MAX_THREADS", 1)
+    assert start({"tissue_mask": path}).skipped == 2
+    assert len(reads) == 1
 
 
 def test_patient_data_that_the_model_does_not_use_are_no_reason(start: Start, hired: list[str], tmp_path: Path) -> None:

@@ -96,6 +96,7 @@ def test_a_worker_loads_a_model_whose_weights_were_replaced(
     assert used == ["old", "new"]
     result = run_job(jobs[0])  # weights that this machine does not have
     assert (result.fatal, "a worker has another 'darkness'" in result.error) == (ClusterError.__name__, True)
+    assert "or the model was replaced in the meantime" in result.error
 
 
 def raising(error: Exception) -> Callable[..., None]:

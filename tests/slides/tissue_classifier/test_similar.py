@@ -15,7 +15,7 @@ from napari_melanoma.core.channel_choice import ChannelChoice
 from napari_melanoma.core.context import Cancelled, RunContext
 from napari_melanoma.core.errors import InputError
 from napari_melanoma.core.geometry import PixelSize
-from napari_melanoma.slides.notes import SlideNotes, write_notes
+from napari_melanoma.slides.notes import NOTES, SlideNotes, write_notes
 from napari_melanoma.slides.reading.composite import read_as_rgb
 from napari_melanoma.slides.reading.opening import open_slide
 from napari_melanoma.slides.result_folder import record_slide, slide_folder
@@ -137,9 +137,11 @@ def test_features_of_a_slide_are_computed_and_found(folder: Path, tmp_path: Path
 def test_features_at_another_scale_are_not_compared(folder: Path, tmp_path: Path) -> None:
     slide, results = folder / "c.tif", tmp_path / "c"
     sizes = (PixelSize(1.0, 1.0), PixelSize(2.0, 2.0, "given"))
+    stores: list[Path] = []
     for size in (None, sizes[1]):
         write_notes(results, SlideNotes(pixel_size=size))
         compute_slide_features(slide, results, SOURCE, RunContext())
+        stores += [path for path in (results / FEATURES).glob("*.zarr") if path not in stores]
 
     def find(size: PixelSize | None) -> list[PixelSize | None]:
         write_notes(results, SlideNotes(pixel_size=size))
@@ -148,6 +150,12 @@ def test_features_at_another_scale_are_not_compared(folder: Path, tmp_path: Path
     assert find(sizes[1]) == [PixelSize(2.0, 2.0)]
     assert find(None) == [sizes[0]]
     assert find(PixelSize(1.5, 1.5, "ruler")) == []
+    shutil.rmtree(stores[0])
+    assert find(None) == []
+    assert find(sizes[1]) == [PixelSize(2.0, 2.0)]
+    (results / NOTES).unlink()
+    (results / NOTES).mkdir()  # which cannot be read
+    assert StoredFeatures.find(slide, results, SOURCE) is not None
 
 
 def test_fluorescence_is_not_compared(folder: Path, tmp_path: Path) -> None:

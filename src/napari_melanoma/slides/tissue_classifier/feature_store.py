@@ -487,10 +487,14 @@ class StoredFeatures:
             opened = _open(path)
             if opened is not None and (opened[0].source_fingerprint, opened[0].mpp, opened[0].channels) == wanted:
                 found.append((path.stat().st_mtime, cls(slide, opened[0], path, opened[1])))
-        size = read_notes(folder).pixel_size
-        if size is None and len({one.spec.pixel_size_um for _, one in found}) > 1:  # which of them was set before
-            with suppress(MelanomaError), open_slide(slide) as file:
-                size = file.info.pixel_size
+        if not found:
+            return None
+        size = None
+        with suppress(MelanomaError, OSError):
+            size = read_notes(folder).pixel_size
+            if size is None:  # also of a single store, whose scale was perhaps set before
+                with open_slide(slide) as file:
+                    size = file.info.pixel_size
         same = [one for one in found if size is None or PixelSize(*one[1].spec.pixel_size_um).is_close(size)]
         return max(same, key=lambda one: one[0])[1] if same else None
 
