@@ -7,6 +7,7 @@ import shutil
 import unicodedata
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -201,19 +202,26 @@ def test_missing_embeddings_are_pending(slides: list[Path], tmp_path: Path) -> N
     assert describe_pending([folder]) == "Features of 3 slides are computed first."
 
 
-def test_embeddings_of_a_file_that_was_replaced_are_pending(
+def test_embeddings_of_a_file_that_was_replaced_are_computed_when_a_run_starts(
     slides: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from napari_melanoma.runs import slide_datasets
+    from napari_melanoma.slides import analysis as slide_analysis
 
     folder = slides[0].parent
     make_slide_dataset(slides, write_table(tmp_path / "patients.csv"), folder, run=RunContext())
     stored = {path.stem: SimpleNamespace(slide_fingerprint=open_fingerprint(path)) for path in slides}
     monkeypatch.setattr(slide_datasets.Bag, "open", lambda result: stored[result.name])
-    assert describe_pending([folder]) == ""
+    computed: list[str] = []
+    monkeypatch.setattr(slide_analysis, "analyze_slide", lambda slide, *_, **__: computed.append(slide.stem))
+    recipe: Any = SimpleNamespace(bags=SimpleNamespace(encoder="encoder"), data=SimpleNamespace(datasets=[str(folder)]))
+    assert slide_datasets.compute_embeddings(recipe, RunContext()) == 0
     slides[1].write_bytes(b"scanned again")
     slides[2].unlink()
-    assert describe_pending([folder]) == "Features of 1 slide are computed first."
+    assert slide_datasets.compute_embeddings(recipe, RunContext()) == 1
+    assert computed == ["b"]
+    monkeypatch.setattr(slide_datasets, "open_fingerprint", lambda slide: pytest.fail("read while a recipe is edited"))
+    assert describe_pending([folder]) == ""
 
 
 def test_another_data_set_is_not_replaced(slides: list[Path], tmp_path: Path) -> None:

@@ -210,18 +210,25 @@ def compute_embeddings(recipe: TrainRecipe, run: RunContext) -> int:
     return len(missing)
 
 
-def _has_embeddings(folder: Path, slide: Path) -> bool:
-    """Whether a folder has the embeddings of a slide as its file is now; a missing file is no reason to doubt it."""
+def _has_embeddings(folder: Path, slide: Path | None = None) -> bool:
+    """Whether a folder has all embeddings of its slide.
+
+    ``slide``: also whether they are of this file as it is now, which is read; a missing file is no reason to doubt it.
+    """
     try:
         bag = Bag.open(folder)
     except InputError:
         return False
-    return open_fingerprint(slide) in ("", bag.slide_fingerprint)
+    return slide is None or open_fingerprint(slide) in ("", bag.slide_fingerprint)
 
 
 def describe_pending(folders: Iterable[Path]) -> str:
-    """Describe how many slides have no embeddings yet; empty if all have."""
-    pending = sum(not _has_embeddings(*pair) for path in folders for pair in find_slide_files(path).items())
+    """Describe how many slides have no embeddings yet; empty if all have.
+
+    Slides whose files were replaced are found when a run starts: here no slide is read, as a recipe is checked at each
+    edit.
+    """
+    pending = sum(not _has_embeddings(result) for path in folders for result in find_slide_files(path))
     return f"Features of {format_count(pending, 'slide')} are computed first." if pending else ""
 
 

@@ -8,6 +8,7 @@ from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from shutil import copytree
+from unittest.mock import MagicMock
 
 import numpy as np
 import pytest
@@ -62,6 +63,7 @@ from napari_melanoma.lesion.results import read_result
 from napari_melanoma.slides.result_folder import record_slide, slide_folder
 from napari_melanoma.ui.case.controls import describe_other_findings
 from napari_melanoma.ui.case.dock import CaseDock, _find_slide_results
+from napari_melanoma.ui.case.importing import CaseImporter, CaseImportRequest
 from napari_melanoma.ui.case.tree import row_of_item
 from napari_melanoma.ui.session.saved_result import read_stored_result
 from napari_melanoma.ui.user_data import user_data
@@ -857,6 +859,16 @@ def test_images_are_not_added_to_a_case_that_was_opened_while_they_were_read(fiv
     assert five.case.lesions == other.lesions
     assert five.case.images == ()
     assert five.status.startswith(f"Nothing was added: the case {photos.name} was closed")
+
+
+def test_images_for_a_new_case_are_not_added_to_a_case_that_was_opened_since(tmp_path):
+    importer = MagicMock()  # whose controller has opened a case, as while the patient dialog is open
+    importer._controller.store.folder = tmp_path / "other"
+    CaseImporter._add(importer, CaseImportRequest((tmp_path,)), importing.CollectedPatient("A", Case()), ())
+    importer._controller.edit.assert_not_called()
+    importer._create.assert_not_called()
+    ((text,), _) = importer.message.emit.call_args
+    assert text.startswith("Nothing was added: the case other was opened")
 
 
 def test_findings_of_readings_are_stated_with_their_authors_and_not_assessed_is_not_unknown():

@@ -232,10 +232,15 @@ def test_the_ruler_tool_has_the_length_of_an_accepted_line(person):
     person.clicks("ruler_clear")
     assert get_size(person) is None
     assert shown_text(person) == "", "nothing is proposed after a scale was set"
+    image = person.dock.picker.session.image
+    assert photographs.list_cleared(image) == ("pixel_size",)
     scale_of(person).undo()
     assert get_size(person) == PixelSize(100.0, 100.0, "ruler")
     scale_of(person).undo()
     assert get_size(person) == SIZE
+    scale_of(person).undo()
+    assert get_size(person) is None
+    assert photographs.list_cleared(image) == (), "no scale was ever stated"
 
 
 def test_a_dismissed_scale_does_not_come_back_while_the_photograph_is_open(person, searches):

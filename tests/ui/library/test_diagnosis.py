@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from unittest.mock import MagicMock
@@ -913,6 +914,18 @@ def test_the_learning_curve_of_other_labels_is_not_shown():
     page._fitted_labels = "of b"
     diagnosis.DiagnosisPage._on_job(page, fit)
     assert page.curve is None
+
+
+def test_an_outcome_is_of_the_labels_with_which_its_selection_began():
+    page = MagicMock(_state_labels="of a")
+    page._on_adapted = partial(diagnosis.DiagnosisPage._on_adapted, page)
+    diagnosis.DiagnosisPage.use(page)
+    page._state_labels = page._fitted_labels = "of b"  # given while the process runs
+    *_, on_adapted = page._dock.start.call_args.args
+    on_adapted(({}, None))
+    assert page._outcome.labels == "of a"
+    assert diagnosis.DiagnosisPage._describe_outcome(page) is None
+    page._parts.records.find_digest.assert_not_called()  # of no photograph at each change of the texts
 
 
 OUTCOMES = {

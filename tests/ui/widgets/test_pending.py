@@ -6,12 +6,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from qtpy.QtWidgets import QApplication, QLineEdit, QMenu, QPushButton, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QApplication, QComboBox, QDoubleSpinBox, QLineEdit, QMenu, QPushButton, QVBoxLayout, QWidget
 
 from napari_melanoma.ui.viewer.shortcuts import add_shortcut
 from napari_melanoma.ui.widgets.dialogs import choose_new_file
 from napari_melanoma.ui.widgets.dock_layout import menu_button
-from napari_melanoma.ui.widgets.pending import CommitSignal
+from napari_melanoma.ui.widgets.pending import CommitSignal, commit_typed
 from napari_melanoma.ui.widgets.settings import DebounceTimer
 from napari_melanoma.ui.widgets.style import named, tool_button
 
@@ -80,3 +80,46 @@ def test_what_was_typed_is_applied_before_an_action(action: Callable[[Form], Non
     expected = ["A. Meyer", "paused", *(["drawn"] if action is write_file else []), "act"]
     assert form.calls[: len(expected)] == expected
     assert not form.timer.isActive()
+
+
+def make_combo() -> tuple[QComboBox, Callable[[], str]]:
+    combo = QComboBox()
+    combo.setEditable(True)
+    return combo, combo.currentText
+
+
+def make_spin_box() -> tuple[QDoubleSpinBox, Callable[[], str]]:
+    box = QDoubleSpinBox()
+    box.setKeyboardTracking(False)
+    return box, lambda: f"{box.value():g}"
+
+
+def make_line() -> tuple[QLineEdit, Callable[[], str]]:
+    line = QLineEdit()
+    return line, line.text
+
+
+@pytest.mark.parametrize("make", [make_combo, make_spin_box, make_line])
+def test_each_kind_of_field_is_applied_once(
+    make: Callable[[], tuple[QWidget, Callable[[], str]]], qtbot: QtBot
+) -> None:
+    field, read = make()
+    qtbot.addWidget(field)
+    applied: list[str] = []
+    line = field if isinstance(field, QLineEdit) else field.findChild(QLineEdit)
+    finished = field.editingFinished if isinstance(field, QDoubleSpinBox) else line.editingFinished
+    finished.connect(lambda: applied.append(read()))
+    field.show()
+    QApplication.setActiveWindow(field)
+    field.setFocus()
+    qtbot.waitUntil(lambda: QApplication.focusWidget() is field)
+    line.selectAll()
+    qtbot.keyClicks(field, "2.5")
+    commit_typed()
+    commit_typed()
+    assert applied == ["2.5"]
+    if isinstance(field, QDoubleSpinBox):
+        return  # Qt completes its text
+    qtbot.keyClicks(field, "1")  # typing continues at the end
+    commit_typed()
+    assert applied == ["2.5", "2.51"]

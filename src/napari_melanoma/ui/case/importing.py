@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
 CASE_FOLDER_TITLE = "Folder for the case of these images"
 OTHER_CASE = "Nothing was added: the case {case} was closed while the files were read. Open it, and add them again."
+NEW_CASE = "Nothing was added: the case {case} was opened while the files were read. Close it, and add them again."
 ENTRIES = {"new": "New case...", "open": "Open a case...", "folder": "Add a folder..."}
 
 
@@ -200,9 +201,6 @@ class CaseImporter(QObject):
         self, request: CaseImportRequest, patients: Sequence[CollectedPatient], notes: tuple[Note, ...]
     ) -> None:
         """Add the images of the patient of the case, else of the only patient, else of one that the user chooses."""
-        if request.case is not None and not self._controller.is_open(request.case):
-            self.message.emit(OTHER_CASE.format(case=request.case.name))
-            return
         case = self._controller.case
         patient_id = "" if case is None else case.patient.patient_id
         matching = [one for one in patients if patient_id and one.case.patient.patient_id == patient_id] or patients
@@ -228,12 +226,18 @@ class CaseImporter(QObject):
     def _add(
         self, request: CaseImportRequest, patient: CollectedPatient, notes: tuple[Note, ...], *, is_one_of: bool = False
     ) -> None:
-        """Add the images to the open case, or create a case from them.
+        """Add the images to the case of the request, or create a case; refuse if another one was opened since.
 
         ``is_one_of``: whether the files contain several patients, so that the case is not created beside them.
         """
-        case = self._controller.case
-        if case is None or self._controller.store is None:
+        case, store = self._controller.case, self._controller.store
+        if request.case is not None and not self._controller.is_open(request.case):
+            self.message.emit(OTHER_CASE.format(case=request.case.name))
+            return
+        if request.case is None and store is not None:
+            self.message.emit(NEW_CASE.format(case=store.folder.name))
+            return
+        if case is None or store is None:
             self._notes = (*patient.notes, *notes)
             if len(request.paths) == 1 and request.paths[0].is_dir() and not is_one_of:
                 self._pending_case = patient.case

@@ -105,7 +105,8 @@ class KeyedLabel(NamedTuple):
 class SelectionOutcome(NamedTuple):
     """What a selection of a model has reported, the name of the installed model, and what it was selected for.
 
-    ``name``: None if none was installed. ``labels``: as in ``DiagnosisPage.labels``.
+    ``name``: None if none was installed. ``labels``: the classifier, the corrections folder and its rows of the
+    listed photographs when the selection began.
     """
 
     summary: Mapping[str, Any]
@@ -135,7 +136,8 @@ class DiagnosisPage(QWidget):
         self._images: Sequence[LibraryImage] = ()
         self._labelings: dict[tuple[str, Path], Labeling] = {}  # used in the threads of the queue
         self._fitted: object = None  # what the state was computed from
-        self._fitted_labels: object = None  # among that
+        self._fitted_labels: object = None  # among that, what a model is selected for
+        self._state_labels: object = None  # those of the state
         self._curve_labels: object = None  # those of the learning curve
         self._unsigned: KeyedLabel | None = None  # until the reader has entered a name
         self._skipped: set[Path] = set()
@@ -455,14 +457,14 @@ class DiagnosisPage(QWidget):
         for key in ("fit", "curve", "choice"):  # of the previous photographs
             self._queue.stop(key)
         self.state, self.curve, self._choice = None, None, None
-        self._fitted, self._shown, self._undone = None, None, None
+        self._fitted, self._fitted_labels, self._shown, self._undone = None, None, None, None
         self._parts.records.set_order(())
         diagnoses = (row.get("diagnosis") for row in self._parts.store.index.rows.values())
         self.class_list.set_used(Counter(filter(None, diagnoses)))
         self._mark_own_class()
-        self._show_texts()
         self._remember_folder()
         self.refresh()
+        self._show_texts()
 
     def _remember_folder(self) -> None:
         """Remember that diagnoses of the folder are labeled, so that its embeddings continue when it is next opened."""
@@ -480,13 +482,6 @@ class DiagnosisPage(QWidget):
         rows = (self._parts.store.index.rows.get(digest, {}) for digest in found)
         return any(row.get("diagnosis") or row.get("diagnosis_labels") for row in rows)
 
-    @property
-    def labels(self) -> object:
-        """The classifier, and the rows of the listed photographs in the corrections: what a model is selected for."""
-        rows, store = self._parts.store.index.rows, self._parts.store
-        digests = {self._parts.records.find_digest(image.path) for image in self._images}
-        return self.model.model, store.folder, {digest: rows[digest] for digest in digests if digest in rows}
-
     def refresh(self) -> None:
         """Fit again, unless nothing has changed, in the background."""
         if not self._images or not self.is_used:
@@ -497,7 +492,8 @@ class DiagnosisPage(QWidget):
         inputs = photographs, rows, reader, model, store.folder, self.embeddings.done
         if inputs == self._fitted:
             return
-        self._fitted, self._fitted_labels = inputs, self.labels
+        listed = {digest: rows[digest] for _, digest, _ in photographs if digest in rows}
+        self._fitted, self._fitted_labels = inputs, (model, store.folder, listed)
         self._choice_timer.stop()
         for key in ("curve", "choice"):
             self._queue.stop(key)
@@ -534,7 +530,7 @@ class DiagnosisPage(QWidget):
 
     def _show_state(self, state: LabelingState, texts: Mapping[Path, str]) -> None:
         """Show labels, order and predictions, and compute the embeddings that are missing."""
-        self.state = state
+        self.state, self._state_labels = state, self._fitted_labels
         self._given &= {*state.order}
         self._parts.records.set_order(dict.fromkeys((*state.order, *state.labels)))
         ordered = (*state.order, *state.labels, *state.missing)
@@ -564,8 +560,8 @@ class DiagnosisPage(QWidget):
         self.state, self.curve, self._choice = None, None, None
         self.embeddings.clear()
         self.class_list.show_model(self.model.model)
-        self._show_texts()
         self.refresh()
+        self._show_texts()
 
     def _on_active(self, is_active: bool) -> None:
         """Order by what to label next while the page is shown; only offer it once a photograph is open."""
@@ -629,8 +625,9 @@ class DiagnosisPage(QWidget):
         if self.state is None:
             return
         work = partial(_adapt, self.state.model, self._parts.store.folder, self.state.images, self._processes)
+        on_adapted = partial(self._on_adapted, self._state_labels)
         self._dock.start(
-            "adapting", "Comparing the shipped model with adapted ones ...", work, self._on_adapted
+            "adapting", "Comparing the shipped model with adapted ones ...", work, on_adapted
         ).finished.connect(self._show_texts)
         self.use_button.setEnabled(False)
 
@@ -639,15 +636,15 @@ class DiagnosisPage(QWidget):
         for process in self._processes:
             process.kill()
 
-    def _on_adapted(self, outcome: tuple[dict[str, Any], BundleInfo | None]) -> None:
+    def _on_adapted(self, labels: object, outcome: tuple[dict[str, Any], BundleInfo | None]) -> None:
         summary, bundle = outcome
-        self._outcome = SelectionOutcome(summary, None if bundle is None else bundle.name, self.labels)
+        self._outcome = SelectionOutcome(summary, None if bundle is None else bundle.name, labels)
         if bundle is not None:
             user_data().models_changed.emit(bundle.name)
         self._show_texts()
 
     def _describe_outcome(self) -> Headline | None:
-        if self._outcome is None or self._outcome.labels != self.labels:
+        if self._outcome is None or self._outcome.labels != self._fitted_labels:
             return None
         summary, name, _ = self._outcome
         return describe_outcome(summary, name, is_used=name == self._parts.opener.classifier)

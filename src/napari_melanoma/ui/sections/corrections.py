@@ -168,7 +168,7 @@ class CorrectionsSection(PhotographSection):
     def _show_start(self) -> None:
         """Show the start of a diagnosis that is wider than the box, unless the user edits it."""
         line = self._diagnosis_combo.lineEdit()
-        if not line.isModified():
+        if not line.isModified() and not line.hasFocus():
             line.setCursorPosition(0)
 
     def _update_age(self) -> None:

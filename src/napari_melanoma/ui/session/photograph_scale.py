@@ -32,12 +32,14 @@ class ScaleState:
 
     ``size``: set by the user, by a case or from a stored result; None for that of the file. ``ruler``: None if none was
     found. ``status``: of the ruler; ``corrected``: it became a line that the user edits; ``settled``: it was dismissed,
-    or another scale was set, and nothing is proposed any more.
+    or another scale was set, and nothing is proposed any more. ``is_cleared``: ``size`` is None because a scale was
+    cleared, not because none was ever set.
     """
 
     size: PixelSize | None = None
     ruler: Ruler | None = None
     status: RulerStatus = "open"
+    is_cleared: bool = False
 
     @property
     def proposed(self) -> Ruler | None:
@@ -60,7 +62,9 @@ class PhotographScale:
 
     def __init__(self, session: OpenPhotograph) -> None:
         self._session = session
-        self._stated = Edited(ScaleState(photographs.get_ruler_size(session.image)))
+        image = session.image
+        is_cleared = "pixel_size" in photographs.list_cleared(image)
+        self._stated = Edited(ScaleState(photographs.get_ruler_size(image), is_cleared=is_cleared))
         self._searched: tuple[str | None, ...] = ()  # the stated type of the photograph when a ruler was searched
         self._is_writing = False
         self._bound: list[Image | Shapes] = []  # layers with keys for undo
@@ -84,7 +88,7 @@ class PhotographScale:
         """Propose the scale of a ruler, unless one was set meanwhile; ``modality``: of the photograph when searched."""
         if self.needs_search:
             self._searched = (modality,)
-            self._stated.set(ScaleState(self.state.size, ruler, "open" if ruler is None else "proposed"))
+            self._stated.set(replace(self.state, ruler=ruler, status="open" if ruler is None else "proposed"))
 
     def accept(self) -> Ruler | None:
         """Set the proposed scale; return its ruler, None if nothing is proposed."""
@@ -92,7 +96,7 @@ class PhotographScale:
         ruler = self.state.proposed
         if ruler is not None:
             size = replace(ruler.pixel_size, source="accepted ruler")
-            self._stated.apply(lambda state: replace(state, size=size, status="accepted"))
+            self._stated.apply(lambda state: replace(state, size=size, status="accepted", is_cleared=False))
         return ruler
 
     def correct(self) -> None:
@@ -106,7 +110,7 @@ class PhotographScale:
     def set_size(self, size: PixelSize | None) -> None:
         """Set another scale; None restores that of the file."""
         self.update()
-        self._stated.apply(lambda state: replace(state, size=size, status="settled"))
+        self._stated.apply(lambda state: replace(state, size=size, status="settled", is_cleared=size is None))
 
     def undo(self) -> None:
         """Undo the last step."""
@@ -125,7 +129,7 @@ class PhotographScale:
         image = self._session.image
         size, is_known = photographs.get_ruler_size(image), photographs.get_pixel_size(image) is not None
         if size != self.state.size or (is_known and self.state.proposed is not None):
-            self._stated.set(ScaleState(size, status="settled"))
+            self._stated.set(ScaleState(size, status="settled", is_cleared=size is None))
 
     def get_ruler_layer(self) -> Shapes:
         """Return the layer of the ruler tool, with keys for undo; add it if it is missing."""
@@ -146,7 +150,7 @@ class PhotographScale:
         self._is_writing = True
         try:
             if photographs.get_ruler_size(image) != state.size:
-                photographs.set_pixel_size(viewer, image, state.size)
+                photographs.set_pixel_size(viewer, image, state.size, is_cleared=state.is_cleared)
             layers.show_proposed_scale(viewer, image, state.proposed)
             if state.drawn is not None:
                 layers.show_ruler_line(self.get_ruler_layer(), image, _get_ends(state.drawn))

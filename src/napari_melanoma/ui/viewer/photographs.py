@@ -380,12 +380,15 @@ def update_scale(viewer: Viewer, image: Image) -> None:
             _align(layer, image)
 
 
-def set_pixel_size(viewer: Viewer, image: Image, size: PixelSize | None) -> None:
+def set_pixel_size(viewer: Viewer, image: Image, size: PixelSize | None, *, is_cleared: bool = True) -> None:
     """Set the scale of a photograph and of all layers derived from it; the visible region stays the same.
 
-    ``size``: None restores the scale stored in the file, or pixels.
+    ``size``: None restores the scale stored in the file, or pixels. ``is_cleared``: whether None was stated by the
+    user, rather than no scale at all.
     """
-    _set_plugin_metadata(image, ruler=size)  # None: it was cleared
+    metadata = {key: value for key, value in _plugin_metadata(image).items() if key != "ruler"}
+    stated = {"ruler": size} if size is not None or is_cleared else {}
+    image.metadata = {**image.metadata, METADATA_KEY: metadata | stated}
     size = size or get_file_size(image)
     scale, unit = ((1.0, 1.0), "pixel") if size is None else ((size.y_um, size.x_um), "um")
     if size is not None:

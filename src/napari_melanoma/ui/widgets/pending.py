@@ -8,7 +8,7 @@ from weakref import WeakSet
 
 from qtpy.compat import isalive
 from qtpy.QtCore import QObject
-from qtpy.QtWidgets import QApplication, QLineEdit
+from qtpy.QtWidgets import QAbstractSpinBox, QApplication, QComboBox, QLineEdit, QWidget
 
 
 class InputSignal:
@@ -63,11 +63,25 @@ class CommitSignal(InputSignal):
 
 def commit_typed() -> None:
     """Apply what is being typed in all docks, because a button, menu or key acts next."""
-    field = QApplication.focusWidget()
-    if isinstance(field, QLineEdit) and field.isModified():
-        field.editingFinished.emit()  # keys and menus leave the focus where it is
+    _commit_field(QApplication.focusWidget())
     for signal in tuple(CommitSignal.existing):
         signal.emit_typed()
+
+
+def _commit_field(field: QWidget | None) -> None:
+    """Apply the text of the field with the focus, which keys and menus do not move, once."""
+    box = field if isinstance(field, QComboBox | QAbstractSpinBox) else None  # has the focus of its line
+    line = field if box is None else box.findChild(QLineEdit)
+    if not isinstance(line, QLineEdit) or not line.isModified():
+        return
+    position = line.cursorPosition()
+    if isinstance(box, QAbstractSpinBox):
+        box.interpretText()
+        box.editingFinished.emit()
+    else:
+        line.editingFinished.emit()
+    line.setModified(False)  # else the next key would apply it again
+    line.setCursorPosition(position)  # typing continues there
 
 
 def commit_all() -> None:
