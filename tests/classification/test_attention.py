@@ -175,7 +175,9 @@ def test_the_view_follows_the_lesion_and_not_the_structure(tmp_path: Path, monke
 
     monkeypatch.setattr(explanation, "explain", mark_middle)
     config = ClassifierConfig(view=ViewConfig(region="roi"))
-    model: Any = SimpleNamespace(config=config, info=SimpleNamespace(name="model", fingerprint="f"))
+    model: Any = SimpleNamespace(
+        config=config, info=SimpleNamespace(name="model", fingerprint="f", patient_data_columns=())
+    )
     options, run = PointingOptions(masks=structures), RunContext()
     game = run_pointing_game(model, [data], tmp_path / "out", options, run=run)["cam"]
     assert game.share.mean == 0

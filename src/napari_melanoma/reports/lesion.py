@@ -208,7 +208,7 @@ def _prediction_tables(prediction: ClassPrediction, *, personal: bool) -> Iterat
         yield Table(title, ("Field", "Value", "Change"), tuple(rows), titled=True)
     if prediction.neighbours:
         cases = [
-            (case.image_id if personal else str(number), format_class(case.diagnosis), f"{case.distance:.3f}")
+            (case.image_id if personal else str(number), format_class(case.diagnosis), f"{case.distance:.2f}")
             for number, case in enumerate(prediction.neighbours, start=1)
         ]
         yield Table("Similar training cases", ("Case", "Diagnosis", "Distance"), tuple(cases), titled=True)

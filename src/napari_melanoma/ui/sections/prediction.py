@@ -301,7 +301,7 @@ class NearestCasesTable(QTreeWidget):
         """List the cases; the column of images is hidden if none is known."""
         self.clear()
         for case in cases:
-            item = QTreeWidgetItem([class_title(case.diagnosis), case.image_id, f"{case.distance:.3f}"])
+            item = QTreeWidgetItem([class_title(case.diagnosis), case.image_id, f"{case.distance:.2f}"])
             item.setToolTip(1, case.image_id)
             item.setTextAlignment(2, Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
             self.addTopLevelItem(item)
