@@ -131,7 +131,7 @@ def examples_of(page: str) -> list[str]:
     return [text for text in shown if not any(part in text for part in EXAMPLES_NOT_RUN)]
 
 
-@pytest.mark.filterwarnings("ignore:.*cells painted with two classes:UserWarning")  # drawn for other pages, too
+@pytest.mark.filterwarnings("ignore:.*(with two classes|one stroke|on one slide):UserWarning")  # as drawn here
 @pytest.mark.parametrize("page", [name_of(page) for page in PAGES if examples_of(name_of(page))])
 def test_the_examples_of_a_page_run(page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
