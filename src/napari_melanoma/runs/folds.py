@@ -311,9 +311,9 @@ def _make_ensemble(
         notices += [f"predictions need torch: {reason}"] if reason else []
     if not _is_evaluated(folder) and (datasets := _find_test_datasets(recipe, folder)):
         config = recipe.classification
-        is_predicted = config is not None and config.masks == "predicted"
-        inputs = {"masks": config.masks, "segmenter": config.segmenter} if config and is_predicted else {}
-        options = {"split": recipe.data.test_split, **inputs}
+        options: dict[str, object] = {"split": recipe.data.test_split}
+        if config is not None and config.masks == "predicted":
+            options |= {"masks": config.masks, "segmenter": config.segmenter}
         evaluate_model(ensemble, datasets, folder.evaluation, options, source="train", run=run)
     return ensemble, tuple(notices)
 

@@ -87,7 +87,8 @@ class LibraryModel(QAbstractListModel):
 
     def find_name(self, path: Path) -> str:
         """Return the name by which a file is listed, for messages about it; that of the file if it is not listed."""
-        return next((image.name for image in self.images if image.path == path), path.name)
+        image = self.image(self.find_index(path)) or next((one for one in self.images if one.path == path), None)
+        return path.name if image is None else image.name
 
     def find_index(self, path: Path | None) -> QModelIndex:
         """Return the row of a file; invalid if it is not listed. A file of a DICOM slide is found by its folder."""

@@ -496,8 +496,10 @@ class PhotographCorrections(QObject):
 
     def _make_decision(self, session: OpenPhotograph, review: Review) -> ReviewDecision:
         reviewer, patient = self.settings.reviewer, session.workspace.find_patient_id(session.path)
-        decision = ReviewDecision(review, reviewer, session.review.diagnosis, session.path, patient=patient)
-        return decision._replace(cleared=photographs.list_cleared(session.image))
+        cleared = photographs.list_cleared(session.image)
+        return ReviewDecision(
+            review, reviewer, session.review.diagnosis, session.path, patient=patient, cleared=cleared
+        )
 
     def _on_stored(self, session: OpenPhotograph, stored: StoredCorrection) -> None:
         review = session.review
