@@ -26,7 +26,7 @@ from stress_machine import Machine, Step, write_line
 
 ROOT = Path(__file__).resolve().parents[2]
 SHORT = ((1, "pyqt6"), (2, "pyside6"))  # seeds of `make test-all`
-SHORT_S = 60
+SHORT_S = 30
 
 
 def play(

@@ -1,4 +1,4 @@
-"""How the Review dock looks: 60 photographs labeled with keys while nothing moves, and the measures of a dock."""
+"""How the Review dock looks: 40 photographs labeled with keys while nothing moves, and the measures of a dock."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from napari_melanoma.ui.widgets.status_line import StatusLine
 
 from .library.test_review import find_action, mole
 
-COUNT, WIDTH, HEIGHT = 60, 1366, 768
+COUNT, WIDTH, HEIGHT = 40, 1366, 768
 MIN_ROWS = 5
 CONTROLS = (QAbstractButton, QAbstractItemView, QComboBox, QLineEdit, AnswerCard, StatusLine)
 
@@ -91,7 +91,7 @@ def press(dock, key, modifiers=Qt.KeyboardModifier.NoModifier):
 
 
 @pytest.mark.both_qts
-def test_60_photographs_are_labeled_with_keys_while_nothing_moves(dock, corrections, qtbot):
+def test_40_photographs_are_labeled_with_keys_while_nothing_moves(dock, corrections, qtbot):
     window, opener = dock.window(), dock.opener
     dock.diagnosis.mode_button.click()
     wait_until_idle(qtbot)
