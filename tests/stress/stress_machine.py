@@ -884,7 +884,7 @@ class Machine:
         if not self.wait_until_idle(20):
             return "busy"
         layer = draw.choice(masks)
-        if layer not in viewer.layers:
+        if viewer not in self.viewers or layer not in viewer.layers:  # a window may close once it is idle
             return "gone"
         viewer.layers.selection.active = layer
         layer.selected_label, layer.brush_size = draw.randrange(0, 2), draw.choice([3, 9, 25])

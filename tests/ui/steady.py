@@ -49,6 +49,13 @@ def list_moved_controls(dock, states, waits=lambda: None, find_parts=None):
     ``find_parts``: returns the parts of the dock that are compared; by default, all of it is.
     """
     first, moved = {}, []
+
+    def find_moved():
+        found = find_positions(dock, (dock,) if find_parts is None else find_parts())
+        return {
+            control: place for control, place in found.items() if first.setdefault(control, (state, place))[1] != place
+        }
+
     dock.window().resize(*SIZE)
     dock.window().show()
     QCursor.setPos(0, 0)  # not on the dock, which keeps in place what is under the pointer
@@ -56,10 +63,11 @@ def list_moved_controls(dock, states, waits=lambda: None, find_parts=None):
     for state, enter in states.items():
         enter()
         waits()
-        for control, position in find_positions(dock, (dock,) if find_parts is None else find_parts()).items():
-            before, known = first.setdefault(control, (state, position))
-            if known != position:
-                moved.append(f"{control}: {known} {before}, {position} {state}")
+        if find_moved():
+            QTest.qWait(10 * SETTLE_MS)  # a busy machine lays out widget by widget, upward, with other events between
+            for control, place in find_moved().items():
+                before, known = first[control]
+                moved.append(f"{control}: {known} {before}, {place} {state}")
     return "\n".join(moved)
 
 

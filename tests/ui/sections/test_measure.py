@@ -459,3 +459,13 @@ def test_sections_of_a_hidden_slide_do_not_follow_the_camera(measuring):
         layer.visible = True
     person.until(lambda: person.label_text("count_text").startswith("1 point of 2"))
     assert person.label_text("magnification_now") != texts[0]
+
+
+@pytest.mark.usefixtures("shown_viewer")
+def test_a_slide_that_is_removed_takes_the_active_tool_along(measuring):
+    person, layers = measuring, measuring.viewer.layers
+    person.presses("measure_area")
+    assert layers.selection.active not in person.dock.slide.layers
+    layers.remove(person.dock.slide.layers[-1])  # not by the dock, which would select the slide before
+    person.until(lambda: not layers)
+    assert person.dock.slide is None

@@ -18,6 +18,7 @@ from napari_melanoma.ui.viewer.shape_layers import (
     is_slide_open,
     line_width,
     repair_features,
+    select_slide,
 )
 from napari_melanoma.ui.widgets.class_list import DEFAULT_COLOR
 from napari_melanoma.ui.widgets.settings import DebounceTimer
@@ -152,7 +153,7 @@ class AnnotationLayer(QObject):
         elif previous and (layer := self.layer) is not None:
             layer.mode = "pan_zoom"
             if self.viewer.layers.selection.active == layer and not self.stays_selected:
-                self.viewer.layers.selection.active = self.slide.layers[-1]
+                select_slide(self.viewer, self.slide)
         self.tool_changed.emit(self.tool)
 
     def flush(self) -> None:

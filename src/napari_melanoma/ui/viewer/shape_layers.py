@@ -67,20 +67,21 @@ def remove_tool_layer(viewer: Viewer, slide: ViewerSlide, layer: Layer) -> None:
     """Remove the layer of a tool; if it was active and the slide is still displayed, select the slide's last layer."""
     was_active = viewer.layers.selection.active == layer
     viewer.layers.remove(layer)
-    if was_active:
-        _select_slide(viewer, slide)
+    if was_active and slide.is_shown:
+        select_slide(viewer, slide)
 
 
 def hide_tool_layer(viewer: Viewer, slide: ViewerSlide, layer: Layer) -> None:
     """Hide the layer of a tool that will be used again: napari takes 0.3 s to remove it, and 0.3 s to add another."""
     was_active = viewer.layers.selection.active == layer
     layer.visible = layer.editable = False  # napari would paint on it without effect
-    if was_active:
-        _select_slide(viewer, slide)
+    if was_active and slide.is_shown:
+        select_slide(viewer, slide)
 
 
-def _select_slide(viewer: Viewer, slide: ViewerSlide) -> None:
-    if slide.is_shown and is_slide_open(viewer, slide):
+def select_slide(viewer: Viewer, slide: ViewerSlide) -> None:
+    """Select the last layer of a slide; nothing if it is being closed, of which any of its layers may be left."""
+    if slide.layers[-1] in viewer.layers:
         viewer.layers.selection.active = slide.layers[-1]
 
 

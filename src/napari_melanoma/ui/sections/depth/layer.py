@@ -24,6 +24,7 @@ from napari_melanoma.ui.viewer.shape_layers import (
     is_slide_open,
     line_width,
     offset_label,
+    select_slide,
 )
 from napari_melanoma.ui.widgets.status_line import show_failure
 
@@ -135,8 +136,8 @@ class DepthLayer(QObject):
             self.tool = tool
         elif previous and (own_layer := self.layer) is not None:
             own_layer.mode = "pan_zoom"
-            if self._viewer.layers.selection.active == own_layer and is_slide_open(self._viewer, slide):
-                self._viewer.layers.selection.active = slide.layers[-1]
+            if self._viewer.layers.selection.active == own_layer:
+                select_slide(self._viewer, slide)
         self.tool_changed.emit()
 
     def _show(self) -> None:
