@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,6 +17,7 @@ from napari_melanoma.data.collections import find_source
 from napari_melanoma.data.dataset import DatasetEntry, Sample, iter_entries, read_dataset
 from napari_melanoma.data.dataset_import import import_source
 from napari_melanoma.data.dataset_report import describe_dataset, format_markdown
+from napari_melanoma.data.diagnosis_labels import read_diagnoses
 from napari_melanoma.data.merging import MergeOptions, MergeReport, merge_datasets
 from napari_melanoma.data.splits import SplitOptions, choose_splits, split_dataset
 from napari_melanoma.data.table_schema import check_value, find_column
@@ -299,3 +301,16 @@ def test_groups_that_the_table_divides_are_reported(tmp_path: Path) -> None:
     assert report.questions[0].startswith("2 groups of images of one patient, lesion or picture (p, q) in more than")
     report = split_dataset(folder, SplitOptions(val=0, replace=True), run=RunContext())
     assert (report.questions, len(report.duplicates)) == ((), 1)
+
+
+def test_the_labels_of_readers_who_agree_are_joined(tmp_path: Path) -> None:
+    def labels(diagnosis: str, reader: str) -> dict[str, str]:
+        cell = json.dumps([{"diagnosis": diagnosis, "reader": reader, "at": "", "drawn": ""}])
+        return {"source": "clinic", "diagnosis": diagnosis, "diagnosis_labels": cell}
+
+    own = {"a": (0, labels("nevus", "Ana")), "b": (1, labels("nevus", "Ana"))}
+    others = {"a": (0, labels("nevus", "Ben")), "b": (1, labels("melanoma", "Ben"))}
+    report = merged([dataset(tmp_path / "own", own), dataset(tmp_path / "others", others)], tmp_path / "out")
+    rows = {row["image_id"]: row for row in read_table(tmp_path / "out/dataset.csv")}
+    assert [label.reader for label in read_diagnoses(rows["a"])] == ["Ben", "Ana"]
+    assert {one.image_id for one in report.conflicts if one.column == "diagnosis_labels"} == {"b"}

@@ -213,7 +213,7 @@ def leave_no_mask(data: Path) -> None:
         (leave_no_lesion, "found no pixel of lesion in any of the 16 training masks"),
         (leave_no_skin, "found no pixel of skin in any of the 16 training masks"),
         (leave_one_patient, "all 20 images of the training and validation sets are of one patient"),
-        (leave_one_image, "the training set has 1 images and the validation set 0"),
+        (leave_one_image, "the training set has 1 image and the validation set 0"),
         (leave_no_mask, "the training set has 0 images"),
         (lambda data: (data / "images/b07.png").unlink(), "the image of 'b07' is missing"),
     ],

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import filecmp
+import json
 import re
 import shutil
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import asdict, dataclass, fields, replace
 from functools import cache
 from pathlib import Path
 
@@ -37,6 +38,7 @@ from napari_melanoma.data.dataset import (
     write_class_names,
     write_dataset_table,
 )
+from napari_melanoma.data.diagnosis_labels import LABELS, read_diagnoses
 from napari_melanoma.data.duplicates import Duplicate, find_duplicates
 from napari_melanoma.data.harmonize import Harmonizer
 from napari_melanoma.data.splits import LeakChecker
@@ -207,6 +209,8 @@ def _merge_values(column: str, first: str, second: str) -> str | None:
 @cache
 def _choose_comparison(column: str) -> Callable[[str, str], str | None]:
     """Return a function that compares two values of a column; it returns the more exact one, None if they differ."""
+    if column == LABELS:
+        return _join_labels
     schema_column = find_column(column)
 
     def compare_numbers(first: str, second: str) -> str | None:  # they may be written differently
@@ -221,6 +225,17 @@ def _choose_comparison(column: str) -> Callable[[str, str], str | None]:
         within = load_taxonomy(schema_column.taxonomy).is_within
         return lambda first, second: first if within(first, second) else second if within(second, first) else None
     return lambda first, second: first if first == second else None
+
+
+def _join_labels(first: str, second: str) -> str | None:
+    """Return the labels by the readers of both cells; None if they disagree, or cannot be read."""
+    try:
+        labels = [label for cell in (second, first) for label in read_diagnoses({LABELS: cell})]
+    except DataSetError:
+        return None
+    if len({label.diagnosis for label in labels}) > 1:
+        return None
+    return json.dumps([asdict(label) for label in {label.reader: label for label in labels}.values()])
 
 
 class MergeOptions(Config):

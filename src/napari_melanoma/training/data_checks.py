@@ -103,9 +103,9 @@ def check_counts(parts: TrainingSplit) -> None:
         )
     if train < 2 or not validation:
         raise RunError(
-            f"the training set has {train} images and the validation set {validation}; at least 2 and 1 are needed, "
-            "with "
-            "accepted or corrected masks. Add images with masks, or increase data.validation_fraction."
+            f"the training set has {format_count(train, 'image')} and the validation set {validation}; "
+            "at least 2 and 1 are needed, with accepted or corrected masks. Add images with masks, or increase "
+            "data.validation_fraction."
         )
 
 

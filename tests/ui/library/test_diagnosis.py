@@ -899,10 +899,21 @@ def test_diagnoses_of_the_taxonomy_are_added(labeler, corrections):
     labeler.clicks_on(name)
     assert [chip.text() for chip in labeler.page.class_list.chips if chip.isChecked()] == ["nevus"]
     search.activated.emit(search.findText("blue nevus"))
+    search.setEditText("blue nevus")  # by the completer, after the signal
+    labeler.waits()
     assert labeler.page.class_list.classes[3:] == ["basal cell carcinoma", "blue nevus"]
+    assert not search.currentText()
     labeler.page.class_list.remove_button.click()
     labeler.page.class_list.remove_button.click()
     assert "basal cell carcinoma" not in labeler.page.class_list.classes
+
+
+def test_an_unreadable_photograph_does_not_block_the_random_order(labeler):
+    first, second = [path for path in labeler.page.state.order if path in labeler.page.state.drawn][:2]
+    labeler.dock.rating.rating_failed.emit(first, "damaged")
+    labeler.waits()
+    assert first not in labeler.page.state.order
+    assert labeler.page._find_drawn() == second
 
 
 def test_the_learning_curve_of_other_labels_is_not_shown():

@@ -221,7 +221,12 @@ class DiagnosisPage(QWidget):
         parts.store.undone.connect(self._on_undone)
         parts.opener.shown.connect(self._on_shown)
         parts.opener.classifier_changed.connect(self._show_texts)
-        for signal in (parts.opener.identified, parts.rating.rated):
+        for signal in (
+            parts.opener.identified,
+            parts.opener.open_failed,
+            parts.rating.rated,
+            parts.rating.rating_failed,
+        ):
             signal.connect(lambda *_: self._timer.start())
         parts.rating.finished.connect(lambda *_: self.refresh())
         self.embeddings.advanced.connect(self.refresh)
@@ -487,8 +492,10 @@ class DiagnosisPage(QWidget):
         if not self._images or not self.is_used:
             return
         records, store = self._parts.records, self._parts.store
-        photographs = [(one.path, records.find_digest(one.path), one.path in self._skipped) for one in self._images]
         rows, reader, model = store.index.rows, self._settings.reviewer, self.model.model
+        found = [(one.path, records.find_digest(one.path), one.path in self._skipped) for one in self._images]
+        # An unreadable one is not offered; as the next in the random order, it would block those after it
+        photographs = [one for one in found if one[0] not in records.errors or one[1] in rows]
         inputs = photographs, rows, reader, model, store.folder, self.embeddings.done
         if inputs == self._fitted:
             return

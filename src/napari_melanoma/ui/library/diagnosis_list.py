@@ -74,7 +74,8 @@ class DiagnosisChips(QWidget):
         self._flow.setContentsMargins(0, 0, 0, 0)
         self._flow.setHorizontalSpacing(GAP_PX)
         self._flow.setVerticalSpacing(GAP_PX)
-        self.search.activated.connect(self._on_searched)
+        # Queued: the completer writes the chosen text into the field after this signal
+        self.search.activated.connect(self._on_searched, Qt.ConnectionType.QueuedConnection)
         self.remove_button.clicked.connect(self._remove_class)
 
     def _list_classes(self) -> list[str]:
@@ -154,3 +155,4 @@ class DiagnosisChips(QWidget):
         name = self.search.itemText(index)
         if name in load_taxonomy("diagnosis").entries:
             self.add_class(name)
+            self.search.clearFocus()  # the next digit labels
