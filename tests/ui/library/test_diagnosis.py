@@ -825,7 +825,8 @@ def test_a_diagnosis_is_stored_once_its_reader_is_given(labeler, corrections, vi
     assert (row["image_id"], label.diagnosis, label.reader) == (first, "melanoma", "Ana Silva")
     assert labeler.sees() != first
     with qtbot.waitSignal(user_data().reader_changed):
-        labeler.page.set_reader("Ben")
+        button.click()
+        answer_reader(window, qtbot, "Ben")
     assert settings.get(READER_SETTING, "") == "Ben"
     window.hide()
 

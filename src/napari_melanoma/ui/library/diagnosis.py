@@ -251,7 +251,7 @@ class DiagnosisPage(QWidget):
             self._report_unsigned(unsigned)
         self.refresh()
 
-    def _edit_reader(self, text: str = READER_TEXT) -> None:
+    def _edit_reader(self, *, text: str = READER_TEXT) -> None:
         dialog = named(QInputDialog(self.window()), "label_reader_dialog", "Reader")
         dialog.setWindowTitle(TITLE)
         dialog.setLabelText(text)
@@ -274,7 +274,7 @@ class DiagnosisPage(QWidget):
         from napari_melanoma.depth.readings import MODEL_READER, RESERVED_READER_NAME
 
         if name.strip().lower() == MODEL_READER:
-            self._edit_reader(f"{RESERVED_READER_NAME}\n{READER_TEXT}")
+            self._edit_reader(text=f"{RESERVED_READER_NAME}\n{READER_TEXT}")
         else:
             self._settings.reviewer = name  # shown by the signal of all docks
 

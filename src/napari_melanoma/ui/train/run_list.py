@@ -6,7 +6,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from qtpy.QtCore import QFile, QItemSelectionModel, QModelIndex, Qt, QTimer, Signal
+from qtpy.QtCore import QFile, QItemSelectionModel, Qt, QTimer, Signal
 from qtpy.QtGui import QHideEvent, QShowEvent
 from qtpy.QtWidgets import QFrame, QListWidget, QPushButton, QVBoxLayout, QWidget
 
@@ -157,7 +157,7 @@ class RunList(QWidget):
             button.setEnabled(possible)
             button.setToolTip(tip if possible else reason)
 
-    def _on_show(self, index: QModelIndex | None = None) -> None:
+    def _on_show(self, _: object = None) -> None:
         if self.selected is not None:
             self.chosen.emit(self.selected.path)
 
