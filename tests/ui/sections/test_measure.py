@@ -469,3 +469,19 @@ def test_a_slide_that_is_removed_takes_the_active_tool_along(measuring):
     layers.remove(person.dock.slide.layers[-1])  # not by the dock, which would select the slide before
     person.until(lambda: not layers)
     assert person.dock.slide is None
+
+
+@pytest.mark.usefixtures("shown_viewer")
+def test_a_line_ends_where_the_mouse_is_released(measuring):
+    person, mouse = measuring, CanvasMouse(measuring)
+    person.presses("measure_line")
+    start, end = (100.0, 100.0), (100.0, 300.0)
+    mouse.drags(start, end)
+    person.until(lambda: bool(person.session.measures.value))
+    (drawn,) = person.session.measures.value
+    pixel = 1 / get_camera(person.viewer).zoom / MPP  # of the screen, in pixels of the slide
+    assert np.abs(np.array(drawn.points) - (start, end)).max() <= pixel
+    assert drawn.points[0][0] == drawn.points[1][0]
+    assert len(layer_of(person).data) == 1
+    person.presses("measure_undo")
+    person.until(lambda: not person.session.measures.value)

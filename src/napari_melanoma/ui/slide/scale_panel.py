@@ -10,7 +10,7 @@ from qtpy.QtWidgets import QFrame, QPushButton, QVBoxLayout
 from napari_melanoma.core.errors import MelanomaError, ScaleMissing
 from napari_melanoma.core.geometry import PixelSize
 from napari_melanoma.ui.viewer import slide_layers
-from napari_melanoma.ui.viewer.shape_layers import get_ruler_ends, line_width
+from napari_melanoma.ui.viewer.shape_layers import end_lines_at_pointer, get_ruler_ends, line_width
 from napari_melanoma.ui.viewer.slide_layers import ViewerSlide
 from napari_melanoma.ui.widgets.number_box import DecimalBox
 from napari_melanoma.ui.widgets.settings import DockSettings
@@ -68,7 +68,9 @@ class SlideScalePanel(QFrame):
         width = line_width(self._viewer, slide, "ruler")
 
         def create_layer() -> Shapes:
-            return Shapes(ndim=2, edge_color="yellow", edge_width=width)
+            created = Shapes(ndim=2, edge_color="yellow", edge_width=width)
+            end_lines_at_pointer(created)
+            return created
 
         layer = slide_layers.get_or_add_layer(self._viewer, slide, "ruler", create_layer)
         layer.visible = True

@@ -22,6 +22,7 @@ from napari_melanoma.ui.viewer.photographs import (
     insert_layer,
     show_flat,
 )
+from napari_melanoma.ui.viewer.shape_layers import end_lines_at_pointer
 from napari_melanoma.ui.viewer.view_memory import list_pictures
 from napari_melanoma.ui.widgets.settings import DockSettings
 
@@ -410,6 +411,7 @@ def get_ruler_layer(viewer: Viewer, image: Image) -> Shapes:
     def create_layer() -> Shapes:
         layer = Shapes(ndim=2, edge_color=SKY, edge_width=1.5 * line_width(image))
         layer.current_edge_color, layer.current_edge_width = SKY, 1.5 * line_width(image)
+        end_lines_at_pointer(layer)
         return layer
 
     show_flat(viewer)

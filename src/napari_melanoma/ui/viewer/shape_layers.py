@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from qtpy.QtCore import QObject, QTimer
 from qtpy.QtGui import QFontMetricsF
 from qtpy.QtWidgets import QApplication
@@ -19,7 +20,6 @@ from napari_melanoma.ui.widgets.settings import DebounceTimer
 from napari_melanoma.ui.widgets.signals import follow
 
 if TYPE_CHECKING:
-    import numpy as np
     from napari.layers import Layer, Shapes
     from napari.viewer import Viewer
     from numpy.typing import NDArray
@@ -57,6 +57,26 @@ def get_ruler_ends(layer: Shapes) -> tuple[Point, Point]:
         )
     (top, left), (bottom, right) = ends
     return (top, left), (bottom, right)
+
+
+def end_lines_at_pointer(layer: Shapes) -> None:
+    """Let lines end where the mouse is released: napari cannot draw exactly horizontal or vertical ones.
+
+    With Shift, napari turns them to multiples of 45 degrees, and they stay as they are.
+    """
+    layer.mouse_drag_callbacks.append(_end_line_at_pointer)
+
+
+def _end_line_at_pointer(layer: Shapes, event: Any) -> Iterator[None]:  # noqa: ANN401 - napari's event
+    if layer.mode != "add_line":
+        return
+    start, end, count = layer.world_to_data(event.position), None, len(layer.data)
+    yield
+    while event.type == "mouse_move":
+        end = layer.world_to_data(event.position)
+        yield
+    if end is not None and len(layer.data) == count + 1 and "Shift" not in event.modifiers:
+        layer.data = [*layer.data[:-1], np.array([start, end])]
 
 
 def is_slide_open(viewer: Viewer, slide: ViewerSlide) -> bool:

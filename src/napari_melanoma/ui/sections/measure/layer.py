@@ -13,7 +13,7 @@ from napari_melanoma.slides.regions import RegionClass, shape_outline
 from napari_melanoma.ui.viewer import slide_layers
 from napari_melanoma.ui.viewer.annotation_layer import AnnotationLayer
 from napari_melanoma.ui.viewer.camera import get_camera, get_zoom
-from napari_melanoma.ui.viewer.shape_layers import HALF, offset_label, to_rgba
+from napari_melanoma.ui.viewer.shape_layers import HALF, end_lines_at_pointer, offset_label, to_rgba
 from napari_melanoma.ui.widgets.class_list import DEFAULT_COLOR, ClassKind, load_classes
 from napari_melanoma.ui.widgets.settings import DebounceTimer
 
@@ -81,6 +81,7 @@ class MeasureLayer(AnnotationLayer):
     def connect_layer(self, layer: Shapes) -> None:
         """Follow the user's changes, and the clicks that draw an angle."""
         super().connect_layer(layer)
+        end_lines_at_pointer(layer)
         self.add_mouse_callback(layer, self._on_press)
 
     def prepare(self, layer: Shapes) -> None:
