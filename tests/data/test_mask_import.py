@@ -198,6 +198,17 @@ def test_a_table_assigns_photographs_to_patients(bring: Import, tmp_path: Path) 
         bring(masks, metadata=table)
 
 
+def test_splits_of_a_table_are_kept_and_other_patients_assigned(bring: Import, tmp_path: Path) -> None:
+    table = tmp_path / "known.csv"
+    table.write_text("image_id,patient_id,split\none,p7,test\ntwo,p8,\n", encoding="utf-8")
+    masks = masks_of(tmp_path / "masks", one=square(9), two=square(8))
+    bring(masks, metadata=table, split=True)
+    assert [row["split"] for row in Corrections(tmp_path / "out").rows()] == ["test", "train"]
+    table.write_text("image_id,patient_id,split\none,p7,train\ntwo,p8,test\n", encoding="utf-8")
+    bring(masks, metadata=table, replace=True)
+    assert [row["split"] for row in Corrections(tmp_path / "out").rows()] == ["test", "train"], "no change afterwards"
+
+
 def test_a_table_with_foreign_column_names_and_values(bring: Import, tmp_path: Path) -> None:
     table = tmp_path / "known.csv"
     table.write_bytes("Patient;Bild;Diagnose\np7;one.png;Nävus\np8;two.jpg;Muttermal\n".encode("cp1252"))

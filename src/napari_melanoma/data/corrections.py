@@ -397,8 +397,8 @@ class Correction:
     of None keeps the value of the data set; "" clears it. ``source`` is the file of the photograph; only its name is
     stored. ``clinical`` contains further columns of the harmonized table (those in ``CLINICAL``), including values that
     were not understood, in ``<column>_as_given``. ``damage`` describes a damaged file, None if it is intact.
-    ``pixel_size``: of the photograph; None keeps that of the data set. ``assign_split``: assign a new patient to the
-    training or the test set.
+    ``pixel_size``: of the photograph; None keeps that of the data set. ``split``: of a photograph that has none in the
+    data set; ``assign_split``: if none is stated, assign a new patient to the training or the test set.
     """
 
     name: str
@@ -417,6 +417,7 @@ class Correction:
     clinical: Mapping[str, str] = field(default_factory=dict)
     damage: str | None = None
     pixel_size: PixelSize | None = None
+    split: str = ""
     assign_split: bool = True
 
     def __post_init__(self) -> None:
@@ -445,6 +446,7 @@ def make_table_cells(correction: Correction) -> dict[str, str]:
     }
     size = correction.pixel_size
     return {
+        **({"split": correction.split} if correction.split else {}),
         **({} if size is None else {"mpp_x": f"{size.x_um:g}", "mpp_y": f"{size.y_um:g}"}),
         **{column: " ".join(text.split()) for column, text in fields.items() if text is not None},
         **{column: " ".join(text.split()) for column, text in correction.clinical.items() if column in CLINICAL},
@@ -651,15 +653,17 @@ class PatientSplits:
     def choose_split(self, row: Row, before: Row | None, *, assign: bool = True) -> str:
         """Choose the split of a row.
 
-        A row keeps its split unless it is reassigned to a patient with another split. About every fifth new patient
-        gets ``"test"``, the others ``"train"``, or all get none without ``assign``. A patient without a split stays
-        without one.
+        A row keeps its split unless it is reassigned to a patient with another split; one without a split gets that
+        of ``row``. About every fifth new patient gets ``"test"``, the others ``"train"``, or all get none without
+        ``assign``. A patient without a split stays without one.
         """
         group = get_group_id(row)
         if before is not None:
             previous_split = before.get("split", "")
             is_reassigned = get_group_id(before) != group
-            return (self._find_split(row, group) if is_reassigned else "") or previous_split
+            return (self._find_split(row, group) if is_reassigned else "") or previous_split or row.get("split", "")
+        if stated := row.get("split", ""):
+            return stated
         split = self._find_split(row, group)
         if split is not None or not assign:
             return split or ""

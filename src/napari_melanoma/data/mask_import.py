@@ -44,7 +44,8 @@ class MaskImportOptions(SourceImportOptions):
     reviewer: str = Field("", description="name of the person who drew or checked the masks")
     modality: Modality | None = Field(None, description="modality of all photographs")
     split: bool = Field(
-        False, description="assign four of five new patients to the split train, the others to test; by default none"
+        False,
+        description="assign four of five new patients without a split to train, the others to test; by default none",
     )
 
     @field_validator("values")
@@ -180,5 +181,6 @@ def _make_corrections(
             source="" if record.original else PurePosixPath(record.image.name).name,
             damage=photograph.damage,
             pixel_size=photograph.pixel_size,
+            split=row.get("split", ""),
             assign_split=options.split,
         )

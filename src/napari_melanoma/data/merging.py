@@ -275,7 +275,8 @@ def merge_datasets(folders: Sequence[Path], out: Path, options: MergeOptions, *,
     ``train``), so that no test image is trained on; else a copy with a mask; else the copy in the data set named first.
     Its empty fields are filled in from the others, and contradictions are listed too. The pairs are listed in
     ``left_out.csv``. Images with the same name in several data sets get the data set's name as a prefix. Patients and
-    lesions keep their names: a name that two data sets share is one patient. ``notes`` list those in several splits.
+    lesions keep their names: a name that two data sets share is one patient. ``notes`` list these, and those in several
+    splits.
     """
     check_distinct_datasets(folders)
     require_outside_datasets(out, folders)
@@ -309,7 +310,12 @@ def merge_datasets(folders: Sequence[Path], out: Path, options: MergeOptions, *,
             left_out=left_out,
             joined=len(origins) - len(groups),
             conflicts=conflicts,
-            notes=[*notes, *_describe_renamed_patients(kept, conflicts), *_describe_groups(kept)],
+            notes=[
+                *notes,
+                *_describe_shared_patients(kept),
+                *_describe_renamed_patients(kept, conflicts),
+                *_describe_groups(kept),
+            ],
         )
         _write_dataset(gathering, kept, names, report, run)
         if classes:
@@ -410,6 +416,20 @@ def _drop_duplicates(
         conflicts += differences
     left_out_samples = {id(pair.second) for pair in left_out}
     return [entry for entry in merged if id(entry.sample) not in left_out_samples], conflicts
+
+
+def _describe_shared_patients(merged: Iterable[_MergedRow]) -> list[tuple[str, str]]:
+    """Describe patients whom several data sets name: numbers that each counts from one would join strangers."""
+    data_sets: dict[str, set[str]] = {}
+    for entry in merged:
+        if patient := entry.row.get("patient_id", ""):
+            data_sets.setdefault(patient, set()).add(entry.first.data_set)
+    shared = [patient for patient, names in data_sets.items() if len(names) > 1]
+    if not shared:
+        return []
+    patients = "1 patient is" if len(shared) == 1 else f"{len(shared)} patients are"
+    message = f"{patients} named in several data sets ({format_names(shared)}): if they are not the same, rename them"
+    return [("patient_id", message)]
 
 
 def _describe_renamed_patients(
