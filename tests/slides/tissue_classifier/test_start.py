@@ -167,3 +167,23 @@ def test_a_stroke_that_the_model_was_fitted_on_is_not_used_twice() -> None:
     assert together.accuracy == alone.accuracy
     others = own.select(own.stroke < 3)
     assert len(start.join(others, SOURCE).strokes) == len(own.strokes)
+
+
+def test_other_strokes_of_a_slide_that_the_model_was_fitted_on_are_left_out_with_it() -> None:
+    fitted = Table(strokes=8).build()
+    fitted = replace(fitted, slide=(fitted.stroke % 2).astype(np.intp))
+    values = {name.removeprefix("cells."): array for name, array in store_cells(fitted).items()}
+    stored = replace(
+        fitted.thin(STORED_CELLS),
+        features=values["features"].astype(np.float32) * values["step"] + values["low"],
+        origin=np.full(len(values["labels"]), STARTED, np.int8),
+    )
+    start = Start("model", stored, SOURCE.name, SOURCE.fingerprint, values["low"], values["step"])
+    again = fitted.select((fitted.slide == 1) & (fitted.stroke < 6))
+    joined = start.join(replace(again, slide=np.zeros_like(again.slide)), SOURCE)
+    started = joined.select(joined.origin == STARTED)
+    assert len(started.strokes) == len(fitted.strokes) - len(again.strokes)
+    assert {int(slide): int(np.unique(started.stroke[started.slide == slide]).size) for slide in (0, 1)} == {
+        0: np.unique(fitted.stroke[fitted.slide == 1]).size - len(again.strokes),
+        1: np.unique(fitted.stroke[fitted.slide == 0]).size,
+    }

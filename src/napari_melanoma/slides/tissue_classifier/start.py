@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -87,15 +87,24 @@ class Start:
         """Return the cells of a reader's strokes with those of the model, except for strokes that both have.
 
         Otherwise a stroke that the model was fitted on would be known when it is left out to measure the accuracy.
-        Raises ``BundleError`` if the features are not the same.
+        The model's other strokes of that slide count as strokes of the reader's slide, and are left out with it. A
+        slide of which the reader has painted nothing again is not recognized. Raises ``BundleError`` if the features
+        are not the same.
         """
         if source.fingerprint != self.fingerprint:
             raise BundleError(
                 f"the strokes of '{self.name}' have other features '{self.source}' than this version computes. {REFIT}."
             )
-        known = {cell.tobytes() for cell in self._round(own.features.reshape(-1, len(self.low)))}
-        is_known = np.array([cell.tobytes() in known for cell in self._round(self.cells.features)], bool)
-        return own.add(self.cells.select(~np.isin(self.cells.stroke, self.cells.stroke[is_known])))
+        own_cells = self._round(own.features.reshape(-1, len(self.low)))
+        slide_of = {cell.tobytes(): slide for cell, slide in zip(own_cells, own.slide, strict=True)}
+        found = np.array([slide_of.get(cell.tobytes(), -1) for cell in self._round(self.cells.features)], np.intp)
+        is_known = np.isin(self.cells.stroke, self.cells.stroke[found >= 0])
+        joined = own.add(self.cells.select(~is_known))
+        slides, first = joined.slide.copy(), int(own.slide.max(initial=-1)) + 1
+        for slide in np.unique(self.cells.slide[found >= 0]):
+            same = np.bincount(found[(self.cells.slide == slide) & (found >= 0)]).argmax()  # glass is alike in others
+            slides[joined.slide == slide + first] = same
+        return replace(joined, slide=slides)
 
     def _round(self, features: NDArray[np.float32]) -> NDArray[np.float64]:
         """Return features as numbers of the steps in which they are stored."""
