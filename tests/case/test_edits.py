@@ -157,6 +157,14 @@ def test_images_that_are_moved_within_their_lesion_stay_together() -> None:
     assert layout(move_images(case, ["I2", "I4"], "")) == {"L1": ["a", "c"], "": ["b", "d"]}
 
 
+def test_the_subtype_of_another_diagnosis_is_removed() -> None:
+    case = set_lesion(add_lesion(Case()), "L1", diagnosis_detail="dysplastic nevus", diagnosis_by="histopathology")
+    case = set_lesion(case, "L1", diagnosis="nevus")
+    assert (case.lesions[0].diagnosis_detail, case.lesions[0].diagnosis_by) == ("dysplastic nevus", "histopathology")
+    case = set_lesion(case, "L1", diagnosis="melanoma", diagnosis_by="consensus")
+    assert (case.lesions[0].diagnosis_detail, case.lesions[0].diagnosis_by) == ("", "consensus")
+
+
 @pytest.mark.parametrize("edit", [remove_lesion, remove_image, lambda case, name: set_lesion(case, name)])
 def test_an_unknown_id_is_reported(edit) -> None:
     with pytest.raises(KeyError, match="no X9"):

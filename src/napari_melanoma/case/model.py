@@ -452,8 +452,12 @@ def remove_lesion(case: Case, lesion_id: str) -> Case:
 
 
 def set_lesion(case: Case, lesion_id: str, **values: object) -> Case:
-    """Set fields of a lesion."""
-    return _replace_lesion(case, _change_part(case.find_lesion(lesion_id), values))
+    """Set fields of a lesion; subtype and origin of another diagnosis than the stated one are removed."""
+    before = case.find_lesion(lesion_id)
+    changed = _change_part(before, values)
+    if before.diagnosis and changed.diagnosis != before.diagnosis:
+        changed = _change_part(changed, {"diagnosis_detail": "", "diagnosis_by": "", **values})
+    return _replace_lesion(case, changed)
 
 
 def set_lesion_answers(
