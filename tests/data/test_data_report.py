@@ -11,7 +11,7 @@ from PIL import Image
 
 from napari_melanoma.core.context import Cancelled, RunContext
 from napari_melanoma.core.errors import DataSetError
-from napari_melanoma.data.dataset_report import describe_dataset
+from napari_melanoma.data.dataset_report import describe_dataset, format_markdown
 from napari_melanoma.data.dataset_report_page import (
     DataReportOptions,
     DataSourcesReport,
@@ -169,3 +169,14 @@ def test_patients_and_lesions_are_counted_as_they_are_grouped(tmp_path: Path) ->
     found = describe_dataset(tmp_path / "table", run=RunContext())
     # L1 of a row without a patient is that of either patient
     assert (found.patients, found.lesions, found.groups) == (2, 5, 5)
+
+
+def test_files_are_no_sources_and_rare_values_are_counted_together(tmp_path: Path) -> None:
+    found = {}
+    for folder, suffix in (("clinic", ".JPG"), ("several", "")):
+        rows = [{"image_id": f"x{n}", "path": "", "source": f"{folder}-{n % 22}{suffix}"} for n in range(23)]
+        (tmp_path / folder).mkdir()
+        write_table(tmp_path / folder / "dataset.csv", rows)
+        found[folder] = describe_dataset(tmp_path / folder, run=RunContext())
+    assert found["clinic"].counts["source"] == {"clinic": 23}
+    assert "| (2 others) | 2 | 8.7 |" in format_markdown(found["several"])

@@ -22,7 +22,7 @@ from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.errors import DataSetError
 from napari_melanoma.core.formatting import format_count, rank_counts
 from napari_melanoma.core.parsing import read_json
-from napari_melanoma.data.dataset import DatasetEntry, check_distinct_datasets, iter_entries
+from napari_melanoma.data.dataset import IMAGE_SUFFIXES, DatasetEntry, check_distinct_datasets, iter_entries
 from napari_melanoma.data.groups import Groups, Node, normalize_patient
 from napari_melanoma.data.harmonize import Harmonizer
 from napari_melanoma.data.row_values import read_text
@@ -120,6 +120,8 @@ def read_report_rows(folders: Sequence[Path], *, run: RunContext) -> tuple[list[
                 values = {name: text for name, text in harmonizer.harmonize_row(entry.row).items() if text}
                 node = groups.add({**entry.row, **values})
                 source = values.get("source") or folder.name
+                if Path(source).suffix.lower() in IMAGE_SUFFIXES:  # of corrections: the file of the photograph
+                    source = values["source"] = folder.name
                 patient = normalize_patient(read_text(values, "patient_id"))
                 row = ReportRow(values, folder.name, source, "", entry.image, entry.mask is not None, patient)
                 of_folder.append((node, row))
@@ -203,7 +205,12 @@ def format_markdown(report: DataSetReport) -> str:
     for column, counts in report.counts.items():
         if counts:
             lines += ["", f"## {column}", "", f"| {column} | images | % |", "|---|---|---|"]
-            shown = [*list(counts.items())[:MAX_VALUES], (UNKNOWN_LABEL, report.missing[column])]
+            others = list(counts.values())[MAX_VALUES:]
+            shown = [
+                *list(counts.items())[:MAX_VALUES],
+                (f"({len(others)} others)", sum(others)),
+                (UNKNOWN_LABEL, report.missing[column]),
+            ]
             lines += [markdown_row([value, str(n), f"{100 * n / report.rows:.1f}"]) for value, n in shown if n]
     lines += _format_cross_table(report)
     return "\n".join((*lines, ""))
