@@ -126,13 +126,17 @@ def test_a_certain_reading_has_no_warning() -> None:
             MitosisCount(points=((1, 8), (20, 2)), areas=(((0, 0), (0, 9), (9, 9)),), counted=1, mm2=0.5, per_mm2=2.0),
             "1 counted in 0.50 mm²: 2.0 per mm² (imprecise: the area is below 1 mm²); 1 outside the area not counted.",
         ),
+        (
+            MitosisCount(areas=(((0, 0), (0, 9), (9, 9)),), counted=3, mm2=0.002344, per_mm2=1280.0),
+            "3 counted in 0.00234 mm²: 1280.0 per mm² (imprecise: the area is below 1 mm²).",
+        ),
         (MitosisCount(counted=5), "5 counted. Select the counted region to get the number per mm²."),
         (
             MitosisCount(points=((1, 8), (20, 2)), areas=(((0, 0), (0, 9), (9, 9)),), counted=5, mm2=2.0, per_mm2=2.5),
             "5 counted in 2.00 mm²: 2.5 per mm²; 1 outside the area not counted.",
         ),
     ],
-    ids=["none", "area only", "none found", "no area", "small area", "entered", "entered besides marks"],
+    ids=["none", "area only", "none found", "no area", "small area", "tiny area", "entered", "entered besides marks"],
 )
 def test_mitoses_state_the_counted_area(given: MitosisCount, message: str) -> None:
     assert format_mitoses(given) == message

@@ -22,6 +22,7 @@ from napari_melanoma.case.model import (
     CaseRisk,
     add_images,
     add_lesion,
+    move_images,
     set_correction,
     set_image,
     set_lesion,
@@ -268,6 +269,17 @@ def test_the_summary_explains_the_t_category(
     text = text_of(replace(collected, report=summary), tmp_path / "page.html")
     assert "Draft: there is no signed synoptic report." in text
     assert (f"T category (AJCC 8) {category}" in text) if category else "T category (AJCC 8)" not in text
+
+
+def test_the_summary_states_the_report_of_a_slide_without_a_lesion(reported: ReportedCase, tmp_path: Path) -> None:
+    with CaseStore.open(reported.folder) as store:
+        slide = next(image for _, image in store.case.iterate_images() if image.is_slide)
+        store.save(move_images(store.case, [slide.id], ""))
+    collected = collect(reported.folder, reported.results)
+    summary = replace(collected.report, blocks=collected.report.blocks[:1])
+    text = text_of(replace(collected, report=summary), tmp_path / "page.html")
+    assert "Image 3, without a lesion. Signed by BV" in text
+    assert "Image 3, without a lesion T category (AJCC 8) pT1a: 0.22 mm" in text
 
 
 def test_a_category_of_contradictory_answers_is_not_stated(reported: ReportedCase, tmp_path: Path) -> None:

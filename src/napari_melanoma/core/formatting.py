@@ -61,6 +61,11 @@ def format_significant(value: float, digits: int = 3) -> str:
     return f"{value:,.0f}" if abs(value) >= 10**digits - 0.5 else f"{value:.{digits}g}"
 
 
+def format_small(value: float) -> str:
+    """Format a number with two decimal digits, and below 0.1 with three significant ones: ``1.00``, ``0.00234``."""
+    return f"{value:.2f}" if not value or abs(value) >= 0.1 else f"{value:.3g}"
+
+
 def count_digits(value: float, limit: float, least: int = 2, most: int = 6) -> int:
     """Return the number of decimal digits that distinguishes a value from its limit; ``least`` if they are equal."""
     if value == limit:

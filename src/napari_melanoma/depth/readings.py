@@ -18,7 +18,7 @@ from pydantic import Field
 
 from napari_melanoma.core.config import Config
 from napari_melanoma.core.errors import ConfigError, InputError, ScaleMissing
-from napari_melanoma.core.formatting import format_count, to_sentence
+from napari_melanoma.core.formatting import format_count, format_small, to_sentence
 from napari_melanoma.core.geometry import PixelSize, format_scale
 from napari_melanoma.core.parsing import parse_error_reason, read_json
 from napari_melanoma.core.polygons import Polygon, joint_area, points_within, untangle_polygon
@@ -800,7 +800,7 @@ def format_mitoses(mitoses: MitosisCount) -> str:
     if mitoses.counted is None and mitoses.per_mm2 is not None:
         return f"{mitoses.per_mm2:.4g} per mm², entered as a number{not_counted}."
     if mitoses.counted is None:
-        area = "" if mitoses.mm2 is None else f" in {mitoses.mm2:.2f} mm²"
+        area = "" if mitoses.mm2 is None else f" in {format_small(mitoses.mm2)} mm²"
         hint = " Count mitoses in Measure, or press None found." if mitoses.areas else ""
         return f"Not counted{area}{not_counted}.{hint}"
     count = "none found" if mitoses.none_found else f"{mitoses.counted} counted"
@@ -809,7 +809,7 @@ def format_mitoses(mitoses: MitosisCount) -> str:
         hint = "" if mitoses.areas else ". Select the counted region to get the number per mm²"
         return f"{count}{hint}{not_counted}."
     imprecise = " (imprecise: the area is below 1 mm²)" if mitoses.mm2 < 0.95 else ""
-    return f"{count} in {mitoses.mm2:.2f} mm²: {mitoses.per_mm2:.1f} per mm²{imprecise}{not_counted}."
+    return f"{count} in {format_small(mitoses.mm2)} mm²: {mitoses.per_mm2:.1f} per mm²{imprecise}{not_counted}."
 
 
 def reader_rows(

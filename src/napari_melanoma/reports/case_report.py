@@ -257,6 +257,12 @@ def _case_blocks(store: CaseStore, slides: Mapping[str, SlidePart], records: Rep
         )
         summaries.append(LesionSummary(title, values, status, content))
         sections.append(Section(title, content or (Text("No data."),), lesion.label if records.personal else ""))
+    for image in case.images:
+        if image.is_slide and (slides[image.id].synoptic or slides[image.id].depth):
+            name = _image_name(image.id)
+            alone = CaseLesion(id="L0", images=(image,))
+            values, status = summarize_lesion(alone, {name: slides[image.id]}, {}, "", records)
+            summaries.append(LesionSummary(f"{name}, without a lesion", values, status, ()))
     if case.images:
         images = _image_sections(store, None, slides, measured, records, classified=False)
         sections.append(Section("Images without a lesion", tuple(images)))

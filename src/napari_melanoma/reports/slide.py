@@ -10,7 +10,7 @@ from typing import Any
 from napari_melanoma.case.model import FINDINGS as CASE_FINDINGS
 from napari_melanoma.case.model import Case, CaseImage, set_lesion_answers
 from napari_melanoma.core.errors import InputError, MelanomaError
-from napari_melanoma.core.formatting import format_count, to_sentence
+from napari_melanoma.core.formatting import format_count, format_small, to_sentence
 from napari_melanoma.core.geometry import PixelSize, format_scale
 from napari_melanoma.core.parsing import read_object_or_empty
 from napari_melanoma.core.paths import real_path
@@ -406,7 +406,7 @@ def _format_short(value: object) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, float):
-        return f"{value:.2f}"
+        return format_small(value)
     if isinstance(value, dict):
         known = {name.replace("_", " ").replace("mm2", "mm²"): one for name, one in value.items() if one is not None}
         return ", ".join(f"{name} {_format_short(one)}" for name, one in known.items()) or "–"

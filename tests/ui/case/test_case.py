@@ -215,6 +215,13 @@ def test_a_folder_becomes_a_case_and_is_saved_in_it(five, photos, tmp_path, monk
     assert (len(five.case.lesions[1].images), five.notice) == (3, "")
 
 
+def test_images_of_no_lesion_are_not_counted_among_those_of_lesions(someone, photos):
+    draw_slide(photos / "back_left_1_slide_A.tif")
+    someone.drops(photos)
+    assert len(someone.case.images) == 1
+    assert someone.status.startswith("Created a case of 6 images in 3 lesions; without a lesion: 1 image.")
+
+
 @pytest.mark.both_qts
 def test_a_script_closes_the_viewer_while_saving(viewer, shared_client, photos, qtbot):
     _, dock = viewer.window.add_plugin_dock_widget("napari-melanoma", "Case")

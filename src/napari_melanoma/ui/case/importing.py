@@ -260,6 +260,8 @@ class CaseImporter(QObject):
     def _create(self, case: Case, folder: Path) -> None:
         images, count = format_count(case.images_numbered, "image"), len(case.lesions)
         lesions = f"in {format_count(count, 'lesion')}" if count else "without a lesion yet"
+        if count and case.images:
+            lesions += f"; without a lesion: {format_count(len(case.images), 'image')}"
         self._opened_message = f"Created a case of {images} {lesions}.{self._format_notes()}"
         self._controller.create(folder, case)
 
