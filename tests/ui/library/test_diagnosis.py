@@ -740,6 +740,17 @@ def test_the_fit_changes_predictions_order_and_texts(labeled, labeler):
     assert "Shipped: melanoma 0." in other.toolTip()
 
 
+def test_the_answer_leaves_a_photograph_at_once(labeler):
+    """Connections that lasted longer called a deleted answer, and analyses failed after the dock was closed."""
+    answer, session = labeler.dock.answer, labeler.dock.opener.session
+    assert answer._session is session
+    answer._follow_session(None)
+    session.patient_changed.emit()
+    assert answer._session is None
+    answer._update()
+    assert answer._session is session
+
+
 def test_what_the_button_would_do_is_computed_in_a_pause_or_when_the_pointer_approaches(labeled, labeler):
     page, timer = labeler.page, labeler.page.findChild(QTimer, "choice_pause")
     timer.setInterval(10 * PATIENCE_MS)

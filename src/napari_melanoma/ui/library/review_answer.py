@@ -6,7 +6,6 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from qtpy.QtCore import QObject
 
 from napari_melanoma.ui.library.resolve import SHIPPED
 from napari_melanoma.ui.library.review_photographs import ReviewOpener
@@ -16,7 +15,7 @@ from napari_melanoma.ui.viewer.shortcuts import format_key
 from napari_melanoma.ui.widgets.dock_layout import AnswerCard
 from napari_melanoma.ui.widgets.job import tasks
 from napari_melanoma.ui.widgets.settings import DebounceTimer
-from napari_melanoma.ui.widgets.signals import follow
+from napari_melanoma.ui.widgets.signals import Connections, follow
 
 if TYPE_CHECKING:
     from napari_melanoma.classification.prediction import ClassPrediction
@@ -40,7 +39,7 @@ class ReviewAnswer(AnswerCard):
     ) -> None:
         super().__init__("review_answer", "Prediction")
         self._opener, self._live, self._find_base = opener, live_predictions, find_base
-        self._followed = QObject(self)  # ends the connections to the previous photograph
+        self._followed = Connections(self)  # to the photograph
         self._session: PhotographSession | None = None
         self._delay_timer = DebounceTimer(self, OUTDATED_DELAY_MS)
         self._delay_timer.timeout.connect(self._show)
@@ -66,13 +65,13 @@ class ReviewAnswer(AnswerCard):
         dock.analysis_controller.changed.connect(self._update)
 
     def _follow_session(self, session: PhotographSession | None) -> None:
-        self._followed.deleteLater()
-        self._followed, self._session = QObject(self), session
+        self._followed.end()
+        self._session = session
         if session is not None:
             events = session.events
             signals = (events.prediction, events.prediction_key, events.saved_prediction, events.classifier)
             for signal in (*signals, events.is_mask_edited, session.patient_changed, session.shown):
-                follow(self._followed, signal, self._update)
+                self._followed.connect(signal, self._update)
 
     def _show(self) -> None:
         opener, session = self._opener, self._opener.session
