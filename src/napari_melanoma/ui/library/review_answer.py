@@ -6,7 +6,6 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-
 from napari_melanoma.ui.library.resolve import SHIPPED
 from napari_melanoma.ui.library.review_photographs import ReviewOpener
 from napari_melanoma.ui.sections.prediction import OUTDATED_DELAY_MS, find_prediction
