@@ -237,7 +237,7 @@ def _choose_comparison(column: str) -> Callable[[str, str], str | None]:
     return lambda first, second: first if first == second else None
 
 
-def _join_labels(first: Mapping[str, str], second: Mapping[str, str]) -> Row:
+def _join_labels(first: Row, second: Mapping[str, str]) -> Row:
     """Return the cells of a row with the labels of two; none without labels, or if these cannot be read.
 
     A diagnosis without labels counts as one by its reviewer.
