@@ -98,6 +98,9 @@ def test_the_sensitivity_is_that_of_the_model() -> None:
     point = POINT.model_copy(update={"target_sensitivity": 0.975})
     found = predict(THREE, ("nevus",), operating_point=point).headline
     assert found.text.startswith("Above the melanoma threshold (sensitivity 97.5 %): ")
+    point = POINT.model_copy(update={"target_shown": False})
+    found = predict(THREE, ("nevus",), operating_point=point).headline
+    assert found.text.startswith("Above the melanoma threshold (sensitivity 90 % not shown): ")
 
 
 @pytest.mark.parametrize(

@@ -62,6 +62,8 @@ def test_a_classifier_of_strokes_gives_the_same_map_everywhere(
     applied = run("tissue", "apply", phantom.path, "--model", "layers", "--out", "applied")
     assert applied.exit_code == 0, applied.output
     assert "skin: glass " in applied.output
+    again = run("tissue", "apply", phantom.path, "--model", "layers", "--out", "applied")
+    assert "skin: already analyzed, nothing was changed" in again.output, "as slide"
     content = json.loads((tmp_path / "applied" / "skin" / "result.json").read_text())
     check_areas(content["areas"], phantom, tmp_path / "applied" / "skin")
     expected = read_map(tmp_path / "applied" / "skin")

@@ -311,14 +311,33 @@ def test_groups_that_the_table_divides_are_reported(tmp_path: Path) -> None:
     assert (report.questions, len(report.duplicates)) == ((), 1)
 
 
-def test_the_labels_of_readers_who_agree_are_joined(tmp_path: Path) -> None:
-    def labels(diagnosis: str, reader: str) -> dict[str, str]:
-        cell = json.dumps([{"diagnosis": diagnosis, "reader": reader, "at": "", "drawn": ""}])
-        return {"source": "clinic", "diagnosis": diagnosis, "diagnosis_labels": cell}
+def labels(diagnosis: str, reader: str, at: str = "") -> dict[str, str]:
+    cell = json.dumps([{"diagnosis": diagnosis, "reader": reader, "at": at, "drawn": ""}])
+    return {"source": "clinic", "diagnosis": diagnosis, "diagnosis_labels": cell}
 
-    own = {"a": (0, labels("nevus", "Ana")), "b": (1, labels("nevus", "Ana"))}
-    others = {"a": (0, labels("nevus", "Ben")), "b": (1, labels("melanoma", "Ben"))}
-    report = merged([dataset(tmp_path / "own", own), dataset(tmp_path / "others", others)], tmp_path / "out")
-    rows = {row["image_id"]: row for row in read_table(tmp_path / "out/dataset.csv")}
-    assert [label.reader for label in read_diagnoses(rows["a"])] == ["Ben", "Ana"]
-    assert {one.image_id for one in report.conflicts if one.column == "diagnosis_labels"} == {"b"}
+
+def test_no_reader_wins_by_the_order_of_data_sets(tmp_path: Path) -> None:
+    own = {
+        "a": (0, labels("nevus", "Ana")),
+        "b": (1, labels("nevus", "Ana") | {"melanoma": "0"}),
+        "c": (2, labels("nevus", "Ana", "2026-01-01")),
+        "d": (3, labels("nevus", "Ana")),
+    }
+    others = {
+        "a": (0, labels("nevus", "Ben")),
+        "b": (1, labels("melanoma", "Ben") | {"diagnosis_detail": "melanoma in situ", "melanoma": "1"}),
+        "c": (2, labels("melanoma", "Ana", "2026-02-01")),
+        "e": (3, labels("melanoma", "Ben")),  # a duplicate under another name
+    }
+    folders = [dataset(tmp_path / "own", own), dataset(tmp_path / "others", others)]
+    cells = []
+    for order in (folders, folders[::-1]):
+        report = merged(order, tmp_path / f"out-{order[0].name}")
+        rows = read_table(tmp_path / f"out-{order[0].name}/dataset.csv")
+        assert [len(read_diagnoses(row)) for row in rows] == [2, 2, 1, 2]
+        assert [row["diagnosis"] for row in rows] == ["nevus", "", "melanoma", ""]
+        assert not any(rows[1].get(column) for column in ("diagnosis_detail", "melanoma"))
+        cells.append([row["diagnosis_labels"] for row in rows])
+        listed = [(one.taken, one.other) for one in report.conflicts if one.column == "diagnosis" and not one.taken]
+        assert sorted(listed) == [("", "melanoma")] * 2 + [("", "nevus")] * 2
+    assert cells[0] == cells[1]

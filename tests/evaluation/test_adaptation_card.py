@@ -58,3 +58,6 @@ def test_the_decisions_of_subgroups_are_those_of_all(known: float | None) -> Non
     assert np.average([one.sensitivity for one in found.ages], weights=[one.positives for one in found.ages]) == (
         pytest.approx(found.adapted["sensitivity"].mean)
     )
+    point, specificity = found.make_operating_point(), found.adapted["specificity"]
+    assert (point.specificity, *point.specificity_interval) == (specificity.mean, specificity.low, specificity.high)
+    assert point.target_shown == (threshold.basis == "shown")

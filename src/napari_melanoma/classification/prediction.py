@@ -219,7 +219,8 @@ class ClassPrediction:
         if point is None:
             return f"no {noun} threshold in this model"
         side = "above" if self.is_above_threshold else "below"
-        return f"{side} the {noun} threshold (sensitivity {100 * point.target_sensitivity:.3g} %)"
+        shown = "" if point.target_shown else " not shown"
+        return f"{side} the {noun} threshold (sensitivity {100 * point.target_sensitivity:.3g} %{shown})"
 
     def _list_parts(self) -> Iterator[str]:
         """Yield what cannot be ruled out and, unless the probability is above the threshold, what is missed there.

@@ -128,6 +128,7 @@ def _report_slide(current: CommandSession, status: SlideStatus) -> None:
         probability=slide_probability(status.content),
         validity=validity.to_json(),
         target=status.content.get("target"),
+        areas=status.content.get("areas") or {},
         **values,
     )
     if missing := explain_no_target(status.content):
@@ -410,26 +411,9 @@ def apply_tissue(
     options = SlideOptions.parse(values, "the command line")
     current.after_stop = f"Finished results stay in {out}: run the same command again to continue."
     summary = analyze_slides(
-        find_slides(slides), out, options, run=current.run, on_status=lambda status: _report_areas(current, status)
+        find_slides(slides), out, options, run=current.run, on_status=lambda status: _report_slide(current, status)
     )
-    text = f"{summary.done} done{f', {summary.failed} failed' if summary.failed else ''}: results in {out}."
-    found = {"done": summary.done, "failed": summary.failed, "out": str(out), "table": str(summary.table)}
-    current.finish(f"{text} Research use only.", some_failed=bool(summary.failed), **found)
-
-
-def _report_areas(current: CommandSession, status: SlideStatus) -> None:
-    """Report the areas of the classes of a slide, and why they are not valid."""
-    from napari_melanoma.core.validity import read_validity
-    from napari_melanoma.slides.results import describe_prediction
-
-    name = status.folder.name
-    if status.status == "failed":
-        current.report_failures([(str(status.path), status.error)], "slide")
-        return
-    areas = status.content.get("areas") or {}
-    validity = read_validity(status.content)
-    text = f"{name}: {validity.headline(describe_prediction(status.content))}"
-    current.report.emit("slide", text, slide=name, path=status.path, areas=areas, validity=validity.to_json())
+    _report_summary(current, summary, out)
 
 
 add_command(tissue_app, "fit", fit_tissue, FIT_TISSUE_HELP)

@@ -429,6 +429,7 @@ class OperatingPoint(Config):
     """The decision threshold: the sensitivity that it was chosen for, and its measured performance."""
 
     target_sensitivity: float = Field(gt=0, lt=1)
+    target_shown: bool = Field(True, description="whether there are enough positive cases to show that sensitivity")
     threshold: float = Field(
         ge=0,
         le=1,

@@ -38,10 +38,33 @@ class DiagnosisLabel:
         earlier = read_diagnoses(row)
         drawn = self.drawn or next((label.drawn for label in earlier if label.reader == self.reader), "")
         labels = [*(label for label in earlier if label.reader != self.reader), replace(self, drawn=drawn)]
-        diagnoses = {label.diagnosis for label in labels}
-        agreed = self.diagnosis if len(diagnoses) == 1 else ""
-        cells = {"diagnosis": agreed, LABELS: json.dumps([asdict(one) for one in labels])}
-        return {**follow_diagnosis(agreed, row, row.keys()), **cells}
+        return _make_cells(labels, row)
+
+
+def join_labels(labels: Collection[DiagnosisLabel], row: Row) -> Row:
+    """Return the cells of a row with the labels of several tables, whose order does not matter.
+
+    Of a reader with a name, the latest label counts; the diagnosis is empty if the remaining labels disagree.
+    """
+    latest: dict[str, str] = {}
+    for label in labels:
+        latest[label.reader] = max(label.at, latest.get(label.reader, ""))
+    drawn = {label.reader: label.drawn for label in labels if label.drawn and label.reader}
+    remaining = {
+        replace(label, drawn=label.drawn or drawn.get(label.reader, ""))
+        for label in labels
+        if not label.reader or label.at == latest[label.reader]
+    }
+    ordered = sorted(remaining, key=lambda label: (label.at, label.reader, label.diagnosis, label.drawn))
+    return _make_cells(ordered, row)
+
+
+def _make_cells(labels: Collection[DiagnosisLabel], row: Row) -> Row:
+    """Return the cells of a row with these labels; the diagnosis is empty if they disagree."""
+    diagnoses = {label.diagnosis for label in labels}
+    agreed = diagnoses.pop() if len(diagnoses) == 1 else ""
+    cells = {"diagnosis": agreed, LABELS: json.dumps([asdict(one) for one in labels])}
+    return {**follow_diagnosis(agreed, row, row.keys()), **cells}
 
 
 def follow_diagnosis(diagnosis: str, row: Mapping[str, str], columns: Collection[str]) -> Row:

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import filecmp
-import json
 import re
 import shutil
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass, fields, replace
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
 from functools import cache
 from pathlib import Path
 
@@ -38,7 +37,7 @@ from napari_melanoma.data.dataset import (
     write_class_names,
     write_dataset_table,
 )
-from napari_melanoma.data.diagnosis_labels import LABELS, read_diagnoses
+from napari_melanoma.data.diagnosis_labels import LABELS, join_labels, read_diagnoses
 from napari_melanoma.data.duplicates import Duplicate, find_duplicates
 from napari_melanoma.data.harmonize import Harmonizer
 from napari_melanoma.data.splits import LeakChecker
@@ -65,7 +64,7 @@ NO_IMAGE = {"path": ""}  # cell that marks a row without an image
 # Columns that are filled in from a duplicate that is left out
 FILLED_COLUMNS = (
     *("diagnosis", "diagnosis_detail", "diagnosis_by", "target", "melanoma", "age", "sex", "site", "sub_site"),
-    *("laterality", "fitzpatrick", "patient_id", "lesion_id"),
+    *("laterality", "fitzpatrick", "patient_id", "lesion_id", LABELS),
 )
 PAIR_COLUMNS = ("data_set_1", "image_1", "split_1", "data_set_2", "image_2", "split_2", "similarity", "same_group")
 Row = dict[str, str]
@@ -162,18 +161,31 @@ def merge_rows(group: Sequence[DatasetRow]) -> tuple[Row, list[MergeConflict]]:
 
     The first, preferred row counts; the others, in their order, fill in values that are missing or more exact. A row
     that contradicts the preferred one in a diagnosis column supplies none of the diagnosis columns, and likewise for
-    the site. ``also_in`` names the other data sets. Returns the row and the conflicts.
+    the site. If readers disagree, the diagnosis is empty, whichever row is preferred. ``also_in`` names the other data
+    sets. Returns the row and the conflicts.
     """
     first, *others = group
     row, conflicts = unpack_row(first.row), list[MergeConflict]()
     origins = dict.fromkeys(row, first.data_set)
     for other in others:
+        readings, cells = {other.data_set: other.row.get("diagnosis", "")}, _join_labels(row, other.row)
+        is_disputed = bool(cells) and not cells["diagnosis"]
+        if is_disputed:
+            readings = {origins.get("diagnosis", first.data_set): row.get("diagnosis", ""), **readings}
+            conflicts += [
+                MergeConflict(first.image_id, "diagnosis", "", "", text, name)
+                for name, text in readings.items()
+                if text
+            ]
+        row |= cells
         own = DATASET_COLUMNS if _have_one_scale(first, other) else (*DATASET_COLUMNS, *SCALE_COLUMNS)
         differing = {
             column: text
             for column, text in unpack_row(other.row).items()
-            if column not in own and text != row.get(column)
+            if column not in own and text != row.get(column) and not (cells and column == LABELS)
         }
+        if is_disputed:  # a value of one reading would count for all
+            differing = {column: text for column, text in differing.items() if column not in COLUMN_FAMILIES[0]}
         merged = {column: _merge_values(column, row.get(column, ""), text) for column, text in differing.items()}
         refused = {column for column, value in merged.items() if value is None}
         for family in COLUMN_FAMILIES:
@@ -209,8 +221,6 @@ def _merge_values(column: str, first: str, second: str) -> str | None:
 @cache
 def _choose_comparison(column: str) -> Callable[[str, str], str | None]:
     """Return a function that compares two values of a column; it returns the more exact one, None if they differ."""
-    if column == LABELS:
-        return _join_labels
     schema_column = find_column(column)
 
     def compare_numbers(first: str, second: str) -> str | None:  # they may be written differently
@@ -227,15 +237,19 @@ def _choose_comparison(column: str) -> Callable[[str, str], str | None]:
     return lambda first, second: first if first == second else None
 
 
-def _join_labels(first: str, second: str) -> str | None:
-    """Return the labels by the readers of both cells; None if they disagree, or cannot be read."""
+def _join_labels(first: Row, second: Mapping[str, str]) -> Row:
+    """Return the cells of a row with the labels of two; none without labels, or if these cannot be read.
+
+    A diagnosis without labels counts as one by its reviewer.
+    """
+    rows = [row for row in (first, second) if row.get(LABELS) or row.get("diagnosis", UNKNOWN) not in ("", UNKNOWN)]
+    if not any(row.get(LABELS) for row in rows):
+        return {}
     try:
-        labels = [label for cell in (second, first) for label in read_diagnoses({LABELS: cell})]
+        labels = [label for row in rows for label in read_diagnoses(row)]
     except DataSetError:
-        return None
-    if len({label.diagnosis for label in labels}) > 1:
-        return None
-    return json.dumps([asdict(label) for label in {label.reader: label for label in labels}.values()])
+        return {}
+    return join_labels(labels, first)
 
 
 class MergeOptions(Config):

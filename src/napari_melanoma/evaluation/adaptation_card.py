@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from napari_melanoma.classification.adaptation import REPEATS, SHIPPED, Candidate, LabeledCases, Selection, fit_scale
 from napari_melanoma.classification.classifier import PredictionCalibration
-from napari_melanoma.core.prediction_config import AgeGroup, SetRule
+from napari_melanoma.core.prediction_config import AgeGroup, OperatingPoint, SetRule
 from napari_melanoma.data.dataset import Sample
 from napari_melanoma.data.taxonomy import UNKNOWN
 from napari_melanoma.evaluation.classes import class_subgroups
@@ -26,6 +26,7 @@ from napari_melanoma.metrics.calibration import conformal_sets, softmax
 from napari_melanoma.metrics.cautious_threshold import ThresholdChoice, choose_cautious_threshold
 from napari_melanoma.metrics.class_metrics import ClassPredictions, class_differences, class_estimates
 from napari_melanoma.metrics.metric_table import CLASS_METRICS
+from napari_melanoma.metrics.roc_curves import finite_interval
 from napari_melanoma.metrics.statistics import Estimate, bootstrap_mean, bootstrap_statistic, weighted_mean
 from napari_melanoma.models.bundle import BundleConfig, BundleInfo
 
@@ -71,6 +72,19 @@ class AdaptationFigures:
     advice: Advice
     verdict: str
     reason: str
+
+    def make_operating_point(self) -> OperatingPoint:
+        """Return the threshold of the adapted model, with its performance as on the card."""
+        sensitivity, specificity = (self.adapted[name] for name in DECISIONS)
+        return OperatingPoint(
+            target_sensitivity=self.threshold.target,
+            target_shown=self.threshold.basis == "shown",
+            threshold=min(max(self.threshold.threshold, 0.0), 1.0),
+            sensitivity=sensitivity.mean,
+            sensitivity_interval=finite_interval(sensitivity),
+            specificity=specificity.mean,
+            specificity_interval=finite_interval(specificity),
+        )
 
     def to_json(self) -> dict[str, Any]:
         return {

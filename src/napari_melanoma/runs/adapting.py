@@ -65,7 +65,6 @@ from napari_melanoma.metrics.out_of_distribution import (
     MahalanobisDetector,
     choose_distance_threshold,
 )
-from napari_melanoma.metrics.roc_curves import measure_operating_point
 from napari_melanoma.models.bundle import (
     CONFIG,
     MAX_CASES,
@@ -515,17 +514,10 @@ class _Work:
         )
         reference = self.create_reference()
         decided = fit_decisions(changed, reference, self.options.sensitivity, self.calibration())
-        scores = softmax(reference.logits, *self.calibration())[:, self.positive]
         types = [own_type_probability(one.recognized, changed.modalities) for one in self.embedded]
         own_types = np.array([one for one in types if one is not None], np.float64)
         classifier = classifier_config(decided).model_dump() | {
-            "operating_point": measure_operating_point(
-                scores,
-                reference.labels == self.positive,
-                self.threshold.threshold,
-                self.threshold.target,
-                reference.groups,
-            ),
+            "operating_point": figures.make_operating_point(),
             "shift_margin": 0.0,  # of the clinic's photographs, out-of-fold sets have the stated coverage
             "set_rule": self.set_rule,
             "novelty_threshold": self._novelty_threshold(),

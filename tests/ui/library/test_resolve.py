@@ -7,12 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from qtpy.QtCore import QObject
 
 from napari_melanoma.data.diagnosis_labels import DiagnosisLabel
 from napari_melanoma.io.discovery import natural_key
 from napari_melanoma.lesion.uncertainty_ratings import Rating
 from napari_melanoma.slides.slide_table import WorkItem
 from napari_melanoma.ui.library.listing import create_image, name_distinctly
+from napari_melanoma.ui.library.model import LibraryModel
 from napari_melanoma.ui.library.resolve import (
     INFORMATIVE,
     ImageState,
@@ -27,6 +29,7 @@ from napari_melanoma.ui.library.resolve import (
     resolve_state,
     resolve_tray_buttons,
 )
+from napari_melanoma.ui.widgets.thumbnails import Thumbnail, ThumbnailLoader
 
 
 def image(name: str, modified: float = 1.0, **values: Any) -> LibraryImage:
@@ -245,3 +248,16 @@ def test_images_of_the_same_name_are_listed_with_their_folders(tmp_path: Path) -
     images = name_distinctly(create_image(path, is_slide=False) for path in paths)
     assert [image.name for image in images] == ["p1/1.jpg", "p2/1.jpg", "2.jpg"]
     assert [image.path for image in images] == paths
+
+
+def test_the_thumbnail_of_a_replaced_file_is_read_again(qapp):
+    parent, path = QObject(), Path("a.jpg")
+    loader = ThumbnailLoader(8, parent)
+    loader.put({path: Thumbnail(None, "old")})
+    model = LibraryModel(loader, parent)
+    for modified in (1.0, 1.0):
+        model.images = [LibraryImage(path, "a", False, modified, 5)]
+        assert loader.peek(path) is not None
+    model.images = []
+    model.images = [LibraryImage(path, "a", False, 2.0, 5)]
+    assert loader.peek(path) is None

@@ -52,7 +52,8 @@ class LibraryModel(QAbstractListModel):
         records: ReviewRecords | None = None,
     ) -> None:
         super().__init__(parent)
-        self.images: Sequence[LibraryImage] = ()  # all images, also those that the query does not list
+        self._images: Sequence[LibraryImage] = ()
+        self._versions: dict[Path, tuple[float, int]] = {}  # of the files when they were last listed: time and size
         self.query = Query()
         self.rows: list[LibraryImage] = []
         self.displayed: Path | None = None  # file of the image in view
@@ -61,6 +62,18 @@ class LibraryModel(QAbstractListModel):
         self._positions: dict[Path, int] = {}  # while the order is kept
         for cache in filter(None, (thumbnails, states)):
             cache.value_read.connect(self.update_row)
+
+    @property
+    def images(self) -> Sequence[LibraryImage]:
+        """All images, also those that the query does not list; thumbnails of replaced files are read again."""
+        return self._images
+
+    @images.setter
+    def images(self, images: Sequence[LibraryImage]) -> None:
+        versions = {image.path: (image.modified, image.size) for image in images}
+        self._thumbnails.remove(path for path, one in versions.items() if self._versions.get(path, one) != one)
+        self._versions |= versions
+        self._images = images
 
     def rowCount(self, parent: QModelIndex = NO_INDEX) -> int:  # noqa: N802 - Qt's name
         """Return the number of rows."""

@@ -134,6 +134,11 @@ class BackgroundCache(QObject):
         while len(self._cache) > self._size:
             self._cache.popitem(last=False)
 
+    def remove(self, paths: Iterable[Path]) -> None:
+        """Remove cached values; they are read again when they are requested."""
+        for path in paths:
+            self._cache.pop(path, None)
+
     def drop_requests(self) -> None:
         self._queued.clear()
 
