@@ -100,7 +100,7 @@ def test_the_sensitivity_is_that_of_the_model() -> None:
     assert found.text.startswith("Above the melanoma threshold (sensitivity 97.5 %): ")
     point = POINT.model_copy(update={"target_shown": False})
     found = predict(THREE, ("nevus",), operating_point=point).headline
-    assert found.text.startswith("Above the melanoma threshold (sensitivity 90 % not shown): ")
+    assert found.text.startswith("Above the melanoma threshold (sensitivity 90 %, not confirmed): ")
 
 
 @pytest.mark.parametrize(

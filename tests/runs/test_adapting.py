@@ -468,7 +468,7 @@ def test_a_prediction_of_an_adapted_bundle(base: BundleInfo, clinic: Path, tmp_p
     found = classify(
         Photograph(rgb, "new", modality="dermoscopic"), None, row, model, ClassifyOptions(), run=RunContext()
     )
-    assert found.headline.text.startswith("Above the melanoma threshold (sensitivity 90 % not shown): melanoma ")
+    assert found.headline.text.startswith("Above the melanoma threshold (sensitivity 90 %, not confirmed): melanoma ")
     assert found.interval is not None
     assert found.interval[0] <= found.probability <= found.interval[1]
     assert [one.field for one in found.contributions] == ["age"]

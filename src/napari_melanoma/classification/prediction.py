@@ -219,7 +219,7 @@ class ClassPrediction:
         if point is None:
             return f"no {noun} threshold in this model"
         side = "above" if self.is_above_threshold else "below"
-        shown = "" if point.target_shown else " not shown"
+        shown = "" if point.target_shown else ", not confirmed"
         return f"{side} the {noun} threshold (sensitivity {100 * point.target_sensitivity:.3g} %{shown})"
 
     def _list_parts(self) -> Iterator[str]:
