@@ -740,6 +740,14 @@ def test_the_fit_changes_predictions_order_and_texts(labeled, labeler):
     assert "Shipped: melanoma 0." in other.toolTip()
 
 
+def test_a_photograph_that_cannot_be_predicted_is_labeled(labeler, corrections):
+    labeler.qtbot.waitUntil(lambda: labeler.dock.opener.session.prediction is not None, timeout=PATIENCE_MS)
+    session, name = labeler.dock.opener.session, labeler.sees()
+    session.prediction = session.prediction._replace(prediction=None)
+    labeler.presses_key(MELANOMA)
+    assert [(row["image_id"], row["diagnosis"]) for row in corrections.rows()] == [(name, "melanoma")]
+
+
 def test_the_answer_leaves_a_photograph_at_once(labeler):
     """Connections that lasted longer called a deleted answer, and analyses failed after the dock was closed."""
     answer, session = labeler.dock.answer, labeler.dock.opener.session

@@ -326,7 +326,8 @@ class DiagnosisPage(QWidget):
         from napari_melanoma.data.diagnosis_labels import DRAWN
 
         drawn = DRAWN if path == self._find_drawn() else ""
-        is_valid = session.prediction is None or session.prediction.prediction.validity.valid
+        prediction = None if session.prediction is None else session.prediction.prediction
+        is_valid = prediction is None or prediction.validity.valid
         no_mask = NO_MASK if session.masked_lesion is None else MASK_NOT_STORED
         patient = session.workspace.find_patient_id(path)
         return KeyedLabel(path, session.source, patient, diagnosis, drawn, is_valid, no_mask)
