@@ -1,4 +1,4 @@
-"""The Qt under which the tests claim to run is the one that runs them."""
+"""The Qt under which the tests claim to run is the one that runs them; what it passes to slots is not mistaken."""
 
 from __future__ import annotations
 
