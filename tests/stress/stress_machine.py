@@ -1115,7 +1115,7 @@ class Machine:
                 continue
             if hasattr(stored, "fingerprint"):  # of the slide, added when the file is written
                 stored = stored.model_copy(update={"fingerprint": document.value.fingerprint})
-            if stored is None:  # lesions, which are read with the results that are shown
+            if document.kind.name == "lesions":  # they are read with the results that are shown
                 continue
             if stored != document.value and document.can_undo:
                 self.faults.add("stored", f"{document.kind.name} differ", f"{name}: {stored!r}\n{document.value!r}")
