@@ -105,8 +105,8 @@ def test_a_patient_with_two_names_is_noted(tmp_path: Path) -> None:
 
 
 def test_patients_of_one_name_in_two_data_sets_are_noted(tmp_path: Path) -> None:
-    first = {"a": (0, {"split": "train", "patient_id": "1"}), "b": (1, {"split": "train", "patient_id": "2"})}
-    second = {"c": (2, {"split": "train", "patient_id": "1"}), "d": (3, {"split": "train", "patient_id": "3"})}
+    first = {"a": (0, {"split": "train", "patient_id": "1"}), "b": (1, {"split": "train", "patient_id": "unknown"})}
+    second = {"c": (2, {"split": "train", "patient_id": "1"}), "d": (3, {"split": "train", "patient_id": "unknown"})}
     folders = [dataset(tmp_path / "first", first), dataset(tmp_path / "second", second)]
     (note,) = (message for about, message in merged(folders, tmp_path / "both").notes if about == "patient_id")
     assert note == "1 patient is named in several data sets (1): if they are not the same, rename them"

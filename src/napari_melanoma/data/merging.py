@@ -39,7 +39,9 @@ from napari_melanoma.data.dataset import (
 )
 from napari_melanoma.data.diagnosis_labels import LABELS, join_labels, read_diagnoses
 from napari_melanoma.data.duplicates import Duplicate, find_duplicates
+from napari_melanoma.data.groups import normalize_patient
 from napari_melanoma.data.harmonize import Harmonizer
+from napari_melanoma.data.row_values import read_text
 from napari_melanoma.data.splits import LeakChecker
 from napari_melanoma.data.table_schema import FILE_COLUMNS, find_column, held_back_rank
 from napari_melanoma.data.taxonomy import UNKNOWN, load_taxonomy
@@ -436,7 +438,7 @@ def _describe_shared_patients(merged: Iterable[_MergedRow]) -> list[tuple[str, s
     """Describe patients whom several data sets name: numbers that each counts from one would join strangers."""
     data_sets: dict[str, set[str]] = {}
     for entry in merged:
-        if patient := entry.row.get("patient_id", ""):
+        if patient := normalize_patient(read_text(entry.row, "patient_id")):
             data_sets.setdefault(patient, set()).add(entry.first.data_set)
     shared = [patient for patient, names in data_sets.items() if len(names) > 1]
     if not shared:
