@@ -118,7 +118,9 @@ def test_the_card_of_a_classifier_states_the_use_of_the_validation_set(keep: str
         "classifier": ClassifierConfig(operating_point=point, coverage=0.8),
         "provenance": {"validation_images": 3, "recipe": {"keep": keep}},
     }
-    assert f"images of other patients or lesions, {chose}" in draft_card(CONFIG.model_copy(update=changes))
+    config = CONFIG.model_copy(update=changes)
+    assert f"images of other patients or lesions, {chose}" in draft_card(config)
+    assert config.decision_threshold == 0.12  # not that of a mask, which every configuration has
 
 
 def test_the_card_of_a_model_that_was_distilled_names_its_teacher() -> None:

@@ -276,7 +276,7 @@ def _model_values(info: BundleInfo) -> dict[str, object]:
         "task": config.task,
         "architecture": config.architecture,
         "input_size": config.input_size,
-        "threshold": config.threshold,
+        "threshold": config.decision_threshold,
         "closer_views": list(config.closer_views),
         "turned_views": config.turned_views,
         "modalities": list(config.modalities),

@@ -189,7 +189,9 @@ def run_training(current: CommandSession, recipe: TrainRecipe, out: Path | None,
         current.report.emit("warning", f"Warning: {message}", message=message)
     text = f"Trained '{bundle.name}' into {bundle.path}, figures in {out / 'metrics.csv'}. "
     text += advice or f"Next: napari-melanoma evaluate --model {bundle.path} --data DATASET --out DIR"
-    current.finish(text, bundle=str(bundle.path), name=bundle.name, threshold=bundle.config.threshold, **values)
+    current.finish(
+        text, bundle=str(bundle.path), name=bundle.name, threshold=bundle.config.decision_threshold, **values
+    )
 
 
 def _train_folds(

@@ -196,6 +196,13 @@ class BundleConfig(Config):
         """
         return self.task == "segmentation" and len(self.classes) == 1
 
+    @property
+    def decision_threshold(self) -> float | None:
+        """The probability from which a pixel is lesion, or a case positive; None if the model has no threshold."""
+        if self.classifier is not None:
+            return None if self.classifier.operating_point is None else self.classifier.operating_point.threshold
+        return self.threshold if self.segments_one_class else None
+
     def describe_views(self) -> list[str]:
         """State what the model predicts in addition to the whole, upright photograph."""
         texts = []

@@ -254,7 +254,7 @@ def _describe_state(path: Path, state: RunState, events: list[dict[str, Any]], e
     if state is RunState.finished:
         final = last.get("finished", {})
         threshold, jaccard = final.get("threshold"), final.get("validation_jaccard")
-        threshold_text = f"; threshold {threshold:g}" if isinstance(threshold, int | float) else ""
+        threshold_text = f"; threshold {threshold:.3g}" if isinstance(threshold, int | float) else ""
         if threshold_text and isinstance(jaccard, int | float):
             threshold_text += f" (validation Jaccard {jaccard:.3f})"
         return f"Finished after {format_count(done, 'epoch')}{threshold_text}."

@@ -324,9 +324,7 @@ def _final_metrics(bundle: BundleInfo) -> dict[str, Any]:
     """Return the validation metric and the threshold of a finished run."""
     config = bundle.config
     monitor = monitor_from_values(config.provenance)
-    threshold = (
-        {} if config.task == "segmentation" and not config.segments_one_class else {"threshold": config.threshold}
-    )
+    threshold = {} if config.decision_threshold is None else {"threshold": config.decision_threshold}
     return {**threshold, monitor.name: config.provenance[monitor.name]}
 
 
