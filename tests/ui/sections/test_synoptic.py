@@ -336,6 +336,15 @@ def test_mitoses_are_those_that_measure_counts_within_the_selected_regions(repor
         presses(person, "synoptic_undo")
     assert shown() == ("", "", "", "")
 
+    # A rate that no report can state is named beside its empty field.
+    small = Polygon(((90.0, 90.0), (90.0, 110.0), (110.0, 110.0), (110.0, 90.0)))
+    person.session.regions.apply(lambda _: (replace(region, polygons=(small,)),))
+    presses(person, "synoptic_mitoses_measured")
+    assert shown()[:3] == ("", "1", "0.0001")
+    assert "10,000 per mm² is above the limit of 1,000. Select a larger region." in shown()[3]
+    presses(person, "synoptic_undo")
+    person.session.regions.apply(lambda _: (region,))
+
     # A region without a mitosis is no count, until the reader states that there is none.
     person.session.document(COUNT_DOCUMENT).apply(lambda _: ())
     presses(person, "synoptic_mitoses_measured")

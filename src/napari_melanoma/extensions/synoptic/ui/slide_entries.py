@@ -10,6 +10,7 @@ from qtpy.QtCore import QObject
 from napari_melanoma.core.errors import InputError, ScaleMissing
 from napari_melanoma.depth.readings import MitosisCount, count_mitoses
 from napari_melanoma.depth.synoptic import SynopticAnswer
+from napari_melanoma.depth.synoptic_fields import FIELDS_BY_NAME
 from napari_melanoma.slides.counts import list_mitoses
 from napari_melanoma.slides.notes import measure_shape
 from napari_melanoma.ui.session.counts import COUNT_DOCUMENT
@@ -103,6 +104,8 @@ def describe_count(mitoses: MitosisCount) -> str:
         notes.append("Select the counted region to get the number per mm².")
     if mitoses.counted is not None and mitoses.mm2 is not None and mitoses.mm2 < SMALL_MM2:
         notes.append("Imprecise: the counted area is below 1 mm².")
+    if mitoses.per_mm2 is not None and mitoses.per_mm2 > (most := FIELDS_BY_NAME["mitotic_rate"].most):
+        notes.append(f"{mitoses.per_mm2:,.0f} per mm² is above the limit of {most:,.0f}. Select a larger region.")
     inside = count_mitoses(mitoses.points, mitoses.areas, None, none_found=True).counted or 0
     if outside := len(mitoses.points) - inside:
         notes.append(f"{outside} outside the area not counted.")
