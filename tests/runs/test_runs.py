@@ -20,8 +20,9 @@ from napari_melanoma.core.config import write_toml
 from napari_melanoma.core.files import write_json
 from napari_melanoma.core.processes import ProcessStamp, is_run_alive
 from napari_melanoma.core.run_folder import PROCESS_FILE, RunEventReader, RunFolder, RunState
-from napari_melanoma.runs.launching import RunReport, list_runs, read_run
+from napari_melanoma.runs.launching import RunReport, build_command, list_runs, read_run
 from napari_melanoma.training.recipe import TrainRecipe
+from napari_melanoma.ui.train.run_text import describe_result
 
 RECIPE = TrainRecipe.parse({"epochs": 20, "data": {"datasets": ["somewhere"]}}, "the test")
 
@@ -115,6 +116,28 @@ def test_a_run_whose_process_has_ended(kinds, state, message, folder: RunFolder,
     report = read_run(folder.path)
     assert (report.state, report.message[: len(message)]) == (state, message)
     assert report.ended is not None
+
+
+@pytest.mark.parametrize(
+    ("event", "finished", "message"),
+    [
+        ("finished", 2, "Finished after 2 folds."),
+        ("cancelled", 1, "Canceled after 1 of 2 folds. Resume continues from fold 2."),
+    ],
+)
+def test_a_cross_validation_counts_folds(event: str, finished: int, message: str, folder: RunFolder) -> None:
+    folder.config.rename(folder.path / "recipe.toml")
+    (folder.path / "folds.csv").write_text("data_set,image_id,group,fold\na,1,p,1\na,2,q,2\n", encoding="utf-8")
+    for number in range(1, finished + 1):
+        write_json(folder.path / f"fold-{number}" / "bundle" / "config.json", {})
+    for kind in ("started", event):
+        folder.append_event(kind)
+    report = read_run(folder.path)
+    assert report.message == message
+    assert describe_result(report) == f"{finished} of 2 folds"
+    assert build_command(folder.path, resume=True)[8:] == [
+        str(folder.path / "recipe.toml"), "--out", str(folder.path), "--resume", "--queue", "--folds", "2", "--nice",
+    ]  # fmt: skip
 
 
 def test_the_best_epoch_of_a_run_that_monitors_the_loss(folder: RunFolder) -> None:

@@ -40,6 +40,7 @@ from napari_melanoma.runs.acceptance import activated_name, is_discarded, replac
 from napari_melanoma.training.data_selection import list_datasets
 from napari_melanoma.training.monitor import Monitor, monitor_for_recipe, monitor_from_values
 from napari_melanoma.training.recipe import TrainRecipe
+from napari_melanoma.training.run_data import list_folds
 
 RECIPE = "recipe.toml"
 OUTPUT_LINES, OUTPUT_CHARACTERS = 3, 600  # of the output of a failed run, shown to users
@@ -78,7 +79,7 @@ def launch(recipe: TrainRecipe, out: Path, *, resume: bool = False) -> None:
     folder, ended = RunFolder(out), wait_until_ended(out) if resume else not is_run_alive(out)
     if not ended or folder.is_owned:  # before anything is changed: it may be alive on another machine
         raise RunError(f"{out.name} is already running. Cancel it first, or choose another run.")
-    resume = resume and folder.config.exists()
+    resume = resume and (folder.config.exists() or bool(list_folds(out)))
     write_toml(out / RECIPE, recipe)
     folder.write_command("run")
     remove_file(out / PROCESS_FILE)  # stamp of the previous process
@@ -95,8 +96,10 @@ def launch(recipe: TrainRecipe, out: Path, *, resume: bool = False) -> None:
 
 
 def build_command(out: Path, *, resume: bool, allow_outside: bool = False) -> list[str]:
-    config = out / ("config.toml" if resume else RECIPE)
+    folds = list_folds(out)
+    config = out / ("config.toml" if resume and not folds else RECIPE)
     arguments = ["train", "--config", str(config), "--out", str(out), *["--resume"] * resume, "--queue"]
+    arguments += ["--folds", str(len(folds))] if folds else []
     arguments += [*["--allow-outside"] * allow_outside, "--nice"]
     return python_command(*arguments)
 
@@ -105,7 +108,8 @@ def build_command(out: Path, *, resume: bool, allow_outside: bool = False) -> li
 class RunReport(RunStatus):
     """The content of a run folder at one moment.
 
-    ``recipe``: None if another version of this program wrote it. ``epoch``: number of finished epochs.
+    ``recipe``: None if another version of this program wrote it. ``epoch``, ``epochs``: number of finished
+    epochs, and of all; of a cross-validation, of folds, as ``unit`` states.
     ``few_validation``: why the figures of the validation set are imprecise; "" if they are not.
     ``metrics``: rows of ``metrics.csv``, whose column ``epoch`` counts from 0. ``step``: the last step event; empty
     without. ``final``: validation figure of the finished model, and the threshold at which it was measured.
@@ -116,6 +120,7 @@ class RunReport(RunStatus):
     recipe: TrainRecipe | None = None
     epoch: int = 0
     epochs: int = 0
+    unit: str = "epoch"
     metrics: list[dict[str, float]] = field(default_factory=list)
     step: dict[str, Any] = field(default_factory=dict)
     final: dict[str, Any] = field(default_factory=dict)
@@ -178,14 +183,17 @@ def read_run(path: Path) -> RunReport:
     monitored = [row[monitor.name] for row in metrics if not math.isnan(row.get(monitor.name, math.nan))]
     final: dict[str, Any] = next((event for event in reversed(events) if event["kind"] == "finished"), {})
     done = int(metrics[-1].get("epoch", -1)) + 1 if metrics else 0
-    epochs = recipe.epochs if recipe else 0
+    epochs, unit = recipe.epochs if recipe else 0, "epoch"
+    if folds := _list_readable_folds(path):
+        done, epochs, unit = sum(map(_has_model, folds)), len(folds), "fold"
     return RunReport(
         path=path,
         recipe=recipe,
         state=state,
-        message=_describe_state(path, state, events, (done, epochs)),
+        message=_describe_state(path, state, events, (done, epochs), unit),
         epoch=done,
         epochs=epochs,
+        unit=unit,
         metrics=metrics,
         step=step,
         final=final,
@@ -193,7 +201,7 @@ def read_run(path: Path) -> RunReport:
         ended=None if is_alive or not events else event_time(events[-1]),
         best=max(monitored, key=monitor.score, default=None),
         few_validation=next((str(e.get("few_validation", "")) for e in reversed(events) if e["kind"] == "epoch"), ""),
-        bundle=folder.bundle if (folder.bundle / "config.json").is_file() else None,
+        bundle=folder.bundle if _has_model(folder) else None,
         comparison=_read_comparison(path),
         activated_as=activated_name(path),
         replaced_by=replacement_name(path),
@@ -221,6 +229,17 @@ def _read_recipe(path: Path) -> TrainRecipe | None:
     return None
 
 
+def _list_readable_folds(path: Path) -> list[RunFolder]:
+    try:
+        return list_folds(path)
+    except RunError:
+        return []
+
+
+def _has_model(folder: RunFolder) -> bool:
+    return (folder.bundle / "config.json").is_file()
+
+
 def _read_comparison(path: Path) -> Comparison | None:
     try:
         return read_comparison(path / "comparison")
@@ -228,11 +247,13 @@ def _read_comparison(path: Path) -> Comparison | None:
         return None
 
 
-def _describe_state(path: Path, state: RunState, events: list[dict[str, Any]], epochs: tuple[int, int]) -> str:
-    """Describe the state of a run for users; ``epochs``: number of finished epochs, and of all."""
+def _describe_state(
+    path: Path, state: RunState, events: list[dict[str, Any]], epochs: tuple[int, int], unit: str
+) -> str:
+    """Describe the state of a run for users; ``epochs``: number of finished epochs, or of another unit, and of all."""
     done, total = epochs
     last: dict[str, dict[str, Any]] = {event["kind"]: event for event in events}
-    resume = f"Resume continues from epoch {done + 1}." if done else "Resume restarts it."
+    resume = f"Resume continues from {unit} {done + 1}." if done else "Resume restarts it."
     if state is RunState.queued:
         queued = last.get("queued", {})
         count, paused = queued.get("position", 1), queued.get("paused")
@@ -250,14 +271,14 @@ def _describe_state(path: Path, state: RunState, events: list[dict[str, Any]], e
         last_line = f" Last output: {output.splitlines()[-1]}" if output else ""
         return f"The process ended unexpectedly: it was killed, or the machine shut down. {resume}{last_line}"
     if state is RunState.cancelled:
-        return f"Canceled after {done} of {total} epochs. {resume}" if total else f"Canceled. {resume}"
+        return f"Canceled after {done} of {total} {unit}s. {resume}" if total else f"Canceled. {resume}"
     if state is RunState.finished:
         final = last.get("finished", {})
         threshold, jaccard = final.get("threshold"), final.get("validation_jaccard")
         threshold_text = f"; threshold {threshold:.3g}" if isinstance(threshold, int | float) else ""
         if threshold_text and isinstance(jaccard, int | float):
             threshold_text += f" (validation Jaccard {jaccard:.3f})"
-        return f"Finished after {format_count(done, 'epoch')}{threshold_text}."
+        return f"Finished after {format_count(done, unit)}{threshold_text}."
     return _describe_progress(state, events, last, total)
 
 

@@ -181,13 +181,15 @@ def _describe_epoch(report: RunReport) -> str:
     """Format the current epoch, counted from 1."""
     step = parse_number(report.step, "epoch")
     epoch = max(report.epoch, 0 if step is None else int(step)) + 1
-    return f"epoch {min(epoch, report.epochs)} of {report.epochs}" if report.epochs else f"epoch {epoch}"
+    unit = report.unit
+    return f"{unit} {min(epoch, report.epochs)} of {report.epochs}" if report.epochs else f"{unit} {epoch}"
 
 
 def _describe_end(report: RunReport) -> str:
     if not report.epoch:
-        return "before the first epoch was finished"
-    return f"after epoch {report.epoch} of {report.epochs}" if report.epochs else f"after epoch {report.epoch}"
+        return f"before the first {report.unit} was finished"
+    done = f"after {report.unit} {report.epoch}"
+    return f"{done} of {report.epochs}" if report.epochs else done
 
 
 def _lower_first(sentence: str) -> str:
@@ -207,7 +209,7 @@ def _name_state(report: RunReport) -> str:
 
 def describe_result(report: RunReport) -> str:
     """Describe the result of a run, such as ``20 of 20 epochs · test Jaccard 0.863 (+0.021 vs. old model)``."""
-    epochs = f"{report.epoch} of {report.epochs} epochs" if report.epochs else f"{report.epoch} epochs"
+    epochs = f"{report.epoch} of {report.epochs} {report.unit}s" if report.epochs else f"{report.epoch} {report.unit}s"
     parts = [epochs if report.epoch or not report.state.active else ""]
     comparison = report.comparison
     if comparison is not None and comparison.decisive is not None:
