@@ -362,15 +362,16 @@ def run_evaluation(
     out: Path,
     *,
     include_seen: bool = False,
+    overlap: Overlap | None = None,
     run: RunContext,
 ) -> Result:
     """Evaluate a model on images and write the results, or resume where an earlier call was stopped.
 
     The folder ``out`` gets ``summary.html``, ``metrics.json``, ``per_image.csv`` and ``figures/``, for most tasks also
     ``subgroups.csv``. Images that the model was trained on are left out unless ``include_seen``. An image that cannot
-    be measured is listed as failed and not averaged.
+    be measured is listed as failed and not averaged. ``overlap``: as for ``select_images``.
     """
-    overlap, warnings = select_images(task, samples, include_seen=include_seen, run=run)
+    overlap, warnings = select_images(task, samples, include_seen=include_seen, overlap=overlap, run=run)
     evaluation = task.summarize(predict_tables(task, overlap.measured, out, run=run))
     report_warnings(evaluation.warnings, len(overlap.measured), run)
     warnings = (*overlap.warnings, *warnings, *evaluation.warnings)

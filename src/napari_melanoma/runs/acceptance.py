@@ -159,7 +159,8 @@ def evaluate_alone(run_path: Path, *, run: RunContext) -> str:
 
     def evaluate(task: EvaluationTask[Any, Any, Result]) -> Result:
         with atomic_folder(folder.evaluation) as temporary:
-            return run_evaluation(task, samples, temporary, run=run)
+            overlap = images_to_measure(task.infos, samples, run=run, digest=task.digest)
+            return run_evaluation(task, samples, temporary, overlap=overlap, run=run)
 
     evaluation: Evaluation
     if task == "slides":
