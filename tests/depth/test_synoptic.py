@@ -236,6 +236,7 @@ def test_signature_locks_until_reopened() -> None:
         given.sign(" ", WHEN)
     signed = given.sign("A", WHEN)
     assert (signed.signed_by, signed.signed_at, signed.status) == ("A", WHEN, "final")
+    assert given.sign("B", WHEN).reader == "B"  # not the one who has edited it before
     for change in (
         lambda: signed.set_answer("clark", None, "A", WHEN),
         lambda: signed.restore(SynopticReport(), "A", WHEN),

@@ -432,7 +432,12 @@ class SynopticReport(Config):
         change = SynopticChange(field=SIGNATURE, after=reader, reader=reader, when=when)
         history = (*self.history, change)
         return self._replace(
-            signed_by=reader, signed_at=when, signed_report=tuple(shown), signed_values={}, history=history
+            reader=reader,
+            signed_by=reader,
+            signed_at=when,
+            signed_report=tuple(shown),
+            signed_values={},
+            history=history,
         )
 
     def add_addendum(self, text: str, reader: str, when: str) -> Self:
