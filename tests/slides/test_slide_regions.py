@@ -68,6 +68,12 @@ def test_the_smaller_region_of_a_reader_counts():
         assert (labels == 1).sum() == 2400
 
 
+def test_spellings_of_a_name_are_one_reader():
+    found = RegionMap([region(10, 10, 50, reader="A. Reader"), region(20, 20, 10, SKIN, "a.  reader")], NUMBERS)
+    assert (found.readers, found.disagreement(PLACE, WHOLE)) == (("A. Reader",), {})
+    assert (found.labels(PLACE, WHOLE) == 2).sum() == 100  # the smaller region of a reader counts
+
+
 def test_regions_on_which_readers_differ_are_left_out_and_named():
     regions = [region(0, 0, 20, reader="A"), region(10, 0, 20, SKIN, "B"), region(50, 50, 10, reader="B")]
     found = RegionMap(regions, NUMBERS)

@@ -339,11 +339,14 @@ class RegionMap:
     """
 
     def __init__(self, regions: Sequence[Annotation], numbers: Mapping[str, int]) -> None:
+        from napari_melanoma.depth.readings import unify_names
+
         readers: dict[str, list[tuple[Annotation, int]]] = {}
+        shown = unify_names(map(region_reader, regions))
         for region in regions:
             number = IGNORED_VALUE if is_ignored(region.class_name) else numbers.get(region.class_name, UNLABELED)
             if number:
-                readers.setdefault(region_reader(region), []).append((region, number))
+                readers.setdefault(shown[region_reader(region)], []).append((region, number))
         self._readers = {name: _index_regions(own) for name, own in readers.items()}
 
     @property

@@ -27,6 +27,7 @@ from napari_melanoma.data.dataset import Sample, assemble_folder, write_dataset_
 from napari_melanoma.data.groups import Groups, describe_patient_ids
 from napari_melanoma.data.splits import find_rarest_classes, split_samples
 from napari_melanoma.data.table_schema import TEST, TRAIN
+from napari_melanoma.depth.readings import identify_reader, unify_names
 from napari_melanoma.io.results import write_labels, write_rgb
 from napari_melanoma.io.slide_store import file_errors_translated
 from napari_melanoma.metrics.overlap import UNLABELED_PIXEL
@@ -535,9 +536,10 @@ def _read_regions(files: Sequence[Path], info: SlideInfo) -> tuple[Regions, list
 
 def _resolve_readers(regions: Regions, info: SlideInfo, readers: str) -> tuple[Regions, tuple[str, ...]]:
     """Select the regions of the readers to use, with notes; ``readers``: as in ``TileDataOptions``."""
-    names = sorted({region_reader(region) for region in regions})
+    names = sorted(set(unify_names(map(region_reader, regions)).values()))
     if readers not in (REFUSE, AGREE):
-        own = tuple(region for region in regions if region_reader(region) == readers)
+        name = identify_reader(readers)
+        own = tuple(region for region in regions if identify_reader(region_reader(region)) == name)
         if not own:
             raise DataSetError(
                 f"reader '{readers}' has no regions on {info.path.name} (readers: {_join_readers(names)}). Select one "
