@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import time
+from concurrent.futures import ThreadPoolExecutor
 from threading import Event
 from types import SimpleNamespace
 from typing import TYPE_CHECKING
@@ -18,8 +20,10 @@ from napari_melanoma.core.run_folder import RunState
 from napari_melanoma.depth.findings import EARLIER_FILES, FINDINGS_FILE, SlideFindings, read_findings, write_findings
 from napari_melanoma.depth.readings import DepthReading, SlideDepthReadings, set_values
 from napari_melanoma.depth.synoptic import SynopticAnswer, SynopticReport, find_answer
+from napari_melanoma.slides import synoptic_files
 from napari_melanoma.slides.synoptic_files import list_slide_changes, store_findings
 from napari_melanoma.ui.session import depth as depth_module
+from napari_melanoma.ui.session.document import SlideFolder, Stored
 from napari_melanoma.ui.session.slide import SlideSession, SlideSessions
 
 if TYPE_CHECKING:
@@ -296,6 +300,22 @@ def test_two_edits_in_quick_succession_keep_a_signature_of_another_window(
     for findings in (read_findings(session.folder), session.findings.value):
         assert (findings.report.signed_by, findings.reading_by("A").mm) == ("A", 2.5)
         assert (findings.reading_by("B").ulcerated, findings.reading_by("B").clark) == (True, 3)
+
+
+def test_two_windows_that_save_at_once_keep_both_readings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    slide = tmp_path / "slide.tif"
+    slide.write_bytes(b"slide")
+    place = SlideFolder(slide, tmp_path / "results")
+
+    def write_late(*values: object) -> object:
+        time.sleep(0.2)  # until both have looked at the file
+        return write_findings(*values)
+
+    monkeypatch.setattr(synoptic_files, "write_findings", write_late)
+    own = [set_values(SlideFindings(), name, WHEN, clark=2) for name in ("A", "B")]
+    with ThreadPoolExecutor() as pool:
+        list(pool.map(lambda one: depth_module.FINDINGS_DOCUMENT.write(place, one, Stored(SlideFindings())), own))
+    assert {one.reader for one in read_findings(place.folder).readings} == {"A", "B"}
 
 
 def test_a_reading_that_another_program_has_changed_is_not_replaced(session: SlideSession, qtbot: QtBot) -> None:

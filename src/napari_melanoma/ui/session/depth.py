@@ -13,6 +13,7 @@ from napari_melanoma.core.errors import InputError
 from napari_melanoma.core.files import file_stamp
 from napari_melanoma.core.formatting import format_count
 from napari_melanoma.core.geometry import PixelSize
+from napari_melanoma.core.locks import hold_lock
 from napari_melanoma.core.provenance import utc_time
 from napari_melanoma.depth.findings import FINDINGS_FILE, SlideFindings, describe_earlier_files, read_findings
 from napari_melanoma.depth.readings import (
@@ -56,6 +57,7 @@ from napari_melanoma.ui.session.open_case import find_slide_lesion
 from napari_melanoma.ui.session.open_slide import OpenSlide
 
 BLIND_SETTING = "slide/depth_blind"
+LOCK, LOCK_TIMEOUT_S = ".findings.lock", 20.0  # while findings are saved
 READING_NAMED = "The reading without a name is now the reading of {}."
 LOCKED = "The reading is locked: {} has signed. Reopen the synoptic report to change it."
 READER_MEASURED = "the reader has measured this slide before"
@@ -562,9 +564,11 @@ def _read(location: SlideFolder) -> Stored[SlideFindings]:
 
 
 def _write(location: SlideFolder, findings: SlideFindings, stored: Stored[SlideFindings]) -> Stored[SlideFindings]:
-    saved, notes = store_findings(location.folder, location.slide, findings, stored.value, stored.stamp)
+    with hold_lock(location.folder / LOCK, LOCK_TIMEOUT_S):  # nothing that another window saves meanwhile is lost
+        saved, notes = store_findings(location.folder, location.slide, findings, stored.value, stored.stamp)
+        stamp = file_stamp(location.folder / FINDINGS_FILE)
     is_other = (saved.readings, saved.report) != (findings.readings, findings.report)
-    return Stored(saved, file_stamp(location.folder / FINDINGS_FILE), notes, replaces=is_other)
+    return Stored(saved, stamp, notes, replaces=is_other)
 
 
 def _read_predictions(folder: Path) -> DepthPredictions:
