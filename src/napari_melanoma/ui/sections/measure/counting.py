@@ -168,9 +168,10 @@ class CountPanel(CameraWidget):
         choose_new_file(window, "measure_export_dialog", title, "Table", self._export_file, suggested)
 
     def _export_file(self, path: Path) -> None:
-        """Write all measurements, and the counts within all areas, as CSV."""
-        session, classes = self._session, self._class_names
+        """Write all measurements, and the counts within all areas, as CSV; a class without a point was not counted."""
+        session = self._session
         measures, points, size = session.measures.value, session.points.value, session.slide.info.pixel_size
+        classes = list(dict.fromkeys(point.class_name for point in points))
         areas = {area: text for area, text in list_areas(session).items() if points}
         if not session.selected_regions.value:
             areas.pop(SELECTED, None)
