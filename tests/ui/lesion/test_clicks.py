@@ -67,6 +67,21 @@ def test_a_click_segments_a_photograph_that_was_never_analyzed(person):
     assert not person.mask[70, 115]
 
 
+def test_nothing_can_be_saved_or_stored_after_the_only_click_is_undone(person):
+    person.opens(rgb=photograph(TWO))
+    person.clicks("click")
+    prompts(person, (60, 120))
+    buttons = [person.finds(QAbstractButton, name) for name in ("save", "add_correction")]
+    assert all(button.isEnabled() for button in buttons)
+    person.layer("mask").undo()
+    person.waits()
+    assert not any(button.isEnabled() for button in buttons), "an empty mask would be stored as accepted"
+    assert "Analyze a photograph first" in buttons[1].toolTip()
+    person.layer("mask").redo()
+    person.waits()
+    assert all(button.isEnabled() for button in buttons)
+
+
 def test_clicks_correct_an_analyzed_mask_step_by_step_until_another_tool_is_used(person):
     person.opens(rgb=photograph(TWO))
     person.analyses()

@@ -11,8 +11,9 @@ from napari_melanoma.ui.sections.corrections import describe_state, find_diagnos
 from napari_melanoma.ui.session.open_photograph import ReviewState
 
 MODEL = SimpleNamespace(model=SimpleNamespace(fingerprint="small"))
-PREDICTED: Any = SimpleNamespace(is_user_edited=False, mask_digest="predicted", result=MODEL)
-EDITED: Any = SimpleNamespace(is_user_edited=True, mask_digest="edited")
+PREDICTED: Any = SimpleNamespace(is_before_prompts=False, is_user_edited=False, mask_digest="predicted", result=MODEL)
+EDITED: Any = SimpleNamespace(is_before_prompts=False, is_user_edited=True, mask_digest="edited")
+BEFORE_CLICK: Any = SimpleNamespace(is_before_prompts=True)
 STORED = ReviewState(stored_digest="edited")
 ACCEPTED = {"review": "accepted"}
 
@@ -28,6 +29,7 @@ class Case(NamedTuple):
 CASES = [
     Case("not analyzed", None, ReviewState(), None, ""),
     Case("not analyzed, but stored as rejected", None, ReviewState(), {"review": "rejected"}, ""),
+    Case("the only click was undone", BEFORE_CLICK, ReviewState(), None, ""),
     Case("a predicted mask", PREDICTED, ReviewState(), None, "not stored"),
     Case(
         "a predicted mask that is being stored", PREDICTED, ReviewState(storing_digest="predicted"), None, "storing..."

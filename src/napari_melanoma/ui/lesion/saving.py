@@ -215,7 +215,9 @@ class SaveBar(QWidget):
 
     def show_session(self, session: PhotographSession | None, hidden: str = "") -> None:
         """Show where the result of a photograph is saved; ``hidden``: why it is not, while it is not in view."""
-        self._session = session if session is not None and session.lesion is not None and not hidden else None
+        lesion = None if session is None else session.lesion
+        is_analyzed = lesion is not None and not lesion.is_before_prompts
+        self._session = session if is_analyzed and not hidden else None
         self._hidden = hidden
         self.button.setEnabled(self._session is not None)
         is_saved = self._session is not None and self._session.saved.folder is not None

@@ -153,7 +153,8 @@ class ReviewOpener(LesionDockLink):
     @property
     def ready(self) -> bool:
         """Whether the photograph under review is shown, and has a mask that can be accepted."""
-        return self.is_shown and self.session is not None and self.session.masked_lesion is not None
+        lesion = None if self.session is None else self.session.masked_lesion
+        return self.is_shown and lesion is not None and not lesion.is_before_prompts
 
     @property
     def is_shown(self) -> bool:

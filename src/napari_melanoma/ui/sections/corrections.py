@@ -246,8 +246,10 @@ def confirm_undo(parent: QWidget, change: CorrectionChange, open_name: str, titl
 
 
 def find_review(lesion: AnalyzedLesion | None) -> Review | None:
-    """Return what storing a lesion would state; None without a mask."""
-    return None if lesion is None else "corrected" if lesion.is_user_edited else "accepted"
+    """Return what storing a lesion would state; None without a mask, also if the first click was undone."""
+    if lesion is None or lesion.is_before_prompts:
+        return None
+    return "corrected" if lesion.is_user_edited else "accepted"
 
 
 def find_diagnosis(review: ReviewState, stored_row: Mapping[str, str] | None) -> str:

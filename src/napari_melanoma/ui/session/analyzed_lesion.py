@@ -148,6 +148,11 @@ class AnalyzedLesion:
         return self.origin.prompts
 
     @property
+    def is_before_prompts(self) -> bool:
+        """Whether the mask is the empty one before the first prompt on a photograph that was not analyzed."""
+        return self.prompts is not None and not self.corrected and not self.result.mask.any()
+
+    @property
     def is_user_edited(self) -> bool:
         """Whether the user changed this mask: by drawing, own options, or selecting a lesion.
 
