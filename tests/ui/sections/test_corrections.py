@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any, NamedTuple
 
@@ -53,6 +54,8 @@ CASES = [
     Case("this mask was accepted", PREDICTED, ReviewState(stored_digest="predicted"), ACCEPTED, "accepted"),
     Case("an accepted mask was edited", EDITED, STORED, {"review": "accepted"}, "not stored"),
     Case("a corrected mask", EDITED, STORED, {"review": "corrected"}, "corrected"),
+    Case("a mask by clicks, stored as predicted", EDITED, replace(STORED, row=ACCEPTED), ACCEPTED, "accepted"),
+    Case("painted since then", EDITED, ReviewState(stored_digest="clicks", row=ACCEPTED), ACCEPTED, "not stored"),
     Case("a corrected mask of an earlier day", EDITED, ReviewState(), {"review": "corrected"}, "not stored"),
     Case("edited again", EDITED, ReviewState(stored_digest="before"), {"review": "corrected"}, "not stored"),
     Case("reset to the prediction", PREDICTED, STORED, {"review": "corrected"}, "not stored"),

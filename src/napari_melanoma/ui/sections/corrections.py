@@ -265,10 +265,12 @@ def describe_state(lesion: AnalyzedLesion | None, review: ReviewState, stored_ro
         return ""
     if review.storing_digest:
         return "storing..."
-    is_stored = stored_row is not None and stored_row.get("review") == state and _is_current(lesion, review, stored_row)
-    if not is_stored and stored_row is not None and _is_diagnosis_only(stored_row):
-        return "mask not stored"
-    return state if is_stored else "not stored"
+    stored = None if stored_row is None else stored_row.get("review")
+    # A mask by clicks alone is stored as accepted: it is the one that its model predicted
+    is_same_review = stored is not None and stored in (state, review.row.get("review"))
+    if stored_row is not None and stored and is_same_review and _is_current(lesion, review, stored_row):
+        return stored
+    return "mask not stored" if stored_row is not None and _is_diagnosis_only(stored_row) else "not stored"
 
 
 def _is_current(lesion: AnalyzedLesion, review: ReviewState, stored_row: Mapping[str, str]) -> bool:
