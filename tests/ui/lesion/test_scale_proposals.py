@@ -211,11 +211,13 @@ def test_a_corrected_scale_becomes_the_line_of_the_ruler_tool(person):
     person.clicks("ruler_set")
     person.waits()
     assert get_size(person) == PixelSize(200.0, 200.0, "ruler")
+    assert "mole: 200 µm per pixel, from a line of 10 mm." in person.dock.status.text
     person.clicks("ruler")
     assert shown_text(person) == ""
     # Undo returns to the line that is edited, then to the proposal.
     scale_of(person).undo()
     assert get_size(person) is None
+    assert "200 µm" not in person.dock.status.text
     assert shown_text(person) == ""
     scale_of(person).undo()
     assert shown_text(person) == TEXT

@@ -374,7 +374,7 @@ class LesionDock(LesionControls):
         self.scale_notice.correction_requested.connect(self.picker.correct_scale)
         self.scale_notice.dismissed.connect(self._on_scale_dismissed)
         ruler = self.picker.ruler
-        ruler.message.connect(self.status.show_message)
+        ruler.scaled.connect(self._show_scale_step)
         ruler.failed.connect(lambda error: show_failure(self.status, error, ruler.drawn))
         self.save_bar.save_requested.connect(self._on_save)
         self.save_bar.report_requested.connect(self._on_report)

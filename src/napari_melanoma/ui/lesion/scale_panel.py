@@ -34,7 +34,7 @@ MOVE_HINT = "Move the ends of the line or correct its length in mm, then set the
 class RulerPanel(QFrame):
     """Sets the scale from a line over a known length, or clears it."""
 
-    message = Signal(str)
+    scaled = Signal(str)  # what was done
     failed = Signal(object)  # Exception
     drawn = Signal()  # a line
 
@@ -104,7 +104,7 @@ class RulerPanel(QFrame):
             return
         self._settings.ruler_mm = length_mm
         session.part(PhotographScale).set_size(size)
-        self.message.emit(f"{image.name}: {format_pixel_size(size)} per pixel, from a line of {length_mm:g} mm.")
+        self.scaled.emit(f"{format_pixel_size(size)} per pixel, from a line of {length_mm:g} mm.")
 
     def _on_clear(self) -> None:
         session = self._session
@@ -113,4 +113,4 @@ class RulerPanel(QFrame):
             line = photographs.find_layer(self._viewer, session.image, "ruler")
             if line is not None:
                 line.data = []
-            self.message.emit(f"{session.name}: the scale from the ruler was cleared.")
+            self.scaled.emit("the scale from the ruler was cleared.")
