@@ -19,7 +19,7 @@ from napari_melanoma.core import locks
 from napari_melanoma.core.config import write_toml
 from napari_melanoma.core.files import write_json
 from napari_melanoma.core.processes import ProcessStamp, is_run_alive
-from napari_melanoma.core.run_folder import PROCESS_FILE, RunEventReader, RunFolder, RunState
+from napari_melanoma.core.run_folder import CONTROL_FILE, PROCESS_FILE, RunEventReader, RunFolder, RunState
 from napari_melanoma.runs.launching import RunReport, build_command, list_runs, read_run
 from napari_melanoma.training.recipe import TrainRecipe
 from napari_melanoma.ui.train.run_text import describe_result
@@ -138,6 +138,19 @@ def test_a_cross_validation_counts_folds(event: str, finished: int, message: str
     assert build_command(folder.path, resume=True)[8:] == [
         str(folder.path / "recipe.toml"), "--out", str(folder.path), "--resume", "--queue", "--folds", "2", "--nice",
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize("kinds", [["launched"], ["launched", "progress"], ["launched", "progress", "queued"]])
+def test_a_waiting_run_that_is_ended_by_cancel_is_never_lost(
+    kinds: list[str], folder: RunFolder, gone: ProcessStamp
+) -> None:
+    """Its process has been killed, but the event has not been written yet: a window that reads it now goes on."""
+    write_events(folder, kinds)
+    gone.write(folder.path / PROCESS_FILE)
+    folder.write_command("cancel")
+    assert read_run(folder.path).state is RunState.cancelling
+    os.utime(folder.path / CONTROL_FILE, (0, 0))  # nobody has added the event
+    assert read_run(folder.path).state is RunState.cancelled
 
 
 def test_the_best_epoch_of_a_run_that_monitors_the_loss(folder: RunFolder) -> None:

@@ -197,8 +197,7 @@ class RunFolder:
     @property
     def is_launching(self) -> bool:
         """Whether a process was launched for this folder but has not started the run."""
-        kinds = [event.get("kind") for event in self.read_events()]
-        return next((kind for kind in reversed(kinds) if kind in LIFECYCLE_EVENTS), None) == "launched"
+        return _is_launching(self.read_events())
 
     @property
     def is_owned(self) -> bool:
@@ -457,9 +456,15 @@ def run_state(path: Path, events: list[dict[str, Any]], is_active: bool) -> RunS
     # A process that was launched seconds ago may not have been identified yet.
     if kind == "launched" and not (path / PROCESS_FILE).is_file() and time.time() - event_time(events[-1]) < SPAWN_S:
         return RunState.starting
-    if kind == "launched" and RunFolder(path).read_command() == "cancel":  # the process that ended it adds the event
+    # The process that ended it, also while it waited for its turn, adds the event.
+    if _is_launching(events) and RunFolder(path).read_command() == "cancel":
         return RunState.cancelling if _is_recent(path / CONTROL_FILE) else RunState.cancelled
     return RunState.failed if kind == "launched" else RunState.lost  # failed: its process never wrote an event
+
+
+def _is_launching(events: list[dict[str, Any]]) -> bool:
+    kinds = (event.get("kind") for event in reversed(events))
+    return next((kind for kind in kinds if kind in LIFECYCLE_EVENTS), None) == "launched"
 
 
 def _is_recent(path: Path) -> bool:
