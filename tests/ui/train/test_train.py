@@ -416,7 +416,23 @@ def test_one_run_is_started_as_shown_and_gets_commands_and_a_second_one_waits(re
     assert [report.name for report in ready.dock.run_list.reports] == ["mine-01"]
     first = launched.last
     ready.starts()
-    assert ready.dock.status.text == f"{launched.paths[1].name} waits for mine-01."
+    waits = f"{launched.paths[1].name} waits for mine-01."
+    assert ready.dock.status.text == waits
+    # Its turn removes the message, of the run in question only.
+    first.step(0, 1)
+    ready.dock.run_controller.show_run(first.path)
+    ready.until(lambda: bool(ready.dock.run_page.status) and bool(ready.dock.run_page.status.step))
+    assert ready.dock.status.text == waits
+    ready.dock.run_controller.show_run(launched.last.path)
+    launched.last.step(0, 1)
+    ready.until(lambda: ready.dock.status.text == "")
+    # So does the end of the run of its message; a run that is alone has another one.
+    first.dead().tell("finished", threshold=0.5)
+    launched.last.dead().tell("finished", threshold=0.5)
+    ready.clicks("back")
+    ready.waits()
+    ready.starts()
+    assert ready.dock.status.text == f"{launched.paths[2].name} continues if you close napari."
     # The end of the shown run removes its message.
     launched.last.dead().tell("finished", threshold=0.5)
     ready.until(lambda: ready.dock.status.text == "")

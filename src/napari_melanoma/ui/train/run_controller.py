@@ -14,10 +14,10 @@ from napari_melanoma.core.errors import SaveError
 from napari_melanoma.core.processes import send_command_or_stop
 from napari_melanoma.training.recipe import TrainRecipe
 from napari_melanoma.ui.train.controls import TrainControls
+from napari_melanoma.ui.train.run_reader import TrainingSnapshot
 from napari_melanoma.ui.train.start import launch_run, resume_run
 from napari_melanoma.ui.widgets.dialogs import WindowGuard, create_question, exec_question
 from napari_melanoma.ui.widgets.job import BackgroundJob, JobFunction
-from napari_melanoma.ui.widgets.run_panel import RunSnapshot
 
 if TYPE_CHECKING:
     from napari_melanoma.runs.launching import RunReport
@@ -43,6 +43,7 @@ class RunController(QObject):
         self._controls = controls
         self._is_listed = False  # True after the runs were listed for the first time
         self._start_message = self._decision_message = ""
+        self._waiting_run: Path | None = None  # of which the message states that it waits for others
         self._reports: list[RunReport] = []
         self._launch: BackgroundJob | None = None
         self.guard = RunCloseGuard(controls)
@@ -113,14 +114,16 @@ class RunController(QObject):
     def _on_started(self, run: Path) -> None:
         earlier = [report.name for report in self.active_runs if report.path != run]
         state = f"waits for {', '.join(earlier)}" if earlier else "continues if you close napari"
+        self._waiting_run = run if earlier else None
         self._start_message = f"{run.name} {state}."
         self._controls.status.end("starting", self._start_message)
         self.show_run(run)
         self._controls.run_list.refresh()
 
-    def _on_updated(self, snapshot: RunSnapshot) -> None:
-        """Remove the message about the start when the run has ended."""
-        if not snapshot.status.state.active:
+    def _on_updated(self, snapshot: TrainingSnapshot) -> None:
+        """Remove the message about the start when the run has ended, and that it waits for others when it trains."""
+        report = snapshot.status
+        if not report.state.active or (report.step and report.path == self._waiting_run):
             self._controls.status.end_message(self._start_message)
 
     def _on_start_failed(self, error: Exception) -> None:
