@@ -6,6 +6,7 @@ import csv
 import errno
 import json
 import os
+import shutil
 import threading
 import time
 import unicodedata
@@ -86,6 +87,29 @@ def test_photographs_that_another_process_analyzes_are_left_to_it(photographs, t
     summary = analyse([*photographs, twin], out, model)
     assert (counts(summary), summary.left) == ((2, 4, 0), 0)
     assert len(rows(out)) == 6
+
+
+def test_photographs_of_a_process_that_is_killed_meanwhile_are_analyzed(photographs, tmp_path: Path, model) -> None:
+    """It had claimed two, finished one of them, and ends after this process has passed over both."""
+    out, outcomes = tmp_path / "out", []
+
+    def end_other(outcome: batch.PhotographOutcome) -> None:
+        outcomes.append((outcome.image, outcome.status))
+        if len(outcomes) == 1:
+            shutil.copytree(tmp_path / "finished" / "p1", out / "p1")
+            others.close()
+
+    analyse(photographs, tmp_path / "finished", model)
+    out.mkdir()
+    shutil.copy(tmp_path / "finished" / SALT, out)  # so that a copied result counts
+    others = ResultFolders(out)
+    for path in photographs[:2]:
+        assert others.claim(others.assign(path)) is not None
+    summary = analyze_files(photographs, out, BatchOptions(), run=RunContext(), segmenter=model, on_outcome=end_other)
+    assert (counts(summary), summary.left) == ((4, 1, 0), 0)
+    assert sorted(outcomes) == [("p0", "done"), ("p1", "skipped"), ("p2", "done"), ("p3", "done"), ("p4", "done")]
+    assert {row["status"] for row in rows(out).values()} == {"done"}
+    assert len(rows(out)) == len(photographs)
 
 
 def test_other_settings_are_refused_while_a_process_writes(photographs, tmp_path: Path, model) -> None:

@@ -444,13 +444,20 @@ def analyze_files(
         cleanup.callback(folders.close)
         table = ResultTable(out / TABLE, (*COLUMNS, *class_columns, *MEASUREMENT_COLUMNS))
         cleanup.callback(table.write)
-        work = _pending(paths, folders, _result_settings(options, info, classifier), table, counts)
-        for first in work:  # runs at most once: the model is loaded only if a photograph is pending
-            model = segmenter or _load_segmenter(info, run)
-            for outcome in BatchPipeline(model, options, classifier, table, run).run(chain([first], work)):
-                folders.claims.release(outcome.image)
-                counts.add(outcome)
-                table.write_periodically()
+        settings = _result_settings(options, info, classifier)
+        left: list[ResultTarget] = []
+        still_left: list[ResultTarget] = []
+        # Those of another process are looked at again at the end: it may have been killed since.
+        for photographs, others in ((paths, left), (left, still_left)):
+            work = _pending(photographs, folders, settings, table, counts, others)
+            for first in work:  # runs at most once: the model is loaded only if a photograph is pending
+                segmenter = segmenter or _load_segmenter(info, run)
+                for outcome in BatchPipeline(segmenter, options, classifier, table, run).run(chain([first], work)):
+                    folders.claims.release(outcome.image)
+                    counts.add(outcome)
+                    table.write_periodically()
+        for target in still_left:
+            counts.add(PhotographOutcome(target.folder.name, target.path, "left"))
     return counts.summary(table.path, time.monotonic() - started)
 
 
@@ -497,21 +504,26 @@ class _OutcomeCounter:
 
 
 def _pending(
-    paths: Sequence[Path],
+    photographs: Iterable[Path | ResultTarget],
     folders: ResultFolders,
     settings: ResultSettings | None,
     table: ResultTable,
     counts: _OutcomeCounter,
+    others: list[ResultTarget],
 ) -> Iterator[ResultTarget]:
-    """Assign a folder to each photograph; count existing results, and claim and yield photographs without one."""
+    """Assign a folder to each photograph; count existing results, and claim and yield photographs without one.
+
+    Those that another process has claimed are appended to ``others``.
+    """
 
     def is_finished(target: ResultTarget) -> bool:
         return target.corrected or bool(settings and target.is_done(settings))
 
-    for path in paths:
+    for photograph in photographs:
         counts.run.check()
+        path = photograph if isinstance(photograph, Path) else photograph.path
         try:
-            target = folders.assign(path)
+            target = folders.assign(path) if isinstance(photograph, Path) else photograph
             claimed = target if is_finished(target) else folders.claim(target)
         except DiskFull:
             raise
@@ -521,7 +533,7 @@ def _pending(
             counts.add(PhotographOutcome(image, path, "failed", error=message))
             continue
         if claimed is None:
-            counts.add(PhotographOutcome(target.folder.name, path, "left"))
+            others.append(target)
         elif is_finished(claimed):
             folders.claims.release(claimed.folder.name)
             row = stored_row(claimed, claimed.stored or {}, "kept" * claimed.corrected)
