@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Mapping
+from itertools import permutations
 from pathlib import Path
 
 import numpy as np
@@ -341,3 +342,28 @@ def test_no_reader_wins_by_the_order_of_data_sets(tmp_path: Path) -> None:
         listed = [(one.taken, one.other) for one in report.conflicts if one.column == "diagnosis" and not one.taken]
         assert sorted(listed) == [("", "melanoma")] * 2 + [("", "nevus")] * 2
     assert cells[0] == cells[1]
+
+
+def test_no_diagnosis_wins_by_the_order_of_data_sets(tmp_path: Path) -> None:
+    """Without labels of readers, too; each diagnosis counts as one by the reviewer of its row."""
+    one, two = "ISIC_0000001", "ISIC_0000002"
+    nevus, melanoma = {"diagnosis": "nevus", "target": "0"}, {"diagnosis": "melanoma", "target": "1"}
+    folders = [
+        dataset(tmp_path / "first", {one: (0, nevus), two: (1, {"reviewer": "Ana"}), "a": (2, nevus)}),
+        dataset(tmp_path / "second", {one: (0, melanoma), two: (1, nevus), "b": (2, melanoma | {"reviewer": "Ben"})}),
+        dataset(tmp_path / "third", {one: (0, melanoma), two: (1, melanoma), "c": (2, melanoma)}),
+    ]
+    cells = set()
+    for order in permutations(folders):
+        out = tmp_path / "-".join(folder.name for folder in order)
+        report = merged(list(order), out)
+        rows = read_table(out / "dataset.csv")
+        assert [(row["diagnosis"], row["target"]) for row in rows] == [("", "")] * 3
+        assert {(one.other, one.other_from) for one in report.conflicts if one.column == "diagnosis"} >= {
+            ("nevus", "first"),
+            ("nevus", "second"),
+            ("melanoma", "third"),
+        }
+        cells.add(tuple(sorted(row["diagnosis_labels"] for row in rows)))
+    assert len(cells) == 1, "the labels do not depend on the order either"
+    assert any('"reader": "Ben"' in cell for cell in next(iter(cells))), "of a duplicate under another name"

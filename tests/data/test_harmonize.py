@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from unittest.mock import ANY
 
 import pytest
 from hypothesis import given, settings
@@ -565,10 +566,13 @@ UNITED = {
     "a contradiction": ([{"age": "50"}, {"age": "55"}], {"age": "50"}, ["age"]),
     "the sets' own affairs": ([{"source": "a", "split": "train"}, {"source": "b", "split": "test"}], {}, []),
     "a column of its own": ([{"camera": "X"}, {"camera": "Y"}], {"camera": "X"}, ["camera"]),
-    "what follows from another diagnosis is not taken": (
-        [{"diagnosis": "nevus"}, {"diagnosis": "melanoma", "diagnosis_detail": "nodular melanoma", "age": "50"}],
-        {"diagnosis": "nevus", "age": "50"},
-        ["diagnosis", "diagnosis_detail"],
+    "nothing follows from diagnoses that differ": (
+        [
+            {"diagnosis": "nevus", "target": "0"},
+            {"diagnosis": "melanoma", "diagnosis_detail": "nodular melanoma", "age": "50"},
+        ],
+        {"diagnosis": "", "target": "", "age": "50", "diagnosis_labels": ANY},
+        ["diagnosis", "diagnosis", "diagnosis_detail", "target"],
     ),
     "nor a diagnosis against the target": (
         [{"target": "0"}, {"target": "1", "diagnosis": "melanoma"}],

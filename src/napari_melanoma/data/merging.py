@@ -6,9 +6,10 @@ import filecmp
 import re
 import shutil
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import cache
+from itertools import combinations
 from pathlib import Path
 
 from pydantic import Field
@@ -68,6 +69,7 @@ FILLED_COLUMNS = (
     *("diagnosis", "diagnosis_detail", "diagnosis_by", "target", "melanoma", "age", "sex", "site", "sub_site"),
     *("laterality", "fitzpatrick", "patient_id", "lesion_id", LABELS),
 )
+FILLING_COLUMNS = (*FILLED_COLUMNS, "reviewer", "reviewed_at")  # with who gave the diagnosis
 PAIR_COLUMNS = ("data_set_1", "image_1", "split_1", "data_set_2", "image_2", "split_2", "similarity", "same_group")
 Row = dict[str, str]
 
@@ -163,23 +165,22 @@ def merge_rows(group: Sequence[DatasetRow]) -> tuple[Row, list[MergeConflict]]:
 
     The first, preferred row counts; the others, in their order, fill in values that are missing or more exact. A row
     that contradicts the preferred one in a diagnosis column supplies none of the diagnosis columns, and likewise for
-    the site. If readers disagree, the diagnosis is empty, whichever row is preferred. ``also_in`` names the other data
-    sets. Returns the row and the conflicts.
+    the site. If diagnoses differ, the diagnosis is empty, whichever row is preferred, and ``diagnosis_labels`` has all.
+    ``also_in`` names the other data sets. Returns the row and the conflicts.
     """
     first, *others = group
-    row, conflicts = unpack_row(first.row), list[MergeConflict]()
+    cells = _join_labels([unpack_row(member.row) for member in group])
+    row, conflicts = unpack_row(first.row) | cells, list[MergeConflict]()
     origins = dict.fromkeys(row, first.data_set)
+    is_disputed = bool(cells) and not cells["diagnosis"]
+    if is_disputed:
+        conflicts += [
+            MergeConflict(first.image_id, column, "", "", text, member.data_set)
+            for column in COLUMN_FAMILIES[0]
+            for member in group
+            if (text := member.row.get(column, "")) not in ("", UNKNOWN, row.get(column))
+        ]
     for other in others:
-        readings, cells = {other.data_set: other.row.get("diagnosis", "")}, _join_labels(row, other.row)
-        is_disputed = bool(cells) and not cells["diagnosis"]
-        if is_disputed:
-            readings = {origins.get("diagnosis", first.data_set): row.get("diagnosis", ""), **readings}
-            conflicts += [
-                MergeConflict(first.image_id, "diagnosis", "", "", text, name)
-                for name, text in readings.items()
-                if text
-            ]
-        row |= cells
         own = DATASET_COLUMNS if _have_one_scale(first, other) else (*DATASET_COLUMNS, *SCALE_COLUMNS)
         differing = {
             column: text
@@ -239,19 +240,21 @@ def _choose_comparison(column: str) -> Callable[[str, str], str | None]:
     return lambda first, second: first if first == second else None
 
 
-def _join_labels(first: Row, second: Mapping[str, str]) -> Row:
-    """Return the cells of a row with the labels of two; none without labels, or if these cannot be read.
+def _join_labels(group: Sequence[Row]) -> Row:
+    """Return the cells of the first row with the labels of all, none if these cannot be read.
 
-    A diagnosis without labels counts as one by its reviewer.
+    There are none either without labels, unless diagnoses differ. A diagnosis without labels counts as one by its
+    reviewer.
     """
-    rows = [row for row in (first, second) if row.get(LABELS) or row.get("diagnosis", UNKNOWN) not in ("", UNKNOWN)]
-    if not any(row.get(LABELS) for row in rows):
+    rows = [row for row in group if row.get(LABELS) or row.get("diagnosis", UNKNOWN) not in ("", UNKNOWN)]
+    pairs = combinations(dict.fromkeys(row.get("diagnosis", "") for row in rows), 2)
+    if not any(row.get(LABELS) for row in rows) and all(_merge_values("diagnosis", *pair) for pair in pairs):
         return {}
     try:
         labels = [label for row in rows for label in read_diagnoses(row)]
     except DataSetError:
         return {}
-    return join_labels(labels, first)
+    return join_labels(labels, group[0])
 
 
 class MergeOptions(Config):
@@ -420,15 +423,18 @@ def _drop_duplicates(
     """Leave out duplicates, and fill empty fields of the images that are kept from them; also returns conflicts."""
     rows = {id(entry.sample): entry for entry in merged if entry.sample}
     conflicts: list[MergeConflict] = []
+    left_out_of: dict[int, list[_MergedRow]] = defaultdict(list)
     for pair in left_out:
-        kept, dropped = rows[id(pair.first)], rows[id(pair.second)]
-        filling = {name: text for name, text in unpack_row(dropped.row).items() if name in FILLED_COLUMNS}
-        row, differences = merge_rows(
-            [replace(kept.first, row=kept.row), replace(dropped.first, row=PackedRow(filling))]
-        )
+        left_out_of[id(pair.first)].append(rows[id(pair.second)])
+    for key, dropped in left_out_of.items():
+        kept, group = rows[key], [replace(rows[key].first, row=rows[key].row)]
+        for entry in dropped:
+            filling = {name: text for name, text in unpack_row(entry.row).items() if name in FILLING_COLUMNS}
+            group.append(replace(entry.first, row=PackedRow(filling)))
+            kept.members = [*kept.members, *entry.members]
+        row, differences = merge_rows(group)
         filled = {name: row[name] for name in FILLED_COLUMNS if name in row}
         kept.row = PackedRow({**unpack_row(kept.row), **filled})
-        kept.members = [*kept.members, *dropped.members]
         conflicts += differences
     left_out_samples = {id(pair.second) for pair in left_out}
     return [entry for entry in merged if id(entry.sample) not in left_out_samples], conflicts
