@@ -19,12 +19,14 @@ from PIL import Image
 
 from napari_melanoma.core.context import Cancelled, Progress, RunContext
 from napari_melanoma.core.errors import BundleError, InputError, RunError, SaveError
+from napari_melanoma.core.provenance import array_fingerprint
 from napari_melanoma.io import photographs as photographs_module
+from napari_melanoma.io.results import read_mask, write_mask
 from napari_melanoma.lesion import batch
 from napari_melanoma.lesion import batch as lesions
 from napari_melanoma.lesion.batch import BatchOptions, BatchSummary, analyze_files, find_inputs
 from napari_melanoma.lesion.options import LesionOptions
-from napari_melanoma.lesion.results import CLAIMS, LOCK, SALT, ResultFolders
+from napari_melanoma.lesion.results import CLAIMS, LOCK, SALT, ResultFolders, read_result, read_result_mask
 from napari_melanoma.phantoms.lesion import LesionPhantomConfig, lesion_phantom
 
 Draw = Callable[..., Path]
@@ -244,10 +246,12 @@ def test_a_mask_of_a_user_is_never_replaced(photographs, tmp_path: Path, model, 
     stored = out / "p0" / "result.json"
     values = json.loads(stored.read_text(encoding="utf-8"))
     del values["provenance"]["batch"]  # a dock saved it
+    drawn = np.eye(*values["image_shape"][:2], dtype=bool)
+    write_mask(out / "p0" / "mask.png", drawn)
+    values |= {"mask_sha256": array_fingerprint(drawn)}
     stored.write_text(json.dumps({**values, **changed}), encoding="utf-8")
-    (out / "p0" / "mask.png").write_bytes(b"drawn by hand")
     assert counts(analyse(photographs, out, model, force=True)) == (4, 1, 0)
-    assert (out / "p0" / "mask.png").read_bytes() == b"drawn by hand"
+    assert np.array_equal(read_mask(out / "p0" / "mask.png"), drawn)
     assert rows(out)["p0"]["note"] == note
 
 
@@ -547,3 +551,25 @@ def test_an_unknown_model_is_reported_before_anything_is_written(photographs, tm
     with pytest.raises(BundleError, match="no model named 'none'"):
         analyze_files(photographs, tmp_path / "out", BatchOptions(lesion=LesionOptions(model="none")), run=RunContext())
     assert not (tmp_path / "out").exists()
+
+
+def test_a_mask_that_another_program_has_changed_is_reported_and_kept(photographs, tmp_path: Path, model) -> None:
+    out = tmp_path / "out"
+    analyse(photographs, out, model)
+    file = out / photographs[1].stem / "mask.png"
+    edited = np.zeros_like(np.asarray(Image.open(file)))
+    edited[:5, :5] = 255
+    Image.fromarray(edited).save(file)
+    with pytest.raises(InputError, match="is not the mask that was measured"):
+        read_result_mask(file.parent, read_result(file.parent))
+    assert counts(analyse(photographs, out, model)) == (0, 4, 1)
+    row = rows(out)[photographs[1].stem]
+    assert (row["status"], row["area_px"]) == ("failed", "")
+    assert "is not the mask that was measured" in row["error"]
+    assert np.array_equal(np.asarray(Image.open(file)), edited)
+    assert counts(analyse(photographs[1:2], out, model, force=True)) == (1, 0, 0)
+    stored = read_result(file.parent)
+    area = stored["measurements"]["area_px"]
+    assert read_result_mask(file.parent, stored).sum() == area == float(rows(out)[photographs[1].stem]["area_px"])
+    del stored["mask_sha256"]  # as in results of earlier versions
+    assert read_result_mask(file.parent, stored).sum() == area

@@ -44,7 +44,7 @@ from napari_melanoma.extensions.privacy_audit.audit import audit
 from napari_melanoma.extensions.synoptic.report_section import list_synoptic_changes
 from napari_melanoma.figures.page import Block, Section, Table, write_report
 from napari_melanoma.io.photographs import read_photograph
-from napari_melanoma.io.results import read_mask, write_rgb
+from napari_melanoma.io.results import read_mask, write_mask, write_rgb
 from napari_melanoma.lesion.analysis import LesionHeatmap, derive_result
 from napari_melanoma.lesion.changes import LesionChanges, MeasuredPhotograph, compare_photographs
 from napari_melanoma.lesion.options import LesionOptions
@@ -429,7 +429,12 @@ DAMAGES: dict[str, tuple[str, Callable[[ReportedCase], object], str]] = {
     "mask missing": (
         "Image 2",
         lambda one: (one.folder / "results/I2/mask.png").unlink(),
-        "its contour cannot be read",
+        "its mask is missing, damaged or not the one that was measured",
+    ),
+    "mask of another program": (
+        "Image 2",
+        lambda one: write_mask(one.folder / "results/I2/mask.png", np.eye(9, dtype=bool)),
+        "its mask is missing, damaged or not the one that was measured",
     ),
     "ROI damaged": (
         "Image 1",

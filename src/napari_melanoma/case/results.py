@@ -41,7 +41,7 @@ from napari_melanoma.core.errors import ConfigError, InputError, SaveError, desc
 from napari_melanoma.core.files import replace_non_finite, save_error, write_json
 from napari_melanoma.core.formatting import format_count, format_names
 from napari_melanoma.core.geometry import PixelSize
-from napari_melanoma.core.parsing import parse_error_reason, read_json
+from napari_melanoma.core.parsing import parse_error_reason, read_json, read_object_or_empty
 from napari_melanoma.core.provenance import array_fingerprint, parse_time, utc_time
 from napari_melanoma.data.patient_outliers import (
     COUNT_COLUMN,
@@ -54,8 +54,9 @@ from napari_melanoma.data.tabular_encoding import read_number
 from napari_melanoma.imaging.modality import recognize_modality, select_modality
 from napari_melanoma.io.formats import Modality
 from napari_melanoma.io.photographs import Photograph, read_photograph
-from napari_melanoma.io.results import read_mask
+from napari_melanoma.io.results import RESULT
 from napari_melanoma.lesion.analysis import LesionResult, save_explanation, save_lesion
+from napari_melanoma.lesion.results import read_result_mask
 from napari_melanoma.metrics.calibration import softmax
 
 PREDICTIONS_FILE = "predictions.json"
@@ -452,7 +453,9 @@ def read_case_mask(image: CaseImage) -> NDArray[np.bool_] | None:
     """Read the corrected mask of an image, else that of its current result; None if there is none."""
     if image.correction:
         return read_correction(image.correction)
-    return read_mask(image.current.path / "mask.png") if image.current else None
+    if image.current is None:
+        return None
+    return read_result_mask(image.current.path, read_object_or_empty(image.current.path / RESULT))
 
 
 def choose_pixel_size(image: CaseImage, photograph: Photograph) -> PixelSize | None:

@@ -557,6 +557,7 @@ def describe_result(result: LesionResult) -> dict[str, object]:
         "image": photograph.name,
         "image_shape": list(photograph.rgb.shape),
         "image_sha256": array_fingerprint(photograph.rgb),
+        "mask_sha256": array_fingerprint(result.mask),
         "modality": photograph.modality,
         "looks_like": result.recognized and vars(result.recognized),
         "warning": result.warning,

@@ -535,10 +535,18 @@ def _pending(
         if claimed is None:
             others.append(target)
         elif is_finished(claimed):
-            folders.claims.release(claimed.folder.name)
+            image = claimed.folder.name
+            folders.claims.release(image)
+            try:
+                claimed.check_mask()
+            except MelanomaError as error:
+                message = describe_error(error, path, table.path.parent)
+                table.set_row(failed_row(image, path.name, message))
+                counts.add(PhotographOutcome(image, path, "failed", error=message))
+                continue
             row = stored_row(claimed, claimed.stored or {}, "kept" * claimed.corrected)
             table.set_row(row)
-            counts.add(PhotographOutcome.from_row(claimed.folder.name, path, "skipped", row))
+            counts.add(PhotographOutcome.from_row(image, path, "skipped", row))
         else:
             yield replace(claimed, stored=None)
 

@@ -23,17 +23,25 @@ from napari_melanoma.core.parsing import parse_error_reason, read_json
 from napari_melanoma.core.paths import folder_name, is_inside, real_path
 from napari_melanoma.core.provenance import array_fingerprint
 from napari_melanoma.io.formats import TRUTH_SUFFIX
-from napari_melanoma.io.results import RESULT, format_cell
+from napari_melanoma.io.results import RESULT, format_cell, read_mask
 from napari_melanoma.lesion.analysis import ALWAYS_WRITTEN, BAND, HEATMAP, prediction_cells
 from napari_melanoma.lesion.mask_record import has_user_mask
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from napari_melanoma.imaging.ruler import Ruler
     from napari_melanoma.lesion.batch_classifier import BatchClassifier
     from napari_melanoma.lesion.batch_options import BatchOptions, ScaleOrigin
 
 RESULT_IMAGES = frozenset((*ALWAYS_WRITTEN, "roi.png"))
 RECORD = "batch"  # key in the provenance of a result
+MASK = "mask.png"
+OTHER_MASK = (
+    "{path} is not the mask that was measured: another program has changed it, or saving was interrupted. Analyze the "
+    "photograph again, or restore the file."
+)
 SALT = ".napari-melanoma-salt"
 LOCK, LOCK_TIMEOUT_S = ".results.lock", 60.0  # of salt and table, which are locked for a moment
 CLAIMS = ".claims"  # folder with a lock for each photograph that is being analyzed
@@ -58,6 +66,7 @@ _TYPES = {
     "warning": str,
     "damage": str,
     "credit": str,
+    "mask_sha256": str,
 }
 Salt = bytes  # random bytes in the results folder
 KEY_COLUMN = "image"
@@ -125,6 +134,12 @@ class ResultTarget:
     def corrected(self) -> bool:
         """Whether users made the mask of the stored result by prompts, or corrected it by hand."""
         return self.stored is not None and has_user_mask(self.stored)
+
+    def check_mask(self) -> None:
+        """Raise if the mask was replaced since its measurements were written."""
+        mask, result = self.folder / MASK, self.folder / RESULT
+        if self.stored and mask.is_file() and mask.stat().st_mtime_ns > result.stat().st_mtime_ns:  # else not read
+            read_result_mask(self.folder, self.stored)
 
     def is_done(self, settings: ResultSettings) -> bool:
         """Whether a complete result of the same photograph and settings exists."""
@@ -244,6 +259,17 @@ def read_result(folder: Path) -> dict[str, Any]:
     if not isinstance(stored, dict):
         raise InputError(f"{folder / RESULT} contains a {type(stored).__name__}, expected an object.")
     return stored
+
+
+def read_result_mask(folder: Path, stored: Mapping[str, Any]) -> NDArray[np.bool_]:
+    """Read the mask of a result folder, bool (row, column); raise if it is not the one that was measured.
+
+    ``stored``: the content of ``result.json``; earlier versions did not state the mask.
+    """
+    mask = read_mask(folder / MASK)
+    if stored.get("mask_sha256") not in (None, array_fingerprint(mask)):
+        raise InputError(OTHER_MASK.format(path=folder / MASK))
+    return mask
 
 
 def _is_valid(stored: dict[str, Any]) -> bool:

@@ -31,9 +31,9 @@ from napari_melanoma.io.dicom_codes import Concept
 from napari_melanoma.io.dicom_slides import read_dicom_header
 from napari_melanoma.io.discovery import find_images_and_tables
 from napari_melanoma.io.photographs import read_photograph
-from napari_melanoma.io.results import RESULT, read_mask
+from napari_melanoma.io.results import RESULT
 from napari_melanoma.lesion.mask_record import LABELS_LAYER, describe_mask, find_mask_model, is_mask_of_user
-from napari_melanoma.lesion.results import read_result
+from napari_melanoma.lesion.results import read_result, read_result_mask
 from napari_melanoma.reports.dicom_groups import (
     GroupBuilder,
     ReportGroup,
@@ -101,7 +101,8 @@ def write_photograph_report(path: Path, exported: ExportedPhotograph) -> None:
     require_highdicom()
     if not exported.content.get("lesion_found"):
         raise NothingToExportError(f"{exported.folder.name}: there is no lesion to report. Draw or segment one first.")
-    mask = read_mask(exported.folder / "mask.png")  # before the search, during which the result may be saved again
+    # Before the search, during which the result may be saved again
+    mask = read_result_mask(exported.folder, exported.content)
     image, header = _find_photograph(exported)
     check_identifiers([header], image.name)
     if mask.shape != (int(header.Rows), int(header.Columns)):

@@ -35,7 +35,6 @@ from napari_melanoma.figures.page import (
 )
 from napari_melanoma.imaging.masks import Roi, draw_damage
 from napari_melanoma.io.photographs import Photograph, read_photograph
-from napari_melanoma.io.results import read_mask
 from napari_melanoma.lesion.analysis import HEATMAP
 from napari_melanoma.lesion.mask_record import (
     BY_HAND,
@@ -44,7 +43,7 @@ from napari_melanoma.lesion.mask_record import (
     has_user_mask,
     is_made_by_prompts,
 )
-from napari_melanoma.lesion.results import read_result
+from napari_melanoma.lesion.results import MASK, read_result, read_result_mask
 from napari_melanoma.reports.disclosure import hide_age, hide_training_image
 from napari_melanoma.reports.formatting import format_known_data, signed_bar
 from napari_melanoma.reports.pictures import draw_photograph, make_figure
@@ -401,6 +400,11 @@ def result_photograph(folder: Path, name: str, records: ReportRecords) -> Photog
         part.add_contour(rgb, read_pixel_size(part.about), None, _caption_contour(describe_mask(part.about)))
     except MelanomaError as error:
         part.add_problem("its picture is missing or damaged, and is not shown.", error)
+    try:
+        if (folder / MASK).is_file():
+            read_result_mask(folder, part.about)
+    except MelanomaError as error:
+        part.add_problem("its measurements are not those of its mask.", error)
     if has_user_mask(part.about):
         created = str((part.about.get("provenance") or {}).get("created") or "")
         records.add_correction(name, _describe_change(part.about["model"]["name"], part.about), created)
@@ -413,9 +417,9 @@ def _read_contour(part: PhotographPart, image: CaseImage) -> NDArray[np.bool_] |
     try:
         if image.correction is not None:
             return read_correction(image.correction)
-        return read_mask(part.folder / "mask.png") if part.folder and part.about else None
+        return read_result_mask(part.folder, part.about) if part.folder and part.about else None
     except MelanomaError as error:
-        part.add_problem("its contour cannot be read, and is not shown.", error)
+        part.add_problem("its mask is missing, damaged or not the one that was measured: it is not shown.", error)
         return None
 
 

@@ -13,7 +13,7 @@ from qtpy.QtWidgets import QAbstractButton, QDoubleSpinBox, QLabel
 from conftest import PATIENCE_MS, wait_until_idle
 from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.geometry import PixelSize
-from napari_melanoma.io.results import read_mask
+from napari_melanoma.io.results import read_mask, write_mask
 from napari_melanoma.ui.lesion import saving
 from napari_melanoma.ui.session import photograph_predictions, recovery
 from napari_melanoma.ui.session.saved_result import read_saved_result
@@ -277,3 +277,12 @@ def test_a_photograph_that_is_closed_while_its_result_waits_is_saved(stated, tmp
     assert read_saved_result(
         photographs.LayerPhotographSource(gradient(), "mole", None, None), tmp_path / "mole", RunContext()
     )
+
+
+def test_a_saved_mask_that_another_program_has_changed_is_not_shown_as_the_measured_one(stated, tmp_path):
+    saves(stated, tmp_path)
+    write_mask(tmp_path / "mole" / "mask.png", ~stated.mask.astype(bool))
+    opens_again(stated)
+    assert stated.dock.picker.session.lesion is None
+    assert "mask.png is not the mask that was measured" in stated.dock.status.text
+    assert stated_values(stated) == (SIZE, "macroscopic", PATIENT)

@@ -276,7 +276,9 @@ class LesionController(QObject):
         is_shown = lesion is not None and session.lesion is None and (saved.is_of_user or not is_mask_left)
         options_text = stored.options_text if stored is not None and is_shown else ""
         restored = saved.stated.restore(session, options_text)
-        if stored is None or lesion is None or not is_shown:
+        if stored is None or lesion is None:
+            return f"{saved.description} {restored}".strip()
+        if not is_shown:
             return restored
         session.saved_mask = saved.description
         self._add_layers(session, replace(lesion, stored_digest=lesion.mask_digest), stored.result.mask)

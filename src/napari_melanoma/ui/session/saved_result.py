@@ -29,7 +29,7 @@ class SavedResult(NamedTuple):
     """A saved result of a photograph.
 
     ``stored``, ``lesion``: as it was read, and with its mask; None if it cannot be read. ``is_of_user``: whether users
-    have made the mask. ``prediction``: None without one. ``description``: of the mask, as a sentence.
+    have made the mask. ``prediction``: None without one. ``description``: of the mask, or why it is missing.
     """
 
     stated: StatedValues
@@ -43,10 +43,11 @@ class SavedResult(NamedTuple):
 def read_saved_result(source: LayerPhotographSource, folder: Path, run: RunContext) -> SavedResult | None:
     """Read the saved result of a photograph; call this in a thread.
 
-    Returns None if there is none, or if it is damaged or of another image.
+    Returns None if there is none, or if it is damaged or of another image; without the mask, and with the reason as
+    ``description``, if the mask cannot be read or is not the one that was measured.
     """
     from napari_melanoma.io.results import RESULT
-    from napari_melanoma.lesion.results import read_result
+    from napari_melanoma.lesion.results import read_result, read_result_mask
 
     try:
         values = read_result(folder)
@@ -54,6 +55,10 @@ def read_saved_result(source: LayerPhotographSource, folder: Path, run: RunConte
         if values["image_sha256"] != digest:
             return None
         saved = SavedResult(StatedValues.from_json(values), prediction=read_saved_prediction(values, folder))
+        try:
+            read_result_mask(folder, values)
+        except MelanomaError as error:
+            return saved._replace(description=f"The saved mask is not shown: {error}")
         run.check()
         stored = read_stored_result(folder, saved.stated.describe(photograph), digest)
         saved_at = (folder / RESULT).stat().st_mtime
@@ -66,13 +71,13 @@ def _add_mask(
     saved: SavedResult, stored: LesionResult, values: Mapping[str, Any], folder: Path, saved_at: float
 ) -> SavedResult:
     """Add the mask of a result folder; ``stored``: its result, ``values``: its ``result.json``."""
-    from napari_melanoma.io.results import read_mask
     from napari_melanoma.lesion.mask_record import get_mask_origin, has_user_mask
+    from napari_melanoma.lesion.results import read_result_mask
 
     stored.compute_properties()
     mask, is_of_user = stored.mask, has_user_mask(values)
     if is_of_user:
-        mask = read_mask(folder / "mask.png")
+        mask = read_result_mask(folder, values)
     origin = get_mask_origin(values.get("provenance") or {}) if is_of_user else {}
     stated, image_digest, chosen = saved.stated, values["image_sha256"], _find_chosen(stored)
     recovered = RecoveredLesion(stored, image_digest, chosen, mask, None, saved_at, folder, origin, stated=stated)
@@ -106,7 +111,7 @@ def read_saved_prediction(values: Mapping[str, Any], folder: Path) -> SavedPredi
     try:
         prediction = ClassPrediction.from_json(values["prediction"])
         form = {str(name): str(value) for name, value in values["form"].items()}
-        digest = array_fingerprint(read_mask(folder / "mask.png"))
+        digest = str(values.get("mask_sha256") or array_fingerprint(read_mask(folder / "mask.png")))
     except (MelanomaError, KeyError, TypeError, ValueError, AttributeError):
         return None
     is_same = False
@@ -136,13 +141,13 @@ def read_stored_result(folder: Path, photograph: Photograph, digest: str) -> Les
     from napari_melanoma.lesion.analysis import BAND, ModelStamp, derive_result, remeasure
     from napari_melanoma.lesion.mask_record import has_user_mask
     from napari_melanoma.lesion.options import LesionOptions
-    from napari_melanoma.lesion.results import read_result
+    from napari_melanoma.lesion.results import read_result, read_result_mask
 
     try:
         values = read_result(folder)
         if values["image_sha256"] != digest:
             return None
-        mask = read_mask(folder / "mask.png")
+        mask = read_result_mask(folder, values)
         probability = _to_probability(Image.open(folder / "probability.png"))
         options = LesionOptions.parse(values["options"], str(folder))
         unsmoothed = options.refinement.model_copy(update={"smoothing": 0})  # the stored probability is smoothed
