@@ -33,6 +33,7 @@ from napari_melanoma.reports.slide_export import (
     write_export,
 )
 from napari_melanoma.slides.counts import CountedPoint, save_counts
+from napari_melanoma.slides.lesion_edits import set_lesion_class
 from napari_melanoma.slides.lesion_files import read_lesions, save_lesions
 from napari_melanoma.slides.lesions import LesionConfig
 from napari_melanoma.slides.notes import SlideMeasurement, SlideNotes, write_notes
@@ -124,10 +125,10 @@ def test_reports_list_what_was_measured_and_counted(tmp_path: Path) -> None:
     assert tables_of_report(folder) == []
 
 
-def tables_of_report(folder: Path) -> list[Table]:
+def tables_of_report(folder: Path, title: str = "Measured on the slide") -> list[Table]:
     """Collect the report of a slide, and return the tables of its section on measurements."""
     (part, *_) = collect_report([folder], run=RunContext()).report.blocks
-    sections = [block for block in part.blocks if isinstance(block, Section) and block.title == "Measured on the slide"]
+    sections = [block for block in part.blocks if isinstance(block, Section) and block.title == title]
     return [table for section in sections for table in section.blocks if isinstance(table, Table)]
 
 
@@ -166,6 +167,21 @@ def test_outlines_and_labels_contain_the_reasons_against_validity(results: Path,
     texts = [*(one.properties["metadata"]["validity"] for one in outlines), *(one["validity"] for one in properties)]
     assert texts == [validity.headline("")] * 4
     assert texts[0].startswith("Not valid: ")
+
+
+def test_a_report_has_the_lesions_that_a_reader_has_changed_without_numbers_that_are_not_valid(results: Path) -> None:
+    folder = results / "section"
+    first, second = read_lesions(folder) or ()
+    changed = (*set_lesion_class([first], 1, "malignant"), replace(second, origin="merged"))
+    save_lesions(folder, changed, LesionConfig())
+    (table,) = tables_of_report(folder, "Lesions")
+    probability = table.columns.index("Probability")
+    assert "–" not in {row[probability] for row in table.rows}
+    validity = ValidityInputs("a", demonstration=True).check()
+    write_json(folder / "result.json", {**read_slide_result(folder), "validity": validity.to_json()})
+    (invalid,) = tables_of_report(folder, "Lesions")
+    assert [row[1] for row in invalid.rows] == [row[1] for row in table.rows]
+    assert [row[probability] for row in invalid.rows] == ["–", "–"]
 
 
 def test_a_reason_with_a_backslash_is_in_the_description_of_the_heatmap(results: Path, tmp_path: Path) -> None:

@@ -77,6 +77,7 @@ from napari_melanoma.slides.depth_readings import (
     describe_agreement,
     list_comparable_readers,
 )
+from napari_melanoma.slides.lesion_edits import manual_lesions, without_probabilities
 from napari_melanoma.slides.lesion_files import read_lesions
 from napari_melanoma.slides.lesions import SlideLesion, area_noun
 from napari_melanoma.slides.notes import SlideNotes, read_notes
@@ -87,7 +88,6 @@ from napari_melanoma.slides.result_folder import recorded_slide
 from napari_melanoma.slides.results import describe_other_scale
 from napari_melanoma.slides.slide_content import (
     AREA_UNITS,
-    ORIGINS,
     analysis_block,
     format_sourced_scale,
     lesions_block,
@@ -511,7 +511,7 @@ def slide_section(part: SlidePart, title: str, subtitle: str, name: str, records
     lesions = _read_lesions(part, name, records, problems)
     regions = _read_regions(part, name, records, problems)
     if validity is not None and not validity.valid:
-        lesions = tuple(one for one in lesions if one.origin not in ORIGINS)
+        lesions = without_probabilities(manual_lesions(lesions))
     picture = _overview(part, info, lesions, regions, name, records, problems)
     if content:
         records.add_origin(name, content)

@@ -252,6 +252,11 @@ def manual_lesions(lesions: Sequence[SlideLesion]) -> Lesions:
     return tuple(one for one in lesions if one.origin != "found")
 
 
+def without_probabilities(lesions: Sequence[SlideLesion]) -> Lesions:
+    """Return lesions without the numbers of a prediction, such as one that is not valid."""
+    return tuple(replace(one, probability=math.nan, presence=math.nan, malignancy=math.nan) for one in lesions)
+
+
 def removed_lesions(previous: Sequence[SlideLesion], now: Sequence[SlideLesion], maps: LesionMaps) -> Lesions:
     """Return the lesions of ``previous`` that were removed: most of their cells are in none of the lesions ``now``."""
     return _find_missing(previous, {id(lesion) for lesion in now}, _count_lesions(now, maps), maps)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -143,6 +142,8 @@ class SlideExporter(QObject):
         choose_new_file(window, "export_dialog", chosen.title, format_name, write, suggested, chosen.suffixes)
 
     def _export_file(self, kind: str, path: Path) -> None:
+        from napari_melanoma.slides.lesion_edits import without_probabilities
+
         context, session = self._context, self._hosted.session
         context.store_pending()
         location = context.result_location if EXPORTS.members[kind].subject == "analysis" else context.location
@@ -150,9 +151,7 @@ class SlideExporter(QObject):
             state = session.lesions.value
             lesions = None if state is None else session.lesions.shown_lesions
             if lesions and not session.results.value.shows_numbers:
-                lesions = tuple(
-                    replace(lesion, probability=math.nan, presence=math.nan, malignancy=math.nan) for lesion in lesions
-                )
+                lesions = without_probabilities(lesions)
             exported = ExportedSlide(
                 location.folder,
                 lesions,
