@@ -14,6 +14,7 @@ from qtpy.QtWidgets import QLabel, QProgressBar
 from stage import Stage
 
 from conftest import PATIENCE_MS, until, wait_until_idle
+from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.errors import RunError
 from napari_melanoma.core.run_folder import RunFolder
 from napari_melanoma.runs.launching import read_run
@@ -22,6 +23,7 @@ from napari_melanoma.ui.train.plot import PLOTS
 from napari_melanoma.ui.train.run_list import RunList
 from napari_melanoma.ui.train.run_text import describe_kept_epoch, describe_result
 from napari_melanoma.ui.train.run_view import TrainingPage
+from napari_melanoma.ui.train.start import resume_run
 from napari_melanoma.ui.widgets import run_panel
 
 
@@ -139,12 +141,14 @@ def test_every_state_has_its_text_and_buttons(view, qtbot, tmp_path):
     run.tell("continued").add_epochs(1).tell("finished", threshold=0.5)
     show(view, qtbot, run)
     assert "Duration: 45 s." in text(view, "run_more")
-    # A run whose folder is gone is lost.
+    # A run whose folder is gone is lost, no matter in which epoch; Resume states why it cannot continue.
     run = fake_run(tmp_path, "running", "removed")
     show(view, qtbot, run)
     shutil.rmtree(run.path)
-    until(qtbot, lambda: text(view, "run_state").startswith("Lost"))
+    until(qtbot, lambda: text(view, "run_state") == "Lost")
     assert not view.buttons.pause.isEnabled()
+    with pytest.raises(RunError, match=r"removed no longer contains a run\. Its folder was moved, renamed or deleted"):
+        resume_run(run.path, RunContext())
 
 
 def test_progress_activity_and_notices_are_shown(view, qtbot, tmp_path):

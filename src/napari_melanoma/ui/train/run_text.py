@@ -34,7 +34,7 @@ def describe_state(report: RunReport, validation_images: int | None = None) -> s
     if state == "finished":
         result = _describe_test_result(report) or _describe_final_result(report, validation_images)
         return f"finished: {result or describe_kept_epoch(report, validation_images)}"
-    return f"{_name_state(report)} {_describe_end(report)}"
+    return f"{_name_state(report)} {_describe_end(report)}" if report.started else _name_state(report)
 
 
 def describe_details(report: RunReport, active_seconds: float = 0.0, validation_images: int | None = None) -> str:

@@ -247,6 +247,8 @@ def resume_run(path: Path, run: RunContext) -> Path:
     from napari_melanoma.core.errors import RunError
     from napari_melanoma.runs import launching
 
+    if not launching.is_run(path):
+        raise RunError(f"{path} no longer contains a run. Its folder was moved, renamed or deleted.")
     recipe = launching.read_run(path).recipe
     if recipe is None:
         raise RunError(
