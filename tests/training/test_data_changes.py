@@ -118,9 +118,13 @@ def test_a_resumed_run_has_the_notice(
     recipe = change(alone, data={"datasets": [str(data)]})
     stop(recipe, tmp_path / "run", "Epoch 2 of 2, ")
     edit(data, relabel)
-    train(recipe, tmp_path / "run", resume=True, run=RunContext())
+    evaluation = RunFolder(tmp_path / "run").evaluation
+    evaluation.mkdir()
+    train(recipe, tmp_path / "run", resume=True, run=RunContext(), evaluate=False)
+    assert not evaluation.exists()
     notices = [event["message"] for event in events(tmp_path / "run") if event["kind"] == "notice"]
     assert sum("its table was edited" in notice for notice in notices) == 1
+    assert "removed the evaluation of an earlier model of this run" in notices
 
 
 def test_the_images_of_a_run_are_read_as_they_were_in_the_data_set(

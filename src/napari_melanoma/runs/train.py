@@ -251,7 +251,8 @@ def _run_training(work: TrainingRun, run: RunFolderContext) -> BundleInfo:
         _interpolate_weights(work, task, resolved.continued_model)
     finished = setup.finish(task, recipe, prepared, config, phase).with_image_list(folder)
     phase.check()
-    for outdated in (folder.comparison, folder.evaluation):  # of an earlier model of the run, when it was resumed
+    for outdated in filter(Path.exists, (folder.comparison, folder.evaluation)):
+        folder.append_event("notice", message=f"removed the {outdated.name} of an earlier model of this run")
         remove_folder(outdated)
     bundle = finished.write(folder.bundle, task.network)
     if work.graphs and (reason := add_graphs(bundle, phase)):
