@@ -519,6 +519,14 @@ def check_undo(annotator):
             QTest.keyClick(person.canvas, *step)
             assert len(counted(person)) == count, (active, step)
 
+    # What was typed is applied before it.
+    found = []
+    person.session.commit_requested.connect(lambda: found.append(len(counted(person))))
+    for step in steps[:2]:
+        QTest.keyClick(person.canvas, *step)
+    assert found[0] == 1
+    assert len(counted(person)) == 1
+
     # A layer of the user's own, and one of the slide that is corrected in napari, have their own history.
     own, derived = (person.viewer.add_labels(np.zeros((64, 64), np.uint8), name=name) for name in ("own", "derived"))
     derived.metadata = dict(slide_layers.find_layer(person.viewer, person.dock.slide, "heatmap").metadata)

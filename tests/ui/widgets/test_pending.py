@@ -6,10 +6,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from napari.layers import Points
+from napari.utils.key_bindings import coerce_keybinding
 from qtpy.QtWidgets import QApplication, QComboBox, QDoubleSpinBox, QLineEdit, QMenu, QPushButton, QVBoxLayout, QWidget
 
+from napari_melanoma.ui.viewer.shape_layers import bind_keys
 from napari_melanoma.ui.viewer.shortcuts import add_shortcut
-from napari_melanoma.ui.widgets.dialogs import choose_new_file
+from napari_melanoma.ui.widgets.dialogs import choose_file, choose_folder, choose_new_file
 from napari_melanoma.ui.widgets.dock_layout import menu_button
 from napari_melanoma.ui.widgets.pending import CommitSignal, commit_typed
 from napari_melanoma.ui.widgets.settings import DebounceTimer
@@ -66,7 +69,25 @@ def write_file(form: Form) -> None:
     form.act()
 
 
-@pytest.mark.parametrize("action", [click, open_menu, choose_entry, press_key, write_file])
+def read_file(form: Form) -> None:
+    choose_file(form, "dialog", "Read", (), lambda path: None)
+    form.act()
+
+
+def read_folder(form: Form) -> None:
+    choose_folder(form, "dialog", "Read", None, lambda path: None)
+    form.act()
+
+
+def press_layer_key(form: Form) -> None:
+    layer = Points()
+    bind_keys(layer, {"Control-Z": form.act})
+    layer.keymap[coerce_keybinding("Control-Z")](layer)
+
+
+@pytest.mark.parametrize(
+    "action", [click, open_menu, choose_entry, press_key, write_file, read_file, read_folder, press_layer_key]
+)
 def test_what_was_typed_is_applied_before_an_action(action: Callable[[Form], None], qtbot: QtBot) -> None:
     form = Form()
     qtbot.addWidget(form)

@@ -27,6 +27,7 @@ from napari_melanoma.ui.viewer.shape_layers import UNFINISHED
 from napari_melanoma.ui.viewer.shortcuts import IGNORED_MODIFIERS, focus_entered_canvas, list_keys, name_key
 from napari_melanoma.ui.viewer.slide_layers import ViewerSlide, find_slide_identity
 from napari_melanoma.ui.viewer.view_memory import fit_view, zoom_to_polygons
+from napari_melanoma.ui.widgets.pending import commit_typed
 from napari_melanoma.ui.widgets.signals import Connections
 
 if TYPE_CHECKING:
@@ -168,6 +169,7 @@ class ReadingKeys(QObject):
             active.help = self._viewer.help = ""
 
     def _on_key(self, event: QKeyEvent) -> bool:
+        commit_typed()  # the key acts on it
         name, slide, active = self._name_key(event), self._slide, self._viewer.layers.selection.active
         if name in HISTORY_KEYS:
             return self._step_history(HISTORY_KEYS[name], active)

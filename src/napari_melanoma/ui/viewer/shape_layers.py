@@ -16,6 +16,7 @@ from napari_melanoma.core.polygons import Point
 from napari_melanoma.ui.viewer import slide_layers
 from napari_melanoma.ui.viewer.camera import get_camera, get_zoom
 from napari_melanoma.ui.viewer.slide_layers import ViewerSlide
+from napari_melanoma.ui.widgets.pending import commit_typed
 from napari_melanoma.ui.widgets.settings import DebounceTimer
 from napari_melanoma.ui.widgets.signals import follow
 
@@ -32,9 +33,14 @@ Keys = Mapping[str, Callable[[], None]]
 
 
 def bind_keys(layer: Layer, keys: Keys) -> None:
-    """Bind keys, which work while the layer is active."""
+    """Bind keys, which work while the layer is active, on what was typed until then."""
+
+    def press(_: Layer, action: Callable[[], None]) -> None:
+        commit_typed()
+        action()
+
     for key, action in keys.items():
-        layer.bind_key(key, lambda _, action=action: action(), overwrite=True)
+        layer.bind_key(key, lambda layer, action=action: press(layer, action), overwrite=True)
 
 
 def get_data_action(event: Any) -> str:  # noqa: ANN401 - napari's event

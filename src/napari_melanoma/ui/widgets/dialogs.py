@@ -25,7 +25,7 @@ from qtpy.QtWidgets import (
 
 from napari_melanoma.core.paths import expand_user
 from napari_melanoma.ui.widgets.job import tasks
-from napari_melanoma.ui.widgets.pending import commit_all
+from napari_melanoma.ui.widgets.pending import commit_all, commit_typed
 
 if TYPE_CHECKING:
     from napari_melanoma.io.geojson import Color
@@ -161,6 +161,7 @@ def choose_new_file(
 def _create_file_dialog(
     parent: QWidget, name: str, title: str, start: Path | None, on_chosen: Callable[[Path], object]
 ) -> QFileDialog:
+    commit_typed()
     dialog = QFileDialog(parent.window(), title, "" if start is None else str(start))
     dialog.setObjectName(name)
     dialog.fileSelected.connect(lambda path: on_chosen(Path(path)))
