@@ -77,6 +77,7 @@ LESION_ARGUMENTS: dict[str, tuple[Any, ...]] = {
     "refine_lesion": ([1], CLICK, MAPS, CONFIG),
     "set_lesion_class": (3, "malignant"),
     "manual_lesions": (),
+    "without_probabilities": (),
 }
 
 
