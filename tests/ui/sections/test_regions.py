@@ -11,6 +11,7 @@ import pytest
 import tifffile
 from canvas_mouse import CanvasMouse, box, clicks_corners, drags, goes_around, sends
 from fake_slides import MPP, TILE, draw_slide
+from napari.utils.key_bindings import coerce_keybinding
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import (
     QAbstractButton,
@@ -326,6 +327,24 @@ def test_unfinished_shapes_and_paintings_become_regions_of_their_slide(annotatin
     person.waits()
     assert len(document_of(first).value) == 1
     assert len(regions(person)) == 1
+
+
+@pytest.mark.parametrize("undo", ["key", "button"])
+def test_undo_removes_the_polygon_that_is_being_drawn_and_no_other(annotating, undo):
+    person = annotating
+    document(person).apply(lambda _: (region_from_vertices(box(8, 8, 9, 9), DEFAULT_CLASSES[0]),))
+    (kept,) = regions(person)
+    person.clicks("region_add_polygon")
+    layer = person.viewer.layers[LAYER]
+    clicks_corners(layer, *box(2, 2, 6, 6))
+    if undo == "key":
+        layer.keymap[coerce_keybinding("Control-Z")](layer)
+    else:
+        person.presses("region_undo")
+    person.waits()
+    assert regions(person) == (kept,)
+    person.presses("region_redo")
+    assert [one.polygons[0].area / TILE**2 for one in regions(person)] == [pytest.approx(1), pytest.approx(16)]
 
 
 def test_slides_are_closed_while_a_tool_is_active(annotating, slide_path):

@@ -56,13 +56,15 @@ class Annotations(JointHistory):
             value.stepped.connect(partial(self._on_stepped, noun, value))
 
     def undo(self) -> None:
-        """Undo the last step of all values, or state that there is none."""
+        """Undo what is being drawn, otherwise the last step of all values, or state that there is none."""
+        self._session.commit_requested.drawn.emit()  # otherwise it would be lost with the step before it
         if not self.can_undo:
             self._session.services.status.show_briefly(NOTHING.format("undo"))
         super().undo()
 
     def redo(self) -> None:
         """Redo the step that was undone last, or state that there is none."""
+        self._session.commit_requested.drawn.emit()
         if not self.can_redo:
             self._session.services.status.show_briefly(NOTHING.format("redo"))
         super().redo()
