@@ -35,7 +35,7 @@ CASES = [
     Case(
         "a predicted mask that is being stored", PREDICTED, ReviewState(storing_digest="predicted"), None, "storing..."
     ),
-    Case("an accepted mask", PREDICTED, ReviewState(), {"review": "accepted"}, "accepted"),
+    Case("a mask made elsewhere was imported", PREDICTED, ReviewState(), {"review": "accepted"}, "not stored"),
     Case(
         "an accepted mask of the same model",
         PREDICTED,

@@ -277,7 +277,7 @@ def _is_current(lesion: AnalyzedLesion, review: ReviewState, stored_row: Mapping
     """Whether the stored mask is the current one: by its digest, else, of an earlier day, by the model of both."""
     if review.stored_digest or lesion.is_user_edited:
         return review.stored_digest == lesion.mask_digest
-    return stored_row.get("model_fingerprint") in (None, "", lesion.result.model.fingerprint)
+    return stored_row.get("model_fingerprint") == lesion.result.model.fingerprint  # an imported mask has none
 
 
 def _is_diagnosis_only(row: Mapping[str, str]) -> bool:
