@@ -22,7 +22,8 @@ from napari_melanoma.core.prediction_config import (
     TabularEncoding,
     ViewConfig,
 )
-from napari_melanoma.data.dataset import read_dataset
+from napari_melanoma.data.dataset import read_dataset, read_rows
+from napari_melanoma.data.harmonize import Harmonizer
 from napari_melanoma.data.tabular_encoding import TableValues, make_network_inputs
 from napari_melanoma.evaluation import classes as class_evaluation
 from napari_melanoma.evaluation import pipeline, training_overlap
@@ -46,6 +47,7 @@ from napari_melanoma.imaging.modality import ModalityEstimate
 from napari_melanoma.imaging.preprocessing import ClassifierView, crop_view
 from napari_melanoma.io.results import read_table, write_labels, write_mask, write_rgb, write_table
 from napari_melanoma.models.bundle import BundleConfig, BundleInfo, ReferenceCases
+from napari_melanoma.runs.clinic_photographs import read_classes
 
 SIDE = 32
 POINT = OperatingPoint(
@@ -588,6 +590,35 @@ def test_a_diagnosis_is_of_the_class_that_the_taxonomy_states(
     index = found.label_of.get(("set", rows[0]["image_id"]))
     assert (None if index is None else found.classes[index]) == label
     assert found.left_out == (label is None)
+
+
+@pytest.mark.parametrize(
+    ("given", "label"),
+    [
+        ("melanoma in situ", "melanoma"),
+        ("Lentigo maligna", "melanoma"),
+        ("dysplastic nevus", "nevus"),
+        ("benign keratosis", "seborrheic keratosis"),
+        ("basal cell carcinoma", None),
+        ("malignant", None),
+        ("melanoma?", None),
+    ],
+)
+def test_a_diagnosis_is_of_one_of_several_classes_as_in_an_adaptation(
+    given: str, label: str | None, model: Darkness, tmp_path: Path
+) -> None:
+    data, classes = make(tmp_path / "set", count=6), ("nevus", "melanoma", "seborrheic keratosis")
+    rows = [{**row, "melanoma": ""} for row in read_table(data / "dataset.csv")]
+    write_table(data / "dataset.csv", [{**rows[0], "diagnosis": given}, *rows[1:]])
+    config = model.info.config.model_copy(update={"classes": classes})
+    found = find_labeled_images([data], BundleInfo(model.info.path, config), ClassEvaluationOptions())
+    key = ("set", rows[0]["image_id"])
+    index, raw = found.label_of.get(key), read_rows([data])
+    assert (None if index is None else found.classes[index]) == label
+    harmonizer = Harmonizer()
+    harmonized = {name: harmonizer.harmonize_row(row) for name, row in raw.items()}
+    adapted = read_classes(config, raw, harmonized, "melanoma").get(key)
+    assert (adapted if adapted in classes else None) == label
 
 
 def test_columns_under_other_names_are_read_as_in_a_training(

@@ -18,7 +18,14 @@ from napari_melanoma.data.dataset import Key, Sample, read_dataset, select_for_s
 from napari_melanoma.data.taxonomy import load_taxonomy
 from napari_melanoma.evaluation.pipeline import SelectionOptions, check_evaluated_datasets
 from napari_melanoma.models.bundle import BundleConfig, BundleInfo
-from napari_melanoma.training.data_selection import OTHER, REJECTED, diagnosis_includes, read_rows_with, row_labels
+from napari_melanoma.training.data_selection import (
+    OTHER,
+    REJECTED,
+    diagnosis_includes,
+    find_class_of,
+    read_rows_with,
+    row_labels,
+)
 
 DIAGNOSIS = "diagnosis"
 Rows = Mapping[Key, Mapping[str, str]]
@@ -184,6 +191,11 @@ def _classes_and_labels(config: BundleConfig, rows: Rows, target: str) -> tuple[
         return config.classes, {key: names[included] for key, included in includes.items() if included is not None}
     if OTHER not in config.classes and {OTHER, positive}.issuperset(labels.values()):
         return (OTHER, positive), labels
+    if target == DIAGNOSIS:  # the others are named in messages
+        return config.classes, {
+            key: word if word in config.classes else find_class_of(word, config.classes) or word
+            for key, word in labels.items()
+        }
     return config.classes, labels
 
 

@@ -51,7 +51,7 @@ from napari_melanoma.io.results import read_mask
 from napari_melanoma.models.bundle import BundleConfig, BundleInfo
 from napari_melanoma.models.installed_bundles import find_bundle
 from napari_melanoma.runs.bundling import predict_missing_masks
-from napari_melanoma.training.data_selection import OTHER, predicted_mask_path, row_labels
+from napari_melanoma.training.data_selection import OTHER, find_class_of, predicted_mask_path, row_labels
 
 Rows = Mapping[Key, Mapping[str, str]]
 MAX_LISTED = 10
@@ -296,10 +296,7 @@ def read_classes(
     for key, row in rows.items():
         word = row.get("diagnosis_detail") or row.get(DIAGNOSIS) or ""
         if not is_yes_or_no(config):
-            usual = (name for name in taxonomy.iter_ancestors(word) if name in config.classes or name == positive)
-            # A diagnosis that contains one class of the model counts as it: benign keratosis, for seborrheic keratosis
-            below = [name for name in config.classes if word and taxonomy.is_within(name, word)]
-            label = next(usual, "") or (below[0] if len(below) == 1 else row.get(DIAGNOSIS, ""))
+            label = find_class_of(word, {*config.classes, positive}) or row.get(DIAGNOSIS, "")
         elif positive in OUTCOME_COLUMNS:
             label = {"1": positive, "0": OTHER}.get(row.get(OUTCOME_COLUMNS[positive], ""), "")
         else:

@@ -300,6 +300,19 @@ def diagnosis_includes(words: str, name: str) -> bool | None:
     return taxonomy.is_within(word, name) or (None if taxonomy.is_within(name, word) else False)
 
 
+def find_class_of(words: str, classes: Collection[str]) -> str:
+    """Return the class to which a diagnosis belongs, such as 'melanoma' for 'lentigo maligna'; empty for none.
+
+    A diagnosis that contains a single one of the classes counts as it, such as benign keratosis for seborrheic
+    keratosis; a group, such as 'malignant', leaves the class open.
+    """
+    taxonomy, word = load_taxonomy("diagnosis"), translate_diagnosis(words) or ""
+    is_open = not word or taxonomy.fact(word, "level") == "group"
+    below = [] if is_open else [name for name in classes if taxonomy.is_within(name, word)]
+    above = (name for name in taxonomy.iter_ancestors(word) if name in classes)
+    return next(above, "") or (below[0] if len(below) == 1 else "")
+
+
 def _read_rows(
     folders: Iterable[str], selected: set[str], features: str, stored: Collection[str] = ()
 ) -> tuple[dict[Key, dict[str, str]], set[str]]:
