@@ -222,6 +222,7 @@ def test_a_readers_depth_counts_before_the_analysis_and_that_before_the_table(tm
     latest = read_slide_case(own, FORM, None)
     assert (latest.depth.mm, latest.depth.reader, latest.row["ulceration"]) == (2.0, "B", "1")
     first = read_slide_case(own, FORM, "A")
+    assert read_slide_case(own, FORM, " a") == first, "another spelling of the name"
     assert (latest.predicted, first.predicted) == (("ulceration",), ())
     assert (first.depth.description, first.row["ulceration"]) == ("depth 1.80 mm, measured by A", "0")
     assert first.lines[0] == readings[0].line

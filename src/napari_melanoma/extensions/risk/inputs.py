@@ -101,8 +101,8 @@ def _select_reading(depth: SlideDepthReadings, reader: str | None, slide: str) -
     """Select the reading of a reader, or the latest one; None if there is none."""
     if reader is None:
         return latest_reading(depth)
-    readings = [reading for reading in depth.readings if reading.when]
-    selected = next((reading for reading in readings if reading.reader == reader), None)
+    readings = tuple(reading for reading in depth.readings if reading.when)
+    selected = SlideDepthReadings(readings=readings).reading_by(reader)
     if selected is None:
         present = ", ".join(f"'{reading.reader}'" for reading in readings) or "none"
         raise InputError(f"{slide}: no reading by '{reader}' (readings by: {present}). Select one of these readers.")
