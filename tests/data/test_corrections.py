@@ -590,6 +590,24 @@ def test_a_photograph_stays_drawn_at_random_whatever_its_diagnosis_becomes() -> 
     assert not PhotographLabels.of(DiagnosisLabel("nevus", "Ana").make_cells({})).was_drawn
 
 
+def test_spellings_of_a_name_are_one_reader() -> None:
+    first = DiagnosisLabel("nevus", "Ana Roy", "then", DRAWN).make_cells({})
+    labels = PhotographLabels.of(first)
+    assert labels.find_own("ana  roy ") == "nevus"
+    assert (labels.is_closed("ana roy"), labels.is_closed("Ben")) == (True, False)
+    relabeled = DiagnosisLabel("melanoma", "ana roy", "later").make_cells(first)
+    assert read_diagnoses(relabeled) == [DiagnosisLabel("melanoma", "ana roy", "later", DRAWN)]
+    assert relabeled["diagnosis"] == "melanoma"
+    disputed = PhotographLabels.of(DiagnosisLabel("nevus", "Ben").make_cells(relabeled))
+    assert disputed.describe("Ana Roy") == "melanoma ≠ Ben: nevus"
+    two = [DiagnosisLabel("nevus", "Ana Roy", "then"), DiagnosisLabel("melanoma", "ana roy", "later")]
+    earlier = PhotographLabels("", tuple(two))  # stored by an earlier version: the reader can settle it
+    assert earlier.describe("Ana Roy") == "melanoma ≠ Ana Roy: nevus"
+    assert earlier.describe("Ben") == "labeled by Ana Roy"
+    entered = first | {"reviewer": "ANA ROY", "reviewed_at": "later"} | {"diagnosis": "melanoma"}
+    assert [one.reader for one in read_diagnoses(entered)] == ["ANA ROY"]
+
+
 FOLLOWING = {"target": "0", "melanoma": "0", "diagnosis_detail": "common nevus", "diagnosis_by": "histopathology"}
 
 

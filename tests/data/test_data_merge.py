@@ -327,7 +327,7 @@ def test_no_reader_wins_by_the_order_of_data_sets(tmp_path: Path) -> None:
     others = {
         "a": (0, labels("nevus", "Ben")),
         "b": (1, labels("melanoma", "Ben") | {"diagnosis_detail": "melanoma in situ", "melanoma": "1"}),
-        "c": (2, labels("melanoma", "Ana", "2026-02-01")),
+        "c": (2, labels("melanoma", "ana ", "2026-02-01")),
         "e": (3, labels("melanoma", "Ben")),  # a duplicate under another name
     }
     folders = [dataset(tmp_path / "own", own), dataset(tmp_path / "others", others)]

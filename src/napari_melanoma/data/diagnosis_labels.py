@@ -10,6 +10,7 @@ from typing import Self
 from napari_melanoma.core.errors import DataSetError
 from napari_melanoma.core.parsing import parse_json
 from napari_melanoma.core.provenance import utc_time
+from napari_melanoma.core.reader_names import identify_reader, unify_names
 from napari_melanoma.data.table_schema import AS_GIVEN_SUFFIX
 
 LABELS = "diagnosis_labels"  # column with the diagnoses by reader, as JSON
@@ -29,6 +30,10 @@ class DiagnosisLabel:
     at: str = field(default_factory=utc_time)
     drawn: str = ""
 
+    def is_by(self, reader: str) -> bool:
+        """Whether a reader, whose name may be spelled in another way, gave the diagnosis."""
+        return identify_reader(self.reader) == identify_reader(reader)
+
     def make_cells(self, row: Row) -> Row:
         """Return the cells of a row with this label; it replaces an earlier one of the reader.
 
@@ -36,8 +41,8 @@ class DiagnosisLabel:
         otherwise, those of which a reader has changed the diagnosis would be missing in the estimate of the accuracy.
         """
         earlier = read_diagnoses(row)
-        drawn = self.drawn or next((label.drawn for label in earlier if label.reader == self.reader), "")
-        labels = [*(label for label in earlier if label.reader != self.reader), replace(self, drawn=drawn)]
+        drawn = self.drawn or next((label.drawn for label in earlier if label.drawn and label.is_by(self.reader)), "")
+        labels = [*(label for label in earlier if not label.is_by(self.reader)), replace(self, drawn=drawn)]
         return _make_cells(labels, row)
 
 
@@ -46,6 +51,8 @@ def join_labels(labels: Collection[DiagnosisLabel], row: Row) -> Row:
 
     Of a reader with a name, the latest label counts; the diagnosis is empty if the remaining labels disagree.
     """
+    shown = unify_names(label.reader for label in labels)
+    labels = [replace(label, reader=shown[label.reader]) for label in labels]
     latest: dict[str, str] = {}
     for label in labels:
         latest[label.reader] = max(label.at, latest.get(label.reader, ""))
@@ -102,7 +109,7 @@ def read_diagnoses(row: Mapping[str, str]) -> list[DiagnosisLabel]:
         return labels
     drawn = next((label.drawn for label in labels if label.drawn), "")
     entered = DiagnosisLabel(diagnosis, row.get("reviewer", ""), row.get("reviewed_at", ""), drawn)
-    return [label for label in agreeing if label.reader != entered.reader] + [entered]
+    return [label for label in agreeing if not label.is_by(entered.reader)] + [entered]
 
 
 @dataclass(frozen=True)
@@ -128,7 +135,7 @@ class PhotographLabels:
 
     def find_own(self, reader: str) -> str:
         """Return the diagnosis by a reader; empty if the reader has not labeled the photograph."""
-        return next((label.diagnosis for label in self.labels if label.reader == reader), "")
+        return next((label.diagnosis for label in reversed(self.labels) if label.is_by(reader)), "")
 
     def is_closed(self, reader: str) -> bool:
         """Whether a reader need not label the photograph: it is done, or labels that cannot be read must be kept."""
@@ -150,9 +157,12 @@ class PhotographLabels:
         if not self.labels:
             return self.diagnosis
         if not own:
-            others = ", ".join(sorted({label.reader or "another reader" for label in self.labels}))
+            names = unify_names(label.reader for label in self.labels).values()
+            others = ", ".join(sorted({name or "another reader" for name in names}))
             return f"labeled by {others}"
         others = ", ".join(
-            f"{label.reader or 'before'}: {label.diagnosis}" for label in self.labels if label.reader != reader
+            f"{label.reader or 'before'}: {label.diagnosis}"
+            for label in self.labels
+            if not (label.is_by(reader) and label.diagnosis == own)
         )
         return f"{own} ≠ {others}" if self.is_disputed else own

@@ -17,12 +17,12 @@ from napari_melanoma.core.files import back_up_file, write_json
 from napari_melanoma.core.formatting import format_names
 from napari_melanoma.core.parsing import parse_error_reason, read_json
 from napari_melanoma.core.provenance import UNKNOWN_TIME, parse_time
+from napari_melanoma.core.reader_names import identify_reader
 from napari_melanoma.depth.readings import (
     FINDINGS,
     LINE_FIELDS,
     DepthReading,
     SlideDepthReadings,
-    identify_reader,
     read_depth_file,
     restore_values,
     set_values,

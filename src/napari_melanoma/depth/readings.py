@@ -5,7 +5,6 @@ A reading starts from the proposals of the analysis. Positions are (row, column)
 
 from __future__ import annotations
 
-import unicodedata
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
 from itertools import count
@@ -23,6 +22,7 @@ from napari_melanoma.core.geometry import PixelSize, format_scale
 from napari_melanoma.core.parsing import parse_error_reason, read_json
 from napari_melanoma.core.polygons import Polygon, joint_area, points_within, untangle_polygon
 from napari_melanoma.core.provenance import parse_time
+from napari_melanoma.core.reader_names import identify_reader
 from napari_melanoma.core.validity import Validity, read_validity
 from napari_melanoma.depth.synoptic_fields import ANSWERED, AnswerState
 from napari_melanoma.depth.t_category import (
@@ -230,20 +230,6 @@ def latest_reading(depth: SlideDepthReadings) -> DepthReading | None:
     readings = [one for one in depth.readings if one.when]
     measured = [one for one in readings if one.mm is not None]
     return max(measured or readings, key=lambda one: parse_time(one.when), default=None)
-
-
-def identify_reader(name: str) -> str:
-    """Return what identifies a reader: the name without differences of case, spaces and Unicode form."""
-    return " ".join(unicodedata.normalize("NFKC", name).casefold().split())
-
-
-def unify_names(names: Iterable[str]) -> dict[str, str]:
-    """Return the spelling to show for each name of a reader: the same for all that identify one reader."""
-    known = dict.fromkeys(names)
-    shown: dict[str, str] = {}
-    for name in sorted(known):
-        shown.setdefault(identify_reader(name), name)
-    return {name: shown[identify_reader(name)] for name in known}
 
 
 def merge_readings(depths: Iterable[SlideDepthReadings]) -> SlideDepthReadings:

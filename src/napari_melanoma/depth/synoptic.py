@@ -18,6 +18,7 @@ from pydantic.json_schema import SkipJsonSchema
 from napari_melanoma.core.config import Config
 from napari_melanoma.core.errors import InputError
 from napari_melanoma.core.formatting import format_names
+from napari_melanoma.core.reader_names import identify_reader
 from napari_melanoma.core.validity import Validity
 from napari_melanoma.depth.readings import (
     FINDINGS,
@@ -30,7 +31,6 @@ from napari_melanoma.depth.readings import (
     Number,
     ReadingChange,
     SlideDepthReadings,
-    identify_reader,
     set_values,
 )
 from napari_melanoma.depth.shown_blocks import Blocks, ShownBlock

@@ -14,7 +14,8 @@ from typing import Any
 
 from napari_melanoma.core.formatting import format_count
 from napari_melanoma.core.provenance import UNKNOWN_TIME, parse_time
-from napari_melanoma.depth.readings import ReadingChange, SlideDepthReadings, format_time, unify_names
+from napari_melanoma.core.reader_names import unify_names
+from napari_melanoma.depth.readings import ReadingChange, SlideDepthReadings, format_time
 from napari_melanoma.depth.synoptic import SynopticReport
 from napari_melanoma.figures.page import Report
 from napari_melanoma.privacy.personal_data import AGES, MAX_AGE, find_in_text

@@ -16,6 +16,7 @@ from napari_melanoma.core.errors import InputError
 from napari_melanoma.core.files import write_json
 from napari_melanoma.core.formatting import distinct_names, format_count
 from napari_melanoma.core.geometry import PixelSize
+from napari_melanoma.core.reader_names import unify_names
 from napari_melanoma.core.validity import Validity, read_validity
 from napari_melanoma.depth.findings import EARLIER_FILES, FINDINGS_FILE, read_findings
 from napari_melanoma.depth.readings import (
@@ -27,7 +28,6 @@ from napari_melanoma.depth.readings import (
     automatic_reading,
     latest_reading,
     merge_readings,
-    unify_names,
 )
 from napari_melanoma.depth.synoptic import SynopticLesion, describe_finding
 from napari_melanoma.depth.t_category import format_thickness, t_category

@@ -17,6 +17,7 @@ from napari_melanoma.core.files import back_up_if_changed, file_stamp, normalize
 from napari_melanoma.core.formatting import format_count
 from napari_melanoma.core.geometry import Box, MapPlacement
 from napari_melanoma.core.polygons import Polygon, as_ring, joint_box, untangle_polygon
+from napari_melanoma.core.reader_names import unify_names
 from napari_melanoma.io.geojson import (
     CANVAS,
     SUFFIXES,
@@ -339,8 +340,6 @@ class RegionMap:
     """
 
     def __init__(self, regions: Sequence[Annotation], numbers: Mapping[str, int]) -> None:
-        from napari_melanoma.depth.readings import unify_names
-
         readers: dict[str, list[tuple[Annotation, int]]] = {}
         shown = unify_names(map(region_reader, regions))
         for region in regions:

@@ -23,11 +23,11 @@ from napari_melanoma.core.parsing import parse_error_reason, read_json
 from napari_melanoma.core.paths import free_name, safe_name
 from napari_melanoma.core.prediction_config import TileConfig
 from napari_melanoma.core.provenance import collect_provenance
+from napari_melanoma.core.reader_names import identify_reader, unify_names
 from napari_melanoma.data.dataset import Sample, assemble_folder, write_dataset_table
 from napari_melanoma.data.groups import Groups, describe_patient_ids
 from napari_melanoma.data.splits import find_rarest_classes, split_samples
 from napari_melanoma.data.table_schema import TEST, TRAIN
-from napari_melanoma.depth.readings import identify_reader, unify_names
 from napari_melanoma.io.results import write_labels, write_rgb
 from napari_melanoma.io.slide_store import file_errors_translated
 from napari_melanoma.metrics.overlap import UNLABELED_PIXEL
