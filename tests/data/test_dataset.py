@@ -78,6 +78,14 @@ def test_files_whose_letters_macos_has_decomposed_are_found(tmp_path: Path) -> N
     assert read_dataset(tmp_path) == [replace(sample, image_id="1", group=f"{tmp_path.name}/1")]
 
 
+def test_images_named_with_their_suffix_are_found(tmp_path: Path) -> None:
+    folder = _dataset(tmp_path, "image_id\na.jpg\nb.1\n", images=("a", "b.1"))
+    assert [(one.image_id, one.image.name, one.mask is not None) for one in read_dataset(folder)] == [
+        ("a.jpg", "a.png", True),
+        ("b.1", "b.1.png", True),
+    ]
+
+
 def test_paths_of_the_table_win(tmp_path: Path) -> None:
     folder = _dataset(tmp_path, "image_id,path,mask_path\nx,images/a.png,masks/b.png\n")
     (sample,) = read_dataset(folder)
@@ -107,6 +115,7 @@ FAULTS = [
     Fault("image_id\n", "at least one row"),
     Fault("name\na\n", "needs a column image_id .* found name"),
     Fault("image_id\na\na\n", "repeats image_id a"),
+    Fault("image_id\na\na.JPG\n", "names a.png in several rows, also as a.JPG"),
     Fault("image_id\nc\n", "the image of 'c' is missing"),
     Fault("image_id,mask_path\na,masks/z.png\n", "the mask of 'a' is missing"),
 ]

@@ -35,6 +35,7 @@ from napari_melanoma.core.paths import (
     is_file,
     real_path,
 )
+from napari_melanoma.data.cell_values import strip_image_suffix
 from napari_melanoma.data.dataset_table import iter_table_rows
 from napari_melanoma.data.groups import Group, Groups, describe_patient_ids
 from napari_melanoma.data.row_values import read_value
@@ -243,7 +244,7 @@ def iter_entries(folder: Path) -> Iterator[DatasetEntry | DataSetError]:
     table, paths = find_table(folder), PathResolver(folder)
     images, masks = _files_by_stem(folder / "images"), _files_by_stem(folder / "masks")
     list_files = cache(_files_by_composed_name)
-    seen: set[str] = set()
+    seen, named = set[str](), set[Path]()
     number = 0
     for number, row in enumerate(iter_table_rows(table), start=1):
         image_id = row["image_id"]
@@ -263,6 +264,11 @@ def iter_entries(folder: Path) -> Iterator[DatasetEntry | DataSetError]:
             fault = row_error(table, number, column, row.get(column) or image_id, str(error), OUTSIDE_ADVICE)
             yield OutsideFolderError(str(fault))
             continue
+        if image is not None and not row.get("path"):
+            if image in named:  # with and without suffix
+                yield DataSetError(f"{table} names {image.name} in several rows, also as {image_id}: keep one of them.")
+                continue
+            named.add(image)
         missing = [(kind, path) for kind, path in (("image", image), ("mask", mask)) if path and not is_file(path)]
         yield _missing_file_error(folder, *missing[0], image_id) if missing else DatasetEntry(row, image, mask)
     if not number:
@@ -416,7 +422,8 @@ def _find_file(
 ) -> Path | None:
     """Find the file that a row names in a column, or else the file named like the image; None if there is none.
 
-    A named file is also found if its accented letters are composed differently (Unicode NFC and NFD).
+    A named file is also found if its accented letters are composed differently (Unicode NFC and NFD), and one named
+    like the image also if the name of the image has a suffix, as in other tables.
     """
     if text := row.get(column):
         path = paths.resolve(text)
@@ -424,7 +431,8 @@ def _find_file(
             return path
         composed = list_files(path.parent).get(compose_name(path.name))
         return path if composed is None else paths.check(composed)
-    file = by_stem.get(compose_name(row["image_id"]))
+    name = row["image_id"]
+    file = by_stem.get(compose_name(name)) or by_stem.get(compose_name(strip_image_suffix(name)))
     return None if file is None else paths.check(file)
 
 
