@@ -32,6 +32,7 @@ from napari_melanoma.slides import background_runs
 from napari_melanoma.slides.lesion_files import read_analysis
 from napari_melanoma.slides.lesions import LesionConfig, LesionMaps, build_lesion_maps, find_lesions
 from napari_melanoma.slides.reading.files import slide_fingerprint
+from napari_melanoma.ui.sections.lesions.canvas import SPLIT_HINT
 from napari_melanoma.ui.sections.lesions.resolve import (
     LESIONS_LATER,
     LESIONS_NOW,
@@ -250,6 +251,30 @@ def test_reopened_results_are_found_corrected_and_undone(person, slide_path, use
     person.opens_slides(slide_path)
     person.until(lambda: len(person.rows()) == 2)
     assert [row[1] for row in person.rows()] == ["malignant *", "benign *"]
+
+
+def test_split_ends_other_tools_which_would_draw_along_its_line_and_is_ended_by_them(analysed):
+    person, mouse = analysed, CanvasMouse(analysed)
+    across = (6.0 * TILE, 4.0 * TILE), (6.0 * TILE, 12.0 * TILE)
+    person.opens_section("Regions")
+    person.presses("region_add_polygon_lasso")
+    person.lesion_table.selectRow(0)
+    person.clicks("lesion_split")
+    assert person.dock.status.text == SPLIT_HINT
+    mouse.drags(*across)
+    person.until(lambda: len(person.rows()) == 3)
+    person.waits()
+    assert person.session.regions.value == ()
+    person.clicks("lesion_undo")
+    person.until(lambda: len(person.rows()) == 2)
+    person.lesion_table.selectRow(0)
+    person.clicks("lesion_split")
+    person.presses("region_rectangle")
+    assert person.dock.status.text != SPLIT_HINT
+    mouse.drags((5.0 * TILE, 4.0 * TILE), (7.0 * TILE, 12.0 * TILE))
+    person.until(lambda: len(person.session.regions.value) == 1)
+    person.waits()
+    assert len(person.rows()) == 2
 
 
 def moves(person, threshold):

@@ -25,6 +25,7 @@ from napari_melanoma.ui.viewer.shape_layers import (
     is_slide_open,
     line_width,
     remove_tool_layer,
+    select_slide,
 )
 from napari_melanoma.ui.widgets.status_line import describe_failure
 
@@ -37,6 +38,7 @@ MALIGNANT, BENIGN = QColor("#e0673a"), QColor("#3f9bd8")  # distinguishable with
 STRUCTURE = QColor("#2ca58d")  # of areas that are no lesions
 OUTLINE_COLOR = "yellow"  # of a drawn outline that is not a lesion yet
 MAX_OUTLINES = 400  # drawn rings; napari becomes slow with more
+SPLIT_HINT = "Press the mouse button on one side of the lesion, release it on the other."
 NO_AREA = "The outline encloses no area of the slide and was removed. Draw around the lesion."
 
 
@@ -56,14 +58,23 @@ class LesionOutlines(QObject):
         self._is_splitting = False
         session.follow(session.lesions.changed, self._show)
         session.follow(session.results.changed, self._show)
+        session.follow(self._viewer.layers.selection.events.active, self._end_split)
         callbacks = self._viewer.mouse_drag_callbacks
         callbacks.append(self._on_press)
         session.at_end(partial(callbacks.remove, self._on_press))
         self._show()
 
     def start_split(self) -> None:
-        """Split a lesion by the next line that is dragged."""
+        """Split a lesion by the next line that is dragged; this ends another tool, which would draw along it."""
+        select_slide(self._viewer, self._slide)
         self._is_splitting = True
+        self._session.services.status.show_message(SPLIT_HINT)
+
+    def _end_split(self, _: object = None) -> None:
+        """Do not split any more, because it is done or another tool, layer or slide was selected."""
+        if self._is_splitting:
+            self._is_splitting = False
+            self._session.services.status.end_message(SPLIT_HINT)
 
     def _find_layer(self) -> Shapes | None:
         layer: Shapes | None = slide_layers.find_layer(self._viewer, self._slide, "lesions")
@@ -116,7 +127,7 @@ class LesionOutlines(QObject):
             yield
         layer = self._find_layer()
         if is_splitting and moved:
-            self._is_splitting = False
+            self._end_split()
             self.split_line_drawn.emit(np.array(line))
         elif not moved and layer is not None and layer.visible:
             index = find_lesion_at(self._session.lesions.shown_lesions, line[0])

@@ -44,7 +44,6 @@ if TYPE_CHECKING:
 
     SelectionEdit = Callable[[Lesions, tuple[int, ...], LesionMaps, LesionConfig], Lesions]
 
-SPLIT_HINT = "Press the mouse button on one side of the lesion, release it on the other."
 TOOLS = {  # on the canvas, which stay active until their button is pressed again; text and tooltip
     "draw": ("Draw", f"Draw a new lesion on the slide; press again to stop ({format_key('slide.draw')})"),
     "refine": ("Refine", f"{CLICK_HINT} ({format_key('slide.click')})"),
@@ -230,10 +229,8 @@ class LesionsSection(SlideSection):
     def _on_split(self) -> None:
         """Let the user draw a line across the selected lesion."""
         self.session.part(LesionOutlines).start_split()
-        self.session.services.status.show_message(SPLIT_HINT)
 
     def _on_split_line(self, line: NDArray[np.float64]) -> None:
-        self.session.services.status.end_message(SPLIT_HINT)
         selected = self.session.selected_lesions.value
         if len(selected) == 1:
             self._edit(lambda lesions, indices, maps, config: split_lesion(lesions, indices[0], line, maps, config))
