@@ -7,7 +7,7 @@ import pytest
 from fake_open_case import FakeOpenCase, make_case
 from lesion_fixtures import FIXTURES, TWO
 from lesion_fixtures import corrections as make_corrections
-from message_boxes import answering
+from message_boxes import answering, press_button
 from napari._qt.qt_resources import get_stylesheet
 from qtpy.QtCore import QObject
 from qtpy.QtGui import QShortcut
@@ -292,6 +292,39 @@ def test_a_changed_threshold_is_stored_as_corrected_by_the_entered_reviewer(anal
     analyzed.dock.corrections.store.folder = tmp_path / "room"
     adds(analyzed)
     assert len(Corrections(tmp_path / "room").rows()) == 1
+
+
+@pytest.mark.parametrize("is_imported", [False, True])
+def test_a_mask_that_a_user_has_stored_is_replaced_by_a_prediction_only_after_a_question(
+    analyzed, corrections, qtbot, is_imported
+):
+    if is_imported:
+        corrections.add(Correction("mole", photograph(), np.eye(120, 160, dtype=bool), "accepted"))
+        user_data().corrections_changed.emit(corrections.folder)
+        analyzed.waits()
+    else:
+        analyzed.draws(analyzed.layer("mask"), [(10, 100), (10, 140)])
+        adds(analyzed)
+    (before,) = corrections.rows()
+    analyzed.viewer.layers.clear()
+    analyzed.waits()
+    analyzed.opens()
+    analyzed.analyses()
+    diagnosis = analyzed.finds(QComboBox, "diagnosis")
+    diagnosis.setEditText("melanoma")
+    for button, expected in (("Keep", before | {"diagnosis": "melanoma"}), ("Replace", None)):
+        analyzed.clicks("add_correction")
+        press_button(qtbot, "stored_mask", button)
+        analyzed.waits()
+        (row,) = corrections.rows()
+        if expected is not None:
+            names = ("review", "diagnosis", "mask_path", "prediction_path", "model", "model_fingerprint")
+            assert [row.get(name, "") for name in names] == [expected.get(name, "") for name in names]
+            assert analyzed.finds(QLabel, "review_state").text() == "not stored", "the mask in view"
+    assert (row["review"], row["diagnosis"]) == ("accepted", "melanoma")
+    assert np.array_equal(read_mask(corrections.folder / row["mask_path"]), analyzed.mask)
+    adds(analyzed)
+    assert "already stored as accepted" in analyzed.dock.status.text
 
 
 def test_a_photograph_is_rejected_without_an_analysis_and_keeps_a_corrected_mask(corrections, person):

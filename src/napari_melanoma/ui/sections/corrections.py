@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Mapping
 from datetime import datetime
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from qtpy.QtCore import Qt, QTimer
 from qtpy.QtWidgets import (
@@ -26,7 +26,7 @@ from superqt import QElidingLabel
 from napari_melanoma.core.formatting import format_time_ago
 from napari_melanoma.data.dataset import Review
 from napari_melanoma.ui.sections.base import PhotographSection
-from napari_melanoma.ui.session.corrections_store import DIAGNOSES, is_change_of
+from napari_melanoma.ui.session.corrections_store import DIAGNOSES, TRAINING_REVIEWS, is_change_of
 from napari_melanoma.ui.viewer.shortcuts import format_key
 from napari_melanoma.ui.widgets.dialogs import choose_folder, confirm, create_question
 from napari_melanoma.ui.widgets.editors import NoWheelComboBox
@@ -112,7 +112,25 @@ class CorrectionsSection(PhotographSection):
             self._add(lesion)
 
     def _add(self, lesion: AnalyzedLesion) -> None:
-        """Store the photograph with its mask, after a question if it has lesions outside the mask."""
+        """Store the photograph with its mask, after a question if it has lesions outside it, or a user's is stored."""
+        stored_row = self._corrections.find_row(self.session)
+        is_own = lesion.is_user_edited or bool(self.session.review.stored_digest)
+        if stored_row is not None and is_mask_of_user(stored_row) and not is_own:
+            confirm_stored_mask(self, self.session.name, stored_row, partial(self._on_kept, lesion.mask_digest))
+        else:
+            self._add_mask(lesion)
+
+    def _on_kept(self, digest: str, review: Review | None) -> None:
+        """Keep the stored mask with its review, or replace it, unless the mask has changed since the question."""
+        lesion = self.session.masked_lesion
+        if lesion is None or lesion.mask_digest != digest:
+            return
+        if review is not None:
+            self._corrections.keep_mask(self.session, review)
+        else:
+            self._add_mask(lesion)
+
+    def _add_mask(self, lesion: AnalyzedLesion) -> None:
         digest, with_others = self._confirmed
         is_confirmed = digest == lesion.mask_digest
         if lesion.result.other_masks and not is_confirmed:
@@ -277,7 +295,8 @@ def _is_current(lesion: AnalyzedLesion, review: ReviewState, stored_row: Mapping
     """Whether the stored mask is the current one: by its digest, else, of an earlier day, by the model of both."""
     if review.stored_digest or lesion.is_user_edited:
         return review.stored_digest == lesion.mask_digest
-    return stored_row.get("model_fingerprint") == lesion.result.model.fingerprint  # an imported mask has none
+    is_same_model = stored_row.get("model_fingerprint") == lesion.result.model.fingerprint  # an imported mask has none
+    return is_same_model and stored_row.get("review") == "accepted"
 
 
 def _is_diagnosis_only(row: Mapping[str, str]) -> bool:
@@ -308,6 +327,37 @@ def confirm_other_lesions(parent: QWidget, result: LesionResult, callback: Calla
             callback(button.objectName() == INCLUDE_OTHERS)
 
     box.buttonClicked.connect(on_clicked)
+    box.finished.connect(box.deleteLater)
+    box.open()
+
+
+def is_mask_of_user(correction_row: Mapping[str, str]) -> bool:
+    """Return whether the mask of a row was corrected by a user, or imported from other software."""
+    is_reviewed = correction_row.get("review") in TRAINING_REVIEWS and bool(correction_row.get("mask_path"))
+    return is_reviewed and (correction_row["review"] == "corrected" or not correction_row.get("model"))
+
+
+def confirm_stored_mask(
+    parent: QWidget, name: str, correction_row: Mapping[str, str], callback: Callable[[Review | None], None]
+) -> None:
+    """Ask whether to keep the stored mask of a user, which is not the predicted one in view.
+
+    ``callback``: called with the stored review to keep the mask, or with None to replace it, unless the user cancels.
+    """
+    origin = "" if correction_row["review"] == "corrected" else ", with a mask from other software"
+    stored = f"It is {describe_correction(correction_row, time.time())}{origin}."
+    details = (
+        f"{stored} The mask in view is the unchanged prediction. Keep the stored mask to store the diagnosis alone."
+    )
+    box = create_question(parent, "stored_mask", f"Replace the stored mask of '{name}'?", details)
+    keep = box.addButton("Keep stored mask", QMessageBox.ButtonRole.AcceptRole)
+    replace_button = box.addButton("Replace", QMessageBox.ButtonRole.DestructiveRole)
+    box.addButton(QMessageBox.StandardButton.Cancel)
+    box.setDefaultButton(keep)
+    keep.clicked.connect(lambda: callback(cast("Review", correction_row["review"])))
+    replace_button.clicked.connect(lambda: callback(None))
+    for button, button_name in ((keep, "keep_stored"), (replace_button, "replace")):
+        button.setObjectName(button_name)
     box.finished.connect(box.deleteLater)
     box.open()
 

@@ -247,7 +247,7 @@ def store_result(folder: Path, result: LesionResult, name: str, decision: Review
     predicted, mask = predict_default_mask(result), result.mask
     if decision.with_others and result.others is not None:
         predicted, mask = predicted | result.others, mask | result.others
-    if decision.review == "corrected" and not (predicted != mask).any():
+    if decision.review == "corrected" and not decision.keep_mask and not (predicted != mask).any():
         decision = decision._replace(review="accepted")  # the changes were reverted
     correction = Correction(
         name=name,
@@ -451,6 +451,10 @@ class PhotographCorrections(QObject):
         """Store a photograph with its current mask; ``with_others``: also the lesions outside the mask."""
         self._submit(session, None, with_others=with_others)
 
+    def keep_mask(self, session: OpenPhotograph, review: Review) -> None:
+        """Store a photograph, for example with its diagnosis, with the mask and the review that are stored already."""
+        self._submit(session, review, keep_mask=True)
+
     def reject(self, session: OpenPhotograph) -> None:
         """Store a photograph as rejected; it need not be analyzed."""
         if session.masked_lesion is not None:
@@ -472,17 +476,24 @@ class PhotographCorrections(QObject):
         self.reset()
         self.store.folder = folder
 
-    def _submit(self, session: OpenPhotograph, review: Review | None, *, with_others: bool = False) -> None:
+    def _submit(
+        self,
+        session: OpenPhotograph,
+        review: Review | None,
+        *,
+        with_others: bool = False,
+        keep_mask: bool = False,
+    ) -> None:
         self._status.begin("storing", "Storing ...")
 
         def prepare(lesion: AnalyzedLesion) -> JobFunction | None:
             decision = self._make_decision(session, review or ("corrected" if lesion.is_user_edited else "accepted"))
-            if review == "rejected" and not lesion.unsaved:
+            if keep_mask or (review == "rejected" and not lesion.unsaved):
                 decision = decision._replace(keep_mask=True)
             decision = decision._replace(with_others=with_others)
             folder, result, name = self.store.folder, lesion.result, session.name
             stated = result.model, result.photograph.pixel_size, result.photograph.modality
-            request = lesion.mask_digest, decision._replace(diagnosis=None, keep_mask=False), folder, stated
+            request = lesion.mask_digest, decision._replace(diagnosis=None, keep_mask=keep_mask), folder, stated
             row = self.store.index.rows.get(lesion.image_digest)
             is_repeated = request == session.review.request and row == session.review.row
             if row is not None and is_repeated and has_diagnosis(row, decision.diagnosis):
