@@ -29,6 +29,9 @@ class Status:
     def show_message(self, text: str) -> None:
         self.text = text
 
+    def add_note(self, text: str) -> None:
+        self.text = text
+
     def show_until(self, text: str, *_: object) -> None:
         self.text = text
 

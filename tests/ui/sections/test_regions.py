@@ -13,6 +13,7 @@ from canvas_mouse import CanvasMouse, box, clicks_corners, drags, goes_around, s
 from fake_slides import MPP, TILE, draw_slide
 from napari.utils.key_bindings import coerce_keybinding
 from qtpy.QtCore import Qt
+from qtpy.QtTest import QTest
 from qtpy.QtWidgets import (
     QAbstractButton,
     QAbstractSpinBox,
@@ -33,6 +34,7 @@ from napari_melanoma.io.geojson import Annotation, read_geojson
 from napari_melanoma.io.results import read_table
 from napari_melanoma.slides import regions as regions_module
 from napari_melanoma.slides import synoptic_files, tile_sets
+from napari_melanoma.slides.notes import NOTES
 from napari_melanoma.slides.regions import (
     DEFAULT_CLASSES,
     REGIONS,
@@ -42,6 +44,7 @@ from napari_melanoma.slides.regions import (
     region_from_vertices,
     region_reader,
 )
+from napari_melanoma.slides.result_folder import slide_folder
 from napari_melanoma.slides.tile_sets import TileDataOptions, read_tile_set
 from napari_melanoma.ui.sections.regions.data_set import CUTTING, TRAIN_LINK
 from napari_melanoma.ui.sections.regions.region_list import (
@@ -187,6 +190,27 @@ def test_section_is_created_when_it_is_opened_and_regions_are_drawn_classified_u
     person.opens_slides(slide_path)
     person.until(lambda: LAYER in person.viewer.layers)
     assert regions(person) == before
+
+
+def test_the_backups_of_two_files_are_named_together(person, slide_path):
+    folder = slide_folder(person.dock.settings.slide_results, slide_path)
+    folder.mkdir(parents=True)
+    (folder / NOTES).write_text("damaged")
+    person.opens_slides(slide_path)
+    opens_section(person)
+    QTest.mouseClick(person.dock, Qt.MouseButton.LeftButton)  # until then, the error on the notes stays
+    person.clicks("region_add_polygon_lasso")
+    goes_around(person, "regions", box(2, 2, 5, 5))
+    person.waits()
+    with (folder / REGIONS).open("a") as file:
+        file.write("\n")  # in another program
+    goes_around(person, "regions", box(8, 8, 12, 12))
+    person.waits()
+    person.dock.add_bookmark()
+    person.waits()
+    backups = [*folder.glob("regions-*"), *folder.glob("view-*")]
+    assert len(backups) == 2
+    assert all(backup.name in person.dock.status.text for backup in backups)
 
 
 def test_only_finished_shapes_are_regions_and_follow_their_shape(annotating):

@@ -196,7 +196,7 @@ def test_files_of_an_earlier_version_beside_the_findings_are_stated(session: Sli
     waits(session, qtbot)
     write_json(session.folder / "depth.json", SlideDepthReadings().model_dump(mode="json"))
     messages: list[str] = []
-    session.findings.message.connect(messages.append)
+    session.findings.noted.connect(messages.append)
     session.findings.reload()
     waits(session, qtbot)
     assert messages[0].startswith("depth.json of an earlier version of the program: not read")

@@ -83,7 +83,7 @@ class RecordedDocument:
         self.document = Document(DocumentKind("text", "", self.disk.read, self.disk.write), location, self.parent)
         self.changed, self.messages, self.errors = [], [], []
         self.document.changed.connect(self.changed.append)
-        self.document.message.connect(self.messages.append)
+        self.document.noted.connect(self.messages.append)
         self.document.failed.connect(lambda error: self.errors.append(str(error)))
 
     def waits(self) -> None:

@@ -264,7 +264,7 @@ def test_a_slide_that_is_opened_again_has_the_edits_that_were_pending(qtbot, ses
 
 def test_lesions_that_another_program_has_saved_are_backed_up(qtbot, session):
     messages = []
-    session.lesions.message.connect(messages.append)
+    session.lesions.noted.connect(messages.append)
     path = session.folder / "lesions.geojson"
 
     def backups():
@@ -326,7 +326,7 @@ def test_another_threshold_or_class_keeps_the_other_criteria_of_the_analysis(qtb
 
 def test_edited_lesions_of_a_class_are_backed_up_before_those_of_another_class_replace_them(qtbot, session):
     target, messages = session.lesions.value.source.target, []
-    session.lesions.message.connect(messages.append)
+    session.lesions.noted.connect(messages.append)
     session.results.target_selected.emit("benign")
     waits(qtbot, session)
     removes(session, 1)  # of those that an analysis has found: they can be detected again

@@ -77,6 +77,21 @@ def test_a_message_ends_with_its_tool_or_event_but_no_later_message(qtbot):
     stage.close()
 
 
+def test_notes_in_a_row_are_shown_together_unless_another_message_has_followed(qtbot):
+    stage = Stage(qtbot)
+    status = StatusLine(stage.icons)
+    stage.show(status)
+    status.show_message("Saved.")
+    status.add_note("a.json is backed up as a-2.json")
+    assert status.text == "a.json is backed up as a-2.json"
+    status.add_note("outlines are backed up as b-2.json")
+    assert status.text == "Outlines are backed up as b-2.json. a.json is backed up as a-2.json."
+    status.show_message("Saved.")
+    status.add_note("c.json is backed up as c-2.json")
+    assert status.text == "c.json is backed up as c-2.json"
+    stage.close()
+
+
 @pytest.mark.both_qts
 def test_an_error_stays_until_the_user_acts_or_its_task_runs_again(qtbot):
     stage = Stage(qtbot)

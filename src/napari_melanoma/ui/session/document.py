@@ -256,6 +256,7 @@ class Document(Edited[Value]):
 
     ready = Signal()
     message = Signal(str)
+    noted = Signal(str)  # notes of ``Stored``
 
     def __init__(self, kind: DocumentKind[Value], location: SlideFolder, parent: QObject) -> None:
         super().__init__(kind.empty)
@@ -412,4 +413,4 @@ class Document(Edited[Value]):
 
     def _show_notes(self, stored: Stored[Value]) -> None:
         if stored.notes:
-            self.message.emit("; ".join(stored.notes))
+            self.noted.emit("; ".join(stored.notes))

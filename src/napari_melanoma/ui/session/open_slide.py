@@ -200,6 +200,7 @@ class OpenSlide(ImageSession):
         self.sessions.read_after_closing(document)
         status = self.services.status
         document.message.connect(status.show_message)
+        document.noted.connect(status.add_note)
         document.failed.connect(lambda error: show_failure(status, error, document.edited))
 
     def edit_notes(self, edit: Callable[[SlideNotes], SlideNotes]) -> None:

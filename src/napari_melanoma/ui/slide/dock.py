@@ -140,7 +140,7 @@ class SlideDock(SlideControls):
         self.run_manager.results_found.connect(self._on_results_found)
         self.run_manager.running_slides_found.connect(self._on_running_slides)
         self.run_manager.changed.connect(self.refresh)
-        self.run_manager.message.connect(self.status.show_message)
+        self.run_manager.message.connect(self.status.add_note)
         for source in (
             *(self.model_picker, self.opener),
             *(self.run_manager, self.run_panel, self.exporter, self.report_writer),

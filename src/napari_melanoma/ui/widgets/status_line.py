@@ -13,7 +13,7 @@ from qtpy.QtWidgets import QApplication, QProgressBar, QWidget
 
 from napari_melanoma.core.context import Progress
 from napari_melanoma.core.errors import MelanomaError, describe_error
-from napari_melanoma.core.formatting import capitalize
+from napari_melanoma.core.formatting import capitalize, to_sentence
 from napari_melanoma.ui.widgets.about import show_about
 from napari_melanoma.ui.widgets.job import BackgroundJob, JobFunction, run_job
 from napari_melanoma.ui.widgets.style import (
@@ -133,6 +133,9 @@ class StatusLine(QWidget):
         self._brief_timer.setSingleShot(True)
         self._brief_timer.setInterval(BRIEF_MS)
         self._brief_timer.timeout.connect(lambda: self.show_message(""))
+        self._note_timer = QTimer(self)  # runs while a note was just shown
+        self._note_timer.setSingleShot(True)
+        self._note_timer.setInterval(BRIEF_MS)
         self.notice = named(quiet_label(NOTICE_OF_USE), "notice_of_use", "Research use only")
         self.notice.linkActivated.connect(self._show_about)
         self._icons = icons
@@ -175,8 +178,15 @@ class StatusLine(QWidget):
         self._set_message(message, None)
         self._show_text()
 
+    def add_note(self, note: str) -> None:
+        """Show a note, such as the name of a backup, before one that was shown just now, which it would replace."""
+        earlier = self._message if self._note_timer.isActive() else ""
+        self.show_message(" ".join(map(to_sentence, (note, earlier))) if earlier else note)
+        self._note_timer.start()
+
     def _set_message(self, message: str, end: _MessageEnd | None) -> None:
         self._brief_timer.stop()
+        self._note_timer.stop()
         if self._end is not None:
             self._end.deleteLater()
         self._message, self._end, self._message_task = message, end, None
