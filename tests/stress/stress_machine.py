@@ -435,9 +435,10 @@ class Machine:
         return hit is not None and (hit is widget or widget.isAncestorOf(hit))
 
     def _scroll_to(self, widget: Any) -> None:
+        from qtpy.compat import isalive
         from qtpy.QtWidgets import QScrollArea
 
-        above = widget.parentWidget()
+        above = widget.parentWidget() if isalive(widget) else None  # scrolling to another control may delete it
         while above is not None:
             if isinstance(above, QScrollArea):
                 above.ensureWidgetVisible(widget)

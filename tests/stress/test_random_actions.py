@@ -46,6 +46,9 @@ def play(
                     step = machine.draw_step()
                 machine.run_step(step)
         machine.finish()
+    except Exception as error:
+        machine.faults.add_exception(error, "the round ended early")  # before the report, which counts it
+        raise
     finally:
         machine.report()
         machine.ended = True
