@@ -55,6 +55,11 @@ def test_an_active_run_receives_a_command(verb: str, command: str, run: Run, fol
     assert folder.read_command() == command
 
 
+def test_a_canceled_run_states_the_command_that_continues_it(run: Run, folder: RunFolder) -> None:
+    command = f"napari-melanoma train --config {folder.path / 'config.toml'} --out {folder.path} --resume"
+    assert command in " ".join(run("runs", "cancel", folder.path).stdout.split())
+
+
 def test_a_finished_run_rejects_commands(run: Run, folder: RunFolder) -> None:
     folder.append_event("finished", threshold=0.5)
     done = run("runs", "cancel", folder.path)

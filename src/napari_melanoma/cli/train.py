@@ -172,12 +172,11 @@ def run_training(current: CommandSession, recipe: TrainRecipe, out: Path | None,
 
     if out is None:
         raise RunError("the run folder is missing. Add --out RUN, or use --check.")
-    stored = out / "config.toml"
     try:
         bundle = run_recipe(recipe, out, resume=resume, run=current.run, queue=queue, graphs=True)
     except Cancelled:
-        if stored.exists():
-            current.after_stop = f"Continue with: napari-melanoma train --config {stored} --out {out} --resume"
+        if (out / "config.toml").exists():
+            current.after_stop = f"Continue with: {_resume_command(out)}"
         raise
     if bundle is None:  # a helper process of a distributed run; the main process reports
         return
@@ -194,6 +193,14 @@ def run_training(current: CommandSession, recipe: TrainRecipe, out: Path | None,
     )
 
 
+def _resume_command(out: Path, folds: int = 0) -> str:
+    """Return the command that continues a run, or a cross-validation of some folds."""
+    from napari_melanoma.runs.launching import RECIPE
+
+    config, parts = (out / RECIPE, f" --folds {folds}") if folds else (out / "config.toml", "")
+    return f"napari-melanoma train --config {config} --out {out}{parts} --resume"
+
+
 def _train_folds(
     current: CommandSession, recipe: TrainRecipe, folds: int, out: Path | None, *, resume: bool, queue: bool
 ) -> None:
@@ -207,8 +214,7 @@ def _train_folds(
         result = train_folds(recipe, folds, out, resume=resume, run=current.run, queue=queue)
     except Cancelled:
         if (out / RECIPE).exists():
-            again = f"napari-melanoma train --config {out / RECIPE} --out {out} --folds {folds} --resume"
-            current.after_stop = f"Continue with: {again}"
+            current.after_stop = f"Continue with: {_resume_command(out, folds)}"
         raise
     for message in result.notices:
         current.report.emit("notice", f"Notice: {message}", message=message)
@@ -292,8 +298,8 @@ LIST_RUNS_HELP = format_help(
 CONTROL_HELP = {
     "pause": "Pause a run at the next batch; it keeps its memory. Continue it with napari-melanoma runs unpause.",
     "unpause": "Continue a paused run.",
-    "cancel": "End a run after the current step. Its state is saved, and napari-melanoma train --resume continues from "
-    "there.",
+    "cancel": "End a run after the current step. Its state is saved, and napari-melanoma train ... --resume continues "
+    "from there.",
 }
 Run = Annotated[Path, typer.Argument(metavar="RUN", help="The run folder.")]
 runs_app = typer.Typer(help="List training runs; pause or cancel one.", no_args_is_help=True, rich_markup_mode=None)
@@ -325,7 +331,9 @@ def unpause(current: CommandSession, run: Run) -> None:
 
 def cancel(current: CommandSession, run: Run) -> None:
     """End a run."""
-    advice = "continue it with: napari-melanoma train --resume"
+    from napari_melanoma.training.run_data import list_folds
+
+    advice = f"continue it with: {_resume_command(run, len(list_folds(run)))}"
     _send_command(current, run, "cancel", f"will end after the current step; {advice}")
 
 
