@@ -37,6 +37,7 @@ from napari_melanoma.depth.readings import (
     set_values,
 )
 from napari_melanoma.depth.report_blocks import lesion_block
+from napari_melanoma.depth.shown_blocks import group, known
 from napari_melanoma.depth.signatures import IN_WORDS, NOT_RECORDED, ONLY_HASH
 from napari_melanoma.depth.synoptic import SynopticAnswer, SynopticReport, set_finding
 from napari_melanoma.depth.synoptic_fields import FIELDS_BY_NAME
@@ -802,6 +803,30 @@ def test_the_summary_of_a_case_uses_the_latest_signature() -> None:
         ReportRecords(personal=False, run=RunContext(), readers={"A": "A"}),
     )
     assert OUTDATED_COPY not in status
+
+
+def test_the_summary_of_a_case_keeps_the_report_that_was_added_from_one_of_two_slides() -> None:
+    def create(mm: float, when: str, file: str) -> SynopticReport:
+        report = SynopticReport()
+        for name, value in {"extent": "invasive", "breslow": mm, "ulceration": "not_identified"}.items():
+            report = report.set_answer(name, SynopticAnswer(value=value), "A", when)
+        return report.sign("A", when, (group("slide", "Slide", (known("file", "slide file", file),)),))
+
+    def summarize(first: SynopticReport) -> tuple[str, str]:
+        other = SlidePart(None, None, SlideDepthReadings(), create(0.4, LATER, "second"))
+        parts = {"Image 1": SlidePart(None, None, SlideDepthReadings(), first), "Image 2": other}
+        records = ReportRecords(personal=False, run=RunContext(), readers={"A": "A"})
+        values, status = summarize_lesion(CaseLesion(id="L1", synoptic=copy), parts, {}, "", records)
+        return values["T category (AJCC 8)"], status
+
+    copy = create(2.5, WHEN, "first")
+    category, status = summarize(copy)
+    assert category.startswith("pT3a")
+    assert OUTDATED_COPY not in status
+    assert "0.40 mm, recorded as 0.4 mm in that of image 2." in status
+    category, status = summarize(create(1.5, LATER, "first"))
+    assert category.startswith("pT2a")
+    assert OUTDATED_COPY in status
 
 
 OTHER_READING = READING.model_copy(update={"reader": "B", "when": LATER, "mm": 3.7, "ulcerated": True, "clark": 4})

@@ -25,7 +25,8 @@ from napari_melanoma.core.validity import read_validity
 from napari_melanoma.data.body_sites import site_title, site_word
 from napari_melanoma.data.table_schema import field_title, find_column
 from napari_melanoma.depth.readings import DepthReading, format_category, format_time, latest_reading
-from napari_melanoma.depth.report_blocks import SITE_COLUMNS, format_table_cell, lesion_block
+from napari_melanoma.depth.report_blocks import SITE_COLUMNS, SLIDE, format_table_cell, lesion_block
+from napari_melanoma.depth.shown_blocks import find_block
 from napari_melanoma.depth.synoptic import SynopticReport, describe_finding
 from napari_melanoma.depth.t_category import category_of_thickness, format_thickness
 from napari_melanoma.figures.page import Block, Figure, Gallery, Notice, Report, Section, Table, Text, fields
@@ -535,8 +536,8 @@ def summarize_lesion(
     of the prediction from its photographs; empty without one.
     """
     reports = [report for report in (lesion.report, *(part.synoptic for part in parts.values())) if report]
-    # The copy in the case may be older than the report of the slide
-    reports.sort(key=lambda report: parse_time(report.signed_at), reverse=True)
+    # The copy in the case may be older than the report of its slide; that of another slide does not replace it
+    reports.sort(key=lambda one: (not _is_of_other_slide(one, lesion.report), parse_time(one.signed_at)), reverse=True)
     values = {
         **known,
         "T category (AJCC 8)": _describe_category(lesion, parts, reports, records),
@@ -554,6 +555,13 @@ def summarize_lesion(
             statuses += _list_other_answers(lesion.report, part.synoptic, name)
     statuses += [change for part in parts.values() for change in part.changes]
     return {label: text for label, text in values.items() if text}, " ".join(dict.fromkeys(statuses))
+
+
+def _is_of_other_slide(report: SynopticReport, stored: SynopticReport | None) -> bool:
+    """Whether a report was signed with another slide than the one in the case."""
+    signed = (() if one is None else one.signed_report for one in (report, stored))
+    files = {block.value for block in (find_block(blocks, SLIDE, "file") for blocks in signed) if block is not None}
+    return len(files) > 1
 
 
 def _list_other_answers(stored: SynopticReport, other: SynopticReport | None, name: str) -> Iterator[str]:
