@@ -40,6 +40,8 @@ EQUAL_NAMES = {
     "with a word that is left out": {"images/a.png": "masks/a_label.png", "images/b.png": "masks/b.png"},
     "beside each other": {"a.png": "a_mask.png", "b_lesion.png": "b_lesion_mask.png"},
     "two words": {"images/a_lesion.jpg": "masks/a_lesion_mask.png"},
+    "folders of joined or German words": {"Bilder/a.jpg": "Masken/a.png", "two/b.jpg": "LesionMasks/b.png"},
+    "masked images": {"masked/a.jpg": "masked masks/a.png"},
 }
 
 

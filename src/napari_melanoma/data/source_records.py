@@ -319,7 +319,10 @@ def _find_image_column(names: tuple[str, ...], source: str) -> str:
     return min(ranked)[1] if ranked else ""
 
 
-_MASK_FOLDER = re.compile(r"(?:^|[ ._-])(?:masks?|segmentations?|seg|gt|ground[ _]?truths?)(?:[ ._-]|$)", re.IGNORECASE)
+# "Masken" and "lesionmasks" are masks, "masked" images are not
+_MASK_FOLDER = re.compile(
+    r"(?:^|[ ._-])(?:[a-z]*mask(?:s|en)?|[a-z]*segmentations?|seg|gt|ground[ _]?truths?)(?:[ ._-]|$)", re.IGNORECASE
+)
 _LABEL_FOLDER = re.compile(r"labels?(?:tr|ts|val)?", re.IGNORECASE)  # has masks, if there is a folder of images too
 _IMAGE_FOLDERS = ("image", "images", "photographs", "photos", "imagestr", "imagests", "imagesval")
 _SPLIT_FOLDERS = ("train", "training", "val", "valid", "validation", "test", "testing")
