@@ -21,6 +21,7 @@ from stage import Stage
 from conftest import PATIENCE_MS, wait_until_idle
 from napari_melanoma.metrics.statistics import Estimate
 from napari_melanoma.models import DEFAULT_BUNDLE
+from napari_melanoma.models.installed_bundles import find_bundle
 from napari_melanoma.runs import acceptance
 from napari_melanoma.runs.launching import read_run
 from napari_melanoma.training.monitor import LOSS_MONITOR
@@ -29,7 +30,8 @@ from napari_melanoma.ui.train.plot import MAX_POINTS, PLOTS, TrainingCurves
 from napari_melanoma.ui.train.run_reader import LossTrace
 from napari_melanoma.ui.train.run_text import describe_result
 from napari_melanoma.ui.user_data import user_data
-from napari_melanoma.ui.widgets.model_picker import ModelPicker
+from napari_melanoma.ui.widgets.model_picker import ModelPicker, store_used_model
+from napari_melanoma.ui.widgets.settings import DockSettings
 from napari_melanoma.ui.widgets.signals import Connections
 from napari_melanoma.ui.widgets.style import ThemedIcons
 
@@ -118,14 +120,28 @@ def test_using_a_model_is_carried_out_once(stage, gate, run, qtbot, monkeypatch)
     assert used == [run.path]
     assert "is in use" in decided.args[0]
     show(gate, run.adopted("mine-2"))
-    assert "In use as mine-2, selected in an open Lesion dock" in text(gate, "gate_done")
+    assert "In use as mine-2, selected in the Lesion dock" in text(gate, "gate_done")
     assert not gate.activate_button.isEnabled()
     assert not gate.discard_button.isEnabled()
     # A model for slides names the other dock.
     config = run.path / "config.toml"
     config.write_text(f'modalities = ["slide"]\n{config.read_text()}')
     show(gate, run.compare().adopted("mine-2"))
-    assert "selected in an open Slide dock" in text(gate, "gate_done")
+    assert "selected in the Slide dock" in text(gate, "gate_done")
+
+
+def test_docks_that_are_opened_later_select_the_model(stage, gate, run, qtbot, monkeypatch):
+    monkeypatch.setattr(acceptance, "activate_model", lambda path: find_bundle("lesion-phone"))
+    show(gate, run.compare())
+    with qtbot.waitSignal(gate.decided, timeout=PATIENCE_MS):
+        stage.clicks(gate.activate_button)
+    settings = DockSettings()
+    assert (settings.classifier, settings.options.model) == ("lesion-phone", DEFAULT_BUNDLE)
+    # Returning to the former model changes the docks that would select the new one.
+    store_used_model("melanoma-small", "another")
+    assert settings.classifier == "lesion-phone"
+    store_used_model("melanoma-small", "lesion-phone")
+    assert settings.classifier == "melanoma-small"
 
 
 def test_the_former_model_can_be_used_again(stage, gate, run, qtbot, monkeypatch):

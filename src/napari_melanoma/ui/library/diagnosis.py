@@ -36,6 +36,7 @@ from napari_melanoma.ui.viewer.shortcuts import add_number_shortcuts, add_shortc
 from napari_melanoma.ui.viewer.view_memory import get_current_picture
 from napari_melanoma.ui.widgets.charts import CurvePoint, SmallCurve
 from napari_melanoma.ui.widgets.job import LatestJobQueue
+from napari_melanoma.ui.widgets.model_picker import store_used_model
 from napari_melanoma.ui.widgets.report_writer import run_command
 from napari_melanoma.ui.widgets.settings import DebounceTimer
 from napari_melanoma.ui.widgets.signals import at_end
@@ -648,6 +649,7 @@ class DiagnosisPage(QWidget):
         summary, bundle = outcome
         self._outcome = SelectionOutcome(summary, None if bundle is None else bundle.name, labels)
         if bundle is not None:
+            store_used_model(bundle.name)
             user_data().models_changed.emit(bundle.name)
         self._show_texts()
 

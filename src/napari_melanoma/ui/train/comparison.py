@@ -22,6 +22,7 @@ from napari_melanoma.models.bundle import SLIDE
 from napari_melanoma.ui.user_data import user_data
 from napari_melanoma.ui.widgets.dialogs import confirm
 from napari_melanoma.ui.widgets.job import JobFunction, LatestJobQueue
+from napari_melanoma.ui.widgets.model_picker import store_used_model
 from napari_melanoma.ui.widgets.style import elide, named, quiet_label, row
 
 if TYPE_CHECKING:
@@ -193,6 +194,8 @@ class RunComparisonView(QWidget):
     def _on_decided(self, decision: Decision) -> None:
         self._pending = ""
         self._update_choice()
+        if decision.model:
+            store_used_model(decision.model, decision.replaced)
         if decision.replaced:
             user_data().model_returned.emit(decision.replaced, decision.model)
         elif decision.model:
@@ -231,7 +234,7 @@ def _activate(path: Path, run: RunContext) -> Decision:
     from napari_melanoma.runs.acceptance import activate_model
 
     name = activate_model(path).name
-    return Decision(f"{name} is in use: it is in the list of models of the docks.", name)
+    return Decision(f"{name} is in use: docks select it, also those that you open later.", name)
 
 
 def _discard(path: Path, run: RunContext) -> Decision:
@@ -296,7 +299,7 @@ def format_choice(report: RunReport) -> str:
     old = "The old model" if report.comparison is None else report.comparison.old.name
     if report.activated_as is not None:
         dock = "Slide" if report.recipe is not None and SLIDE in report.recipe.modalities else "Lesion"
-        return f"In use as {report.activated_as}, selected in an open {dock} dock. {old} is still in the list."
+        return f"In use as {report.activated_as}, selected in the {dock} dock. {old} is still in the list."
     if report.replaced_by is not None:
         name = name_choice(report.replaced_by)
         return f"Not in use: {name} is used again. The new model stays in the list; press Use this model to use it."

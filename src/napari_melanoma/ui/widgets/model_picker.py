@@ -15,6 +15,7 @@ from napari_melanoma.models import AUTOMATIC
 from napari_melanoma.ui.user_data import user_data
 from napari_melanoma.ui.widgets.dialogs import show_markdown
 from napari_melanoma.ui.widgets.editors import NoWheelComboBox
+from napari_melanoma.ui.widgets.settings import DockSettings
 from napari_melanoma.ui.widgets.style import ThemedIcons, fill_column, named, row, tool_button
 
 if TYPE_CHECKING:
@@ -375,6 +376,25 @@ def add_unusable_models(combo: QComboBox, last_entries: int) -> None:
         combo.insertItem(index, f"{folder.name} (not usable)", folder)
         items.item(index).setEnabled(False)
         combo.setItemData(index, reason, Qt.ItemDataRole.ToolTipRole)
+
+
+def store_used_model(name: str, replaced: str = "") -> None:
+    """Let docks that are opened later select a model; ``replaced``: only those that would select this one."""
+    from napari_melanoma.models.installed_bundles import find_bundle
+
+    settings = DockSettings()
+    try:
+        config = find_bundle(name).config
+    except MelanomaError:
+        return  # it was removed: docks select their default
+    if config.is_slide_model:
+        if replaced in ("", settings.get("slide/model", "")):
+            settings.set("slide/model", name)
+    elif config.task == "segmentation":
+        if replaced in ("", settings.options.model):
+            settings.options = settings.options.model_copy(update={"model": name})
+    elif config.task == "classification" and replaced in ("", settings.classifier):
+        settings.classifier = name
 
 
 def _explain_unusable(name: str, task: ArchitectureTask) -> str:
