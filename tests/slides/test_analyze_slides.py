@@ -6,6 +6,7 @@ import errno
 import struct
 import zlib
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 from pkgutil import resolve_name
 from typing import Any
@@ -15,6 +16,7 @@ from pydicom.errors import InvalidDicomError
 
 from napari_melanoma.core.context import Cancelled, RunContext
 from napari_melanoma.core.errors import DiskFull, SaveError
+from napari_melanoma.core.run_folder import RunFolder
 from napari_melanoma.io.results import read_table
 from napari_melanoma.io.zarr import write_durably
 from napari_melanoma.slides.analysis import analyze_slides
@@ -52,6 +54,36 @@ def test_a_folder_that_cannot_be_written_fails_its_slide_alone(
     assert "no permission to write there" in reported[0].error
     assert (summary.done, summary.failed) == (1, 1)
     assert [row["status"] for row in read_table(summary.table)] == ["failed", "done"]
+
+
+@pytest.mark.parametrize("is_ended", [True, False])
+def test_a_slide_of_another_process_is_looked_at_again_at_the_end(
+    two: list[Path],
+    options: SlideOptions,
+    tile_model: LoadModel,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    *,
+    is_ended: bool,
+) -> None:
+    """The process is killed, or still at work, when the other slide is done."""
+    monkeypatch.setattr("napari_melanoma.slides.analysis.load_model", lambda options: tile_model())
+    reported: list[SlideStatus] = []
+
+    def report(status: SlideStatus) -> None:
+        reported.append(status)
+        if is_ended:
+            other.close()
+
+    with ExitStack() as other:
+        other.enter_context(RunFolder(tmp_path / "out" / "a").locked())
+        summary = analyze_slides(two, tmp_path / "out", options, run=RunContext(), on_status=report)
+    assert [(status.path.stem, status.status) for status in reported] == [
+        ("b", "done"),
+        ("a", "done" if is_ended else "failed"),
+    ]
+    assert (summary.done, summary.failed) == ((2, 0) if is_ended else (1, 1))
+    assert [row["status"] for row in read_table(summary.table)] == ["done" if is_ended else "failed", "done"]
 
 
 def test_a_full_disk_stops_all_slides(

@@ -99,6 +99,10 @@ class ResultsMismatch(RunError):  # noqa: N818 - the name describes the state
     """Existing results were made from other inputs or in another way; they are kept."""
 
 
+class FolderInUse(RunError):  # noqa: N818 - the name describes the state
+    """Another process works in a folder."""
+
+
 class TrainingError(MelanomaError):
     """A training run failed: invalid numbers, memory, a device, a lost process."""
 

@@ -14,7 +14,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from napari_melanoma.core.errors import RunError, SaveError
+from napari_melanoma.core.errors import FolderInUse, SaveError
 from napari_melanoma.core.files import remove_leftovers, save_error, write_json, write_text
 from napari_melanoma.core.parsing import read_object
 
@@ -30,8 +30,8 @@ OUTPUT_LOCK_FILE = ".output.lock"
 def hold_lock(path: Path, timeout_s: float = 0.0) -> Iterator[None]:
     """Hold the lock file ``path`` of its folder, which is created if it is missing.
 
-    Raises ``RunError`` if another process still holds the lock after ``timeout_s``, ``SaveError`` if the folder cannot
-    be written or locked.
+    Raises ``FolderInUse`` if another process still holds the lock after ``timeout_s``, ``SaveError`` if the folder
+    cannot be written or locked.
     """
     from filelock import FileLock, Timeout
 
@@ -40,7 +40,7 @@ def hold_lock(path: Path, timeout_s: float = 0.0) -> Iterator[None]:
         path.parent.mkdir(parents=True, exist_ok=True)
         lock.acquire()
     except Timeout:
-        raise RunError(
+        raise FolderInUse(
             f"another process works in {path.parent} ({describe_lock_holder(path)}). Wait until it has ended or cancel "
             "it, or choose another folder."
         ) from None

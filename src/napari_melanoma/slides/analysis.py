@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from napari_melanoma.core.context import BATCH_ERRORS, Cancelled, Progress, RunContext, usable_cores
-from napari_melanoma.core.errors import ConfigError, InputError, ResultsMismatch, SaveError, describe_error
+from napari_melanoma.core.errors import ConfigError, FolderInUse, InputError, ResultsMismatch, SaveError, describe_error
 from napari_melanoma.core.formatting import format_duration
 from napari_melanoma.core.geometry import format_scale
 from napari_melanoma.core.processes import ProcessStamp
@@ -521,13 +521,20 @@ def analyze_slides(
     check_one_slide(paths, options.tumor_outlines)
     started, table = time.monotonic(), SlideTable(out / TABLE)
     models, counts, folders = SharedTileModel(options), {"done": 0, "failed": 0, "kept": 0}, SlideFolderNames(out)
-    for path in paths:
-        run.check()
-        status = _analyze_one(path, folders.folder_for(path), models, run, force=force)
-        counts[status.status] += 1
-        counts["kept"] += status.keep_row
-        table.put(status)
-        on_status(status)
+    left: list[SlideStatus] = []
+    targets = ((path, folders.folder_for(path)) for path in paths)
+    # Those of another process are looked at again at the end: it has finished them since, or was killed.
+    for slides, is_last in (targets, False), (((status.path, status.folder) for status in left), True):
+        for path, folder in slides:
+            run.check()
+            status = _analyze_one(path, folder, models, run, force=force)
+            if status.in_use and not is_last:
+                left.append(status)
+                continue
+            counts[status.status] += 1
+            counts["kept"] += status.keep_row
+            table.put(status)
+            on_status(status)
     return SlidesSummary(**counts, table=table.path, seconds=time.monotonic() - started)
 
 
@@ -573,6 +580,11 @@ def _analyze_one(path: Path, folder: Path, models: SharedTileModel, run: RunCont
     except Exception as error:
         log.debug("%s failed", path, exc_info=True)
         return SlideStatus(
-            path, folder, "failed", error=describe_error(error), keep_row=isinstance(error, ResultsMismatch)
+            path,
+            folder,
+            "failed",
+            error=describe_error(error),
+            keep_row=isinstance(error, ResultsMismatch),
+            in_use=isinstance(error, FolderInUse),
         )
     return SlideStatus(path, folder, "done", outcome.content, already_done=outcome.already_done)

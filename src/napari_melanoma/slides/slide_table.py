@@ -82,7 +82,7 @@ class SlideStatus:
 
     ``content``: that of ``result.json``; empty if the analysis failed. ``error``: the reason. ``already_done``: a
     matching result existed. ``keep_row``: the slide has another result, which must not be replaced, nor its row in the
-    table.
+    table. ``in_use``: another process analyzes the slide.
     """
 
     path: Path
@@ -92,6 +92,7 @@ class SlideStatus:
     error: str = ""
     already_done: bool = False
     keep_row: bool = False
+    in_use: bool = False
 
 
 class SlideTable:
