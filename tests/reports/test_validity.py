@@ -14,6 +14,7 @@ import pytest
 from PIL import Image
 
 from napari_melanoma.cli.slide import _report_slide
+from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.errors import InputError
 from napari_melanoma.core.files import write_json
 from napari_melanoma.core.geometry import PixelSize
@@ -24,11 +25,13 @@ from napari_melanoma.extensions.risk.batch import _result_row as risk_row
 from napari_melanoma.extensions.risk.command import _report_risk
 from napari_melanoma.extensions.risk.patches import cut_slide_patches, read_patch_image
 from napari_melanoma.extensions.risk.prediction import PatchPrediction, RiskOptions, RiskPrediction
+from napari_melanoma.figures.page import write_report
 from napari_melanoma.io.photographs import Photograph
 from napari_melanoma.lesion.analysis import ModelStamp, derive_result, describe_result
 from napari_melanoma.lesion.batch import result_row as photograph_row
 from napari_melanoma.lesion.options import LesionOptions
 from napari_melanoma.phantoms import is_phantom
+from napari_melanoma.reports.case_report import collect_report
 from napari_melanoma.reports.lesion import write_lesion_report
 from napari_melanoma.reports.slide import write_slide_report
 from napari_melanoma.slides import cohort as slide_cohort
@@ -139,6 +142,18 @@ def test_the_page_of_a_slide(content: dict[str, Any], tmp_path: Path) -> None:
     assert not REASSURING.search(text), REASSURING.search(text)
     assert text.index("Not valid: ") < text.index("Ulceration")
     assert "0.08" in page  # folded away
+
+
+def test_the_page_states_why_a_map_of_tissue_is_not_valid(tmp_path: Path) -> None:
+    areas = {"Dermis": {"mm2": 1.5, "percent": 70.0}}
+    content = {
+        key: value for key, value in NOTHING_FOUND.items() if key not in ("probability", "scores", "lesions", "depth")
+    }
+    write_json(tmp_path / "result.json", {**content, "target": None, "areas": areas})
+    write_report(tmp_path / "page.html", collect_report([tmp_path], personal=False, run=RunContext()).report)
+    page = (tmp_path / "page.html").read_text(encoding="utf-8")
+    assert "Not valid: " in page
+    assert "Dermis" not in page
 
 
 def test_an_empty_page_is_an_error(tmp_path: Path) -> None:

@@ -254,7 +254,9 @@ def analysis_block(content: Mapping[str, Any], proposals: SlideDepthProposals | 
         group("areas", "Areas of classes", (_area_block(name, area) for name, area in areas.items())),
         None if proposals is None else _depth_block(proposals),
     )
-    return group(ANALYSIS, "Analysis", (one for one in blocks if one is not None and (one.blocks or one.value)))
+    # Why a map of classes is not valid is stated, although it has neither a probability nor a class of interest.
+    stated = (one for one in blocks if one and (one.blocks or one.value or (one.text and not validity.valid)))
+    return group(ANALYSIS, "Analysis", stated)
 
 
 def _prediction_block(content: Mapping[str, Any], text: str) -> ShownBlock:
