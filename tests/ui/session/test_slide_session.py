@@ -95,6 +95,7 @@ class Window:
         self.saved: list[SlideNotes] = []
         self.status = SimpleNamespace(
             show_message=self.messages.append,
+            add_note=self.messages.append,
             show_error=lambda message, *events, task: self.messages.append(message),
             is_in_view=True,
         )
