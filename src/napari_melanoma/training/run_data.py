@@ -127,8 +127,9 @@ def _row(cells: dict[str, str]) -> DataRow:
 
 
 VALIDATION_OVERLAP = (
-    "{count} of the {all} validation images are among the training images of '{name}'. The epoch and the threshold "
-    "are selected on them, and results on them are optimistic. Use other validation images for a fair estimate."
+    "{count} of the {all} validation images are among the training and validation images of '{name}'. The epoch and "
+    "the threshold are selected on them, and results on them are optimistic. Use other validation images for a fair "
+    "estimate."
 )
 
 
@@ -144,7 +145,7 @@ def write_training_images(
     """Write the list of a run's images without the test set, including the images of its initial models.
 
     ``pixels``: digest of the pixels of each image path, or of the embeddings of a slide. Returns a warning for each of
-    these models that was trained on validation images.
+    these models that was trained or validated on validation images.
     """
     samples = [row.sample for row in rows if row.part != "test"]
     digests = {sample.image: shorten_digest(pixels[sample.image]) for sample in samples if pixels.get(sample.image)}
@@ -158,7 +159,7 @@ def write_training_images(
 
 
 def _validation_overlap(recipe: TrainRecipe, rows: Sequence[DataRow], hashed: HashedImages) -> list[str]:
-    """Warn of validation images that the initial model was trained on: these favor some epochs."""
+    """Warn of validation images that the initial model was trained or validated on: these favor some epochs."""
     validation = {row.sample.image for row in rows if row.part == "validation"}
     is_validation = np.array([sample.image in validation for sample in hashed.samples], bool)
     models = [recipe.model.start] if recipe.model.starts_from_bundle else []
