@@ -70,7 +70,7 @@ def test_thickness_and_category_are_on_one_line(given: DepthReading, head: str) 
         (reading(0.77), "0.77 mm is close to the T1a/T1b limit (0.75 mm"),
         (reading(1.03), "1.03 mm is close to the T1b/T2 limit (1.05 mm"),
         (reading(2.03, ulcerated=False), "2.03 mm is close to the T2a/T3a limit (2.05 mm"),
-        (reading(3.0), "has no letter: ulceration is unknown"),
+        (reading(3.0), "has no letter (ulceration: unknown)"),
         (reading(3.0, at_least=True, ulcerated=True), "reaches the edge of the section"),
         (
             reading(3.0, um_per_px=(0.25, 0.25), ulcerated=True),

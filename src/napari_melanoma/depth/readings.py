@@ -738,7 +738,7 @@ def reading_warnings(reading: DepthReading, size: PixelSize | None, *, of_findin
             )
     if of_findings and reading.ulcerated is None and len(t_category(reading.mm, None)) == 2:
         reason = _format_or_reason(reading, "ulcerated", "unknown")
-        warnings.append(f"The category has no letter: ulceration is {reason}.")
+        warnings.append(f"The category has no letter (ulceration: {reason}).")
     if reading.at_least:
         warnings.append("The melanoma may be thicker: it reaches the edge of the section.")
     measured_at = reading.um_per_px
