@@ -18,7 +18,7 @@ import pytest
 from PIL import Image
 
 import napari_melanoma as nm
-from napari_melanoma.classification.adaptation import Candidate, LabeledCases
+from napari_melanoma.classification.adaptation import LabeledCases
 from napari_melanoma.classification.classifier import Classifier, LesionInput
 from napari_melanoma.classification.classify import classify
 from napari_melanoma.classification.embeddings import FOLDER, EmbeddedPhotograph
@@ -204,23 +204,6 @@ def test_an_adapted_bundle_is_an_ordinary_better_one(base: BundleInfo, clinic: P
     for text in ("## Adaptation", "base | adapted", "diagnosis: nevus", "another clinic", "inconclusive"):
         assert text in info.card
     json.dumps(result.to_json())
-
-
-@pytest.mark.slow
-def test_a_refit_asks_for_no_patient_data(
-    base: BundleInfo, clinic: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """It leaves out the logits of the model, and with them the effect of the age."""
-    allowed = Candidate("shipped"), Candidate("refit", 0.3)
-    monkeypatch.setattr(adapting, "list_allowed_candidates", lambda *_: allowed)
-    result = run_adapt(base, clinic, tmp_path / "adapted")
-    assert result.chosen == "refit, ridge 0.3"
-    info = read_bundle(tmp_path / "adapted")
-    assert (base.patient_data_columns, info.patient_data_columns) == (("age",), ())
-    photograph = Photograph(draw(np.random.default_rng(77), "melanoma"), "new", modality="dermoscopic")
-    model = Classifier.load(info, "cpu", "torch")
-    found = classify(photograph, None, {"age": "71"}, model, ClassifyOptions(), run=RunContext())
-    assert (found.contributions, found.missing, found.unused) == ((), (), ("age",))
 
 
 @pytest.mark.usefixtures("user_folders")

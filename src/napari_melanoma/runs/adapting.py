@@ -36,7 +36,7 @@ from napari_melanoma.classification.embeddings import EmbeddedPhotograph
 from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.errors import BundleError, InputError
 from napari_melanoma.core.formatting import format_count
-from napari_melanoma.core.prediction_config import ClassifierConfig, SetRule, TabularShape
+from napari_melanoma.core.prediction_config import ClassifierConfig, SetRule
 from napari_melanoma.core.provenance import collect_provenance
 from napari_melanoma.data.dataset import Key, require_outside_datasets
 from napari_melanoma.data.training_images import (
@@ -458,12 +458,6 @@ class _Work:
         return Calibration(classifier.temperature / scale, tuple((head.bias - head.bias.mean()).tolist()))
 
     @property
-    def uses_image_alone(self) -> bool:
-        """Whether patient data have no effect: a refit leaves out the logits of the model, which depend on them."""
-        has_image = self.info.config.options.get("fusion") != "tabular"
-        return has_image and not self.is_only_recalibrated and not self.selection.head.mix.any()
-
-    @property
     def kept_cases(self) -> NDArray[np.int64]:
         """Indices of the training cases of the model that remain: none if its classes have another meaning now."""
         room = MAX_CASES - len(self.cases.labels)
@@ -506,15 +500,12 @@ class _Work:
         if not self.is_only_recalibrated:
             adapted = options.get("adapted_classes") or len(config.classes)
             options |= {"classes": len(self.classes), "adapted_classes": adapted}
-        if self.uses_image_alone:
-            options["tabular"] = TabularShape().model_dump(mode="json")
         classifier = classifier_config(config).model_dump() | {"positive": self.found.positive, "bias": ()}
         changed = config.model_copy(
             update={
                 "name": name,
                 "title": f"{config.title}; adapted to {len(self.found.samples)} photographs",
                 "options": options,
-                "tabular": None if self.uses_image_alone else config.tabular,
                 "classes": self.classes,
                 "classifier": ClassifierConfig.model_validate(classifier),
                 "modalities": (self.kind,) if self.kind else config.modalities,
@@ -588,9 +579,6 @@ class _Work:
             }
         state |= {f"adapter.{name}": torch.from_numpy(value).float() for name, value in values.items()}
         adapted = build_network(config.architecture, config.options)
-        if self.uses_image_alone:
-            inputs = adapted.state_dict().items()
-            state = {name: torch.zeros_like(one) if name.startswith("head.") else state[name] for name, one in inputs}
         adapted.load_state_dict(state)
         return adapted.float().eval()
 
